@@ -1,0 +1,1 @@
+"""What the four services share: the law, the log, the reference documents and the service kit."""

@@ -1,0 +1,236 @@
+"""The vocabulary every event and command is written in: who, where, when, and what must stay sealed.
+
+Pure: standard library and pydantic only. Region codes are the twelve digits 2+2+2+3+3 of clause 4 of GB/T 33200-2016
+(province, city, county, township, village); a level below the region's own is filled with zeros.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from uuid import UUID, uuid5
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
+
+EVENT_BYTES_MAX = 60 * 1024
+SEAL_PREFIX = "seal1."
+_NAMESPACE = UUID("6ac9a3b6-4d4e-5b8f-9e52-332002016332")
+
+Region = Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")]
+UnitCode = Annotated[str, StringConstraints(pattern=r"^[0-9]{12}-[a-z0-9-]{1,32}$")]
+PersonId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,47}$")]
+Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+CaseId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+Reference = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,24}(:[0-9]{12})?@[0-9]{1,12}$")]
+Sealed = Annotated[str, StringConstraints(pattern=r"^seal1\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$")]
+
+
+class Owner(StrEnum):
+    """The four services; an event and a command have exactly one owner, and only the owner appends it."""
+
+    INTAKE = "intake"
+    ROUTING = "routing"
+    SUPERVISION = "supervision"
+    REPORTING = "reporting"
+
+
+class Level(IntEnum):
+    """The five levels of clause 4, counted from the top."""
+
+    PROVINCE = 1
+    CITY = 2
+    COUNTY = 3
+    TOWNSHIP = 4
+    VILLAGE = 5
+
+
+_CUTS = {Level.PROVINCE: 2, Level.CITY: 4, Level.COUNTY: 6, Level.TOWNSHIP: 9, Level.VILLAGE: 12}
+
+
+def level_of(region: str) -> Level:
+    """The level of a twelve-digit region code: the lowest one that is not filled with zeros."""
+    for level, cut in _CUTS.items():
+        if not region[cut:].strip("0"):
+            return level
+    raise AssertionError("a twelve-digit code always ends")  # the cut at 12 leaves the empty string
+
+
+def region_at(region: str, level: Level) -> str:
+    """The region at `level` that holds `region`: its code with the lower levels filled with zeros."""
+    return region[: _CUTS[level]].ljust(12, "0")
+
+
+def stem(region: str) -> str:
+    """The significant digits of a region code: what every region inside it begins with."""
+    return region[: _CUTS[level_of(region)]]
+
+
+def holds(outer: str, inner: str) -> bool:
+    """Whether region `inner` is `outer` or lies in it (clause 4: one tree)."""
+    return inner.startswith(stem(outer))
+
+
+def above(region: str) -> str | None:
+    """The region one level up, None above a province (clause 11.2: the centre above)."""
+    level = level_of(region)
+    return None if level is Level.PROVINCE else region_at(region, Level(level - 1))
+
+
+def common_region(regions: list[str]) -> str | None:
+    """The lowest region that holds all of them: where a cross-region dispute goes (clause 5.1.1 c)."""
+    for level in reversed(Level):
+        ancestors = {region_at(region, level) for region in regions}
+        if len(ancestors) == 1:
+            return ancestors.pop()
+    return None
+
+
+class Frozen(BaseModel):
+    """A value: never changed after it is made; unknown fields are refused on write."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_timedelta="float")
+
+
+class Actor(Frozen):
+    """Who did it, from which post, for which unit, at which centre and in which region (clause 7)."""
+
+    person: PersonId
+    post: Code
+    unit: UnitCode
+    centre: Region
+    region: Region
+
+
+class Meta(Frozen):
+    """What stands around every decision: its id, its two times, who made it and why it came about.
+
+    `time` is when it happened, `recorded_at` when we took it; deadlines are judged by `time`. `references` name the
+    reference documents in force, as `kind@sequence` or `kind:region@sequence`.
+    """
+
+    command_id: str
+    time: AwareDatetime
+    recorded_at: AwareDatetime
+    actor: Actor
+    causation_id: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+    references: tuple[Reference, ...] = ()
+
+
+class Facts(Frozen):
+    """What an event and the command that asks for it have in common: the facts stated."""
+
+
+class Event(Facts):
+    """Something that happened to one aggregate. Subclasses give `type` (the name on the wire) and `owner`."""
+
+    TYPE: ClassVar[str]
+    VERSION: ClassVar[int]
+    OWNER: ClassVar[Owner]
+    PRIVATE: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(
+        cls, *, type: str | None = None, version: int = 1, owner: Owner | None = None, **kwargs: Any
+    ) -> None:
+        super().__init_subclass__(**kwargs)
+        if type is not None and owner is not None:
+            cls.TYPE, cls.VERSION, cls.OWNER = type, version, owner
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.PRIVATE = tuple(name for name, field in cls.model_fields.items() if PRIVATE in field.metadata)
+
+
+PRIVATE = "private"
+T = TypeVar("T", bound=Frozen)
+# A field that is sealed before it reaches the log: the model in a command and in memory, a token everywhere else.
+Private = Annotated[T | Sealed, PRIVATE]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an aggregate lives: its kind, the region where it began (for ever) and its id.
+
+    `kind.pp.cc.xx.ttt.vvv.id` is its exact subject on the log; the region is an address and no more.
+    """
+
+    kind: str
+    region: str
+    id: str
+
+    @property
+    def subject(self) -> str:
+        r = self.region
+        return f"{self.kind}.{r[:2]}.{r[2:4]}.{r[4:6]}.{r[6:9]}.{r[9:12]}.{self.id}"
+
+    @classmethod
+    def parse(cls, subject: str) -> Address:
+        """The address of a subject. Raises ValueError when the text is not one."""
+        parts = subject.split(".")
+        if len(parts) != 7 or [len(p) for p in parts[1:6]] != [2, 2, 2, 3, 3]:
+            raise ValueError(f"not the subject of an aggregate: {subject!r}; expected kind.pp.cc.xx.ttt.vvv.id")
+        return cls(parts[0], "".join(parts[1:6]), parts[6])
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place on the log: stream and sequence; written `LOG_5101:17`, used for `?after=` and checkpoints."""
+
+    stream: str
+    sequence: int
+
+    def __str__(self) -> str:
+        return f"{self.stream}:{self.sequence}"
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """Read what `str` wrote. Raises ValueError that says what was expected."""
+        stream, _, sequence = text.partition(":")
+        if not stream or not sequence.isascii() or not sequence.isdigit() or len(sequence) > 18:
+            raise ValueError(f"not a position: {text!r}; expected stream:sequence, for example LOG_5101:17")
+        return cls(stream, int(sequence))
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """An event of a type or version newer than this program knows: projections skip it, deciders refuse to write."""
+
+    type: str
+    version: int
+    data: dict[str, Any]
+
+
+E = TypeVar("E", bound=Event, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded(Generic[E]):
+    """One event as it stands on the log. `position` is None until the log has taken it."""
+
+    id: str
+    address: Address
+    meta: Meta
+    event: E | Unknown
+    position: Position | None = None
+
+    @property
+    def type(self) -> str:
+        return self.event.type if isinstance(self.event, Unknown) else self.event.TYPE
+
+    @property
+    def time(self) -> datetime:
+        return self.meta.time
+
+
+def derived_id(policy: str, cause: str, subject: str, what: str) -> str:
+    """The id of whatever follows from a cause: uuid5 over policy, cause, subject and what (RFC 9562, 5.5)."""
+    return str(uuid5(_NAMESPACE, "\x1f".join((policy, cause, subject, what))))
+
+
+def event_id(command_id: str, subject: str) -> str:
+    """The id of the one event that a command makes on one aggregate; the same however often it is tried."""
+    return derived_id("event", command_id, subject, "")

@@ -1,0 +1,80 @@
+"""Intake's events: the birth of a case, and what the resident says of it."""
+
+from __future__ import annotations
+
+from shared.case.base import CaseId, Event, Facts, Owner, Private
+from shared.case.facts import (
+    Attachments,
+    Classification,
+    Demand,
+    Explained,
+    Matter,
+    Note,
+    Outcome,
+    Registration,
+    Satisfaction,
+)
+
+
+class Registered(Registration, Event, type="case.registered", owner=Owner.INTAKE):
+    """A case was born (clause 5.1.3 a: uniform intake; 11.1: registered at once)."""
+
+
+class SupplementFacts(Facts):
+    """More of the same demand: words and papers."""
+
+    note: Private[Note]
+    attachments: Attachments = ()
+
+
+class Supplemented(SupplementFacts, Event, type="case.supplemented", owner=Owner.INTAKE):
+    """The resident or the desk added to the demand."""
+
+
+class CorrectionFacts(Classification):
+    """What was wrong in the registration; only what is given changes."""
+
+    matter: Private[Matter] | None = None
+    note: Private[Note]
+
+
+class Corrected(CorrectionFacts, Event, type="case.corrected", owner=Owner.INTAKE):
+    """The registration was set right; the first version stays on the log."""
+
+
+class AttachmentFacts(Demand):
+    """A repeat of an open case's demand, with its own reporter; `merged_from` when it was a case of its own."""
+
+    merged_from: CaseId | None = None
+
+
+class Attached(AttachmentFacts, Event, type="case.attached", owner=Owner.INTAKE):
+    """A repeat was attached (petitions regulation, article 19: the same fact in progress is not accepted anew)."""
+
+
+class Withdrawn(Explained, Event, type="case.withdrawn", owner=Owner.INTAKE):
+    """The resident withdrew the demand."""
+
+
+class CallBackFacts(Facts):
+    """What the resident said when called back (Jinan 12345, article 27)."""
+
+    contacted: bool
+    outcome: Outcome | None = None
+    satisfaction: Satisfaction = Satisfaction.UNRATED
+    note: Private[Note] | None = None
+
+
+class CalledBack(CallBackFacts, Event, type="case.called_back", owner=Owner.INTAKE):
+    """The resident was called back about the outcome."""
+
+
+class RatingFacts(Facts):
+    """The resident's own rating, given in public (clause 12.3)."""
+
+    satisfaction: Satisfaction
+    note: Private[Note] | None = None
+
+
+class Rated(RatingFacts, Event, type="case.rated", owner=Owner.INTAKE):
+    """The resident rated the outcome."""

@@ -1,0 +1,205 @@
+"""Supervision's events of a case: time, urging, orders, escalation, holds and erasure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field
+
+from shared.case.base import CaseId, Event, Facts, Owner, PersonId, Region, UnitCode
+from shared.case.events.routing import TransferFacts
+from shared.case.facts import (
+    Basis,
+    Deadline,
+    Explained,
+    Hold,
+    OrderKind,
+    PauseCause,
+    Retention,
+    Stage,
+)
+
+
+class ClockFacts(Facts):
+    """One change of stage: the clocks that it starts and the stages whose clocks it ends."""
+
+    opens: Annotated[tuple[Deadline, ...], Field(max_length=30)] = ()
+    closes: Annotated[tuple[Stage, ...], Field(max_length=6)] = ()
+
+
+class DeadlinesSet(ClockFacts, Event, type="case.deadlines_set", owner=Owner.SUPERVISION):
+    """The clocks changed with the stage (clause 5.1.3 a: each stage has a deadline)."""
+
+
+class RecomputationFacts(Facts):
+    """The new clock of a stage, the old due moment, and why."""
+
+    deadline: Deadline
+    due_before: AwareDatetime
+    why: Basis
+
+
+class DeadlineRecomputed(RecomputationFacts, Event, type="case.deadline_recomputed", owner=Owner.SUPERVISION):
+    """A published calendar or limit changed a due moment."""
+
+
+class ExtensionRequestFacts(Explained):
+    """The stage and the due moment asked for."""
+
+    stage: Stage
+    due: AwareDatetime
+
+
+class ExtensionRequested(ExtensionRequestFacts, Event, type="case.extension_requested", owner=Owner.SUPERVISION):
+    """The handler asked for more time."""
+
+
+class ExtensionFacts(Explained):
+    """The stage, the new due moment and the approver's post; the resident is told why (petitions regulation, 34)."""
+
+    stage: Stage
+    due: AwareDatetime
+    approver: PersonId
+
+
+class Extended(ExtensionFacts, Event, type="case.extended", owner=Owner.SUPERVISION):
+    """The approver granted more time."""
+
+
+class StageRefusalFacts(Explained):
+    """The stage whose request was refused."""
+
+    stage: Stage
+
+
+class ExtensionRefused(StageRefusalFacts, Event, type="case.extension_refused", owner=Owner.SUPERVISION):
+    """The approver refused more time."""
+
+
+class PauseFacts(Explained):
+    """Which clock stands still, and what for."""
+
+    stage: Stage
+    cause: PauseCause
+
+
+class PauseRequested(PauseFacts, Event, type="case.pause_requested", owner=Owner.SUPERVISION):
+    """The handler asked to stop a clock."""
+
+
+class Suspended(PauseFacts, Event, type="case.suspended", owner=Owner.SUPERVISION):
+    """A clock stands still (hearing, missing papers, waiting for the resident)."""
+
+
+class PauseRefused(StageRefusalFacts, Event, type="case.pause_refused", owner=Owner.SUPERVISION):
+    """The clock goes on."""
+
+
+class ResumptionFacts(Facts):
+    """The clock that goes on, with its new due moment."""
+
+    deadline: Deadline
+
+
+class Resumed(ResumptionFacts, Event, type="case.resumed", owner=Owner.SUPERVISION):
+    """A clock goes on from where it stood."""
+
+
+class FiringFacts(Facts):
+    """Which clock fired: when it was due, and when that was seen."""
+
+    stage: Stage
+    unit: UnitCode | None = None
+    due: AwareDatetime
+    seen_at: AwareDatetime
+
+
+class Warned(FiringFacts, Event, type="case.warned", owner=Owner.SUPERVISION):
+    """A deadline is near."""
+
+
+class Overdue(FiringFacts, Event, type="case.overdue", owner=Owner.SUPERVISION):
+    """A deadline passed."""
+
+
+class AnnulmentFacts(Facts):
+    """The clock whose overdue is set right, and the event that proved in time."""
+
+    stage: Stage
+    unit: UnitCode | None = None
+    proof: Basis
+
+
+class OverdueAnnulled(AnnulmentFacts, Event, type="case.overdue_annulled", owner=Owner.SUPERVISION):
+    """What was stamped in time arrived late: the overdue does not stand."""
+
+
+class EscalationFacts(Explained):
+    """The centre above that takes charge, and whom it informs (clause 11.2: party committee and government too)."""
+
+    to: Region
+    informs: Annotated[tuple[Basis, ...], Field(max_length=10)] = ()
+    rung: Annotated[int, Field(ge=0, le=20)] | None = None
+
+
+class Escalated(EscalationFacts, Event, type="case.escalated", owner=Owner.SUPERVISION):
+    """The centre above is in charge (clause 11.2)."""
+
+
+class HandedDown(TransferFacts, Event, type="case.handed_down", owner=Owner.SUPERVISION):
+    """The level reached hands the case down again (clause 5.1.1 i)."""
+
+
+class UrgeFacts(Explained):
+    """Who is urged: the responsible unit or person."""
+
+    unit: UnitCode
+    rung: Annotated[int, Field(ge=0, le=20)] | None = None
+
+
+class Urged(UrgeFacts, Event, type="case.urged", owner=Owner.SUPERVISION):
+    """The responsible unit was urged."""
+
+
+class OrderedFacts(Facts):
+    """The supervision order that names this case."""
+
+    order: CaseId
+    kind: OrderKind
+    due: AwareDatetime
+
+
+class Ordered(OrderedFacts, Event, type="case.ordered", owner=Owner.SUPERVISION):
+    """A supervision order covers this case."""
+
+
+class HoldFacts(Explained):
+    """Which hold."""
+
+    hold: Hold
+
+
+class Held(HoldFacts, Event, type="case.held", owner=Owner.SUPERVISION):
+    """The case is held: its content may not be erased, or its clock is its file's."""
+
+
+class ReleaseFacts(Facts):
+    """Which hold ends, and why."""
+
+    hold: Hold
+    basis: Basis = ""
+
+
+class Released(ReleaseFacts, Event, type="case.released", owner=Owner.SUPERVISION):
+    """A hold ended."""
+
+
+class ErasureFacts(Facts):
+    """The retention class that ran out, and the basis (clause 9.4 b; personal information law, articles 19 and 47)."""
+
+    retention: Retention
+    basis: Basis
+
+
+class Erased(ErasureFacts, Event, type="case.erased", owner=Owner.SUPERVISION):
+    """The key is destroyed: the content is gone for good, the log and its proofs stay."""

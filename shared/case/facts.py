@@ -1,0 +1,303 @@
+"""What can be said about a case: the closed word lists and the facts that a command and its event have in common.
+
+The lists follow sections 1.a of the domain: channels of clause 8.2 a, natures of the 12345 regulations, outcomes and
+ratings of the KPI formulas. Each fact is stated here once; `commands.py` asks for it, `events.py` records it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
+
+from shared.case.base import CaseId, Code, Facts, Frozen, PersonId, Private, Reference, Region, UnitCode
+
+TITLE_CHARS_MAX = 200
+TEXT_CHARS_MAX = 10_000
+SHORT_CHARS_MAX = 300
+PARTIES_MAX = 50
+ATTACHMENTS_MAX = 20
+CO_UNITS_MAX = 20
+CASES_PER_ORDER_MAX = 100
+PARTS_MAX = 10
+
+
+def _printable(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("the text holds a NUL character; remove it")
+    return text
+
+
+Title = Annotated[str, StringConstraints(min_length=1, max_length=TITLE_CHARS_MAX), AfterValidator(_printable)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_CHARS_MAX), AfterValidator(_printable)]
+Short = Annotated[str, StringConstraints(max_length=SHORT_CHARS_MAX), AfterValidator(_printable)]
+
+
+class Channel(StrEnum):
+    """How it reached the centre (clause 8.2 a; petitions regulation, article 17)."""
+
+    LETTER = "letter"
+    CALL = "call"
+    VISIT = "visit"
+    WEB = "web"
+    APP = "app"
+    GRID = "grid"
+    TRANSFER = "transfer"
+    SUPERIOR = "superior"
+    PLATFORM = "platform"
+
+
+class Nature(StrEnum):
+    """What is wanted: consultation, help, complaint, report, suggestion, praise, dispute (Beijing 12345, article 2)."""
+
+    CONSULTATION = "consultation"
+    HELP = "help"
+    COMPLAINT = "complaint"
+    REPORT = "report"
+    SUGGESTION = "suggestion"
+    PRAISE = "praise"
+    DISPUTE = "dispute"
+
+
+class Severity(StrEnum):
+    """The four grades of the emergency response law, article 3; `general` is the lowest."""
+
+    GENERAL = "general"
+    LARGER = "larger"
+    MAJOR = "major"
+    EXTREME = "extreme"
+
+
+class Retention(StrEnum):
+    """How long the content is kept (clause 9.4 b)."""
+
+    MONTHS_3 = "months_3"
+    MONTHS_6 = "months_6"
+    YEAR_1 = "year_1"
+    PERMANENT = "permanent"
+
+
+class Outcome(StrEnum):
+    """What handling came to; `explained` is the explanation rate's numerator (domain 1.b)."""
+
+    SOLVED = "solved"
+    PARTLY = "partly"
+    UNSOLVED = "unsolved"
+    EXPLAINED = "explained"
+
+
+class Satisfaction(StrEnum):
+    """What the resident says of it (domain 1.b)."""
+
+    SATISFIED = "satisfied"
+    BASICALLY = "basically"
+    DISSATISFIED = "dissatisfied"
+    UNRATED = "unrated"
+
+
+class Stage(StrEnum):
+    """The stages that have a clock (clause 5.1.3 a: handling within a time limit)."""
+
+    TRIAGE = "triage"
+    SIGN = "sign"
+    HANDLE = "handle"
+    CO_HANDLE = "co_handle"
+    FEEDBACK = "feedback"
+    REPORT = "report"
+
+
+class DeclineReason(StrEnum):
+    """Why a centre does not take a matter up (Beijing 12345, article 11; Weifang 12345, article 19)."""
+
+    IN_LITIGATION = "in_litigation"
+    IN_ARBITRATION = "in_arbitration"
+    IN_DISCIPLINE = "in_discipline"
+    IN_REVIEW = "in_review"
+    DISCLOSURE = "disclosure"
+    PETITION_ENDED = "petition_ended"
+    SECRET = "secret"
+    EMERGENCY_LINE = "emergency_line"
+    INVALID = "invalid"
+
+
+class PauseCause(StrEnum):
+    """What stops a clock (petitions regulation, article 36: a hearing; missing papers; waiting for the resident)."""
+
+    HEARING = "hearing"
+    PAPERS = "papers"
+    RESIDENT = "resident"
+
+
+class OrderKind(StrEnum):
+    """Supervision orders: ordinary, on site, listed (Weifang 12345, article 26)."""
+
+    ORDINARY = "ordinary"
+    ON_SITE = "on_site"
+    LISTED = "listed"
+
+
+class Hold(StrEnum):
+    """Why a case is held: under import (its clock is its file's), or for a legal reason (content may not be erased)."""
+
+    IMPORT = "import"
+    LEGAL = "legal"
+
+
+class TimeBase(StrEnum):
+    """The three bases of a time limit."""
+
+    HOURS = "hours"
+    CALENDAR_DAYS = "calendar_days"
+    WORKING_DAYS = "working_days"
+
+
+class PartyRole(StrEnum):
+    """What a person is to the case."""
+
+    REPORTER = "reporter"
+    PARTY = "party"
+    REPRESENTATIVE = "representative"
+    OTHER = "other"
+
+
+class Party(Frozen):
+    """A person who is party to a case; sealed, and read by nobody whose post does not need it."""
+
+    role: PartyRole = PartyRole.REPORTER
+    name: Short = ""
+    phone: Short = ""
+    id_number: Short = ""
+    address: Short = ""
+
+
+class Parties(Frozen):
+    """The people of one demand (petitions regulation, article 19)."""
+
+    parties: Annotated[tuple[Party, ...], Field(max_length=PARTIES_MAX)] = ()
+
+
+class Matter(Frozen):
+    """What a resident says: the sealed heart of a case."""
+
+    title: Title
+    text: Text
+    address: Short = ""
+    file_names: Annotated[tuple[Short, ...], Field(max_length=ATTACHMENTS_MAX)] = ()
+
+
+class Note(Frozen):
+    """What somebody writes down in the course of handling; sealed."""
+
+    text: Text
+    file_names: Annotated[tuple[Short, ...], Field(max_length=ATTACHMENTS_MAX)] = ()
+
+
+class Attachment(Frozen):
+    """A sealed object: where it lies, the SHA-256 of its plain bytes, its size in bytes, its media type."""
+
+    object: Code
+    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    size_bytes: Annotated[int, Field(gt=0, le=1 << 30)]
+    media_type: Annotated[str, StringConstraints(pattern=r"^[a-z]+/[A-Za-z0-9.+-]{1,80}$")]
+
+
+Attachments = Annotated[tuple[Attachment, ...], Field(max_length=ATTACHMENTS_MAX)]
+Units = Annotated[tuple[UnitCode, ...], Field(max_length=CO_UNITS_MAX)]
+Basis = Annotated[str, StringConstraints(max_length=SHORT_CHARS_MAX)]
+
+
+class Demand(Facts):
+    """One resident's demand, as it came in: the first makes a case, a repeat is attached to it."""
+
+    channel: Channel
+    contact_time: AwareDatetime
+    matter: Private[Matter]
+    reporter: Private[Parties] | None = None
+    attachments: Attachments = ()
+    people_count: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    source: Code | None = None
+    source_id: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+
+
+class Registration(Demand):
+    """The birth of a case (clause 11.1: whoever is asked first registers at once and is on the case for ever)."""
+
+    region: Region
+    nature: Nature
+    subject: Code | None = None
+    severity: Severity = Severity.GENERAL
+    retention: Retention = Retention.YEAR_1
+    first_asked: PersonId
+    first_asked_unit: UnitCode
+    grid: Annotated[str, StringConstraints(pattern=r"^[0-9]{15}$")] | None = None
+    complained_unit: UnitCode | None = None
+    stand_aside: Annotated[tuple[PersonId, ...], Field(max_length=PARTIES_MAX)] = ()
+    informant: bool = False
+    answer: Private[Note] | None = None
+    parent: CaseId | None = None
+    handed_by: Region | None = None
+    hold: Hold | None = None
+
+
+class Classification(Facts):
+    """What a case is about, as the triage desk or a correction puts it."""
+
+    nature: Nature | None = None
+    subject: Code | None = None
+    severity: Severity | None = None
+
+
+class Handlers(Facts):
+    """One responsible unit and any number of co-handling units (clauses 5.1.1 b and c), and on what basis."""
+
+    unit: UnitCode
+    co_units: Units = ()
+    basis: Basis = ""
+
+
+class Routed(Handlers):
+    """A decision by a rule of a reference document: which rule, of which version."""
+
+    rule: Code | None = None
+    rule_reference: Reference | None = None
+
+
+class Explained(Facts):
+    """Why: a reason in words, sealed like every free text."""
+
+    note: Private[Note]
+
+
+class Deadline(Frozen):
+    """One clock: its stage, from when to when, and where the limit comes from.
+
+    `warn_at` is the moment to warn. `legal_basis` names the article, or says that the limit is custom. `unit` tells the
+    co-handling clocks of one case apart.
+    """
+
+    stage: Stage
+    start: AwareDatetime
+    due: AwareDatetime
+    warn_at: AwareDatetime | None = None
+    base: TimeBase
+    amount: Annotated[int, Field(gt=0, le=10_000)]
+    legal_basis: Basis = ""
+    limit_reference: Reference | None = None
+    calendar_reference: Reference | None = None
+    unit: UnitCode | None = None
+
+
+class Part(Frozen):
+    """One part of a case that is split: the new case's id, region and nature."""
+
+    case: CaseId
+    region: Region
+    nature: Nature
+    subject: Code | None = None
+
+
+class PartMatters(Frozen):
+    """What each part of a split case says, in the order of its parts; sealed."""
+
+    matters: Annotated[tuple[Matter, ...], Field(min_length=2, max_length=PARTS_MAX)]
