@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args
 from uuid import UUID, uuid5
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
@@ -142,10 +142,19 @@ class Event(Facts):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        cls.PRIVATE = tuple(name for name, field in cls.model_fields.items() if PRIVATE in field.metadata)
+        cls.PRIVATE = tuple(
+            name for name, field in cls.model_fields.items() if PRIVATE in field.metadata or _marked(field.annotation)
+        )
 
 
 PRIVATE = "private"
+
+
+def _marked(annotation: Any) -> bool:
+    """Whether the mark of a private field stands anywhere inside an annotation, as in `Private[Note] | None`."""
+    return PRIVATE in getattr(annotation, "__metadata__", ()) or any(_marked(part) for part in get_args(annotation))
+
+
 T = TypeVar("T", bound=Frozen)
 # A field that is sealed before it reaches the log: the model in a command and in memory, a token everywhere else.
 Private = Annotated[T | Sealed, PRIVATE]

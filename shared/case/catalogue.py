@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-
 from shared.case import events as all_events
 from shared.case.base import Event, Unknown
 from shared.case.upcasts import upcast
 
-EVENTS: dict[str, type[Event]] = {
-    cls.TYPE: cls for cls in (getattr(all_events, name) for name in all_events.__all__)
-}
+EVENTS: dict[str, type[Event]] = {cls.TYPE: cls for cls in (getattr(all_events, name) for name in all_events.__all__)}
 
 
 def decode(type: str, version: int, data: dict[str, Any]) -> Event | Unknown:
@@ -30,5 +27,3 @@ def decode(type: str, version: int, data: dict[str, Any]) -> Event | Unknown:
         data = upcast(type, version, data, cls.VERSION)
     extra: Literal["ignore"] = "ignore"
     return cls.model_validate(data, extra=extra)
-
-

@@ -1,0 +1,237 @@
+"""The law: what may happen to a case. `decide(command, state)` answers with one event, with nothing, or with a reason.
+
+Pure: no clock, no I/O, no randomness; time, actor and ids are fields of the command. A command whose id the case has
+ever applied is accepted with no event, so every decision applied twice yields nothing the second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from shared.case import events as e
+from shared.case.base import Event, Recorded, event_id, holds, stem
+from shared.case.commands import COMMANDS, Command
+from shared.case.deadlines import RULES as CLOCK_RULES
+from shared.case.facts import Hold, Outcome, Retention, Satisfaction
+from shared.case.lifecycle import ENDED, Status, target
+from shared.case.reasons import Reason, Rejected
+from shared.case.state import CaseState, variant
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The law says yes: with the event to append, or with None when the command was applied before."""
+
+    recorded: Recorded[Any] | None
+
+
+Verdict = Accepted | Rejected
+Rule = Callable[[CaseState, Any, Command], Reason | Rejected | None]
+_RULES: dict[type[Event], Rule] = {}
+
+
+def decide(command: Command, state: CaseState) -> Verdict:
+    """Whether the case in `state` takes the command, and the event that comes of it. Applied twice: nothing new."""
+    if command.meta.command_id in state.applied:
+        return Accepted(None)
+    if state.newer_event:
+        return Rejected(Reason.NEWER_EVENT)
+    spec = COMMANDS[command.name]
+    event = spec.event.model_construct(**command.facts.__dict__)
+    if (barred := _barred(state, event, command)) is not None:
+        return barred
+    rule = _RULES.get(spec.event)
+    reason = rule(state, event, command) if rule else None
+    if reason is None:
+        return Accepted(record(command, event))
+    return reason if isinstance(reason, Rejected) else Rejected(reason)
+
+
+def record(command: Command, event: Event) -> Recorded[Any]:
+    """The event as it will stand on the log; its id follows from the command and the aggregate."""
+    address = command.address
+    return Recorded(event_id(command.meta.command_id, address.subject), address, command.meta, event)
+
+
+def _barred(state: CaseState, event: Event, command: Command) -> Rejected | None:
+    """What holds for every command: the case is born, not erased, and the table has an arrow."""
+    birth = isinstance(event, e.Registered)
+    if state.status is Status.UNBORN and not birth:
+        return Rejected(Reason.NOT_REGISTERED)
+    if birth and state.status is not Status.UNBORN:
+        return Rejected(Reason.ALREADY_REGISTERED)
+    if state.erased:
+        return Rejected(Reason.ERASED)
+    if target(state.status, variant(event, state)) is None:
+        reason = Reason.CASE_CLOSED if state.status in ENDED else Reason.WRONG_STATUS
+        return Rejected(reason, f"status {state.status}, command {command.name}")
+    if state.contact_time is not None and command.meta.time < state.contact_time:
+        return Rejected(Reason.BEFORE_CASE)
+    return None
+
+
+def _for(*types: type[Event]) -> Callable[[Rule], Rule]:
+    def enter(rule: Rule) -> Rule:
+        for type_ in types:
+            _RULES[type_] = rule
+        return rule
+
+    return enter
+
+
+# Intake
+
+
+@_for(e.Registered)
+def _register(state: CaseState, event: e.Registered, command: Command) -> Reason | None:
+    if event.region != command.address.region:
+        return Reason.WRONG_REGION
+    if event.contact_time > command.meta.time:
+        return Reason.CONTACT_AFTER_REGISTRATION
+    if event.hold is Hold.LEGAL:
+        return Reason.HELD
+    return None
+
+
+@_for(e.Corrected)
+def _correct(state: CaseState, event: e.Corrected, command: Command) -> Reason | None:
+    said = (event.nature, event.subject, event.severity, event.matter)
+    return Reason.NOTHING_CORRECTED if all(one is None for one in said) else None
+
+
+@_for(e.Attached)
+def _attach(state: CaseState, event: e.Attached, command: Command) -> Reason | None:
+    if event.contact_time > command.meta.time:
+        return Reason.CONTACT_AFTER_REGISTRATION
+    return Reason.SAME_CASE if event.merged_from == command.address.id else None
+
+
+# Routing: who has it
+
+
+@_for(e.Triaged, e.Assigned, e.Ruled)
+def _route(state: CaseState, event: e.Triaged | e.Assigned | e.Ruled, command: Command) -> Reason | None:
+    named = (event.unit, *event.co_units)
+    if len(set(named)) != len(named):
+        return Reason.UNIT_TWICE
+    if state.complained_unit in named:
+        return Reason.UNIT_COMPLAINED_OF
+    if isinstance(event, e.Ruled) and state.hand_backs == 0:
+        return Reason.NOTHING_TO_RULE
+    if isinstance(event, e.Assigned) and state.unit == event.unit and state.co_units == event.co_units:
+        return Reason.SAME_UNIT
+    return None
+
+
+@_for(e.SignedFor, e.Reassigned)
+def _name_person(state: CaseState, event: e.SignedFor | e.Reassigned, command: Command) -> Reason | None:
+    if event.person in state.stand_aside:
+        return Reason.MUST_STAND_ASIDE
+    if event.unit == state.unit:
+        return Reason.SAME_PERSON if event.person == state.person else _signs_again(state.person, event)
+    co = next((co for co in state.co_handlers if co.unit == event.unit), None)
+    if co is None:
+        return Reason.NOT_RESPONSIBLE_UNIT
+    return Reason.SAME_PERSON if event.person == co.person else _signs_again(co.person, event)
+
+
+def _signs_again(person: str | None, event: e.SignedFor | e.Reassigned) -> Reason | None:
+    """A unit signs once; afterwards its person changes by reassignment, and not before."""
+    return Reason.WRONG_STATUS if (person is not None) is isinstance(event, e.SignedFor) else None
+
+
+@_for(e.HandedBack)
+def _hand_back(state: CaseState, event: e.HandedBack, command: Command) -> Reason | None:
+    if event.unit != state.unit:
+        return Reason.NOT_RESPONSIBLE_UNIT
+    return Reason.HAND_BACK_REFUSED if state.no_hand_back else None
+
+
+@_for(e.Transferred)
+def _transfer(state: CaseState, event: e.Transferred, command: Command) -> Reason | None:
+    return Reason.SAME_CENTRE if event.to == state.in_charge else None
+
+
+@_for(e.Merged)
+def _merge(state: CaseState, event: e.Merged, command: Command) -> Reason | None:
+    return Reason.SAME_CASE if event.into == command.address.id else None
+
+
+# Routing: what they do
+
+
+@_for(e.Progressed)
+def _progress(state: CaseState, event: e.Progressed, command: Command) -> Reason | None:
+    return None if event.unit == state.unit or event.unit in state.co_units else Reason.NOT_RESPONSIBLE_UNIT
+
+
+@_for(e.CoReported, e.CoHandlingEnded)
+def _co_handle(state: CaseState, event: e.CoReported | e.CoHandlingEnded, command: Command) -> Reason | None:
+    co = next((co for co in state.co_handlers if co.unit == event.unit), None)
+    if co is None:
+        return Reason.NOT_CO_HANDLING
+    return Reason.ALREADY_REPORTED if co.reported and isinstance(event, e.CoReported) else None
+
+
+@_for(e.Settled)
+def _settle(state: CaseState, event: e.Settled, command: Command) -> Rejected | None:
+    waiting = [co.unit for co in state.co_handlers if not co.reported]
+    return Rejected(Reason.CO_HANDLERS_OPEN, ", ".join(waiting)) if waiting else None
+
+
+@_for(e.Closed)
+def _close(state: CaseState, event: e.Closed, command: Command) -> Reason | None:
+    """Not satisfied means handled again; only a legal basis ends it otherwise (petitions regulation, 36)."""
+    unhappy = state.satisfaction is Satisfaction.DISSATISFIED or state.outcome is Outcome.UNSOLVED
+    return Reason.NOT_SATISFIED if unhappy and not event.basis else None
+
+
+# Supervision: the case's place, holds and erasure (its clocks: shared/case/deadlines.py)
+
+
+@_for(e.Escalated)
+def _escalate(state: CaseState, event: e.Escalated, command: Command) -> Reason | None:
+    higher = holds(event.to, state.in_charge) and len(stem(event.to)) < len(stem(state.in_charge))
+    return None if higher else Reason.NOT_ABOVE
+
+
+@_for(e.HandedDown)
+def _hand_down(state: CaseState, event: e.HandedDown, command: Command) -> Reason | None:
+    lower = holds(state.in_charge, event.to) and len(stem(event.to)) > len(stem(state.in_charge))
+    return None if lower else Reason.NOT_BELOW
+
+
+@_for(e.Urged)
+def _urge(state: CaseState, event: e.Urged, command: Command) -> Reason | None:
+    known = event.unit in (state.unit, state.triaged_unit, *state.co_units)
+    centre = event.unit.startswith(state.in_charge) and state.unit is None
+    return None if known or centre else Reason.NOT_RESPONSIBLE_UNIT
+
+
+@_for(e.Ordered)
+def _order(state: CaseState, event: e.Ordered, command: Command) -> Reason | None:
+    return Reason.ALREADY_ORDERED if event.order in state.orders else None
+
+
+@_for(e.Held)
+def _hold(state: CaseState, event: e.Held, command: Command) -> Reason | None:
+    return Reason.HELD if event.hold in state.holds else None
+
+
+@_for(e.Released)
+def _release(state: CaseState, event: e.Released, command: Command) -> Reason | None:
+    return None if event.hold in state.holds else Reason.NOT_HELD
+
+
+@_for(e.Erased)
+def _erase(state: CaseState, event: e.Erased, command: Command) -> Reason | None:
+    if state.holds:
+        return Reason.HELD
+    if state.retention is Retention.PERMANENT:
+        return Reason.KEPT_FOR_EVER
+    return None if event.retention is state.retention else Reason.RETENTION_DIFFERS
+
+
+_RULES.update(CLOCK_RULES)

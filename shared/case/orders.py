@@ -1,0 +1,137 @@
+"""The law of a supervision order, an aggregate of its own: issued, answered, accepted or refused, overdue, withdrawn.
+
+Each of its cases hears of it by a reaction, one `case.ordered` per case; a case that refuses is noted on the order
+(Weifang 12345, article 26; clause 5.1.1 f).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from shared.case import events as e
+from shared.case.base import Event, Recorded, Unknown
+from shared.case.commands import COMMANDS, Command
+from shared.case.decide import Accepted, Verdict, record
+from shared.case.facts import OrderKind
+from shared.case.reasons import Reason, Rejected
+
+
+class OrderStatus(StrEnum):
+    """Where an order stands."""
+
+    UNBORN = "unborn"
+    ISSUED = "issued"
+    ANSWERED = "answered"
+    ACCEPTED = "accepted"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderState:
+    """One order: what it demands of whom, for which cases, and which of them refused it."""
+
+    status: OrderStatus = OrderStatus.UNBORN
+    version: int = 0
+    kind: OrderKind | None = None
+    region: str = ""
+    unit: str = ""
+    cases: tuple[str, ...] = ()
+    refused_by: tuple[str, ...] = ()
+    due: datetime | None = None
+    overdue: bool = False
+    newer_event: bool = False
+    applied: frozenset[str] = field(default_factory=frozenset)
+
+
+ORDER_STATE = TypeAdapter(OrderState)
+UNBORN_ORDER = OrderState()
+
+# (status, event) -> (status, why)
+ORDER_ARROWS: dict[tuple[OrderStatus, str], tuple[OrderStatus, str]] = {
+    (OrderStatus.UNBORN, "order.issued"): (
+        OrderStatus.ISSUED,
+        "Weifang 12345, 26: refused, overdue or unsolved matters are supervised",
+    ),
+    (OrderStatus.ISSUED, "order.answered"): (
+        OrderStatus.ANSWERED,
+        "petitions regulation 39: the unit reports in the set time",
+    ),
+    (OrderStatus.ANSWERED, "order.answered"): (OrderStatus.ANSWERED, "more of the same answer"),
+    (OrderStatus.ANSWERED, "order.accepted"): (OrderStatus.ACCEPTED, "the centre is content"),
+    (OrderStatus.ANSWERED, "order.refused"): (OrderStatus.ISSUED, "the unit must answer again"),
+    (OrderStatus.ISSUED, "order.overdue"): (OrderStatus.ISSUED, "nothing is late in silence"),
+    (OrderStatus.ISSUED, "order.withdrawn"): (OrderStatus.WITHDRAWN, "the centre takes it back"),
+    (OrderStatus.ANSWERED, "order.withdrawn"): (OrderStatus.WITHDRAWN, "the centre takes it back"),
+    (OrderStatus.ISSUED, "order.case_refused"): (OrderStatus.ISSUED, "the case ended meanwhile"),
+    (OrderStatus.ANSWERED, "order.case_refused"): (OrderStatus.ANSWERED, "the case ended meanwhile"),
+    (OrderStatus.ACCEPTED, "order.case_refused"): (OrderStatus.ACCEPTED, "the case ended meanwhile"),
+    (OrderStatus.WITHDRAWN, "order.case_refused"): (OrderStatus.WITHDRAWN, "the case ended meanwhile"),
+}
+
+
+def decide_order(command: Command, state: OrderState) -> Verdict:
+    """Whether the order in `state` takes the command. Applied twice: nothing the second time."""
+    if command.meta.command_id in state.applied:
+        return Accepted(None)
+    if state.newer_event:
+        return Rejected(Reason.NEWER_EVENT)
+    event = COMMANDS[command.name].event.model_construct(**command.facts.__dict__)
+    birth = isinstance(event, e.OrderIssued)
+    if state.status is OrderStatus.UNBORN and not birth:
+        return Rejected(Reason.NOT_REGISTERED)
+    if birth and state.status is not OrderStatus.UNBORN:
+        return Rejected(Reason.ALREADY_REGISTERED)
+    if (state.status, event.TYPE) not in ORDER_ARROWS:
+        return Rejected(Reason.WRONG_STATUS, f"status {state.status}, command {command.name}")
+    reason = _rule(state, event, command)
+    return Rejected(reason) if reason else Accepted(record(command, event))
+
+
+def _rule(state: OrderState, event: Event, command: Command) -> Reason | None:
+    if isinstance(event, e.OrderIssued):
+        if event.region != command.address.region:
+            return Reason.WRONG_REGION
+        if len(set(event.cases)) != len(event.cases):
+            return Reason.SAME_CASE
+        return Reason.NOT_LATER if event.due <= command.meta.time else None
+    if isinstance(event, e.OrderOverdue):
+        if state.overdue:
+            return Reason.ALREADY_FIRED
+        if event.due != state.due:
+            return Reason.DEADLINE_MOVED
+        return Reason.NOT_YET_DUE if event.seen_at <= event.due else None
+    if isinstance(event, e.OrderCaseRefused):
+        if event.case not in state.cases:
+            return Reason.NOT_REGISTERED
+        return Reason.ALREADY_REPORTED if event.case in state.refused_by else None
+    return None
+
+
+def evolve_order(state: OrderState, recorded: Recorded[Any]) -> OrderState:
+    """The order after one more event."""
+    event = recorded.event
+    state = replace(state, version=state.version + 1, applied=state.applied | {recorded.meta.command_id})
+    if isinstance(event, Unknown):
+        return replace(state, newer_event=True)
+    status, _ = ORDER_ARROWS.get((state.status, event.TYPE), (state.status, ""))
+    state = replace(state, status=status)
+    if isinstance(event, e.OrderIssued):
+        return replace(state, kind=event.kind, region=event.region, unit=event.unit, cases=event.cases, due=event.due)
+    if isinstance(event, e.OrderOverdue):
+        return replace(state, overdue=True)
+    if isinstance(event, e.OrderCaseRefused):
+        return replace(state, refused_by=(*state.refused_by, event.case))
+    return state
+
+
+def fold_order(recorded: Iterable[Recorded[Any]], state: OrderState = UNBORN_ORDER) -> OrderState:
+    """The order after these events, from `state` on."""
+    for one in recorded:
+        state = evolve_order(state, one)
+    return state

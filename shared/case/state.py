@@ -1,0 +1,358 @@
+"""What a case is now: the fold of its events. Pure; holds facts in the open only, never content.
+
+`evolve` never fails on an event that the law let through: what it cannot read (a newer version) it marks, and the
+decider then refuses to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from shared.case import events as e
+from shared.case.base import Event, Recorded, Unknown
+from shared.case.facts import Deadline, Hold, Nature, Outcome, Retention, Satisfaction, Severity, Stage
+from shared.case.lifecycle import ENDED, Status, target
+
+
+@dataclass(frozen=True, slots=True)
+class CoHandler:
+    """A co-handling unit's own task (clause 5.1.1 b)."""
+
+    unit: str
+    person: str | None = None
+    reported: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A deadline in force: `set_by` is the event that set the moment, the cause of whatever fires."""
+
+    deadline: Deadline
+    set_by: str
+    warned: bool = False
+    overdue: bool = False
+    suspended: bool = False
+    extensions: int = 0
+    extension_requested: bool = False
+    pause_requested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CaseState:
+    """One case: status, who has it, its clocks and ties.
+
+    `version` counts its events, for people; `late` names the stages whose overdue stands, also after their clock ended.
+    """
+
+    status: Status = Status.UNBORN
+    version: int = 0
+    region: str = ""
+    in_charge: str = ""
+    nature: Nature | None = None
+    subject: str | None = None
+    severity: Severity = Severity.GENERAL
+    retention: Retention = Retention.YEAR_1
+    channel: str = ""
+    first_asked: str = ""
+    first_asked_unit: str = ""
+    grid: str | None = None
+    source: str | None = None
+    source_id: str | None = None
+    complained_unit: str | None = None
+    stand_aside: tuple[str, ...] = ()
+    informant: bool = False
+    unit: str | None = None
+    person: str | None = None
+    co_handlers: tuple[CoHandler, ...] = ()
+    triaged_unit: str | None = None
+    triaged_co_units: tuple[str, ...] = ()
+    no_hand_back: bool = False
+    hand_backs: int = 0
+    send_backs: int = 0
+    repeats: int = 0
+    people_count: int = 0
+    clocks: tuple[Clock, ...] = ()
+    late: tuple[tuple[Stage, str | None], ...] = ()
+    orders: tuple[str, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    outcome: Outcome | None = None
+    satisfaction: Satisfaction = Satisfaction.UNRATED
+    parent: str | None = None
+    merged_into: str | None = None
+    erased: bool = False
+    newer_event: bool = False
+    contact_time: datetime | None = None
+    registered_at: datetime | None = None
+    settled_at: datetime | None = None
+    closed_at: datetime | None = None
+    last_at: datetime | None = None
+    applied: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def co_units(self) -> tuple[str, ...]:
+        return tuple(co.unit for co in self.co_handlers)
+
+    def clock(self, stage: Stage, unit: str | None = None) -> Clock | None:
+        """The clock in force of a stage (of one co-handling unit, where several run)."""
+        found = (c for c in self.clocks if c.deadline.stage is stage and c.deadline.unit == unit)
+        return next(found, None)
+
+
+STATE = TypeAdapter(CaseState)
+UNBORN = CaseState()
+
+E = TypeVar("E", bound=Event)
+Step = Callable[[CaseState, Any, Recorded[Any]], dict[str, Any]]
+_STEPS: dict[type[Event], Step] = {}
+
+
+def variant(event: Event, state: CaseState) -> str:
+    """The event's key in the life-cycle table: its type, and the variant that the state or the facts make of it."""
+    if isinstance(event, e.Registered) and event.answer is not None:
+        return "case.registered+answered"
+    if isinstance(event, e.SignedFor | e.Reassigned) and event.unit in state.co_units:
+        return f"{event.TYPE}+co"
+    if isinstance(event, e.SentBack) and state.unit is None:
+        return "case.sent_back+unassigned"
+    return event.TYPE
+
+
+def evolve(state: CaseState, recorded: Recorded[Any]) -> CaseState:
+    """The case after one more event."""
+    event = recorded.event
+    common: dict[str, Any] = {
+        "version": state.version + 1,
+        "applied": state.applied | {recorded.meta.command_id},
+        "last_at": recorded.meta.time,
+    }
+    if isinstance(event, Unknown):
+        return replace(state, **common, newer_event=True)
+    step = _STEPS.get(type(event))
+    changes = step(state, event, recorded) if step else {}
+    status = target(state.status, variant(event, state)) or state.status
+    if status in ENDED and state.clocks:
+        changes["clocks"] = ()
+    return replace(state, **common, status=status, **changes)
+
+
+def fold(recorded: Iterable[Recorded[Any]], state: CaseState = UNBORN) -> CaseState:
+    """The case after these events, from `state` on."""
+    for one in recorded:
+        state = evolve(state, one)
+    return state
+
+
+def _on(*types: type[Event]) -> Callable[[Step], Step]:
+    def enter(step: Step) -> Step:
+        for type_ in types:
+            _STEPS[type_] = step
+        return step
+
+    return enter
+
+
+_NO_HANDLER = {"unit": None, "person": None, "co_handlers": ()}
+
+
+@_on(e.Registered)
+def _registered(state: CaseState, event: e.Registered, recorded: Recorded[Any]) -> dict[str, Any]:
+    same = (
+        "region nature subject severity retention first_asked first_asked_unit grid source source_id complained_unit "
+        "stand_aside informant parent contact_time people_count"
+    ).split()
+    changes = {name: getattr(event, name) for name in same}
+    answered = event.answer is not None
+    return changes | {
+        "channel": event.channel.value,
+        "in_charge": event.region,
+        "registered_at": recorded.meta.time,
+        "holds": (event.hold,) if event.hold else (),
+        "settled_at": recorded.meta.time if answered else None,
+        "outcome": Outcome.EXPLAINED if answered else None,
+    }
+
+
+@_on(e.Corrected, e.Triaged)
+def _classified(state: CaseState, event: e.Corrected | e.Triaged, recorded: Recorded[Any]) -> dict[str, Any]:
+    said = {"nature": event.nature, "subject": event.subject, "severity": event.severity}
+    changes: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+    if isinstance(event, e.Triaged):
+        changes |= {"triaged_unit": event.unit, "triaged_co_units": event.co_units}
+    return changes
+
+
+@_on(e.Attached)
+def _attached(state: CaseState, event: e.Attached, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"repeats": state.repeats + 1, "people_count": state.people_count + event.people_count}
+
+
+@_on(e.CalledBack)
+def _called_back(state: CaseState, event: e.CalledBack, recorded: Recorded[Any]) -> dict[str, Any]:
+    changes: dict[str, Any] = {"satisfaction": event.satisfaction}
+    return changes | ({"outcome": event.outcome} if event.outcome else {})
+
+
+@_on(e.Rated)
+def _rated(state: CaseState, event: e.Rated, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"satisfaction": event.satisfaction}
+
+
+@_on(e.Merged)
+def _merged(state: CaseState, event: e.Merged, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"merged_into": event.into}
+
+
+@_on(e.Assigned, e.Ruled)
+def _assigned(state: CaseState, event: e.Assigned | e.Ruled, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {
+        "unit": event.unit,
+        "person": None,
+        "co_handlers": tuple(CoHandler(unit) for unit in event.co_units),
+        "no_hand_back": isinstance(event, e.Ruled) or event.direct,
+        "outcome": None,
+        "satisfaction": Satisfaction.UNRATED,
+    }
+
+
+@_on(e.SignedFor, e.Reassigned)
+def _signed(state: CaseState, event: e.SignedFor | e.Reassigned, recorded: Recorded[Any]) -> dict[str, Any]:
+    if event.unit == state.unit:
+        return {"person": event.person}
+    return {"co_handlers": _co(state, event.unit, lambda co: replace(co, person=event.person))}
+
+
+@_on(e.CoReported)
+def _co_reported(state: CaseState, event: e.CoReported, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"co_handlers": _co(state, event.unit, lambda co: replace(co, reported=True))}
+
+
+@_on(e.CoHandlingEnded)
+def _co_ended(state: CaseState, event: e.CoHandlingEnded, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"co_handlers": tuple(co for co in state.co_handlers if co.unit != event.unit)}
+
+
+def _co(state: CaseState, unit: str, change: Callable[[CoHandler], CoHandler]) -> tuple[CoHandler, ...]:
+    return tuple(change(co) if co.unit == unit else co for co in state.co_handlers)
+
+
+@_on(e.HandedBack)
+def _handed_back(state: CaseState, event: e.HandedBack, recorded: Recorded[Any]) -> dict[str, Any]:
+    return _NO_HANDLER | {"hand_backs": state.hand_backs + 1}
+
+
+@_on(e.Transferred)
+def _transferred(state: CaseState, event: e.Transferred, recorded: Recorded[Any]) -> dict[str, Any]:
+    return _NO_HANDLER | {"in_charge": event.to, "no_hand_back": False, "triaged_unit": None, "triaged_co_units": ()}
+
+
+@_on(e.Escalated, e.HandedDown)
+def _moved(state: CaseState, event: e.Escalated | e.HandedDown, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"in_charge": event.to}
+
+
+@_on(e.Settled)
+def _settled(state: CaseState, event: e.Settled, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"outcome": event.outcome, "settled_at": recorded.meta.time, "satisfaction": Satisfaction.UNRATED}
+
+
+@_on(e.SentBack)
+def _sent_back(state: CaseState, event: e.SentBack, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {
+        "send_backs": state.send_backs + 1,
+        "settled_at": None,
+        "outcome": None,
+        "satisfaction": Satisfaction.UNRATED,
+        "co_handlers": tuple(replace(co, reported=False) for co in state.co_handlers),
+    }
+
+
+@_on(e.Closed)
+def _closed(state: CaseState, event: e.Closed, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"closed_at": recorded.meta.time}
+
+
+@_on(e.Reopened)
+def _reopened(state: CaseState, event: e.Reopened, recorded: Recorded[Any]) -> dict[str, Any]:
+    cleared = {"closed_at": None, "settled_at": None, "outcome": None, "no_hand_back": False}
+    return _NO_HANDLER | cleared | {"satisfaction": Satisfaction.UNRATED}
+
+
+@_on(e.Ordered)
+def _ordered(state: CaseState, event: e.Ordered, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"orders": (*state.orders, event.order)}
+
+
+@_on(e.Held)
+def _held(state: CaseState, event: e.Held, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"holds": (*state.holds, event.hold)}
+
+
+@_on(e.Released)
+def _released(state: CaseState, event: e.Released, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"holds": tuple(hold for hold in state.holds if hold is not event.hold)}
+
+
+@_on(e.Erased)
+def _erased(state: CaseState, event: e.Erased, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"erased": True}
+
+
+@_on(e.DeadlinesSet)
+def _deadlines_set(state: CaseState, event: e.DeadlinesSet, recorded: Recorded[Any]) -> dict[str, Any]:
+    kept = tuple(clock for clock in state.clocks if clock.deadline.stage not in event.closes)
+    return {"clocks": (*kept, *(Clock(deadline, recorded.id) for deadline in event.opens))}
+
+
+def _clock(state: CaseState, stage: Stage, unit: str | None, **changes: Any) -> dict[str, Any]:
+    """The clocks with one of them changed; a change of the due moment goes through `deadline` and `set_by`."""
+    chosen = state.clock(stage, unit)
+    return {"clocks": tuple(replace(clock, **changes) if clock is chosen else clock for clock in state.clocks)}
+
+
+@_on(e.DeadlineRecomputed, e.Resumed)
+def _reset(state: CaseState, event: e.DeadlineRecomputed | e.Resumed, recorded: Recorded[Any]) -> dict[str, Any]:
+    new = event.deadline
+    running = {"suspended": False, "pause_requested": False} if isinstance(event, e.Resumed) else {}
+    return _clock(state, new.stage, new.unit, deadline=new, set_by=recorded.id, warned=False, overdue=False, **running)
+
+
+@_on(e.Extended)
+def _extended(state: CaseState, event: e.Extended, recorded: Recorded[Any]) -> dict[str, Any]:
+    clock = state.clock(event.stage)
+    if clock is None:
+        return {}
+    # the moment to warn moves along with the due moment
+    moved = event.due - clock.deadline.due
+    warn_at = clock.deadline.warn_at + moved if clock.deadline.warn_at else None
+    deadline = clock.deadline.model_copy(update={"due": event.due, "warn_at": warn_at})
+    fresh: dict[str, Any] = {"warned": False, "overdue": False, "extension_requested": False}
+    extensions = clock.extensions + 1
+    return _clock(state, event.stage, None, deadline=deadline, set_by=recorded.id, extensions=extensions, **fresh)
+
+
+_FLAGS: dict[type[Event], dict[str, bool]] = {
+    e.ExtensionRequested: {"extension_requested": True},
+    e.ExtensionRefused: {"extension_requested": False},
+    e.PauseRequested: {"pause_requested": True},
+    e.PauseRefused: {"pause_requested": False},
+    e.Suspended: {"suspended": True, "pause_requested": False},
+    e.Warned: {"warned": True},
+    e.Overdue: {"overdue": True},
+    e.OverdueAnnulled: {"overdue": False},
+}
+
+
+@_on(*_FLAGS)
+def _flagged(state: CaseState, event: Any, recorded: Recorded[Any]) -> dict[str, Any]:
+    unit = getattr(event, "unit", None)
+    late = tuple(one for one in state.late if one != (event.stage, unit))
+    if isinstance(event, e.Overdue):
+        late = (*late, (event.stage, unit))
+    elif not isinstance(event, e.OverdueAnnulled):
+        late = state.late
+    return _clock(state, event.stage, unit, **_FLAGS[type(event)]) | {"late": late}
