@@ -1,0 +1,1 @@
+"""The service kit: what all four services are built from, and the only road to time, tables, keys and traces."""

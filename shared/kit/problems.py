@@ -1,0 +1,192 @@
+"""Answers that are not a success: RFC 9457 problems, each saying what happened and what to do.
+
+A problem never echoes what was sent in, since it may be a resident's private matter: fields are named, values are not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import list_all_errors
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+
+MEDIA_TYPE = "application/problem+json"
+FIELDS_MAX = 20
+
+
+class FieldError(BaseModel):
+    """One field that cannot be used: where it is and what is wrong, never what it held."""
+
+    field: str
+    code: str
+    message: str
+
+
+class Problem(BaseModel):
+    """A problem as it stands on the wire (RFC 9457, section 3.1; `code`, `advice` and `fields` are our extensions)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    advice: str = ""
+    instance: str | None = None
+    fields: tuple[FieldError, ...] = ()
+
+
+class ProblemError(Exception):
+    """An answer that is not a success. `detail` is for people and must hold no private content."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    advice: ClassVar[str] = "Try again; if it stays, tell the operator the time and the trace id."
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        status: int | None = None,
+        advice: str | None = None,
+        retry_after_s: int | None = None,
+        fields: Sequence[FieldError] = (),
+    ) -> None:
+        super().__init__(detail)
+        code, status = code or self.code, int(status or self.status)
+        self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        self.problem = Problem(
+            type=f"/problems/{code}", title=HTTPStatus(status).phrase, status=status, code=code, detail=detail,
+            advice=self.advice if advice is None else advice, fields=tuple(fields[:FIELDS_MAX]),
+        )  # fmt: skip
+
+
+class BadRequest(ProblemError):
+    status, code, advice = 400, "request.bad", "Correct the request and send it again."
+
+
+class Unauthorized(ProblemError):
+    status, code, advice = 401, "token.missing", "Send the header Authorization: Bearer <token>."
+
+    def __init__(self, detail: str, **kwargs: Any) -> None:
+        super().__init__(detail, **kwargs)
+        self.headers["WWW-Authenticate"] = "Bearer"
+
+
+class Forbidden(ProblemError):
+    status, code, advice = 403, "access.refused", "Ask someone whose post and region allow it."
+
+
+class NotFound(ProblemError):
+    status, code, advice = 404, "not.found", "Check the address and the number."
+
+
+class Conflict(ProblemError):
+    status, code, advice = 409, "conflict", "Read it again and decide anew."
+
+
+class TooLarge(ProblemError):
+    status, code, advice = 413, "too.large", "Send less; longer text goes as an attachment."
+
+
+class Unprocessable(ProblemError):
+    status, code, advice = 422, "request.invalid", "Correct the fields named and send it again."
+
+
+class TooManyRequests(ProblemError):
+    status, code, advice = 429, "too.many", "Wait as Retry-After says, then send it again."
+
+    def __init__(self, detail: str, *, retry_after_s: int = 60, **kwargs: Any) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s, **kwargs)
+
+
+class Unavailable(ProblemError):
+    """Something we depend on does not answer; nothing was decided or it can be sent again with the same id."""
+
+    status, code, advice = 503, "unavailable", "Send it again with the same id after the seconds in Retry-After."
+
+    def __init__(self, detail: str, *, retry_after_s: int = 2, **kwargs: Any) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s, **kwargs)
+
+
+# Templates of pydantic's messages may quote the input ({tag}, {error}, ...); only those that quote the rule are shown.
+_RULE_WORDS = frozenset({
+    "expected", "min_length", "max_length", "pattern", "gt", "ge", "lt", "le", "multiple_of", "max_digits",
+    "decimal_places", "whole_digits", "field_type", "actual_length", "class", "class_name", "method_name",
+    "expected_schemes", "tz_expected",
+})  # fmt: skip
+_QUOTES_INPUT = frozenset(
+    error["type"]
+    for error in list_all_errors()
+    if not set(re.findall(r"{(\w+)}", error["message_template_python"])) <= _RULE_WORDS
+)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9-]{0,63}")
+
+
+def describe(errors: Iterable[Mapping[str, Any]]) -> tuple[FieldError, ...]:
+    """Pydantic's errors without a trace of the input.
+
+    A validator of ours that wants its message shown raises PydanticCustomError with a text that holds no input; the
+    text of a plain ValueError is not shown.
+    """
+    return tuple(_described(error) for error in list(errors)[:FIELDS_MAX])
+
+
+def _described(error: Mapping[str, Any]) -> FieldError:
+    kind = str(error["type"])
+    message = f"This cannot be used ({kind})" if kind in _QUOTES_INPUT else str(error["msg"])
+    parts = (str(part) if isinstance(part, int) or _NAME.fullmatch(part) else "?" for part in error["loc"])
+    return FieldError(field=".".join(parts), code=kind, message=message)
+
+
+def install(
+    app: FastAPI,
+    translations: Mapping[type[Exception], Callable[[Any], ProblemError]] | None = None,
+    trace_id: Callable[[], str | None] = lambda: None,
+) -> None:
+    """Answer every error of `app` with a problem.
+
+    `translations` turn exceptions of other layers into ours; `trace_id` gives the `instance` an operator can look up.
+    """
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+    from starlette.responses import Response
+
+    def invalid(error: RequestValidationError) -> ProblemError:
+        return Unprocessable("The request has fields that cannot be used.", fields=describe(error.errors()))
+
+    def http(error: HTTPException) -> ProblemError:
+        status = HTTPStatus(error.status_code)
+        problem = ProblemError(
+            status.description or status.phrase, status=status, code=f"http.{status.value}",
+            advice="Check address and method; /openapi.json of the service lists what there is.",
+        )  # fmt: skip
+        problem.headers |= error.headers or {}
+        return problem
+
+    def unknown(error: Exception) -> ProblemError:
+        return ProblemError("Something went wrong on our side.")
+
+    def handler(translate: Callable[[Any], ProblemError]) -> Callable[[Request, Exception], Awaitable[Response]]:
+        async def handle(_: Request, error: Exception) -> Response:
+            problem = translate(error)
+            trace = trace_id()
+            body = problem.problem.model_copy(update={"instance": trace and f"/traces/{trace}"})
+            content = body.model_dump_json(exclude_defaults=True)
+            return Response(content, body.status, headers=problem.headers, media_type=MEDIA_TYPE)
+
+        return handle
+
+    kinds: dict[type[Exception], Callable[[Any], ProblemError]] = {
+        ProblemError: lambda error: error, RequestValidationError: invalid, HTTPException: http, Exception: unknown,
+    }  # fmt: skip
+    for kind, translate in (kinds | dict(translations or {})).items():
+        app.add_exception_handler(kind, handler(translate))
