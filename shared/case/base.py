@@ -184,6 +184,21 @@ class Address:
             raise ValueError(f"not the subject of an aggregate: {subject!r}; expected kind.pp.cc.xx.ttt.vvv.id")
         return cls(parts[0], "".join(parts[1:6]), parts[6])
 
+    @classmethod
+    def of(cls, kind: str, id: str) -> Address:
+        """The address of an aggregate by its id alone: the id carries the region where it began.
+
+        Raises ValueError when the text is not an id that `new_id` made.
+        """
+        try:
+            number = UUID(id)
+        except ValueError:
+            raise ValueError(f"not an id: {id[:64]!r}; expected 36 characters like 76c40c8a-...") from None
+        region = number.int >> 88
+        if number.version != 8 or region >= 10**12:
+            raise ValueError(f"not an id of a {kind}: {id[:64]!r}; it carries no region")
+        return cls(kind, f"{region:012d}", str(number))
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -238,6 +253,19 @@ class Recorded(Generic[E]):
 def derived_id(policy: str, cause: str, subject: str, what: str) -> str:
     """The id of whatever follows from a cause: uuid5 over policy, cause, subject and what (RFC 9562, 5.5)."""
     return str(uuid5(_NAMESPACE, "\x1f".join((policy, cause, subject, what))))
+
+
+def new_id(region: str, command_id: str) -> str:
+    """The id of the aggregate that a command gives birth to: a UUID version 8 (RFC 9562, 5.8).
+
+    Its first 40 bits are the region where it began, so the id alone leads to the log; the other 82 free bits follow
+    from the command, so the same command always means the same aggregate.
+    """
+    rest = UUID(derived_id("birth", command_id, region, "")).int & ((1 << 88) - 1)
+    raw = (int(region) << 88) | rest
+    raw = raw & ~(0xF << 76) | (8 << 76)
+    raw = raw & ~(0x3 << 62) | (2 << 62)
+    return str(UUID(int=raw))
 
 
 def event_id(command_id: str, subject: str) -> str:

@@ -1,6 +1,6 @@
 """The law of the clocks: what may be done with a deadline of a case (clause 5.1.3 a).
 
-Extension and pause follow the petitions regulation, articles 34 and 36. Nothing fires early, nothing fires twice, and a case
+Extension and pause follow the petitions regulation, articles 34 and 36. Nothing fires early, nothing twice, and a case
 under import is left to the clock of its file.
 """
 

@@ -46,11 +46,12 @@ class Clock:
 class CaseState:
     """One case: status, who has it, its clocks and ties.
 
-    `version` counts its events, for people; `late` names the stages whose overdue stands, also after their clock ended.
+    `version` counts its events, for people; `born` is the stream sequence of its birth, from which its number follows; `late` names the stages whose overdue stands, also after their clock ended.
     """
 
     status: Status = Status.UNBORN
     version: int = 0
+    born: int = 0
     region: str = ""
     in_charge: str = ""
     nature: Nature | None = None
@@ -170,6 +171,7 @@ def _registered(state: CaseState, event: e.Registered, recorded: Recorded[Any]) 
     return changes | {
         "channel": event.channel.value,
         "in_charge": event.region,
+        "born": recorded.position.sequence if recorded.position else 0,
         "registered_at": recorded.meta.time,
         "holds": (event.hold,) if event.hold else (),
         "settled_at": recorded.meta.time if answered else None,

@@ -1,0 +1,180 @@
+"""Who may: one rule, (level, region subtree, unit, post, own ties) against a case (clauses 9.4 a and 9.5 b).
+
+Two forms, kept equal by a property test: the Python functions here for commands, and the SQL function `kit.may_see` for
+every list, count, search, feed and export. Who is complained of, and who must stand aside, sees nothing of the case,
+whatever their post (petitions regulation, articles 28, 30 and 46).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from shared.case.base import Actor, holds, stem
+from shared.case.commands import Command
+from shared.case.orders import OrderState
+from shared.case.state import CaseState
+from shared.reference.rights import Right
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A person (or a platform's account) at a post of a unit in a region, with the rights of the post."""
+
+    person: str
+    post: str
+    unit: str
+    region: str
+    rights: frozenset[Right]
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(person=self.person, post=self.post, unit=self.unit, centre=self.region, region=self.region)
+
+
+def may_see(caller: Caller, case: CaseState) -> bool:
+    """Whether the caller may read the case with its content: by the post's region, by unit, or by an own tie.
+
+    The region where the case began counts as well as the centre now in charge: it stays informed.
+    """
+    if barred(caller, case):
+        return False
+    if Right.READ in caller.rights and (holds(caller.region, case.in_charge) or holds(caller.region, case.region)):
+        return True
+    return _tied(caller, case)
+
+
+def may_see_flow(caller: Caller, case: CaseState) -> bool:
+    """Whether the caller may read the flow facts: who may see the case, and auditors of its region, without content."""
+    auditor = Right.AUDIT in caller.rights and holds(caller.region, case.in_charge)
+    return auditor or may_see(caller, case)
+
+
+def may_see_reporter(caller: Caller, case: CaseState) -> bool:
+    """Whether the caller may know who reported: of an informant only the centre in charge and the first asked may."""
+    if not may_see(caller, case):
+        return False
+    return not case.informant or caller.person == case.first_asked or holds(caller.region, case.in_charge)
+
+
+def barred(caller: Caller, case: CaseState) -> bool:
+    """Whether the case is kept from this person: complained of, or bound to stand aside."""
+    return caller.unit == case.complained_unit or caller.person in case.stand_aside
+
+
+def _tied(caller: Caller, case: CaseState) -> bool:
+    units = (case.unit, *case.co_units)
+    people = (case.first_asked, case.person, *(co.person for co in case.co_handlers))
+    return caller.unit in units or caller.person in people
+
+
+class Tie(StrEnum):
+    """What binds a caller to a case, beside the right."""
+
+    REGION = "region"  # the region that the facts name lies in the caller's
+    CENTRE = "centre"  # the centre in charge lies in the caller's region
+    SEES = "sees"  # the caller may see the case
+    UNIT = "unit"  # the caller's unit is the responsible one
+    NAMED_UNIT = "named_unit"  # the caller acts for the own unit, or for a unit of the own centre
+    ORDER_UNIT = "order_unit"  # the caller's unit is the one that the order is for
+    ORDER_CENTRE = "order_centre"  # the order was issued in the caller's region
+
+
+_COMMANDS: dict[str, tuple[Right, Tie]] = {
+    "register": (Right.REGISTER, Tie.REGION),
+    "supplement": (Right.REGISTER, Tie.SEES),
+    "correct": (Right.CORRECT, Tie.SEES),
+    "attach": (Right.REGISTER, Tie.SEES),
+    "withdraw": (Right.REGISTER, Tie.SEES),
+    "call-back": (Right.CALL_BACK, Tie.CENTRE),
+    "rate": (Right.REGISTER, Tie.SEES),
+    "triage": (Right.TRIAGE, Tie.CENTRE),
+    "decline": (Right.TRIAGE, Tie.CENTRE),
+    "split": (Right.TRIAGE, Tie.CENTRE),
+    "assign": (Right.ASSIGN, Tie.CENTRE),
+    "sign-for": (Right.SIGN, Tie.NAMED_UNIT),
+    "reassign": (Right.REASSIGN, Tie.NAMED_UNIT),
+    "hand-back": (Right.SIGN, Tie.NAMED_UNIT),
+    "rule": (Right.ASSIGN, Tie.CENTRE),
+    "transfer": (Right.ASSIGN, Tie.CENTRE),
+    "end-co-handling": (Right.ASSIGN, Tie.CENTRE),
+    "progress": (Right.HANDLE, Tie.NAMED_UNIT),
+    "co-report": (Right.CO_HANDLE, Tie.NAMED_UNIT),
+    "settle": (Right.HANDLE, Tie.UNIT),
+    "send-back": (Right.CLOSE, Tie.CENTRE),
+    "close": (Right.CLOSE, Tie.CENTRE),
+    "reopen": (Right.CLOSE, Tie.CENTRE),
+    "request-extension": (Right.HANDLE, Tie.UNIT),
+    "extend": (Right.EXTEND, Tie.CENTRE),
+    "refuse-extension": (Right.EXTEND, Tie.CENTRE),
+    "request-pause": (Right.HANDLE, Tie.UNIT),
+    "suspend": (Right.SUSPEND, Tie.CENTRE),
+    "refuse-pause": (Right.SUSPEND, Tie.CENTRE),
+    "resume": (Right.SUSPEND, Tie.CENTRE),
+    "escalate": (Right.ESCALATE, Tie.CENTRE),
+    "hand-down": (Right.HAND_DOWN, Tie.CENTRE),
+    "urge": (Right.URGE, Tie.CENTRE),
+    "hold": (Right.HOLD, Tie.CENTRE),
+    "release": (Right.HOLD, Tie.CENTRE),
+    "erase": (Right.ERASE, Tie.CENTRE),
+    "issue-order": (Right.ORDER, Tie.REGION),
+    "answer-order": (Right.HANDLE, Tie.ORDER_UNIT),
+    "accept-answer": (Right.ORDER, Tie.ORDER_CENTRE),
+    "refuse-answer": (Right.ORDER, Tie.ORDER_CENTRE),
+    "withdraw-order": (Right.ORDER, Tie.ORDER_CENTRE),
+}
+
+# What only a service decides by itself, as a reaction or by the clock; nobody may send it.
+OWN_COMMANDS = frozenset(
+    {
+        "merge",
+        "set-deadlines",
+        "recompute-deadline",
+        "warn",
+        "declare-overdue",
+        "annul-overdue",
+        "order",
+        "declare-order-overdue",
+        "note-case-refusal",
+    }
+)
+
+
+def offered(name: str) -> bool:
+    """Whether people and platforms may send this command at all."""
+    return name in _COMMANDS
+
+
+def refusal(caller: Caller, command: Command, state: Any) -> str | None:
+    """Why the caller may not send this command to this aggregate, None when they may. Names no content."""
+    right, tie = _COMMANDS[command.name]
+    if right not in caller.rights:
+        return f"your post {caller.post} lacks the right {right}; somebody who has it must do this"
+    if isinstance(state, CaseState) and barred(caller, state):
+        return "you are bound to stand aside from this case"
+    if not _TIES[tie](caller, command, state):
+        return f"this case is not in your hands ({tie}); ask the centre or the unit that has it"
+    return None
+
+
+def _named_unit(caller: Caller, command: Command, state: CaseState) -> bool:
+    unit: str = getattr(command.facts, "unit", "")
+    at_centre = caller.unit == f"{caller.region}-centre" and holds(caller.region, state.in_charge)
+    return unit == caller.unit or (at_centre and unit.startswith(stem(caller.region)))
+
+
+def _order_centre(caller: Caller, command: Command, state: OrderState) -> bool:
+    return bool(state.region) and holds(caller.region, state.region)
+
+
+_TIES: dict[Tie, Callable[[Caller, Command, Any], bool]] = {
+    Tie.REGION: lambda caller, command, _: holds(caller.region, command.address.region),
+    Tie.CENTRE: lambda caller, _, case: bool(case.in_charge) and holds(caller.region, case.in_charge),
+    Tie.SEES: lambda caller, _, case: may_see(caller, case),
+    Tie.UNIT: lambda caller, _, case: caller.unit == case.unit,
+    Tie.NAMED_UNIT: _named_unit,
+    Tie.ORDER_UNIT: lambda caller, _, order: caller.unit == order.unit,
+    Tie.ORDER_CENTRE: _order_centre,
+}

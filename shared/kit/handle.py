@@ -1,0 +1,183 @@
+"""The whole I/O shell of a command: load, decide, seal, append, remember. Every decision of the product goes through here.
+
+One writer per aggregate inside the process (a queue of its own); between processes the guard of the log decides, and a
+conflict means: load what is new and decide again, with jittered backoff, for at most `retry_s_max` seconds.
+
+A cached state may accept, since the guard checks it; a rejection and an "applied already" are answered only after
+topping up from the stream's leader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakValueDictionary
+
+from shared.case.base import Address, Event, Position, Recorded
+from shared.case.commands import COMMANDS, Command
+from shared.case.decide import Accepted, Verdict, decide
+from shared.case.orders import UNBORN_ORDER, OrderState, decide_order, evolve_order
+from shared.case.reasons import Rejected
+from shared.case.state import UNBORN, CaseState, evolve
+from shared.kit.clock import Clock
+from shared.kit.failpoints import failpoint
+from shared.kit.problems import Unavailable
+from shared.kit.seal import seal_fields
+from shared.kit.vault import Vault
+from shared.log import port as log_port
+from shared.log.port import Log
+
+CACHED_COUNT_MAX = 50_000
+RETRY_S_MAX = 2.0
+BACKOFF_S_MIN = 0.002
+BACKOFF_S_MAX = 0.1
+
+State = CaseState | OrderState
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """The law of one kind of aggregate."""
+
+    unborn: Any
+    decide: Callable[[Command, Any], Verdict]
+    evolve: Callable[[Any, Recorded[Any]], Any]
+
+
+LAWS: dict[str, Law] = {
+    "case": Law(UNBORN, decide, evolve),
+    "order": Law(UNBORN_ORDER, decide_order, evolve_order),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An aggregate as this process knows it: its folded state and the stream sequence of its last event."""
+
+    state: Any
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command that stands: the aggregate after it, where its last event lies, and the event if it was made now."""
+
+    state: Any
+    position: Position
+    recorded: Recorded[Any] | None
+
+
+class Handler:
+    """Decides commands on the log of one service. Safe to call from many tasks at once."""
+
+    def __init__(self, log: Log, vault: Vault, clock: Clock, cached_count_max: int = CACHED_COUNT_MAX) -> None:
+        self._log = log
+        self._vault = vault
+        self._clock = clock
+        self._cached_count_max = cached_count_max
+        self._cache: OrderedDict[str, Held] = OrderedDict()
+        self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def handle(self, command: Command) -> Done | Rejected:
+        """Decide a command and append what comes of it, exactly once however often it is sent.
+
+        Raises Unavailable when the log or the vault gave no answer within RETRY_S_MAX: the same command may be sent
+        again. Raises KeyErased when the content's key is destroyed, AlreadySealed, TooLarge.
+        """
+        subject = command.address.subject
+        queue = self._queues.setdefault(subject, asyncio.Lock())
+        async with queue:
+            return await self._until_settled(command)
+
+    async def state(self, address: Address, fresh: bool = False) -> Held:
+        """The aggregate as this process knows it; `fresh` tops it up from the stream's leader first.
+
+        Raises Unavailable.
+        """
+        held = self._cache.get(address.subject)
+        if held is None or fresh:
+            held = await self._top_up(address, held)
+        return held
+
+    async def _until_settled(self, command: Command) -> Done | Rejected:
+        give_up_at = self._clock.monotonic() + RETRY_S_MAX
+        backoff_s = BACKOFF_S_MIN
+        fresh = False
+        while True:
+            try:
+                return await self._once(command, fresh)
+            except (log_port.Conflict, log_port.Unavailable) as error:
+                if self._clock.monotonic() + backoff_s >= give_up_at:
+                    raise Unavailable("The log gave no answer in time; the same command may be sent again.") from error
+            await self._clock.sleep(backoff_s * (0.5 + self._clock.random()))
+            backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
+            fresh = True
+
+    async def _once(self, command: Command, fresh: bool) -> Done | Rejected:
+        address = command.address
+        law = LAWS[address.kind]
+        was_cached = address.subject in self._cache
+        held = await self.state(address, fresh)
+        await failpoint("handle.loaded")
+        verdict = law.decide(command, held.state)
+        if was_cached and not fresh and not (isinstance(verdict, Accepted) and verdict.recorded):
+            held = await self._top_up(address, held)
+            verdict = law.decide(command, held.state)
+        if isinstance(verdict, Rejected):
+            return verdict
+        if verdict.recorded is None:
+            return Done(held.state, self._position(address, held), None)
+        await failpoint("handle.decided")
+        sealed = await self._sealed(verdict.recorded)
+        position = await self._log.append(sealed, held.sequence)
+        await failpoint("handle.appended")
+        sealed = replace(sealed, position=position)
+        held = Held(law.evolve(held.state, sealed), position.sequence)
+        self._remember(address.subject, held)
+        return Done(held.state, position, sealed)
+
+    async def _sealed(self, recorded: Recorded[Any]) -> Recorded[Any]:
+        event: Event = recorded.event
+        if all(getattr(event, name) is None for name in event.PRIVATE):
+            return recorded
+        key = await self._vault.key(recorded.address.id)
+        sealed = seal_fields(event, key, recorded.address.id, recorded.id, self._clock)
+        return Recorded(recorded.id, recorded.address, recorded.meta, sealed)
+
+    async def _top_up(self, address: Address, held: Held | None) -> Held:
+        law = LAWS[address.kind]
+        held = held or Held(law.unborn)
+        try:
+            newer = await self._log.load(address, held.sequence)
+        except log_port.Unavailable as error:
+            raise Unavailable("The log does not answer.") from error
+        state = held.state
+        for recorded in newer:
+            state = law.evolve(state, recorded)
+        if newer:
+            last = newer[-1].position
+            assert last is not None, "what is loaded has its position"
+            held = Held(state, last.sequence)
+        if held.sequence:
+            self._remember(address.subject, held)
+        return held
+
+    def _remember(self, subject: str, held: Held) -> None:
+        self._cache[subject] = held
+        self._cache.move_to_end(subject)
+        if len(self._cache) > self._cached_count_max:
+            self._cache.popitem(last=False)
+
+    def _position(self, address: Address, held: Held) -> Position:
+        return Position(self._log.stream_of(address), held.sequence)
+
+
+def command(address: Address, meta: Any, name: str, facts: Any) -> Command:
+    """A command of the catalogue. Raises TypeError when the facts are not the command's own: a mistake of ours."""
+    spec = COMMANDS[name]
+    if not isinstance(facts, spec.facts) or address.kind != spec.kind:
+        raise TypeError(f"{name} of a {spec.kind} takes {spec.facts.__name__}, got {type(facts).__name__}")
+    return Command(address, meta, name, facts)

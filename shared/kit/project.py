@@ -1,0 +1,208 @@
+"""Projections: read models kept from the log, each in one transaction with the place it has reached.
+
+Events come in strict order from an ordered consumer. A batch is folded, turned into rows by the service's pure
+`projection.py`, written by its `store.py`, and committed together with the checkpoint (stream, sequence, event id). If
+the event at the checkpoint is another one, the log is not the one that the tables were made from: the projector refuses
+and says to rebuild. One writer per read model, by advisory lock; the others read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from shared.case.base import Address, Position, Recorded, Unknown
+from shared.case.orders import ORDER_STATE
+from shared.case.state import STATE
+from shared.kit import telemetry
+from shared.kit.await_position import Reached
+from shared.kit.clock import Clock
+from shared.kit.failpoints import failpoint
+from shared.kit.handle import LAWS
+from shared.kit.problems import Unavailable
+from shared.kit.sql import Database, Session, Statements
+from shared.log import port as log_port
+from shared.log.port import Log
+
+FOLDED_COUNT_MAX = 20_000
+LOCK_RETRY_S = 1.0
+PAUSE_S = 0.5
+ADAPTERS: dict[str, Any] = {"case": STATE, "order": ORDER_STATE}
+KIT_STATEMENTS = Statements.load(Path(__file__).with_name("project.sql"))
+
+
+class Rebuild(Exception):
+    """The read model was made from another log. Run `caseflow rebuild` for its service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One aggregate in one batch: its state after the batch, where its last event lies, and its new events."""
+
+    address: Address
+    state: Any
+    position: Position
+    events: Sequence[Recorded[Any]]
+
+
+class ReadModel(Protocol):
+    """What a service's store offers a projector."""
+
+    name: str
+    kinds: frozenset[str]
+
+    async def states(self, session: Session, subjects: Sequence[str]) -> dict[str, bytes | str | Any]:
+        """The folded states of these aggregates as `state_json` wrote them, by subject; missing ones left out."""
+
+    async def write(self, session: Session, changes: Sequence[Change]) -> None:
+        """Upsert the rows of these aggregates; doing it again, or with older positions, changes nothing."""
+
+    async def clear(self, session: Session) -> None:
+        """Empty every table of the model, for a rebuild."""
+
+
+def state_json(kind: str, state: Any) -> str:
+    """A folded state as text for a `state` column; `ADAPTERS[kind]` reads it back."""
+    text: str = ADAPTERS[kind].dump_json(state, exclude_defaults=True).decode()
+    return text
+
+
+class Projector:
+    """Keeps one read model of one service."""
+
+    def __init__(self, model: ReadModel, database: Database, log: Log, clock: Clock, reached: Reached) -> None:
+        self._model, self._database, self._log, self._clock = model, database, log, clock
+        self._reached = reached
+        self._folded: OrderedDict[str, Any] = OrderedDict()
+
+    async def run(self) -> None:
+        """Project for ever, as soon as this process is the one writer. Raises Rebuild, log_port.Damaged."""
+        while True:
+            try:
+                lock = await self._database.try_advisory_lock(f"project.{self._model.name}")
+                if lock is None:
+                    await self._clock.sleep(LOCK_RETRY_S)
+                    continue
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        for stream in self._log.streams():
+                            group.create_task(self._follow(stream), name=f"project.{self._model.name}.{stream}")
+                        group.create_task(self._keep(lock))
+                finally:
+                    await lock.release()
+            except* (Unavailable, log_port.Unavailable):
+                self._folded.clear()
+            await self._clock.sleep(PAUSE_S)
+
+    async def _keep(self, lock: Any) -> None:
+        while True:
+            await self._clock.sleep(LOCK_RETRY_S)
+            await lock.verify()
+
+    async def _follow(self, stream: str) -> None:
+        after = await self.checkpoint(stream)
+        self._reached.set(self._model.name, Position(stream, after))
+        async for batch in self._log.follow(stream, after):
+            await self.apply(stream, batch)
+
+    async def checkpoint(self, stream: str) -> int:
+        """The sequence reached on a stream, after checking that the log is the one we read. Raises Rebuild."""
+        row = await self._database.using(KIT_STATEMENTS).fetch_one("read_checkpoint", self._model.name, stream)
+        if row is None:
+            return 0
+        there = await self._log.at(Position(stream, row["sequence"]))
+        if there is None or there.id != row["event_id"]:
+            raise Rebuild(
+                f"{self._model.name} has read {stream} up to {row['sequence']}, where the log now holds another event. "
+                "The log was restored from elsewhere: run `caseflow rebuild`."
+            )
+        return int(row["sequence"])
+
+    async def apply(self, stream: str, batch: Sequence[Recorded[Any]]) -> None:
+        """Project one batch: rows and checkpoint in one transaction. A failure leaves both as they were."""
+        if not batch:
+            return
+        last = batch[-1]
+        assert last.position is not None, "what is read has its position"
+        with telemetry.span(f"project.{self._model.name}", count=len(batch)):
+            try:
+                async with self._database.transaction() as session:
+                    changes = await self._fold(session, batch)
+                    await failpoint("project.folded")
+                    await self._model.write(session, changes)
+                    at = (self._model.name, stream, last.position.sequence, last.id)
+                    await session.using(KIT_STATEMENTS).execute("write_checkpoint", *at)
+                    await failpoint("project.written")
+            except BaseException:
+                self._folded.clear()
+                raise
+        await failpoint("project.committed")
+        self._reached.set(self._model.name, last.position)
+
+    async def _fold(self, session: Session, batch: Sequence[Recorded[Any]]) -> list[Change]:
+        known = [r for r in batch if r.address.kind in self._model.kinds]
+        by_subject: OrderedDict[str, list[Recorded[Any]]] = OrderedDict()
+        for recorded in known:
+            if isinstance(recorded.event, Unknown):
+                telemetry.warn("skipped an event newer than this program", type=recorded.event.type)
+            by_subject.setdefault(recorded.address.subject, []).append(recorded)
+        missing = [s for s, events in by_subject.items() if s not in self._folded and not _birth(events[0])]
+        stored = await self._model.states(session, missing) if missing else {}
+        changes = []
+        for subject, events in by_subject.items():
+            address, position = events[0].address, events[-1].position
+            assert position is not None, "what is read has its position"
+            law = LAWS[address.kind]
+            state = self._folded.get(subject)
+            if state is None:
+                text = stored.get(subject)
+                state = ADAPTERS[address.kind].validate_json(text) if text else law.unborn
+            for recorded in events:
+                state = law.evolve(state, recorded)
+            self._remember(subject, state)
+            changes.append(Change(address, state, position, events))
+        return changes
+
+    def _remember(self, subject: str, state: Any) -> None:
+        self._folded[subject] = state
+        self._folded.move_to_end(subject)
+        if len(self._folded) > FOLDED_COUNT_MAX:
+            self._folded.popitem(last=False)
+
+    async def rebuild(self, progress: Callable[[str, int, int], None]) -> AsyncIterator[None]:
+        """Empty the model and project the whole log up to its present end, batch by batch; yields after each.
+
+        Can be interrupted: the next start goes on from the checkpoint. Raises Unavailable when another process projects.
+        """
+        lock = await self._database.try_advisory_lock(f"project.{self._model.name}")
+        if lock is None:
+            raise Unavailable("Another process keeps this read model. Stop it, then rebuild.")
+        try:
+            async with self._database.transaction() as session:
+                await self._model.clear(session)
+                await session.using(KIT_STATEMENTS).execute("clear_checkpoints", self._model.name)
+            self._folded.clear()
+            for stream in self._log.streams():
+                end = await self._log.end(stream)
+                done = 0
+                if end == 0:
+                    continue
+                async for batch in self._log.follow(stream, 0):
+                    await self.apply(stream, batch)
+                    position = batch[-1].position
+                    assert position is not None, "what is read has its position"
+                    done = position.sequence
+                    progress(stream, done, end)
+                    yield
+                    if done >= end:
+                        break
+        finally:
+            await lock.release()
+
+
+def _birth(recorded: Recorded[Any]) -> bool:
+    return recorded.type in ("case.registered", "order.issued")

@@ -1,0 +1,208 @@
+"""Reactions: what a service does when it hears of an event. One durable per service and stream, each message by itself.
+
+A reaction must not depend on order or count: it reads the case as it now is, says which commands should follow, and
+these are decided under the guard like any other; their ids derive from the cause, so a redelivery changes nothing.
+
+A partial batch is worked at once. What fails comes again after a growing delay; what fails too often, or cannot be
+read, is parked with its reason and shown to the operator. FastStream's own pull loses this (see the log of decisions):
+it spins when its durable is gone, waits to fill a batch and spends all deliveries at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from shared.case.base import Actor, Address, Facts, Meta, Owner, Recorded, Unknown, derived_id
+from shared.case.reasons import Reason, Rejected
+from shared.kit import telemetry
+from shared.kit.clock import Clock
+from shared.kit.failpoints import failpoint
+from shared.kit.handle import Done, Handler, command
+from shared.kit.seal import unseal_fields
+from shared.kit.vault import KeyErased, Vault
+from shared.log.port import Delivery, Durable, DurableMissing, Log
+from shared.log.port import Unavailable as LogUnavailable
+
+FETCH_COUNT_MAX = 64
+FETCH_WAIT_S = 5.0
+ATTEMPTS_COUNT_MAX = 8
+DELAY_S_MIN = 0.2
+DELAY_S_MAX = 60.0
+PAUSE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """A command that a reaction wants decided; `what` tells apart several that follow from one cause."""
+
+    address: Address
+    name: str
+    facts: Facts
+    what: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a reaction may look at: the event, the case as it now is, the documents in force."""
+
+    recorded: Recorded[Any]
+    state: Any
+    library: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """`decide` is pure. `opens`: the event's content is unsealed for it. `refused` hears what the law did not allow."""
+
+    name: str
+    on: frozenset[str]
+    decide: Callable[[Seen], Sequence[Next]]
+    opens: bool = False
+    refused: Callable[[Seen, Next, Rejected], Sequence[Next]] | None = None
+
+
+class Parking(Protocol):
+    """Where poison goes, with its reason, for the operator."""
+
+    async def park(self, service: str, reaction: str, recorded: Recorded[Any], reason: str) -> None: ...
+
+
+Execute = Callable[[Reaction, Seen, Next, Meta], Awaitable[Done | Rejected]]
+
+
+class Reactor:
+    """Runs the reactions of one service on every log stream until cancelled."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        reactions: Sequence[Reaction],
+        log: Log,
+        handler: Handler,
+        vault: Vault,
+        clock: Clock,
+        library: Any,
+        parking: Parking,
+        actor: Callable[[Address], Actor],
+        registrar: Execute | None = None,
+        others: Mapping[str, Callable[[Recorded[Any], Any], Awaitable[None]]] | None = None,
+    ) -> None:
+        self.owner = owner
+        self._by_type: dict[str, list[Reaction]] = {}
+        for reaction in reactions:
+            for type_ in sorted(reaction.on):
+                self._by_type.setdefault(type_, []).append(reaction)
+        self._log, self._handler, self._vault, self._clock = log, handler, vault, clock
+        self._library, self._parking, self._actor = library, parking, actor
+        self._registrar = registrar
+        self._others = dict(others or {})
+
+    async def run(self) -> None:
+        """React on all streams; returns only by cancellation."""
+        async with asyncio.TaskGroup() as group:
+            for stream in self._log.streams():
+                group.create_task(self._follow(stream), name=f"react.{self.owner}.{stream}")
+
+    async def _follow(self, stream: str) -> None:
+        durable = await self._log.durable(stream, f"{self.owner}-reactions")
+        while True:
+            try:
+                if not await self.step(durable, FETCH_WAIT_S):
+                    await self._clock.sleep(0)
+            except LogUnavailable:
+                await self._clock.sleep(PAUSE_S)
+            except DurableMissing:
+                # every reaction is idempotent: starting again from the first event repeats nothing
+                telemetry.warn("durable missing, made anew from the first event", stream=stream, service=self.owner)
+                durable = await self._log.durable(stream, f"{self.owner}-reactions")
+
+    async def step(self, durable: Durable, wait_s: float) -> int:
+        """Fetch what is there and work it, all at once; how many messages that was."""
+        deliveries = await durable.fetch(FETCH_COUNT_MAX, wait_s)
+        if deliveries:
+            await failpoint("react.fetched")
+            with telemetry.span(f"react.{self.owner}", count=len(deliveries)):
+                await asyncio.gather(*(self._work(delivery) for delivery in deliveries))
+        return len(deliveries)
+
+    async def _work(self, delivery: Delivery) -> None:
+        recorded = delivery.recorded
+        try:
+            await self.react(recorded)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # whatever went wrong, the message comes again or is parked: never lost
+            await self._again_or_park(delivery, error)
+            return
+        await failpoint("react.handled")
+        await delivery.ack()
+        await failpoint("react.acked")
+
+    async def _again_or_park(self, delivery: Delivery, error: Exception) -> None:
+        patient = isinstance(error, LogUnavailable | telemetry.Temporary)
+        if patient or delivery.attempts < ATTEMPTS_COUNT_MAX:
+            await delivery.nack(min(DELAY_S_MIN * 2 ** min(delivery.attempts, 16), DELAY_S_MAX))
+            return
+        reason = type(error).__name__  # never its text: it may quote content
+        telemetry.warn("parked", service=self.owner, event=delivery.recorded.id, reason=reason)
+        await self._parking.park(self.owner, f"{self.owner}-reactions", delivery.recorded, reason)
+        await failpoint("react.parked")
+        await delivery.term()
+
+    async def react(self, recorded: Recorded[Any]) -> None:
+        """Do whatever follows from one event. Raises what went wrong; doing it again is harmless."""
+        if isinstance(recorded.event, Unknown):
+            return
+        for reaction in self._by_type.get(recorded.type, ()):
+            held = await self._handler.state(recorded.address, fresh=True)
+            opened = await self._opened(recorded) if reaction.opens else recorded
+            if opened is None:
+                continue
+            seen = Seen(opened, held.state, self._library)
+            for wanted in reaction.decide(seen):
+                await self._settle(reaction, seen, wanted)
+        other = self._others.get(recorded.type) or self._others.get("*")
+        if other is not None:
+            await other(recorded, self._handler)
+
+    async def _settle(self, reaction: Reaction, seen: Seen, wanted: Next) -> None:
+        outcome = await self._execute(reaction, seen, wanted)
+        if not isinstance(outcome, Rejected):
+            return
+        if outcome.reason is Reason.NEWER_EVENT:
+            raise telemetry.Temporary("the case holds an event newer than this program")
+        if reaction.refused is not None:
+            for other in reaction.refused(seen, wanted, outcome):
+                await self._execute(reaction, seen, other)
+
+    async def _execute(self, reaction: Reaction, seen: Seen, wanted: Next) -> Done | Rejected:
+        cause = seen.recorded
+        now = self._clock.now()
+        meta = Meta(
+            command_id=derived_id(reaction.name, cause.id, wanted.address.subject, wanted.name + wanted.what),
+            # a case under import lives by the clock of its file, so does what follows from it
+            time=cause.meta.time if _imported(seen.state) else now,
+            recorded_at=now,
+            actor=self._actor(wanted.address),
+            causation_id=cause.id,
+            correlation_id=cause.meta.correlation_id or cause.id,
+            traceparent=cause.meta.traceparent,
+        )
+        if self._registrar is not None and wanted.name == "register":
+            return await self._registrar(reaction, seen, wanted, meta)
+        return await self._handler.handle(command(wanted.address, meta, wanted.name, wanted.facts))
+
+    async def _opened(self, recorded: Recorded[Any]) -> Recorded[Any] | None:
+        try:
+            key = await self._vault.key(recorded.address.id)
+        except KeyErased:
+            return None
+        event = unseal_fields(recorded.event, key, recorded.address.id, recorded.id)
+        return Recorded(recorded.id, recorded.address, recorded.meta, event, recorded.position)
+
+
+def _imported(state: Any) -> bool:
+    return "import" in getattr(state, "holds", ())
