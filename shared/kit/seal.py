@@ -107,7 +107,8 @@ def _place(*parts: str) -> bytes:
 
 @cache
 def _adapter(event: type[Event], field: str) -> TypeAdapter[Any]:
-    return TypeAdapter(event.model_fields[field].annotation)
+    annotation: Any = event.model_fields[field].annotation
+    return TypeAdapter(annotation)
 
 
 def _text(data: bytes) -> str:
