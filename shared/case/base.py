@@ -242,6 +242,12 @@ class Recorded(Generic[E]):
     position: Position | None = None
 
     @property
+    def known(self) -> E:
+        """The event, where the caller has made sure that this program knows it."""
+        assert not isinstance(self.event, Unknown), "an event of a newer version was not sorted out"
+        return self.event
+
+    @property
     def type(self) -> str:
         return self.event.type if isinstance(self.event, Unknown) else self.event.TYPE
 

@@ -140,7 +140,7 @@ class Handler:
         return Done(held.state, position, sealed)
 
     async def _sealed(self, recorded: Recorded[Any]) -> Recorded[Any]:
-        event: Event = recorded.event
+        event: Event = recorded.known
         if all(getattr(event, name) is None for name in event.PRIVATE):
             return recorded
         key = await self._vault.key(recorded.address.id)

@@ -4,7 +4,7 @@ A reaction must not depend on order or count: it reads the case as it now is, sa
 these are decided under the guard like any other; their ids derive from the cause, so a redelivery changes nothing.
 
 A partial batch is worked at once. What fails comes again after a growing delay; what fails too often, or cannot be
-read, is parked with its reason and shown to the operator. FastStream's own pull loses this (see the log of decisions):
+read, is parked with its reason and shown to the operator. FastStream's own pull loses this:
 it spins when its durable is gone, waits to fill a batch and spends all deliveries at once.
 """
 
@@ -21,6 +21,7 @@ from shared.kit import telemetry
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
 from shared.kit.handle import Done, Handler, command
+from shared.kit.problems import Unavailable
 from shared.kit.seal import unseal_fields
 from shared.kit.vault import KeyErased, Vault
 from shared.log.port import Delivery, Durable, DurableMissing, Log
@@ -142,7 +143,7 @@ class Reactor:
         await failpoint("react.acked")
 
     async def _again_or_park(self, delivery: Delivery, error: Exception) -> None:
-        patient = isinstance(error, LogUnavailable | telemetry.Temporary)
+        patient = isinstance(error, LogUnavailable | Unavailable)
         if patient or delivery.attempts < ATTEMPTS_COUNT_MAX:
             await delivery.nack(min(DELAY_S_MIN * 2 ** min(delivery.attempts, 16), DELAY_S_MAX))
             return
@@ -173,7 +174,7 @@ class Reactor:
         if not isinstance(outcome, Rejected):
             return
         if outcome.reason is Reason.NEWER_EVENT:
-            raise telemetry.Temporary("the case holds an event newer than this program")
+            raise Unavailable("the case holds an event newer than this program")
         if reaction.refused is not None:
             for other in reaction.refused(seen, wanted, outcome):
                 await self._execute(reaction, seen, other)
@@ -200,7 +201,7 @@ class Reactor:
             key = await self._vault.key(recorded.address.id)
         except KeyErased:
             return None
-        event = unseal_fields(recorded.event, key, recorded.address.id, recorded.id)
+        event = unseal_fields(recorded.known, key, recorded.address.id, recorded.id)
         return Recorded(recorded.id, recorded.address, recorded.meta, event, recorded.position)
 
 
