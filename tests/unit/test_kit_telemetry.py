@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from shared.kit import telemetry
+from shared.kit.settings import Settings
+from tests.support.clock import FakeClock
+
+SECRET = "家住大坝村三组"
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    """What the process would have written to stderr; logging is as it was afterwards."""
+    root, hook = logging.getLogger(), sys.excepthook
+    handlers, level = root.handlers[:], root.level
+    text = io.StringIO()
+    telemetry.setup("intake", Settings(), text)
+    yield text
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    sys.excepthook = hook
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(telemetry, "_tracer", provider.get_tracer("test"))
+    return exporter
+
+
+def read(text: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.getvalue().splitlines()]
+
+
+def test_a_line_is_json_with_service_trace_and_attributes_and_no_content(lines: io.StringIO) -> None:
+    with telemetry.continued(PARENT, FakeClock()):
+        telemetry.info("registered", case="c-1", count=2, reason=SECRET)
+        telemetry.warn("odd", **{"title": SECRET})  # type: ignore[typeddict-unknown-key]
+    told, odd = read(lines)
+    assert (told["message"], told["service"], told["level"]) == ("registered", "intake", "info")
+    assert (told["case"], told["count"], told["reason"]) == ("c-1", 2, "?")
+    assert told["trace"] == PARENT.split("-")[1]
+    assert "title" not in odd
+    assert SECRET not in lines.getvalue()
+
+
+def test_of_an_exception_type_and_places_are_told(lines: io.StringIO) -> None:
+    try:
+        raise LookupError(SECRET)
+    except LookupError as cause:
+        telemetry.error("lost", cause, case="c-1")
+    (line,) = read(lines)
+    assert line["error"] == "LookupError"
+    assert "tests/unit/test_kit_telemetry.py:" in str(line["at"])
+    assert SECRET not in lines.getvalue()
+
+
+def test_of_a_library_the_template_is_told(lines: io.StringIO) -> None:
+    logging.getLogger("somelib").warning("cannot send %s", SECRET)
+    logging.getLogger("asyncio").error("Task exception was never retrieved\nfuture: %s" % SECRET)  # noqa: UP031
+    logging.getLogger("uvicorn.access").info(SECRET)
+    assert [line["message"] for line in read(lines)] == ["cannot send %s", "Task exception was never retrieved"]
+    assert SECRET not in json.dumps(read(lines), ensure_ascii=False)
+
+
+def test_an_uncaught_exception_ends_in_one_line(lines: io.StringIO) -> None:
+    try:
+        raise LookupError(SECRET)
+    except LookupError as error:
+        sys.excepthook(LookupError, error, error.__traceback__)
+    assert [(line["level"], line["error"]) for line in read(lines)] == [("critical", "LookupError")]
+
+
+def test_repeats_are_limited_and_counted(lines: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(logging.time, "time", lambda: now)  # type: ignore[attr-defined]
+    if hasattr(time, "time_ns"):
+        monkeypatch.setattr(logging.time, "time_ns", lambda: int(now * 1e9))  # type: ignore[attr-defined]
+    for _ in range(telemetry.REPEATS_COUNT_MAX + 5):
+        telemetry.warn("again")
+    telemetry.warn("another")
+    now += telemetry.REPEATS_WINDOW_S
+    telemetry.warn("again")
+    told = read(lines)
+    assert [line["message"] for line in told] == ["again"] * telemetry.REPEATS_COUNT_MAX + ["another", "again"]
+    assert told[-1]["suppressed"] == 5
+
+
+def test_a_trace_goes_on_or_begins_anew() -> None:
+    assert telemetry.traceparent() is None
+    with telemetry.continued(PARENT, FakeClock()):
+        assert telemetry.traceparent() == PARENT
+    for given in (None, "", "00-" + "0" * 32 + "-00f067aa0ba902b7-01", SECRET):
+        with telemetry.continued(given, FakeClock(seed=1)):
+            begun = telemetry.traceparent()
+        with telemetry.continued(given, FakeClock(seed=1)):
+            assert telemetry.traceparent() == begun
+        assert begun is not None and begun != PARENT
+    assert telemetry.trace_id() is None
+
+
+def test_a_span_is_part_of_the_trace_and_fails_by_type_alone(spans: InMemorySpanExporter) -> None:
+    with telemetry.continued(PARENT, FakeClock()):
+        with telemetry.span("handle", command="case.register", reason=SECRET):
+            inside = telemetry.traceparent()
+        with pytest.raises(LookupError), telemetry.span("store"):
+            raise LookupError(SECRET)
+    handled, stored = spans.get_finished_spans()
+    assert inside is not None and inside.split("-")[1] == PARENT.split("-")[1]
+    assert inside.split("-")[2] != PARENT.split("-")[2]
+    assert dict(handled.attributes or {}) == {"command": "case.register", "reason": "?"}
+    assert (stored.status.status_code, stored.status.description) == (StatusCode.ERROR, None)
+    assert SECRET not in handled.to_json() + stored.to_json() and not stored.events
+
+
+def test_without_an_exporter_a_span_costs_less_than_5_us() -> None:
+    best = 1.0
+    for _ in range(5):
+        began = time.perf_counter()
+        for _ in range(2000):
+            with telemetry.span("handle", command="case.register", count=1):
+                pass
+        best = min(best, (time.perf_counter() - began) / 2000)
+    assert best < 5e-6
+
+
+def test_metrics_in_prometheus_text_and_labels_without_content() -> None:
+    asked = telemetry.counter("test_asked_total", "For this test", "outcome")
+    asked.labels(outcome="ok").inc(3)
+    telemetry.histogram("test_took_seconds", "For this test").observe(0.003)
+    telemetry.gauge("test_behind", "For this test").set(7)
+    text = telemetry.metrics_text().decode()
+    assert 'test_asked_total{outcome="ok"} 3.0' in text
+    assert 'test_took_seconds_bucket{le="0.005"} 1.0' in text
+    assert "test_behind 7.0" in text and "process_resident_memory_bytes" in text
+    with pytest.raises(ValueError, match="test_bad_total has labels"):
+        telemetry.counter("test_bad_total", "For this test", "case")
