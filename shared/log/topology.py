@@ -38,6 +38,7 @@ LOG_FORBIDDEN = (
     "mirror", "sources", "no_ack",
 )  # fmt: skip
 
+_ADDRESS = re.compile(r"[0-9]{12}/[A-Za-z0-9_-]{1,64}")  # no wildcard and no dot may reach a subject
 _TOKEN = re.compile(r"[A-Za-z0-9_=-]{1,128}")
 
 
@@ -118,7 +119,7 @@ class Topology:
         known: dict[str, str] = self.__dict__["_stream_by_area"]
         region = address.region
         found = known.get(region[:4]) or known.get(region[:6]) or known.get(region[:2])
-        if found is None or address.kind not in KINDS:
+        if found is None or address.kind not in KINDS or not _ADDRESS.fullmatch(f"{region}/{address.id}"):
             raise NoArea(
                 f"no log stream for {address.subject}: areas are {', '.join(self.areas)}, kinds {', '.join(KINDS)}"
             )
@@ -141,6 +142,10 @@ class Topology:
             self._stream(REFERENCE, "reference.>", max_msg_size=REFERENCE_BYTES_MAX, **LOG_FLAGS),
             self._stream(FEED, "feed.>", **LOG_FLAGS),
             self._stream(PARKED, "parked.>"),
+            # An object store bucket in the form that NATS clients know (its chunks and its records of them).
+            self._stream(
+                f"OBJ_{ATTACHMENTS}", f"$O.{ATTACHMENTS}.C.>", f"$O.{ATTACHMENTS}.M.>", allow_rollup_hdrs=True
+            ),
         ]
 
     def _log(self, area: str) -> dict[str, Any]:

@@ -1,0 +1,141 @@
+"""The log over JetStream: the port, as the real server keeps it (measurements behind each choice: "The log", design)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from shared.case.base import Address, Event, Position, Recorded
+from shared.log.envelope import decode, encode
+from shared.log.mux import ApiError, Mux
+from shared.log.port import Conflict, Delivery, Durable, Malformed, Unavailable
+from shared.log.pull import Message, RawDelivery, RawDurable, direct_get, durable, follow, last_sequence, leader_get
+from shared.log.topology import Topology
+
+# One replica says 10071; three say 10164 or 10158 while another append to the subject is in flight.
+CODES_CONFLICT = frozenset({10071, 10158, 10164})
+GUARD = "Nats-Expected-Last-Subject-Sequence"
+
+_log = logging.getLogger(__name__)
+
+
+class JetStreamLog:
+    """`Log` over a connection. The streams must be there: `streams.ensure_topology`."""
+
+    def __init__(self, mux: Mux, topology: Topology) -> None:
+        self._mux = mux
+        self._topology = topology
+
+    async def append(self, recorded: Recorded[Event], expected: int) -> Position:
+        stream, subject, data = self.stream_of(recorded.address), recorded.address.subject, encode(recorded)
+        try:
+            ack = await self._mux.api(subject, data, {GUARD: str(expected)})
+            return Position(ack["stream"], ack["seq"])
+        except ApiError as error:
+            if error.code not in CODES_CONFLICT:
+                raise Unavailable(f"{stream}: {error}") from error
+            return await self._settle(stream, recorded, expected, None)
+        except Unavailable as error:
+            return await self._settle(stream, recorded, expected, error)
+
+    async def _settle(
+        self, stream: str, recorded: Recorded[Event], expected: int, unanswered: Unavailable | None
+    ) -> Position:
+        """What became of an append that was refused or not answered.
+
+        The guard leaves our event one place only: right after `expected`. So whatever stands there decides.
+        """
+        subject = recorded.address.subject
+        after = await leader_get(self._mux, stream, {"seq": expected + 1, "next_by_subj": subject})
+        if after is not None and _event(stream, after).id == recorded.id:
+            return Position(stream, after.sequence)
+        if after is None and unanswered is not None:
+            raise unanswered
+        last = await leader_get(self._mux, stream, {"last_by_subj": subject})
+        raise Conflict(subject, expected, last.sequence if last else 0)
+
+    async def load(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
+        found = await self.peek(address, after)
+        if self._topology.replicas > 1:  # with one replica the direct get came from the leader
+            stream, have = self.stream_of(address), _sequence(found) or after
+            last = await leader_get(self._mux, stream, {"last_by_subj": address.subject})
+            while last is not None and have < last.sequence:
+                one = await leader_get(self._mux, stream, {"seq": have + 1, "next_by_subj": address.subject})
+                if one is None:
+                    break
+                found.append(_event(stream, one))
+                have = one.sequence
+        return found
+
+    async def peek(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
+        stream = self.stream_of(address)
+        return [_event(stream, one) for one in await direct_get(self._mux, stream, address.subject, after)]
+
+    async def at(self, position: Position) -> Recorded[Event] | None:
+        stream = self._topology.check(position.stream)
+        if position.sequence < 1:
+            return None
+        found = await leader_get(self._mux, stream, {"seq": position.sequence})
+        return _event(stream, found) if found else None
+
+    async def end(self, stream: str) -> int:
+        return await last_sequence(self._mux, self._topology.check(stream))
+
+    def streams(self) -> tuple[str, ...]:
+        return self._topology.streams
+
+    def stream_of(self, address: Address) -> str:
+        return self._topology.stream_of(address)
+
+    async def follow(self, stream: str, after: int) -> AsyncIterator[list[Recorded[Event]]]:
+        async with aclosing(follow(self._mux, self._topology.check(stream), after)) as batches:
+            async for batch in batches:
+                yield [_event(stream, one) for one in batch]
+
+    async def durable(self, stream: str, name: str) -> Durable:
+        return _Durable(stream, await durable(self._mux, self._topology.check(stream), name))
+
+
+def _event(stream: str, message: Message) -> Recorded[Event]:
+    return decode(message.data, Position(stream, message.sequence))
+
+
+def _sequence(found: list[Recorded[Event]]) -> int:
+    return found[-1].position.sequence if found and found[-1].position else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Durable:
+    stream: str
+    raw: RawDurable
+
+    async def fetch(self, count_max: int, wait_s: float) -> list[Delivery]:
+        found: list[Delivery] = []
+        for one in await self.raw.fetch(count_max, wait_s):
+            try:
+                found.append(_Delivery(_event(self.stream, one.message), one))
+            except Malformed as error:
+                _log.error("%s; not delivered", error)
+                await one.term()
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    recorded: Recorded[Event]
+    raw: RawDelivery
+
+    @property
+    def attempts(self) -> int:
+        return self.raw.attempts
+
+    async def ack(self) -> None:
+        await self.raw.ack()
+
+    async def nack(self, delay_s: float) -> None:
+        await self.raw.nack(delay_s)
+
+    async def term(self) -> None:
+        await self.raw.term()

@@ -1,0 +1,162 @@
+"""The streams around the log: submissions, receipts, progress, reference documents, feeds, what was parked, attachments."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any, NamedTuple
+
+from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
+from nats.js.object_store import ObjectStore
+
+from shared.log import pull
+from shared.log.jetstream import CODES_CONFLICT, GUARD
+from shared.log.mux import ApiError, Mux
+from shared.log.port import Conflict, LogError, Unavailable
+from shared.log.pull import CODE_NO_STREAM, Message, RawDurable
+from shared.log.topology import ATTACHMENTS, LOG_FLAGS, LOG_FORBIDDEN, Topology
+
+OBJECT_WAIT_S_MAX = 30.0
+
+
+class WrongTopology(LogError):
+    """A stream on the server is not what the topology says, and changing it is not ours to do."""
+
+
+class Ack(NamedTuple):
+    """Where a published message stands; `duplicate`: it stood there before (same Nats-Msg-Id)."""
+
+    sequence: int
+    duplicate: bool
+
+
+class Streams:
+    """Publish to, read and follow any stream; keep sealed objects. Raises Unavailable wherever the server fails to answer."""
+
+    def __init__(self, mux: Mux) -> None:
+        self._mux = mux
+        self._bucket = ObjectStore(ATTACHMENTS, f"OBJ_{ATTACHMENTS}", mux.client.jetstream())
+
+    async def publish(
+        self,
+        subject: str,
+        data: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        expected: int | None = None,
+        expected_end: int | None = None,
+        msg_id: str | None = None,
+    ) -> Ack:
+        """Publish and wait until it is stored.
+
+        `expected` is the last sequence of the subject, `expected_end` that of the whole stream, `msg_id` makes a
+        repeat within DUPLICATE_WINDOW_S harmless. Raises Conflict.
+        """
+        guarded = dict(headers or {})
+        if expected is not None:
+            guarded[GUARD] = str(expected)
+        if expected_end is not None:
+            guarded["Nats-Expected-Last-Sequence"] = str(expected_end)
+        if msg_id is not None:
+            guarded["Nats-Msg-Id"] = msg_id
+        try:
+            ack = await self._mux.api(subject, data, guarded or None)
+        except ApiError as error:
+            if error.code in CODES_CONFLICT:
+                raise Conflict(
+                    subject, expected if expected is not None else expected_end or 0, _actual(error)
+                ) from error
+            raise Unavailable(f"{subject}: {error}") from error
+        return Ack(ack["seq"], ack.get("duplicate", False))
+
+    async def last(self, stream: str, subject: str) -> Message | None:
+        """The last message of a subject, as the leader has it."""
+        return await pull.leader_get(self._mux, stream, {"last_by_subj": subject})
+
+    async def read(self, stream: str, subject: str, after: int = 0) -> list[Message]:
+        """All messages that fit `subject` (it may have wildcards) above `after`, in order, as a replica has them."""
+        return await pull.direct_get(self._mux, stream, subject, after)
+
+    async def end(self, stream: str) -> int:
+        """The last sequence of a stream, 0 when it is empty."""
+        return await pull.last_sequence(self._mux, stream)
+
+    def follow_raw(self, stream: str, subject: str, after: int) -> AsyncGenerator[list[Message], None]:
+        """As `Log.follow`, raw; with another subject than `>` holes are expected."""
+        return pull.follow(self._mux, stream, after, subject)
+
+    async def durable_raw(self, stream: str, name: str, subject: str) -> RawDurable:
+        """As `Log.durable`, raw."""
+        return await pull.durable(self._mux, stream, name, subject)
+
+    async def put(self, name: str, sealed: bytes) -> None:
+        """Keep an object. The same name again replaces it."""
+        await self._object(self._bucket.put(name, sealed))
+
+    async def get(self, name: str) -> bytes | None:
+        """An object, its digest verified; None when there is none."""
+        found = await self._object(self._bucket.get(name))
+        return None if found is None else bytes(found.data or b"")
+
+    async def delete(self, name: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        await self._object(self._bucket.delete(name))
+
+    async def names(self) -> list[str]:
+        """The names of all objects."""
+        return [one.name for one in await self._object(self._bucket.list()) or []]
+
+    async def _object(self, call: Any) -> Any:
+        try:
+            return await asyncio.wait_for(call, OBJECT_WAIT_S_MAX)
+        except NotFoundError:
+            return None
+        except (NatsError, TimeoutError) as error:
+            raise Unavailable(f"attachments: {type(error).__name__}") from error
+
+
+def _actual(error: ApiError) -> int:
+    # "wrong last sequence: 17"; three replicas do not say which.
+    number = str(error).partition(": ")[2].partition(" ")[0]
+    return int(number) if number.isdigit() else 0
+
+
+async def ensure_topology(mux: Mux, topology: Topology) -> list[str]:
+    """Make the streams that are missing, widen what may change, check the rest; the names of those made.
+
+    Raises WrongTopology: the server is never brought to give up what makes a stream a log. Raises Unavailable.
+    """
+    made = []
+    for wanted in topology.configurations():
+        name = wanted["name"]
+        try:
+            try:
+                actual = (await mux.api(f"$JS.API.STREAM.INFO.{name}"))["config"]
+            except ApiError as error:
+                if error.code != CODE_NO_STREAM:
+                    raise
+                actual = (await mux.api(f"$JS.API.STREAM.CREATE.{name}", wanted))["config"]
+                made.append(name)
+            _check(wanted, actual)
+            if any(actual.get(key, False) != value for key, value in wanted.items()):
+                _check(wanted, (await mux.api(f"$JS.API.STREAM.UPDATE.{name}", {**actual, **wanted}))["config"])
+        except ApiError as error:
+            raise Unavailable(f"{name}: {error}") from error
+    return made
+
+
+def _check(wanted: dict[str, Any], actual: dict[str, Any]) -> None:
+    name = wanted["name"]
+    if actual["subjects"] != wanted["subjects"]:
+        raise WrongTopology(f"{name} holds {actual['subjects']}, not {wanted['subjects']}: an area is never redrawn")
+    if not wanted.get("deny_delete"):
+        return
+    for key, value in LOG_FLAGS.items():
+        if actual.get(key, False) != value:
+            raise WrongTopology(
+                f"{name} has {key} = {actual.get(key, False)}, a log needs {value}; make it anew from a backup"
+            )
+    for key in LOG_FORBIDDEN:
+        if actual.get(key) not in (None, False, 0, -1, [], {}):
+            raise WrongTopology(f"{name} has {key} = {actual[key]}: on a log nothing is removed or rewritten")
