@@ -1,0 +1,277 @@
+"""Reads documents from YAML files and rows from CSV and XLSX, and says of every fault where it is and what to do.
+
+A YAML file holds any number of documents: `kind`, `region`, `note` and `rows`, where rows are a mapping from key to
+name or to fields, or a list of fields. Scalars stay text until the model of the row reads them, so that `0101` is a
+code and `no` is a word. Anchors, repeated keys and deep nesting are refused.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from python_calamine import load_workbook
+
+from shared.reference.models import DOCUMENT_BYTES_MAX, NATION, ROWS, Document, Kind, explain
+
+FILE_BYTES_MAX = 32 * 1024 * 1024
+DEPTH_MAX = 12
+FAULTS_SHOWN_MAX = 50
+_DOCUMENT_FIELDS = ("kind", "region", "note", "rows")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong and where: a file, its line (0 when the file as a whole), and what to do in the reason."""
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}{f':{self.line}' if self.line else ''}: {self.reason}"
+
+
+class LoadError(ValueError):
+    """The files hold faults; all of them are in `faults`, and nothing of the files is used."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self.faults = faults
+        lines = [str(fault) for fault in faults[:FAULTS_SHOWN_MAX]]
+        if len(faults) > FAULTS_SHOWN_MAX:
+            lines.append(f"... and {len(faults) - FAULTS_SHOWN_MAX} more")
+        super().__init__("\n".join(lines))
+
+
+@dataclass
+class Loaded:
+    """Documents, and for each row (document name, key) the file and line it came from."""
+
+    documents: list[Document] = field(default_factory=list)
+    places: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
+
+
+@dataclass
+class _Plain:
+    """A row before it is typed: its fields and its line."""
+
+    fields: Any
+    line: int
+
+
+def load_yaml(*paths: Path) -> Loaded:
+    """The documents of YAML files. Raises LoadError with every fault of every file, OSError when one is unreadable."""
+    loaded, faults = Loaded(), list[Fault]()
+    for path in paths:
+        _size(path)
+        try:
+            for node in _parse(path.read_bytes()):
+                faults += _document(path.name, node, loaded)
+        except _Refused as refused:
+            faults.append(Fault(path.name, refused.line, refused.reason))
+    return _done(loaded, faults)
+
+
+def load_folder(folder: Path) -> Loaded:
+    """All `*.yaml` files of a folder. Raises LoadError; an empty folder is a fault too."""
+    paths = sorted(folder.glob("*.yaml"))
+    if not paths:
+        raise LoadError([Fault(str(folder), 0, "holds no *.yaml file; name the folder that holds the documents")])
+    return load_yaml(*paths)
+
+
+def load_table(path: Path, kind: Kind, region: str = NATION, note: str = "") -> Loaded:
+    """One document from the rows of a CSV (UTF-8) or XLSX file; its heading names the fields.
+
+    `then.unit` heads a field inside a field, `when.words[]` a list written `a; b`. Raises LoadError with every fault.
+    """
+    _size(path)
+    loaded, faults = Loaded(), list[Fault]()
+    try:
+        table = _cells(path)
+        heading = [cell.strip() for cell in next(table, (1, []))[1]]
+        if not any(heading):
+            raise _Refused(1, "the first line must name the fields: " + ", ".join(ROWS[kind].model_fields))
+        plain = [_Plain(_unflatten(heading, cells, line), line) for line, cells in table if any(cells)]
+    except _Refused as refused:
+        raise LoadError([Fault(path.name, refused.line, refused.reason)]) from None
+    faults += _typed(path.name, 0, {"kind": kind, "region": region, "note": note}, plain, loaded)
+    return _done(loaded, faults)
+
+
+def demo_documents() -> list[Document]:
+    """The demo that ships: two counties in two cities of one province, as facts in YAML."""
+    with resources.as_file(resources.files("shared.reference") / "demo") as folder:
+        return load_folder(folder).documents
+
+
+class _Refused(Exception):
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line, self.reason = line, reason
+
+
+def _size(path: Path) -> None:
+    if path.stat().st_size > FILE_BYTES_MAX:
+        raise LoadError([Fault(path.name, 0, f"is larger than {FILE_BYTES_MAX} bytes; split it")])
+
+
+def _done(loaded: Loaded, faults: list[Fault]) -> Loaded:
+    if faults:
+        raise LoadError(faults)
+    return loaded
+
+
+def _parse(data: bytes) -> Iterator[_Plain]:
+    """Each YAML document as plain dicts, lists and text, its nodes wrapped with their lines two levels down."""
+    stack: list[tuple[Any, list[Any]]] = []  # (container, [pending key])
+    line = 0
+    try:
+        for event in yaml.parse(data, Loader=yaml.CBaseLoader):
+            line = event.start_mark.line + 1
+            if getattr(event, "anchor", None):
+                raise _Refused(line, "anchors and aliases (& and *) are not read; write the value out")
+            match event:
+                case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
+                    if len(stack) >= DEPTH_MAX:
+                        raise _Refused(line, f"nested more than {DEPTH_MAX} deep; a document is flat")
+                    stack.append(({} if isinstance(event, yaml.MappingStartEvent) else [], [line]))
+                case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
+                    value, (start, *_) = stack.pop()
+                    node = _Plain(value, start)
+                    if not stack:
+                        yield node
+                    else:
+                        _put(stack[-1], node)
+                case yaml.ScalarEvent():
+                    if not stack:
+                        raise _Refused(line, "is not a document; begin with `kind:` and `rows:`")
+                    _put(stack[-1], _Plain(event.value, line))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise _Refused(mark.line + 1 if mark else line, f"is not YAML: {problem}") from None
+    except UnicodeDecodeError:
+        raise _Refused(line, "is not UTF-8; save the file as UTF-8") from None
+
+
+def _put(top: tuple[Any, list[Any]], node: _Plain) -> None:
+    container, pending = top
+    if isinstance(container, list):
+        container.append(node)
+    elif len(pending) == 1:
+        if not isinstance(node.fields, str):
+            raise _Refused(node.line, "a key must be a plain word, not a list or mapping")
+        if node.fields in container:
+            raise _Refused(node.line, f"{node.fields} stands here a second time; remove one of the two")
+        pending.append(node.fields)
+    else:
+        container[pending.pop()] = node
+
+
+def _bare(node: _Plain) -> Any:
+    """A node without its lines."""
+    match node.fields:
+        case dict() as mapping:
+            return {key: _bare(value) for key, value in mapping.items() if value.fields != ""}
+        case list() as items:
+            return [_bare(item) for item in items]
+        case text:
+            return text
+
+
+def _document(file: str, node: _Plain, loaded: Loaded) -> list[Fault]:
+    fields = node.fields
+    if not isinstance(fields, dict):
+        return [Fault(file, node.line, "is a list; a document is a mapping with `kind:` and `rows:`")]
+    if unknown := sorted(fields.keys() - set(_DOCUMENT_FIELDS)):
+        return [Fault(file, fields[unknown[0]].line, f"unknown {unknown[0]!r}; a document has kind, region, note, rows")]
+    head = {key: _bare(value) for key, value in fields.items() if key != "rows"}
+    if head.get("kind") not in list(Kind):
+        return [Fault(file, node.line, f"kind is {head.get('kind')!r}; it is one of {', '.join(Kind)}")]
+    rows = fields.get("rows")
+    plain: list[_Plain] = []
+    match rows.fields if rows else None:
+        case dict() as mapping:
+            first = next(iter(ROWS[Kind(head["kind"])].model_fields))
+            for key, value in mapping.items():
+                body = _bare(value)
+                body = body if isinstance(body, dict) else {"name": body}
+                plain.append(_Plain({first: key, **body}, value.line))
+        case list() as items:
+            plain = [_Plain(_bare(item), item.line) for item in items]
+        case _:
+            return [Fault(file, node.line, "has no rows; give `rows:` as a mapping from key to name or fields")]
+    return _typed(file, node.line, head, plain, loaded)
+
+
+def _typed(file: str, line: int, head: dict[str, Any], plain: list[_Plain], loaded: Loaded) -> list[Fault]:
+    kind = Kind(head["kind"])
+    rows, faults = [], []
+    for number, row in enumerate(plain, 1):
+        try:
+            rows.append(ROWS[kind].model_validate(row.fields))
+        except ValidationError as error:
+            key = next(iter(row.fields.values()), "") if isinstance(row.fields, dict) else ""
+            faults.append(Fault(file, row.line, f"row {number} of {kind}, {str(key)[:60]!r}: {explain(error)}"))
+    if faults:
+        return faults
+    try:
+        document = Document(**{**head, "rows": tuple(rows)})
+    except ValidationError as error:
+        return [Fault(file, line, explain(error))]
+    if (size := len(document.encode())) > DOCUMENT_BYTES_MAX:
+        return [Fault(file, line, f"{document.name} has {size} bytes, at most {DOCUMENT_BYTES_MAX}: make one per county")]
+    seen: set[str] = set()
+    for row, source in zip(rows, plain, strict=True):
+        if row.key in seen:
+            faults.append(Fault(file, source.line, f"{row.key} stands twice in {document.name}; remove one"))
+        seen.add(row.key)
+        loaded.places[document.name, row.key] = (file, source.line)
+    if any(other.name == document.name for other in loaded.documents):
+        faults.append(Fault(file, line, f"{document.name} is given twice; put its rows into one document"))
+    loaded.documents.append(document)
+    return faults
+
+
+def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Lines of a table as text, with their numbers from 1. A whole number in a sheet is written without its `.0`."""
+    match path.suffix.lower():
+        case ".csv":
+            try:
+                with path.open(encoding="utf-8-sig", newline="") as file:
+                    reader = csv.reader(file, strict=True)
+                    for cells in reader:
+                        yield reader.line_num, cells
+            except (UnicodeDecodeError, csv.Error) as error:
+                raise _Refused(0, f"is not CSV in UTF-8 ({error}); save it as `CSV UTF-8`") from None
+        case ".xlsx":
+            try:
+                sheet = load_workbook(str(path)).get_sheet_by_index(0).to_python(skip_empty_area=False)
+            except Exception as error:  # calamine raises a class of its own per fault, with no common base
+                raise _Refused(0, f"is not an XLSX workbook ({error})") from None
+            for number, row in enumerate(sheet, 1):
+                yield number, [str(int(c)) if isinstance(c, float) and c.is_integer() else str(c) for c in row]
+        case other:
+            raise _Refused(0, f"has the ending {other!r}; rows are read from .csv and .xlsx, documents from .yaml")
+
+
+def _unflatten(heading: list[str], cells: list[str], line: int) -> dict[str, Any]:
+    if len(cells) > len(heading) and any(cells[len(heading) :]):
+        raise _Refused(line, f"has {len(cells)} cells under {len(heading)} headings; remove the extra cells")
+    row: dict[str, Any] = {}
+    for name, cell in zip(heading, cells, strict=False):
+        if not (text := cell.strip()) or not name:
+            continue
+        *outer, last = name.removesuffix("[]").split(".")
+        inner = row
+        for part in outer:
+            inner = inner.setdefault(part, {})
+        inner[last] = [item.strip() for item in text.split(";") if item.strip()] if name.endswith("[]") else text
+    return row
