@@ -86,8 +86,10 @@ def from_spec(spec: str) -> Hook | None:
     for part in filter(None, (piece.strip() for piece in spec.split(","))):
         match = _SPEC.fullmatch(part)
         if match is None:
-            raise ValueError(f"failpoint {part!r} is not understood: write name=kill, name=raise or name=sleep:0.1, "
-                             "with @3 behind it for the third hit")
+            raise ValueError(
+                f"failpoint {part!r} is not understood: write name=kill, name=raise or name=sleep:0.1, "
+                "with @3 behind it for the third hit"
+            )
         if match["name"] not in _NAMES:
             raise ValueError(f"there is no failpoint {match['name']!r}: choose from {', '.join(CATALOGUE)}")
         action = match["action"].partition(":")[0]

@@ -94,7 +94,7 @@ def unseal_bytes(sealed: bytes, key: bytes, case_id: str, event_id: str, name: s
         raise SealBroken(case_id, event_id, name, "it is not an object of seal1")
     try:
         place = _place(case_id, event_id, name)
-        return AESGCM(key).decrypt(sealed[len(_MARK):head], sealed[head:], place)
+        return AESGCM(key).decrypt(sealed[len(_MARK) : head], sealed[head:], place)
     except InvalidTag:
         raise SealBroken(case_id, event_id, name, "wrong key, wrong place, or altered") from None
 

@@ -105,8 +105,10 @@ class Settings(BaseModel):
         """The DSN of a Postgres role. Raises BadSettings when it is not given."""
         secret: SecretStr | None = getattr(self, f"pg_dsn_{role}")
         if secret is None:
-            raise BadSettings(f"{PREFIX}PG_DSN_{role.upper()} is missing: set it to postgresql://{role}:...@host/caseflow,"
-                              " or start the embedded stack with `caseflow up`")
+            raise BadSettings(
+                f"{PREFIX}PG_DSN_{role.upper()} is missing: set it to postgresql://{role}:...@host/caseflow,"
+                " or start the embedded stack with `caseflow up`"
+            )
         return secret.get_secret_value()
 
     def backdate_max(self, channel: str) -> timedelta:

@@ -80,8 +80,10 @@ def _blocks(path: Path) -> Iterator[tuple[str, str]]:
         if name:
             text = "\n".join(line for line in lines if not line.startswith("--")).strip().rstrip(";")
             if not described or not text:
-                raise BadStatements(f"{path}: statement {name!r} has no {'text' if described else 'description'}; "
-                                    "write `-- name: x`, then `-- what it is for`, then the statement")
+                raise BadStatements(
+                    f"{path}: statement {name!r} has no {'text' if described else 'description'}; "
+                    "write `-- name: x`, then `-- what it is for`, then the statement"
+                )
             yield name, text
         name, lines, described = head["name"], [], False
         if not name.isidentifier():
@@ -190,7 +192,7 @@ class Database:
             try:
                 yield session
             except BaseException:
-                if not session.connection.is_closed():
+                if not _is_gone(session.connection):
                     await block.rollback()
                 raise
             with unavailable(session.connection):
@@ -275,11 +277,15 @@ def _refuse_changed(
 ) -> None:
     for number, (name, digest) in applied.items():
         if number not in files:
-            raise MigrationRefused(f"schema {schema} has {name}, which {folder} lacks: this program is older than the "
-                                   "database; start the newer one")
+            raise MigrationRefused(
+                f"schema {schema} has {name}, which {folder} lacks: this program is older than the "
+                "database; start the newer one"
+            )
         if files[number][1] != digest:
-            raise MigrationRefused(f"{files[number][0]} was changed after schema {schema} took it: put it back as it "
-                                   "was and write the change as a new file with the next number")
+            raise MigrationRefused(
+                f"{files[number][0]} was changed after schema {schema} took it: put it back as it "
+                "was and write the change as a new file with the next number"
+            )
 
 
 @contextmanager
@@ -293,9 +299,16 @@ def unavailable(connection: Connection | None = None) -> Iterator[None]:
     except (OSError, *_AWAY) as error:  # OSError holds time-outs and refused connections
         raise Unavailable(f"The database does not answer ({type(error).__name__}).") from error
     except asyncpg.InterfaceError as error:  # a mistake of ours as well as a connection that is closed
-        if connection is not None and not connection.is_closed():
+        if connection is not None and not _is_gone(connection):
             raise
         raise Unavailable("The database connection is closed.") from error
+
+
+def _is_gone(connection: Connection) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool took a broken connection back by itself
+        return True
 
 
 _AWAY = (

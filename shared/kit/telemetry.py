@@ -214,8 +214,10 @@ def metrics_text() -> bytes:
 
 def _labels(name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
     if strange := set(labels) - _LABELS:
-        raise ValueError(f"metric {name} has labels {sorted(strange)}; a label has few values and no content: "
-                         f"use {', '.join(sorted(_LABELS))}")
+        raise ValueError(
+            f"metric {name} has labels {sorted(strange)}; a label has few values and no content: "
+            f"use {', '.join(sorted(_LABELS))}"
+        )
     return labels
 
 

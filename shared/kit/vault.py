@@ -73,8 +73,10 @@ class MasterKeys:
         try:
             mode, lines = path.stat().st_mode, path.read_text("ascii").split()
         except (OSError, UnicodeDecodeError) as error:
-            raise BadMaster(f"the master key file {path} cannot be read ({type(error).__name__}): restore it from "
-                            "where you keep it; without it no content can be read") from None
+            raise BadMaster(
+                f"the master key file {path} cannot be read ({type(error).__name__}): restore it from "
+                "where you keep it; without it no content can be read"
+            ) from None
         if mode & 0o077:
             raise BadMaster(f"others may read the master key file {path}: chmod 600 it")
         if not all(re.fullmatch(r"[0-9a-fA-F]{64}", line) for line in lines):
@@ -88,8 +90,9 @@ class MasterKeys:
     def unwrap(self, wrapped: bytes, id: str, master: str) -> bytes:
         """Raises BadMaster when the master key is not known or the row was altered."""
         if master not in self._ciphers:
-            raise BadMaster(f"the key of {id} is wrapped by master key {master}, which the file lacks: add it below "
-                            "the current one")
+            raise BadMaster(
+                f"the key of {id} is wrapped by master key {master}, which the file lacks: add it below the current one"
+            )
         try:
             return self._ciphers[master].decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], id.encode())
         except InvalidTag:

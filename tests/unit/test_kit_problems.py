@@ -82,7 +82,10 @@ async def test_every_error_is_a_problem(
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
     problem = answer.json()
     assert (problem["status"], problem["code"], problem["type"]) == (status, code, f"/problems/{code}")
-    assert problem["title"] and problem["detail"] and problem["advice"] and problem["instance"] == "/traces/4bf9"
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["advice"]
+    assert problem["instance"] == "/traces/4bf9"
     assert SECRET not in answer.text
     if header:
         assert answer.headers[header[0]] == header[1]

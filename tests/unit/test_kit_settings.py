@@ -37,7 +37,9 @@ def test_a_value_that_cannot_be_used_names_the_variable_and_hides_the_value(vari
 
 
 def test_secrets_do_not_show_and_a_missing_dsn_says_what_to_do() -> None:
-    settings = Settings.from_env({"CASEFLOW_NATS_PASSWORD": "geheim", "CASEFLOW_PG_DSN_VAULT": "postgresql://v:geheim@h/d"})
+    settings = Settings.from_env(
+        {"CASEFLOW_NATS_PASSWORD": "geheim", "CASEFLOW_PG_DSN_VAULT": "postgresql://v:geheim@h/d"}
+    )
     assert "geheim" not in repr(settings)
     with pytest.raises(BadSettings, match="CASEFLOW_PG_DSN_ROUTING is missing: set it"):
         settings.dsn("routing")

@@ -49,7 +49,7 @@ def read(text: io.StringIO) -> list[dict[str, object]]:
 def test_a_line_is_json_with_service_trace_and_attributes_and_no_content(lines: io.StringIO) -> None:
     with telemetry.continued(PARENT, FakeClock()):
         telemetry.info("registered", case="c-1", count=2, reason=SECRET)
-        telemetry.warn("odd", **{"title": SECRET})  # type: ignore[typeddict-unknown-key]
+        telemetry.warn("odd", title=SECRET)  # type: ignore[call-arg]
     told, odd = read(lines)
     assert (told["message"], told["service"], told["level"]) == ("registered", "intake", "info")
     assert (told["case"], told["count"], told["reason"]) == ("c-1", 2, "?")
@@ -109,7 +109,8 @@ def test_a_trace_goes_on_or_begins_anew() -> None:
             begun = telemetry.traceparent()
         with telemetry.continued(given, FakeClock(seed=1)):
             assert telemetry.traceparent() == begun
-        assert begun is not None and begun != PARENT
+        assert begun is not None
+        assert begun != PARENT
     assert telemetry.trace_id() is None
 
 
@@ -120,11 +121,13 @@ def test_a_span_is_part_of_the_trace_and_fails_by_type_alone(spans: InMemorySpan
         with pytest.raises(LookupError), telemetry.span("store"):
             raise LookupError(SECRET)
     handled, stored = spans.get_finished_spans()
-    assert inside is not None and inside.split("-")[1] == PARENT.split("-")[1]
+    assert inside is not None
+    assert inside.split("-")[1] == PARENT.split("-")[1]
     assert inside.split("-")[2] != PARENT.split("-")[2]
     assert dict(handled.attributes or {}) == {"command": "case.register", "reason": "?"}
     assert (stored.status.status_code, stored.status.description) == (StatusCode.ERROR, None)
-    assert SECRET not in handled.to_json() + stored.to_json() and not stored.events
+    assert SECRET not in handled.to_json() + stored.to_json()
+    assert not stored.events
 
 
 def test_without_an_exporter_a_span_costs_less_than_5_us() -> None:
@@ -146,6 +149,7 @@ def test_metrics_in_prometheus_text_and_labels_without_content() -> None:
     text = telemetry.metrics_text().decode()
     assert 'test_asked_total{outcome="ok"} 3.0' in text
     assert 'test_took_seconds_bucket{le="0.005"} 1.0' in text
-    assert "test_behind 7.0" in text and "process_resident_memory_bytes" in text
+    assert "test_behind 7.0" in text
+    assert "process_resident_memory_bytes" in text
     with pytest.raises(ValueError, match="test_bad_total has labels"):
         telemetry.counter("test_bad_total", "For this test", "case")
