@@ -161,7 +161,7 @@ class Database:
         """Open the pool. Raises Unavailable when the server does not answer within CONNECT_WAIT_S_MAX."""
         options = _options(dsn, schema)
         with unavailable():
-            pool = await asyncpg.create_pool(**options, min_size=1, max_size=size_max, init=_codecs)
+            pool = await asyncpg.create_pool(**options, min_size=1, max_size=size_max, init=_codecs, reset=_as_it_is)
         return cls(pool, statements, options)
 
     async def close(self) -> None:
@@ -337,6 +337,10 @@ async def _codecs(connection: asyncpg.Connection) -> None:
         encoder=lambda value: b"\x01" + to_json(value), decoder=lambda data: from_json(data[1:]),
     )  # fmt: skip
     await connection.set_type_codec("uuid", schema="pg_catalog", format="text", encoder=str, decoder=str)
+
+
+async def _as_it_is(_: asyncpg.Connection) -> None:
+    """Nothing to reset: no statement of ours changes its session, and asking the server to costs a round trip."""
 
 
 _OWN = Statements.load(Path(__file__).with_suffix(".sql"))
