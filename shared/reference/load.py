@@ -14,9 +14,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import yaml
 from pydantic import ValidationError
-from python_calamine import load_workbook
 
 from shared.reference.models import DOCUMENT_BYTES_MAX, NATION, ROWS, Document, Kind, explain
 
@@ -134,7 +134,7 @@ def _parse(data: bytes) -> Iterator[_Plain]:
     line = 0
     try:
         for event in yaml.parse(data, Loader=yaml.CBaseLoader):
-            line = event.start_mark.line + 1
+            line = event.start_mark.line + 1 if event.start_mark else line
             if getattr(event, "anchor", None):
                 raise _Refused(line, "anchors and aliases (& and *) are not read; write the value out")
             match event:
@@ -191,7 +191,8 @@ def _document(file: str, node: _Plain, loaded: Loaded) -> list[Fault]:
     if not isinstance(fields, dict):
         return [Fault(file, node.line, "is a list; a document is a mapping with `kind:` and `rows:`")]
     if unknown := sorted(fields.keys() - set(_DOCUMENT_FIELDS)):
-        return [Fault(file, fields[unknown[0]].line, f"unknown {unknown[0]!r}; a document has kind, region, note, rows")]
+        reason = f"unknown {unknown[0]!r}; a document has kind, region, note and rows"
+        return [Fault(file, fields[unknown[0]].line, reason)]
     head = {key: _bare(value) for key, value in fields.items() if key != "rows"}
     if head.get("kind") not in list(Kind):
         return [Fault(file, node.line, f"kind is {head.get('kind')!r}; it is one of {', '.join(Kind)}")]
@@ -227,13 +228,14 @@ def _typed(file: str, line: int, head: dict[str, Any], plain: list[_Plain], load
     except ValidationError as error:
         return [Fault(file, line, explain(error))]
     if (size := len(document.encode())) > DOCUMENT_BYTES_MAX:
-        return [Fault(file, line, f"{document.name} has {size} bytes, at most {DOCUMENT_BYTES_MAX}: make one per county")]
+        reason = f"{document.name} has {size} bytes, at most {DOCUMENT_BYTES_MAX}: make one per county"
+        return [Fault(file, line, reason)]
     seen: set[str] = set()
-    for row, source in zip(rows, plain, strict=True):
-        if row.key in seen:
-            faults.append(Fault(file, source.line, f"{row.key} stands twice in {document.name}; remove one"))
-        seen.add(row.key)
-        loaded.places[document.name, row.key] = (file, source.line)
+    for typed, source in zip(rows, plain, strict=True):
+        if typed.key in seen:
+            faults.append(Fault(file, source.line, f"{typed.key} stands twice in {document.name}; remove one"))
+        seen.add(typed.key)
+        loaded.places[document.name, typed.key] = (file, source.line)
     if any(other.name == document.name for other in loaded.documents):
         faults.append(Fault(file, line, f"{document.name} is given twice; put its rows into one document"))
     loaded.documents.append(document)
@@ -253,13 +255,25 @@ def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
                 raise _Refused(0, f"is not CSV in UTF-8 ({error}); save it as `CSV UTF-8`") from None
         case ".xlsx":
             try:
-                sheet = load_workbook(str(path)).get_sheet_by_index(0).to_python(skip_empty_area=False)
-            except Exception as error:  # calamine raises a class of its own per fault, with no common base
-                raise _Refused(0, f"is not an XLSX workbook ({error})") from None
-            for number, row in enumerate(sheet, 1):
-                yield number, [str(int(c)) if isinstance(c, float) and c.is_integer() else str(c) for c in row]
+                book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+            except Exception as error:  # zip, XML and openpyxl each raise classes of their own
+                raise _Refused(0, f"is not an XLSX workbook ({type(error).__name__})") from None
+            try:
+                sheet = book.worksheets[0]
+                sheet.reset_dimensions()  # the size that a file claims may be wrong
+                for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
+                    yield number, ["" if cell is None else _text(cell) for cell in row]
+            finally:
+                book.close()
         case other:
             raise _Refused(0, f"has the ending {other!r}; rows are read from .csv and .xlsx, documents from .yaml")
+
+
+def _text(cell: Any) -> str:
+    """A cell as it was meant: a code that the sheet keeps as a number has no `.0`, and true is `true`."""
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
 def _unflatten(heading: list[str], cells: list[str], line: int) -> dict[str, Any]:

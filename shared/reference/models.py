@@ -106,7 +106,7 @@ class UnitKind(StrEnum):
 
 
 class UnitRow(Row):
-    """A unit that can be responsible for a case (clause 7.2); `duties` says what for. The code begins with its region."""
+    """A unit that can be responsible for a case (clause 7.2); `duties` says what for. The code starts with the region."""
 
     code: UnitCode
     name: Name
@@ -346,11 +346,6 @@ class Document(BaseModel):
     def reference(self) -> str:
         """How an event cites it."""
         return f"{self.name}@{self.sequence}"
-
-    @property
-    def subject(self) -> str:
-        """Its place on the REFERENCE stream."""
-        return f"reference.{self.kind}.{self.region}"
 
     @cached_property
     def by_key(self) -> dict[str, Any]:

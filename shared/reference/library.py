@@ -1,0 +1,212 @@
+"""The documents in force: read from the REFERENCE stream, kept current by following it, asked by code or by region."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import aclosing
+from typing import Any
+
+from shared.case.base import above
+from shared.log import topology
+from shared.reference.models import (
+    NATION,
+    CentreRow,
+    Document,
+    GridRow,
+    Kind,
+    PersonRow,
+    PostRow,
+    SubjectRow,
+    UnitKind,
+    UnitRow,
+    decode,
+)
+from shared.reference.publish import Message, Shelf
+from shared.reference.regions import RegionTree
+
+# The kinds whose document in force stands on every event: who may, who is there, what rules and limits say.
+CITED = (Kind.POSTS, Kind.PEOPLE, Kind.UNITS, Kind.RULES, Kind.LIMITS)
+
+_log = logging.getLogger(__name__)
+
+
+class NoDocument(LookupError):
+    """No document of that kind is in force for the region."""
+
+
+class Library:
+    """What is in force. Look-ups are synchronous and cheap; only `load` and `follow` wait."""
+
+    def __init__(self, documents: Iterable[Document] = ()) -> None:
+        self.regions = RegionTree()
+        self.sequence = 0
+        self.refused: dict[str, str] = {}  # document -> why its newest version is not in force
+        self._documents: dict[tuple[Kind, str], Document] = {}
+        self._rows: dict[Kind, dict[str, Any]] = {kind: {} for kind in Kind}
+        self._units: dict[str, UnitRow] = {}
+        self._people_of: dict[str, list[PersonRow]] = {}
+        self._references: dict[str, tuple[str, ...]] = {}
+        for document in documents:
+            self.put(document)
+
+    async def load(self, shelf: Shelf) -> None:
+        """Read up to the end of the stream as it now is. Raises Unavailable."""
+        end = await shelf.end(topology.REFERENCE)
+        if self.sequence < end:
+            async with aclosing(shelf.follow_raw(topology.REFERENCE, ">", self.sequence)) as batches:
+                async for batch in batches:
+                    self._take(batch)
+                    if self.sequence >= end:
+                        return
+
+    async def follow(self, shelf: Shelf) -> None:
+        """Keep current; never returns. Raises Unavailable."""
+        async with aclosing(shelf.follow_raw(topology.REFERENCE, ">", self.sequence)) as batches:
+            async for batch in batches:
+                self._take(batch)
+
+    def _take(self, batch: Iterable[Message]) -> None:
+        for message in batch:
+            _, kind, region = message.subject.split(".", 2)
+            try:
+                if kind not in set(Kind):
+                    raise ValueError(f"kind {kind!r} is newer than this program; update it")
+                document = decode(message.data, message.sequence)
+                if document.name != f"{kind}:{region}":
+                    raise ValueError(f"it says that it is {document.name}")
+                self.put(document)
+            except ValueError as error:
+                name = f"{kind}:{region}@{message.sequence}"
+                self.refused[f"{kind}:{region}"] = str(error)
+                _log.error("reference document %s is refused, the one before stays in force", name)
+            self.sequence = message.sequence
+
+    def put(self, document: Document) -> None:
+        """Put a document in force in place of the one of the same kind and region."""
+        place = (document.kind, document.region)
+        self.refused.pop(document.name, None)
+        self._references.clear()
+        if document.kind is Kind.REGIONS:
+            self.regions.put(document)
+            # Rows of regions live in the tree, compressed; here only what is needed to cite them.
+            self._documents[place] = document.model_copy(update={"rows": ()})
+            return
+        before = self._documents.get(place)
+        self._documents[place] = document
+        rows = self._rows[document.kind]
+        for key, row in (before.by_key if before else {}).items():
+            if rows.get(key) is row:
+                del rows[key]
+        rows.update(document.by_key)
+        if document.kind in (Kind.UNITS, Kind.CENTRES, Kind.GRIDS):
+            self._index_units()
+        elif document.kind is Kind.PEOPLE:
+            self._people_of = {}
+            for person in self._rows[Kind.PEOPLE].values():
+                self._people_of.setdefault(person.unit, []).append(person)
+
+    def _index_units(self) -> None:
+        self._units = dict(self._rows[Kind.UNITS])
+        for row in self._rows[Kind.CENTRES].values():
+            self._units[row.unit] = UnitRow(code=row.unit, name=row.name, kind=UnitKind.CENTRE)
+        for row in self._rows[Kind.GRIDS].values():
+            self._units[row.unit] = UnitRow(code=row.unit, name=row.name, kind=UnitKind.GRID)
+
+    def chain(self, kind: Kind, region: str) -> tuple[Document, ...]:
+        """The documents of a kind that hold for a region, nearest first: county, city, province, nation."""
+        found = (self._documents.get((kind, place)) for place in _outward(region))
+        return tuple(document for document in found if document is not None)
+
+    def document(self, kind: Kind, region: str) -> Document | None:
+        """The nearest document of a kind for a region."""
+        return next(iter(self.chain(kind, region)), None)
+
+    def documents(self) -> list[Document]:
+        """All documents in force, those of regions without their rows."""
+        return list(self._documents.values())
+
+    def reference(self, kind: Kind | str, region: str) -> str:
+        """How to cite the nearest document: `rules:510104000000@17`. Raises NoDocument."""
+        document = self.document(Kind(kind), region)
+        if document is None:
+            raise NoDocument(f"no {kind} are in force for {region} or above; publish them with `caseflow reference`")
+        return document.reference
+
+    def references(self, region: str) -> tuple[str, ...]:
+        """The documents in force that a decision in this region cites."""
+        if region not in self._references:
+            nearest = (self.document(kind, region) for kind in CITED)
+            self._references[region] = tuple(document.reference for document in nearest if document)
+        return self._references[region]
+
+    def rules(self, region: str) -> tuple[Document, ...]:
+        """The routing rules for a region, nearest document first."""
+        return self.chain(Kind.RULES, region)
+
+    def limits(self, region: str) -> tuple[Document, ...]:
+        """The time limits for a region, nearest document first."""
+        return self.chain(Kind.LIMITS, region)
+
+    def person(self, id: str) -> PersonRow | None:
+        """Somebody who works here, active or not."""
+        return self._rows[Kind.PEOPLE].get(id)
+
+    def people_of(self, unit: str) -> list[PersonRow]:
+        """The active people of a unit."""
+        return [person for person in self._people_of.get(unit, ()) if person.active]
+
+    def stand_in(self, id: str) -> PersonRow | None:
+        """The person if active, else the nearest active deputy, None when there is none."""
+        person, seen = self.person(id), set[str]()
+        while person is not None and not person.active and person.id not in seen:
+            seen.add(person.id)
+            person = self.person(person.deputy) if person.deputy else None
+        return person if person is not None and person.active else None
+
+    def post(self, code: str) -> PostRow | None:
+        """A post and its rights."""
+        return self._rows[Kind.POSTS].get(code)
+
+    def unit(self, code: str) -> UnitRow | None:
+        """A unit; a centre and a grid are units too."""
+        return self._units.get(code)
+
+    def units(self) -> Iterable[UnitRow]:
+        """All units, in no order."""
+        return self._units.values()
+
+    def has_unit(self, code: str) -> bool:
+        """Whether the unit is there and active: what `route` asks."""
+        unit = self._units.get(code)
+        return unit is not None and unit.active
+
+    def centre(self, region: str) -> CentreRow | None:
+        """The centre of exactly this region."""
+        return self._rows[Kind.CENTRES].get(region)
+
+    def centre_of(self, region: str) -> CentreRow | None:
+        """The centre of the region or the nearest above it."""
+        return next(filter(None, map(self.centre, _outward(region))), None)
+
+    def grid(self, code: str) -> GridRow | None:
+        """A grid and its workers."""
+        return self._rows[Kind.GRIDS].get(code)
+
+    def subject(self, code: str) -> SubjectRow | None:
+        """A subject of the tree."""
+        return self._rows[Kind.SUBJECTS].get(code)
+
+    def subject_path(self, code: str) -> str:
+        """A subject in words from the top: `城乡建设/住房保障与房地产`."""
+        codes = [code[:end] for end in range(2, len(code) + 1, 2)]
+        rows = [self.subject(one) for one in codes]
+        return "/".join(row.name if row else one for row, one in zip(rows, codes, strict=True))
+
+
+def _outward(region: str) -> Iterator[str]:
+    place: str | None = region if region != NATION else None
+    while place is not None:
+        yield place
+        place = above(place)
+    yield NATION

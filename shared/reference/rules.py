@@ -1,0 +1,113 @@
+"""Which rule takes a case, and which time limit holds: pure, deterministic, the first that matches wins.
+
+The documents are asked nearest first: a county's own rules before its city's, its province's and the nation's. A
+complaint never goes to the unit it complains of: the same department one centre higher takes it, or nobody by rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+from shared.case.base import Level, above, region_at
+from shared.case.facts import Nature, Severity, Stage
+from shared.reference.models import Document, LimitRow, RuleRow, When
+
+
+@dataclass(frozen=True)
+class RoutingFacts:
+    """What rules look at. `text` is title and text together; `stand_aside` are units that must not have the case."""
+
+    nature: Nature
+    region: str
+    subject: str | None = None
+    severity: Severity = Severity.GENERAL
+    text: str = ""
+    complained_unit: str | None = None
+    stand_aside: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class RuleHit:
+    """The rule that took the case, the document it stands in, and what it says."""
+
+    rule: str
+    reference: str
+    unit: str
+    co_units: tuple[str, ...]
+    subject: str | None
+    severity: Severity | None
+    basis: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one rule said to a case: its hit, or why it does not match."""
+
+    rule: str
+    reference: str
+    hit: RuleHit | None
+    reason: str
+
+
+def route(rules: Iterable[Document], facts: RoutingFacts, exists: Callable[[str], bool]) -> RuleHit | None:
+    """The first rule that takes the case, None when it waits at the triage desk.
+
+    `rules` are documents of kind `rules`, nearest first; `exists` says whether a unit is there and active.
+    """
+    return next((verdict.hit for verdict in examine(rules, facts, exists) if verdict.hit), None)
+
+
+def examine(rules: Iterable[Document], facts: RoutingFacts, exists: Callable[[str], bool]) -> Iterator[Verdict]:
+    """What every rule says to the case, in order: for the triage desk and for whoever writes rules."""
+    text = facts.text.lower()
+    for document in rules:
+        for rule in cast("tuple[RuleRow, ...]", document.rows):
+            reason = _unmet(rule.when, facts)
+            if reason is None and rule.when.words and not any(word in text for word in rule.when.words):
+                reason = "none of its words stands in the text"
+            hit = None if reason else _hit(document, rule, facts, exists)
+            if hit is None and reason is None:
+                reason = f"{_resolve(rule.then.unit, facts.region)} does not exist or must stand aside"
+            yield Verdict(rule.id, document.reference, hit, reason or f"takes it: {rule.basis}")
+
+
+def limit_for(limits: Iterable[Document], stage: Stage, facts: RoutingFacts) -> tuple[LimitRow, str] | None:
+    """The time limit of a stage and the document it stands in, None when no limit is set."""
+    for document in limits:
+        for row in cast("tuple[LimitRow, ...]", document.rows):
+            if row.stage is stage and _unmet(row.when, facts) is None:
+                return row, document.reference
+    return None
+
+
+def _unmet(when: When, facts: RoutingFacts) -> str | None:
+    if when.nature and facts.nature not in when.nature:
+        return f"is for {', '.join(when.nature)}, not for {facts.nature}"
+    if when.subject and not (facts.subject and facts.subject.startswith(when.subject)):
+        return f"is for subjects {', '.join(when.subject)}, not for {facts.subject or 'a case without one'}"
+    if when.region and not facts.region.startswith(when.region):
+        return f"is for regions {', '.join(when.region)}, not for {facts.region}"
+    if when.severity and facts.severity not in when.severity:
+        return f"is for {', '.join(when.severity)}, not for {facts.severity}"
+    return None
+
+
+def _resolve(pattern: str, region: str) -> str:
+    """The unit of a pattern: a case that began above the pattern's level goes to its own level's department."""
+    place, _, slug = pattern.partition("-")
+    return f"{region_at(region, Level[place[1:-1].upper()]) if place.startswith('{') else place}-{slug}"
+
+
+def _hit(document: Document, rule: RuleRow, facts: RoutingFacts, exists: Callable[[str], bool]) -> RuleHit | None:
+    barred = facts.stand_aside | ({facts.complained_unit} if facts.complained_unit else set())
+    unit: str | None = _resolve(rule.then.unit, facts.region)
+    while unit is not None and unit in barred:
+        place, slug = above(unit[:12]), unit[13:]
+        unit = f"{place}-{slug}" if place else None
+    if unit is None or not exists(unit):
+        return None
+    resolved = dict.fromkeys(_resolve(pattern, facts.region) for pattern in rule.then.co_units)
+    co_units = tuple(one for one in resolved if one != unit and one not in barred and exists(one))
+    return RuleHit(rule.id, document.reference, unit, co_units, rule.then.subject, rule.then.severity, str(rule.basis))
