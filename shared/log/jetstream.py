@@ -1,4 +1,4 @@
-"""The log over JetStream: the port, as the real server keeps it (measurements behind each choice: "The log", design)."""
+"""The log over JetStream: the port, as the real server keeps it (why so: "The log" in the design)."""
 
 from __future__ import annotations
 

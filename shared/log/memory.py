@@ -59,8 +59,8 @@ class MemoryLog:
     """`Log` without a server.
 
     `pause` is awaited at every call, at `<call>` and, for an append, at `append.stored` too: there a scheduler
-    interleaves, and raises Unavailable to lose a request or, at `append.stored`, an acknowledgement. `lag` says how many of
-    an aggregate's newest events a `peek` does not see. The log outlives whoever uses it, as the server does.
+    interleaves, and raises Unavailable to lose a request or, at `append.stored`, an acknowledgement. `lag` says how
+    many of an aggregate's newest events a `peek` does not see. The log outlives whoever uses it, as the server does.
     """
 
     def __init__(self, areas: Iterable[str], clock: Ticks, pause: Pause = _no_pause, lag: Lag = _no_lag) -> None:

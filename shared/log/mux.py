@@ -57,7 +57,7 @@ class Inbox:
         self._own: Subscription | None = None
 
     async def listen(self) -> None:
-        """Hear a pull consumer: what it sends bears the message's own subject, so the shared inbox cannot tell whose it is."""
+        """Hear a pull consumer: its messages bear their own subject, so the shared inbox cannot tell whose they are."""
 
         async def heard(message: Msg) -> None:
             self.put(message)
@@ -100,8 +100,9 @@ class Inbox:
 class Mux:
     """Questions and answers over one wildcard inbox. Made by `connect`."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, wait_s: float) -> None:
         self.client = client
+        self.wait_s = wait_s
         self.prefix = client.new_inbox() + "."
         self._asked: dict[str, asyncio.Future[Msg] | Inbox] = {}
         self._count = 0
@@ -162,18 +163,16 @@ class Mux:
         except NatsError as error:
             raise Unavailable(f"cannot send to the log: {type(error).__name__}") from error
 
-    async def ask(
-        self, subject: str, data: bytes = b"", headers: dict[str, str] | None = None, wait_s: float = ASK_WAIT_S_MAX
-    ) -> Msg:
-        """One question, one answer. Raises Unavailable when nobody listens, nobody answers or the connection is lost."""
+    async def ask(self, subject: str, data: bytes = b"", headers: dict[str, str] | None = None) -> Msg:
+        """One question, one answer. Raises Unavailable when nobody listens there, or nobody answers in `wait_s`."""
         async with self._room:
             key = self._key()
             future = self._asked[key] = asyncio.get_running_loop().create_future()
             try:
                 await self.send(subject, data, self.prefix + key, headers)
-                message: Msg = await asyncio.wait_for(future, wait_s)
+                message: Msg = await asyncio.wait_for(future, self.wait_s)
             except TimeoutError:
-                raise Unavailable(f"{subject}: no answer within {wait_s:g} s") from None
+                raise Unavailable(f"{subject}: no answer within {self.wait_s:g} s") from None
             finally:
                 self.forget(key)
         if status(message) == "503":
@@ -185,11 +184,10 @@ class Mux:
         subject: str,
         body: dict[str, Any] | bytes = b"",
         headers: dict[str, str] | None = None,
-        wait_s: float = ASK_WAIT_S_MAX,
     ) -> dict[str, Any]:
         """A question that JetStream answers in JSON, a publish among them. Raises ApiError, Unavailable."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        answer: dict[str, Any] = json.loads((await self.ask(subject, data, headers, wait_s)).data)
+        answer: dict[str, Any] = json.loads((await self.ask(subject, data, headers)).data)
         if "error" in answer:
             raise ApiError(answer["error"])
         return answer
@@ -211,14 +209,16 @@ async def connect(
     user: str | None = None,
     password: str | None = None,
     name: str = "caseflow",
+    wait_s: float = ASK_WAIT_S_MAX,
     on_change: Callable[[bool], Awaitable[None]] | None = None,
 ) -> Mux:
     """Connect to the NATS servers at `url` (several with commas), and stay connected through their restarts.
 
-    `on_change` hears whether the connection is there. Raises Unavailable when no server answers at the start.
+    A question waits `wait_s` seconds for its answer. `on_change` hears whether the connection is there. Raises
+    Unavailable when no server answers at the start.
     """
     client = Client()
-    mux = Mux(client)
+    mux = Mux(client, wait_s)
 
     async def lost() -> None:
         await mux.lost()

@@ -14,7 +14,7 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
-from shared.log.mux import ASK_WAIT_S_MAX, ApiError, Inbox, Mux, status
+from shared.log.mux import ApiError, Inbox, Mux, status
 from shared.log.port import FETCH_COUNT_MAX, Damaged, DurableMissing, Unavailable
 
 DIRECT_COUNT_MAX = 1000
@@ -72,7 +72,7 @@ async def direct_get(mux: Mux, stream: str, subject: str, after: int) -> list[Me
         while True:
             question = {"seq": after + 1, "next_by_subj": subject, "batch": DIRECT_COUNT_MAX}
             await mux.send(f"$JS.API.DIRECT.GET.{stream}", json.dumps(question).encode(), inbox.subject)
-            end = await _until_status(inbox, found)
+            end = await _until_status(inbox, found, mux.wait_s)
             if status(end) == "404" or (
                 status(end) == "204" and (end.headers or {}).get("Nats-Num-Pending", "0") == "0"
             ):
@@ -84,9 +84,9 @@ async def direct_get(mux: Mux, stream: str, subject: str, after: int) -> list[Me
         await inbox.close()
 
 
-async def _until_status(inbox: Inbox, found: list[Message]) -> Msg:
+async def _until_status(inbox: Inbox, found: list[Message], wait_s: float) -> Msg:
     while True:
-        await inbox.wait(ASK_WAIT_S_MAX)
+        await inbox.wait(wait_s)
         message = inbox.messages.popleft()
         if status(message):
             return message
@@ -253,7 +253,7 @@ class RawDurable:
         await self._mux.send(subject, json.dumps(ask).encode(), inbox.subject)
         found: list[RawDelivery] = []
         while len(found) < count:
-            await inbox.wait(wait_s + ASK_WAIT_S_MAX)
+            await inbox.wait(wait_s + self._mux.wait_s)
             message = inbox.messages.popleft()
             kind = status(message)
             if kind in ("404", "408"):

@@ -1,4 +1,4 @@
-"""The streams around the log: submissions, receipts, progress, reference documents, feeds, what was parked, attachments."""
+"""The streams around the log: submissions, receipts, progress, reference documents, feeds, parked, attachments."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Ack(NamedTuple):
 
 
 class Streams:
-    """Publish to, read and follow any stream; keep sealed objects. Raises Unavailable wherever the server fails to answer."""
+    """Publish to, read and follow any stream; keep sealed objects. All raise Unavailable when the server is silent."""
 
     def __init__(self, mux: Mux) -> None:
         self._mux = mux

@@ -34,8 +34,8 @@ LOG_MESSAGE_BYTES_MAX = EVENT_BYTES_MAX + 4096  # headers count; envelope.py ref
 LOG_FLAGS = {"deny_delete": True, "deny_purge": True, "allow_rollup_hdrs": False, "sealed": False, "discard": "new"}
 # A stream that has any of these set is no log: they remove messages, or silently lift `deny_purge`.
 LOG_FORBIDDEN = (
-    "allow_msg_schedules", "allow_msg_ttl", "max_age", "max_msgs", "max_bytes", "max_msgs_per_subject", "subject_transform",
-    "mirror", "sources", "no_ack",
+    "allow_msg_schedules", "allow_msg_ttl", "max_age", "max_msgs", "max_bytes", "max_msgs_per_subject",
+    "subject_transform", "mirror", "sources", "no_ack",
 )  # fmt: skip
 
 _ADDRESS = re.compile(r"[0-9]{12}/[A-Za-z0-9_-]{1,64}")  # no wildcard and no dot may reach a subject

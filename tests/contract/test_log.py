@@ -166,7 +166,7 @@ async def test_sixty_kibibytes_fit_and_more_is_refused(log: Log) -> None:
 
 
 async def test_a_service_appends_only_what_it_owns(log: Log) -> None:
-    with pytest.raises(WrongOwner, match="routing may not append case.supplemented"):
+    with pytest.raises(WrongOwner, match=r"routing may not append case\.supplemented"):
         await for_owner(log, Owner.ROUTING).append(recorded(address(), "a"), 0)
     mine = for_owner(log, Owner.INTAKE)
     taken = await mine.append(recorded(address(), "a"), 0)

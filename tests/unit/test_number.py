@@ -73,7 +73,7 @@ def test_what_is_wrong_is_named(text: str, why: str) -> None:
 def test_a_number_with_a_zero_put_in_is_refused() -> None:
     # The weights leave a leading zero unseen: it changes no sum, so the form is what refuses it.
     number = write(Position("LOG_5101", 123)).replace("-", "")
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"check character|sequence"):
         parse(number[:4] + "0" + number[4:], STREAMS)
 
 

@@ -1,0 +1,5 @@
+"""Servers that a test may kill: one of its own."""
+
+from tests.contract.conftest import server
+
+__all__ = ["server"]
