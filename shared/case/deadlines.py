@@ -53,7 +53,7 @@ def _extend(state: CaseState, event: e.Extended, command: Command) -> Reason | N
     clock = state.clock(event.stage)
     if clock is None:
         return Reason.NO_SUCH_DEADLINE
-    if event.approver == state.person:
+    if state.person in (event.approver, command.meta.actor.person):
         return Reason.SELF_APPROVAL
     return None if event.due > clock.deadline.due else Reason.NOT_LATER
 

@@ -14,7 +14,7 @@ from shared.case import events as e
 from shared.case.base import Event, Recorded, event_id, holds, stem
 from shared.case.commands import COMMANDS, Command
 from shared.case.deadlines import RULES as CLOCK_RULES
-from shared.case.facts import Hold, Outcome, Retention, Satisfaction
+from shared.case.facts import Hold, Outcome, PartMatters, Retention, Satisfaction
 from shared.case.lifecycle import ENDED, Status, target
 from shared.case.reasons import Reason, Rejected
 from shared.case.state import CaseState, variant
@@ -81,6 +81,10 @@ def _for(*types: type[Event]) -> Callable[[Rule], Rule]:
     return enter
 
 
+def _above(upper: str, lower: str) -> bool:
+    return holds(upper, lower) and stem(upper) != stem(lower)
+
+
 # Intake
 
 
@@ -90,9 +94,18 @@ def _register(state: CaseState, event: e.Registered, command: Command) -> Reason
         return Reason.WRONG_REGION
     if event.contact_time > command.meta.time:
         return Reason.CONTACT_AFTER_REGISTRATION
+    if event.handed_by and not _above(event.handed_by, event.region):
+        return Reason.NOT_ABOVE
     if event.hold is Hold.LEGAL:
         return Reason.HELD
-    return None
+    return _answer_on_the_spot(event) if event.answer is not None else None
+
+
+def _answer_on_the_spot(event: e.Registered) -> Reason | None:
+    """Whoever answers a demand handles it: neither who is complained of nor who must stand aside."""
+    if event.complained_unit == event.first_asked_unit:
+        return Reason.UNIT_COMPLAINED_OF
+    return Reason.MUST_STAND_ASIDE if event.first_asked in event.stand_aside else None
 
 
 @_for(e.Corrected)
@@ -156,7 +169,15 @@ def _transfer(state: CaseState, event: e.Transferred, command: Command) -> Reaso
 
 @_for(e.Merged)
 def _merge(state: CaseState, event: e.Merged, command: Command) -> Reason | None:
+    if event.into in state.absorbed:
+        return Reason.MERGED_HERE
     return Reason.SAME_CASE if event.into == command.address.id else None
+
+
+@_for(e.Split)
+def _split(state: CaseState, event: e.Split, command: Command) -> Reason | None:
+    told = event.matters
+    return Reason.PARTS_DIFFER if isinstance(told, PartMatters) and len(told.matters) != len(event.parts) else None
 
 
 # Routing: what they do
@@ -193,14 +214,12 @@ def _close(state: CaseState, event: e.Closed, command: Command) -> Reason | None
 
 @_for(e.Escalated)
 def _escalate(state: CaseState, event: e.Escalated, command: Command) -> Reason | None:
-    higher = holds(event.to, state.in_charge) and len(stem(event.to)) < len(stem(state.in_charge))
-    return None if higher else Reason.NOT_ABOVE
+    return None if _above(event.to, state.in_charge) else Reason.NOT_ABOVE
 
 
 @_for(e.HandedDown)
 def _hand_down(state: CaseState, event: e.HandedDown, command: Command) -> Reason | None:
-    lower = holds(state.in_charge, event.to) and len(stem(event.to)) > len(stem(state.in_charge))
-    return None if lower else Reason.NOT_BELOW
+    return None if _above(state.in_charge, event.to) else Reason.NOT_BELOW
 
 
 @_for(e.Urged)

@@ -289,9 +289,8 @@ class Deadline(Frozen):
 
 
 class Part(Frozen):
-    """One part of a case that is split: the new case's id, region and nature."""
+    """One part of a case that is split: the new case's region and nature; its id follows from the split."""
 
-    case: CaseId
     region: Region
     nature: Nature
     subject: Code | None = None

@@ -14,7 +14,7 @@ class Reason(Enum):
     """(code, HTTP status, message that says what to do)."""
 
     NOT_REGISTERED = ("not_registered", 404, "No such case. Check the number or the id.")
-    ALREADY_REGISTERED = ("already_registered", 409, "This id is taken by another registration. Use a new id.")
+    ALREADY_REGISTERED = ("already_registered", 409, "This id is taken already. Use a new id.")
     WRONG_REGION = ("wrong_region", 422, "The facts name another region than the case's address. Send one region.")
     CONTACT_AFTER_REGISTRATION = (
         "contact_after_registration",
@@ -23,7 +23,11 @@ class Reason(Enum):
     )
     WRONG_STATUS = ("wrong_status", 409, "The case's status does not allow this. Read the case and its next steps.")
     CASE_CLOSED = ("case_closed", 409, "The case is closed. Reopen it first, or register a new demand.")
-    ERASED = ("erased", 410, "The content of this case was erased when its retention ran out. Nothing more follows.")
+    ERASED = (
+        "erased",
+        410,
+        "The content was erased when its retention ran out, and nothing more follows. Register a new demand.",
+    )
     NEWER_EVENT = ("newer_event", 503, "The case holds an event of a newer version. Update this service, then retry.")
     BEFORE_CASE = ("before_case", 422, "The time lies before the first contact of the case. Correct time.")
     UNIT_COMPLAINED_OF = (
@@ -33,26 +37,44 @@ class Reason(Enum):
     )
     MUST_STAND_ASIDE = ("must_stand_aside", 409, "This person must stand aside from the case. Name another person.")
     UNIT_TWICE = ("unit_twice", 422, "A unit is named twice. One unit leads; the others co-handle, each once.")
-    NOT_RESPONSIBLE_UNIT = ("not_responsible_unit", 409, "The unit is not responsible for this case.")
-    NOT_CO_HANDLING = ("not_co_handling", 409, "The unit does not co-handle this case, or was taken off.")
-    ALREADY_REPORTED = ("already_reported", 409, "The co-handling unit has reported already.")
+    NOT_RESPONSIBLE_UNIT = (
+        "not_responsible_unit",
+        409,
+        "The unit is not responsible for this case. Name the responsible unit.",
+    )
+    NOT_CO_HANDLING = (
+        "not_co_handling",
+        409,
+        "The unit does not co-handle this case, or was taken off. Name one that does.",
+    )
+    ALREADY_REPORTED = (
+        "already_reported",
+        409,
+        "This was reported already, and once is enough. Read the case and its next steps.",
+    )
     CO_HANDLERS_OPEN = (
         "co_handlers_open",
         409,
         "A co-handling unit has not reported. Wait for it or take it off (clause 5.1.1 b).",
     )
-    SAME_PERSON = ("same_person", 409, "This person is responsible already.")
-    SAME_UNIT = ("same_unit", 409, "This unit is responsible already.")
+    SAME_PERSON = ("same_person", 409, "This person is responsible already. Name another person.")
+    SAME_UNIT = ("same_unit", 409, "These units have the case already. Name other units.")
     HAND_BACK_REFUSED = (
         "hand_back_refused",
         409,
-        "After a ruling or a direct designation the case may not be handed back (Weifang 12345, article 22).",
+        "After a ruling or a direct designation nothing is handed back (Weifang 12345, article 22). Handle the case.",
     )
     NOTHING_TO_RULE = ("nothing_to_rule", 409, "Nobody has handed the case back. Assign it instead.")
-    SAME_CENTRE = ("same_centre", 409, "This centre is in charge already.")
-    NOT_ABOVE = ("not_above", 422, "Escalation goes to a centre above the one in charge (clause 11.2).")
-    NOT_BELOW = ("not_below", 422, "A case is handed down to a centre below the one in charge (clause 5.1.1 i).")
-    SAME_CASE = ("same_case", 422, "A case cannot be merged into itself. Name the other case.")
+    SAME_CENTRE = ("same_centre", 409, "This centre is in charge already. Name another centre.")
+    NOT_ABOVE = (
+        "not_above",
+        422,
+        "That centre is not above the case's centre. Name one that is (clauses 11.2 and 5.1.1 i).",
+    )
+    NOT_BELOW = ("not_below", 422, "That centre is not below the one in charge. Name one that is (clause 5.1.1 i).")
+    SAME_CASE = ("same_case", 422, "A case stands here for itself, or twice. Name other cases, each once.")
+    MERGED_HERE = ("merged_here", 409, "That case was merged into this one. Keep this one open.")
+    PARTS_DIFFER = ("parts_differ", 422, "Parts and their matters differ in number. Send one matter for each part.")
     NOT_SATISFIED = (
         "not_satisfied",
         409,
@@ -63,19 +85,23 @@ class Reason(Enum):
     DEADLINE_OPEN = ("deadline_open", 409, "A clock of this stage is running. End it in the same command.")
     NO_SUCH_DEADLINE = ("no_such_deadline", 409, "No clock of this stage is in force. Read the case's deadlines.")
     DEADLINE_MOVED = ("deadline_moved", 409, "The due moment in force is another one. Read the case's deadlines.")
-    NOT_LATER = ("not_later", 422, "An extension must move the due moment to a later one.")
-    SELF_APPROVAL = ("self_approval", 403, "Who is responsible for the case cannot approve their own request.")
-    REQUEST_PENDING = ("request_pending", 409, "A request for this stage waits for its answer.")
-    NO_REQUEST = ("no_request", 409, "No request of this kind is waiting.")
-    ALREADY_SUSPENDED = ("already_suspended", 409, "The clock of this stage stands still already.")
-    NOT_SUSPENDED = ("not_suspended", 409, "The clock of this stage is running.")
-    NOT_YET_DUE = ("not_yet_due", 409, "The moment has not come. Nothing fires early.")
-    ALREADY_FIRED = ("already_fired", 409, "This deadline has fired already; it fires once.")
-    NOTHING_TO_ANNUL = ("nothing_to_annul", 409, "No overdue of this stage stands.")
-    ALREADY_ORDERED = ("already_ordered", 409, "The order covers this case already.")
+    NOT_LATER = ("not_later", 422, "The due moment is not later than it must be. Name a later one.")
+    SELF_APPROVAL = (
+        "self_approval",
+        403,
+        "Who is responsible for the case cannot approve their own request. Ask the approver.",
+    )
+    REQUEST_PENDING = ("request_pending", 409, "A request for this stage waits already. Wait for its answer.")
+    NO_REQUEST = ("no_request", 409, "No request of this kind is waiting. Read the case's deadlines.")
+    ALREADY_SUSPENDED = ("already_suspended", 409, "The clock of this stage stands still. Resume it first.")
+    NOT_SUSPENDED = ("not_suspended", 409, "The clock of this stage is running. Suspend it first.")
+    NOT_YET_DUE = ("not_yet_due", 409, "Nothing fires early. Wait until the moment has come.")
+    ALREADY_FIRED = ("already_fired", 409, "This deadline has fired, and fires once. Read the case's deadlines.")
+    NOTHING_TO_ANNUL = ("nothing_to_annul", 409, "No overdue of this stage stands. Read the case's deadlines.")
+    ALREADY_ORDERED = ("already_ordered", 409, "The order covers this case already. Name another order.")
     HELD = ("held", 409, "The case is held. Release the hold first.")
-    NOT_HELD = ("not_held", 409, "The case is not held in this way.")
-    KEPT_FOR_EVER = ("kept_for_ever", 409, "The case is of the permanent retention class and is never erased.")
+    NOT_HELD = ("not_held", 409, "The case is not held in this way. Read which holds stand.")
+    KEPT_FOR_EVER = ("kept_for_ever", 409, "The case is of the permanent retention class. Keep it.")
     RETENTION_DIFFERS = ("retention_differs", 422, "The case is of another retention class. Name the case's own.")
 
     def __init__(self, code: str, status: int, message: str) -> None:

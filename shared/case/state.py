@@ -30,7 +30,10 @@ class CoHandler:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A deadline in force: `set_by` is the event that set the moment, the cause of whatever fires."""
+    """A deadline in force: `set_by` is the event that set the moment, the cause of whatever fires.
+
+    `warned` and `overdue` say that it has fired, once for its due moment; whether an overdue stands is in `late`.
+    """
 
     deadline: Deadline
     set_by: str
@@ -76,6 +79,7 @@ class CaseState:
     hand_backs: int = 0
     send_backs: int = 0
     repeats: int = 0
+    absorbed: tuple[str, ...] = ()
     people_count: int = 0
     clocks: tuple[Clock, ...] = ()
     late: tuple[tuple[Stage, str | None], ...] = ()
@@ -157,7 +161,7 @@ def _on(*types: type[Event]) -> Callable[[Step], Step]:
     return enter
 
 
-_NO_HANDLER = {"unit": None, "person": None, "co_handlers": ()}
+_NO_HANDLER = {"unit": None, "person": None, "co_handlers": (), "triaged_unit": None, "triaged_co_units": ()}
 
 
 @_on(e.Registered)
@@ -190,18 +194,20 @@ def _classified(state: CaseState, event: e.Corrected | e.Triaged, recorded: Reco
 
 @_on(e.Attached)
 def _attached(state: CaseState, event: e.Attached, recorded: Recorded[Any]) -> dict[str, Any]:
-    return {"repeats": state.repeats + 1, "people_count": state.people_count + event.people_count}
+    absorbed = (*state.absorbed, event.merged_from) if event.merged_from else state.absorbed
+    people_count = state.people_count + event.people_count
+    return {"repeats": state.repeats + 1, "people_count": people_count, "absorbed": absorbed}
 
 
 @_on(e.CalledBack)
 def _called_back(state: CaseState, event: e.CalledBack, recorded: Recorded[Any]) -> dict[str, Any]:
-    changes: dict[str, Any] = {"satisfaction": event.satisfaction}
-    return changes | ({"outcome": event.outcome} if event.outcome else {})
+    return _rated(state, event, recorded) | ({"outcome": event.outcome} if event.outcome else {})
 
 
 @_on(e.Rated)
-def _rated(state: CaseState, event: e.Rated, recorded: Recorded[Any]) -> dict[str, Any]:
-    return {"satisfaction": event.satisfaction}
+def _rated(state: CaseState, event: e.Rated | e.CalledBack, recorded: Recorded[Any]) -> dict[str, Any]:
+    """Who says nothing (nobody answered the call) takes nothing back."""
+    return {} if event.satisfaction is Satisfaction.UNRATED else {"satisfaction": event.satisfaction}
 
 
 @_on(e.Merged)
@@ -211,11 +217,12 @@ def _merged(state: CaseState, event: e.Merged, recorded: Recorded[Any]) -> dict[
 
 @_on(e.Assigned, e.Ruled)
 def _assigned(state: CaseState, event: e.Assigned | e.Ruled, recorded: Recorded[Any]) -> dict[str, Any]:
+    bound = state.no_hand_back and event.unit == state.unit  # other co-handlers do not lift the ruling
     return {
         "unit": event.unit,
         "person": None,
         "co_handlers": tuple(CoHandler(unit) for unit in event.co_units),
-        "no_hand_back": isinstance(event, e.Ruled) or event.direct,
+        "no_hand_back": bound or isinstance(event, e.Ruled) or event.direct,
         "outcome": None,
         "satisfaction": Satisfaction.UNRATED,
     }
@@ -249,7 +256,7 @@ def _handed_back(state: CaseState, event: e.HandedBack, recorded: Recorded[Any])
 
 @_on(e.Transferred)
 def _transferred(state: CaseState, event: e.Transferred, recorded: Recorded[Any]) -> dict[str, Any]:
-    return _NO_HANDLER | {"in_charge": event.to, "no_hand_back": False, "triaged_unit": None, "triaged_co_units": ()}
+    return _NO_HANDLER | {"in_charge": event.to, "no_hand_back": False}
 
 
 @_on(e.Escalated, e.HandedDown)
@@ -307,7 +314,9 @@ def _erased(state: CaseState, event: e.Erased, recorded: Recorded[Any]) -> dict[
 @_on(e.DeadlinesSet)
 def _deadlines_set(state: CaseState, event: e.DeadlinesSet, recorded: Recorded[Any]) -> dict[str, Any]:
     kept = tuple(clock for clock in state.clocks if clock.deadline.stage not in event.closes)
-    return {"clocks": (*kept, *(Clock(deadline, recorded.id) for deadline in event.opens))}
+    # a clock that is ended and named again unchanged goes on as it was (another co-handling unit's was meant)
+    before = {clock.deadline: clock for clock in state.clocks}
+    return {"clocks": (*kept, *(before.get(deadline) or Clock(deadline, recorded.id) for deadline in event.opens))}
 
 
 def _clock(state: CaseState, stage: Stage, unit: str | None, **changes: Any) -> dict[str, Any]:
@@ -319,8 +328,15 @@ def _clock(state: CaseState, stage: Stage, unit: str | None, **changes: Any) -> 
 @_on(e.DeadlineRecomputed, e.Resumed)
 def _reset(state: CaseState, event: e.DeadlineRecomputed | e.Resumed, recorded: Recorded[Any]) -> dict[str, Any]:
     new = event.deadline
+    clock = state.clock(new.stage, new.unit)
+    if clock is None:
+        return {}
+    fired = {
+        "warned": clock.warned and clock.deadline.warn_at == new.warn_at,
+        "overdue": clock.overdue and clock.deadline.due == new.due,
+    }
     running = {"suspended": False, "pause_requested": False} if isinstance(event, e.Resumed) else {}
-    return _clock(state, new.stage, new.unit, deadline=new, set_by=recorded.id, warned=False, overdue=False, **running)
+    return _clock(state, new.stage, new.unit, deadline=new, set_by=recorded.id, **fired, **running)
 
 
 @_on(e.Extended)
@@ -345,7 +361,7 @@ _FLAGS: dict[type[Event], dict[str, bool]] = {
     e.Suspended: {"suspended": True, "pause_requested": False},
     e.Warned: {"warned": True},
     e.Overdue: {"overdue": True},
-    e.OverdueAnnulled: {"overdue": False},
+    e.OverdueAnnulled: {},
 }
 
 

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, create_model
 
 from shared.case.base import PRIVATE, Address, Facts, Meta, Owner, Position, Recorded, derived_id
-from shared.case.commands import Command, CommandSpec, owned_by
+from shared.case.commands import COMMANDS, Command, CommandSpec, owned_by
 from shared.case.reasons import Rejected
 from shared.kit import access
 from shared.kit.access import Caller
@@ -199,7 +199,9 @@ def body_of(facts: type[Facts]) -> type[BaseModel]:
         for name, field in facts.model_fields.items()
     }
     fields["time"] = (AwareDatetime | None, None)
-    return create_model(facts.__name__, __config__=ConfigDict(extra="forbid", frozen=True), __doc__=facts.__doc__, **fields)
+    return create_model(
+        facts.__name__, __config__=ConfigDict(extra="forbid", frozen=True), __doc__=facts.__doc__, **fields
+    )
 
 
 def _opened(annotation: Any) -> Any:
@@ -263,4 +265,3 @@ async def after(desk: Desk, model: str, text: str | None) -> bool:
     if position.stream not in desk.log.streams():
         raise BadRequest(f"There is no log stream {position.stream[:40]}.", code="after.unknown_stream")
     return await desk.reached.wait(model, position, desk.settings.after_wait_s_max)
-

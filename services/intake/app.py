@@ -1,0 +1,30 @@
+"""Intake, put together: its routes, its reactions, its submissions."""
+
+from __future__ import annotations
+
+from services.intake import http
+from services.intake.policy import REACTIONS
+from services.intake.store import Claims, Registrar
+from shared.case.base import Meta
+from shared.case.reasons import Rejected
+from shared.kit.handle import Done
+from shared.kit.react import Next, Reaction, Reactor, Seen
+from shared.kit.service import Kit, Service, web_app
+
+
+def build(kit: Kit) -> Service:
+    """The service around its kit."""
+    app = web_app(kit, "intake")
+    claims = Claims(kit.database, kit.vault, kit.clock)
+    registrar = Registrar(claims, kit.handler, kit.vault, kit.streams, kit.clock)
+    app.include_router(http.router(kit, registrar))
+
+    async def register(reaction: Reaction, seen: Seen, wanted: Next, meta: Meta) -> Done | Rejected:
+        facts, told = wanted.facts, wanted.facts.model_dump_json().encode()
+        _, outcome = await registrar.register(meta, facts, reaction.name, wanted.address.id, told, id=wanted.address.id)
+        return outcome
+
+    reactor = Reactor(
+        kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor, register
+    )
+    return Service(kit, app, {"intake.reactions": reactor.run})

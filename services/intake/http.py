@@ -1,0 +1,302 @@
+"""Intake over HTTP: registration, attachments, the public look-up by number and secret, and its commands on a case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, File, Form, Header, Query, Request, Response, UploadFile
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from services.intake.policy import public_steps
+from services.intake.store import Registrar, UploadedFile
+from shared.case.base import Address, Code, PersonId, Region, UnitCode
+from shared.case.facts import (
+    ATTACHMENTS_MAX,
+    Attachment,
+    Channel,
+    Matter,
+    Nature,
+    Note,
+    Parties,
+    Party,
+    Registration,
+    Retention,
+    Satisfaction,
+    Severity,
+    Short,
+    Text,
+    Title,
+)
+from shared.case.reasons import Rejected
+from shared.case.state import CaseState
+from shared.kit import http as kit_http
+from shared.kit import telemetry
+from shared.kit.access import Caller, may_see
+from shared.kit.handle import command
+from shared.kit.http import ERRORS, Answer, IdText, Key
+from shared.kit.problems import Forbidden, NotFound, TooLarge, Unprocessable, describe
+from shared.kit.rates import Rates
+from shared.kit.seal import unseal_fields
+from shared.kit.service import Kit
+from shared.kit.vault import same_secret
+from shared.reference.rights import Right
+
+
+class RegisterBody(BaseModel):
+    """What a desk, a page or a phone sends to register a demand (registration form: domain 1.a)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channel: Channel
+    region: Region
+    nature: Nature
+    title: Title
+    text: Text
+    address: Short = ""
+    parties: Annotated[tuple[Party, ...], Field(max_length=50)] = ()
+    subject: Code | None = None
+    severity: Severity = Severity.GENERAL
+    retention: Retention = Retention.YEAR_1
+    first_asked: PersonId | None = None
+    first_asked_unit: UnitCode | None = None
+    contact_time: AwareDatetime | None = None
+    grid: Annotated[str, Field(pattern=r"^[0-9]{15}$")] | None = None
+    complained_unit: UnitCode | None = None
+    stand_aside: Annotated[tuple[PersonId, ...], Field(max_length=50)] = ()
+    informant: bool = False
+    people_count: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    answer: Text | None = None
+    time: AwareDatetime | None = None
+
+
+class Registered(Answer):
+    """A registration's answer; `secret` opens the public look-up and is told here only."""
+
+    secret: str
+
+
+class Secret(BaseModel):
+    """A look-up secret issued anew; the one before is out of force."""
+
+    number: str
+    secret: str
+
+
+class Step(BaseModel):
+    """One step of a case as its resident may see it."""
+
+    step: str
+    time: AwareDatetime
+    unit: str | None = None
+
+
+class PublicCase(BaseModel):
+    """What the resident sees: where the case stands, its steps, and the reply (clause 8.1 f)."""
+
+    number: str
+    status: str
+    registered_at: AwareDatetime
+    due: AwareDatetime | None = None
+    steps: list[Step]
+    reply: str | None = None
+
+
+class RateBody(BaseModel):
+    """The resident's own rating (clause 12.3)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    satisfaction: Satisfaction
+    text: Text | None = None
+
+
+def router(kit: Kit, registrar: Registrar) -> APIRouter:
+    """All routes of intake."""
+    api = APIRouter(responses=ERRORS)
+    _registration(api, kit, registrar)
+    _attachments(api, kit, registrar)
+    _public(api, kit)
+    api.include_router(kit_http.command_router(kit, "case", skip=frozenset({"register"})))
+    return api
+
+
+def _registration(api: APIRouter, kit: Kit, registrar: Registrar) -> None:
+    who = Annotated[Caller, Depends(kit_http.caller_of(kit))]
+
+    async def register(
+        body: RegisterBody, caller: Caller, key: str | None, files: Sequence[UploadedFile]
+    ) -> Registered:
+        command_id = kit_http.http_command_id(caller, "register", key, kit.clock)
+        meta = kit_http.meta_of(kit, caller, command_id, body.region, body.time, body.channel)
+        facts = _facts(body, caller, meta.time, files)
+        address = Address("case", body.region, "")
+        await kit_http.permit(kit, caller, command(address, meta, "register", facts))
+        told = body.model_dump_json().encode()
+        address, outcome = await registrar.register(meta, facts, f"http.{caller.person}", command_id, told, files)
+        if isinstance(outcome, Rejected):
+            raise kit_http.rejected(outcome)
+        answer = kit_http.answer(address, outcome)
+        return Registered(**answer.model_dump(), secret=await kit.vault.secret(address.id))
+
+    @api.post("/cases", status_code=201, operation_id="intake_register", summary="Register a demand: a case is born.")
+    async def register_case(body: RegisterBody, response: Response, caller: who, key: Key = None) -> Registered:
+        given = await register(body, caller, key, ())
+        response.headers["Location"] = f"/reporting/cases/{given.id}"
+        return given
+
+    @api.post(
+        "/cases-with-attachments",
+        status_code=201,
+        operation_id="intake_register_with_attachments",
+        summary="Register a demand with files: form field `case` holds the JSON of POST /cases.",
+    )
+    async def register_with_files(
+        caller: who,
+        case: Annotated[str, Form()],
+        files: Annotated[list[UploadFile], File(max_length=ATTACHMENTS_MAX)],
+        key: Key = None,
+    ) -> Registered:
+        try:
+            body = RegisterBody.model_validate_json(case)
+        except ValidationError as error:
+            raise Unprocessable("The form field `case` cannot be used.", fields=describe(error.errors())) from None
+        return await register(body, caller, key, [await _read(kit, one) for one in files])
+
+
+def _facts(body: RegisterBody, caller: Caller, now: Any, files: Sequence[UploadedFile]) -> Registration:
+    same = (
+        "channel region nature subject severity retention grid complained_unit stand_aside informant people_count"
+    ).split()
+    names = tuple(file.name for file in files)
+    return Registration(
+        **{name: getattr(body, name) for name in same},
+        contact_time=body.contact_time or now,
+        first_asked=body.first_asked or caller.person,
+        first_asked_unit=body.first_asked_unit or caller.unit,
+        matter=Matter(title=body.title, text=body.text, address=body.address, file_names=names),
+        reporter=Parties(parties=body.parties) if body.parties else None,
+        answer=Note(text=body.answer) if body.answer else None,
+    )
+
+
+async def _read(kit: Kit, upload: UploadFile) -> UploadedFile:
+    """A file within its limits. Raises TooLarge, Unprocessable."""
+    size_max = kit.settings.attachment_bytes_max
+    data = await upload.read(size_max + 1)
+    if len(data) > size_max:
+        raise TooLarge(f"A file is larger than {size_max} bytes.")
+    if not data:
+        raise Unprocessable("A file is empty. Leave it out, or send it again.", code="attachment.empty")
+    media_type = (upload.content_type or "application/octet-stream").partition(";")[0].strip()
+    try:
+        Attachment(object="x", digest="0" * 64, size_bytes=1, media_type=media_type)
+    except ValidationError:
+        raise Unprocessable("A file's media type is not one, as in image/jpeg.", code="attachment.type") from None
+    return UploadedFile((upload.filename or "file")[:300], media_type, data)
+
+
+def _attachments(api: APIRouter, kit: Kit, registrar: Registrar) -> None:
+    who = Annotated[Caller, Depends(kit_http.caller_of(kit))]
+
+    @api.post(
+        "/cases/{id}/attachments",
+        status_code=201,
+        operation_id="intake_attach_file",
+        summary="Keep a file of a case, sealed; name what this answers in a command's `attachments`.",
+    )
+    async def keep(id: IdText, caller: who, file: UploadFile) -> Attachment:
+        address, _ = await _seen(kit, caller, id)
+        return await registrar.keep(address.id, await _read(kit, file))
+
+    @api.post(
+        "/cases/{id}/secret",
+        operation_id="intake_new_secret",
+        summary="Issue the look-up secret anew for a resident who lost it; the one before is out of force.",
+    )
+    async def new_secret(id: IdText, caller: who) -> Secret:
+        address, state = await _seen(kit, caller, id)
+        if Right.REGISTER not in caller.rights:
+            raise Forbidden("Your post does not register cases; ask the desk.")
+        generation = await kit.vault.next_generation(address.id, await kit.vault.generation(address.id))
+        telemetry.info("look-up secret issued anew", case=address.id)
+        return Secret(number=kit.number(address, state), secret=await kit.vault.secret(address.id, generation))
+
+
+async def _seen(kit: Kit, caller: Caller, id: str) -> tuple[Address, CaseState]:
+    """A case that the caller may see. Raises NotFound, Forbidden."""
+    address = await kit_http.locate(kit, id)
+    held = await kit.handler.state(address, fresh=True)
+    if held.sequence == 0:
+        raise NotFound("There is no such case.", code="not_registered")
+    if not may_see(caller, held.state):
+        raise Forbidden("This case is not in your hands.")
+    return address, held.state
+
+
+def _public(api: APIRouter, kit: Kit) -> None:
+    rates = Rates(kit.clock)
+    secret_header = Annotated[str | None, Header(alias="Case-Secret", max_length=64)]
+    secret_query = Annotated[str | None, Query(alias="secret", max_length=64)]
+
+    async def opened(request: Request, number: str, secret: str | None) -> tuple[Address, CaseState]:
+        """The case of a number and its secret; a wrong one of either looks the same."""
+        peer = request.client.host if request.client else "?"
+        rates.take(f"address {peer}", kit.settings.public_rate_max)
+        rates.take(f"number {number.upper()}", kit.settings.look_up_rate_max)
+        wrong = NotFound("No case has this number with this secret. Check both, or ask at the desk for a new secret.")
+        try:
+            address = await kit_http.locate(kit, number)
+        except NotFound:
+            raise wrong from None
+        held = await kit.handler.state(address, fresh=True)
+        if held.sequence == 0 or held.state.erased:
+            raise wrong
+        expected = await kit.vault.secret(address.id)
+        if not same_secret(secret or "", expected):
+            raise wrong
+        return address, held.state
+
+    @api.get("/public/{number}", operation_id="intake_public_look_up", summary="Follow a case by number and secret.")
+    async def look_up(
+        request: Request, number: IdText, header: secret_header = None, query: secret_query = None
+    ) -> PublicCase:
+        address, state = await opened(request, number, header or query)
+        key = await kit.vault.key(address.id)
+        events = [
+            (r, unseal_fields(r.known, key, address.id, r.id))
+            for r in await kit.log.load(address)
+            if not kit.is_newer(r)
+        ]
+        steps, reply = public_steps(events)
+        clock = next((c for c in state.clocks if c.deadline.stage == "handle"), None)
+        return PublicCase(
+            number=kit.number(address, state),
+            status=state.status.value,
+            registered_at=state.registered_at,
+            due=clock.deadline.due if clock else None,
+            steps=[Step(step=what, time=time, unit=unit) for what, time, unit in steps],
+            reply=reply,
+        )
+
+    @api.post("/public/{number}/rate", operation_id="intake_public_rate", summary="Rate the outcome of one's own case.")
+    async def rate(
+        request: Request,
+        number: IdText,
+        body: RateBody,
+        header: secret_header = None,
+        query: secret_query = None,
+        key: Key = None,
+    ) -> Answer:
+        address, _ = await opened(request, number, header or query)
+        caller = kit.resident(address.region)
+        facts = kit_http.COMMANDS["rate"].facts.model_construct(
+            satisfaction=body.satisfaction, note=Note(text=body.text) if body.text else None
+        )
+        command_id = kit_http.http_command_id(caller, f"rate {address.id}", key, kit.clock)
+        meta = kit_http.meta_of(kit, caller, command_id, address.region, None, "web")
+        asked = command(address, meta, "rate", facts)
+        outcome = await kit.handler.handle(asked)
+        if isinstance(outcome, Rejected):
+            raise kit_http.rejected(outcome)
+        return kit_http.answer(address, outcome)

@@ -1,0 +1,19 @@
+"""Routing, put together: its routes, its reactions, its worklist."""
+
+from __future__ import annotations
+
+from services.routing import http
+from services.routing.policy import REACTIONS
+from services.routing.store import Work
+from shared.kit.project import Projector
+from shared.kit.react import Reactor
+from shared.kit.service import Kit, Service, web_app
+
+
+def build(kit: Kit) -> Service:
+    """The service around its kit."""
+    app = web_app(kit, "routing")
+    app.include_router(http.router(kit))
+    reactor = Reactor(kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor)
+    projector = Projector(Work(), kit.database, kit.log, kit.clock, kit.reached)
+    return Service(kit, app, {"routing.reactions": reactor.run, "routing.work": projector.run})

@@ -1,0 +1,3 @@
+-- name: ping
+-- Whether the server answers.
+select 1;
