@@ -9,6 +9,7 @@ from typing import Any
 
 from shared.case.base import above
 from shared.log import topology
+from shared.reference.codec import decode
 from shared.reference.models import (
     NATION,
     CentreRow,
@@ -20,7 +21,6 @@ from shared.reference.models import (
     SubjectRow,
     UnitKind,
     UnitRow,
-    decode,
 )
 from shared.reference.publish import Message, Shelf
 from shared.reference.regions import RegionTree

@@ -18,7 +18,8 @@ import openpyxl
 import yaml
 from pydantic import ValidationError
 
-from shared.reference.models import DOCUMENT_BYTES_MAX, NATION, ROWS, Document, Kind, explain
+from shared.reference.codec import explain
+from shared.reference.models import DOCUMENT_BYTES_MAX, NATION, ROWS, Document, Kind
 
 FILE_BYTES_MAX = 32 * 1024 * 1024
 DEPTH_MAX = 12
@@ -91,10 +92,9 @@ def load_table(path: Path, kind: Kind, region: str = NATION, note: str = "") -> 
 
     `then.unit` heads a field inside a field, `when.words[]` a list written `a; b`. Raises LoadError with every fault.
     """
-    _size(path)
     loaded, faults = Loaded(), list[Fault]()
+    table = read_lines(path)
     try:
-        table = _cells(path)
         heading = [cell.strip() for cell in next(table, (1, []))[1]]
         if not any(heading):
             raise _Refused(1, "the first line must name the fields: " + ", ".join(ROWS[kind].model_fields))
@@ -103,6 +103,15 @@ def load_table(path: Path, kind: Kind, region: str = NATION, note: str = "") -> 
         raise LoadError([Fault(path.name, refused.line, refused.reason)]) from None
     faults += _typed(path.name, 0, {"kind": kind, "region": region, "note": note}, plain, loaded)
     return _done(loaded, faults)
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The lines of a CSV or XLSX file as text, with their numbers from 1. Raises LoadError."""
+    _size(path)
+    try:
+        yield from _cells(path)
+    except _Refused as refused:
+        raise LoadError([Fault(path.name, refused.line, refused.reason)]) from None
 
 
 def demo_documents() -> list[Document]:

@@ -6,13 +6,12 @@ Its version is the stream sequence it got when it was published; events cite it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from datetime import date
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from shared.case.base import Code, Level, PersonId, Region, UnitCode, holds
 from shared.case.facts import CO_UNITS_MAX, Nature, PauseCause, Severity, Stage, TimeBase
@@ -106,7 +105,7 @@ class UnitKind(StrEnum):
 
 
 class UnitRow(Row):
-    """A unit that can be responsible for a case (clause 7.2); `duties` says what for. The code starts with the region."""
+    """A unit that can be responsible for a case (clause 7.2), and what for; its code begins with the region."""
 
     code: UnitCode
     name: Name
@@ -355,52 +354,3 @@ class Document(BaseModel):
     def encode(self) -> bytes:
         """The bytes that are published: the same for the same document, defaults left out."""
         return self.model_dump_json(exclude_defaults=True, serialize_as_any=True).encode()
-
-
-class RowError(ValueError):
-    """A row that is not a fact: its number from 1, and what is wrong with it."""
-
-    def __init__(self, number: int, reason: str) -> None:
-        super().__init__(f"row {number}: {reason}")
-        self.number, self.reason = number, reason
-
-
-def explain(error: ValidationError) -> str:
-    """One line of field: reason for each fault. Values are quoted short: reference documents hold nothing private."""
-    faults = []
-    for fault in error.errors(include_url=False, include_context=False):
-        field = ".".join(str(part) for part in fault["loc"])
-        value = "" if isinstance(fault["input"], dict) else f" (got {str(fault['input'])[:60]!r})"
-        faults.append(f"{field + ': ' if field else ''}{fault['msg'].removeprefix('Value error, ')}{value}")
-    return "; ".join(faults)
-
-
-def make_rows(kind: Kind, rows: Sequence[Any]) -> Iterator[Row]:
-    """Typed rows of plain ones, in order. Raises RowError at the first that is wrong."""
-    model = ROWS[kind]
-    for number, row in enumerate(rows, 1):
-        try:
-            yield model.model_validate(row)
-        except ValidationError as error:
-            raise RowError(number, explain(error)) from None
-
-
-def decode(data: bytes, sequence: int) -> Document:
-    """A published document. Raises ValueError (RowError, ValidationError) when it is not one."""
-    envelope = _Envelope.model_validate_json(data)
-    return Document(
-        kind=envelope.kind,
-        region=envelope.region,
-        note=envelope.note,
-        rows=tuple(make_rows(envelope.kind, envelope.rows)),
-        sequence=sequence,
-    )
-
-
-class _Envelope(BaseModel):
-    """A document whose rows are still plain; fields of a newer program are tolerated."""
-
-    kind: Kind
-    region: Region = NATION
-    note: str = ""
-    rows: list[dict[str, Any]] = []

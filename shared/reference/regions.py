@@ -20,8 +20,9 @@ from typing import IO, cast
 from pydantic import ValidationError
 
 from shared.case.base import Level, above, level_of
+from shared.reference.codec import decode, explain
 from shared.reference.load import Fault, LoadError
-from shared.reference.models import NATION, Document, Kind, RegionRow, decode, explain
+from shared.reference.models import NATION, Document, Kind, RegionRow
 
 COUNTIES_OPEN_COUNT_MAX = 64
 NBS_NOTE = "国家统计局 2023 年版，截止 2023-06-30"

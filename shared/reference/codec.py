@@ -1,0 +1,60 @@
+"""From plain rows to typed ones, and from the bytes of a published document back to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from shared.case.base import Region
+from shared.reference.models import NATION, ROWS, Document, Kind, Row
+
+
+class RowError(ValueError):
+    """A row that is not a fact: its number from 1, and what is wrong with it."""
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(f"row {number}: {reason}")
+        self.number, self.reason = number, reason
+
+
+def explain(error: ValidationError) -> str:
+    """One line of field: reason for each fault. Values are quoted short: reference documents hold nothing private."""
+    faults = []
+    for fault in error.errors(include_url=False, include_context=False):
+        field = ".".join(str(part) for part in fault["loc"])
+        value = "" if isinstance(fault["input"], dict) else f" (got {str(fault['input'])[:60]!r})"
+        faults.append(f"{field + ': ' if field else ''}{fault['msg'].removeprefix('Value error, ')}{value}")
+    return "; ".join(faults)
+
+
+def make_rows(kind: Kind, rows: Sequence[Any]) -> Iterator[Row]:
+    """Typed rows of plain ones, in order. Raises RowError at the first that is wrong."""
+    model = ROWS[kind]
+    for number, row in enumerate(rows, 1):
+        try:
+            yield model.model_validate(row)
+        except ValidationError as error:
+            raise RowError(number, explain(error)) from None
+
+
+def decode(data: bytes, sequence: int) -> Document:
+    """A published document. Raises ValueError (RowError, ValidationError) when it is not one."""
+    envelope = _Envelope.model_validate_json(data)
+    return Document(
+        kind=envelope.kind,
+        region=envelope.region,
+        note=envelope.note,
+        rows=tuple(make_rows(envelope.kind, envelope.rows)),
+        sequence=sequence,
+    )
+
+
+class _Envelope(BaseModel):
+    """A document whose rows are still plain; fields of a newer program are tolerated."""
+
+    kind: Kind
+    region: Region = NATION
+    note: str = ""
+    rows: list[dict[str, Any]] = []
