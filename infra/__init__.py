@@ -1,0 +1,1 @@
+"""What runs caseflow: the embedded servers, the generated files, the checks of the house rules."""

@@ -1,0 +1,194 @@
+"""The data folder of the embedded stack: its places, its lock, its secrets, and what a killed copy left running."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+SERVER_USER = "nobody"
+SOCKET_PATH_BYTES_MAX = 107  # of a Unix socket's address
+KEY_BYTES = 32
+LEFTOVER_S_MAX = 30.0
+
+
+class CannotStart(Exception):
+    """The stack cannot start; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One data folder; `root` is absolute, with symbolic links followed."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, data: Path) -> Folder:
+        """The folder at `data`, made when missing. Raises CannotStart when that cannot be done."""
+        try:
+            data.mkdir(mode=0o711, parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotStart(f"cannot make the data folder {data}: {error.strerror}; choose another by CASEFLOW_DATA") from None
+        return cls(data.resolve())
+
+    @property
+    def run(self) -> Path:
+        """Process ids, ports, the server configuration: made anew at every start."""
+        return self.root / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def nats(self) -> Path:
+        """The JetStream store, encrypted by `jetstream.key`."""
+        return self.root / "nats"
+
+    @property
+    def postgres(self) -> Path:
+        return self.root / "postgres"
+
+    @property
+    def secrets(self) -> Path:
+        return self.root / "secrets"
+
+    @property
+    def master_key(self) -> Path:
+        """The file with the key that wraps the vault's keys: 32 bytes in hex."""
+        return self.secrets / "master.key"
+
+    @property
+    def sockets(self) -> Path:
+        """Where the Postgres socket is: in `run`, or in the temporary folder when that path is too long for a socket."""
+        near = self.run / "postgres"
+        if len(os.fsencode(near / ".s.PGSQL.5432")) <= SOCKET_PATH_BYTES_MAX:
+            return near
+        digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"caseflow-{os.geteuid()}-{digest}"
+
+    def lock(self) -> IO[str]:
+        """Take the folder for this process, until the file returned is closed. Raises CannotStart that says who has it."""
+        file = open(self.root / "lock", "a+")  # noqa: SIM115  the lock lives as long as the file is open
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            file.close()
+            raise CannotStart(
+                f"caseflow is already running on {self.root} (process {holder}): use that one, stop it,"
+                " or choose another folder by CASEFLOW_DATA"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        return file
+
+    def make(self) -> None:
+        """Make the places inside. Raises CannotStart when secrets are missing that the stores were written with."""
+        self.run.mkdir(mode=0o711, exist_ok=True)
+        for place in (self.logs, self.secrets):
+            place.mkdir(mode=0o700, exist_ok=True)
+        self.sockets.mkdir(mode=0o700, exist_ok=True)
+        if self.sockets.stat().st_uid not in (os.geteuid(), _server_uid()):
+            raise CannotStart(f"{self.sockets} belongs to another user: remove it, or choose a shorter data folder")
+        self.give(self.sockets)
+        stores = [store.name for store in (self.nats, self.postgres) if store.exists()]
+        for name in ("jetstream.key", "master.key"):
+            self._key(self.secrets / name, stores)
+        self.nats.mkdir(mode=0o700, exist_ok=True)
+
+    def give(self, path: Path) -> None:
+        """Make `path` the property of the user Postgres runs as."""
+        if os.geteuid() == 0:
+            shutil.chown(path, SERVER_USER, "nogroup")
+
+    def jetstream_key(self) -> str:
+        """The key the JetStream store is encrypted with."""
+        return (self.secrets / "jetstream.key").read_text().strip()
+
+    def passwords(self, users: Iterable[str]) -> dict[str, str]:
+        """A password for each user, kept in the folder; new users get one."""
+        file = self.secrets / "passwords.json"
+        known: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+        missing = [user for user in users if user not in known]
+        if missing:
+            known |= {user: secrets.token_urlsafe(24) for user in missing}
+            write_private(file, json.dumps(known, indent=1))
+        return known
+
+    def _key(self, file: Path, stores: list[str]) -> None:
+        if file.exists():
+            return
+        if stores:
+            raise CannotStart(
+                f"{file} is missing, and {' and '.join(stores)} in {self.root} cannot be read without it: put it back"
+                " from the backup, or choose an empty folder by CASEFLOW_DATA"
+            )
+        write_private(file, secrets.token_hex(KEY_BYTES) + "\n")
+
+    def end_leftovers(self, say: Callable[[str], None]) -> None:
+        """End servers of this folder that outlived a killed copy, and remove the pid file of one that is gone.
+
+        A process is ours only when its command line names a file or folder of this data folder; no other is touched.
+        """
+        ours = ((self.run / "nats.pid", self.run / "nats.conf", signal.SIGTERM), (self.postgres / "postmaster.pid", self.postgres, signal.SIGINT))
+        for pid_file, mark, sign in ours:
+            process = _process_of(pid_file, str(mark))
+            if process is not None:
+                say(f"ending a server that an earlier run left behind (process {process.pid})")
+                _end(process, sign)
+            pid_file.unlink(missing_ok=True)
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write `text` as a whole or not at all, on disk when this returns, readable by us only."""
+    new = file.with_name(file.name + ".new")
+    new.unlink(missing_ok=True)
+    with open(new, "w", opener=private) as output:
+        output.write(text)
+        output.flush()
+        os.fsync(output.fileno())
+    new.replace(file)
+
+
+def private(path: str, flags: int) -> int:
+    """An opener for `open` that makes files of mode 0600."""
+    return os.open(path, flags, 0o600)
+
+
+def _server_uid() -> int:
+    import pwd  # noqa: PLC0415  only root needs it
+
+    return pwd.getpwnam(SERVER_USER).pw_uid if os.geteuid() == 0 else os.geteuid()
+
+
+def _process_of(pid_file: Path, mark: str) -> psutil.Process | None:
+    with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
+        process = psutil.Process(int(pid_file.read_text().split()[0]))
+        if mark in process.cmdline():
+            return process
+    return None
+
+
+def _end(process: psutil.Process, sign: signal.Signals) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(sign)
+        try:
+            process.wait(LEFTOVER_S_MAX)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(LEFTOVER_S_MAX)

@@ -1,0 +1,1 @@
+"""The configuration of the NATS server: who may publish and hear what."""

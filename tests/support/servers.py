@@ -1,0 +1,46 @@
+"""Real servers for the tests: NATS and Postgres, started once per session in a temporary folder."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from itertools import count
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from infra.embedded import Embedded, Endpoints
+
+_numbers = count(1)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Endpoints]:
+    """Both servers. What a test makes there stays for the session, so use `database` and `areas` of its own."""
+    stack = Embedded()
+    folder = tmp_path_factory.mktemp("stack")
+    for way in (folder, *folder.parents[:2]):  # pytest makes them 0700; Postgres runs as nobody when we are root
+        way.chmod(0o711)
+    yield await stack.start(folder / "data", nats_port=0)
+    await stack.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="function")
+async def database(servers: Endpoints) -> AsyncIterator[Mapping[str, str]]:
+    """An empty database of the test's own: its DSN by role (admin, the four services, vault). Dropped afterwards."""
+    name = f"test_{next(_numbers)}"
+    admin = await asyncpg.connect(servers.postgres["admin"])
+    await admin.execute(f"create database {name}")
+    try:
+        yield {role: urlsplit(dsn)._replace(path=f"/{name}").geturl() for role, dsn in servers.postgres.items()}
+    finally:
+        await admin.execute(f"drop database {name} with (force)")
+        await admin.close()
+
+
+@pytest.fixture
+def areas() -> Iterator[tuple[str, str]]:
+    """Two areas (six digits each) that no other test of the session has, so that their log streams are the test's own."""
+    number = next(_numbers)
+    yield f"99{number:04d}", f"98{number:04d}"
