@@ -49,7 +49,8 @@ class Clock:
 class CaseState:
     """One case: status, who has it, its clocks and ties.
 
-    `version` counts its events, for people; `born` is the stream sequence of its birth, from which its number follows; `late` names the stages whose overdue stands, also after their clock ended.
+    `version` counts its events, for people; `born` is the stream sequence of its birth, from which its number follows;
+    `late` names the stages whose overdue stands, also after their clock ended; `absorbed` the cases that go on in it.
     """
 
     status: Status = Status.UNBORN

@@ -1,0 +1,355 @@
+"""Given, when, then for the law: situations by name, one valid set of facts for every command, and how both are run.
+
+A situation is the list of commands that lead to it; every one of them went through the law, so that no test stands on a
+state that cannot come about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import count
+from typing import Any
+
+import pytest
+
+from shared.case.base import Actor, Address, Event, Meta, Recorded, new_id
+from shared.case.commands import COMMANDS, Command
+from shared.case.decide import Accepted, Verdict, decide
+from shared.case.facts import Deadline, Stage, TimeBase
+from shared.case.lifecycle import Status
+from shared.case.orders import UNBORN_ORDER, OrderState, OrderStatus, decide_order, evolve_order
+from shared.case.reasons import Reason, Rejected
+from shared.case.state import STATE, UNBORN, CaseState, evolve, variant
+
+CONTACT = datetime(2026, 3, 2, 0, 50, tzinfo=UTC)  # ten minutes before the desk opens
+START = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)  # a Monday, nine in the morning in China
+WARN = START + timedelta(days=4)
+DUE = START + timedelta(days=5)
+LATER = DUE + timedelta(days=5)
+
+TOWNSHIP, COUNTY, CITY = "510104001000", "510104000000", "510100000000"
+VILLAGE, NEIGHBOUR = "510104001001", "510104002000"
+HOUSING, WATER, LABOUR = (f"{TOWNSHIP}-{name}" for name in ("housing", "water", "labour"))
+COMPLAINED, DESK_UNIT = f"{TOWNSHIP}-police", f"{TOWNSHIP}-desk"
+ZHANG, LI, WANG, KIN, CHIEF = "zhang.wei", "li.na", "wang.fang", "zhang.kin", "chen.jun"
+CASE, OTHER_CASE, ORDER = (new_id(TOWNSHIP, command) for command in ("case", "other case", "order"))
+WHERE, ORDER_WHERE = Address("case", TOWNSHIP, CASE), Address("order", TOWNSHIP, ORDER)
+
+NOTE = {"text": "the reason in words"}
+ANSWER = {"answer": {"text": "explained at the window"}}
+CO = {"co_units": (WATER,)}
+
+
+def person(name: str = CHIEF) -> Actor:
+    return Actor(person=name, post="desk", unit=DESK_UNIT, centre=TOWNSHIP, region=TOWNSHIP)
+
+
+def deadline(stage: Stage = Stage.HANDLE, due: datetime = DUE, unit: str | None = None) -> Deadline:
+    return Deadline(
+        stage=stage, start=START, due=due, warn_at=due - (DUE - WARN), base=TimeBase.WORKING_DAYS, amount=5, unit=unit
+    )
+
+
+_FIRING = {"stage": "handle", "due": DUE, "seen_at": DUE + timedelta(seconds=1)}
+
+# One valid set of facts for every command; a test states only what it changes.
+FACTS: dict[str, dict[str, Any]] = {
+    "register": {
+        "region": TOWNSHIP,
+        "channel": "visit",
+        "contact_time": CONTACT,
+        "matter": {"title": "No water", "text": "There has been no water since Friday."},
+        "reporter": {"parties": [{"name": "Zhou"}]},
+        "nature": "complaint",
+        "first_asked": ZHANG,
+        "first_asked_unit": DESK_UNIT,
+        "complained_unit": COMPLAINED,
+        "stand_aside": (KIN,),
+    },
+    "supplement": {"note": NOTE},
+    "correct": {"note": NOTE, "severity": "larger"},
+    "attach": {
+        "channel": "call",
+        "contact_time": CONTACT,
+        "matter": {"title": "Still no water", "text": "It is the same here."},
+        "merged_from": OTHER_CASE,
+    },
+    "withdraw": {"note": NOTE},
+    "call-back": {"contacted": True, "satisfaction": "satisfied"},
+    "rate": {"satisfaction": "satisfied"},
+    "triage": {"unit": HOUSING, "nature": "dispute"},
+    "decline": {"note": NOTE, "reason": "in_litigation", "legal_path": "the court that has it"},
+    "split": {
+        "parts": [{"region": TOWNSHIP, "nature": "help"}, {"region": VILLAGE, "nature": "dispute"}],
+        "matters": {"matters": [{"title": "Water", "text": "No water."}, {"title": "Noise", "text": "Noise."}]},
+    },
+    "merge": {"into": OTHER_CASE},
+    "assign": {"unit": HOUSING},
+    "sign-for": {"unit": HOUSING, "person": LI},
+    "reassign": {"unit": HOUSING, "person": WANG},
+    "hand-back": {"unit": HOUSING, "basis": "not our remit", "note": NOTE},
+    "rule": {"unit": HOUSING, "basis": "list of duties, 12", "note": NOTE},
+    "transfer": {"to": NEIGHBOUR, "note": NOTE},
+    "end-co-handling": {"unit": WATER, "note": NOTE},
+    "progress": {"unit": HOUSING, "note": NOTE},
+    "co-report": {"unit": WATER, "note": NOTE},
+    "settle": {"outcome": "solved", "reply": NOTE, "basis": "water supply rules, 7"},
+    "send-back": {"note": NOTE},
+    "close": {},
+    "reopen": {"note": NOTE},
+    "set-deadlines": {"opens": [deadline()]},
+    "recompute-deadline": {"deadline": deadline(due=LATER), "due_before": DUE, "why": "calendar of 2027"},
+    "request-extension": {"stage": "handle", "due": LATER, "note": NOTE},
+    "extend": {"stage": "handle", "due": LATER, "approver": CHIEF, "note": NOTE},
+    "refuse-extension": {"stage": "handle", "note": NOTE},
+    "request-pause": {"stage": "handle", "cause": "hearing", "note": NOTE},
+    "suspend": {"stage": "handle", "cause": "hearing", "note": NOTE},
+    "refuse-pause": {"stage": "handle", "note": NOTE},
+    "resume": {"deadline": deadline(due=LATER)},
+    "warn": _FIRING | {"seen_at": WARN},
+    "declare-overdue": _FIRING,
+    "annul-overdue": {"stage": "handle", "proof": "settled in time, arrived late"},
+    "escalate": {"to": COUNTY, "informs": ["party committee", "government"], "note": NOTE},
+    "hand-down": {"to": VILLAGE, "note": NOTE},
+    "urge": {"unit": HOUSING, "note": NOTE},
+    "order": {"order": ORDER, "kind": "listed", "due": LATER},
+    "hold": {"hold": "legal", "note": NOTE},
+    "release": {"hold": "legal"},
+    "erase": {"retention": "year_1", "basis": "9.4 b"},
+    "issue-order": {
+        "kind": "ordinary",
+        "region": TOWNSHIP,
+        "unit": HOUSING,
+        "cases": [WHERE.subject],
+        "due": DUE,
+        "note": NOTE,
+    },
+    "answer-order": {"note": NOTE},
+    "accept-answer": {"note": NOTE},
+    "refuse-answer": {"note": NOTE},
+    "declare-order-overdue": {"due": DUE, "seen_at": DUE + timedelta(seconds=1)},
+    "withdraw-order": {"note": NOTE},
+    "note-case-refusal": {"case": WHERE.subject, "reason": "case_closed"},
+}
+
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One command with what is changed of its usual facts, by whom (CHIEF) and when (START)."""
+
+    name: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    by: str = CHIEF
+    at: datetime = START
+
+    @property
+    def command(self) -> Command:
+        """The command under a new id."""
+        spec = COMMANDS[self.name]
+        meta = Meta(command_id=f"command-{next(_numbers)}", time=self.at, recorded_at=self.at, actor=person(self.by))
+        where = ORDER_WHERE if spec.kind == "order" else WHERE
+        return Command(where, meta, self.name, spec.facts.model_validate(FACTS[self.name] | self.facts))
+
+
+def ask(name: str, by: str = CHIEF, at: datetime = START, **facts: Any) -> Ask:
+    return Ask(name, facts, by, at)
+
+
+_REGISTER = ask("register")
+_CO_ASSIGNED = (_REGISTER, ask("triage"), ask("assign", **CO))
+_CO_HANDLING = (*_CO_ASSIGNED, ask("sign-for"))
+_ASSIGNED = (_REGISTER, ask("triage"), ask("assign"))
+_HANDLING = (*_ASSIGNED, ask("sign-for"))
+_CLOCKED = (*_HANDLING, ask("set-deadlines"))
+_SETTLED = (*_HANDLING, ask("settle"))
+_CLOSED = (*_SETTLED, ask("close"))
+_OVERDUE = (*_CLOCKED, ask("declare-overdue"))
+_ISSUED = (ask("issue-order"),)
+_ANSWERED = (*_ISSUED, ask("answer-order"))
+
+SITUATIONS: dict[str, tuple[Ask, ...]] = {
+    "unborn": (),
+    "registered": (_REGISTER,),
+    "answered on the spot": (ask("register", **ANSWER),),
+    "imported": (ask("register", hold="import"),),
+    "triaged": (_REGISTER, ask("triage")),
+    "assigned": _ASSIGNED,
+    "designated": (_REGISTER, ask("triage"), ask("assign", direct=True)),
+    "assigned with a co-handler": _CO_ASSIGNED,
+    "handled": _HANDLING,
+    "co-handled": _CO_HANDLING,
+    "co-handled, co-handler signed": (*_CO_HANDLING, ask("sign-for", unit=WATER, person=WANG)),
+    "co-handled, co-handler reported": (*_CO_HANDLING, ask("co-report")),
+    "co-handled, co-handler taken off": (*_CO_HANDLING, ask("end-co-handling")),
+    "handed back": (*_ASSIGNED, ask("hand-back")),
+    "ruled": (*_ASSIGNED, ask("hand-back"), ask("rule")),
+    "ruled, then more co-handlers": (*_ASSIGNED, ask("hand-back"), ask("rule"), ask("assign", **CO)),
+    "ruled, then reassigned elsewhere": (*_ASSIGNED, ask("hand-back"), ask("rule"), ask("assign", unit=LABOUR)),
+    "absorbed another": (_REGISTER, ask("attach")),
+    "settled": _SETTLED,
+    "settled, not satisfied": (*_SETTLED, ask("call-back", satisfaction="dissatisfied")),
+    "settled, not satisfied, not reached again": (
+        *_SETTLED,
+        ask("rate", satisfaction="dissatisfied"),
+        ask("call-back", contacted=False, satisfaction="unrated"),
+    ),
+    "settled, unsolved": (*_HANDLING, ask("settle", outcome="unsolved")),
+    "sent back": (*_SETTLED, ask("send-back")),
+    "closed": _CLOSED,
+    "closed for ever": (ask("register", retention="permanent", **ANSWER), ask("close")),
+    "closed and held": (*_CLOSED, ask("hold")),
+    "reopened": (*_CLOSED, ask("reopen")),
+    "erased": (*_CLOSED, ask("erase")),
+    "declined": (_REGISTER, ask("decline")),
+    "withdrawn": (_REGISTER, ask("withdraw")),
+    "merged": (_REGISTER, ask("merge")),
+    "split": (_REGISTER, ask("split")),
+    "escalated": (_REGISTER, ask("escalate")),
+    "ordered": (*_HANDLING, ask("order")),
+    "clocked": _CLOCKED,
+    "clocked, imported": (
+        ask("register", hold="import"),
+        ask("set-deadlines"),
+    ),
+    "extension asked": (*_CLOCKED, ask("request-extension")),
+    "pause asked": (*_CLOCKED, ask("request-pause")),
+    "suspended": (*_CLOCKED, ask("suspend")),
+    "warned": (*_CLOCKED, ask("warn")),
+    "overdue": _OVERDUE,
+    "overdue, annulled": (*_OVERDUE, ask("annul-overdue")),
+    "overdue, then closed": (*_OVERDUE, ask("settle"), ask("close")),
+    "overdue, recomputed to the same moment": (*_OVERDUE, ask("recompute-deadline", deadline=deadline())),
+    "settled, clocked": (*_SETTLED, ask("set-deadlines", opens=[deadline(Stage.FEEDBACK)])),
+}
+
+ORDER_SITUATIONS: dict[str, tuple[Ask, ...]] = {
+    "no order": (),
+    "issued": _ISSUED,
+    "answered": _ANSWERED,
+    "order accepted": (*_ANSWERED, ask("accept-answer")),
+    "order refused": (*_ANSWERED, ask("refuse-answer")),
+    "order overdue": (*_ISSUED, ask("declare-order-overdue")),
+    "order withdrawn": (*_ISSUED, ask("withdraw-order")),
+    "order with a refusing case": (*_ISSUED, ask("note-case-refusal")),
+}
+
+State = CaseState | OrderState
+
+
+def when(state: Any, command: Command) -> Verdict:
+    return decide(command, state) if command.address.kind == "case" else decide_order(command, state)
+
+
+def then(state: Any, recorded: Recorded[Any]) -> Any:
+    return evolve(state, recorded) if isinstance(state, CaseState) else evolve_order(state, recorded)
+
+
+def event(asked: Ask) -> Event:
+    """The event that the command asks for, whether the law allows it or not."""
+    command = asked.command
+    return COMMANDS[asked.name].event.model_construct(**command.facts.__dict__)
+
+
+def _unborn(situation: str) -> State:
+    return UNBORN_ORDER if situation in ORDER_SITUATIONS else UNBORN
+
+
+@cache
+def history(situation: str) -> tuple[Recorded[Any], ...]:
+    """The events that lead to a situation. Raises AssertionError when the law refuses one of its commands."""
+    state = _unborn(situation)
+    events: list[Recorded[Any]] = []
+    for asked in (SITUATIONS | ORDER_SITUATIONS)[situation]:
+        verdict = when(state, asked.command)
+        assert isinstance(verdict, Accepted), f"{situation}: {asked.name} gave {verdict}"
+        assert verdict.recorded is not None
+        events.append(verdict.recorded)
+        state = then(state, verdict.recorded)
+    return tuple(events)
+
+
+def given(situation: str) -> Any:
+    """The case (or the order) in a situation."""
+    state = _unborn(situation)
+    for recorded in history(situation):
+        state = then(state, recorded)
+    return state
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a decision table: in this situation, this is asked, and this comes of it (proving which clauses)."""
+
+    situation: str
+    asked: Ask
+    then: Status | OrderStatus | Reason
+    clauses: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        return COMMANDS[self.asked.name].kind
+
+    def __str__(self) -> str:
+        asked = self.asked
+        facts = asked.facts | ({"by": asked.by} if asked.by != CHIEF else {})
+        facts |= {"at": asked.at.time()} if asked.at != START else {}
+        changed = ", ".join(f"{name}={_short(value)}" for name, value in facts.items())
+        return f"{self.situation}: {self.asked.name}({changed}) -> {self.then.name.lower()}"
+
+
+def _short(value: Any) -> str:
+    return str(getattr(value, "value", value)).replace(TOWNSHIP, "")[:40]
+
+
+def row(
+    situation: str,
+    name: str,
+    then: Status | OrderStatus | Reason,
+    /,
+    *,
+    clause: str = "",
+    by: str = CHIEF,
+    at: datetime = START,
+    **facts: Any,
+) -> Row:
+    """A line; `clause` names the clauses that it proves, separated by spaces."""
+    return Row(situation, Ask(name, facts, by, at), then, tuple(clause.split()))
+
+
+def lines(table: tuple[Row, ...]) -> pytest.MarkDecorator:
+    """A table as the parameters of a test, each line named by itself and marked with its clauses."""
+    marked = [pytest.param(one, id=str(one), marks=[pytest.mark.clause(c) for c in one.clauses]) for one in table]
+    return pytest.mark.parametrize("line", marked)
+
+
+def check_row(line: Row) -> None:
+    """Run one line; an accepted command is asked twice, and the second time nothing new comes of it."""
+    before = given(line.situation)
+    command = line.asked.command
+    verdict = when(before, command)
+    if isinstance(line.then, Reason):
+        assert isinstance(verdict, Rejected), f"accepted, though the table says {line.then}"
+        assert verdict.reason is line.then
+        return
+    assert isinstance(verdict, Accepted), f"refused: {verdict}"
+    assert verdict.recorded is not None
+    assert type(verdict.recorded.event) is COMMANDS[line.asked.name].event
+    after = then(before, verdict.recorded)
+    assert after.status is line.then
+    assert when(after, command) == Accepted(None)
+
+
+def arrow_of(line: Row) -> tuple[Any, str]:
+    """The arrow of the life-cycle table that an accepted line goes along."""
+    before = given(line.situation)
+    made = event(line.asked)
+    return before.status, (variant(made, before) if line.kind == "case" else made.TYPE)
+
+
+def round_trip(state: CaseState) -> CaseState:
+    """The state as it comes back from JSON."""
+    return STATE.validate_json(STATE.dump_json(state))

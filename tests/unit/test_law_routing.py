@@ -1,0 +1,205 @@
+"""Routing's decisions as a table: who has a case and what they do."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.case.lifecycle import Status
+from shared.case.reasons import Reason
+from tests.support.law import (
+    CASE,
+    CO,
+    COMPLAINED,
+    HOUSING,
+    KIN,
+    LABOUR,
+    LI,
+    OTHER_CASE,
+    TOWNSHIP,
+    WANG,
+    WATER,
+    ZHANG,
+    Row,
+    ask,
+    check_row,
+    given,
+    lines,
+    row,
+    then,
+    when,
+)
+
+S, R = Status, Reason
+
+_ONE_MATTER_TOO_MANY = {"matters": [{"title": "t", "text": "t"}] * 3}
+
+TABLE: tuple[Row, ...] = (
+    # triage
+    row("unborn", "triage", R.NOT_REGISTERED),
+    row("registered", "triage", S.TRIAGED, clause="5.1.3a"),
+    row("triaged", "triage", S.TRIAGED),
+    row("registered", "triage", R.UNIT_TWICE, co_units=(HOUSING,), clause="5.1.1b"),
+    row("registered", "triage", R.UNIT_COMPLAINED_OF, unit=COMPLAINED, clause="8.1f 12.3"),
+    row("registered", "triage", R.UNIT_COMPLAINED_OF, co_units=(COMPLAINED,), clause="8.1f 12.3"),
+    row("assigned", "triage", R.WRONG_STATUS),
+    row("registered", "decline", S.DECLINED),
+    row("triaged", "decline", S.DECLINED),
+    row("assigned", "decline", R.WRONG_STATUS),
+    row("registered", "split", S.SPLIT),
+    row("triaged", "split", S.SPLIT),
+    row("registered", "split", R.PARTS_DIFFER, matters=_ONE_MATTER_TOO_MANY),
+    row("handled", "split", R.WRONG_STATUS),
+    # a repeat goes on in the other case
+    row("registered", "merge", S.MERGED),
+    row("handled", "merge", S.MERGED),
+    row("settled", "merge", R.WRONG_STATUS),
+    row("registered", "merge", R.SAME_CASE, into=CASE),
+    row("absorbed another", "merge", R.MERGED_HERE, into=OTHER_CASE),
+    row("absorbed another", "merge", S.MERGED, into="00000000-0000-0000-0000-000000000009"),
+    # one responsible unit
+    row("triaged", "assign", S.ASSIGNED, clause="5.1.3a"),
+    row("triaged", "assign", S.ASSIGNED, **CO, clause="5.1.1b"),
+    row("registered", "assign", R.WRONG_STATUS, clause="5.1.3a"),
+    row("triaged", "assign", R.UNIT_TWICE, unit=WATER, **CO, clause="5.1.1b"),
+    row("triaged", "assign", R.UNIT_COMPLAINED_OF, unit=COMPLAINED, clause="8.1f 12.3"),
+    row("triaged", "assign", R.UNIT_COMPLAINED_OF, co_units=(WATER, COMPLAINED), clause="8.1f 12.3"),
+    row("handled", "assign", R.UNIT_COMPLAINED_OF, unit=COMPLAINED, clause="8.1f 12.3"),
+    row("assigned", "assign", R.SAME_UNIT),
+    row("assigned", "assign", S.ASSIGNED, unit=LABOUR),
+    row("handled", "assign", S.ASSIGNED, **CO, clause="5.1.1b"),
+    row("settled", "assign", R.WRONG_STATUS),
+    row("closed", "assign", R.CASE_CLOSED),
+    # one responsible person
+    row("assigned", "sign-for", S.HANDLING, clause="5.1.3a"),
+    row("assigned", "sign-for", S.HANDLING, person=ZHANG),
+    row("assigned", "sign-for", R.MUST_STAND_ASIDE, person=KIN),
+    row("assigned", "sign-for", R.NOT_RESPONSIBLE_UNIT, unit=LABOUR, clause="5.1.3a"),
+    row("handled", "sign-for", R.SAME_PERSON),
+    row("handled", "sign-for", R.WRONG_STATUS, person=WANG),
+    row("triaged", "sign-for", R.WRONG_STATUS),
+    row("assigned with a co-handler", "sign-for", S.ASSIGNED, unit=WATER, clause="5.1.1b"),
+    row("co-handled", "sign-for", S.HANDLING, unit=WATER, clause="5.1.1b"),
+    row("co-handled", "sign-for", R.MUST_STAND_ASIDE, unit=WATER, person=KIN),
+    row("co-handled, co-handler signed", "sign-for", R.SAME_PERSON, unit=WATER, person=WANG),
+    row("co-handled, co-handler signed", "sign-for", R.WRONG_STATUS, unit=WATER, person=LI),
+    row("handled", "reassign", S.HANDLING, clause="5.1.3a"),
+    row("handled", "reassign", R.SAME_PERSON, person=LI),
+    row("handled", "reassign", R.MUST_STAND_ASIDE, person=KIN),
+    row("handled", "reassign", R.NOT_RESPONSIBLE_UNIT, unit=LABOUR),
+    row("assigned", "reassign", R.WRONG_STATUS),
+    row("co-handled", "reassign", R.WRONG_STATUS, unit=WATER),
+    row("co-handled, co-handler signed", "reassign", S.HANDLING, unit=WATER, person=LI, clause="5.1.1b"),
+    row("co-handled, co-handler signed", "reassign", R.SAME_PERSON, unit=WATER, person=WANG),
+    row("co-handled, co-handler taken off", "reassign", R.NOT_RESPONSIBLE_UNIT, unit=WATER),
+    # not our remit
+    row("assigned", "hand-back", S.AWAITING_TRIAGE, clause="5.1.1c"),
+    row("handled", "hand-back", S.AWAITING_TRIAGE, clause="5.1.1c"),
+    row("co-handled", "hand-back", R.NOT_RESPONSIBLE_UNIT, unit=WATER),
+    row("triaged", "hand-back", R.WRONG_STATUS),
+    row("settled", "hand-back", R.WRONG_STATUS),
+    row("ruled", "hand-back", R.HAND_BACK_REFUSED, clause="5.1.1c"),
+    row("ruled, then more co-handlers", "hand-back", R.HAND_BACK_REFUSED, clause="5.1.1c"),
+    row("ruled, then reassigned elsewhere", "hand-back", S.AWAITING_TRIAGE, unit=LABOUR, clause="5.1.1c"),
+    row("designated", "hand-back", R.HAND_BACK_REFUSED, clause="5.1.1c"),
+    row("handed back", "rule", S.ASSIGNED, clause="5.1.1c"),
+    row("handed back", "rule", R.UNIT_COMPLAINED_OF, unit=COMPLAINED, clause="8.1f 12.3"),
+    row("handed back", "rule", R.UNIT_TWICE, co_units=(WATER, WATER), clause="5.1.1b"),
+    row("ruled", "rule", S.ASSIGNED, unit=LABOUR, clause="5.1.1c"),
+    row("triaged", "rule", R.NOTHING_TO_RULE),
+    row("settled", "rule", R.WRONG_STATUS),
+    # up, down and across the tree
+    row("registered", "transfer", S.AWAITING_TRIAGE, clause="4"),
+    row("handled", "transfer", S.AWAITING_TRIAGE, clause="4"),
+    row("registered", "transfer", R.SAME_CENTRE, to=TOWNSHIP, clause="4"),
+    row("settled", "transfer", R.WRONG_STATUS),
+    # what they do
+    row("handled", "progress", S.HANDLING, clause="5.1.2a"),
+    row("co-handled", "progress", S.HANDLING, unit=WATER),
+    row("handled", "progress", R.NOT_RESPONSIBLE_UNIT, unit=LABOUR),
+    row("assigned", "progress", R.WRONG_STATUS, clause="5.1.3a"),
+    row("assigned with a co-handler", "co-report", S.ASSIGNED, clause="5.1.1b"),
+    row("co-handled", "co-report", S.HANDLING, clause="5.1.1b"),
+    row("co-handled", "co-report", R.NOT_CO_HANDLING, unit=HOUSING),
+    row("co-handled, co-handler reported", "co-report", R.ALREADY_REPORTED, clause="5.1.1b"),
+    row("co-handled, co-handler taken off", "co-report", R.NOT_CO_HANDLING),
+    row("assigned with a co-handler", "end-co-handling", S.ASSIGNED, clause="5.1.1b"),
+    row("co-handled, co-handler reported", "end-co-handling", S.HANDLING, clause="5.1.1b"),
+    row("handled", "end-co-handling", R.NOT_CO_HANDLING),
+    row("handled", "settle", S.SETTLED, clause="5.1.3a"),
+    row("assigned", "settle", R.WRONG_STATUS, clause="5.1.3a"),
+    row("co-handled", "settle", R.CO_HANDLERS_OPEN, clause="5.1.1b"),
+    row("co-handled, co-handler signed", "settle", R.CO_HANDLERS_OPEN, clause="5.1.1b"),
+    row("co-handled, co-handler reported", "settle", S.SETTLED, clause="5.1.1b"),
+    row("co-handled, co-handler taken off", "settle", S.SETTLED, clause="5.1.1b"),
+    # the end, and after it
+    row("settled", "send-back", S.HANDLING),
+    row("answered on the spot", "send-back", S.AWAITING_TRIAGE, clause="8.2a"),
+    row("handled", "send-back", R.WRONG_STATUS),
+    row("settled", "close", S.CLOSED),
+    row("answered on the spot", "close", S.CLOSED, clause="8.2a"),
+    row("settled, not satisfied", "close", R.NOT_SATISFIED, clause="12.3"),
+    row("settled, not satisfied, not reached again", "close", R.NOT_SATISFIED, clause="12.3"),
+    row("settled, unsolved", "close", R.NOT_SATISFIED),
+    row("settled, not satisfied", "close", S.CLOSED, basis="petitions regulation, 36"),
+    row("handled", "close", R.WRONG_STATUS),
+    row("closed", "close", R.CASE_CLOSED),
+    row("closed", "reopen", S.AWAITING_TRIAGE, clause="12.3"),
+    row("declined", "reopen", S.AWAITING_TRIAGE),
+    row("withdrawn", "reopen", S.AWAITING_TRIAGE),
+    row("merged", "reopen", R.CASE_CLOSED),
+    row("split", "reopen", R.CASE_CLOSED),
+    row("erased", "reopen", R.ERASED, clause="9.4b"),
+    row("settled", "reopen", R.WRONG_STATUS),
+)
+
+
+@lines(TABLE)
+def test_routing_decides(line: Row) -> None:
+    check_row(line)
+
+
+@pytest.mark.clause("5.1.1c")
+@pytest.mark.parametrize("situation", ["assigned", "handled", "assigned with a co-handler"])
+def test_a_hand_back_leaves_the_centre_in_charge_and_nobody_else(situation: str) -> None:
+    before = given(situation)
+    after = then(before, when(before, ask("hand-back").command).recorded)
+    assert after.in_charge == before.in_charge
+    assert (after.unit, after.person, after.co_handlers, after.triaged_unit) == (None, None, (), None)
+    assert after.hand_backs == 1
+
+
+@pytest.mark.clause("4")
+def test_a_transfer_moves_the_case_and_leaves_its_address() -> None:
+    before = given("handled")
+    command = ask("transfer").command
+    recorded = when(before, command).recorded
+    after = then(before, recorded)
+    assert after.in_charge == command.facts.to != before.in_charge
+    assert (after.region, recorded.address) == (before.region, command.address)
+    assert after.no_hand_back is False
+
+
+@pytest.mark.clause("5.1.1b")
+def test_a_settled_case_names_the_units_it_waits_for_and_no_more() -> None:
+    rejected = when(given("co-handled"), ask("settle").command)
+    assert rejected.detail == WATER
+
+
+@pytest.mark.clause("5.1.1b")
+def test_who_is_sent_back_reports_again() -> None:
+    state = given("co-handled, co-handler reported")
+    for name in ("settle", "send-back"):
+        state = then(state, when(state, ask(name).command).recorded)
+    assert when(state, ask("settle").command).reason is R.CO_HANDLERS_OPEN
+    assert (state.unit, state.person) == (HOUSING, LI)
+
+
+def test_a_reopened_case_belongs_to_nobody_and_no_ruling_binds_it() -> None:
+    state = given("reopened")
+    assert (state.unit, state.person, state.no_hand_back, state.outcome, state.closed_at) == (
+        None,
+        None,
+        False,
+        None,
+        None,
+    )

@@ -1,0 +1,229 @@
+"""Supervision's decisions about a case as a table: its clocks, its place in the tree, holds and erasure."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from shared.case.facts import Stage
+from shared.case.lifecycle import Status
+from shared.case.reasons import Reason
+from tests.support.law import (
+    CITY,
+    COUNTY,
+    DESK_UNIT,
+    DUE,
+    HOUSING,
+    LABOUR,
+    LATER,
+    LI,
+    NEIGHBOUR,
+    START,
+    TOWNSHIP,
+    VILLAGE,
+    WARN,
+    WATER,
+    Row,
+    ask,
+    check_row,
+    deadline,
+    given,
+    lines,
+    row,
+    then,
+    when,
+)
+
+S, R = Status, Reason
+
+A_MOMENT = timedelta(seconds=1)
+_CO_CLOCKS = [deadline(Stage.CO_HANDLE, unit=WATER), deadline(Stage.CO_HANDLE, unit=LABOUR)]
+
+TABLE: tuple[Row, ...] = (
+    # clocks start and end with the stage
+    row("handled", "set-deadlines", S.HANDLING, clause="5.1.3a"),
+    row("handled", "set-deadlines", S.HANDLING, opens=_CO_CLOCKS, clause="5.1.1b"),
+    row("settled", "set-deadlines", S.SETTLED, opens=[deadline(Stage.FEEDBACK)]),
+    row("handled", "set-deadlines", R.NOTHING_SET, opens=[]),
+    row("handled", "set-deadlines", R.NO_SUCH_DEADLINE, closes=["sign"]),
+    row("handled", "set-deadlines", R.DEADLINE_OPEN, opens=[deadline(), deadline(due=LATER)]),
+    row("clocked", "set-deadlines", R.DEADLINE_OPEN),
+    row("clocked", "set-deadlines", S.HANDLING, opens=[], closes=["handle"]),
+    row("clocked", "set-deadlines", S.HANDLING, opens=[deadline(due=LATER)], closes=["handle"]),
+    row("closed", "set-deadlines", R.CASE_CLOSED),
+    row("clocked", "recompute-deadline", S.HANDLING),
+    row("clocked", "recompute-deadline", R.DEADLINE_MOVED, due_before=LATER),
+    row("handled", "recompute-deadline", R.NO_SUCH_DEADLINE),
+    row("settled, clocked", "recompute-deadline", S.SETTLED, deadline=deadline(Stage.FEEDBACK, LATER)),
+    # extension: a request, an approver and a reason
+    row("clocked", "request-extension", S.HANDLING),
+    row("clocked", "request-extension", R.NOT_LATER, due=DUE),
+    row("handled", "request-extension", R.NO_SUCH_DEADLINE),
+    row("extension asked", "request-extension", R.REQUEST_PENDING),
+    row("extension asked", "extend", S.HANDLING),
+    row("clocked", "extend", S.HANDLING),
+    row("extension asked", "extend", R.SELF_APPROVAL, approver=LI),
+    row("extension asked", "extend", R.SELF_APPROVAL, by=LI),
+    row("extension asked", "extend", R.NOT_LATER, due=DUE),
+    row("handled", "extend", R.NO_SUCH_DEADLINE),
+    row("settled, clocked", "extend", R.WRONG_STATUS, stage="feedback"),
+    row("extension asked", "refuse-extension", S.HANDLING),
+    row("clocked", "refuse-extension", R.NO_REQUEST),
+    row("pause asked", "refuse-extension", R.NO_REQUEST),
+    row("handled", "refuse-extension", R.NO_SUCH_DEADLINE),
+    # a clock stands still, and goes on
+    row("clocked", "request-pause", S.HANDLING),
+    row("pause asked", "request-pause", R.REQUEST_PENDING),
+    row("suspended", "request-pause", R.ALREADY_SUSPENDED),
+    row("handled", "request-pause", R.NO_SUCH_DEADLINE),
+    row("pause asked", "suspend", S.HANDLING),
+    row("clocked", "suspend", S.HANDLING),
+    row("clocked", "suspend", R.SELF_APPROVAL, by=LI),
+    row("suspended", "suspend", R.ALREADY_SUSPENDED),
+    row("handled", "suspend", R.NO_SUCH_DEADLINE),
+    row("pause asked", "refuse-pause", S.HANDLING),
+    row("extension asked", "refuse-pause", R.NO_REQUEST),
+    row("handled", "refuse-pause", R.NO_SUCH_DEADLINE),
+    row("suspended", "resume", S.HANDLING),
+    row("clocked", "resume", R.NOT_SUSPENDED),
+    row("handled", "resume", R.NO_SUCH_DEADLINE),
+    # nothing fires early, nothing twice
+    row("clocked", "warn", S.HANDLING, clause="5.1.3a"),
+    row("clocked", "warn", R.NOT_YET_DUE, seen_at=WARN - A_MOMENT),
+    row("clocked", "warn", R.DEADLINE_MOVED, due=LATER),
+    row("warned", "warn", R.ALREADY_FIRED),
+    row("overdue", "warn", R.ALREADY_FIRED),
+    row("suspended", "warn", R.ALREADY_SUSPENDED),
+    row("clocked, imported", "warn", R.HELD),
+    row("handled", "warn", R.NO_SUCH_DEADLINE),
+    row("clocked", "declare-overdue", S.HANDLING, clause="5.1.3a"),
+    row("warned", "declare-overdue", S.HANDLING),
+    row("clocked", "declare-overdue", R.NOT_YET_DUE, seen_at=DUE),
+    row("clocked", "declare-overdue", R.DEADLINE_MOVED, due=DUE + A_MOMENT),
+    row("overdue", "declare-overdue", R.ALREADY_FIRED),
+    row("overdue, annulled", "declare-overdue", R.ALREADY_FIRED),
+    row("overdue, recomputed to the same moment", "declare-overdue", R.ALREADY_FIRED),
+    row("suspended", "declare-overdue", R.ALREADY_SUSPENDED),
+    row("clocked, imported", "declare-overdue", R.HELD),
+    row("handled", "declare-overdue", R.NO_SUCH_DEADLINE),
+    row("settled, clocked", "declare-overdue", S.SETTLED, stage="feedback"),
+    row("closed", "declare-overdue", R.CASE_CLOSED),
+    row("overdue", "annul-overdue", S.HANDLING),
+    row("overdue, then closed", "annul-overdue", S.CLOSED),
+    row("clocked", "annul-overdue", R.NOTHING_TO_ANNUL),
+    row("overdue, annulled", "annul-overdue", R.NOTHING_TO_ANNUL),
+    # up and down the tree
+    row("registered", "escalate", S.AWAITING_TRIAGE, clause="11.2"),
+    row("handled", "escalate", S.HANDLING, to=CITY, clause="11.2"),
+    row("settled", "escalate", S.SETTLED, clause="11.2"),
+    row("registered", "escalate", R.NOT_ABOVE, to=TOWNSHIP, clause="11.2"),
+    row("registered", "escalate", R.NOT_ABOVE, to=VILLAGE, clause="11.2"),
+    row("registered", "escalate", R.NOT_ABOVE, to="510105000000", clause="11.2"),
+    row("escalated", "escalate", R.NOT_ABOVE, clause="11.2"),
+    row("escalated", "escalate", S.AWAITING_TRIAGE, to=CITY, clause="11.2"),
+    row("closed", "escalate", R.CASE_CLOSED),
+    row("registered", "hand-down", S.AWAITING_TRIAGE, clause="5.1.1i 4"),
+    row("escalated", "hand-down", S.AWAITING_TRIAGE, to=TOWNSHIP, clause="5.1.1i"),
+    row("registered", "hand-down", R.NOT_BELOW, to=COUNTY, clause="5.1.1i"),
+    row("registered", "hand-down", R.NOT_BELOW, to=TOWNSHIP, clause="5.1.1i"),
+    row("registered", "hand-down", R.NOT_BELOW, to=NEIGHBOUR, clause="5.1.1i"),
+    # reminders and orders
+    row("handled", "urge", S.HANDLING),
+    row("triaged", "urge", S.TRIAGED),
+    row("co-handled", "urge", S.HANDLING, unit=WATER),
+    row("handled", "urge", R.NOT_RESPONSIBLE_UNIT, unit=LABOUR),
+    row("handed back", "urge", R.NOT_RESPONSIBLE_UNIT, unit="510104000000-housing"),
+    row("registered", "urge", S.AWAITING_TRIAGE, unit=DESK_UNIT),
+    row("settled", "urge", R.WRONG_STATUS),
+    row("handled", "order", S.HANDLING, clause="5.1.1f"),
+    row("ordered", "order", R.ALREADY_ORDERED),
+    row("closed", "order", R.CASE_CLOSED),
+    # holds and erasure
+    row("registered", "hold", S.AWAITING_TRIAGE),
+    row("closed", "hold", S.CLOSED),
+    row("closed and held", "hold", R.HELD),
+    row("closed and held", "hold", S.CLOSED, hold="import"),
+    row("imported", "release", S.AWAITING_TRIAGE, hold="import"),
+    row("closed and held", "release", S.CLOSED),
+    row("closed", "release", R.NOT_HELD),
+    row("imported", "release", R.NOT_HELD),
+    row("closed", "erase", S.CLOSED, clause="9.4b"),
+    row("declined", "erase", S.DECLINED, clause="9.4b"),
+    row("withdrawn", "erase", S.WITHDRAWN, clause="9.4b"),
+    row("merged", "erase", S.MERGED, clause="9.4b"),
+    row("split", "erase", S.SPLIT, clause="9.4b"),
+    row("settled", "erase", R.WRONG_STATUS, clause="9.4b"),
+    row("closed and held", "erase", R.HELD, clause="9.4b"),
+    row("closed for ever", "erase", R.KEPT_FOR_EVER, retention="permanent", clause="9.4b"),
+    row("closed", "erase", R.RETENTION_DIFFERS, retention="months_3", clause="9.4b"),
+    row("erased", "erase", R.ERASED, clause="9.4b"),
+    row("erased", "hold", R.ERASED, clause="9.4b"),
+)
+
+
+@lines(TABLE)
+def test_supervision_decides(line: Row) -> None:
+    check_row(line)
+
+
+def _after(situation: str, name: str, **facts: object) -> object:
+    state = given(situation)
+    return then(state, when(state, ask(name, **facts).command).recorded)
+
+
+@pytest.mark.clause("11.2")
+def test_an_escalation_changes_the_centre_in_charge_and_leaves_the_unit_at_work() -> None:
+    state = _after("handled", "escalate")
+    assert (state.in_charge, state.unit, state.person, state.status) == (COUNTY, HOUSING, LI, S.HANDLING)
+
+
+def test_an_extension_moves_the_warning_along_and_arms_the_clock_anew() -> None:
+    before = given("overdue")
+    command = ask("extend").command
+    after = then(before, when(before, command).recorded)
+    old, new = before.clocks[0], after.clocks[0]
+    assert new.deadline.due == LATER
+    assert new.deadline.warn_at - old.deadline.warn_at == LATER - DUE
+    assert (new.warned, new.overdue, new.extensions) == (False, False, 1)
+    assert new.set_by != old.set_by
+    assert after.late == before.late, "granting time does not undo that it was late"
+
+
+@pytest.mark.clause("5.1.1b")
+def test_a_co_handling_clock_that_outlives_another_fires_no_second_time() -> None:
+    state = _after("handled", "set-deadlines", opens=_CO_CLOCKS)
+    late = ask("declare-overdue", stage="co_handle", unit=LABOUR).command
+    state = then(state, when(state, late).recorded)
+    end_of_water = ask("set-deadlines", closes=["co_handle"], opens=_CO_CLOCKS[1:]).command
+    state = then(state, when(state, end_of_water).recorded)
+    assert [clock.deadline.unit for clock in state.clocks] == [LABOUR]
+    again = ask("declare-overdue", stage="co_handle", unit=LABOUR).command
+    assert when(state, again).reason is R.ALREADY_FIRED
+
+
+def test_a_clock_without_a_moment_to_warn_never_warns() -> None:
+    silent = deadline().model_copy(update={"warn_at": None})
+    state = _after("handled", "set-deadlines", opens=[silent])
+    assert when(state, ask("warn", seen_at=DUE).command).reason is R.NOT_YET_DUE
+
+
+def test_an_imported_case_lives_by_the_clock_of_its_file_until_it_is_released() -> None:
+    state = given("clocked, imported")
+    assert when(state, ask("declare-overdue").command).reason is R.HELD
+    state = then(state, when(state, ask("release", hold="import").command).recorded)
+    assert when(state, ask("declare-overdue").command).recorded is not None
+
+
+@pytest.mark.parametrize("situation", ["settled, clocked", "clocked", "overdue"])
+def test_no_clock_runs_on_a_case_that_has_ended(situation: str) -> None:
+    state = given(situation)
+    for name in ("settle", "close") if state.status is S.HANDLING else ("close",):
+        state = then(state, when(state, ask(name).command).recorded)
+    assert state.clocks == ()
+
+
+def test_time_is_what_the_command_says() -> None:
+    """Deadlines are judged by what was seen when, never by a clock of the law's own."""
+    early, late = (ask("declare-overdue", at=at).command for at in (START, LATER))
+    assert when(given("clocked"), early).recorded.event == when(given("clocked"), late).recorded.event

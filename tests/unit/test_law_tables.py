@@ -1,0 +1,178 @@
+"""The tables together: every reason and every arrow is reached, what has no arrow is refused, nothing happens twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from shared.case.base import Recorded, Unknown
+from shared.case.commands import COMMANDS
+from shared.case.decide import Accepted
+from shared.case.lifecycle import ARROWS, BORN, ENDED, Status, target
+from shared.case.orders import ORDER_ARROWS, OrderState, OrderStatus
+from shared.case.reasons import Reason, Rejected
+from shared.case.state import UNBORN, CaseState, CoHandler, variant
+from tests.support import law
+from tests.support.law import Ask, ask
+from tests.unit.test_law_intake import TABLE as INTAKE
+from tests.unit.test_law_orders import TABLE as ORDERS
+from tests.unit.test_law_routing import TABLE as ROUTING
+from tests.unit.test_law_supervision import TABLE as SUPERVISION
+
+ALL = (*INTAKE, *ROUTING, *SUPERVISION, *ORDERS)
+
+# Every event of the life-cycle table, by a command that makes it when the state is made for it.
+KEYS: dict[str, Ask] = {spec.event.TYPE: ask(name) for name, spec in COMMANDS.items() if spec.kind == "case"} | {
+    "case.registered+answered": ask("register", **law.ANSWER),
+    "case.signed_for+co": ask("sign-for", unit=law.WATER),
+    "case.reassigned+co": ask("reassign", unit=law.WATER),
+    "case.sent_back+unassigned": ask("send-back"),
+}
+ORDER_COMMANDS = [name for name, spec in COMMANDS.items() if spec.kind == "order"]
+AFTER_CLOSING = {
+    "case.called_back",
+    "case.rated",
+    "case.corrected",
+    "case.held",
+    "case.released",
+    "case.erased",
+    "case.reopened",
+    "case.overdue_annulled",
+}
+
+
+def _in(status: Status, key: str) -> CaseState:
+    """A case in this status, complete enough for any event to be about it."""
+    if status is Status.UNBORN:
+        return UNBORN
+    return replace(
+        law.given("co-handled, co-handler signed"),
+        status=status,
+        unit=None if key.endswith("+unassigned") else law.HOUSING,
+    )
+
+
+def test_each_table_holds_the_commands_of_its_owner_and_misses_none() -> None:
+    for owner, kind, table in (
+        ("intake", "case", INTAKE),
+        ("routing", "case", ROUTING),
+        ("supervision", "case", SUPERVISION),
+        ("supervision", "order", ORDERS),
+    ):
+        owned = {name for name, spec in COMMANDS.items() if spec.owner == owner and spec.kind == kind}
+        assert {line.asked.name for line in table} == owned
+
+
+def test_no_line_stands_twice() -> None:
+    assert len({str(line) for line in ALL}) == len(ALL)
+
+
+def test_every_reason_is_reached() -> None:
+    reached = {line.then for line in ALL if isinstance(line.then, Reason)}
+    assert set(Reason) - reached == {Reason.NEWER_EVENT}, "which has its own test below"
+
+
+def test_every_arrow_of_the_life_cycle_is_reached() -> None:
+    """Every event by a line of a table, from one status; from each other status on a case put there."""
+    walked = {law.arrow_of(line) for line in ALL if line.kind == "case" and not isinstance(line.then, Reason)}
+    assert {event for _, event in walked} == {event for _, event in ARROWS}
+    for status, key in ARROWS.keys() - walked:
+        state = _in(status, key)
+        assert variant(law.event(KEYS[key]), state) == key
+        verdict = law.when(state, KEYS[key].command)
+        missing = isinstance(verdict, Rejected) and verdict.reason in (Reason.WRONG_STATUS, Reason.CASE_CLOSED)
+        assert not missing, f"{key} in {status}: {verdict}"
+
+
+def test_every_arrow_of_an_order_is_reached() -> None:
+    walked = {law.arrow_of(line) for line in ORDERS if not isinstance(line.then, Reason)}
+    assert walked == set(ORDER_ARROWS)
+
+
+@pytest.mark.parametrize("status", Status)
+def test_what_has_no_arrow_is_refused(status: Status) -> None:
+    expected = {Reason.NOT_REGISTERED} if status is Status.UNBORN else {Reason.WRONG_STATUS}
+    expected = {Reason.CASE_CLOSED} if status in ENDED else expected
+    assert set(KEYS) == {event for _, event in ARROWS}
+    for key, asked in KEYS.items():
+        if (status, key) in ARROWS:
+            continue
+        state = _in(status, key)
+        # a case that is not born has no co-handlers and no unit: these variants cannot come about there
+        if status is not Status.UNBORN:
+            assert variant(law.event(asked), state) == key
+        verdict = law.when(state, asked.command)
+        born_twice = {Reason.ALREADY_REGISTERED} if asked.name == "register" else expected
+        assert isinstance(verdict, Rejected), f"{key} is accepted in {status}"
+        assert {verdict.reason} == born_twice, f"{key} in {status}: {verdict}"
+        assert target(status, key) is None
+
+
+@pytest.mark.parametrize(("status", "name"), list(product(OrderStatus, ORDER_COMMANDS)))
+def test_what_has_no_arrow_is_refused_of_an_order(status: OrderStatus, name: str) -> None:
+    if (status, COMMANDS[name].event.TYPE) in ORDER_ARROWS:
+        return
+    state = OrderState() if status is OrderStatus.UNBORN else replace(law.given("issued"), status=status)
+    verdict = law.when(state, ask(name).command)
+    assert isinstance(verdict, Rejected)
+    assert verdict.reason in (Reason.WRONG_STATUS, Reason.NOT_REGISTERED, Reason.ALREADY_REGISTERED)
+
+
+@pytest.mark.parametrize("status", ENDED)
+def test_nothing_that_handles_an_ended_case_follows_but_reopening(status: Status) -> None:
+    follows = {event for source, event in ARROWS if source is status}
+    assert follows <= AFTER_CLOSING
+    assert (status is Status.CLOSED) == (follows == AFTER_CLOSING)
+    moved = {event for event in follows if target(status, event) is not status}
+    assert moved <= {"case.reopened"}
+
+
+def test_every_arrow_says_why() -> None:
+    assert all(arrow.why for arrow in ARROWS.values())
+    assert all(why for _, why in ORDER_ARROWS.values())
+
+
+@pytest.mark.parametrize("kind", ["case", "order"])
+def test_behind_an_event_of_a_newer_version_nothing_is_written(kind: str) -> None:
+    """Until the service is updated: only what was applied before is answered."""
+    situation, where = ("handled", law.WHERE) if kind == "case" else ("issued", law.ORDER_WHERE)
+    state, newer = law.given(situation), law.history(situation)[-1]
+    unknown = Recorded("an id", where, ask("progress").command.meta, Unknown(newer.type, 99, {"new": True}))
+    after = law.then(state, unknown)
+    assert (after.version, after.status) == (state.version + 1, state.status)
+    for name, spec in COMMANDS.items():
+        if spec.kind == kind:
+            assert law.when(after, ask(name).command) == Rejected(Reason.NEWER_EVENT)
+    applied = replace(ask("progress").command, meta=unknown.meta)
+    assert law.when(after, applied) == Accepted(None)
+
+
+def test_a_command_applied_before_is_accepted_whatever_came_since() -> None:
+    """A redelivery gets its first answer, also after the case was closed or erased."""
+    erased = law.given("erased")
+    for recorded in law.history("erased"):
+        again = replace(ask("settle").command, meta=recorded.meta)
+        assert law.when(erased, again) == Accepted(None)
+
+
+def test_the_id_of_an_event_follows_from_command_and_case() -> None:
+    command = ask("register").command
+    first, second = (law.when(UNBORN, command).recorded for _ in range(2))
+    assert first == second
+    other = replace(command, address=law.Address("case", law.TOWNSHIP, law.OTHER_CASE))
+    assert law.when(UNBORN, other).recorded.id != first.id
+
+
+def test_an_event_says_what_its_command_said() -> None:
+    for name in COMMANDS:
+        asked = ask(name)
+        assert law.event(asked).model_dump() == asked.command.facts.model_dump()
+
+
+def test_every_situation_is_used() -> None:
+    used = {line.situation for line in ALL}
+    assert set(law.SITUATIONS | law.ORDER_SITUATIONS) - used == {"sent back", "reopened"}
+    assert all(law.given(name).status in BORN for name in ("sent back", "reopened"))
+    assert law.given("co-handled").co_handlers == (CoHandler(law.WATER),)
