@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Form, Header, Query, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, Header, Query, Request, Response, UploadFile
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from services.intake.policy import public_steps
@@ -34,7 +34,7 @@ from shared.kit import http as kit_http
 from shared.kit import telemetry
 from shared.kit.access import Caller, may_see
 from shared.kit.handle import command
-from shared.kit.http import ERRORS, Answer, IdText, Key
+from shared.kit.http import ERRORS, Answer, IdText, Key, Who
 from shared.kit.problems import Forbidden, NotFound, TooLarge, Unprocessable, describe
 from shared.kit.rates import Rates
 from shared.kit.seal import unseal_fields
@@ -122,8 +122,6 @@ def router(kit: Kit, registrar: Registrar) -> APIRouter:
 
 
 def _registration(api: APIRouter, kit: Kit, registrar: Registrar) -> None:
-    who = Annotated[Caller, Depends(kit_http.caller_of(kit))]
-
     async def register(
         body: RegisterBody, caller: Caller, key: str | None, files: Sequence[UploadedFile]
     ) -> Registered:
@@ -140,7 +138,7 @@ def _registration(api: APIRouter, kit: Kit, registrar: Registrar) -> None:
         return Registered(**answer.model_dump(), secret=await kit.vault.secret(address.id))
 
     @api.post("/cases", status_code=201, operation_id="intake_register", summary="Register a demand: a case is born.")
-    async def register_case(body: RegisterBody, response: Response, caller: who, key: Key = None) -> Registered:
+    async def register_case(body: RegisterBody, response: Response, caller: Who, key: Key = None) -> Registered:
         given = await register(body, caller, key, ())
         response.headers["Location"] = f"/reporting/cases/{given.id}"
         return given
@@ -152,7 +150,7 @@ def _registration(api: APIRouter, kit: Kit, registrar: Registrar) -> None:
         summary="Register a demand with files: form field `case` holds the JSON of POST /cases.",
     )
     async def register_with_files(
-        caller: who,
+        caller: Who,
         case: Annotated[str, Form()],
         files: Annotated[list[UploadFile], File(max_length=ATTACHMENTS_MAX)],
         key: Key = None,
@@ -197,15 +195,13 @@ async def _read(kit: Kit, upload: UploadFile) -> UploadedFile:
 
 
 def _attachments(api: APIRouter, kit: Kit, registrar: Registrar) -> None:
-    who = Annotated[Caller, Depends(kit_http.caller_of(kit))]
-
     @api.post(
         "/cases/{id}/attachments",
         status_code=201,
         operation_id="intake_attach_file",
         summary="Keep a file of a case, sealed; name what this answers in a command's `attachments`.",
     )
-    async def keep(id: IdText, caller: who, file: UploadFile) -> Attachment:
+    async def keep(id: IdText, caller: Who, file: UploadFile) -> Attachment:
         address, _ = await _seen(kit, caller, id)
         return await registrar.keep(address.id, await _read(kit, file))
 
@@ -214,7 +210,7 @@ def _attachments(api: APIRouter, kit: Kit, registrar: Registrar) -> None:
         operation_id="intake_new_secret",
         summary="Issue the look-up secret anew for a resident who lost it; the one before is out of force.",
     )
-    async def new_secret(id: IdText, caller: who) -> Secret:
+    async def new_secret(id: IdText, caller: Who) -> Secret:
         address, state = await _seen(kit, caller, id)
         if Right.REGISTER not in caller.rights:
             raise Forbidden("Your post does not register cases; ask the desk.")

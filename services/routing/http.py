@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, model_validator
 from pydantic_core import to_json
@@ -20,7 +20,7 @@ from shared.case.state import STATE, CaseState
 from shared.kit import http as kit_http
 from shared.kit.access import Caller
 from shared.kit.handle import command
-from shared.kit.http import ERRORS, IdText, Key
+from shared.kit.http import ERRORS, IdText, Key, Who
 from shared.kit.problems import BadRequest, Forbidden, ProblemError
 from shared.kit.seal import unseal_fields
 from shared.kit.service import Kit
@@ -92,11 +92,9 @@ def router(kit: Kit) -> APIRouter:
 
 
 def _queue(api: APIRouter, kit: Kit) -> None:
-    who = Annotated[Caller, Depends(kit_http.caller_of(kit))]
-
     @api.get("/queue", operation_id="routing_queue", summary="Cases that wait for the triage desk, oldest first.")
     async def queue(
-        caller: who,
+        caller: Who,
         region: Annotated[Region | None, Query()] = None,
         page: Annotated[str | None, Query(max_length=120)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = PAGE_ROWS,
@@ -113,7 +111,7 @@ def _queue(api: APIRouter, kit: Kit) -> None:
         return Queue(cases=cases, next=more, complete=complete)
 
     @api.get("/cases/{id}/rules", operation_id="routing_rules", summary="Why each routing rule took the case, or not.")
-    async def rules(id: IdText, caller: who) -> list[RuleSaid]:
+    async def rules(id: IdText, caller: Who) -> list[RuleSaid]:
         address = await kit_http.locate(kit, id)
         held = await kit.handler.state(address, fresh=True)
         state: CaseState = held.state
@@ -152,8 +150,6 @@ def _waiting(kit: Kit, row: Any) -> Waiting:
 
 
 def _hand_over(api: APIRouter, kit: Kit) -> None:
-    who = Annotated[Caller, Depends(kit_http.caller_of(kit))]
-
     @api.post(
         "/hand-over",
         operation_id="routing_hand_over",
@@ -161,7 +157,7 @@ def _hand_over(api: APIRouter, kit: Kit) -> None:
         response_class=StreamingResponse,
         responses={200: {"content": {"application/x-ndjson": {}}, "description": "One line per case, then the sums."}},
     )
-    async def hand_over(body: HandOverBody, caller: who, key: Key = None) -> StreamingResponse:
+    async def hand_over(body: HandOverBody, caller: Who, key: Key = None) -> StreamingResponse:
         wanted = Right.REASSIGN if body.from_person else Right.ASSIGN
         if wanted not in caller.rights:
             raise Forbidden(f"Your post lacks the right {wanted}.")

@@ -147,6 +147,11 @@ def offered(name: str) -> bool:
     return name in _COMMANDS
 
 
+def is_birth(name: str) -> bool:
+    """Whether the command gives birth to an aggregate: then there is no state to be tied to yet."""
+    return _COMMANDS[name][1] is Tie.REGION
+
+
 def refusal(caller: Caller, command: Command, state: Any) -> str | None:
     """Why the caller may not send this command to this aggregate, None when they may. Names no content."""
     right, tie = _COMMANDS[command.name]

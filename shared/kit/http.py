@@ -70,19 +70,18 @@ class Answer(BaseModel):
     event: str | None = None
 
 
-def caller_of(desk: Desk) -> Callable[[Request], Caller]:
-    """The dependency that turns a bearer token into a caller. Raises Unauthorized."""
+def caller_of(request: Request) -> Caller:
+    """Who the bearer token of a request stands for. Raises Unauthorized."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthorized("This address needs a bearer token.")
+    caller: Caller | None = request.app.state.desk.caller(token.strip())
+    if caller is None:
+        raise Unauthorized("The token is not known or no longer in force.", code="token.unknown")
+    return caller
 
-    def find(request: Request) -> Caller:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise Unauthorized("This address needs a bearer token.")
-        caller = desk.caller(token.strip())
-        if caller is None:
-            raise Unauthorized("The token is not known or no longer in force.", code="token.unknown")
-        return caller
 
-    return find
+Who = Annotated[Caller, Depends(caller_of)]
 
 
 async def locate(desk: Desk, text: str, kind: str = "case") -> Address:
@@ -129,13 +128,16 @@ def meta_of(desk: Desk, caller: Caller, command_id: str, region: str, time: date
 
 async def permit(desk: Desk, caller: Caller, asked: Command) -> None:
     """Whether the caller may send this command. Raises Forbidden; the refusal is recorded (clause 9.4 a)."""
-    held = await desk.handler.state(asked.address)
-    refused = access.refusal(caller, asked, held.state)
-    if refused is not None:  # what we know may be old: refuse only on the newest
-        held = await desk.handler.state(asked.address, fresh=True)
-        if held.sequence == 0 and asked.name not in ("register", "issue-order"):
-            raise NotFound("There is no such case.", code="not_registered")
+    if access.is_birth(asked.name):
+        refused = access.refusal(caller, asked, None)
+    else:
+        held = await desk.handler.state(asked.address)
         refused = access.refusal(caller, asked, held.state)
+        if refused is not None:  # what we know may be old: refuse only on the newest
+            held = await desk.handler.state(asked.address, fresh=True)
+            if held.sequence == 0:
+                raise NotFound("There is no such case.", code="not_registered")
+            refused = access.refusal(caller, asked, held.state)
     if refused is not None:
         raise Forbidden(refused)
 
@@ -240,7 +242,7 @@ def _add(router: APIRouter, desk: Desk, spec: CommandSpec) -> None:
         "id": IdText,
         "body": body_type,
         "response": Response,
-        "caller": Annotated[Caller, Depends(caller_of(desk))],
+        "caller": Who,
         "key": Key,
         "return": Answer,
     }

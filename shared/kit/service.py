@@ -24,13 +24,15 @@ from shared.kit.await_position import Reached
 from shared.kit.clock import Clock
 from shared.kit.handle import Handler
 from shared.kit.project import KIT_STATEMENTS
+from shared.kit.seal import AlreadySealed
 from shared.kit.settings import BadSettings, Role, Settings
 from shared.kit.sql import Database, Statements
 from shared.kit.vault import MasterKeys, PgVault, Vault
 from shared.log import number, topology
 from shared.log.jetstream import JetStreamLog
 from shared.log.mux import connect
-from shared.log.port import Log, TooLarge, for_owner
+from shared.log.port import Log, NoArea, TooLarge, for_owner
+from shared.log.port import Unavailable as LogUnavailable
 from shared.log.streams import Streams
 from shared.log.topology import Topology
 from shared.reference.library import Library
@@ -164,10 +166,15 @@ def read_tokens(path: Path) -> dict[str, str]:
 def web_app(kit: Kit, title: str) -> FastAPI:
     """The service's app: problems, body limits, traces, `/healthz`, `/readyz`, `/metrics`."""
     app = FastAPI(
-        title=f"caseflow {title}", version="1", root_path=f"/{kit.owner}", docs_url=None, redoc_url=None,
-        root_path_in_servers=False, servers=[{"url": f"/{kit.owner}"}],
-    )  # fmt: skip
-    translations = {TooLarge: lambda error: problems.TooLarge("This is too long for one event; attach it as a file.")}
+        title=f"caseflow {title}", version="1", docs_url=None, redoc_url=None, servers=[{"url": f"/{kit.owner}"}]
+    )
+    app.state.desk = kit
+    translations: dict[type[Exception], Callable[[Any], problems.ProblemError]] = {
+        TooLarge: lambda _: problems.TooLarge("This is too long for one event; attach it as a file."),
+        NoArea: lambda _: problems.Unprocessable("No area of this installation holds the region.", code="region.no_area"),
+        AlreadySealed: lambda _: problems.Unprocessable("Send the content itself, not a seal.", code="content.sealed"),
+        LogUnavailable: lambda _: problems.Unavailable("The log does not answer."),
+    }
     problems.install(app, translations, telemetry.trace_id)
     app.add_middleware(BodyLimit, bytes_max=kit.settings.body_bytes_max, upload_bytes_max=_upload_max(kit.settings))
     app.add_middleware(Traced, kit=kit)
