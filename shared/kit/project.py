@@ -22,7 +22,7 @@ from shared.kit import telemetry
 from shared.kit.await_position import Reached
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
-from shared.kit.handle import LAWS
+from shared.kit.handle import BIRTHS, LAWS
 from shared.kit.problems import Unavailable
 from shared.kit.sql import Database, Session, Statements
 from shared.log import port as log_port
@@ -150,7 +150,7 @@ class Projector:
             if isinstance(recorded.event, Unknown):
                 telemetry.warn("skipped an event newer than this program", type=recorded.event.type)
             by_subject.setdefault(recorded.address.subject, []).append(recorded)
-        missing = [s for s, events in by_subject.items() if s not in self._folded and not _birth(events[0])]
+        missing = [s for s, events in by_subject.items() if s not in self._folded and events[0].type not in BIRTHS]
         stored = await self._model.states(session, missing) if missing else {}
         changes = []
         for subject, events in by_subject.items():
@@ -202,7 +202,3 @@ class Projector:
                         break
         finally:
             await lock.release()
-
-
-def _birth(recorded: Recorded[Any]) -> bool:
-    return recorded.type in ("case.registered", "order.issued")

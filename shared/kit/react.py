@@ -126,8 +126,15 @@ class Reactor:
         if deliveries:
             await failpoint("react.fetched")
             with telemetry.span(f"react.{self.owner}", count=len(deliveries)):
+                await self._fetch_keys([delivery.recorded for delivery in deliveries])
                 await asyncio.gather(*(self._work(delivery) for delivery in deliveries))
         return len(deliveries)
+
+    async def _fetch_keys(self, batch: Sequence[Recorded[Any]]) -> None:
+        """The keys that this batch needs, in one question; the vault remembers them."""
+        wanted = [r.address.id for r in batch if any(one.opens for one in self._by_type.get(r.type, ()))]
+        if len(wanted) > 1:
+            await self._vault.keys(wanted)
 
     async def _work(self, delivery: Delivery) -> None:
         recorded = delivery.recorded
@@ -158,7 +165,7 @@ class Reactor:
         if isinstance(recorded.event, Unknown):
             return
         for reaction in self._by_type.get(recorded.type, ()):
-            held = await self._handler.state(recorded.address, fresh=True)
+            held = await self._handler.state_since(recorded)
             opened = await self._opened(recorded) if reaction.opens else recorded
             if opened is None:
                 continue
