@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,10 +24,13 @@ PULL_WAIT_S = 30
 CONSUMER_IDLE_S_MAX = 60
 RECONNECT_WAIT_S_MAX = 5.0
 RETRY_WAIT_S = 0.1
+RETRY_WAIT_S_MAX = 3.0
 ACK_WAIT_S = 30
 ACK_PENDING_COUNT_MAX = 2000
 CODE_NO_CONSUMER, CODE_NO_MESSAGE, CODE_NO_STREAM = 10014, 10037, 10059
 _NS = 10**9
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +109,24 @@ async def last_sequence(mux: Mux, stream: str) -> int:
 async def follow(mux: Mux, stream: str, after: int, subject: str = ">") -> AsyncGenerator[list[Message], None]:
     """Every message above `after` that fits `subject`, in strict order, then live, through any loss of the connection.
 
-    With all subjects asked for, the sequences must leave no hole. Raises Damaged.
+    With all subjects asked for, the sequences must leave no hole. Raises Damaged, and Unavailable once the connection
+    was closed by us.
     """
+    wait_s = RETRY_WAIT_S
     while True:
         reader = _Reader(mux, stream, after, subject)
         try:
             await reader.start()
             while True:
                 batch = await reader.batch()
-                after = batch[-1].sequence
+                after, wait_s = batch[-1].sequence, RETRY_WAIT_S
                 yield batch
-        except Unavailable:
-            # Not a loop of its own: each round waits, for the connection or for a leader to be chosen.
+        except Unavailable as error:
+            # For the connection to come back, or for a leader to be chosen.
+            _log.warning("%s: reading again from %d: %s", stream, after, error)
             if await mux.up(RECONNECT_WAIT_S_MAX):
-                await mux.pause(RETRY_WAIT_S)
+                await mux.pause(wait_s)
+                wait_s = min(2 * wait_s, RETRY_WAIT_S_MAX)
         finally:
             await reader.close()
 

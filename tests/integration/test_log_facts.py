@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from shared.case.base import Position
+from shared.case.base import Address, Event, Position, Recorded
 from shared.log.jetstream import CODES_CONFLICT, GUARD, JetStreamLog
 from shared.log.mux import ApiError, Mux, connect
 from shared.log.port import Conflict, Damaged, DurableMissing, Unavailable
@@ -149,7 +149,7 @@ async def test_schedules_would_lift_the_denial_in_silence_so_such_a_stream_is_re
         await mux.api(f"$JS.API.STREAM.CREATE.{LOG}", scheduled)
     made = await mux.api(f"$JS.API.STREAM.CREATE.{LOG}", {**scheduled, "discard": "old"})
     assert made["config"]["deny_purge"] is False  # the fact; and why the check below exists
-    with pytest.raises(WrongTopology, match="LOG_5101 has (deny_purge = False|discard = old)"):
+    with pytest.raises(WrongTopology, match="LOG_5101 has deny_purge = False"):
         await ensure_topology(mux, TOPOLOGY)
     await mux.close()
 
@@ -315,3 +315,26 @@ async def test_a_case_of_more_events_than_one_answer_holds_is_loaded_whole(serve
         for number in range(1100):
             last = (await log.append(recorded(address(), str(number)), last)).sequence
         assert [one.meta.command_id for one in await log.load(address())] == [str(number) for number in range(1100)]
+
+
+async def test_a_stale_answer_of_a_replica_is_topped_up_from_the_leader(server: NatsServer) -> None:
+    async with opened(server.url) as (mux, _):
+
+        class Late(JetStreamLog):
+            """Asks a replica that lacks the newest three events of whatever it is asked for."""
+
+            async def peek(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
+                return (await super().peek(address, after))[:-3]
+
+        log = Late(
+            mux, Topology(AREAS, replicas=3)
+        )  # the server has one; the log believes in three and asks the leader
+        last = 0
+        for number in range(5):
+            last = (await log.append(recorded(address(), str(number)), last)).sequence
+            await log.append(recorded(address(2 + number), "x"), 0)
+        assert [one.meta.command_id for one in await log.peek(address())] == ["0", "1"]
+        assert [one.meta.command_id for one in await log.load(address())] == ["0", "1", "2", "3", "4"]
+        assert [one.meta.command_id for one in await log.load(address(), last - 1)] == ["4"]
+        assert await log.load(address(), last) == []
+        assert await log.load(address(99)) == []

@@ -1,0 +1,119 @@
+"""What three replicas do to the log: other conflict codes, stale direct reads, a leader killed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+
+from shared.case.base import Position
+from shared.log.jetstream import CODES_CONFLICT, GUARD, JetStreamLog
+from shared.log.mux import ApiError, Mux, connect
+from shared.log.port import Conflict, Unavailable
+from shared.log.streams import ensure_topology
+from shared.log.topology import Topology
+from tests.support.log import address, recorded
+from tests.support.nats import NatsServer, cluster
+
+pytestmark = [pytest.mark.deep, pytest.mark.timeout(180)]
+
+LOG = "LOG_5101"
+TOPOLOGY = Topology(("5101",), replicas=3)
+
+
+@pytest_asyncio.fixture
+async def servers(tmp_path: Path) -> AsyncIterator[list[NatsServer]]:
+    all_ = cluster(tmp_path)
+    for one in all_:
+        one.start()
+    yield all_
+    for one in all_:
+        one.kill()
+
+
+@pytest_asyncio.fixture
+async def mux(servers: list[NatsServer]) -> AsyncIterator[Mux]:
+    one = await connect(",".join(server.url for server in servers), wait_s=2.0)
+    async with asyncio.timeout(60):
+        while True:  # the cluster chooses its leaders first
+            try:
+                await ensure_topology(one, TOPOLOGY)
+                break
+            except Unavailable:
+                await asyncio.sleep(0.2)
+    yield one
+    await one.close()
+
+
+async def leader(mux: Mux, servers: list[NatsServer]) -> NatsServer:
+    name = (await mux.api(f"$JS.API.STREAM.INFO.{LOG}"))["cluster"]["leader"]
+    return next(one for one in servers if one.folder.name == name)
+
+
+async def test_conflicts_of_three_replicas_have_codes_we_know_and_one_writer_wins(mux: Mux) -> None:
+    codes: set[int] = set()
+    for number in range(100):
+        answers = await asyncio.gather(
+            *(mux.api(address(number).subject, b"x", {GUARD: "0"}) for _ in range(8)), return_exceptions=True
+        )
+        refused = [one for one in answers if isinstance(one, ApiError)]
+        assert len(refused) == 7
+        codes |= {one.code for one in refused}
+    assert codes <= CODES_CONFLICT
+    assert 10164 in codes
+
+
+async def test_a_load_right_after_an_acknowledgement_has_it_whichever_server_is_asked(
+    mux: Mux, servers: list[NatsServer]
+) -> None:
+    others = [await connect(one.url) for one in servers]
+    writer, readers = JetStreamLog(mux, TOPOLOGY), [JetStreamLog(one, TOPOLOGY) for one in others]
+
+    async def one(case: int) -> None:
+        last = 0
+        for number in range(50):
+            last = (await writer.append(recorded(address(case), str(number)), last)).sequence
+            [event] = await readers[number % 3].load(address(case), last - 1)
+            assert event.position == Position(LOG, last)
+
+    await asyncio.gather(*(one(case) for case in range(16)))
+    for each in others:
+        await each.close()
+
+
+async def test_what_was_acknowledged_survives_the_death_of_the_leader(mux: Mux, servers: list[NatsServer]) -> None:
+    log = JetStreamLog(mux, TOPOLOGY)
+    taken: list[Position] = []
+
+    async def writer(name: int) -> None:
+        for number in range(60):
+            where, last = address(name * 1000 + number), 0
+            while True:
+                try:
+                    taken.append(await log.append(recorded(where, "a"), last))
+                    break
+                except Unavailable:
+                    await asyncio.sleep(0.1)
+                except Conflict as conflict:
+                    raise AssertionError("the only writer of a case was refused") from conflict
+
+    writing = asyncio.gather(*(writer(name) for name in range(16)))
+    while len(taken) < 200:
+        await asyncio.sleep(0.01)
+    dead = await leader(mux, servers)
+    dead.kill()
+    while len(taken) < 500:
+        await asyncio.sleep(0.01)
+    dead.start()
+    await writing
+    seen: list[Position] = []
+    async with aclosing(cast(Any, log.follow(LOG, 0))) as batches:
+        while len(seen) < 960:
+            seen += [one.position for one in await anext(batches)]
+    assert seen == [Position(LOG, number) for number in range(1, 961)]
+    assert sorted(taken, key=lambda one: one.sequence) == seen
