@@ -1,7 +1,7 @@
 """The four services in one process on one origin: what `caseflow up` and the tests run.
 
-`prepare` makes streams and tables and publishes the demo's reference documents; `running` opens the services, runs their
-jobs and gives the web app. With external servers the same, by settings.
+`prepare` makes streams and tables and publishes the demo's reference documents; `running` opens the services, runs
+their jobs and gives the web app. With external servers the same, by settings.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ def _origin(services: Sequence[Service]) -> Starlette:
 
     async def home(request: Request) -> Response:
         names = ", ".join(f"/{service.kit.owner}" for service in services)
-        return PlainTextResponse(f"caseflow\n\nServices: {names}; each has /openapi.json, /healthz, /readyz, /metrics.\n")
+        return PlainTextResponse(
+            f"caseflow\n\nServices: {names}; each has /openapi.json, /healthz, /readyz, /metrics.\n"
+        )
 
     async def health(request: Request) -> Response:
         return PlainTextResponse("ok\n")

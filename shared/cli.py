@@ -1,4 +1,4 @@
-"""The `caseflow` command: start it, serve one service, import, read the log, check it, rebuild, publish, find faults."""
+"""The `caseflow` command: start, serve, import, read the log, check it, rebuild, publish documents, find faults."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 import uvicorn
 import uvloop
+from starlette.applications import Starlette
 
 from infra.embedded import Embedded, require_port
 from infra.folder import CannotStart
@@ -78,7 +79,7 @@ async def _up(own: Settings) -> None:
         telemetry.shutdown()
 
 
-async def _serve(app: object, own: Settings, embedded: Embedded | None) -> None:
+async def _serve(app: Starlette, own: Settings, embedded: Embedded | None) -> None:
     config = uvicorn.Config(
         app, host=own.host, port=own.port, log_config=None, access_log=False, loop="none", lifespan="off",
         http="httptools", timeout_graceful_shutdown=STOP_S_MAX,

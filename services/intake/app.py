@@ -6,6 +6,7 @@ from services.intake import http
 from services.intake.policy import REACTIONS
 from services.intake.store import Claims, Registrar
 from shared.case.base import Meta
+from shared.case.facts import Registration
 from shared.case.reasons import Rejected
 from shared.kit.handle import Done
 from shared.kit.react import Next, Reaction, Reactor, Seen
@@ -20,7 +21,9 @@ def build(kit: Kit) -> Service:
     app.include_router(http.router(kit, registrar))
 
     async def register(reaction: Reaction, seen: Seen, wanted: Next, meta: Meta) -> Done | Rejected:
-        facts, told = wanted.facts, wanted.facts.model_dump_json().encode()
+        facts = wanted.facts
+        assert isinstance(facts, Registration), "only registrations come here"
+        told = facts.model_dump_json().encode()
         _, outcome = await registrar.register(meta, facts, reaction.name, wanted.address.id, told, id=wanted.address.id)
         return outcome
 

@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from services.intake.policy import public_steps
 from services.intake.store import Registrar, UploadedFile
 from shared.case.base import Address, Code, PersonId, Region, UnitCode
+from shared.case.commands import facts
 from shared.case.facts import (
     ATTACHMENTS_MAX,
     Attachment,
@@ -41,6 +42,9 @@ from shared.kit.seal import unseal_fields
 from shared.kit.service import Kit
 from shared.kit.vault import same_secret
 from shared.reference.rights import Right
+
+SecretHeader = Annotated[str | None, Header(alias="Case-Secret", max_length=64)]
+SecretQuery = Annotated[str | None, Query(alias="secret", max_length=64)]
 
 
 class RegisterBody(BaseModel):
@@ -127,11 +131,13 @@ def _registration(api: APIRouter, kit: Kit, registrar: Registrar) -> None:
     ) -> Registered:
         command_id = kit_http.http_command_id(caller, "register", key, kit.clock)
         meta = kit_http.meta_of(kit, caller, command_id, body.region, body.time, body.channel)
-        facts = _facts(body, caller, meta.time, files)
+        said = _facts(body, caller, meta.time, files)
         address = Address("case", body.region, "")
-        await kit_http.permit(kit, caller, command(address, meta, "register", facts))
+        asked = command(address, meta, "register", said)
+        await kit_http.permit(kit, caller, asked)
+        await kit_http.check_named(kit, asked)
         told = body.model_dump_json().encode()
-        address, outcome = await registrar.register(meta, facts, f"http.{caller.person}", command_id, told, files)
+        address, outcome = await registrar.register(meta, said, f"http.{caller.person}", command_id, told, files)
         if isinstance(outcome, Rejected):
             raise kit_http.rejected(outcome)
         answer = kit_http.answer(address, outcome)
@@ -163,9 +169,19 @@ def _registration(api: APIRouter, kit: Kit, registrar: Registrar) -> None:
 
 
 def _facts(body: RegisterBody, caller: Caller, now: Any, files: Sequence[UploadedFile]) -> Registration:
-    same = (
-        "channel region nature subject severity retention grid complained_unit stand_aside informant people_count"
-    ).split()
+    same = [
+        "channel",
+        "region",
+        "nature",
+        "subject",
+        "severity",
+        "retention",
+        "grid",
+        "complained_unit",
+        "stand_aside",
+        "informant",
+        "people_count",
+    ]
     names = tuple(file.name for file in files)
     return Registration(
         **{name: getattr(body, name) for name in same},
@@ -232,8 +248,6 @@ async def _seen(kit: Kit, caller: Caller, id: str) -> tuple[Address, CaseState]:
 
 def _public(api: APIRouter, kit: Kit) -> None:
     rates = Rates(kit.clock)
-    secret_header = Annotated[str | None, Header(alias="Case-Secret", max_length=64)]
-    secret_query = Annotated[str | None, Query(alias="secret", max_length=64)]
 
     async def opened(request: Request, number: str, secret: str | None) -> tuple[Address, CaseState]:
         """The case of a number and its secret; a wrong one of either looks the same."""
@@ -255,7 +269,7 @@ def _public(api: APIRouter, kit: Kit) -> None:
 
     @api.get("/public/{number}", operation_id="intake_public_look_up", summary="Follow a case by number and secret.")
     async def look_up(
-        request: Request, number: IdText, header: secret_header = None, query: secret_query = None
+        request: Request, number: IdText, header: SecretHeader = None, query: SecretQuery = None
     ) -> PublicCase:
         address, state = await opened(request, number, header or query)
         key = await kit.vault.key(address.id)
@@ -280,18 +294,16 @@ def _public(api: APIRouter, kit: Kit) -> None:
         request: Request,
         number: IdText,
         body: RateBody,
-        header: secret_header = None,
-        query: secret_query = None,
+        header: SecretHeader = None,
+        query: SecretQuery = None,
         key: Key = None,
     ) -> Answer:
         address, _ = await opened(request, number, header or query)
         caller = kit.resident(address.region)
-        facts = kit_http.COMMANDS["rate"].facts.model_construct(
-            satisfaction=body.satisfaction, note=Note(text=body.text) if body.text else None
-        )
+        said = facts("rate", satisfaction=body.satisfaction, note=Note(text=body.text) if body.text else None)
         command_id = kit_http.http_command_id(caller, f"rate {address.id}", key, kit.clock)
         meta = kit_http.meta_of(kit, caller, command_id, address.region, None, "web")
-        asked = command(address, meta, "rate", facts)
+        asked = command(address, meta, "rate", said)
         outcome = await kit.handler.handle(asked)
         if isinstance(outcome, Rejected):
             raise kit_http.rejected(outcome)

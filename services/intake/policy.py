@@ -1,4 +1,4 @@
-"""What intake wants to happen: a split case's parts become cases of their own, and what a resident may see of theirs."""
+"""What intake wants to happen: a split case's parts become cases; and what a resident may see of their own case."""
 
 from __future__ import annotations
 

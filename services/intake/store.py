@@ -134,7 +134,8 @@ class Registrar:
     ) -> tuple[Address, Done | Rejected]:
         """Register once by (source, source_id), however often it is asked; the first answer stands.
 
-        `told` is the body as it came in: the same id with another body is refused. What the law rejects claims nothing. Raises OtherBody, Unavailable, TooLarge.
+        `told` is the body as it came in: the same id with another body is refused. What the law rejects claims
+        nothing. Raises OtherBody, Unavailable, TooLarge.
         """
         born = Address("case", facts.region, id or new_id(facts.region, meta.command_id))
         digest = await self._digest(facts.region, told, files)

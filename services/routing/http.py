@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from services.routing.policy import question, words_of
 from shared.case.base import Address, PersonId, Position, Region, UnitCode, stem
-from shared.case.commands import COMMANDS, Command
+from shared.case.commands import Command, facts
 from shared.case.facts import Note, Text
 from shared.case.state import STATE, CaseState
 from shared.kit import http as kit_http
@@ -195,11 +195,8 @@ def _hand_over_command(address: Address, meta: Any, body: HandOverBody, state: C
         units = (co.unit for co in state.co_handlers if co.person == body.from_person)
         unit = state.unit if led else next(units, state.unit)
         note = Note(text=body.reason)
-        facts = COMMANDS["reassign"].facts.model_construct(unit=unit, person=body.to_person, note=note)
-        return command(address, meta, "reassign", facts)
+        said = facts("reassign", unit=unit, person=body.to_person, note=note)
+        return command(address, meta, "reassign", said)
     named = [body.to_unit if unit == body.from_unit else unit for unit in (state.unit, *state.co_units)]
     rest = tuple(dict.fromkeys(unit for unit in named[1:] if unit != named[0]))
-    facts = COMMANDS["assign"].facts.model_validate(
-        {"unit": named[0], "co_units": rest, "basis": "handed over", "direct": False}
-    )
-    return command(address, meta, "assign", facts)
+    return command(address, meta, "assign", facts("assign", unit=named[0], co_units=rest, basis="handed over"))

@@ -10,12 +10,12 @@ from typing import Any
 
 from shared.case import events as e
 from shared.case.base import Address
-from shared.case.commands import COMMANDS
+from shared.case.commands import facts
 from shared.case.facts import Matter, Note, Outcome, Satisfaction
 from shared.case.lifecycle import Status
 from shared.case.state import CaseState
 from shared.kit.react import Next, Reaction, Seen
-from shared.reference.rules import RoutingFacts, RuleHit, route
+from shared.reference.rules import RoutingFacts, route
 
 HAPPY = frozenset({Satisfaction.SATISFIED, Satisfaction.BASICALLY})
 
@@ -39,21 +39,19 @@ def triage_by_rule(seen: Seen) -> Sequence[Next]:
         return ()
     words = words_of(seen.recorded.event)
     hit = route(seen.library.rules(state.in_charge), question(state, words), seen.library.has_unit)
-    return () if hit is None else (Next(seen.recorded.address, "triage", _triage(hit)),)
-
-
-def _triage(hit: RuleHit) -> Any:
-    return COMMANDS["triage"].facts.model_validate(
-        {
-            "unit": hit.unit,
-            "co_units": hit.co_units,
-            "subject": hit.subject,
-            "severity": hit.severity,
-            "basis": hit.basis,
-            "rule": hit.rule,
-            "rule_reference": hit.reference,
-        }
+    if hit is None:
+        return ()
+    said = facts(
+        "triage",
+        unit=hit.unit,
+        co_units=hit.co_units,
+        subject=hit.subject,
+        severity=hit.severity,
+        basis=hit.basis,
+        rule=hit.rule,
+        rule_reference=hit.reference,
     )
+    return (Next(seen.recorded.address, "triage", said),)
 
 
 def assign_by_rule(seen: Seen) -> Sequence[Next]:
@@ -62,16 +60,15 @@ def assign_by_rule(seen: Seen) -> Sequence[Next]:
     assert isinstance(event, e.Triaged)
     if event.rule is None or state.status is not Status.TRIAGED:
         return ()
-    facts = COMMANDS["assign"].facts.model_validate(
-        {
-            "unit": event.unit,
-            "co_units": event.co_units,
-            "basis": event.basis,
-            "rule": event.rule,
-            "rule_reference": event.rule_reference,
-        }
+    said = facts(
+        "assign",
+        unit=event.unit,
+        co_units=event.co_units,
+        basis=event.basis,
+        rule=event.rule,
+        rule_reference=event.rule_reference,
     )
-    return (Next(seen.recorded.address, "assign", facts),)
+    return (Next(seen.recorded.address, "assign", said),)
 
 
 def merge_the_other(seen: Seen) -> Sequence[Next]:
@@ -80,8 +77,7 @@ def merge_the_other(seen: Seen) -> Sequence[Next]:
     assert isinstance(event, e.Attached)
     if event.merged_from is None:
         return ()
-    facts = COMMANDS["merge"].facts.model_validate({"into": seen.recorded.address.id})
-    return (Next(Address.of("case", event.merged_from), "merge", facts),)
+    return (Next(Address.of("case", event.merged_from), "merge", facts("merge", into=seen.recorded.address.id)),)
 
 
 def heed_the_resident(seen: Seen) -> Sequence[Next]:
@@ -92,10 +88,9 @@ def heed_the_resident(seen: Seen) -> Sequence[Next]:
         return ()
     if event.satisfaction is Satisfaction.DISSATISFIED or event.outcome is Outcome.UNSOLVED:
         note = Note(text="called back: not satisfied or not solved")
-        return (Next(seen.recorded.address, "send-back", COMMANDS["send-back"].facts.model_construct(note=note)),)
+        return (Next(seen.recorded.address, "send-back", facts("send-back", note=note)),)
     if event.satisfaction in HAPPY:
-        basis = "called back: satisfied"
-        return (Next(seen.recorded.address, "close", COMMANDS["close"].facts.model_validate({"basis": basis})),)
+        return (Next(seen.recorded.address, "close", facts("close", basis="called back: satisfied")),)
     return ()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, Response
 
@@ -10,7 +10,7 @@ from shared.case.base import Address, new_id
 from shared.case.commands import COMMANDS
 from shared.case.reasons import Rejected
 from shared.kit import http as kit_http
-from shared.kit.access import Caller, may_see
+from shared.kit.access import may_see
 from shared.kit.handle import command
 from shared.kit.http import ERRORS, Answer, Key, Who
 from shared.kit.problems import Forbidden
@@ -43,6 +43,7 @@ def _issue(api: APIRouter, kit: Kit) -> None:
         meta = kit_http.meta_of(kit, caller, command_id, body.region, body.time, "desk")
         asked = command(address, meta, "issue-order", facts)
         await kit_http.permit(kit, caller, asked)
+        await kit_http.check_named(kit, asked)
         await kit.vault.new_keys(None, [(address.id, address.region)])
         outcome = await kit.handler.handle(asked)
         if isinstance(outcome, Rejected):

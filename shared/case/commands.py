@@ -7,6 +7,7 @@ event's own, so nothing is stated twice. Over HTTP a command is `POST /<owner>/c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from shared.case import events as e
 from shared.case.base import Address, Event, Facts, Meta, Owner
@@ -103,6 +104,11 @@ _TABLE: tuple[tuple[str, type[Event]], ...] = (
 )
 
 COMMANDS: dict[str, CommandSpec] = {name: CommandSpec(name, event) for name, event in _TABLE}
+
+
+def facts(name: str, **values: Any) -> Facts:
+    """The facts of a command. Raises pydantic.ValidationError when they are not the command's."""
+    return COMMANDS[name].facts.model_validate(values)
 
 
 def owned_by(owner: Owner) -> tuple[CommandSpec, ...]:

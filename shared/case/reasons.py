@@ -36,7 +36,7 @@ class Reason(Enum):
         "A complaint never goes to the unit it complains of. Name another unit (clause 8.1 f).",
     )
     MUST_STAND_ASIDE = ("must_stand_aside", 409, "This person must stand aside from the case. Name another person.")
-    UNIT_TWICE = ("unit_twice", 422, "A unit is named twice. One unit leads; the others co-handle, each once.")
+    UNIT_TWICE = ("unit_twice", 422, "A unit is named twice. Name one that leads, and each that co-handles once.")
     NOT_RESPONSIBLE_UNIT = (
         "not_responsible_unit",
         409,

@@ -167,10 +167,24 @@ _NO_HANDLER = {"unit": None, "person": None, "co_handlers": (), "triaged_unit": 
 
 @_on(e.Registered)
 def _registered(state: CaseState, event: e.Registered, recorded: Recorded[Any]) -> dict[str, Any]:
-    same = (
-        "region nature subject severity retention first_asked first_asked_unit grid source source_id complained_unit "
-        "stand_aside informant parent contact_time people_count"
-    ).split()
+    same = [
+        "region",
+        "nature",
+        "subject",
+        "severity",
+        "retention",
+        "first_asked",
+        "first_asked_unit",
+        "grid",
+        "source",
+        "source_id",
+        "complained_unit",
+        "stand_aside",
+        "informant",
+        "parent",
+        "contact_time",
+        "people_count",
+    ]
     changes = {name: getattr(event, name) for name in same}
     answered = event.answer is not None
     return changes | {

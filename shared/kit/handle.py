@@ -1,4 +1,4 @@
-"""The whole I/O shell of a command: load, decide, seal, append, remember. Every decision of the product goes through here.
+"""The whole I/O shell of a command: load, decide, seal, append, remember. Every decision goes through here.
 
 One writer per aggregate inside the process (a queue of its own); between processes the guard of the log decides, and a
 conflict means: load what is new and decide again, with jittered backoff, for at most `retry_s_max` seconds.

@@ -6,17 +6,16 @@ harmless; the same key with another body is 422. The answer carries the position
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Protocol, Union, get_args, get_origin
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, create_model
+from pydantic import AwareDatetime, BaseModel, ConfigDict, create_model
 
 from shared.case.base import PRIVATE, Address, Facts, Meta, Owner, Position, Recorded, derived_id
-from shared.case.commands import COMMANDS, Command, CommandSpec, owned_by
+from shared.case.commands import Command, CommandSpec, owned_by
 from shared.case.reasons import Rejected
 from shared.kit import access
 from shared.kit.access import Caller
@@ -29,6 +28,8 @@ from shared.kit.settings import Settings
 from shared.kit.vault import Vault
 from shared.log import number
 from shared.log.port import Log
+from shared.log.streams import Streams
+from shared.reference.library import Library
 
 AHEAD_S_MAX = 120
 IDEMPOTENCY_KEY_CHARS_MAX = 200
@@ -52,6 +53,8 @@ class Desk(Protocol):
     vault: Vault
     handler: Handler
     reached: Reached
+    streams: Streams
+    library: Library
 
     def caller(self, token: str) -> Caller | None: ...
     def references(self, region: str) -> tuple[str, ...]: ...
@@ -142,9 +145,32 @@ async def permit(desk: Desk, caller: Caller, asked: Command) -> None:
         raise Forbidden(refused)
 
 
+async def check_named(desk: Desk, asked: Command) -> None:
+    """Whether the units, people and files that a command names are there. Raises Unprocessable that names the field."""
+    facts = asked.facts
+    unit = getattr(facts, "unit", None)
+    for code in filter(None, (unit, *getattr(facts, "co_units", ()))):
+        if not desk.library.has_unit(code):
+            raise Unprocessable(f"There is no unit {code}, or it is dissolved.", code="unit.unknown")
+    region = getattr(facts, "to", None) or getattr(facts, "region", None)
+    if region is not None and region not in desk.library.regions:
+        raise Unprocessable(f"There is no region {region}.", code="region.unknown")
+    person = getattr(facts, "person", None)
+    if person is not None:
+        row = desk.library.person(person)
+        if row is None or not row.active or row.unit != unit:
+            raise Unprocessable(f"{person} does not work in {unit}.", code="person.unknown")
+    for file in getattr(facts, "attachments", ()):
+        if not file.object.startswith(f"{asked.address.id}.") or not await desk.streams.has(file.object):
+            raise Unprocessable(
+                "An attachment is not a file of this case. Send the file first.", code="attachment.unknown"
+            )
+
+
 async def decide(desk: Desk, caller: Caller, asked: Command) -> Answer:
     """Permit, decide, append; the answer. Raises ProblemError for every refusal."""
     await permit(desk, caller, asked)
+    await check_named(desk, asked)
     outcome = await desk.handler.handle(asked)
     if isinstance(outcome, Rejected):
         raise rejected(outcome)

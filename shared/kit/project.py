@@ -176,7 +176,7 @@ class Projector:
     async def rebuild(self, progress: Callable[[str, int, int], None]) -> AsyncIterator[None]:
         """Empty the model and project the whole log up to its present end, batch by batch; yields after each.
 
-        Can be interrupted: the next start goes on from the checkpoint. Raises Unavailable when another process projects.
+        Can be interrupted: the next start goes on from the checkpoint. Raises Unavailable when another projects.
         """
         lock = await self._database.try_advisory_lock(f"project.{self._model.name}")
         if lock is None:

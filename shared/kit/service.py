@@ -171,7 +171,7 @@ def web_app(kit: Kit, title: str) -> FastAPI:
     app.state.desk = kit
     translations: dict[type[Exception], Callable[[Any], problems.ProblemError]] = {
         TooLarge: lambda _: problems.TooLarge("This is too long for one event; attach it as a file."),
-        NoArea: lambda _: problems.Unprocessable("No area of this installation holds the region.", code="region.no_area"),
+        NoArea: lambda _: problems.Unprocessable("No area here holds the region.", code="region.no_area"),
         AlreadySealed: lambda _: problems.Unprocessable("Send the content itself, not a seal.", code="content.sealed"),
         LogUnavailable: lambda _: problems.Unavailable("The log does not answer."),
     }

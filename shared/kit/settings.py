@@ -79,9 +79,11 @@ class Settings(BaseModel):
     public_rate_max: Count = 120  # public requests per address
     caller_rate_max: Count = 60_000  # requests per token
 
-    # How far `time` may lie behind `recordedat`, per channel (the two times); phones and windows type in as they go
+    # How far `time` may lie behind `recordedat`, per channel (the two times): letters travel, grid
+    # workers are without a link; "desk" is whatever is done on a case that exists
     backdate_s_max: dict[str, Seconds] = {
-        "phone": 24 * 3600, "window": 24 * 3600, "web": 0, "app": 0, "platform": 72 * 3600, "grid": 24 * 3600,
+        "letter": 30 * 86_400, "call": 86_400, "visit": 86_400, "web": 0, "app": 3 * 86_400, "grid": 3 * 86_400,
+        "transfer": 30 * 86_400, "superior": 30 * 86_400, "platform": 3 * 86_400, "desk": 86_400,
     }  # fmt: skip
 
     @classmethod

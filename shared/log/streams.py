@@ -99,6 +99,10 @@ class Streams:
         found = await self._object(self._bucket.get(name))
         return None if found is None else bytes(found.data or b"")
 
+    async def has(self, name: str) -> bool:
+        """Whether there is an object of this name."""
+        return await self._object(self._bucket.get_info(name)) is not None
+
     async def delete(self, name: str) -> None:
         """Remove an object; one that is not there is no error."""
         await self._object(self._bucket.delete(name))

@@ -16,7 +16,7 @@ def test_defaults_and_names_from_the_environment() -> None:
     assert (settings.port, settings.areas, settings.demo) == (8081, ("5101", "510722"), False)
     assert settings.master_key_file == Path("/srv/caseflow/secrets/master.key")
     assert settings.backdate_max("web") == timedelta(minutes=1)
-    assert settings.backdate_max("phone") == timedelta(days=1)
+    assert settings.backdate_max("visit") == timedelta(days=1)
     assert settings.backdate_max("pigeon") == timedelta(0)
     assert settings.dsn("intake").endswith("@db/caseflow")
 
