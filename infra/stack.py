@@ -86,11 +86,12 @@ class Running:
 
     services: Sequence[Service]
     app: Starlette
+    jobs: asyncio.Task[None]  # ends only when a job failed
 
 
 @asynccontextmanager
 async def running(settings: Mapping[Owner, Settings], clock: Clock) -> AsyncIterator[Running]:
-    """Open these services, run their jobs for as long as the block lasts. Raises what ended a job."""
+    """Open these services and run their jobs for as long as the block lasts; watch `jobs` for one that ends."""
     async with AsyncExitStack() as stack:
         library: Library | None = None
         services = []
@@ -99,9 +100,10 @@ async def running(settings: Mapping[Owner, Settings], clock: Clock) -> AsyncIter
             kit = await stack.enter_async_context(open_kit(owner, own, statements, clock, library))
             library = kit.library
             services.append(importlib.import_module(f"services.{owner}.app").build(kit))
-        jobs = asyncio.create_task(run_jobs(services), name="jobs")
+        first = services[0].kit
+        jobs = asyncio.create_task(run_jobs(services, first.follow_library), name="jobs")
         try:
-            yield Running(services, _origin(services))
+            yield Running(services, _origin(services), jobs)
         finally:
             jobs.cancel()
             await asyncio.gather(jobs, return_exceptions=True)

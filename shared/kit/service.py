@@ -41,6 +41,7 @@ from shared.reference.rights import Right
 RESIDENT = "resident"
 DEMO_TOKEN_PREFIX = "demo-"
 READY_WAIT_S_MAX = 2.0
+LIBRARY_PAUSE_S = 1.0
 
 
 @dataclass
@@ -92,6 +93,14 @@ class Kit:
     def number(self, address: Address, state: Any) -> str:
         """The case number that can be read out over the phone."""
         return number.write(Position(self.log.stream_of(address), state.born))
+
+    async def follow_library(self) -> None:
+        """Keep the reference documents current; never returns."""
+        while True:
+            try:
+                await self.library.follow(self.streams)
+            except LogUnavailable:
+                await self.clock.sleep(LIBRARY_PAUSE_S)
 
     def is_newer(self, recorded: Recorded[Any]) -> bool:
         """Whether the event is of a type or version newer than this program."""
@@ -266,9 +275,11 @@ REQUESTS = telemetry.counter(
 SECONDS = telemetry.histogram("caseflow_http_seconds", "Time to answer", "service", "route", "method")
 
 
-async def run_jobs(services: Sequence[Service]) -> None:
+async def run_jobs(services: Sequence[Service], *others: Job) -> None:
     """Run the background jobs of these services until cancelled. Raises what ended one of them."""
     async with asyncio.TaskGroup() as group:
+        for other in others:
+            group.create_task(_named(other.__name__, other), name=other.__name__)
         for service in services:
             for name, job in service.jobs.items():
                 group.create_task(_named(name, job), name=name)
