@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Header, Query, Request, Response, UploadFile
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from services.intake.policy import public_steps
+from services.intake.policy import RegisterBody, public_steps, registration
 from services.intake.store import Registrar, UploadedFile
-from shared.case.base import Address, Code, PersonId, Region, UnitCode
+from shared.case.base import Address
 from shared.case.commands import facts
 from shared.case.facts import (
     ATTACHMENTS_MAX,
     Attachment,
-    Channel,
-    Matter,
-    Nature,
     Note,
-    Parties,
-    Party,
-    Registration,
-    Retention,
     Satisfaction,
-    Severity,
-    Short,
     Text,
-    Title,
 )
 from shared.case.reasons import Rejected
 from shared.case.state import CaseState
@@ -45,33 +35,6 @@ from shared.reference.rights import Right
 
 SecretHeader = Annotated[str | None, Header(alias="Case-Secret", max_length=64)]
 SecretQuery = Annotated[str | None, Query(alias="secret", max_length=64)]
-
-
-class RegisterBody(BaseModel):
-    """What a desk, a page or a phone sends to register a demand (registration form: domain 1.a)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    channel: Channel
-    region: Region
-    nature: Nature
-    title: Title
-    text: Text
-    address: Short = ""
-    parties: Annotated[tuple[Party, ...], Field(max_length=50)] = ()
-    subject: Code | None = None
-    severity: Severity = Severity.GENERAL
-    retention: Retention = Retention.YEAR_1
-    first_asked: PersonId | None = None
-    first_asked_unit: UnitCode | None = None
-    contact_time: AwareDatetime | None = None
-    grid: Annotated[str, Field(pattern=r"^[0-9]{15}$")] | None = None
-    complained_unit: UnitCode | None = None
-    stand_aside: Annotated[tuple[PersonId, ...], Field(max_length=50)] = ()
-    informant: bool = False
-    people_count: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    answer: Text | None = None
-    time: AwareDatetime | None = None
 
 
 class Registered(Answer):
@@ -131,7 +94,7 @@ def _registration(api: APIRouter, kit: Kit, registrar: Registrar) -> None:
     ) -> Registered:
         command_id = kit_http.http_command_id(caller, "register", key, kit.clock)
         meta = kit_http.meta_of(kit, caller, command_id, body.region, body.time, body.channel)
-        said = _facts(body, caller, meta.time, files)
+        said = registration(body, caller.person, caller.unit, meta.time, [file.name for file in files])
         address = Address("case", body.region, "")
         asked = command(address, meta, "register", said)
         await kit_http.permit(kit, caller, asked)
@@ -166,32 +129,6 @@ def _registration(api: APIRouter, kit: Kit, registrar: Registrar) -> None:
         except ValidationError as error:
             raise Unprocessable("The form field `case` cannot be used.", fields=describe(error.errors())) from None
         return await register(body, caller, key, [await _read(kit, one) for one in files])
-
-
-def _facts(body: RegisterBody, caller: Caller, now: Any, files: Sequence[UploadedFile]) -> Registration:
-    same = [
-        "channel",
-        "region",
-        "nature",
-        "subject",
-        "severity",
-        "retention",
-        "grid",
-        "complained_unit",
-        "stand_aside",
-        "informant",
-        "people_count",
-    ]
-    names = tuple(file.name for file in files)
-    return Registration(
-        **{name: getattr(body, name) for name in same},
-        contact_time=body.contact_time or now,
-        first_asked=body.first_asked or caller.person,
-        first_asked_unit=body.first_asked_unit or caller.unit,
-        matter=Matter(title=body.title, text=body.text, address=body.address, file_names=names),
-        reporter=Parties(parties=body.parties) if body.parties else None,
-        answer=Note(text=body.answer) if body.answer else None,
-    )
 
 
 async def _read(kit: Kit, upload: UploadFile) -> UploadedFile:

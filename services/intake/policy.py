@@ -3,13 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from shared.case import events as e
-from shared.case.base import Address, Event, Recorded, new_id
-from shared.case.facts import Channel, Registration
+from shared.case.base import Address, Code, Event, PersonId, Recorded, Region, UnitCode, new_id
+from shared.case.facts import (
+    Channel,
+    Matter,
+    Nature,
+    Note,
+    Parties,
+    Party,
+    Registration,
+    Retention,
+    Severity,
+    Short,
+    Text,
+    Title,
+)
+from shared.case.state import UNBORN, CaseState, evolve
 from shared.kit.react import Next, Reaction, Seen
+
+
+class RegisterBody(BaseModel):
+    """What a desk, a page or a phone sends to register a demand (registration form: domain 1.a)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channel: Channel
+    region: Region
+    nature: Nature
+    title: Title
+    text: Text
+    address: Short = ""
+    parties: Annotated[tuple[Party, ...], Field(max_length=50)] = ()
+    subject: Code | None = None
+    severity: Severity = Severity.GENERAL
+    retention: Retention = Retention.YEAR_1
+    first_asked: PersonId | None = None
+    first_asked_unit: UnitCode | None = None
+    contact_time: AwareDatetime | None = None
+    grid: Annotated[str, Field(pattern=r"^[0-9]{15}$")] | None = None
+    complained_unit: UnitCode | None = None
+    stand_aside: Annotated[tuple[PersonId, ...], Field(max_length=50)] = ()
+    informant: bool = False
+    people_count: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    answer: Text | None = None
+    time: AwareDatetime | None = None
+
+
+def registration(
+    body: RegisterBody, person: str, unit: str, now: datetime, file_names: Sequence[str] = ()
+) -> Registration:
+    """The facts of a registration; whoever sends it was asked first unless it says otherwise (clause 11.1)."""
+    same = [
+        "channel",
+        "region",
+        "nature",
+        "subject",
+        "severity",
+        "retention",
+        "grid",
+        "complained_unit",
+        "stand_aside",
+        "informant",
+        "people_count",
+    ]
+    return Registration(
+        **{name: getattr(body, name) for name in same},
+        contact_time=body.contact_time or now,
+        first_asked=body.first_asked or person,
+        first_asked_unit=body.first_asked_unit or unit,
+        matter=Matter(title=body.title, text=body.text, address=body.address, file_names=tuple(file_names)),
+        reporter=Parties(parties=body.parties) if body.parties else None,
+        answer=Note(text=body.answer) if body.answer else None,
+    )
 
 
 def register_parts(seen: Seen) -> Sequence[Next]:
@@ -61,6 +133,8 @@ _PUBLIC = {
     "case.closed": "closed",
     "case.reopened": "reopened",
     "case.withdrawn": "withdrawn",
+    "case.merged": "merged",
+    "case.split": "split",
 }
 Steps = list[tuple[str, datetime, str | None]]
 
@@ -81,3 +155,27 @@ def public_steps(events: Iterable[tuple[Recorded[Any], Event]]) -> tuple[Steps, 
         elif isinstance(event, e.SentBack | e.Reopened):
             reply = None
     return steps, reply
+
+
+@dataclass(frozen=True, slots=True)
+class PublicStep:
+    """One step of a case in the open: what happened, by which event, and the case right after it."""
+
+    step: str
+    recorded: Recorded[Any]
+    state: CaseState
+
+
+def step_of(type_: str) -> str | None:
+    """What an event type is called in public, None when it is not shown."""
+    return _PUBLIC.get(type_)
+
+
+def steps_in_the_open(events: Iterable[Recorded[Any]]) -> list[PublicStep]:
+    """The public steps of a case, from all of its events, sealed as they are."""
+    found, state = [], UNBORN
+    for recorded in events:
+        state = evolve(state, recorded)
+        if (step := step_of(recorded.type)) is not None:
+            found.append(PublicStep(step, recorded, state))
+    return found
