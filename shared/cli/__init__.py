@@ -1,0 +1,18 @@
+"""The `caseflow` command: start, serve, import, read the log, check it, rebuild, publish documents, find faults."""
+
+from __future__ import annotations
+
+import signal
+
+from shared.cli import serving
+from shared.cli.base import app
+from shared.cli.serving import serve
+
+__all__ = ["app", "main", "serve"]
+COMMANDS = (serving,)  # importing them enters their commands
+
+
+def main() -> None:
+    """The entry point of `caseflow`."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    app()

@@ -1,0 +1,101 @@
+"""`caseflow up` and `caseflow serve`: the four services with servers of their own, or one with those of others."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from starlette.applications import Starlette
+
+from infra.embedded import Embedded, require_port
+from infra.stack import SERVICES, prepare, running, settings_for
+from shared.case.base import Owner
+from shared.cli.base import app, run, settings
+from shared.kit import telemetry
+from shared.kit.clock import SystemClock
+from shared.kit.settings import Settings
+from shared.reference.load import demo_documents
+from shared.reference.models import Kind
+
+STOP_S_MAX = 10
+
+
+def say(text: str) -> None:
+    """Tell what is being done, on stdout: it is all that these two commands have to tell."""
+    typer.echo(f"caseflow: {text}")
+
+
+@app.command()
+def up(
+    data: Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")] = None,
+    port: Annotated[int | None, typer.Option(help="HTTP port; CASEFLOW_PORT sets it too.")] = None,
+) -> None:
+    """Start NATS, Postgres and the four services on one origin; ctrl-C stops them."""
+    own = settings()
+    own = own.model_copy(update={"data": data or own.data, "port": port or own.port})
+    run(_up(own), "stopped", code=0)
+
+
+async def _up(own: Settings) -> None:
+    require_port(own.port)
+    embedded = Embedded(say)
+    endpoints = await embedded.start(own.data.resolve())
+    try:
+        telemetry.setup("caseflow", own)
+        await prepare(settings_for(own, endpoints, "admin"), say)
+        each = {owner: settings_for(own, endpoints, owner) for owner in SERVICES}
+        async with running(each, SystemClock()) as stack:
+            await _serve(stack.app, each[Owner.INTAKE], embedded)
+    finally:
+        say("stopping")
+        await embedded.stop()
+        telemetry.shutdown()
+
+
+async def _serve(app: Starlette, own: Settings, embedded: Embedded | None) -> None:
+    config = uvicorn.Config(
+        app, host=own.host, port=own.port, log_config=None, access_log=False, loop="none", lifespan="off",
+        http="httptools", timeout_graceful_shutdown=STOP_S_MAX,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    watch = asyncio.create_task(embedded.died()) if embedded else None
+    serve = asyncio.create_task(server.serve())
+    say(f"ready on http://{own.host}:{own.port}")
+    say_demo(own)
+    waiting = {serve} | ({watch} if watch else set())
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    if watch is not None and watch.done():
+        say(watch.result())
+    server.should_exit = True
+    if watch is not None:
+        watch.cancel()
+    await serve
+
+
+def say_demo(own: Settings) -> None:
+    """The demo users and how to use them."""
+    if not own.demo:
+        return
+    typer.echo("\nDemo users, for example `curl -H 'Authorization: Bearer demo-jj-triage' ...`:")
+    people = [row for document in demo_documents() if document.kind is Kind.PEOPLE for row in document.rows]
+    for row in people:
+        typer.echo(f"  demo-{row.id:<16} {row.name}  {row.post:<16} {row.unit}")
+    typer.echo()
+
+
+@app.command()
+def serve(service: Annotated[Owner, typer.Argument(help="intake, routing, supervision or reporting")]) -> None:
+    """Serve one service with external NATS and Postgres, named by settings (CASEFLOW_NATS_URL, CASEFLOW_PG_DSN_...)."""
+    own = settings()
+    telemetry.setup(service, own)
+    run(_serve_one(own, service), "stopped", code=0)
+
+
+async def _serve_one(own: Settings, service: Owner) -> None:
+    if own.pg_dsn_admin is not None:
+        await prepare(own, say)
+    async with running({service: own}, SystemClock()) as stack:
+        await _serve(stack.app, own, None)
