@@ -51,6 +51,12 @@ def decode(data: bytes, sequence: int) -> Document:
     )
 
 
+def head(data: bytes, sequence: int) -> Document:
+    """A published document without its rows, which are not looked at. Raises ValueError when it is not one."""
+    envelope = _Envelope.model_validate_json(data)
+    return Document(kind=envelope.kind, region=envelope.region, note=envelope.note, rows=(), sequence=sequence)
+
+
 class _Envelope(BaseModel):
     """A document whose rows are still plain; fields of a newer program are tolerated."""
 

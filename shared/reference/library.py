@@ -9,7 +9,7 @@ from typing import Any
 
 from shared.case.base import above
 from shared.log import topology
-from shared.reference.codec import decode
+from shared.reference.codec import decode, head
 from shared.reference.models import (
     NATION,
     CentreRow,
@@ -72,10 +72,14 @@ class Library:
             try:
                 if kind not in set(Kind):
                     raise ValueError(f"kind {kind!r} is newer than this program; update it")
-                document = decode(message.data, message.sequence)
+                regions = kind == Kind.REGIONS
+                document = (head if regions else decode)(message.data, message.sequence)
                 if document.name != f"{kind}:{region}":
                     raise ValueError(f"it says that it is {document.name}")
-                self.put(document)
+                if regions:
+                    self._put_regions(document, message.data)
+                else:
+                    self.put(document)
             except ValueError as error:
                 name = f"{kind}:{region}@{message.sequence}"
                 self.refused[f"{kind}:{region}"] = str(error)
@@ -84,14 +88,12 @@ class Library:
 
     def put(self, document: Document) -> None:
         """Put a document in force in place of the one of the same kind and region."""
+        if document.kind is Kind.REGIONS:
+            self._put_regions(document.model_copy(update={"rows": ()}), document.encode())
+            return
         place = (document.kind, document.region)
         self.refused.pop(document.name, None)
         self._references.clear()
-        if document.kind is Kind.REGIONS:
-            self.regions.put(document)
-            # Rows of regions live in the tree, compressed; here only what is needed to cite them.
-            self._documents[place] = document.model_copy(update={"rows": ()})
-            return
         before = self._documents.get(place)
         self._documents[place] = document
         rows = self._rows[document.kind]
@@ -105,6 +107,12 @@ class Library:
             self._people_of = {}
             for person in self._rows[Kind.PEOPLE].values():
                 self._people_of.setdefault(person.unit, []).append(person)
+
+    def _put_regions(self, head: Document, data: bytes) -> None:
+        """The rows of regions live in the tree, compressed; here stays only what is needed to cite them."""
+        self.regions.put_encoded(head.region, data)
+        self._documents[head.kind, head.region] = head
+        self.refused.pop(head.name, None)
 
     def _index_units(self) -> None:
         self._units = dict(self._rows[Kind.UNITS])

@@ -8,7 +8,8 @@ code and `no` is a word. Anchors, repeated keys and deep nesting are refused.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -93,19 +94,19 @@ def load_table(path: Path, kind: Kind, region: str = NATION, note: str = "") -> 
     `then.unit` heads a field inside a field, `when.words[]` a list written `a; b`. Raises LoadError with every fault.
     """
     loaded, faults = Loaded(), list[Fault]()
-    table = read_lines(path)
     try:
-        heading = [cell.strip() for cell in next(table, (1, []))[1]]
-        if not any(heading):
-            raise _Refused(1, "the first line must name the fields: " + ", ".join(ROWS[kind].model_fields))
-        plain = [_Plain(_unflatten(heading, cells, line), line) for line, cells in table if any(cells)]
+        with closing(read_lines(path)) as table:
+            heading = [cell.strip() for cell in next(table, (1, []))[1]]
+            if not any(heading):
+                raise _Refused(1, "the first line must name the fields: " + ", ".join(ROWS[kind].model_fields))
+            plain = [_Plain(_unflatten(heading, cells, line), line) for line, cells in table if any(cells)]
     except _Refused as refused:
         raise LoadError([Fault(path.name, refused.line, refused.reason)]) from None
     faults += _typed(path.name, 0, {"kind": kind, "region": region, "note": note}, plain, loaded)
     return _done(loaded, faults)
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def read_lines(path: Path) -> Generator[tuple[int, list[str]], None, None]:
     """The lines of a CSV or XLSX file as text, with their numbers from 1. Raises LoadError."""
     _size(path)
     try:

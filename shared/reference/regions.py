@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import csv
 import gzip
+import logging
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from datetime import date
 from itertools import groupby
 from pathlib import Path
@@ -28,6 +30,8 @@ COUNTIES_OPEN_COUNT_MAX = 64
 NBS_NOTE = "国家统计局 2023 年版，截止 2023-06-30"
 # Levels that exist in the table only to keep its shape; nobody says them when naming a place.
 PSEUDO_LEVELS = frozenset({"市辖区", "县", "省直辖县级行政区划", "自治区直辖县级行政区划"})
+
+_log = logging.getLogger(__name__)
 
 
 class RegionTree:
@@ -117,7 +121,11 @@ class RegionTree:
             return self._open[six]
         if six not in self._packed:
             return {}
-        rows = cast("dict[str, RegionRow]", decode(zlib.decompress(self._packed[six]), 0).by_key)
+        try:
+            rows = cast("dict[str, RegionRow]", decode(zlib.decompress(self._packed[six]), 0).by_key)
+        except ValueError:  # a document that nobody checked before it was published
+            _log.exception("regions of %s cannot be read; publish them again", six)
+            rows = {}
         self._open[six] = rows
         if len(self._open) > self._open_count_max:
             self._open.popitem(last=False)
@@ -144,21 +152,29 @@ def nbs_documents(folder: Path, note: str = NBS_NOTE) -> Iterator[Document]:
     """
     names: dict[str, str] = {}
     for table, digits in (("provinces", 2), ("cities", 4), ("areas", 6)):
-        for line, code, name in _table(folder, table, digits):
-            if digits > 2 and code[: digits - 2] not in names:
-                raise _fault(folder, table, line, f"{code} lies in {code[: digits - 2]}, which is in no table above")
-            names[code] = name
+        with closing(_table(folder, table, digits)) as lines:
+            for line, code, name in lines:
+                outer = code[: digits - 2]
+                if outer and outer not in names:
+                    raise _fault(folder, table, line, f"{code} lies in {outer}, which is in no table above")
+                names[code] = name
     for province, codes in groupby(sorted(names), key=lambda code: code[:2]):
         # A city that is its own county (441900) stands there once, as the city.
         rows = {code.ljust(12, "0"): names[code] for code in sorted(codes, key=len, reverse=True)}
         yield _document(folder, "areas", province, note, sorted(rows.items()))
-    yield from _counties(folder, note, names)
+    with closing(_table(folder, "streets", 9)) as streets, closing(_table(folder, "villages", 12)) as villages:
+        yield from _counties(folder, note, names, streets, villages)
 
 
-def _counties(folder: Path, note: str, names: dict[str, str]) -> Iterator[Document]:
-    villages = groupby(_table(folder, "villages", 12), key=lambda row: row[1][:6])
+_Lines = Iterable[tuple[int, str, str]]
+
+
+def _counties(
+    folder: Path, note: str, names: dict[str, str], all_streets: _Lines, all_villages: _Lines
+) -> Iterator[Document]:
+    villages = groupby(all_villages, key=lambda row: row[1][:6])
     county, group = next(villages, (None, iter(())))
-    for code, streets in groupby(_table(folder, "streets", 9), key=lambda row: row[1][:6]):
+    for code, streets in groupby(all_streets, key=lambda row: row[1][:6]):
         if county is not None and county < code:
             line, orphan, _ = next(group)
             raise _fault(folder, "villages", line, f"{orphan} lies in {county}, which has no township in streets")
@@ -201,7 +217,7 @@ def _file(folder: Path, table: str) -> Path:
     raise LoadError([Fault(str(folder), 0, f"holds neither {table}.csv nor {table}.csv.gz; name the folder that does")])
 
 
-def _table(folder: Path, table: str, digits: int) -> Iterator[tuple[int, str, str]]:
+def _table(folder: Path, table: str, digits: int) -> Generator[tuple[int, str, str], None, None]:
     """Line, code and name of every row, checked to be in order, of the right length and named."""
     path, last = _file(folder, table), ""
     unzip = gzip.open if path.suffix == ".gz" else open

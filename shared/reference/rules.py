@@ -43,12 +43,16 @@ class RuleHit:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one rule said to a case: its hit, or why it does not match."""
+    """What one rule said to a case: its hit, or why it does not match.
+
+    `stops`: the rule would take the case, but only those complained of could have it; a person must look.
+    """
 
     rule: str
     reference: str
     hit: RuleHit | None
     reason: str
+    stops: bool = False
 
 
 def route(rules: Iterable[Document], facts: RoutingFacts, exists: Callable[[str], bool]) -> RuleHit | None:
@@ -56,7 +60,7 @@ def route(rules: Iterable[Document], facts: RoutingFacts, exists: Callable[[str]
 
     `rules` are documents of kind `rules`, nearest first; `exists` says whether a unit is there and active.
     """
-    return next((verdict.hit for verdict in examine(rules, facts, exists) if verdict.hit), None)
+    return next((verdict.hit for verdict in examine(rules, facts, exists) if verdict.hit or verdict.stops), None)
 
 
 def examine(rules: Iterable[Document], facts: RoutingFacts, exists: Callable[[str], bool]) -> Iterator[Verdict]:
@@ -67,10 +71,7 @@ def examine(rules: Iterable[Document], facts: RoutingFacts, exists: Callable[[st
             reason = _unmet(rule.when, facts)
             if reason is None and rule.when.words and not any(word in text for word in rule.when.words):
                 reason = "none of its words stands in the text"
-            hit = None if reason else _hit(document, rule, facts, exists)
-            if hit is None and reason is None:
-                reason = f"{_resolve(rule.then.unit, facts.region)} does not exist or must stand aside"
-            yield Verdict(rule.id, document.reference, hit, reason or f"takes it: {rule.basis}")
+            yield _verdict(document, rule, facts, exists) if reason is None else _no(document, rule, reason)
 
 
 def limit_for(limits: Iterable[Document], stage: Stage, facts: RoutingFacts) -> tuple[LimitRow, str] | None:
@@ -100,14 +101,24 @@ def _resolve(pattern: str, region: str) -> str:
     return f"{region_at(region, Level[place[1:-1].upper()]) if place.startswith('{') else place}-{slug}"
 
 
-def _hit(document: Document, rule: RuleRow, facts: RoutingFacts, exists: Callable[[str], bool]) -> RuleHit | None:
+def _no(document: Document, rule: RuleRow, reason: str, stops: bool = False) -> Verdict:
+    return Verdict(rule.id, document.reference, None, reason, stops)
+
+
+def _verdict(document: Document, rule: RuleRow, facts: RoutingFacts, exists: Callable[[str], bool]) -> Verdict:
+    """What a rule whose conditions hold makes of the case."""
     barred = facts.stand_aside | ({facts.complained_unit} if facts.complained_unit else set())
-    unit: str | None = _resolve(rule.then.unit, facts.region)
+    first = _resolve(rule.then.unit, facts.region)
+    unit: str | None = first
     while unit is not None and unit in barred:
         place, slug = above(unit[:12]), unit[13:]
         unit = f"{place}-{slug}" if place else None
     if unit is None or not exists(unit):
-        return None
+        if first in barred:
+            return _no(document, rule, f"{first} must stand aside and nobody above it can take the case", stops=True)
+        return _no(document, rule, f"{first} does not exist or is dissolved")
     resolved = dict.fromkeys(_resolve(pattern, facts.region) for pattern in rule.then.co_units)
     co_units = tuple(one for one in resolved if one != unit and one not in barred and exists(one))
-    return RuleHit(rule.id, document.reference, unit, co_units, rule.then.subject, rule.then.severity, str(rule.basis))
+    then, basis = rule.then, str(rule.basis)
+    hit = RuleHit(rule.id, document.reference, unit, co_units, then.subject, then.severity, basis)
+    return Verdict(rule.id, document.reference, hit, f"takes it: {basis}")

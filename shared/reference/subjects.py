@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
+from itertools import takewhile
 from pathlib import Path
 
 from shared.reference.load import Fault, LoadError, read_lines
@@ -21,17 +23,15 @@ def import_subjects(path: Path, known: Document | None = None, region: str = NAT
     """
     rows: dict[str, str] = {row.code: row.name for row in known.rows} if known else {}
     codes = {(code[:-2], name): code for code, name in rows.items()}
-    lines = read_lines(path)
-    next(lines, None)
-    for line, cells in lines:
-        code = ""
-        for name in (cell.strip() for cell in cells[:3]):
-            if not name:
-                break
-            if (code, name) not in codes:
-                codes[code, name] = _next(code, name, list(rows), path, line)
-                rows[codes[code, name]] = name
-            code = codes[code, name]
+    with closing(read_lines(path)) as lines:
+        next(lines, None)
+        for line, cells in lines:
+            code = ""
+            for name in takewhile(bool, (cell.strip() for cell in cells[:3])):
+                if (code, name) not in codes:
+                    codes[code, name] = _next(code, name, list(rows), path, line)
+                    rows[codes[code, name]] = name
+                code = codes[code, name]
     if not rows:
         raise LoadError([Fault(path.name, 0, "names no subject; give one column per level under a heading")])
     typed = tuple(SubjectRow(code=code, name=name) for code, name in sorted(rows.items()))

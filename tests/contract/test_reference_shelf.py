@@ -1,0 +1,61 @@
+"""What reference documents need of the streams, on the double in memory and on the real server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from shared.log.mux import connect
+from shared.log.port import Conflict
+from shared.log.streams import Streams, ensure_topology
+from shared.log.topology import REFERENCE, Topology, reference
+from shared.reference.library import Library
+from shared.reference.load import demo_documents
+from shared.reference.memory import MemoryShelf
+from shared.reference.publish import Shelf, publish
+from tests.support.log import AREAS
+from tests.support.nats import NatsServer
+
+
+@pytest_asyncio.fixture(params=["memory", "jetstream"])
+async def shelf(request: pytest.FixtureRequest) -> AsyncIterator[Shelf]:
+    if request.param == "memory":
+        yield MemoryShelf()
+        return
+    server: NatsServer = request.getfixturevalue("server")
+    mux = await connect(server.url)
+    await ensure_topology(mux, Topology(AREAS))
+    yield Streams(mux)
+    await mux.close()
+
+
+async def test_the_guard_the_last_and_the_end(shelf: Shelf) -> None:
+    subject = reference("units", "510104000000")
+    assert await shelf.last(REFERENCE, subject) is None
+    assert await shelf.end(REFERENCE) == 0
+    await shelf.publish(subject, b"one", expected=0)
+    with pytest.raises(Conflict):
+        await shelf.publish(subject, b"two", expected=0)
+    await shelf.publish(subject, b"two", expected=1)
+    last = await shelf.last(REFERENCE, subject)
+    assert last is not None
+    assert (last.subject, last.sequence, last.data) == (subject, 2, b"two")
+    assert await shelf.end(REFERENCE) == 2
+
+
+async def test_the_demo_is_published_once_and_is_in_force_as_it_was_written(shelf: Shelf) -> None:
+    documents = demo_documents()
+    await publish(shelf, documents)
+    counts = await publish(shelf, documents)
+    library, written = Library(), Library(documents)
+    await library.load(shelf)
+    assert (counts.published, counts.unchanged) == (0, len(documents))
+    assert (
+        library.reference("rules", "510104022006") == f"rules:510104000000@{library.rules('510104000000')[0].sequence}"
+    )
+    assert {unit.code: unit for unit in library.units()} == {unit.code: unit for unit in written.units()}
+    assert library.person("jj-director") == written.person("jj-director")
+    assert library.regions.path("510104017001") == written.regions.path("510104017001")
+    assert library.refused == {}

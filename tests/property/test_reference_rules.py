@@ -1,0 +1,104 @@
+"""Whatever the case and the rules: the first match wins, and nobody gets a complaint about themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.case.facts import Nature, Severity
+from shared.reference.codec import decode
+from shared.reference.library import Library
+from shared.reference.load import LoadError, demo_documents, load_yaml
+from shared.reference.models import Document, Kind, PostRow, RuleRow
+from shared.reference.rights import SEPARATED, Right
+from shared.reference.rules import RoutingFacts, examine, route
+
+LIBRARY = Library(demo_documents())
+REGIONS = ["510000000000", "510100000000", "510104000000", "510104022000", "510104017001", "510703001003"]
+SLUGS = ["housing", "land", "land-mediation", "police", "urban", "centre", "justice", "none"]
+WORDS = ["物业", "噪声", "征地", "ABC", "占道", "邻居"]
+UNITS = sorted({unit.code for unit in LIBRARY.units()})
+LEVELS = ["province", "city", "county", "township", "village"]
+
+
+def some(values: Any, most: int = 3) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(st.sampled_from(list(values)), max_size=most, unique=True).map(tuple)
+
+
+facts = st.builds(
+    RoutingFacts,
+    nature=st.sampled_from(Nature),
+    region=st.sampled_from(REGIONS),
+    subject=st.none() | st.sampled_from(["01", "0102", "010203", "0303", "15"]),
+    severity=st.sampled_from(Severity),
+    text=some(WORDS).map(" ".join),
+    complained_unit=st.none() | st.sampled_from(UNITS),
+    stand_aside=some(UNITS).map(frozenset),
+)
+patterns = st.builds(
+    lambda place, slug: f"{place}-{slug}",
+    st.sampled_from(LEVELS).map(lambda level: f"{{{level}}}") | st.sampled_from(REGIONS),
+    st.sampled_from(SLUGS),
+)
+rows = st.fixed_dictionaries(
+    {
+        "when": st.fixed_dictionaries(
+            {
+                "nature": some(Nature), "severity": some(Severity), "words": some(WORDS),
+                "subject": some(["01", "0102", "03"]), "region": some(["51", "5101", "510104022"]),
+            }
+        ),
+        "then": st.fixed_dictionaries({"unit": patterns, "co_units": st.lists(patterns, max_size=3)}),
+        "basis": st.just({"mark": "C", "text": "测试"}),
+    }
+)  # fmt: skip
+documents = st.lists(rows, max_size=8).map(
+    lambda found: Document(
+        kind=Kind.RULES,
+        rows=tuple(RuleRow.model_validate({"id": f"r{at}", **row}) for at, row in enumerate(found)),
+    )
+)
+
+
+@given(document=documents, case=facts)
+def test_the_first_match_wins_and_nobody_judges_themselves(document: Document, case: RoutingFacts) -> None:
+    verdicts = list(examine([document], case, LIBRARY.has_unit))
+    assert [verdict.rule for verdict in verdicts] == [row.id for row in document.rows]
+    hits = [verdict.hit for verdict in verdicts if verdict.hit]
+    first = next((verdict for verdict in verdicts if verdict.hit or verdict.stops), None)
+    assert route([document], case, LIBRARY.has_unit) == (first.hit if first else None)
+    for hit in hits:
+        barred = case.stand_aside | {case.complained_unit}
+        assert hit.unit not in barred
+        assert not barred & set(hit.co_units)
+        assert hit.unit not in hit.co_units
+        assert all(LIBRARY.has_unit(unit) for unit in (hit.unit, *hit.co_units))
+
+
+@given(document=documents)
+def test_a_document_comes_back_from_its_bytes(document: Document) -> None:
+    assert decode(document.encode(), 0) == document
+
+
+@given(rights=st.permutations(sorted(set(Right) - SEPARATED)))
+def test_the_bytes_do_not_depend_on_the_order_of_a_set(rights: list[Right]) -> None:
+    def encoded(order: list[Right]) -> bytes:
+        return Document(kind=Kind.POSTS, rows=(PostRow(code="x", title="岗", rights=tuple(order)),)).encode()
+
+    assert encoded(rights) == encoded(sorted(rights))
+
+
+@given(data=st.binary(max_size=200) | st.text("kindregos: \n-{}[]&*!'\"#|>0123,?%@", max_size=120).map(str.encode))
+def test_whatever_the_file_the_answer_is_documents_or_faults(data: bytes, tmp_path_factory: Any) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_bytes(data)
+    try:
+        load_yaml(path)
+    except LoadError as error:
+        faults = error.faults
+    else:
+        return
+    assert faults
+    assert all(fault.file == "any.yaml" and fault.reason for fault in faults)

@@ -1,0 +1,107 @@
+"""Documents that do not fit together are found, with the row and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.reference.load import demo_documents
+from shared.reference.models import ROWS, Document, Kind, PostRow
+from shared.reference.regions import RegionTree
+from shared.reference.rights import SEPARATED, Right, conflict
+from shared.reference.validate import Gravity, validate
+
+DEMO = demo_documents()
+COUNTY = "510104000000"
+BASIS = {"mark": "C", "text": "测试"}
+
+
+def with_row(kind: Kind, region: str, fields: dict[str, Any]) -> list[str]:
+    """The findings about a row added to (or replacing one in) a document of the demo."""
+    row = ROWS[kind].model_validate(fields)
+    documents = []
+    for document in DEMO:
+        if (document.kind, document.region) == (kind, region):
+            rows = tuple({**document.by_key, row.key: row}.values())
+            document = document.model_copy(update={"rows": rows})
+            document = Document(**{name: getattr(document, name) for name in ("kind", "region", "note", "rows")})
+        documents.append(document)
+    return [str(finding) for finding in validate(documents) if finding.key == row.key]
+
+
+def test_the_demo_fits_together_and_warns_of_two_grids() -> None:
+    findings = validate(DEMO)
+    assert [(finding.gravity, finding.key) for finding in findings] == [
+        (Gravity.WARNING, "510104017001003"),
+        (Gravity.WARNING, "510703001003002"),
+    ]
+
+
+@pytest.mark.clause("7.2")
+@pytest.mark.parametrize("county", ["510104000000", "510703000000"])
+def test_the_demo_has_the_departments_that_the_standard_names(county: str) -> None:
+    slugs = {
+        row.slug for document in DEMO if document.kind is Kind.UNITS for row in document.rows if row.region == county
+    }
+    assert slugs >= {
+        "police", "justice", "civil-affairs", "labour", "petitions", "court", "land", "housing", "environment", "union",
+        "youth", "women", "education", "health", "railway", "market", "urban", "land-mediation",
+    }  # fmt: skip
+
+
+ENDED = {"code": "510104999000", "name": "戊", "valid_to": "2024-01-01", "successors": ["510104998000"]}
+PERSON = {"id": "x", "name": "甲", "unit": f"{COUNTY}-centre", "post": "director"}
+RULE = {"id": "x", "basis": BASIS}
+LIMIT = {"id": "x", "stage": "sign", "amount": 1, "base": "hours", "basis": BASIS}
+
+
+@pytest.mark.parametrize(
+    ("kind", "region", "fields", "said"),
+    [
+        (Kind.UNITS, COUNTY, {"code": "510105000000-housing", "name": "乙"}, "lies outside 510104000000"),
+        (Kind.UNITS, COUNTY, {"code": "510104999000-housing", "name": "乙"}, "region 510104999000 is in no document"),
+        (Kind.UNITS, COUNTY, {"code": f"{COUNTY}-centre", "name": "乙"}, "list it in centres or grids only"),
+        (Kind.PEOPLE, COUNTY, {**PERSON, "unit": f"{COUNTY}-none"}, "unit 510104000000-none does not exist"),
+        (Kind.PEOPLE, COUNTY, {**PERSON, "post": "none"}, "post none does not exist"),
+        (Kind.PEOPLE, COUNTY, {**PERSON, "post": "village-clerk"}, "does not exist at this level"),
+        (Kind.PEOPLE, COUNTY, {**PERSON, "deputy": "nobody"}, "deputy nobody is not"),
+        (Kind.PEOPLE, COUNTY, {**PERSON, "deputy": "x"}, "deputies go round: x → x"),
+        (Kind.PEOPLE, COUNTY, {**PERSON, "id": "jj-deputy", "deputy": "jj-director"}, "jj-deputy → jj-director →"),
+        (Kind.PEOPLE, COUNTY, {**PERSON, "region": "510703000000"}, "lies outside 510104000000"),
+        (Kind.PEOPLE, COUNTY, {**PERSON, "id": "fc-window"}, "stands in people:510104000000 too"),
+        (Kind.PEOPLE, COUNTY, {**PERSON, "stands_aside_from": ["nobody"]}, "neither a unit nor a person"),
+        (Kind.GRIDS, COUNTY, {"code": f"{COUNTY}001", "name": "丙", "households": 400, "people": 999}, "not a village"),
+        (Kind.RULES, COUNTY, {**RULE, "then": {"unit": f"{COUNTY}-none"}}, "unit 510104000000-none does not exist"),
+        (Kind.RULES, COUNTY, {**RULE, "then": {"unit": "{county}-none"}}, "{county}-none names no unit anywhere"),
+        (Kind.RULES, COUNTY, {**RULE, "then": {"unit": "{county}-court", "subject": "88"}}, "subject 88 is not"),
+        (Kind.RULES, COUNTY, {**RULE, "when": {"region": ["33"]}, "then": {"unit": "{county}-court"}}, "region 33 is"),
+        (Kind.SUBJECTS, "0" * 12, {"code": "8801", "name": "丁"}, "its parent 88 is not in the tree"),
+        (Kind.LIMITS, "0" * 12, {**LIMIT, "extend_max": 1, "extend_by": "handler"}, "may not extend"),
+        (Kind.LIMITS, "0" * 12, {**LIMIT}, "sign has the same conditions and stands before it"),
+        (Kind.POSTS, "0" * 12, {"code": "x", "title": "空岗", "rights": []}, "nobody holds this post"),
+        (Kind.REGIONS, COUNTY, ENDED, "its successor 510104998000 is in no document"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_found(kind: Kind, region: str, fields: dict[str, Any], said: str) -> None:
+    assert any(said in finding for finding in with_row(kind, region, fields)), with_row(kind, region, fields)
+
+
+def test_a_county_alone_is_checked_against_the_regions_in_force() -> None:
+    tree = RegionTree()
+    for document in DEMO:
+        if document.kind is Kind.REGIONS:
+            tree.put(document)
+    county = [one for one in DEMO if one.kind is Kind.UNITS and one.region == COUNTY]
+    assert any("in no document" in finding.reason for finding in validate(county))
+    assert validate(county, regions=tree) == []
+
+
+@pytest.mark.clause("9.5b")
+def test_administrator_operator_and_auditor_are_apart() -> None:
+    for power in SEPARATED:
+        assert conflict(frozenset({power})) is None
+        assert "of its own" in (conflict(SEPARATED) or "")
+        assert "split the post" in (conflict(frozenset({power, Right.HANDLE})) or "")
+    with pytest.raises(ValueError, match="split the post"):
+        PostRow(code="x", title="全能", rights=(Right.ADMIN, Right.CLOSE))
