@@ -21,7 +21,7 @@ from shared.case.facts import Deadline, Stage, TimeBase
 from shared.case.lifecycle import Status
 from shared.case.orders import UNBORN_ORDER, OrderState, OrderStatus, decide_order, evolve_order
 from shared.case.reasons import Reason, Rejected
-from shared.case.state import STATE, UNBORN, CaseState, evolve, variant
+from shared.case.state import UNBORN, CaseState, evolve, variant
 
 CONTACT = datetime(2026, 3, 2, 0, 50, tzinfo=UTC)  # ten minutes before the desk opens
 START = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)  # a Monday, nine in the morning in China
@@ -38,8 +38,8 @@ CASE, OTHER_CASE, ORDER = (new_id(TOWNSHIP, command) for command in ("case", "ot
 WHERE, ORDER_WHERE = Address("case", TOWNSHIP, CASE), Address("order", TOWNSHIP, ORDER)
 
 NOTE = {"text": "the reason in words"}
-ANSWER = {"answer": {"text": "explained at the window"}}
-CO = {"co_units": (WATER,)}
+ANSWER: dict[str, Any] = {"answer": {"text": "explained at the window"}}
+CO: dict[str, Any] = {"co_units": (WATER,)}
 
 
 def person(name: str = CHIEF) -> Actor:
@@ -264,11 +264,8 @@ def history(situation: str) -> tuple[Recorded[Any], ...]:
     state = _unborn(situation)
     events: list[Recorded[Any]] = []
     for asked in (SITUATIONS | ORDER_SITUATIONS)[situation]:
-        verdict = when(state, asked.command)
-        assert isinstance(verdict, Accepted), f"{situation}: {asked.name} gave {verdict}"
-        assert verdict.recorded is not None
-        events.append(verdict.recorded)
-        state = then(state, verdict.recorded)
+        events.append(accepted(state, asked))
+        state = then(state, events[-1])
     return tuple(events)
 
 
@@ -277,6 +274,33 @@ def given(situation: str) -> Any:
     state = _unborn(situation)
     for recorded in history(situation):
         state = then(state, recorded)
+    return state
+
+
+def accepted(state: Any, asked: Ask) -> Recorded[Any]:
+    """The event that comes of it. Raises AssertionError when the law says no."""
+    return accepted_command(state, asked.command)
+
+
+def accepted_command(state: Any, command: Command) -> Recorded[Any]:
+    """The same, of a command that exists."""
+    verdict = when(state, command)
+    assert isinstance(verdict, Accepted), verdict
+    assert verdict.recorded is not None
+    return verdict.recorded
+
+
+def refused(state: Any, asked: Ask) -> Reason:
+    """The reason why not. Raises AssertionError when the law says yes."""
+    verdict = when(state, asked.command)
+    assert isinstance(verdict, Rejected), verdict
+    return verdict.reason
+
+
+def after(state: Any, *asked: Ask) -> Any:
+    """The state after all of it was asked and accepted."""
+    for one in asked:
+        state = then(state, accepted(state, one))
     return state
 
 
@@ -338,9 +362,9 @@ def check_row(line: Row) -> None:
     assert isinstance(verdict, Accepted), f"refused: {verdict}"
     assert verdict.recorded is not None
     assert type(verdict.recorded.event) is COMMANDS[line.asked.name].event
-    after = then(before, verdict.recorded)
-    assert after.status is line.then
-    assert when(after, command) == Accepted(None)
+    now = then(before, verdict.recorded)
+    assert now.status is line.then
+    assert when(now, command) == Accepted(None)
 
 
 def arrow_of(line: Row) -> tuple[Any, str]:
@@ -348,8 +372,3 @@ def arrow_of(line: Row) -> tuple[Any, str]:
     before = given(line.situation)
     made = event(line.asked)
     return before.status, (variant(made, before) if line.kind == "case" else made.TYPE)
-
-
-def round_trip(state: CaseState) -> CaseState:
-    """The state as it comes back from JSON."""
-    return STATE.validate_json(STATE.dump_json(state))

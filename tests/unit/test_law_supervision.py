@@ -25,14 +25,15 @@ from tests.support.law import (
     WARN,
     WATER,
     Row,
+    accepted,
+    after,
     ask,
     check_row,
     deadline,
     given,
     lines,
+    refused,
     row,
-    then,
-    when,
 )
 
 S, R = Status, Reason
@@ -167,63 +168,52 @@ def test_supervision_decides(line: Row) -> None:
     check_row(line)
 
 
-def _after(situation: str, name: str, **facts: object) -> object:
-    state = given(situation)
-    return then(state, when(state, ask(name, **facts).command).recorded)
-
-
 @pytest.mark.clause("11.2")
 def test_an_escalation_changes_the_centre_in_charge_and_leaves_the_unit_at_work() -> None:
-    state = _after("handled", "escalate")
+    state = after(given("handled"), ask("escalate"))
     assert (state.in_charge, state.unit, state.person, state.status) == (COUNTY, HOUSING, LI, S.HANDLING)
 
 
 def test_an_extension_moves_the_warning_along_and_arms_the_clock_anew() -> None:
     before = given("overdue")
-    command = ask("extend").command
-    after = then(before, when(before, command).recorded)
-    old, new = before.clocks[0], after.clocks[0]
+    now = after(before, ask("extend"))
+    old, new = before.clocks[0], now.clocks[0]
     assert new.deadline.due == LATER
     assert new.deadline.warn_at - old.deadline.warn_at == LATER - DUE
     assert (new.warned, new.overdue, new.extensions) == (False, False, 1)
     assert new.set_by != old.set_by
-    assert after.late == before.late, "granting time does not undo that it was late"
+    assert now.late == before.late, "granting time does not undo that it was late"
 
 
 @pytest.mark.clause("5.1.1b")
 def test_a_co_handling_clock_that_outlives_another_fires_no_second_time() -> None:
-    state = _after("handled", "set-deadlines", opens=_CO_CLOCKS)
-    late = ask("declare-overdue", stage="co_handle", unit=LABOUR).command
-    state = then(state, when(state, late).recorded)
-    end_of_water = ask("set-deadlines", closes=["co_handle"], opens=_CO_CLOCKS[1:]).command
-    state = then(state, when(state, end_of_water).recorded)
+    late = ask("declare-overdue", stage="co_handle", unit=LABOUR)
+    end_of_water = ask("set-deadlines", closes=["co_handle"], opens=_CO_CLOCKS[1:])
+    state = after(given("handled"), ask("set-deadlines", opens=_CO_CLOCKS), late, end_of_water)
     assert [clock.deadline.unit for clock in state.clocks] == [LABOUR]
-    again = ask("declare-overdue", stage="co_handle", unit=LABOUR).command
-    assert when(state, again).reason is R.ALREADY_FIRED
+    assert refused(state, late) is R.ALREADY_FIRED
 
 
 def test_a_clock_without_a_moment_to_warn_never_warns() -> None:
     silent = deadline().model_copy(update={"warn_at": None})
-    state = _after("handled", "set-deadlines", opens=[silent])
-    assert when(state, ask("warn", seen_at=DUE).command).reason is R.NOT_YET_DUE
+    state = after(given("handled"), ask("set-deadlines", opens=[silent]))
+    assert refused(state, ask("warn", seen_at=DUE)) is R.NOT_YET_DUE
 
 
 def test_an_imported_case_lives_by_the_clock_of_its_file_until_it_is_released() -> None:
     state = given("clocked, imported")
-    assert when(state, ask("declare-overdue").command).reason is R.HELD
-    state = then(state, when(state, ask("release", hold="import").command).recorded)
-    assert when(state, ask("declare-overdue").command).recorded is not None
+    assert refused(state, ask("declare-overdue")) is R.HELD
+    assert after(state, ask("release", hold="import"), ask("declare-overdue")).late
 
 
 @pytest.mark.parametrize("situation", ["settled, clocked", "clocked", "overdue"])
 def test_no_clock_runs_on_a_case_that_has_ended(situation: str) -> None:
     state = given(situation)
-    for name in ("settle", "close") if state.status is S.HANDLING else ("close",):
-        state = then(state, when(state, ask(name).command).recorded)
-    assert state.clocks == ()
+    first = (ask("settle"),) if state.status is S.HANDLING else ()
+    assert after(state, *first, ask("close")).clocks == ()
 
 
 def test_time_is_what_the_command_says() -> None:
     """Deadlines are judged by what was seen when, never by a clock of the law's own."""
-    early, late = (ask("declare-overdue", at=at).command for at in (START, LATER))
-    assert when(given("clocked"), early).recorded.event == when(given("clocked"), late).recorded.event
+    early, late = (accepted(given("clocked"), ask("declare-overdue", at=at)) for at in (START, LATER))
+    assert early.event == late.event

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 
-from shared.case.base import Recorded, Unknown
+from shared.case.base import Address, Recorded, Unknown, event_id
 from shared.case.commands import COMMANDS
 from shared.case.decide import Accepted
 from shared.case.lifecycle import ARROWS, BORN, ENDED, Status, target
@@ -47,11 +48,9 @@ def _in(status: Status, key: str) -> CaseState:
     """A case in this status, complete enough for any event to be about it."""
     if status is Status.UNBORN:
         return UNBORN
-    return replace(
-        law.given("co-handled, co-handler signed"),
-        status=status,
-        unit=None if key.endswith("+unassigned") else law.HOUSING,
-    )
+    unit = None if key.endswith("+unassigned") else law.HOUSING
+    state: CaseState = replace(law.given("co-handled, co-handler signed"), status=status, unit=unit)
+    return state
 
 
 def test_each_table_holds_the_commands_of_its_owner_and_misses_none() -> None:
@@ -139,7 +138,9 @@ def test_behind_an_event_of_a_newer_version_nothing_is_written(kind: str) -> Non
     """Until the service is updated: only what was applied before is answered."""
     situation, where = ("handled", law.WHERE) if kind == "case" else ("issued", law.ORDER_WHERE)
     state, newer = law.given(situation), law.history(situation)[-1]
-    unknown = Recorded("an id", where, ask("progress").command.meta, Unknown(newer.type, 99, {"new": True}))
+    unknown: Recorded[Any] = Recorded(
+        "an id", where, ask("progress").command.meta, Unknown(newer.type, 99, {"new": True})
+    )
     after = law.then(state, unknown)
     assert (after.version, after.status) == (state.version + 1, state.status)
     for name, spec in COMMANDS.items():
@@ -159,10 +160,10 @@ def test_a_command_applied_before_is_accepted_whatever_came_since() -> None:
 
 def test_the_id_of_an_event_follows_from_command_and_case() -> None:
     command = ask("register").command
-    first, second = (law.when(UNBORN, command).recorded for _ in range(2))
-    assert first == second
-    other = replace(command, address=law.Address("case", law.TOWNSHIP, law.OTHER_CASE))
-    assert law.when(UNBORN, other).recorded.id != first.id
+    other = replace(command, address=Address("case", law.TOWNSHIP, law.OTHER_CASE))
+    assert law.when(UNBORN, command) == law.when(UNBORN, command)
+    assert event_id(command.meta.command_id, command.address.subject) == law.accepted_command(UNBORN, command).id
+    assert law.accepted_command(UNBORN, other).id != law.accepted_command(UNBORN, command).id
 
 
 def test_an_event_says_what_its_command_said() -> None:

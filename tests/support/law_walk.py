@@ -1,0 +1,277 @@
+"""Random walks through the law: what might be asked next, and what must hold whatever was asked.
+
+`propose_case` and `propose_order` make one command of all there are, sensible more often than not; `CaseWatch` and
+`OrderWatch` put it to the law and check every rule against the events themselves, not against the law's own account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, TypeVar
+
+from shared.case.commands import COMMANDS
+from shared.case.facts import Deadline, Hold, Nature, OrderKind, Outcome, Retention, Satisfaction, Severity, Stage
+from shared.case.lifecycle import ARROWS, Status
+from shared.case.orders import OrderState
+from shared.case.state import CaseState, Clock
+from tests.support.law import (
+    ANSWER,
+    CASE,
+    CHIEF,
+    CITY,
+    COMPLAINED,
+    COUNTY,
+    DESK_UNIT,
+    HOUSING,
+    KIN,
+    LABOUR,
+    LI,
+    NEIGHBOUR,
+    NOTE,
+    ORDER,
+    OTHER_CASE,
+    START,
+    TOWNSHIP,
+    VILLAGE,
+    WANG,
+    WATER,
+    WHERE,
+    ZHANG,
+    Ask,
+    deadline,
+)
+
+T = TypeVar("T")
+UNITS = (HOUSING, WATER, LABOUR, COMPLAINED, DESK_UNIT)
+PEOPLE = (ZHANG, LI, WANG, KIN)
+REGIONS = (VILLAGE, TOWNSHIP, NEIGHBOUR, COUNTY, CITY, "510000000000")
+STAGES = (Stage.SIGN, Stage.HANDLE, Stage.CO_HANDLE, Stage.FEEDBACK)
+DAYS = (1, 2, 3)  # few, so that due moments meet
+# how often a command is proposed: what leads on more often than what leads back, what nothing follows seldom
+OFTEN = {
+    "merge": 8,
+    "split": 8,
+    "erase": 8,
+    "triage": 24,
+    "assign": 16,
+    "sign-for": 24,
+    "settle": 8,
+    "set-deadlines": 16,
+    "declare-overdue": 8,
+    "reopen": 8,
+    "request-extension": 8,
+    "request-pause": 8,
+    "resume": 8,
+}
+SELDOM = {"transfer": 1, "hand-back": 3, "withdraw": 1, "decline": 1, "escalate": 2, "hand-down": 2}
+FINAL = frozenset({"merge", "split", "erase"})
+WEIGHTS = OFTEN | SELDOM
+CASE_COMMANDS = tuple(name for name, spec in COMMANDS.items() if spec.kind == "case")
+ORDER_COMMANDS = tuple(name for name, spec in COMMANDS.items() if spec.kind == "order")
+
+Chooser = Callable[[Random, CaseState], dict[str, Any]]
+
+
+def _pick(rng: Random, values: Sequence[T]) -> T:
+    return values[rng.randrange(len(values))]
+
+
+def _mostly(rng: Random, value: T | None, others: Sequence[T]) -> T:
+    """What makes sense, three times in four; anything at all otherwise."""
+    return value if value is not None and rng.randrange(4) else _pick(rng, others)
+
+
+def _day(rng: Random) -> datetime:
+    return START + timedelta(days=_pick(rng, DAYS))
+
+
+def _clock(rng: Random, state: CaseState) -> Clock | None:
+    return _pick(rng, state.clocks) if state.clocks else None
+
+
+def _deadline(rng: Random) -> Deadline:
+    stage = _pick(rng, STAGES)
+    unit = _pick(rng, UNITS[:2]) if stage is Stage.CO_HANDLE else None
+    one = deadline(stage, _day(rng), unit)
+    return one if rng.randrange(4) else one.model_copy(update={"warn_at": None})
+
+
+def _register(rng: Random, state: CaseState) -> dict[str, Any]:
+    return {
+        "complained_unit": _pick(rng, (None, COMPLAINED)),
+        "retention": _pick(rng, tuple(Retention)),
+        "hold": _pick(rng, (None, None, None, Hold.IMPORT)),
+        "first_asked": _pick(rng, PEOPLE),
+    } | (ANSWER if rng.randrange(5) == 0 else {})
+
+
+def _handlers(rng: Random, state: CaseState) -> dict[str, Any]:
+    co_units = [unit for unit in UNITS if rng.randrange(5) == 0]
+    return {"unit": _mostly(rng, state.triaged_unit, UNITS), "co_units": co_units}
+
+
+def _ruling(rng: Random, state: CaseState) -> dict[str, Any]:
+    return _handlers(rng, state) | {"basis": "list of duties"}
+
+
+def _classified(rng: Random, state: CaseState) -> dict[str, Any]:
+    return {"nature": _pick(rng, (None, *Nature)), "severity": _pick(rng, (None, *Severity))}
+
+
+def _of_unit(rng: Random, state: CaseState) -> dict[str, Any]:
+    return {"unit": _mostly(rng, state.unit, UNITS)}
+
+
+def _of_co_unit(rng: Random, state: CaseState) -> dict[str, Any]:
+    return {"unit": _mostly(rng, state.co_units[0] if state.co_units else None, UNITS)}
+
+
+def _of_any_unit(rng: Random, state: CaseState) -> dict[str, Any]:
+    return _of_unit(rng, state) if rng.randrange(2) else _of_co_unit(rng, state)
+
+
+def _named(rng: Random, state: CaseState) -> dict[str, Any]:
+    return _of_any_unit(rng, state) | {"person": _pick(rng, PEOPLE)}
+
+
+def _moved(rng: Random, state: CaseState) -> dict[str, Any]:
+    return {"to": _pick(rng, REGIONS)}
+
+
+def _stage(rng: Random, state: CaseState) -> dict[str, Any]:
+    clock = _clock(rng, state)
+    return {"stage": _mostly(rng, clock.deadline.stage if clock else None, STAGES)}
+
+
+def _waiting(rng: Random, state: CaseState) -> dict[str, Any]:
+    asked = [c.deadline.stage for c in state.clocks if c.extension_requested or c.pause_requested]
+    return {"stage": _mostly(rng, asked[0] if asked else None, STAGES)}
+
+
+def _stage_due(rng: Random, state: CaseState) -> dict[str, Any]:
+    return _stage(rng, state) | {"due": _day(rng)}
+
+
+def _approved(rng: Random, state: CaseState) -> dict[str, Any]:
+    return _stage_due(rng, state) | {"approver": _pick(rng, (CHIEF, CHIEF, *PEOPLE))}
+
+
+def _firing(rng: Random, state: CaseState) -> dict[str, Any]:
+    clock = _clock(rng, state)
+    if clock is None:
+        return {"stage": _pick(rng, STAGES), "due": _day(rng)}
+    one = clock.deadline
+    seen_at = _pick(rng, (one.due, one.due + timedelta(seconds=1), one.warn_at or one.due, START))
+    return {"stage": one.stage, "unit": one.unit, "due": _mostly(rng, one.due, (_day(rng),)), "seen_at": seen_at}
+
+
+def _annulled(rng: Random, state: CaseState) -> dict[str, Any]:
+    stage, unit = _mostly(rng, state.late[-1] if state.late else None, tuple((stage, None) for stage in STAGES))
+    return {"stage": stage, "unit": unit}
+
+
+def _recomputed(rng: Random, state: CaseState) -> dict[str, Any]:
+    clock = _clock(rng, state)
+    if clock is None:
+        return {"deadline": _deadline(rng)}
+    one, due = clock.deadline, _day(rng)
+    moved = one.model_copy(update={"due": due, "warn_at": due - timedelta(days=1)})
+    return {"deadline": _pick(rng, (one, moved, moved)), "due_before": _mostly(rng, one.due, (_day(rng),))}
+
+
+def _resumed(rng: Random, state: CaseState) -> dict[str, Any]:
+    still = replace(state, clocks=tuple(clock for clock in state.clocks if clock.suspended))
+    return {"deadline": _recomputed(rng, still)["deadline"]}
+
+
+def _set(rng: Random, state: CaseState) -> dict[str, Any]:
+    opens = [_deadline(rng) for _ in range(rng.randrange(3))]
+    running = [clock.deadline for clock in state.clocks if rng.randrange(3) == 0]
+    closes = list({one.stage for one in running})
+    if rng.randrange(2):  # another unit's clock ended: this one is named again
+        opens += [one for one in running if one.unit]
+    return {"opens": opens, "closes": closes}
+
+
+CHOOSERS: dict[str, Chooser] = {
+    "register": _register,
+    "correct": _classified,
+    "attach": lambda rng, _: {
+        "merged_from": _pick(rng, (None, OTHER_CASE, CASE)),
+        "people_count": 1 + rng.randrange(9),
+    },
+    "call-back": lambda rng, _: {
+        "contacted": bool(rng.randrange(2)),
+        "outcome": _pick(rng, (None, None, *Outcome)),
+        "satisfaction": _pick(rng, tuple(Satisfaction)),
+    },
+    "rate": lambda rng, _: {"satisfaction": _pick(rng, tuple(Satisfaction))},
+    "triage": _handlers,
+    "merge": lambda rng, _: {"into": _pick(rng, (OTHER_CASE, CASE, ORDER))},
+    "assign": lambda rng, state: _handlers(rng, state) | {"direct": rng.randrange(6) == 0},
+    "sign-for": _named,
+    "reassign": _named,
+    "hand-back": lambda rng, state: _of_unit(rng, state) | {"basis": "not our remit"},
+    "rule": _ruling,
+    "transfer": _moved,
+    "end-co-handling": _of_co_unit,
+    "progress": _of_any_unit,
+    "co-report": _of_co_unit,
+    "settle": lambda rng, _: {"outcome": _pick(rng, tuple(Outcome))},
+    "close": lambda rng, _: {"basis": _pick(rng, ("", "", "petitions regulation, 36"))},
+    "set-deadlines": _set,
+    "recompute-deadline": _recomputed,
+    "request-extension": _stage_due,
+    "extend": _approved,
+    "refuse-extension": _waiting,
+    "request-pause": _stage,
+    "suspend": _stage,
+    "refuse-pause": _waiting,
+    "resume": _resumed,
+    "warn": _firing,
+    "declare-overdue": _firing,
+    "annul-overdue": _annulled,
+    "escalate": _moved,
+    "hand-down": _moved,
+    "urge": _of_any_unit,
+    "order": lambda rng, _: {"order": _pick(rng, (ORDER, CASE)), "kind": _pick(rng, tuple(OrderKind))},
+    "hold": lambda rng, _: {"hold": _pick(rng, tuple(Hold))},
+    "release": lambda rng, state: {"hold": _mostly(rng, state.holds[0] if state.holds else None, tuple(Hold))},
+    "erase": lambda rng, state: {"retention": _mostly(rng, state.retention, tuple(Retention))},
+}
+
+
+def propose_case(rng: Random, state: CaseState, seen: AbstractSet[tuple[Status, str]] = frozenset()) -> Ask:
+    """Something to ask of a case: seven times in eight what its status has an arrow for, or has not seen."""
+    here = [event for status, event in ARROWS if status is state.status]
+    unseen = [event for event in here if (state.status, event) not in seen] if seen else []
+    fitting = {event.partition("+")[0] for event in (here if rng.randrange(4) else unseen or here)}
+    names = [name for name in CASE_COMMANDS if COMMANDS[name].event.TYPE in fitting]
+    if not names or not rng.randrange(8):
+        names = list(CASE_COMMANDS)
+    if rng.randrange(8):
+        names = [name for name in names if name not in FINAL] or names
+    name = _pick(rng, [name for name in names for _ in range(WEIGHTS.get(name, 4))])
+    chooser = CHOOSERS.get(name)
+    by = _pick(rng, (CHIEF, CHIEF, CHIEF, LI))
+    return Ask(name, chooser(rng, state) if chooser else {}, by)
+
+
+def propose_order(rng: Random, state: OrderState) -> Ask:
+    """Something to ask of an order."""
+    name = _pick(rng, ORDER_COMMANDS)
+    cases = (WHERE.subject, replace(WHERE, id=OTHER_CASE).subject)
+    due = state.due or _day(rng)
+    facts: dict[str, dict[str, Any]] = {
+        "issue-order": {"due": _day(rng), "cases": cases, "region": _pick(rng, (TOWNSHIP, TOWNSHIP, COUNTY))},
+        "declare-order-overdue": {
+            "due": _mostly(rng, due, (_day(rng),)),
+            "seen_at": due + timedelta(seconds=rng.randrange(2)),
+        },
+        "note-case-refusal": {"case": _pick(rng, (*cases, OTHER_CASE)), "reason": "case_closed"},
+    }
+    return Ask(name, facts.get(name, {"note": NOTE}))

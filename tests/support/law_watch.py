@@ -1,0 +1,341 @@
+"""What must hold whatever is asked of a case or an order: each rule is a function named after it.
+
+The rules judge the events and compare with the state; where the law keeps an account of its own (who is bound by a
+ruling, what has fired, the last word of the resident), the watch keeps another one from the events alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from shared.case import events as e
+from shared.case.base import Event, Recorded, event_id, holds
+from shared.case.commands import COMMANDS, Command
+from shared.case.decide import Accepted, Verdict
+from shared.case.facts import Hold, Outcome, Retention, Satisfaction, Stage
+from shared.case.lifecycle import BORN, ENDED, Status, target
+from shared.case.orders import ORDER_ARROWS, ORDER_STATE, UNBORN_ORDER, OrderState, OrderStatus, fold_order
+from shared.case.reasons import Rejected
+from shared.case.state import STATE, UNBORN, CaseState, fold, variant
+from tests.support.law import Ask, then, when
+
+ClockKey = tuple[Stage, str | None]
+AFTER_CLOSING = (
+    e.CalledBack,
+    e.Rated,
+    e.Corrected,
+    e.Held,
+    e.Released,
+    e.Erased,
+    e.OverdueAnnulled,
+    e.Reopened,
+)
+
+
+@dataclass
+class CaseWatch:
+    """A case on its way: what was asked, what came of it, and the watch's own account."""
+
+    state: CaseState = UNBORN
+    events: list[Recorded[Any]] = field(default_factory=list)
+    asked: list[Command] = field(default_factory=list)
+    arrows: set[tuple[Status, str]] = field(default_factory=set)
+    bound_unit: str | None = None
+    last_word: Satisfaction = Satisfaction.UNRATED
+    fired: set[tuple[ClockKey, datetime, str]] = field(default_factory=set)
+    due: dict[ClockKey, datetime] = field(default_factory=dict)
+
+    def ask(self, asked: Ask) -> Verdict:
+        """Put it to the law. Raises AssertionError when a rule does not hold."""
+        command = asked.command
+        before = self.state
+        verdict = when(before, command)
+        assert when(before, command) == verdict, "the same question to the same case has one answer"
+        self.asked.append(command)
+        if isinstance(verdict, Rejected):
+            return verdict
+        recorded = verdict.recorded
+        assert recorded is not None, "a new command is not applied yet"
+        self.state = then(before, recorded)
+        self.events.append(recorded)
+        self.arrows.add((before.status, variant(recorded.known, before)))
+        for rule in CASE_RULES:
+            rule(self, before, recorded, self.state)
+        _is_of_its_command(command, recorded)
+        assert when(self.state, command) == Accepted(None), "applied twice, nothing new comes of it"
+        return verdict
+
+    def ask_again(self, index: int) -> None:
+        """What was applied is never applied again, whatever came since."""
+        command = self.asked[index % len(self.asked)]
+        if command.meta.command_id in self.state.applied:
+            assert when(self.state, command) == Accepted(None)
+
+    def look_back(self) -> None:
+        """The case is the fold of its events, from the beginning as from anywhere between, and survives as JSON."""
+        assert fold(self.events) == self.state
+        half = len(self.events) // 2
+        assert fold(self.events[half:], fold(self.events[:half])) == self.state
+        assert STATE.validate_json(STATE.dump_json(self.state)) == self.state
+        assert STATE.validate_python(STATE.dump_python(self.state, mode="json")) == self.state
+        assert len({one.id for one in self.events}) == len(self.events)
+
+
+def _is_of_its_command(command: Command, recorded: Recorded[Any]) -> None:
+    spec = COMMANDS[command.name]
+    assert type(recorded.known) is spec.event
+    assert (recorded.address, recorded.meta) == (command.address, command.meta)
+    assert recorded.id == event_id(command.meta.command_id, command.address.subject)
+    assert recorded.known.__dict__ == command.facts.__dict__
+
+
+def the_table_has_the_arrow(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
+    assert after.status is target(before.status, variant(recorded.known, before))
+    assert after.status in BORN
+
+
+def every_event_counts(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
+    assert after.version == before.version + 1 == len(watch.events)
+    assert after.applied == before.applied | {recorded.meta.command_id}
+    assert len(after.applied) == after.version
+
+
+def one_responsible_unit(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
+    """From assignment to the end, but for what was answered on the spot (clauses 5.1.3 a and 8.2 a)."""
+    if after.status in (Status.ASSIGNED, Status.HANDLING):
+        assert after.unit is not None
+    if after.status in (Status.AWAITING_TRIAGE, Status.TRIAGED):
+        assert (after.unit, after.person, after.co_handlers) == (None, None, ())
+    if after.status in (Status.SETTLED, Status.CLOSED) and after.unit is None:
+        assert watch.events[0].known.answer is not None
+        moved = (e.Assigned, e.Ruled, e.SentBack, e.Reopened)
+        assert not any(isinstance(one.known, moved) for one in watch.events)
+    assert len({after.unit, *after.co_units}) == 1 + len(after.co_handlers), "nobody leads and co-handles"
+
+
+def one_responsible_person(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
+    """From signing on (clause 5.1.3 a)."""
+    if after.status is Status.HANDLING or (after.status is Status.SETTLED and after.unit):
+        assert after.person is not None
+    if after.status is Status.ASSIGNED:
+        assert after.person is None
+
+
+def the_first_asked_stays(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
+    """Clause 11.1; so do the address and who must be kept away from the case."""
+    born = watch.events[0].known
+    assert (after.first_asked, after.first_asked_unit) == (born.first_asked, born.first_asked_unit)
+    assert (after.region, after.complained_unit) == (born.region, born.complained_unit)
+    assert (after.stand_aside, after.informant) == (born.stand_aside, born.informant)
+
+
+def who_is_complained_of_never_has_it(
+    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
+) -> None:
+    """Clauses 8.1 f and 12.3; petitions regulation, 28."""
+    born = watch.events[0].known
+    assert born.complained_unit is None or born.complained_unit not in (after.unit, after.triaged_unit, *after.co_units)
+    assert not {after.person, *(co.person for co in after.co_handlers)} & set(born.stand_aside)
+
+
+def a_ruling_binds(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
+    """After a ruling or a direct designation no hand-back, until the case is reassigned elsewhere (Weifang 22)."""
+    event = recorded.known
+    if isinstance(event, e.HandedBack):
+        assert watch.bound_unit is None
+        assert event.unit == before.unit
+        assert after.in_charge == before.in_charge, "to the same centre (clause 5.1.1 c)"
+    if isinstance(event, e.Ruled) or (isinstance(event, e.Assigned) and event.direct):
+        watch.bound_unit = event.unit
+    elif isinstance(event, e.Assigned | e.Transferred | e.Reopened):
+        stays = isinstance(event, e.Assigned) and event.unit == watch.bound_unit
+        watch.bound_unit = watch.bound_unit if stays else None
+
+
+def only_the_allowed_follows_the_end(
+    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
+) -> None:
+    assert not before.erased, "nothing follows erasure (clause 9.4 b)"
+    if before.status in ENDED:
+        assert isinstance(recorded.known, AFTER_CLOSING)
+    if after.status in ENDED:
+        assert after.clocks == ()
+
+
+def it_moves_along_the_tree(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
+    """Up by escalation, down by handing down, across by transfer, and by nothing else (clauses 4, 11.2, 5.1.1 i)."""
+    event = recorded.known
+    if isinstance(event, e.Registered):
+        assert after.in_charge == recorded.address.region
+    elif isinstance(event, e.Escalated | e.HandedDown | e.Transferred):
+        assert after.in_charge == event.to != before.in_charge
+        assert not isinstance(event, e.Escalated) or holds(after.in_charge, before.in_charge)
+        assert not isinstance(event, e.HandedDown) or holds(before.in_charge, after.in_charge)
+    else:
+        assert after.in_charge == before.in_charge
+
+
+def co_handlers_report_first(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
+    """Clause 5.1.1 b: settled when every co-handling unit has reported or was taken off, by the events alone."""
+    if not isinstance(recorded.known, e.Settled):
+        return
+    named: set[str] = set()
+    waiting: set[str] = set()
+    for event in (one.known for one in watch.events):
+        if isinstance(event, e.Assigned | e.Ruled):
+            named = set(event.co_units)
+            waiting = set(named)
+        elif isinstance(event, e.CoReported):
+            waiting.discard(event.unit)
+        elif isinstance(event, e.CoHandlingEnded):
+            waiting.discard(event.unit)
+            named.discard(event.unit)
+        elif isinstance(event, e.SentBack):
+            waiting = set(named)
+    assert not waiting
+
+
+def who_is_not_satisfied_is_heard(
+    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
+) -> None:
+    """Not satisfied or not solved is closed on a legal basis only (Jinan 27; petitions regulation, 36)."""
+    event = recorded.known
+    if isinstance(event, e.Rated | e.CalledBack) and event.satisfaction is not Satisfaction.UNRATED:
+        watch.last_word = event.satisfaction
+    if isinstance(event, e.Settled | e.SentBack | e.Reopened | e.Assigned | e.Ruled):
+        watch.last_word = Satisfaction.UNRATED
+    assert after.satisfaction is watch.last_word
+    if isinstance(event, e.Closed) and not event.basis:
+        assert watch.last_word is not Satisfaction.DISSATISFIED
+        assert before.outcome is not Outcome.UNSOLVED
+
+
+def a_clock_fires_once_and_never_early(
+    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
+) -> None:
+    """For each due moment in force; not while it stands still, not on a case under import."""
+    event = recorded.known
+    if isinstance(event, e.Warned | e.Overdue):
+        key: ClockKey = (event.stage, event.unit)
+        assert watch.due[key] == event.due
+        assert Hold.IMPORT not in before.holds
+        assert not next(c for c in before.clocks if (c.deadline.stage, c.deadline.unit) == key).suspended
+        assert isinstance(event, e.Warned) or event.seen_at > event.due
+        assert (key, event.due, event.TYPE) not in watch.fired
+        watch.fired.add((key, event.due, event.TYPE))
+    _keep_the_due_moments(watch, event)
+    assert {(c.deadline.stage, c.deadline.unit): c.deadline.due for c in after.clocks} == (
+        {} if after.status in ENDED else watch.due
+    )
+    assert len(after.clocks) == len({(c.deadline.stage, c.deadline.unit) for c in after.clocks})
+    assert len(set(after.late)) == len(after.late)
+
+
+def _keep_the_due_moments(watch: CaseWatch, event: Event) -> None:
+    new = dict(watch.due)
+    if isinstance(event, e.DeadlinesSet):
+        new = {key: due for key, due in new.items() if key[0] not in event.closes}
+        new |= {(one.stage, one.unit): one.due for one in event.opens}
+    elif isinstance(event, e.DeadlineRecomputed | e.Resumed):
+        new[event.deadline.stage, event.deadline.unit] = event.deadline.due
+    elif isinstance(event, e.Extended):
+        assert event.due > new[event.stage, None]
+        new[event.stage, None] = event.due
+    elif isinstance(event, e.Closed | e.Declined | e.Withdrawn | e.Merged | e.Split):
+        new = {}
+    reset = {key for key, due in watch.due.items() if new.get(key) != due}
+    if isinstance(event, e.DeadlinesSet):  # a new clock of the stage, unless the old one is named again as it was
+        reset |= {(one.stage, one.unit) for one in event.opens if one.unit is None}
+    changed = e.DeadlinesSet | e.DeadlineRecomputed | e.Resumed
+    watch.fired = {
+        one
+        for one in watch.fired
+        if one[0] not in reset and not (one[2] == "case.warned" and isinstance(event, changed))
+    }
+    watch.due = new
+
+
+def nobody_approves_their_own_request(
+    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
+) -> None:
+    """Petitions regulation, 34: an extension needs another's approval; so does a pause."""
+    if isinstance(recorded.known, e.Extended):
+        assert before.person not in (recorded.known.approver, recorded.meta.actor.person)
+    if isinstance(recorded.known, e.Suspended):
+        assert before.person != recorded.meta.actor.person
+
+
+def content_goes_only_when_it_may(
+    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
+) -> None:
+    """Clause 9.4 b: by its own class, never for ever, never under a hold."""
+    if isinstance(recorded.known, e.Erased):
+        assert before.status in ENDED
+        assert before.holds == ()
+        assert before.retention is recorded.known.retention is not Retention.PERMANENT
+    assert after.erased is isinstance(recorded.known, e.Erased)
+
+
+def no_two_cases_swallow_each_other(
+    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
+) -> None:
+    if isinstance(recorded.known, e.Merged):
+        joined = {one.known.merged_from for one in watch.events if isinstance(one.known, e.Attached)}
+        assert recorded.known.into not in joined | {recorded.address.id}
+
+
+CASE_RULES = (
+    the_table_has_the_arrow,
+    every_event_counts,
+    one_responsible_unit,
+    one_responsible_person,
+    the_first_asked_stays,
+    who_is_complained_of_never_has_it,
+    a_ruling_binds,
+    only_the_allowed_follows_the_end,
+    it_moves_along_the_tree,
+    co_handlers_report_first,
+    who_is_not_satisfied_is_heard,
+    a_clock_fires_once_and_never_early,
+    nobody_approves_their_own_request,
+    content_goes_only_when_it_may,
+    no_two_cases_swallow_each_other,
+)
+
+
+@dataclass
+class OrderWatch:
+    """An order on its way."""
+
+    state: OrderState = UNBORN_ORDER
+    events: list[Recorded[Any]] = field(default_factory=list)
+    arrows: set[tuple[OrderStatus, str]] = field(default_factory=set)
+
+    def ask(self, asked: Ask) -> Verdict:
+        """Put it to the law. Raises AssertionError when a rule does not hold."""
+        command, before = asked.command, self.state
+        verdict = when(before, command)
+        if isinstance(verdict, Rejected):
+            return verdict
+        recorded = verdict.recorded
+        assert recorded is not None
+        after = self.state = then(before, recorded)
+        self.events.append(recorded)
+        self.arrows.add((before.status, recorded.known.TYPE))
+        _is_of_its_command(command, recorded)
+        assert when(after, command) == Accepted(None)
+        assert after.status is ORDER_ARROWS[before.status, recorded.known.TYPE][0]
+        assert after.version == before.version + 1 == len(after.applied) == len(self.events)
+        born = self.events[0].known
+        assert (after.kind, after.unit, after.cases, after.due) == (born.kind, born.unit, born.cases, born.due)
+        assert set(after.refused_by) <= set(after.cases)
+        assert len(set(after.refused_by)) == len(after.refused_by)
+        assert sum(isinstance(one.known, e.OrderOverdue) for one in self.events) == after.overdue
+        return verdict
+
+    def look_back(self) -> None:
+        """The order is the fold of its events and survives as JSON."""
+        assert fold_order(self.events) == self.state
+        assert ORDER_STATE.validate_json(ORDER_STATE.dump_json(self.state)) == self.state
