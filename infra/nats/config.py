@@ -22,10 +22,11 @@ LOG_FILE_BYTES_MAX = 16 * 1024 * 1024
 LOG_FILE_COUNT_MAX = 3
 
 # What each service publishes besides its own parked messages; reporting appends nothing to a case.
+_WIPES = "$JS.API.STREAM.MSG.DELETE.SUBMISSIONS"  # a submission holds content in the open until it is answered
 _PUBLISHES = {
-    "intake": ("case.>", "receipt.>", "progress.>", "$O.ATTACHMENTS.>", "$JS.API.STREAM.PURGE.OBJ_ATTACHMENTS"),
-    "routing": ("case.>", "receipt.>", "reference.>"),
-    "supervision": ("case.>", "order.>", "receipt.>", "feed.>"),
+    "intake": ("case.>", "receipt.>", "progress.>", _WIPES, "$O.ATTACHMENTS.>", "$JS.API.STREAM.PURGE.OBJ_ATTACHMENTS"),
+    "routing": ("case.>", "receipt.>", "reference.>", _WIPES),
+    "supervision": ("case.>", "order.>", "receipt.>", "feed.>", _WIPES),
     "reporting": ("feed.>",),
 }
 # Reading and consuming every stream; creating, changing, purging and deleting streams is the admin's.
@@ -96,7 +97,7 @@ def platform_permissions(platform: Platform) -> dict[str, Any]:
 
 def accounts(passwords: Mapping[str, str], platforms: Iterable[Platform]) -> dict[str, Any]:
     """All accounts, users, exports and imports; `passwords` by user name. Raises KeyError for a user without one."""
-    users = [{"user": ADMIN, "password": passwords[ADMIN]}]
+    users: list[dict[str, Any]] = [{"user": ADMIN, "password": passwords[ADMIN]}]
     users += [{"user": s, "password": passwords[s], "permissions": service_permissions(s)} for s in SERVICES]
     ours: dict[str, Any] = {"jetstream": "enabled", "users": users, "exports": []}
     result = {ACCOUNT: ours}
@@ -120,7 +121,14 @@ def accounts(passwords: Mapping[str, str], platforms: Iterable[Platform]) -> dic
 
 
 def server_config(
-    *, port: int, store: Path, key: str, run: Path, log: Path, passwords: Mapping[str, str], platforms: Iterable[Platform]
+    *,
+    port: int,
+    store: Path,
+    key: str,
+    run: Path,
+    log: Path,
+    passwords: Mapping[str, str],
+    platforms: Iterable[Platform],
 ) -> str:
     """The configuration file (JSON, which the server reads): loopback only, fsync on every append, encrypted at rest.
 

@@ -21,13 +21,17 @@ from shared.reference.rights import Right
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A person (or a platform's account) at a post of a unit in a region, with the rights of the post."""
+    """A person (or a platform's account) at a post of a unit in a region, with the rights of the post.
+
+    `source`: the name under which a platform submits; None for everybody else.
+    """
 
     person: str
     post: str
     unit: str
     region: str
     rights: frozenset[Right]
+    source: str | None = None
 
     @property
     def actor(self) -> Actor:
@@ -159,9 +163,19 @@ def refusal(caller: Caller, command: Command, state: Any) -> str | None:
         return f"your post {caller.post} lacks the right {right}; somebody who has it must do this"
     if isinstance(state, CaseState) and barred(caller, state):
         return "you are bound to stand aside from this case"
-    if not _TIES[tie](caller, command, state):
+    if not _brought_in(caller, state) and not _TIES[tie](caller, command, state):
         return f"this case is not in your hands ({tie}); ask the centre or the unit that has it"
     return None
+
+
+def _brought_in(caller: Caller, state: Any) -> bool:
+    """A platform has the cases in hand that it submitted itself, for whichever unit of its region handles them."""
+    return (
+        caller.source is not None
+        and isinstance(state, CaseState)
+        and state.source == caller.source
+        and holds(caller.region, state.in_charge)
+    )
 
 
 def _named_unit(caller: Caller, command: Command, state: CaseState) -> bool:

@@ -172,19 +172,22 @@ def read_tokens(path: Path) -> dict[str, str]:
     return tokens
 
 
+# What other layers raise, as an answer to whoever asked, over HTTP and over NATS alike.
+TRANSLATIONS: Mapping[type[Exception], Callable[[Any], problems.ProblemError]] = {
+    TooLarge: lambda _: problems.TooLarge("This is too long for one event; attach it as a file."),
+    NoArea: lambda _: problems.Unprocessable("No area here holds the region.", code="region.no_area"),
+    AlreadySealed: lambda _: problems.Unprocessable("Send the content itself, not a seal.", code="content.sealed"),
+    LogUnavailable: lambda _: problems.Unavailable("The log does not answer."),
+}
+
+
 def web_app(kit: Kit, title: str) -> FastAPI:
     """The service's app: problems, body limits, traces, `/healthz`, `/readyz`, `/metrics`."""
     app = FastAPI(
         title=f"caseflow {title}", version="1", docs_url=None, redoc_url=None, servers=[{"url": f"/{kit.owner}"}]
     )
     app.state.desk = kit
-    translations: dict[type[Exception], Callable[[Any], problems.ProblemError]] = {
-        TooLarge: lambda _: problems.TooLarge("This is too long for one event; attach it as a file."),
-        NoArea: lambda _: problems.Unprocessable("No area here holds the region.", code="region.no_area"),
-        AlreadySealed: lambda _: problems.Unprocessable("Send the content itself, not a seal.", code="content.sealed"),
-        LogUnavailable: lambda _: problems.Unavailable("The log does not answer."),
-    }
-    problems.install(app, translations, telemetry.trace_id)
+    problems.install(app, TRANSLATIONS, telemetry.trace_id)
     app.add_middleware(BodyLimit, bytes_max=kit.settings.body_bytes_max, upload_bytes_max=_upload_max(kit.settings))
     app.add_middleware(Traced, kit=kit)
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -221,6 +222,12 @@ class RawDelivery:
     attempts: int
     _mux: Mux
     _reply: str
+
+    @property
+    def stored_at(self) -> datetime:
+        """When the stream took the message."""
+        parts = self._reply.split(".")
+        return datetime.fromtimestamp(int(parts[7 if len(parts) == 9 else 9]) / _NS, UTC)
 
     async def ack(self) -> None:
         await self._mux.send(self._reply, b"+ACK")

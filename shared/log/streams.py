@@ -18,6 +18,7 @@ from shared.log.pull import CODE_NO_STREAM, Message, RawDurable
 from shared.log.topology import ATTACHMENTS, LOG_FLAGS, LOG_FORBIDDEN, Topology
 
 OBJECT_WAIT_S_MAX = 30.0
+CODES_GONE = frozenset({10037, 10043})  # no such message
 
 
 class WrongTopology(LogError):
@@ -89,6 +90,14 @@ class Streams:
     async def durable_raw(self, stream: str, name: str, subject: str) -> RawDurable:
         """As `Log.durable`, raw."""
         return await pull.durable(self._mux, stream, name, subject)
+
+    async def wipe(self, stream: str, sequence: int) -> None:
+        """Overwrite and remove one message; one that is gone already is no error. A log stream refuses it."""
+        try:
+            await self._mux.api(f"$JS.API.STREAM.MSG.DELETE.{stream}", {"seq": sequence})
+        except ApiError as error:
+            if error.code not in CODES_GONE:
+                raise Unavailable(f"{stream}: {error}") from error
 
     async def put(self, name: str, sealed: bytes) -> None:
         """Keep an object. The same name again replaces it."""
