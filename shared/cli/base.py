@@ -18,6 +18,7 @@ from infra.folder import CannotStart
 from shared.kit import failpoints
 from shared.kit.clock import SystemClock
 from shared.kit.problems import ProblemError
+from shared.kit.project import Rebuild
 from shared.kit.settings import BadSettings, Settings
 from shared.kit.sql import MigrationRefused
 from shared.kit.vault import BadMaster
@@ -90,7 +91,15 @@ def _told(error: BaseException) -> BaseException:
             return fail(str(error), error.code)
         case LoadError():
             return fail(f"{len(error.faults)} faults; nothing was changed\n{error}")
-        case CannotStart() | BadSettings() | LogError() | MigrationRefused() | BadMaster() | DocumentTooLarge():
+        case (
+            CannotStart()
+            | BadSettings()
+            | LogError()
+            | MigrationRefused()
+            | BadMaster()
+            | DocumentTooLarge()
+            | Rebuild()
+        ):
             return fail(str(error))
         case ProblemError():
             return fail(f"{error.problem.detail} {error.problem.advice}".strip())

@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 import uvicorn
-from starlette.applications import Starlette
 
 from infra.embedded import Embedded, require_port
-from infra.stack import SERVICES, prepare, running, settings_for
+from infra.stack import SERVICES, Running, prepare, running, settings_for
 from shared.case.base import Owner
-from shared.cli.base import app, run, settings
+from shared.cli.base import Refused, app, run, settings
 from shared.kit import telemetry
 from shared.kit.clock import SystemClock
 from shared.kit.settings import Settings
@@ -48,31 +47,33 @@ async def _up(own: Settings) -> None:
         await prepare(settings_for(own, endpoints, "admin"), say)
         each = {owner: settings_for(own, endpoints, owner) for owner in SERVICES}
         async with running(each, SystemClock()) as stack:
-            await _serve(stack.app, each[Owner.INTAKE], embedded)
+            await _serve(stack, each[Owner.INTAKE], embedded)
     finally:
         say("stopping")
         await embedded.stop()
         telemetry.shutdown()
 
 
-async def _serve(app: Starlette, own: Settings, embedded: Embedded | None) -> None:
+async def _serve(stack: Running, own: Settings, embedded: Embedded | None) -> None:
+    """Answer HTTP until told to stop, or until a server or a background job ends. Raises what ended a job."""
     config = uvicorn.Config(
-        app, host=own.host, port=own.port, log_config=None, access_log=False, loop="none", lifespan="off",
+        stack.app, host=own.host, port=own.port, log_config=None, access_log=False, loop="none", lifespan="off",
         http="httptools", timeout_graceful_shutdown=STOP_S_MAX,
     )  # fmt: skip
     server = uvicorn.Server(config)
-    watch = asyncio.create_task(embedded.died()) if embedded else None
-    serve = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve())
+    died = asyncio.create_task(embedded.died()) if embedded else None
     say(f"ready on http://{own.host}:{own.port}")
     say_demo(own)
-    waiting = {serve} | ({watch} if watch else set())
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    if watch is not None and watch.done():
-        say(watch.result())
+    await asyncio.wait({serving, stack.jobs} | ({died} if died else set()), return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
-    if watch is not None:
-        watch.cancel()
-    await serve
+    if died is not None:
+        died.cancel()
+    await serving
+    if died is not None and died.done() and not died.cancelled():
+        raise Refused(died.result())
+    if stack.jobs.done():
+        await stack.jobs
 
 
 def say_demo(own: Settings) -> None:
@@ -98,4 +99,4 @@ async def _serve_one(own: Settings, service: Owner) -> None:
     if own.pg_dsn_admin is not None:
         await prepare(own, say)
     async with running({service: own}, SystemClock()) as stack:
-        await _serve(stack.app, own, None)
+        await _serve(stack, own, None)

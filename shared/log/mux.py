@@ -196,7 +196,8 @@ class Mux:
         """Send what is pending, then hang up."""
         self._closed.set()
         await self.lost()
-        await self.client.close()
+        with suppress(NatsError, OSError, RuntimeError):  # uvloop says RuntimeError of a link that is gone already
+            await self.client.close()
 
     def _key(self) -> str:
         self._count += 1
