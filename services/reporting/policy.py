@@ -1,0 +1,119 @@
+"""How a reader's question becomes keys and lanes of the table `seen`, and what a page's cursor says. Pure.
+
+A list never looks through all cases: it walks the few keys under which the caller can see anything, newest first. The
+keys only lead there; whether a case is shown is decided by `kit.may_see` alone (clause 9.4 a).
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from uuid import UUID
+
+from shared.case.base import Level, holds, level_of, region_at, stem
+from shared.case.lifecycle import OPEN, Status
+from shared.kit.access import Caller
+from shared.reference.rights import Right
+
+NEWEST = (datetime.max.replace(tzinfo=UTC), UUID(int=(1 << 128) - 1))
+
+Place = tuple[datetime, UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a list is asked for; None means whatever."""
+
+    region: str | None = None
+    status: Status | None = None
+    open: bool | None = None
+    unit: str | None = None
+    person: str | None = None
+    subject: str | None = None
+    nature: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    late: bool | None = None
+
+
+def reads_region(caller: Caller) -> bool:
+    """Whether the post looks at the whole region: with content, or as an auditor without."""
+    return bool(caller.rights & {Right.READ, Right.AUDIT})
+
+
+def keys(caller: Caller, wanted: Wanted) -> list[str]:
+    """The keys of `seen` that together hold every case the caller may see and asks for."""
+    if wanted.person is not None:
+        return [f"@{wanted.person}"]
+    region = wanted.region
+    inside = reads_region(caller) and region is not None and holds(caller.region, region)
+    if wanted.unit is not None and (wanted.unit == caller.unit or _in_charge_of(caller, wanted.unit)):
+        return [wanted.unit]
+    if inside:
+        assert region is not None
+        return [stem(region)]
+    own = [caller.unit, f"@{caller.person}"]
+    apart = region is not None and not holds(region, caller.region)
+    if reads_region(caller) and not apart:
+        own.append(stem(caller.region))
+    if Right.READ in caller.rights:
+        own.append(f"<{stem(caller.region)}")
+    return own
+
+
+def _in_charge_of(caller: Caller, unit: str) -> bool:
+    return reads_region(caller) and unit.startswith(stem(caller.region))
+
+
+def lane(open: bool, late: bool) -> int:
+    """The lane of a case in `seen`."""
+    return 2 * open + late
+
+
+def lanes(wanted: Wanted) -> list[int]:
+    """The lanes that can hold what is asked for."""
+    opens = {True, False} if wanted.open is None else {wanted.open}
+    if wanted.status is not None:
+        opens &= {wanted.status in OPEN}
+    lates = (True, False) if wanted.late is None else (wanted.late,)
+    return [lane(open, late) for open in sorted(opens) for late in lates]
+
+
+@cache
+def stems(region: str) -> tuple[str, ...]:
+    """The stems of a region and of every region above it, from the top."""
+    return tuple(stem(region_at(region, level)) for level in Level if level <= level_of(region))
+
+
+def child_digits(region: str) -> int:
+    """How many digits tell the regions one level below apart; a village has none below it."""
+    below = Level(min(level_of(region) + 1, Level.VILLAGE))
+    return len(stem(region_at("9" * 12, below)))
+
+
+def cursor(place: Place) -> str:
+    """A place in a list as text that means nothing to whoever holds it."""
+    at, id = place
+    return urlsafe_b64encode(f"{at.isoformat()} {id}".encode()).rstrip(b"=").decode()
+
+
+def place(text: str) -> Place:
+    """Read what `cursor` wrote. Raises ValueError."""
+    try:
+        at, _, id = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(" ")
+        found = datetime.fromisoformat(at), UUID(id)
+    except (ValueError, OverflowError):
+        found = None
+    if found is None or found[0].tzinfo is None:
+        raise ValueError("not the cursor of a list; take it from `next` of the page before")
+    return found
+
+
+def before(wanted: Wanted, after: Place | None) -> Place:
+    """The place that a page lies before: the end of the page before it, or the end of the time asked for."""
+    places = [NEWEST] if after is None else [after]
+    if wanted.until is not None:
+        places.append((wanted.until, UUID(int=0)))
+    return min(places)
