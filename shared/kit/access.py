@@ -60,7 +60,8 @@ def may_see_reporter(caller: Caller, case: CaseState) -> bool:
     """Whether the caller may know who reported: of an informant only the centre in charge and the first asked may."""
     if not may_see(caller, case):
         return False
-    return not case.informant or caller.person == case.first_asked or holds(caller.region, case.in_charge)
+    at_centre = Right.READ in caller.rights and holds(caller.region, case.in_charge)
+    return not case.informant or caller.person == case.first_asked or at_centre
 
 
 def barred(caller: Caller, case: CaseState) -> bool:
