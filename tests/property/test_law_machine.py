@@ -19,6 +19,7 @@ from tests.support import DEEP
 from tests.support.law_walk import propose_case, propose_order
 from tests.support.law_watch import CaseWatch, OrderWatch
 
+pytestmark = pytest.mark.timeout(600 if DEEP else 60)
 STEPS_MAX = 100 if DEEP else 40
 WALKS = 5000 if DEEP else 200
 UNSEEN_ARROWS_MAX = 0 if DEEP else 3  # by luck; the decision tables reach each of them for certain
