@@ -24,7 +24,7 @@ import psutil
 
 from infra.folder import CannotStart, Folder, private, write_private
 from infra.nats.config import ADMIN, SERVICES, Platform, server_config
-from infra.programs import Runner, nats_program, postgres_programs, postgres_runner
+from infra.programs import OURSELVES, Runner, nats_program, postgres_programs, postgres_runner
 
 NATS_PORT = 4222
 DEMO_PLATFORM = Platform("demo", ("5101", "5107"))
@@ -33,7 +33,7 @@ DATABASE = "caseflow"
 START_S_MAX = 120.0  # a log of many millions of events is read again after a crash
 STOP_S_MAX = 30.0
 POLL_S = 0.01
-NATS_MEMORY = "512MiB"  # GOMEMLIMIT: block caches grew to 4.3 GB without it
+_NATS_ENVIRONMENT = {"GOMEMLIMIT": "512MiB"}  # block caches grew to 4.3 GB without it
 LOG_TAIL_BYTES = 1500
 
 POSTGRES_SETTINGS = {
@@ -149,7 +149,8 @@ class Embedded:
         for stale in folder.run.glob("nats-server_*.ports"):
             stale.unlink()
         self._say("NATS: starting")
-        server = await _spawn((nats_program(), "-c", str(config)), folder.logs / "nats.out", GOMEMLIMIT=NATS_MEMORY)
+        command = (nats_program(), "-c", str(config))
+        server = await _spawn(command, folder.logs / "nats.out", environment=_NATS_ENVIRONMENT)
         self._servers["nats"] = server
         ports = folder.run / f"nats-server_{server.pid}.ports"
         await _until(lambda: _port_in(ports) is not None, "NATS", server, folder.logs / "nats.log")
@@ -211,10 +212,9 @@ def require_port(port: int) -> None:
 
 
 async def _spawn(
-    command: Sequence[str], output: Path, runner: Runner | None = None, **environment: str
+    command: Sequence[str], output: Path, runner: Runner = OURSELVES, environment: Mapping[str, str] | None = None
 ) -> asyncio.subprocess.Process:
     """Start a program in a session of its own: ctrl-C is for us, and we stop the servers after the services."""
-    runner = runner or Runner()
     with open(output, "ab", opener=private) as log:
         return await asyncio.create_subprocess_exec(
             *runner.prefix,
@@ -224,7 +224,7 @@ async def _spawn(
             stderr=log,
             cwd="/",
             start_new_session=True,
-            env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"} | environment,
+            env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", **(environment or {})},
         )
 
 
@@ -257,7 +257,7 @@ async def _make_roles(folder: Folder, passwords: Mapping[str, str]) -> None:
     command = (psql, "-XqA", "-h", str(folder.sockets), "-U", ADMIN, "-d", "postgres", "-f", str(_ROLES_SQL))
     words = {f"PASSWORD_{role.upper()}": passwords[role] for role in ROLES} | {"PGPASSWORD": passwords[ADMIN]}
     output = folder.logs / "roles.log"
-    server = await _spawn(command, output, **words)
+    server = await _spawn(command, output, environment=words)
     if await server.wait() != 0:
         raise CannotStart(f"Postgres: making the roles failed: {_tail(output)}")
 

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -21,7 +22,7 @@ import psutil
 SERVER_USER = "nobody"
 SOCKET_PATH_BYTES_MAX = 107  # of a Unix socket's address
 KEY_BYTES = 32
-LEFTOVER_S_MAX = 30.0
+LEFTOVER_S_MAX = 10.0
 
 
 class CannotStart(Exception):
@@ -40,7 +41,8 @@ class Folder:
         try:
             data.mkdir(mode=0o711, parents=True, exist_ok=True)
         except OSError as error:
-            raise CannotStart(f"cannot make the data folder {data}: {error.strerror}; choose another by CASEFLOW_DATA") from None
+            reason = f"cannot make the data folder {data}: {error.strerror}; choose another by CASEFLOW_DATA"
+            raise CannotStart(reason) from None
         return cls(data.resolve())
 
     @property
@@ -72,7 +74,7 @@ class Folder:
 
     @property
     def sockets(self) -> Path:
-        """Where the Postgres socket is: in `run`, or in the temporary folder when that path is too long for a socket."""
+        """Where the Postgres socket is: in `run`, or in the temporary folder when that path is too long."""
         near = self.run / "postgres"
         if len(os.fsencode(near / ".s.PGSQL.5432")) <= SOCKET_PATH_BYTES_MAX:
             return near
@@ -80,7 +82,7 @@ class Folder:
         return Path(tempfile.gettempdir()) / f"caseflow-{os.geteuid()}-{digest}"
 
     def lock(self) -> IO[str]:
-        """Take the folder for this process, until the file returned is closed. Raises CannotStart that says who has it."""
+        """Take the folder for this process until the file returned is closed. Raises CannotStart with who has it."""
         file = open(self.root / "lock", "a+")  # noqa: SIM115  the lock lives as long as the file is open
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,16 +143,29 @@ class Folder:
         write_private(file, secrets.token_hex(KEY_BYTES) + "\n")
 
     def end_leftovers(self, say: Callable[[str], None]) -> None:
-        """End servers of this folder that outlived a killed copy, and remove the pid file of one that is gone.
+        """End the servers of this folder that outlived a killed copy, and clear away their pid files.
 
-        A process is ours only when its command line names a file or folder of this data folder; no other is touched.
+        Ours is a server with our configuration or cluster on its command line, and a postgres that works in our
+        cluster's folder: Postgres must not start while a session of a killed server still writes. No other is touched.
         """
-        ours = ((self.run / "nats.pid", self.run / "nats.conf", signal.SIGTERM), (self.postgres / "postmaster.pid", self.postgres, signal.SIGINT))
-        for pid_file, mark, sign in ours:
-            process = _process_of(pid_file, str(mark))
-            if process is not None:
-                say(f"ending a server that an earlier run left behind (process {process.pid})")
-                _end(process, sign)
+        nats, postgres = ["-c", str(self.run / "nats.conf")], ["-D", str(self.postgres)]
+        heads, sessions = [], []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                words = process.cmdline()
+                if words[1:3] in (nats, postgres):
+                    heads.append(process)
+                elif process.name() == "postgres" and process.cwd() == str(self.postgres):
+                    sessions.append(process)
+        if heads:
+            say(f"ending {len(heads)} servers of an earlier run that was killed")
+        for process in heads:
+            _signal(process, signal.SIGINT)  # to both: stop now, cleanly; sessions follow their server
+        _, left = psutil.wait_procs(heads + sessions, timeout=LEFTOVER_S_MAX)
+        for process in left:
+            _signal(process, signal.SIGKILL)
+        psutil.wait_procs(left, timeout=LEFTOVER_S_MAX)
+        for pid_file in (self.run / "nats.pid", self.postgres / "postmaster.pid"):
             pid_file.unlink(missing_ok=True)
 
 
@@ -171,24 +186,9 @@ def private(path: str, flags: int) -> int:
 
 
 def _server_uid() -> int:
-    import pwd  # noqa: PLC0415  only root needs it
-
     return pwd.getpwnam(SERVER_USER).pw_uid if os.geteuid() == 0 else os.geteuid()
 
 
-def _process_of(pid_file: Path, mark: str) -> psutil.Process | None:
-    with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
-        process = psutil.Process(int(pid_file.read_text().split()[0]))
-        if mark in process.cmdline():
-            return process
-    return None
-
-
-def _end(process: psutil.Process, sign: signal.Signals) -> None:
+def _signal(process: psutil.Process, sign: signal.Signals) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(sign)
-        try:
-            process.wait(LEFTOVER_S_MAX)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(LEFTOVER_S_MAX)

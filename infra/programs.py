@@ -40,10 +40,13 @@ class Runner:
     prefix: tuple[str, ...] = ()
 
 
+OURSELVES = Runner()
+
+
 def postgres_runner(folder: Folder) -> Runner:
     """As ourselves; for root, whom Postgres refuses, as `nobody`. Raises CannotStart when `nobody` cannot get there."""
     if os.geteuid() != 0:
-        return Runner()
+        return OURSELVES
     closed = _closed(folder.postgres.parent) or _closed(postgres_programs() / "postgres")
     if closed is None:
         # setpriv (util-linux) rather than subprocess's own `user`, which uvloop does not know

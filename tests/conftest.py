@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support import DEEP
 
-pytest_plugins = ["tests.support.servers"]
+pytest_plugins = ["tests.support.servers", "tests.support.stack"]
 
 for name in [name for name in os.environ if name.startswith("CASEFLOW_")]:
     del os.environ[name]
@@ -50,7 +50,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     spent = ", ".join(f"{tier} {seconds:.1f} of {BUDGET_S.get(tier, 0)}" for tier, seconds in sorted(_spent.items()))
     terminalreporter.write_line(f"seconds per tier: {spent}")
     for tier in _over():
-        terminalreporter.write_line(f"{tier}: over its budget; make its tests faster or mark the long ones deep", red=True)
+        terminalreporter.write_line(f"{tier}: over its budget; make its tests faster or mark long ones deep", red=True)
 
 
 def _over() -> list[str]:

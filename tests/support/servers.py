@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from itertools import count
 from urllib.parse import urlsplit
 
@@ -40,7 +40,7 @@ async def database(servers: Endpoints) -> AsyncIterator[Mapping[str, str]]:
 
 
 @pytest.fixture
-def areas() -> Iterator[tuple[str, str]]:
-    """Two areas (six digits each) that no other test of the session has, so that their log streams are the test's own."""
+def areas() -> tuple[str, str]:
+    """Two areas (six digits each) that no other test of the session has: their log streams are the test's own."""
     number = next(_numbers)
-    yield f"99{number:04d}", f"98{number:04d}"
+    return f"99{number:04d}", f"98{number:04d}"
