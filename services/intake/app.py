@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.intake import http
 from services.intake.policy import REACTIONS
 from services.intake.store import Claims, Registrar
+from services.intake.stream import Follower, submissions
 from shared.case.base import Meta
 from shared.case.facts import Registration
 from shared.case.reasons import Rejected
@@ -28,6 +29,7 @@ def build(kit: Kit) -> Service:
         return outcome
 
     reactor = Reactor(
-        kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor, register
-    )
-    return Service(kit, app, {"intake.reactions": reactor.run})
+        kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor, register,
+        others={"*": Follower(kit).follow},
+    )  # fmt: skip
+    return Service(kit, app, {"intake.reactions": reactor.run, "intake.submissions": submissions(kit, registrar).run})

@@ -8,6 +8,7 @@ from services.routing.store import Work
 from shared.kit.project import Projector
 from shared.kit.react import Reactor
 from shared.kit.service import Kit, Service, web_app
+from shared.kit.submit import Submissions
 
 
 def build(kit: Kit) -> Service:
@@ -16,4 +17,9 @@ def build(kit: Kit) -> Service:
     app.include_router(http.router(kit))
     reactor = Reactor(kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor)
     projector = Projector(Work(), kit.database, kit.log, kit.clock, kit.reached)
-    return Service(kit, app, {"routing.reactions": reactor.run, "routing.work": projector.run})
+    jobs = {
+        "routing.reactions": reactor.run,
+        "routing.submissions": Submissions(kit).run,
+        "routing.work": projector.run,
+    }
+    return Service(kit, app, jobs)

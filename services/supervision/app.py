@@ -7,6 +7,7 @@ from services.supervision.policy import REACTIONS
 from services.supervision.stream import Eraser
 from shared.kit.react import Reactor
 from shared.kit.service import Kit, Service, web_app
+from shared.kit.submit import Submissions
 
 
 def build(kit: Kit) -> Service:
@@ -18,4 +19,9 @@ def build(kit: Kit) -> Service:
         kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor,
         others={"case.erased": eraser.erase},
     )  # fmt: skip
-    return Service(kit, app, {"supervision.reactions": reactor.run, "supervision.sweep": eraser.sweep})
+    jobs = {
+        "supervision.reactions": reactor.run,
+        "supervision.submissions": Submissions(kit).run,
+        "supervision.sweep": eraser.sweep,
+    }
+    return Service(kit, app, jobs)
