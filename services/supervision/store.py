@@ -1,10 +1,8 @@
-"""What supervision asks of Postgres."""
+"""What supervision asks of Postgres: nothing of its own yet; keys and files go through the kit."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from shared.kit.sql import Statements
 
-STATEMENTS = Statements.load(Path(__file__).with_name("queries.sql"))
+STATEMENTS = Statements({})
 TABLES: tuple[str, ...] = ()

@@ -1,3 +1,0 @@
--- name: ping
--- Whether the server answers.
-select 1;
