@@ -299,6 +299,8 @@ async def test_services_publish_their_own_subjects_only(servers: Endpoints) -> N
         "order.51.01.x": lambda s: s == "supervision",
         "reference.units.0": lambda s: s == "routing",
         "parked.intake.x": lambda s: s == "intake",
+        "$O.ATTACHMENTS.C.x": lambda s: s == "intake",
+        "$O.ATTACHMENTS.M.x": lambda s: s in ("intake", "supervision"),
         "submit.demo.51.01.x": lambda s: False,
         "$JS.API.STREAM.DELETE.LOG_5101": lambda s: False,
         "$JS.API.STREAM.PURGE.LOG_5101": lambda s: False,
