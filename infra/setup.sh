@@ -16,7 +16,7 @@ version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     fail "Python $version has no venv here: install the Debian package python$version-venv, then run make again"
 
 echo "setup: making .venv and installing $(grep -c '==' requirements.lock) pinned packages (once, about a minute)"
-"$PYTHON" -m venv .venv || fail "could not make .venv: remove the folder and run make again"
+"$PYTHON" -m venv --clear .venv || fail "could not make .venv: remove the folder and run make again"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
     -r requirements.lock || fail "the installation failed; is the package index reachable? Run make again"
 

@@ -23,7 +23,7 @@ LOG_FILE_COUNT_MAX = 3
 
 # What each service publishes besides its own parked messages; reporting appends nothing to a case.
 _WIPES = "$JS.API.STREAM.MSG.DELETE.SUBMISSIONS"  # a submission holds content in the open until it is answered
-# A file is put by intake and removed by supervision when its case is erased: a mark in the index, a purge of the pieces.
+# Intake puts a file, supervision removes it with its erased case: a mark in the index, a purge of the pieces.
 _REMOVES = ("$O.ATTACHMENTS.M.>", "$JS.API.STREAM.PURGE.OBJ_ATTACHMENTS")
 _PUBLISHES = {
     "intake": ("case.>", "receipt.>", "progress.>", _WIPES, "$O.ATTACHMENTS.C.>", *_REMOVES),
