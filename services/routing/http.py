@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, model_validator
 from pydantic_core import to_json
 
 from services.routing.policy import question, words_of
-from shared.case.base import Address, PersonId, Position, Region, UnitCode, stem
+from shared.case.base import Address, PersonId, Position, Region, UnitCode, holds, stem
 from shared.case.commands import Command, facts
 from shared.case.facts import Note, Text
 from shared.case.state import STATE, CaseState
@@ -21,7 +21,7 @@ from shared.kit import http as kit_http
 from shared.kit.access import Caller
 from shared.kit.handle import command
 from shared.kit.http import ERRORS, IdText, Key, Who
-from shared.kit.problems import BadRequest, Forbidden, ProblemError
+from shared.kit.problems import BadRequest, Forbidden, ProblemError, Unavailable
 from shared.kit.seal import unseal_fields
 from shared.kit.service import Kit
 from shared.log import number
@@ -161,9 +161,20 @@ def _hand_over(api: APIRouter, kit: Kit) -> None:
         wanted = Right.REASSIGN if body.from_person else Right.ASSIGN
         if wanted not in caller.rights:
             raise Forbidden(f"Your post lacks the right {wanted}.")
+        if not holds(caller.region, body.region):
+            raise Forbidden("That region is not yours; ask the centre that has it.")
+        await _caught_up(kit)
         batch = kit_http.http_command_id(caller, "hand-over", key, kit.clock)
         rows = await kit.database.fetch("cases_of", stem(body.region), body.from_person, body.from_unit)
         return StreamingResponse(_lines(kit, caller, body, batch, rows), media_type="application/x-ndjson")
+
+
+async def _caught_up(kit: Kit) -> None:
+    """Wait until the worklist has seen the whole log as it now is: all open cases are all. Raises Unavailable."""
+    for stream in kit.log.streams():
+        end = Position(stream, await kit.log.end(stream))
+        if not await kit.reached.wait("routing.work", end, kit.settings.after_wait_s_max):
+            raise Unavailable("The worklist lies behind the log.")
 
 
 async def _lines(kit: Kit, caller: Caller, body: HandOverBody, batch: str, rows: list[Any]) -> AsyncIterator[bytes]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
+from pydantic import Field, StringConstraints, create_model
 
 from shared.case.base import Address, new_id
 from shared.case.commands import COMMANDS
+from shared.case.facts import CASES_PER_ORDER_MAX
 from shared.case.reasons import Rejected
 from shared.kit import http as kit_http
 from shared.kit.access import may_see
@@ -15,6 +17,9 @@ from shared.kit.handle import command
 from shared.kit.http import ERRORS, Answer, Key, Who
 from shared.kit.problems import Forbidden
 from shared.kit.service import Kit
+
+CaseText = Annotated[str, StringConstraints(min_length=1, max_length=80)]  # an id, or a number as people write it
+Cases = Annotated[tuple[CaseText, ...], Field(min_length=1, max_length=CASES_PER_ORDER_MAX)]
 
 
 def router(kit: Kit) -> APIRouter:
@@ -28,7 +33,7 @@ def router(kit: Kit) -> APIRouter:
 
 def _issue(api: APIRouter, kit: Kit) -> None:
     spec = COMMANDS["issue-order"]
-    body_type = kit_http.body_of(spec.facts)
+    body_type = create_model("IssueFacts", __base__=kit_http.body_of(spec.facts), cases=(Cases, ...))
 
     async def issue(body: Any, response: Response, caller: Any, key: Any = None) -> Answer:
         command_id = kit_http.http_command_id(caller, "issue-order", key, kit.clock)
@@ -48,6 +53,8 @@ def _issue(api: APIRouter, kit: Kit) -> None:
         outcome = await kit.handler.handle(asked)
         if isinstance(outcome, Rejected):
             raise kit_http.rejected(outcome)
+        if outcome.recorded is None:
+            await kit_http.refuse_other_body(kit, asked)
         answer = kit_http.answer(address, outcome)
         response.headers["Location"] = f"/supervision/orders/{answer.id}"
         return answer
