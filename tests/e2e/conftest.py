@@ -1,0 +1,17 @@
+"""The running stack, and everybody's desk at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.client import Desk
+from tests.support.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def desk(stack: Stack) -> Iterator[Desk]:
+    one = Desk(stack.url)
+    yield one
+    one.close()

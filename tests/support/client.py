@@ -1,0 +1,153 @@
+"""People at their desks, for tests: what they send over HTTP and what they may expect of the answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import httpx
+import pytest
+
+TOWNSHIP, COUNTY, CITY, PROVINCE = "510104017000", "510104000000", "510100000000", "510000000000"
+OTHER_TOWNSHIP, OTHER_COUNTY = "510104022000", "510703000000"
+HOUSING, POLICE, LABOUR = (f"{COUNTY}-{name}" for name in ("housing", "police", "labour"))
+WAIT_S_MAX = 10.0
+POLL_S = 0.02
+NOTE = {"text": "已与当事人联系，情况属实。"}
+_keys = count(1)
+
+MATTER = {
+    "channel": "visit",
+    "region": TOWNSHIP,
+    "nature": "complaint",
+    "title": "小区物业不作为",
+    "text": "物业公司乱收停车费，电梯坏了一个月没人修。",
+    "parties": [{"name": "张三", "phone": "13800000000"}],
+}  # the rule `property` sends it to the county's housing department
+UNRULED = {**MATTER, "nature": "help", "title": "一件小事", "text": "想请工作人员帮忙看看。"}  # no rule takes it
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case as its registration answered."""
+
+    id: str
+    number: str
+    secret: str
+    position: str
+    path: str = ""
+
+
+class Desk:
+    """HTTP to the whole of caseflow, for everybody of the demo: `desk.post("jj-window", "/intake/cases", body)`."""
+
+    def __init__(self, url: str, timeout_s: float = 15.0) -> None:
+        self.client = httpx.Client(base_url=url, timeout=timeout_s)
+
+    def close(self) -> None:
+        self.client.close()
+
+    def send(self, method: str, person: str | None, path: str, **options: Any) -> httpx.Response:
+        """One request as `person` of the demo; None sends no token."""
+        headers = dict(options.pop("headers", {}))
+        if person is not None:
+            headers.setdefault("Authorization", f"Bearer demo-{person}")
+        return self.client.request(method, path, headers=headers, **options)
+
+    def post(self, person: str, path: str, body: Any, key: str | None = None) -> httpx.Response:
+        headers = {"Idempotency-Key": key} if key else {}
+        return self.send("POST", person, path, json=body, headers=headers)
+
+    def get(self, person: str | None, path: str, **params: Any) -> httpx.Response:
+        return self.send("GET", person, path, params=params)
+
+    def ok(self, person: str, path: str, body: Any, key: str | None = None) -> dict[str, Any]:
+        """A command that must stand; its answer."""
+        answer = self.post(person, path, body, key)
+        assert answer.status_code in (200, 201), f"{path} as {person}: {answer.status_code} {answer.text}"
+        told: dict[str, Any] = answer.json()
+        return told
+
+    def refused(self, status: int, code: str, person: str, path: str, body: Any, key: str | None = None) -> Any:
+        """A command that must be refused with this status and code; the problem."""
+        answer = self.post(person, path, body, key)
+        problem = answer.json()
+        assert (answer.status_code, problem.get("code")) == (status, code), f"{path} as {person}: {answer.text}"
+        assert answer.headers["content-type"] == "application/problem+json"
+        return problem
+
+    def register(self, person: str = "jj-window", **changed: Any) -> Case:
+        """A new case that a rule takes, unless `changed` makes it another one."""
+        told = self.ok(person, "/intake/cases", {**MATTER, **changed})
+        return Case(told["id"], told["number"], told["secret"], told["position"])
+
+    def timeline(self, case: str, person: str = "cd-director") -> dict[str, Any]:
+        """One case with everything that happened to it, straight from the log."""
+        answer = self.get(person, f"/reporting/cases/{case}")
+        assert answer.status_code == 200, answer.text
+        told: dict[str, Any] = answer.json()
+        return told
+
+    def state(self, case: str, person: str = "cd-director") -> dict[str, Any]:
+        found: dict[str, Any] = self.timeline(case, person)["state"]
+        return found
+
+    def types(self, case: str, person: str = "cd-director") -> list[str]:
+        """The events of a case, in order."""
+        return [entry["type"] for entry in self.timeline(case, person)["timeline"]]
+
+    def until(self, case: str, person: str = "cd-director", **wanted: Any) -> dict[str, Any]:
+        """Poll until the state of a case holds these values: for what follows by reaction."""
+        end = time.monotonic() + WAIT_S_MAX
+        while True:
+            state = self.state(case, person)
+            if all(state.get(name) == value for name, value in wanted.items()):
+                return state
+            if time.monotonic() > end:
+                pytest.fail(f"waited {WAIT_S_MAX:.0f} s for {wanted}: {state}")
+            time.sleep(POLL_S)
+
+    def assigned(self, **changed: Any) -> Case:
+        """A case that a rule has triaged and assigned to the county's housing department."""
+        case = self.register(**changed)
+        self.until(case.id, status="assigned")
+        return case
+
+    def handled(self, **changed: Any) -> Case:
+        """... and that the department has signed for."""
+        case = self.assigned(**changed)
+        self.ok("jj-housing", f"/routing/cases/{case.id}/sign-for", {"unit": HOUSING, "person": "jj-housing-1"})
+        return case
+
+    def settled(self, **changed: Any) -> Case:
+        """... and settled."""
+        case = self.handled(**changed)
+        self.ok("jj-housing-1", f"/routing/cases/{case.id}/settle", SETTLE)
+        return case
+
+    def closed(self, **changed: Any) -> Case:
+        """... and closed by the centre."""
+        case = self.settled(**changed)
+        self.ok("jj-director", f"/routing/cases/{case.id}/close", {})
+        return case
+
+    def waiting(self, **changed: Any) -> Case:
+        """A case that no rule takes: it waits at the triage desk."""
+        return self.register(**{**UNRULED, **changed})
+
+
+SETTLE = {"outcome": "solved", "reply": {"text": "电梯已修复，停车费已退还。"}, "basis": "物业管理条例第四十五条"}
+
+
+def new_key() -> str:
+    """An Idempotency-Key that no other request of this process has."""
+    return f"key-{next(_keys)}-{time.time_ns()}"
+
+
+def lines(answer: httpx.Response) -> Sequence[Mapping[str, Any]]:
+    """The lines of an NDJSON answer."""
+    return [json.loads(line) for line in answer.text.splitlines() if line]

@@ -1,0 +1,213 @@
+"""The whole of caseflow for a test: as a process of its own that may be stopped, killed and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import psutil
+import pytest
+
+from infra.folder import Folder
+from infra.stack import SERVICES, prepare, running, settings_for
+from shared.kit.clock import SystemClock
+from shared.kit.settings import Settings
+from shared.log.jetstream import JetStreamLog
+from shared.log.mux import Mux, connect
+from shared.log.topology import Topology
+from tests.support.nats import free_port
+
+ROOT = Path(__file__).parents[2]
+AREAS = ("5101", "5107")
+START_S_MAX = 60.0
+STOP_S_MAX = 30.0
+POLL_S = 0.02
+RATES = {"CASEFLOW_PUBLIC_RATE_MAX": "100000", "CASEFLOW_LOOK_UP_RATE_MAX": "1000"}
+
+
+def until(ready: Callable[[], bool], what: str, wait_s_max: float = 10.0) -> None:
+    """Poll until `ready()`. Fails with `what` after `wait_s_max` seconds."""
+    end = time.monotonic() + wait_s_max
+    while not ready():
+        if time.monotonic() > end:
+            pytest.fail(f"waited {wait_s_max:.0f} s for: {what}")
+        time.sleep(POLL_S)
+
+
+class Stack:
+    """`caseflow up` on a data folder and a free port. `environment` adds CASEFLOW_* variables."""
+
+    def __init__(self, data: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.data = data
+        self.port = free_port()
+        self.environment = dict(environment or {})
+        self.process: subprocess.Popen[bytes] | None = None
+        self.output = data.with_name(data.name + ".out")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def text(self) -> str:
+        """All that the process and its earlier runs have printed."""
+        return self.output.read_text("utf-8", "replace")
+
+    def spawn(self, **more: str) -> subprocess.Popen[bytes]:
+        """Start the process and do not wait; `more` are CASEFLOW_* variables of this run, without the prefix."""
+        own = {f"CASEFLOW_{name.upper()}": value for name, value in more.items()}
+        places = {"CASEFLOW_DATA": str(self.data), "CASEFLOW_PORT": str(self.port)}
+        with open(self.output, "ab") as output:
+            self.process = subprocess.Popen(
+                (sys.executable, "-m", "shared.cli", "up"),
+                cwd=ROOT,
+                env=dict(os.environ) | places | self.environment | own,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self.process
+
+    def start(self, **more: str) -> float:
+        """Start and wait until it answers; how many seconds that took."""
+        began = time.monotonic()
+        self.spawn(**more)
+        until(self.is_ready, "caseflow is ready", START_S_MAX)
+        return time.monotonic() - began
+
+    def is_ready(self) -> bool:
+        """Whether it answers. Raises AssertionError with its output when it has ended."""
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"caseflow ended with {self.process.returncode}: {self.text[-3000:]}")
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/healthz", timeout=2).status_code == 200
+        return False
+
+    def stop(self) -> int:
+        """Ctrl-C; the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(STOP_S_MAX)
+
+    def wait_dead(self) -> int:
+        """Wait until the process ends by itself; its exit code, negative for a signal."""
+        assert self.process is not None
+        return self.process.wait(STOP_S_MAX)
+
+    @property
+    def servers(self) -> dict[str, int]:
+        """The process ids of the servers, by name: as their pid files say, and only if they live."""
+        files = {"nats": self.data / "run" / "nats.pid", "postgres": self.data / "postgres" / "postmaster.pid"}
+        found = {}
+        for name, file in files.items():
+            with suppress(OSError, ValueError, IndexError):
+                pid = int(file.read_text().split()[0])
+                if psutil.pid_exists(pid):
+                    found[name] = pid
+        return found
+
+    def kill(self) -> None:
+        """kill -9 of the process, as the kernel does it: its servers live on."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def kill_server(self, name: str) -> None:
+        """kill -9 of one server with its children."""
+        pid = self.servers[name]
+        for process in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def kill_all(self) -> None:
+        """kill -9 of everything at once: the process first, so that it cannot see its servers die."""
+        servers = list(self.servers)
+        self.kill()
+        for name in servers:
+            with suppress(KeyError, psutil.NoSuchProcess):
+                self.kill_server(name)
+
+    def passwords(self) -> dict[str, str]:
+        """The passwords of the embedded servers' users."""
+        found: dict[str, str] = json.loads((self.data / "secrets" / "passwords.json").read_text())
+        return found
+
+    def postgres_dsn(self, role: str = "admin", database: str = "caseflow") -> str:
+        where = quote(str(Folder(self.data.resolve()).sockets), safe="")
+        return f"postgresql://{role}:{self.passwords()[role]}@/{database}?host={where}&port=5432"
+
+    @asynccontextmanager
+    async def mux(self, user: str = "admin") -> AsyncIterator[Mux]:
+        """A connection to the NATS server of the stack."""
+        ports = self.data / "run" / f"nats-server_{self.servers['nats']}.ports"
+        url = json.loads(ports.read_text())["nats"][0]
+        mux = await connect(url, user=user, password=self.passwords()[user], name="test")
+        try:
+            yield mux
+        finally:
+            await mux.close()
+
+    @asynccontextmanager
+    async def log(self) -> AsyncIterator[JetStreamLog]:
+        """The log itself, past every service."""
+        async with self.mux() as mux:
+            yield JetStreamLog(mux, Topology(AREAS))
+
+
+def open_folder(folder: Path) -> Path:
+    """Let the user that Postgres runs as enter: pytest makes its folders for us alone."""
+    for way in (folder, *folder.parents[:2]):
+        way.chmod(0o711)
+    return folder
+
+
+@contextmanager
+def stack_in(folder: Path, **environment: str) -> Iterator[Stack]:
+    """A stack on `folder`/data that is not started yet, and is killed at the end with all its servers."""
+    stack = Stack(open_folder(folder) / "data", {**RATES, **environment})
+    try:
+        yield stack
+    finally:
+        stack.kill_all()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The one stack of the session, for tests that do not stop it."""
+    with stack_in(tmp_path_factory.mktemp("up")) as one:
+        one.start()
+        yield one
+        assert one.stop() == 0, one.text[-3000:]
+
+
+@pytest.fixture
+def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of the test's own, not started, that it may stop and kill."""
+    with stack_in(tmp_path_factory.mktemp("own")) as one:
+        yield one
+
+
+@asynccontextmanager
+async def in_process(endpoints: object, **changed: object) -> AsyncIterator[httpx.AsyncClient]:
+    """The four services inside this process on servers that run already; a client that calls them without a socket."""
+    from infra.embedded import Endpoints
+
+    assert isinstance(endpoints, Endpoints)
+    base = Settings(areas=AREAS).model_copy(update=changed)
+    await prepare(settings_for(base, endpoints, "admin"))
+    each = {owner: settings_for(base, endpoints, owner) for owner in SERVICES}
+    async with running(each, SystemClock()) as services:
+        transport = httpx.ASGITransport(services.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://caseflow") as client:
+            yield client
