@@ -244,4 +244,6 @@ def _public(api: APIRouter, kit: Kit) -> None:
         outcome = await kit.handler.handle(asked)
         if isinstance(outcome, Rejected):
             raise kit_http.rejected(outcome)
+        if outcome.recorded is None:
+            await kit_http.refuse_other_body(kit, asked)
         return kit_http.answer(address, outcome)
