@@ -133,7 +133,7 @@ def _route(state: CaseState, event: e.Triaged | e.Assigned | e.Ruled, command: C
         return Reason.UNIT_COMPLAINED_OF
     if isinstance(event, e.Ruled) and state.hand_backs == 0:
         return Reason.NOTHING_TO_RULE
-    if isinstance(event, e.Assigned) and state.unit == event.unit and state.co_units == event.co_units:
+    if isinstance(event, e.Assigned) and state.unit == event.unit and set(state.co_units) == set(event.co_units):
         return Reason.SAME_UNIT
     return None
 

@@ -59,6 +59,7 @@ _TABLE: tuple[Arrow, ...] = (
     Arrow("case.split", WITH_CENTRE, S.SPLIT, "5.1.3 a: each demand has its own responsible unit"),
     Arrow("case.merged", IN_PROGRESS, S.MERGED, "petitions regulation 19: it goes on in the surviving case"),
     Arrow("case.assigned", (S.TRIAGED, *WITH_UNIT), S.ASSIGNED, "5.1.3 a: a named unit; a dissolved one is replaced"),
+    Arrow("case.assigned+co", WITH_UNIT, None, "5.1.1 b: other co-handling units; who is at work stays at work"),
     Arrow("case.signed_for", (S.ASSIGNED,), S.HANDLING, "5.1.3 a: a named person of the responsible unit"),
     Arrow("case.signed_for+co", WITH_UNIT, None, "5.1.1 b: a co-handling unit names its person"),
     Arrow("case.reassigned", (S.HANDLING,), None, "5.1.3 a: one person at any time"),

@@ -121,6 +121,8 @@ def variant(event: Event, state: CaseState) -> str:
     """The event's key in the life-cycle table: its type, and the variant that the state or the facts make of it."""
     if isinstance(event, e.Registered) and event.answer is not None:
         return "case.registered+answered"
+    if isinstance(event, e.Assigned) and event.unit == state.unit:
+        return "case.assigned+co"
     if isinstance(event, e.SignedFor | e.Reassigned) and event.unit in state.co_units:
         return f"{event.TYPE}+co"
     if isinstance(event, e.SentBack) and state.unit is None:
@@ -233,10 +235,12 @@ def _merged(state: CaseState, event: e.Merged, recorded: Recorded[Any]) -> dict[
 @_on(e.Assigned, e.Ruled)
 def _assigned(state: CaseState, event: e.Assigned | e.Ruled, recorded: Recorded[Any]) -> dict[str, Any]:
     bound = state.no_hand_back and event.unit == state.unit  # other co-handlers do not lift the ruling
+    kept = variant(event, state) == "case.assigned+co"  # who is at work stays at work
+    before = {co.unit: co for co in state.co_handlers} if kept else {}
     return {
         "unit": event.unit,
-        "person": None,
-        "co_handlers": tuple(CoHandler(unit) for unit in event.co_units),
+        "person": state.person if kept else None,
+        "co_handlers": tuple(before.get(unit) or CoHandler(unit) for unit in event.co_units),
         "no_hand_back": bound or isinstance(event, e.Ruled) or event.direct,
         "outcome": None,
         "satisfaction": Satisfaction.UNRATED,

@@ -123,6 +123,17 @@ def one_responsible_person(watch: CaseWatch, before: CaseState, recorded: Record
         assert after.person is None
 
 
+def who_is_at_work_stays_at_work(
+    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
+) -> None:
+    """Other co-handling units take nothing from the responsible unit and from those that stay (clause 5.1.1 b)."""
+    if isinstance(recorded.known, e.Assigned) and recorded.known.unit == before.unit:
+        assert (after.status, after.person) == (before.status, before.person)
+        stayed = [co for co in before.co_handlers if co.unit in recorded.known.co_units]
+        assert set(stayed) <= set(after.co_handlers)
+        assert after.no_hand_back or not before.no_hand_back
+
+
 def the_first_asked_stays(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
     """Clause 11.1; so do the address and who must be kept away from the case."""
     born = watch.events[0].known
@@ -183,10 +194,14 @@ def co_handlers_report_first(watch: CaseWatch, before: CaseState, recorded: Reco
         return
     named: set[str] = set()
     waiting: set[str] = set()
+    unit: str | None = None
     for event in (one.known for one in watch.events):
-        if isinstance(event, e.Assigned | e.Ruled):
-            named = set(event.co_units)
-            waiting = set(named)
+        if isinstance(event, e.Assigned) and event.unit == unit:
+            named, waiting = set(event.co_units), (waiting | set(event.co_units) - named) & set(event.co_units)
+        elif isinstance(event, e.Assigned | e.Ruled):
+            named, waiting, unit = set(event.co_units), set(event.co_units), event.unit
+        elif isinstance(event, e.HandedBack | e.Transferred | e.Reopened):
+            unit = None
         elif isinstance(event, e.CoReported):
             waiting.discard(event.unit)
         elif isinstance(event, e.CoHandlingEnded):
@@ -291,6 +306,7 @@ CASE_RULES = (
     every_event_counts,
     one_responsible_unit,
     one_responsible_person,
+    who_is_at_work_stays_at_work,
     the_first_asked_stays,
     who_is_complained_of_never_has_it,
     a_ruling_binds,

@@ -6,6 +6,7 @@ import pytest
 
 from shared.case.lifecycle import Status
 from shared.case.reasons import Reason, Rejected
+from shared.case.state import CoHandler
 from tests.support.law import (
     CASE,
     CO,
@@ -70,8 +71,14 @@ TABLE: tuple[Row, ...] = (
     row("handled", "assign", R.UNIT_COMPLAINED_OF, unit=COMPLAINED, clause="8.1f 12.3"),
     row("assigned", "assign", R.SAME_UNIT),
     row("assigned", "assign", S.ASSIGNED, unit=LABOUR),
-    row("handled", "assign", S.ASSIGNED, **CO, clause="5.1.1b"),
-    row("settled", "assign", R.WRONG_STATUS),
+    row("assigned", "assign", S.ASSIGNED, **CO, clause="5.1.1b"),
+    row("handled", "assign", S.HANDLING, **CO, clause="5.1.1b"),
+    row("handled", "assign", S.ASSIGNED, unit=LABOUR, **CO),
+    row("co-handled", "assign", S.HANDLING, clause="5.1.1b"),
+    row("co-handled", "assign", R.SAME_UNIT, **CO),
+    row("ruled, then more co-handlers", "assign", S.ASSIGNED),
+    row("settled", "assign", R.WRONG_STATUS, **CO),
+    row("settled", "assign", R.WRONG_STATUS, unit=LABOUR),
     row("closed", "assign", R.CASE_CLOSED),
     # one responsible person
     row("assigned", "sign-for", S.HANDLING, clause="5.1.3a"),
@@ -184,6 +191,16 @@ def test_a_transfer_moves_the_case_and_leaves_its_address() -> None:
 @pytest.mark.clause("5.1.1b")
 def test_a_settled_case_names_the_units_it_waits_for_and_no_more() -> None:
     assert when(given("co-handled"), ask("settle").command) == Rejected(R.CO_HANDLERS_OPEN, WATER)
+
+
+@pytest.mark.clause("5.1.1b")
+def test_another_co_handling_unit_takes_nothing_from_those_at_work() -> None:
+    before = given("co-handled, co-handler reported")
+    joined = after(before, ask("assign", co_units=(LABOUR, WATER)))
+    assert (joined.status, joined.unit, joined.person) == (before.status, before.unit, before.person)
+    assert joined.co_handlers == (CoHandler(LABOUR), *before.co_handlers)
+    assert when(joined, ask("settle").command) == Rejected(R.CO_HANDLERS_OPEN, LABOUR)
+    assert after(joined, ask("assign", **CO)).co_handlers == before.co_handlers
 
 
 @pytest.mark.clause("5.1.1b")

@@ -27,6 +27,8 @@ ALL = (*INTAKE, *ROUTING, *SUPERVISION, *ORDERS)
 # Every event of the life-cycle table, by a command that makes it when the state is made for it.
 KEYS: dict[str, Ask] = {spec.event.TYPE: ask(name) for name, spec in COMMANDS.items() if spec.kind == "case"} | {
     "case.registered+answered": ask("register", **law.ANSWER),
+    "case.assigned": ask("assign", unit=law.LABOUR),
+    "case.assigned+co": ask("assign", co_units=(law.LABOUR,)),
     "case.signed_for+co": ask("sign-for", unit=law.WATER),
     "case.reassigned+co": ask("reassign", unit=law.WATER),
     "case.sent_back+unassigned": ask("send-back"),

@@ -70,7 +70,10 @@ class AssignmentFacts(Routed):
 
 
 class Assigned(AssignmentFacts, Event, type="case.assigned", owner=Owner.ROUTING):
-    """One responsible unit was named, with its co-handling units (clause 5.1.3 a: a named unit)."""
+    """One responsible unit was named, with its co-handling units (clause 5.1.3 a: a named unit).
+
+    For the unit that has the case already only the co-handling units change: person, status and reports stay.
+    """
 
 
 class SigningFacts(Facts):
