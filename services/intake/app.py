@@ -10,7 +10,8 @@ from shared.case.base import Meta
 from shared.case.facts import Registration
 from shared.case.reasons import Rejected
 from shared.kit.handle import Done
-from shared.kit.react import Next, Reaction, Reactor, Seen
+from shared.kit.pure import Next, Reaction, Seen
+from shared.kit.react import Reactor
 from shared.kit.service import Kit, Service, web_app
 
 

@@ -26,7 +26,7 @@ from shared.case.facts import (
     Title,
 )
 from shared.case.state import UNBORN, CaseState, evolve
-from shared.kit.react import Next, Reaction, Seen
+from shared.kit.pure import Next, Reaction, Seen
 
 
 class RegisterBody(BaseModel):

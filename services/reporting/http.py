@@ -41,6 +41,8 @@ PAGE_ROWS = 50
 QUERY_CHARS_MAX = 100
 
 Cursor = Annotated[str, Field(max_length=200)]
+Match = Annotated[str | None, Header(alias="If-None-Match", max_length=200)]
+Since = Annotated[str | None, Query(max_length=80)]
 Rows = Annotated[int, Field(ge=1, description="Rows per page; the operator sets the most there can be")]
 
 
@@ -268,9 +270,6 @@ def _count(region: str, rows: Sequence[Mapping[str, Any]]) -> Count:
 
 
 def _one(api: APIRouter, kit: Kit) -> None:
-    match = Annotated[str | None, Header(alias="If-None-Match", max_length=200)]
-    since = Annotated[str | None, Query(max_length=80)]
-
     async def timeline(
         kind: str, id: str, caller: Caller, response: Response, after: str | None, known: str | None
     ) -> Any:
@@ -306,7 +305,7 @@ def _one(api: APIRouter, kit: Kit) -> None:
         operation_id="reporting_case",
         summary="One case with everything that happened to it, as the log has it at this moment.",
     )
-    async def case(id: IdText, caller: Who, response: Response, after: since = None, known: match = None) -> Any:
+    async def case(id: IdText, caller: Who, response: Response, after: Since = None, known: Match = None) -> Any:
         return await timeline("case", id, caller, response, after, known)
 
     @api.get(
@@ -315,7 +314,7 @@ def _one(api: APIRouter, kit: Kit) -> None:
         operation_id="reporting_order",
         summary="One supervision order with everything that happened to it.",
     )
-    async def order(id: IdText, caller: Who, response: Response, after: since = None, known: match = None) -> Any:
+    async def order(id: IdText, caller: Who, response: Response, after: Since = None, known: Match = None) -> Any:
         return await timeline("order", id, caller, response, after, known)
 
 

@@ -24,7 +24,7 @@ from shared.case.facts import Matter
 from shared.case.lifecycle import ENDED, OPEN
 from shared.case.orders import OrderState
 from shared.case.state import CaseState
-from shared.kit.project import ADAPTERS, Change, state_json
+from shared.kit.pure import ADAPTERS, Change, state_json
 from shared.kit.seal import unseal_fields
 
 SEARCH_AFTER_END_DAYS_MAX = 30

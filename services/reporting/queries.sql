@@ -152,20 +152,24 @@ from orders o;
 with page as materialized (
     select f.registered_at, f.id, bool_or(f.content) as content
     from unnest($1::text[]) as k (who) cross join unnest($2::smallint[]) as l (lane) cross join lateral (
+        -- `offset 0` keeps the planner from anything but walking the key in order and looking at one case after another
         select s.registered_at, s.id, m.content
-        from seen s join cases c on c.id = s.id cross join lateral (
-            select kit.may_see($6, $7, $8, $9, c.region, c.in_charge, c.unit, c.co_units, c.first_asked, c.people,
-                               c.complained_unit, c.stand_aside) as content
+        from seen s cross join lateral (
+            select c.in_charge, kit.may_see($6, $7, $8, $9, c.region, c.in_charge, c.unit, c.co_units, c.first_asked,
+                                            c.people, c.complained_unit, c.stand_aside) as content
+            from cases c
+            where c.id = s.id
+              and ($12::text is null or starts_with(c.in_charge, $12))
+              and ($13::text is null or c.status = $13)
+              and ($14::text is null or c.unit = $14 or $14 = any (c.co_units))
+              and ($15::text is null or $15 = any (c.people) or c.first_asked = $15)
+              and ($16::text is null or starts_with(c.subject_code, $16))
+              and ($17::text is null or c.nature = $17)
+            offset 0
         ) m
         where s.who = k.who and s.lane = l.lane and (s.registered_at, s.id) < ($3::timestamptz, $4::uuid)
           and s.registered_at >= $11::timestamptz
-          and (m.content or ($10 and starts_with(c.in_charge, $8)))
-          and ($12::text is null or starts_with(c.in_charge, $12))
-          and ($13::text is null or c.status = $13)
-          and ($14::text is null or c.unit = $14 or $14 = any (c.co_units))
-          and ($15::text is null or $15 = any (c.people) or c.first_asked = $15)
-          and ($16::text is null or starts_with(c.subject_code, $16))
-          and ($17::text is null or c.nature = $17)
+          and (m.content or ($10 and starts_with(m.in_charge, $8)))
         order by s.registered_at desc, s.id desc
         limit $5
     ) f

@@ -27,7 +27,7 @@ from shared.case.facts import Matter
 from shared.kit import telemetry
 from shared.kit.access import Caller
 from shared.kit.clock import Clock
-from shared.kit.project import Change
+from shared.kit.pure import Change
 from shared.kit.seal import SealBroken, unseal_fields
 from shared.kit.sql import Database, Session, Statements
 from shared.kit.vault import Vault

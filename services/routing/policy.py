@@ -14,7 +14,7 @@ from shared.case.commands import facts
 from shared.case.facts import Matter, Note, Outcome, Satisfaction
 from shared.case.lifecycle import Status
 from shared.case.state import CaseState
-from shared.kit.react import Next, Reaction, Seen
+from shared.kit.pure import Next, Reaction, Seen
 from shared.reference.rules import RoutingFacts, route
 
 HAPPY = frozenset({Satisfaction.SATISFIED, Satisfaction.BASICALLY})

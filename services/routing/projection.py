@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from shared.case.state import CaseState
-from shared.kit.project import Change, state_json
+from shared.kit.pure import Change, state_json
 
 
 def work_row(change: Change) -> tuple[Any, ...]:

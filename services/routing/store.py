@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from services.routing.projection import work_row
-from shared.kit.project import Change
+from shared.kit.pure import Change
 from shared.kit.sql import Session, Statements
 
 STATEMENTS = Statements.load(Path(__file__).with_name("queries.sql"))

@@ -8,7 +8,7 @@ from shared.case import events as e
 from shared.case.base import Address
 from shared.case.commands import facts
 from shared.case.reasons import Rejected
-from shared.kit.react import Next, Reaction, Seen
+from shared.kit.pure import Next, Reaction, Seen
 
 
 def tell_the_cases(seen: Seen) -> Sequence[Next]:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from shared.case.base import Position
+from shared.kit.clock import Clock
 
 POLL_S = 0.05
 
@@ -21,7 +22,8 @@ class Reached:
     `look_up(model, stream)` asks the checkpoint table: for a process whose twin is the writer.
     """
 
-    def __init__(self, look_up: Lookup | None = None) -> None:
+    def __init__(self, clock: Clock, look_up: Lookup | None = None) -> None:
+        self._clock = clock
         self._at: dict[tuple[str, str], int] = {}
         self._waiting: dict[tuple[str, str], list[tuple[int, asyncio.Future[None]]]] = {}
         self._look_up = look_up
@@ -70,7 +72,7 @@ class Reached:
     async def _poll(self, model: str, position: Position) -> None:
         assert self._look_up is not None
         while self.at(model, position.stream) < position.sequence:
-            await asyncio.sleep(POLL_S)
+            await self._clock.sleep(POLL_S)
             sequence = await self._look_up(model, position.stream)
             if sequence > self.at(model, position.stream):
                 self.set(model, Position(position.stream, sequence))

@@ -69,10 +69,14 @@ class ProblemError(Exception):
 
 
 class BadRequest(ProblemError):
+    """The request cannot be read as it is."""
+
     status, code, advice = 400, "request.bad", "Correct the request and send it again."
 
 
 class Unauthorized(ProblemError):
+    """Nobody we know sent it."""
+
     status, code, advice = 401, "token.missing", "Send the header Authorization: Bearer <token>."
 
     def __init__(self, detail: str, **kwargs: Any) -> None:
@@ -81,26 +85,38 @@ class Unauthorized(ProblemError):
 
 
 class Forbidden(ProblemError):
+    """The caller is known and may not do this."""
+
     status, code, advice = 403, "access.refused", "Ask someone whose post and region allow it."
 
 
 class NotFound(ProblemError):
+    """There is nothing there."""
+
     status, code, advice = 404, "not.found", "Check the address and the number."
 
 
 class Conflict(ProblemError):
+    """It does not fit what stands now."""
+
     status, code, advice = 409, "conflict", "Read it again and decide anew."
 
 
 class TooLarge(ProblemError):
+    """It is larger than the limit."""
+
     status, code, advice = 413, "too.large", "Send less; longer text goes as an attachment."
 
 
 class Unprocessable(ProblemError):
+    """It can be read and cannot be used."""
+
     status, code, advice = 422, "request.invalid", "Correct the fields named and send it again."
 
 
 class TooManyRequests(ProblemError):
+    """The caller asks more often than is allowed."""
+
     status, code, advice = 429, "too.many", "Wait as Retry-After says, then send it again."
 
     def __init__(self, detail: str, *, retry_after_s: int = 60, **kwargs: Any) -> None:

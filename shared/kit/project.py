@@ -11,19 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from shared.case.base import Address, Position, Recorded, Unknown
-from shared.case.orders import ORDER_STATE
-from shared.case.state import STATE
+from shared.case.base import Position, Recorded, Unknown
 from shared.kit import telemetry
 from shared.kit.await_position import Reached
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
 from shared.kit.handle import BIRTHS, LAWS
 from shared.kit.problems import Unavailable
+from shared.kit.pure import ADAPTERS, Change
 from shared.kit.sql import Database, Session, Statements
 from shared.log import port as log_port
 from shared.log.port import Log
@@ -31,22 +29,11 @@ from shared.log.port import Log
 FOLDED_COUNT_MAX = 20_000
 LOCK_RETRY_S = 1.0
 PAUSE_S = 0.5
-ADAPTERS: dict[str, Any] = {"case": STATE, "order": ORDER_STATE}
 KIT_STATEMENTS = Statements.load(Path(__file__).with_name("project.sql"))
 
 
 class Rebuild(Exception):
     """The read model was made from another log. Run `caseflow rebuild` for its service."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One aggregate in one batch: its state after the batch, where its last event lies, and its new events."""
-
-    address: Address
-    state: Any
-    position: Position
-    events: Sequence[Recorded[Any]]
 
 
 class ReadModel(Protocol):
@@ -63,12 +50,6 @@ class ReadModel(Protocol):
 
     async def clear(self, session: Session) -> None:
         """Empty every table of the model, for a rebuild."""
-
-
-def state_json(kind: str, state: Any) -> str:
-    """A folded state as text for a `state` column; `ADAPTERS[kind]` reads it back."""
-    text: str = ADAPTERS[kind].dump_json(state, exclude_defaults=True).decode()
-    return text
 
 
 class Projector:

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-from shared.case.base import Actor, Address, Facts, Meta, Owner, Recorded, Unknown, derived_id
+from shared.case.base import Actor, Address, Meta, Owner, Recorded, Unknown, derived_id
 from shared.case.reasons import Reason, Rejected
 from shared.kit import telemetry
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
 from shared.kit.handle import Done, Handler, command
 from shared.kit.problems import Unavailable
+from shared.kit.pure import Next, Reaction, Seen
 from shared.kit.seal import unseal_fields
 from shared.kit.vault import KeyErased, Vault
 from shared.log.port import Delivery, Durable, DurableMissing, Log
@@ -33,36 +33,6 @@ ATTEMPTS_COUNT_MAX = 8
 DELAY_S_MIN = 0.2
 DELAY_S_MAX = 60.0
 PAUSE_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Next:
-    """A command that a reaction wants decided; `what` tells apart several that follow from one cause."""
-
-    address: Address
-    name: str
-    facts: Facts
-    what: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a reaction may look at: the event, the case as it now is, the documents in force."""
-
-    recorded: Recorded[Any]
-    state: Any
-    library: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Reaction:
-    """`decide` is pure. `opens`: the event's content is unsealed for it. `refused` hears what the law did not allow."""
-
-    name: str
-    on: frozenset[str]
-    decide: Callable[[Seen], Sequence[Next]]
-    opens: bool = False
-    refused: Callable[[Seen, Next, Rejected], Sequence[Next]] | None = None
 
 
 class Parking(Protocol):

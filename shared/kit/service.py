@@ -153,7 +153,7 @@ async def open_kit(
 
         yield Kit(
             owner, settings, clock, owned, streams, vault, database, library, Handler(owned, vault, clock),
-            Reached(look_up), read_tokens(settings.tokens_file),
+            Reached(clock, look_up), read_tokens(settings.tokens_file),
         )  # fmt: skip
 
 

@@ -225,6 +225,7 @@ def _labels(name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def debug(message: str, **attributes: Unpack[Attributes]) -> None:
+    """Tell whoever looks for a fault."""
     _tell(logging.DEBUG, message, attributes)
 
 

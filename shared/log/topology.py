@@ -28,6 +28,7 @@ ATTACHMENTS = "ATTACHMENTS"  # an object store bucket
 
 SUBMISSION_AGE_S_MAX = 7 * 24 * 3600
 DUPLICATE_WINDOW_S = 120
+DUPLICATE_WINDOW_NS_MIN = 100_000_000
 REFERENCE_BYTES_MAX = 1024 * 1024
 LOG_MESSAGE_BYTES_MAX = EVENT_BYTES_MAX + 4096  # headers count; envelope.py refuses first, with a better message
 # What makes a stream a log: nothing taken is ever changed or lost again.
@@ -147,6 +148,13 @@ class Topology:
                 f"OBJ_{ATTACHMENTS}", f"$O.{ATTACHMENTS}.C.>", f"$O.{ATTACHMENTS}.M.>", allow_rollup_hdrs=True
             ),
         ]
+
+    def _submissions(self) -> dict[str, Any]:
+        # Nats-Msg-Id is one name space for all publishers: two platforms that both say "1" would lose one of them. The
+        # claim makes a submission happen once; the server's own window is as short as it allows.
+        window = {"duplicate_window": DUPLICATE_WINDOW_NS_MIN}
+        limits = {"max_age": SUBMISSION_AGE_S_MAX * 10**9, "max_msg_size": LOG_MESSAGE_BYTES_MAX}
+        return self._stream(SUBMISSIONS, "submit.>", **limits, **window)
 
     def _log(self, area: str) -> dict[str, Any]:
         levels = ".".join(area[at : at + 2] for at in range(0, len(area), 2))

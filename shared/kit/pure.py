@@ -1,0 +1,64 @@
+"""What policies and projections say, and what they are told: values only, so that they can stay pure.
+
+A policy's `Reaction` looks at what was `Seen` and answers with what should come `Next`; a projection turns a `Change`
+into rows. Who carries it out is in `react.py` and `project.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.case.base import Address, Facts, Position, Recorded
+from shared.case.orders import ORDER_STATE
+from shared.case.reasons import Rejected
+from shared.case.state import STATE
+
+ADAPTERS: dict[str, Any] = {"case": STATE, "order": ORDER_STATE}
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """A command that a reaction wants decided; `what` tells apart several that follow from one cause."""
+
+    address: Address
+    name: str
+    facts: Facts
+    what: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a reaction may look at: the event, the case as it now is, the documents in force."""
+
+    recorded: Recorded[Any]
+    state: Any
+    library: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """`decide` is pure. `opens`: the event's content is unsealed for it. `refused` hears what the law did not allow."""
+
+    name: str
+    on: frozenset[str]
+    decide: Callable[[Seen], Sequence[Next]]
+    opens: bool = False
+    refused: Callable[[Seen, Next, Rejected], Sequence[Next]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One aggregate in one batch: its state after the batch, where its last event lies, and its new events."""
+
+    address: Address
+    state: Any
+    position: Position
+    events: Sequence[Recorded[Any]]
+
+
+def state_json(kind: str, state: Any) -> str:
+    """A folded state as text for a `state` column; `ADAPTERS[kind]` reads it back."""
+    text: str = ADAPTERS[kind].dump_json(state, exclude_defaults=True).decode()
+    return text
