@@ -183,32 +183,32 @@ async def _seen(kit: Kit, caller: Caller, id: str) -> tuple[Address, CaseState]:
     return address, held.state
 
 
+async def _own(kit: Kit, rates: Rates, request: Request, number: str, secret: str | None) -> tuple[Address, CaseState]:
+    """The case of a number and its secret. A wrong one of either looks the same. Raises NotFound, TooManyRequests."""
+    peer = request.client.host if request.client else "?"
+    rates.take(f"address {peer}", kit.settings.public_rate_max)
+    wrong = NotFound("No case has this number with this secret. Check both, or ask at the desk for a new secret.")
+    try:
+        address = await kit_http.locate(kit, number)
+    except NotFound:
+        raise wrong from None
+    rates.take(f"case {address.id}", kit.settings.look_up_rate_max)  # however the number is spelled
+    held = await kit.handler.state(address, fresh=True)
+    if held.sequence == 0 or held.state.erased:
+        raise wrong
+    if not same_secret(secret or "", await kit.vault.secret(address.id)):
+        raise wrong
+    return address, held.state
+
+
 def _public(api: APIRouter, kit: Kit) -> None:
     rates = Rates(kit.clock)
-
-    async def opened(request: Request, number: str, secret: str | None) -> tuple[Address, CaseState]:
-        """The case of a number and its secret; a wrong one of either looks the same."""
-        peer = request.client.host if request.client else "?"
-        rates.take(f"address {peer}", kit.settings.public_rate_max)
-        rates.take(f"number {number.upper()}", kit.settings.look_up_rate_max)
-        wrong = NotFound("No case has this number with this secret. Check both, or ask at the desk for a new secret.")
-        try:
-            address = await kit_http.locate(kit, number)
-        except NotFound:
-            raise wrong from None
-        held = await kit.handler.state(address, fresh=True)
-        if held.sequence == 0 or held.state.erased:
-            raise wrong
-        expected = await kit.vault.secret(address.id)
-        if not same_secret(secret or "", expected):
-            raise wrong
-        return address, held.state
 
     @api.get("/public/{number}", operation_id="intake_public_look_up", summary="Follow a case by number and secret.")
     async def look_up(
         request: Request, number: IdText, header: SecretHeader = None, query: SecretQuery = None
     ) -> PublicCase:
-        address, state = await opened(request, number, header or query)
+        address, state = await _own(kit, rates, request, number, header or query)
         key = await kit.vault.key(address.id)
         events = [
             (r, unseal_fields(r.known, key, address.id, r.id))
@@ -235,7 +235,7 @@ def _public(api: APIRouter, kit: Kit) -> None:
         query: SecretQuery = None,
         key: Key = None,
     ) -> Answer:
-        address, _ = await opened(request, number, header or query)
+        address, _ = await _own(kit, rates, request, number, header or query)
         caller = kit.resident(address.region)
         said = facts("rate", satisfaction=body.satisfaction, note=Note(text=body.text) if body.text else None)
         command_id = kit_http.http_command_id(caller, f"rate {address.id}", key, kit.clock)
