@@ -33,4 +33,6 @@ def build(kit: Kit) -> Service:
         kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor, register,
         others={"*": Follower(kit).follow},
     )  # fmt: skip
-    return Service(kit, app, {"intake.reactions": reactor.run, "intake.submissions": submissions(kit, registrar).run})
+    return Service(
+        kit, app, {"intake.reactions": reactor.run, "intake.submissions": submissions(kit, registrar, http.FILLS).run}
+    )

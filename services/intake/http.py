@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Header, Query, Request, Response, UploadFile
@@ -10,8 +11,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from services.intake.policy import RegisterBody, public_steps, registration
 from services.intake.store import Registrar, UploadedFile
+from shared.case import decide as law
 from shared.case.base import Address
-from shared.case.commands import facts
+from shared.case.commands import Command, facts
 from shared.case.facts import (
     ATTACHMENTS_MAX,
     Attachment,
@@ -25,7 +27,7 @@ from shared.kit import http as kit_http
 from shared.kit import telemetry
 from shared.kit.access import Caller, may_see
 from shared.kit.handle import command
-from shared.kit.http import ERRORS, Answer, IdText, Key, Who
+from shared.kit.http import ERRORS, Answer, Desk, Fill, IdText, Key, Who
 from shared.kit.problems import Forbidden, NotFound, TooLarge, Unprocessable, describe
 from shared.kit.rates import Rates
 from shared.kit.seal import unseal_fields
@@ -84,7 +86,7 @@ def router(kit: Kit, registrar: Registrar) -> APIRouter:
     _registration(api, kit, registrar)
     _attachments(api, kit, registrar)
     _public(api, kit)
-    api.include_router(kit_http.command_router(kit, "case", skip=frozenset({"register"})))
+    api.include_router(kit_http.command_router(kit, "case", skip=frozenset({"register"}), fills=FILLS))
     return api
 
 
@@ -172,7 +174,7 @@ def _attachments(api: APIRouter, kit: Kit, registrar: Registrar) -> None:
         return Secret(number=kit.number(address, state), secret=await kit.vault.secret(address.id, generation))
 
 
-async def _seen(kit: Kit, caller: Caller, id: str) -> tuple[Address, CaseState]:
+async def _seen(kit: Desk, caller: Caller, id: str) -> tuple[Address, CaseState]:
     """A case that the caller may see. Raises NotFound, Forbidden."""
     address = await kit_http.locate(kit, id)
     held = await kit.handler.state(address, fresh=True)
@@ -199,6 +201,26 @@ async def _own(kit: Kit, rates: Rates, request: Request, number: str, secret: st
     if not same_secret(secret or "", await kit.vault.secret(address.id)):
         raise wrong
     return address, held.state
+
+
+async def _merged_facts(desk: Desk, caller: Caller, asked: Command) -> Command:
+    """What an attachment says of the case that it merges, from that case itself; sent again it is filled the same.
+
+    Raises NotFound, Forbidden, and what the law says when that case cannot be merged.
+    """
+    merged_from = asked.facts.merged_from  # type: ignore[attr-defined]
+    if merged_from is None:
+        return asked
+    address, other = await _seen(desk, caller, merged_from)
+    survivor = (await desk.handler.state(asked.address, fresh=True)).state
+    merge = command(address, asked.meta, "merge", facts("merge", into=asked.address.id))
+    refused = law.decide(merge, other)
+    if isinstance(refused, Rejected) and asked.meta.command_id not in survivor.applied:
+        raise kit_http.rejected(refused)
+    return replace(asked, facts=asked.facts.model_copy(update={"merged_registered_at": other.registered_at}))
+
+
+FILLS: Mapping[str, Fill] = {"attach": _merged_facts}
 
 
 def _public(api: APIRouter, kit: Kit) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -13,7 +14,7 @@ from shared.case.reasons import Rejected
 from shared.kit import http as kit_http
 from shared.kit.access import Caller
 from shared.kit.handle import Handler, command
-from shared.kit.http import Answer
+from shared.kit.http import Answer, Fill
 from shared.kit.service import Kit
 from shared.kit.submission import Progress, StepFacts, Told
 from shared.kit.submit import PERSON_PREFIX, Submissions
@@ -22,7 +23,7 @@ from shared.log.port import Conflict
 from shared.log.topology import PROGRESS
 
 
-def submissions(kit: Kit, registrar: Registrar) -> Submissions:
+def submissions(kit: Kit, registrar: Registrar, fills: Mapping[str, Fill]) -> Submissions:
     """What platforms ask of intake; a registration takes the form that a desk fills in over HTTP."""
 
     async def register(told: Told, caller: Caller, meta: Meta) -> Answer:
@@ -39,7 +40,7 @@ def submissions(kit: Kit, registrar: Registrar) -> Submissions:
             raise kit_http.rejected(outcome)
         return kit_http.answer(address, outcome)
 
-    return Submissions(kit, {"register": (RegisterBody, register)})
+    return Submissions(kit, {"register": (RegisterBody, register)}, fills)
 
 
 class Follower:

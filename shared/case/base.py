@@ -148,6 +148,7 @@ class Event(Facts):
 
 
 PRIVATE = "private"
+FILLED = "filled"
 
 
 def _marked(annotation: Any) -> bool:
@@ -156,6 +157,9 @@ def _marked(annotation: Any) -> bool:
 
 
 T = TypeVar("T", bound=Frozen)
+V = TypeVar("V")
+# A field that the service fills in which takes the command: whoever asks cannot send it.
+Filled = Annotated[V, FILLED]
 # A field that is sealed before it reaches the log: the model in a command and in memory, a token everywhere else.
 Private = Annotated[T | Sealed, PRIVATE]
 

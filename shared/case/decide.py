@@ -118,7 +118,15 @@ def _correct(state: CaseState, event: e.Corrected, command: Command) -> Reason |
 def _attach(state: CaseState, event: e.Attached, command: Command) -> Reason | None:
     if event.contact_time > command.meta.time:
         return Reason.CONTACT_AFTER_REGISTRATION
-    return Reason.SAME_CASE if event.merged_from == command.address.id else None
+    if event.merged_from is None:
+        return None
+    if event.merged_from == command.address.id:
+        return Reason.SAME_CASE
+    # one order for all cases: no ring of cases can go on in one another
+    assert state.registered_at is not None
+    theirs = event.merged_registered_at
+    later = theirs is None or (state.registered_at, command.address.id) > (theirs, event.merged_from)
+    return Reason.LATER_CASE if later else None
 
 
 # Routing: who has it
@@ -169,8 +177,6 @@ def _transfer(state: CaseState, event: e.Transferred, command: Command) -> Reaso
 
 @_for(e.Merged)
 def _merge(state: CaseState, event: e.Merged, command: Command) -> Reason | None:
-    if event.into in state.absorbed:
-        return Reason.MERGED_HERE
     return Reason.SAME_CASE if event.into == command.address.id else None
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
-from shared.case.base import CaseId, Code, Facts, Frozen, PersonId, Private, Reference, Region, UnitCode
+from shared.case.base import CaseId, Code, Facts, Filled, Frozen, PersonId, Private, Reference, Region, UnitCode
 
 TITLE_CHARS_MAX = 200
 TEXT_CHARS_MAX = 10_000
@@ -216,8 +216,8 @@ class Demand(Facts):
     reporter: Private[Parties] | None = None
     attachments: Attachments = ()
     people_count: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    source: Code | None = None
-    source_id: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    source: Filled[Code | None] = None
+    source_id: Filled[Annotated[str, StringConstraints(min_length=1, max_length=128)] | None] = None
 
 
 class Registration(Demand):

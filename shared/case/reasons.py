@@ -73,7 +73,11 @@ class Reason(Enum):
     )
     NOT_BELOW = ("not_below", 422, "That centre is not below the one in charge. Name one that is (clause 5.1.1 i).")
     SAME_CASE = ("same_case", 422, "A case stands here for itself, or twice. Name other cases, each once.")
-    MERGED_HERE = ("merged_here", 409, "That case was merged into this one. Keep this one open.")
+    LATER_CASE = (
+        "later_case",
+        409,
+        "This case was registered after the other one. Merge the later case into the earlier one.",
+    )
     PARTS_DIFFER = ("parts_differ", 422, "Parts and their matters differ in number. Send one matter for each part.")
     NOT_SATISFIED = (
         "not_satisfied",

@@ -50,7 +50,7 @@ class CaseState:
     """One case: status, who has it, its clocks and ties.
 
     `version` counts its events, for people; `born` is the stream sequence of its birth, from which its number follows;
-    `late` names the stages whose overdue stands, also after their clock ended; `absorbed` the cases that go on in it.
+    `late` names the stages whose overdue stands, also after their clock ended.
     """
 
     status: Status = Status.UNBORN
@@ -80,7 +80,6 @@ class CaseState:
     hand_backs: int = 0
     send_backs: int = 0
     repeats: int = 0
-    absorbed: tuple[str, ...] = ()
     people_count: int = 0
     clocks: tuple[Clock, ...] = ()
     late: tuple[tuple[Stage, str | None], ...] = ()
@@ -211,9 +210,7 @@ def _classified(state: CaseState, event: e.Corrected | e.Triaged, recorded: Reco
 
 @_on(e.Attached)
 def _attached(state: CaseState, event: e.Attached, recorded: Recorded[Any]) -> dict[str, Any]:
-    absorbed = (*state.absorbed, event.merged_from) if event.merged_from else state.absorbed
-    people_count = state.people_count + event.people_count
-    return {"repeats": state.repeats + 1, "people_count": people_count, "absorbed": absorbed}
+    return {"repeats": state.repeats + 1, "people_count": state.people_count + event.people_count}
 
 
 @_on(e.CalledBack)

@@ -6,15 +6,16 @@ harmless; the same key with another body is 422. The answer carries the position
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from functools import cache
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Protocol, Union, get_args, get_origin
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, create_model
 
-from shared.case.base import PRIVATE, Address, Facts, Meta, Owner, Position, Recorded, derived_id
+from shared.case.base import FILLED, PRIVATE, Address, Facts, Meta, Owner, Position, Recorded, derived_id
 from shared.case.commands import Command, CommandSpec, owned_by
 from shared.case.reasons import Rejected
 from shared.kit import access
@@ -33,6 +34,7 @@ from shared.reference.library import Library
 
 AHEAD_S_MAX = 120
 IDEMPOTENCY_KEY_CHARS_MAX = 200
+NO_FILLS: Mapping[str, Fill] = MappingProxyType({})
 IdText = Annotated[str, Path(min_length=1, max_length=80, description="The case's id, or its number")]
 Key = Annotated[
     str | None,
@@ -58,6 +60,10 @@ class Desk(Protocol):
 
     def caller(self, token: str) -> Caller | None: ...
     def references(self, region: str) -> tuple[str, ...]: ...
+
+
+# Fills in what a command's sender does not say but the service knows. Raises ProblemError.
+Fill = Callable[[Desk, Caller, Command], Awaitable[Command]]
 
 
 class Answer(BaseModel):
@@ -167,9 +173,10 @@ async def check_named(desk: Desk, asked: Command) -> None:
             )
 
 
-async def decide(desk: Desk, caller: Caller, asked: Command) -> Answer:
-    """Permit, decide, append; the answer. Raises ProblemError for every refusal."""
+async def decide(desk: Desk, caller: Caller, asked: Command, fill: Fill | None = None) -> Answer:
+    """Permit, fill in, decide, append; the answer. Raises ProblemError for every refusal."""
     await permit(desk, caller, asked)
+    asked = await fill(desk, caller, asked) if fill else asked
     await check_named(desk, asked)
     outcome = await desk.handler.handle(asked)
     if isinstance(outcome, Rejected):
@@ -221,15 +228,25 @@ async def _same(desk: Desk, recorded: Recorded[Any], asked: Command) -> bool:
 
 @cache
 def body_of(facts: type[Facts]) -> type[BaseModel]:
-    """The body of a command: its facts as people write them (content open, never a seal), and when it happened."""
+    """The body of a command: its facts as people write them (content open, never a seal), and when it happened.
+
+    What the service fills in is left out.
+    """
     fields: dict[str, Any] = {
         name: (_opened(field.rebuild_annotation()), ... if field.is_required() else field.default)
         for name, field in facts.model_fields.items()
+        if FILLED not in field.metadata
     }
     fields["time"] = (AwareDatetime | None, None)
     return create_model(
         facts.__name__, __config__=ConfigDict(extra="forbid", frozen=True), __doc__=facts.__doc__, **fields
     )
+
+
+def said(body: BaseModel, facts: type[Facts]) -> Facts:
+    """The facts that a body states; what it leaves out is filled in later, if at all."""
+    names = body_of(facts).model_fields.keys() & facts.model_fields
+    return facts.model_construct(**{name: getattr(body, name) for name in names})
 
 
 def _opened(annotation: Any) -> Any:
@@ -243,24 +260,26 @@ def _opened(annotation: Any) -> Any:
     return annotation
 
 
-def command_router(desk: Desk, kind: str, skip: frozenset[str] = frozenset()) -> APIRouter:
+def command_router(
+    desk: Desk, kind: str, skip: frozenset[str] = frozenset(), fills: Mapping[str, Fill] = NO_FILLS
+) -> APIRouter:
     """A route for every command of the service that people may send, on cases or on orders."""
     router = APIRouter(responses=ERRORS)
     for spec in owned_by(desk.owner):
         if spec.kind == kind and access.offered(spec.name) and spec.name not in skip:
-            _add(router, desk, spec)
+            _add(router, desk, spec, fills.get(spec.name))
     return router
 
 
-def _add(router: APIRouter, desk: Desk, spec: CommandSpec) -> None:
+def _add(router: APIRouter, desk: Desk, spec: CommandSpec, fill: Fill | None) -> None:
     body_type = body_of(spec.facts)
 
     async def send(id: str, body: Any, response: Response, caller: Any, key: Any = None) -> Answer:
         address = await locate(desk, id, spec.kind)
         command_id = http_command_id(caller, f"{spec.name} {address.id}", key, desk.clock)
-        facts = spec.facts.model_construct(**{n: getattr(body, n) for n in spec.facts.model_fields})
+        facts = said(body, spec.facts)
         meta = meta_of(desk, caller, command_id, address.region, body.time, getattr(facts, "channel", "desk"))
-        given = await decide(desk, caller, command(address, meta, spec.name, facts))
+        given = await decide(desk, caller, command(address, meta, spec.name, facts), fill)
         response.headers["ETag"] = f'"{given.version}"'
         return given
 

@@ -26,7 +26,7 @@ from shared.kit import http as kit_http
 from shared.kit.access import Caller
 from shared.kit.failpoints import failpoint
 from shared.kit.handle import command
-from shared.kit.http import AHEAD_S_MAX, Answer
+from shared.kit.http import AHEAD_S_MAX, NO_FILLS, Answer, Fill
 from shared.kit.problems import Forbidden, Problem, ProblemError, Unavailable, Unprocessable
 from shared.kit.react import ATTEMPTS_COUNT_MAX, DELAY_S_MAX, DELAY_S_MIN, FETCH_COUNT_MAX, FETCH_WAIT_S, PAUSE_S
 from shared.kit.service import TRANSLATIONS, Kit
@@ -55,11 +55,13 @@ Birth = Callable[[Told, Caller, Meta], Awaitable[Answer]]
 class Submissions:
     """Runs the submissions of one service until cancelled.
 
-    `births`: for commands that give birth to an aggregate, their form and how it is done.
+    `births`: for commands that give birth to an aggregate, their form and how it is done. `fills`: as over HTTP.
     """
 
-    def __init__(self, kit: Kit, births: Mapping[str, tuple[Form, Birth]] | None = None) -> None:
-        self._kit = kit
+    def __init__(
+        self, kit: Kit, births: Mapping[str, tuple[Form, Birth]] | None = None, fills: Mapping[str, Fill] = NO_FILLS
+    ) -> None:
+        self._kit, self._fills = kit, fills
         self._births = dict(births or {})
         self._forms = {name: form for name, (form, _) in self._births.items()}
         self._behind: dict[str, int] = {}  # lane -> the submission that must come again before later ones
@@ -181,11 +183,11 @@ class Submissions:
         within(told, address.region)
         if standing is not None and isinstance(standing.data, Answer) and standing.data.id != address.id:
             raise OtherSubmission("")
-        said = {name: getattr(told.body, name) for name in spec.facts.model_fields}
-        if "source" in said:
-            said |= {"source": told.source, "source_id": envelope.id}
-        asked = command(address, meta, spec.name, spec.facts.model_construct(**said))
-        return await kit_http.decide(self._kit, caller, asked)
+        said = kit_http.said(told.body, spec.facts)
+        if "source" in spec.facts.model_fields:
+            said = said.model_copy(update={"source": told.source, "source_id": envelope.id})
+        asked = command(address, meta, spec.name, said)
+        return await kit_http.decide(self._kit, caller, asked, self._fills.get(spec.name))
 
     def _meta(self, told: Told, envelope: Envelope, caller: Caller, stored_at: datetime) -> Meta:
         """`time` is judged from when the stream took it: a submission does not age while our services are down."""

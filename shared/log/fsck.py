@@ -366,8 +366,7 @@ class _Judge:
         state, refusable = UNBORN, False
         for one in await self._load(address):
             state = evolve(state, one)
-            absorbs = recorded.address.id in state.absorbed
-            refusable = refusable or state.status not in IN_PROGRESS or absorbs
+            refusable = refusable or state.status not in IN_PROGRESS
         if state.status is not Status.UNBORN and not refusable and other != recorded.address.id:
             self.find("not_merged", recorded, other)
 

@@ -56,9 +56,31 @@ def test_a_merged_case_goes_on_in_the_surviving_one(desk: Desk) -> None:
     attach(desk, survivor, merged_from=other.id)
     state = desk.until(other.id, status="merged")
     assert state["merged_into"] == survivor.id
-    assert other.id in desk.state(survivor.id)["absorbed"]
+    said = desk.timeline(survivor.id)["timeline"][-1]["facts"]
+    assert (said["merged_from"], said["merged_registered_at"]) == (other.id, state["registered_at"])
     assert "李四娘" not in public(desk, other)
     assert "merged" in public(desk, other)
+
+
+def test_the_earlier_case_survives_and_what_is_known_of_the_other_is_not_the_caller_s_to_say(desk: Desk) -> None:
+    earlier, later = desk.waiting(), desk.waiting()
+    contact = desk.timeline(later.id)["timeline"][0]["facts"]["contact_time"]
+    path, body = f"/intake/cases/{later.id}/attach", {**REPEAT, "contact_time": contact, "merged_from": earlier.id}
+    desk.refused(409, "later_case", "jj-window", path, body)
+    forged = {**body, "merged_registered_at": "2999-01-01T00:00:00Z"}
+    desk.refused(422, "request.invalid", "jj-window", path, forged)
+    nobody = {**body, "merged_from": f"{later.id[:-4]}0000"}
+    desk.refused(404, "not_registered", "jj-window", path, nobody)
+
+
+def test_an_attachment_sent_again_after_the_merge_is_answered_as_before(desk: Desk) -> None:
+    survivor, other = desk.waiting(), desk.waiting()
+    contact = desk.timeline(survivor.id)["timeline"][0]["facts"]["contact_time"]
+    path, body = f"/intake/cases/{survivor.id}/attach", {**REPEAT, "contact_time": contact, "merged_from": other.id}
+    assert desk.ok("jj-window", path, body, "attach-once")["event"]
+    desk.until(other.id, status="merged")
+    assert desk.ok("jj-window", path, body, "attach-once")["event"] is None
+    desk.refused(409, "case_closed", "jj-window", path, body)
 
 
 def test_merging_into_itself_or_a_closed_case_is_refused(desk: Desk) -> None:

@@ -100,6 +100,7 @@ def _walks() -> None:
 
 
 GUARDED: tuple[type[Event], ...] = (
+    e.Attached,
     e.Assigned,
     e.SignedFor,
     e.Reassigned,

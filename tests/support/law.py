@@ -75,6 +75,7 @@ FACTS: dict[str, dict[str, Any]] = {
         "contact_time": CONTACT,
         "matter": {"title": "Still no water", "text": "It is the same here."},
         "merged_from": OTHER_CASE,
+        "merged_registered_at": START + timedelta(hours=1),
     },
     "withdraw": {"note": NOTE},
     "call-back": {"contacted": True, "satisfaction": "satisfied"},

@@ -109,6 +109,16 @@ def _register(rng: Random, state: CaseState) -> dict[str, Any]:
     } | (ANSWER if rng.randrange(5) == 0 else {})
 
 
+def _attached(rng: Random, state: CaseState) -> dict[str, Any]:
+    merged_from = _pick(rng, (None, OTHER_CASE, CASE))
+    registered_at = START + timedelta(seconds=rng.randrange(3) - 1) if merged_from else None
+    return {
+        "merged_from": merged_from,
+        "merged_registered_at": registered_at,
+        "people_count": 1 + rng.randrange(9),
+    }
+
+
 def _handlers(rng: Random, state: CaseState) -> dict[str, Any]:
     co_units = [unit for unit in UNITS if rng.randrange(5) == 0]
     return {"unit": _mostly(rng, state.triaged_unit, UNITS), "co_units": co_units}
@@ -200,10 +210,7 @@ def _set(rng: Random, state: CaseState) -> dict[str, Any]:
 CHOOSERS: dict[str, Chooser] = {
     "register": _register,
     "correct": _classified,
-    "attach": lambda rng, _: {
-        "merged_from": _pick(rng, (None, OTHER_CASE, CASE)),
-        "people_count": 1 + rng.randrange(9),
-    },
+    "attach": _attached,
     "call-back": lambda rng, _: {
         "contacted": bool(rng.randrange(2)),
         "outcome": _pick(rng, (None, None, *Outcome)),

@@ -293,12 +293,14 @@ def content_goes_only_when_it_may(
     assert after.erased is isinstance(recorded.known, e.Erased)
 
 
-def no_two_cases_swallow_each_other(
-    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
-) -> None:
-    if isinstance(recorded.known, e.Merged):
-        joined = {one.known.merged_from for one in watch.events if isinstance(one.known, e.Attached)}
-        assert recorded.known.into not in joined | {recorded.address.id}
+def the_earlier_case_survives(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
+    """So no two cases, and no ring of them, go on in one another."""
+    event = recorded.known
+    if isinstance(event, e.Attached) and event.merged_from:
+        assert event.merged_registered_at is not None
+        ours = watch.events[0].meta.time, recorded.address.id
+        assert ours < (event.merged_registered_at, event.merged_from)
+    assert not isinstance(event, e.Merged) or event.into != recorded.address.id
 
 
 CASE_RULES = (
@@ -317,7 +319,7 @@ CASE_RULES = (
     a_clock_fires_once_and_never_early,
     nobody_approves_their_own_request,
     content_goes_only_when_it_may,
-    no_two_cases_swallow_each_other,
+    the_earlier_case_survives,
 )
 
 

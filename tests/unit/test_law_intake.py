@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from itertools import permutations
 
 import pytest
 from pydantic import ValidationError
 
 from shared.case.commands import COMMANDS
+from shared.case.decide import Accepted, decide
 from shared.case.lifecycle import Status
 from shared.case.reasons import Reason
 from tests.support.law import (
@@ -19,9 +22,12 @@ from tests.support.law import (
     FACTS,
     KIN,
     NEIGHBOUR,
+    OTHER_CASE,
     START,
     VILLAGE,
+    WHERE,
     Row,
+    ask,
     check_row,
     given,
     lines,
@@ -30,6 +36,7 @@ from tests.support.law import (
 
 S, R = Status, Reason
 
+FIRST_ID, LAST_ID = (f"{x * 8}-{x * 4}-{x * 4}-{x * 4}-{x * 12}" for x in "0f")
 EARLY, LATE = CONTACT - timedelta(seconds=1), START + timedelta(seconds=1)
 
 TABLE: tuple[Row, ...] = (
@@ -66,9 +73,12 @@ TABLE: tuple[Row, ...] = (
     row("registered", "correct", S.AWAITING_TRIAGE, severity=None, matter={"title": "Gas", "text": "No gas."}),
     # a repeat joins an open case
     row("registered", "attach", S.AWAITING_TRIAGE),
-    row("handled", "attach", S.HANDLING, merged_from=None),
+    row("handled", "attach", S.HANDLING, merged_from=None, merged_registered_at=None),
     row("settled", "attach", S.SETTLED),
     row("registered", "attach", R.SAME_CASE, merged_from=CASE),
+    row("registered", "attach", R.LATER_CASE, merged_registered_at=EARLY),
+    row("registered", "attach", R.LATER_CASE, merged_registered_at=START, merged_from=FIRST_ID),
+    row("registered", "attach", S.AWAITING_TRIAGE, merged_registered_at=START, merged_from=LAST_ID),
     row("registered", "attach", R.CONTACT_AFTER_REGISTRATION, contact_time=LATE),
     row("closed", "attach", R.CASE_CLOSED),
     row("merged", "attach", R.CASE_CLOSED),
@@ -95,6 +105,25 @@ def test_a_repeat_adds_its_people_and_changes_nothing_else_of_the_demand() -> No
     assert (after.repeats, after.people_count) == (1, before.people_count + 1)
     same = ("first_asked", "first_asked_unit", "contact_time", "channel", "nature", "complained_unit", "stand_aside")
     assert [getattr(after, name) for name in same] == [getattr(before, name) for name in same]
+
+
+@pytest.mark.parametrize("half", [{"merged_from": None}, {"merged_registered_at": None}])
+def test_a_merged_case_is_named_with_the_time_of_its_registration(half: dict[str, None]) -> None:
+    with pytest.raises(ValidationError, match="go together"):
+        COMMANDS["attach"].facts.model_validate(FACTS["attach"] | half)
+
+
+@pytest.mark.parametrize("minutes", [-1, 0, 1])
+def test_of_two_cases_one_can_go_on_in_the_other_and_not_both_ways(minutes: int) -> None:
+    ours, theirs = (CASE, START), (OTHER_CASE, START + timedelta(minutes=minutes))
+    verdicts = [
+        decide(
+            replace(ask("attach", merged_from=b, merged_registered_at=b_at).command, address=replace(WHERE, id=a)),
+            replace(given("registered"), registered_at=a_at),
+        )
+        for (a, a_at), (b, b_at) in permutations((ours, theirs))
+    ]
+    assert sorted(isinstance(verdict, Accepted) for verdict in verdicts) == [False, True]
 
 
 def test_a_call_that_nobody_answered_takes_no_rating_back() -> None:

@@ -15,7 +15,6 @@ from tests.support.law import (
     KIN,
     LABOUR,
     LI,
-    OTHER_CASE,
     TOWNSHIP,
     WANG,
     WATER,
@@ -59,7 +58,6 @@ TABLE: tuple[Row, ...] = (
     row("handled", "merge", S.MERGED),
     row("settled", "merge", R.WRONG_STATUS),
     row("registered", "merge", R.SAME_CASE, into=CASE),
-    row("absorbed another", "merge", R.MERGED_HERE, into=OTHER_CASE),
     row("absorbed another", "merge", S.MERGED, into="00000000-0000-0000-0000-000000000009"),
     # one responsible unit
     row("triaged", "assign", S.ASSIGNED, clause="5.1.3a"),

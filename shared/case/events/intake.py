@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from shared.case.base import CaseId, Event, Facts, Owner, Private
+from typing import Self
+
+from pydantic import AwareDatetime, model_validator
+
+from shared.case.base import CaseId, Event, Facts, Filled, Owner, Private
 from shared.case.facts import (
     Attachments,
     Classification,
@@ -43,9 +47,19 @@ class Corrected(CorrectionFacts, Event, type="case.corrected", owner=Owner.INTAK
 
 
 class AttachmentFacts(Demand):
-    """A repeat of an open case's demand, with its own reporter; `merged_from` when it was a case of its own."""
+    """A repeat of an open case's demand, with its own reporter.
+
+    `merged_from` when it was a case of its own, registered at `merged_registered_at`: the earlier case survives.
+    """
 
     merged_from: CaseId | None = None
+    merged_registered_at: Filled[AwareDatetime | None] = None
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.merged_from is None) is not (self.merged_registered_at is None):
+            raise ValueError("merged_from and merged_registered_at go together")
+        return self
 
 
 class Attached(AttachmentFacts, Event, type="case.attached", owner=Owner.INTAKE):
