@@ -1,0 +1,147 @@
+"""Reporting's read model on a real Postgres: whole lives of cases, or a million cases at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from services.reporting.store import STATEMENTS, Model
+from shared.case import events as e
+from shared.case.base import Actor, Address, Event, Meta, Position, Recorded, event_id, new_id
+from shared.case.facts import Channel, Deadline, Matter, Nature, Note, Outcome, Stage, TimeBase
+from shared.kit.access import Caller
+from shared.kit.await_position import Reached
+from shared.kit.clock import Clock
+from shared.kit.project import Projector
+from shared.kit.seal import seal_fields
+from shared.kit.sql import Database, Statements, migrate
+from shared.kit.vault import Vault
+from shared.log.memory import MemoryLog
+from shared.reference.rights import Right
+
+ROOT = Path(__file__).parents[2]
+SEED = Statements.load(Path(__file__).with_suffix(".sql"))
+STREAM = "LOG_5101"
+START = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
+CITY, COUNTY, TOWNSHIP, VILLAGE = "510100000000", "510104000000", "510104001000", "510104001001"
+UNIT = f"{TOWNSHIP}-housing"
+EVENTS_PER_CASE = 8
+
+
+def caller(
+    region: str = TOWNSHIP, *rights: Right, person: str = "li.na", unit: str | None = None, post: str = "desk"
+) -> Caller:
+    """Somebody at a post; by default at a desk that reads its region."""
+    return Caller(person, post, unit or f"{region}-centre", region, frozenset(rights or {Right.READ}))
+
+
+@asynccontextmanager
+async def opened(dsns: Mapping[str, str]) -> AsyncIterator[Database]:
+    """Reporting's schema in an empty database, as the role of the service."""
+    for schema, folder in (
+        ("kit", ROOT / "shared/kit/migrations"),
+        ("reporting", ROOT / "services/reporting/migrations"),
+    ):
+        await migrate(dsns["admin"], schema, "reporting", folder)
+    database = await Database.connect(dsns["reporting"], STATEMENTS, "reporting", size_max=4)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def projector(database: Database, model: Model, clock: Clock, log: MemoryLog | None = None) -> Projector:
+    """A projector with nothing remembered."""
+    return Projector(model, database, log or MemoryLog(("5101",), clock), clock, Reached(clock))
+
+
+class Lives:
+    """Cases from birth to close, their events interleaved as on a busy day, with positions in one stream."""
+
+    def __init__(self, vault: Vault, clock: Clock) -> None:
+        self._vault, self._clock = vault, clock
+        self._sequence = 0
+
+    async def born(self, count: int, region: str = VILLAGE, text: str = "大坝村的井里三天没有水了") -> list[Address]:
+        """New cases with keys and no events yet; each name is its own."""
+        ids = [new_id(region, f"life {region} {self._sequence} {n}") for n in range(count)]
+        await self._vault.new_keys(None, [(id, region) for id in ids])
+        return [Address("case", region, id) for id in ids]
+
+    async def events(self, addresses: Sequence[Address], at_once: int = 200) -> list[Recorded[Event]]:
+        """The whole lives of these cases, `at_once` of them side by side."""
+        keys = await self._vault.keys([address.id for address in addresses])
+        found: list[Recorded[Event]] = []
+        for start in range(0, len(addresses), at_once):
+            lives = [list(self._life(a, keys[a.id] or b"")) for a in addresses[start : start + at_once]]
+            for step in zip(*lives, strict=True):
+                found.extend(self._place(recorded) for recorded in step)
+        return found
+
+    def one(self, address: Address, event: Event, key: bytes, at: datetime, name: str) -> Recorded[Event]:
+        """An event of a case, sealed, without a place yet."""
+        command_id = f"{name} {address.id}"
+        id = event_id(command_id, address.subject)
+        actor = Actor(person="li.na", post="desk", unit=f"{TOWNSHIP}-desk", centre=TOWNSHIP, region=TOWNSHIP)
+        meta = Meta(
+            command_id=command_id, time=at, recorded_at=at, actor=actor, references=("posts@3", "people:510104000000@7")
+        )
+        return Recorded(id, address, meta, seal_fields(event, key, address.id, id, self._clock))
+
+    def placed(self, recorded: Recorded[Event]) -> Recorded[Event]:
+        """The event at the next position of the stream."""
+        return self._place(recorded)
+
+    def _place(self, recorded: Recorded[Event]) -> Recorded[Event]:
+        self._sequence += 1
+        position = Position(STREAM, self._sequence)
+        return Recorded(recorded.id, recorded.address, recorded.meta, recorded.event, position)
+
+    def _life(self, address: Address, key: bytes) -> Iterator[Recorded[Event]]:
+        at = START + timedelta(seconds=int(address.id[-4:], 16))
+        for number, event in enumerate(_life(address.region, at)):
+            yield self.one(address, event, key, at + timedelta(hours=number), str(number))
+
+
+def matter(title: str = "大坝村没有水", text: str = "村东头的井里三天没有水了，请派人来看。") -> Matter:
+    """What a resident says."""
+    return Matter(title=title, text=text, address="大坝村三组")
+
+
+def registered(region: str = VILLAGE, at: datetime = START, **changed: Any) -> e.Registered:
+    """A registration as the desk makes it."""
+    facts: dict[str, Any] = {
+        "channel": Channel.CALL, "contact_time": at, "matter": matter(), "region": region, "nature": Nature.HELP,
+        "subject": "water.supply", "first_asked": "li.na", "first_asked_unit": f"{TOWNSHIP}-desk",
+    }  # fmt: skip
+    return e.Registered(**(facts | changed))
+
+
+def _life(region: str, at: datetime) -> Iterator[Event]:
+    def clock(stage: Stage) -> Deadline:
+        due = at + timedelta(days=5)
+        return Deadline(
+            stage=stage, start=at, due=due, warn_at=due, base=TimeBase.WORKING_DAYS, amount=5, legal_basis="34"
+        )
+
+    yield registered(region, at)
+    yield e.Triaged(unit=UNIT, nature=Nature.HELP, subject="water.supply", rule="water", rule_reference="rules@2")
+    yield e.Assigned(unit=UNIT, rule="water", rule_reference="rules@2")
+    yield e.DeadlinesSet(opens=(clock(Stage.SIGN),))
+    yield e.SignedFor(unit=UNIT, person="wang.fang")
+    yield e.DeadlinesSet(opens=(clock(Stage.HANDLE),), closes=(Stage.SIGN,))
+    yield e.Settled(outcome=Outcome.SOLVED, reply=Note(text="水管已经修好，今天恢复供水。"), basis="water rules, 7")
+    yield e.Closed()
+
+
+async def seed(admin: Any, count: int) -> None:
+    """`count` cases by SQL alone, spread over a province's 20 counties, one in twenty open, one in ten of those late.
+
+    `admin` is a connection whose search path holds the schema reporting.
+    """
+    for name in ("seed_cases", "seed_seen", "seed_tallies"):
+        await admin.execute(SEED[name], *([count] if name == "seed_cases" else []), timeout=600)
+    await admin.execute(SEED["analyze"], timeout=600)
