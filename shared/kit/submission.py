@@ -22,6 +22,7 @@ from shared.log.pull import Message
 
 Form = type[BaseModel]
 PREFIX = "command."
+PARKED_CODE = "submission.parked"
 ID_CHARS_MAX = 128
 _ID = re.compile(rf"[\x21-\x7e]{{1,{ID_CHARS_MAX}}}")
 _OURS = re.compile(r"seq-[0-9]+")
@@ -106,6 +107,12 @@ class Receipt(CloudEvent):
             command=command,
             data=outcome,
         )
+
+    def may_repeat(self, command: str) -> bool:
+        """Whether the id may come with this command again: it was accepted with it, or set aside without a decision."""
+        if isinstance(self.data, Problem):
+            return self.data.code == PARKED_CODE
+        return self.command == command
 
     def answers(self, other: Receipt) -> bool:
         """Whether this one, which stands, says all that the other would: it is of the same message or same decision."""

@@ -30,7 +30,7 @@ from shared.kit.http import AHEAD_S_MAX, NO_FILLS, Answer, Fill
 from shared.kit.problems import Forbidden, Problem, ProblemError, Unavailable, Unprocessable
 from shared.kit.react import ATTEMPTS_COUNT_MAX, DELAY_S_MAX, DELAY_S_MIN, FETCH_COUNT_MAX, FETCH_WAIT_S, PAUSE_S
 from shared.kit.service import TRANSLATIONS, Kit
-from shared.kit.submission import Envelope, Form, Receipt, Told, is_source, read, within
+from shared.kit.submission import PARKED_CODE, Envelope, Form, Receipt, Told, is_source, read, within
 from shared.log import topology
 from shared.log.port import Conflict, DurableMissing
 from shared.log.port import Unavailable as LogUnavailable
@@ -170,7 +170,7 @@ class Submissions:
                 "No platform of this name is known here.", code="platform.unknown",
                 advice=f"Ask the administrator for a person {PERSON_PREFIX}<source> among the reference documents.",
             )  # fmt: skip
-        if standing is not None and (not isinstance(standing.data, Answer) or standing.command != spec.name):
+        if standing is not None and not standing.may_repeat(spec.name):
             raise OtherSubmission("")
         caller = replace(person, source=told.source)
         meta = self._meta(told, envelope, caller, stored_at)
@@ -233,11 +233,11 @@ class Submissions:
         await self._note(told, reason)
         await failpoint("react.parked")
         problem = ProblemError(
-            "This could not be processed and was set aside for the operator.", code="submission.parked",
-            advice="Ask the operator, naming source and sequence; do not send it again under another id.",
+            "This could not be processed and was set aside for the operator.", code=PARKED_CODE,
+            advice="Ask the operator, naming source and sequence; when it is repaired, send the same again, same id.",
         )  # fmt: skip
         await self._tell(told, problem.problem, [told.id] if told.id else [])
-        await delivery.term()
+        await self._done(told, delivery)
 
     async def _note(self, told: Told, reason: str) -> None:
         note = {"source": told.source, "sequence": told.sequence, "command": told.name, "reason": reason}
