@@ -165,7 +165,9 @@ class Folder:
         for process in left:
             _signal(process, signal.SIGKILL)
         psutil.wait_procs(left, timeout=LEFTOVER_S_MAX)
-        for pid_file in (self.run / "nats.pid", self.postgres / "postmaster.pid"):
+        # A killed postgres whose parent never asks for its end (init of many containers) still counts as alive there.
+        socket_lock = self.sockets / ".s.PGSQL.5432.lock"
+        for pid_file in (self.run / "nats.pid", self.postgres / "postmaster.pid", socket_lock):
             pid_file.unlink(missing_ok=True)
 
 

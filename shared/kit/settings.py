@@ -12,7 +12,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, field_validator
+
+from shared.log.topology import Topology
 
 PREFIX = "CASEFLOW_"
 MIB = 1024 * 1024
@@ -85,6 +87,12 @@ class Settings(BaseModel):
         "letter": 30 * 86_400, "call": 86_400, "visit": 86_400, "web": 0, "app": 3 * 86_400, "grid": 3 * 86_400,
         "transfer": 30 * 86_400, "superior": 30 * 86_400, "platform": 3 * 86_400, "desk": 86_400,
     }  # fmt: skip
+
+    @field_validator("areas")
+    @classmethod
+    def _apart(cls, areas: tuple[str, ...]) -> tuple[str, ...]:
+        Topology(areas)  # raises ValueError for none, and for areas that overlap
+        return areas
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
