@@ -50,9 +50,7 @@ def clock_of(desk: Desk, case: Case) -> dict[str, Any]:
 
 
 @pytest.mark.clause("5.1.3a")
-def test_an_extension_needs_a_request_an_approver_other_than_the_handler_and_a_reason(
-    desk: Desk, stack: Stack
-) -> None:
+def test_an_extension_needs_a_request_an_approver_other_than_the_handler_and_a_reason(desk: Desk, stack: Stack) -> None:
     case = clocked(desk, stack)
     path = f"/supervision/cases/{case.id}"
     asked = {"stage": "handle", "due": LATER.isoformat(), "note": {"text": "需要第三方鉴定。"}}
@@ -125,7 +123,14 @@ def test_each_case_of_an_order_hears_of_it_and_a_closed_one_is_noted_on_the_orde
 
 def test_an_order_is_answered_by_its_unit_refused_answered_again_and_accepted(desk: Desk) -> None:
     case = desk.assigned()
-    body = {"kind": "ordinary", "region": COUNTY, "unit": HOUSING, "cases": [case.id], "due": DUE.isoformat(), "note": NOTE}
+    body = {
+        "kind": "ordinary",
+        "region": COUNTY,
+        "unit": HOUSING,
+        "cases": [case.id],
+        "due": DUE.isoformat(),
+        "note": NOTE,
+    }
     order = desk.ok("jj-supervisor", "/supervision/orders", body)
     path = f"/supervision/orders/{order['id']}"
     desk.refused(403, "access.refused", "jj-police", f"{path}/answer-order", {"note": NOTE})
@@ -139,7 +144,14 @@ def test_an_order_is_answered_by_its_unit_refused_answered_again_and_accepted(de
 
 def test_an_order_names_cases_that_are_there_each_once_and_a_due_moment_ahead(desk: Desk) -> None:
     case = desk.assigned()
-    body = {"kind": "ordinary", "region": COUNTY, "unit": HOUSING, "cases": [case.id], "due": DUE.isoformat(), "note": NOTE}
+    body = {
+        "kind": "ordinary",
+        "region": COUNTY,
+        "unit": HOUSING,
+        "cases": [case.id],
+        "due": DUE.isoformat(),
+        "note": NOTE,
+    }
     path = "/supervision/orders"
     desk.refused(422, "same_case", "jj-supervisor", path, {**body, "cases": [case.id, case.number]})
     desk.refused(422, "not_later", "jj-supervisor", path, {**body, "due": (NOW - timedelta(days=1)).isoformat()})

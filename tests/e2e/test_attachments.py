@@ -1,0 +1,144 @@
+"""Files of a case: sealed in the object store, their digest in the event, bounded in size and kind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from shared.log.streams import Streams
+from tests.support.client import HOUSING, MATTER, NOTE, SETTLE, TOWNSHIP, Case, Desk, new_key
+from tests.support.stack import Stack, until
+
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
+NAME = "楼道照片.png"
+MIB = 1024 * 1024
+
+
+def register_with(
+    desk: Desk, *files: tuple[str, tuple[str, bytes, str]], key: str | None = None, **changed: Any
+) -> Any:
+    headers = {"Idempotency-Key": key} if key else {}
+    form = {"case": json.dumps({**MATTER, **changed})}
+    return desk.send("POST", "jj-window", "/intake/cases-with-attachments", data=form, files=files, headers=headers)
+
+
+def picture(name: str = NAME, data: bytes = PICTURE, media_type: str = "image/png") -> Any:
+    return ("files", (name, data, media_type))
+
+
+def attachment_of(desk: Desk, case_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = desk.timeline(case_id)["timeline"][0]["facts"]["attachments"][0]
+    return found
+
+
+async def stored(stack: Stack, name: str) -> bytes | None:
+    async with stack.mux() as mux:
+        return await Streams(mux).get(name)
+
+
+def test_a_file_is_sealed_in_the_store_and_its_digest_stands_in_the_event(desk: Desk, stack: Stack) -> None:
+    told = register_with(desk, picture()).json()
+    file = attachment_of(desk, told["id"])
+    assert (file["digest"], file["size_bytes"], file["media_type"]) == (
+        sha256(PICTURE).hexdigest(), len(PICTURE), "image/png",
+    )  # fmt: skip
+    sealed = asyncio.run(stored(stack, file["object"]))
+    assert sealed is not None
+    assert PICTURE[:64] not in sealed
+    assert PICTURE[300:364] not in sealed
+    got = desk.get("jj-director", f"/reporting/cases/{told['id']}/attachments/{file['object']}")
+    assert got.content == PICTURE
+    assert got.headers["content-type"] == "image/png"
+    assert "%E6%A5%BC%E9%81%93" in got.headers["content-disposition"], "it comes back under its own name"
+
+
+def test_files_are_part_of_what_an_idempotency_key_stands_for(desk: Desk) -> None:
+    key = new_key()
+    first = register_with(desk, picture(), key=key)
+    again = register_with(desk, picture(), key=key)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert {n: again.json()[n] for n in ("id", "number", "secret")} == {
+        n: first.json()[n] for n in ("id", "number", "secret")
+    }
+    other = register_with(desk, picture(data=PICTURE + b"x"), key=key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency.key_reused")
+
+
+def test_a_file_sent_first_is_named_in_the_command_that_it_answers(desk: Desk) -> None:
+    case = desk.handled()
+    keep = f"/intake/cases/{case.id}/attachments"
+    sent = desk.send("POST", "jj-housing-1", keep, files={"file": ("回复.pdf", b"%PDF-1.7 ...", "application/pdf")})
+    assert sent.status_code == 201, sent.text
+    desk.ok("jj-housing-1", f"/routing/cases/{case.id}/settle", {**SETTLE, "attachments": [sent.json()]})
+    got = desk.get("jj-director", f"/reporting/cases/{case.id}/attachments/{sent.json()['object']}")
+    assert got.content == b"%PDF-1.7 ..."
+
+
+def test_a_command_cannot_name_a_file_of_another_case_or_one_never_sent(desk: Desk) -> None:
+    told = register_with(desk, picture()).json()
+    foreign = attachment_of(desk, told["id"])
+    case = desk.handled()
+    progress = f"/routing/cases/{case.id}/progress"
+    body = {"unit": HOUSING, "note": NOTE, "attachments": [foreign]}
+    desk.refused(422, "attachment.unknown", "jj-housing-1", progress, body)
+    never = {**foreign, "object": f"{case.id}.{'0' * 24}"}
+    desk.refused(422, "attachment.unknown", "jj-housing-1", progress, {**body, "attachments": [never]})
+
+
+def test_only_who_sees_the_case_may_add_and_read_its_files(desk: Desk) -> None:
+    told = register_with(desk, picture()).json()
+    file = attachment_of(desk, told["id"])
+    path = f"/reporting/cases/{told['id']}/attachments/{file['object']}"
+    assert desk.get("fc-director", path).status_code == 403
+    assert desk.get("sc-auditor", path).status_code == 403, "an auditor reads the flow and never the content"
+    keep = f"/intake/cases/{told['id']}/attachments"
+    assert desk.send("POST", "fc-window", keep, files={"file": ("a.txt", b"a", "text/plain")}).status_code == 403
+    assert desk.send("POST", None, keep, files={"file": ("a.txt", b"a", "text/plain")}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("file", "status", "code"),
+    [
+        (picture(data=b""), 422, "attachment.empty"),
+        (picture(media_type="nonsense"), 422, "attachment.type"),
+        (picture(media_type="image/png\\x"), 422, "attachment.type"),
+        (picture(data=b"x" * (20 * MIB + 1)), 413, "too.large"),
+    ],
+    ids=["empty", "no media type", "strange media type", "too large"],
+)
+def test_a_file_that_is_empty_too_large_or_of_no_media_type_is_refused(
+    desk: Desk, file: Any, status: int, code: str
+) -> None:
+    answer = register_with(desk, file)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_more_files_than_a_demand_may_have_are_refused(desk: Desk) -> None:
+    answer = register_with(desk, *(picture(f"{n}.png", b"x%d" % n) for n in range(21)))
+    assert answer.status_code == 422, answer.text
+
+
+def test_the_case_beside_the_files_is_judged_like_any_other(desk: Desk) -> None:
+    answer = register_with(desk, picture(), nature="rumour")
+    assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "nature")
+    form = {"case": "{"}
+    answer = desk.send("POST", "jj-window", "/intake/cases-with-attachments", data=form, files=[picture()])
+    assert answer.status_code == 422
+    assert answer.json()["fields"][0]["code"] == "json_invalid"
+
+
+@pytest.mark.clause("9.4b")
+def test_the_files_of_an_erased_case_are_gone_from_the_store(desk: Desk, stack: Stack) -> None:
+    told = register_with(desk, picture(), region=TOWNSHIP, answer="已当场答复。").json()
+    case = Case(told["id"], told["number"], told["secret"], told["position"])
+    file = attachment_of(desk, case.id)
+    desk.ok("jj-director", f"/routing/cases/{case.id}/close", {})
+    gone = {"retention": "year_1", "basis": "保存期满"}
+    desk.ok("jj-records", f"/supervision/cases/{case.id}/erase", gone)
+    until(lambda: asyncio.run(stored(stack, file["object"])) is None, "the file is gone")
+    answer = desk.get("jj-director", f"/reporting/cases/{case.id}/attachments/{file['object']}")
+    assert answer.status_code in (404, 410)

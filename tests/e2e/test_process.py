@@ -1,0 +1,148 @@
+"""The process itself: starting, stopping, going on where it was, and saying plainly why it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.client import HOUSING, UNRULED, Desk, new_key
+from tests.support.nats import free_port
+from tests.support.stack import ROOT, START_S_MAX, STOP_S_MAX, Stack, stack_in, until
+
+SECOND_START_S_MAX = 6.0
+
+
+async def ends(stack: Stack) -> list[int]:
+    async with stack.log() as log:
+        return [await log.end(stream) for stream in log.streams()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with stack_in(tmp_path_factory.mktemp("process")) as one:
+        yield one
+
+
+@pytest.fixture
+def idle(folder: Stack) -> Iterator[Stack]:
+    """A stack that does not run, on data that earlier tests may have left as they liked."""
+    yield folder
+    folder.kill_all()
+
+
+def test_ctrl_c_stops_everything_and_the_next_start_goes_on_where_it_was(idle: Stack) -> None:
+    idle.start()
+    key = new_key()
+    with closing(Desk(idle.url)) as desk:
+        case = desk.assigned()
+        waiting = desk.ok("jj-window", "/intake/cases", UNRULED, key)
+        servers = idle.servers
+        before = asyncio.run(ends(idle))
+        with listening(desk):
+            assert idle.stop() == 0, idle.text[-2000:]
+        assert not any(psutil.pid_exists(pid) for pid in servers.values())
+        assert "caseflow: stopping" in idle.text
+
+        seconds = idle.start()
+        assert seconds < SECOND_START_S_MAX, f"the second start took {seconds:.1f} s"
+        assert asyncio.run(ends(idle)) == before, "starting writes nothing"
+        again = desk.ok("jj-window", "/intake/cases", UNRULED, key)
+        assert (again["id"], again["secret"]) == (waiting["id"], waiting["secret"])
+        desk.ok("jj-housing", f"/routing/cases/{case.id}/sign-for", {"unit": HOUSING, "person": "jj-housing-1"})
+        assert desk.get(None, f"/intake/public/{case.number}", secret=case.secret).status_code == 200
+
+
+@contextmanager
+def listening(desk: Desk) -> Iterator[None]:
+    """Somebody listens to the event stream for the length of the block: that must not hold up the end."""
+    headers = {"Accept": "text/event-stream", "Authorization": "Bearer demo-cd-director"}
+    with desk.client.stream("GET", "/reporting/events", headers=headers) as answer:
+        assert answer.status_code == 200
+        assert next(answer.iter_lines()).startswith("id: LOG_")
+        yield
+
+
+def test_a_second_copy_on_the_same_data_is_refused_and_the_first_goes_on(stack: Stack, desk: Desk) -> None:
+    assert stack.process is not None
+    other = run("up", CASEFLOW_DATA=str(stack.data), CASEFLOW_PORT="0", port=True)
+    assert other.returncode == 1
+    assert f"already running on {stack.data.resolve()} (process {stack.process.pid})" in other.stderr
+    assert "choose another folder by CASEFLOW_DATA" in other.stderr
+    assert desk.waiting().id
+
+
+def test_a_taken_port_is_refused_with_who_holds_it_and_what_to_do(tmp_path: Path) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        port = held.getsockname()[1]
+        other = run("up", CASEFLOW_DATA=str(tmp_path / "data"), CASEFLOW_PORT=str(port))
+    assert other.returncode == 1
+    assert f"port {port} is held by process {os.getpid()}" in other.stderr
+    assert f"CASEFLOW_PORT={port + 1}" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("CASEFLOW_PROT", "8080", "CASEFLOW_PROT is not a setting. Did you mean CASEFLOW_PORT?"),
+        ("CASEFLOW_PORT", "eighty", "CASEFLOW_PORT: Input should be a valid integer"),
+        ("CASEFLOW_AREAS", "51010", "CASEFLOW_AREAS: String should match pattern"),
+        ("CASEFLOW_AREAS", "51,5101", "areas overlap: 51 and 5101"),
+        ("CASEFLOW_FAILPOINTS", "nowhere=kill", "there is no failpoint 'nowhere'"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, name: str, value: str, said: str) -> None:
+    other = run("up", CASEFLOW_DATA=str(tmp_path / "data"), **{name: value})
+    assert other.returncode == 2
+    assert said in other.stderr
+    assert "Traceback" not in other.stderr
+
+
+def test_servers_left_by_a_killed_copy_are_ended_by_the_next(idle: Stack) -> None:
+    idle.start()
+    left = idle.servers
+    idle.kill()
+    assert all(psutil.pid_exists(pid) for pid in left.values()), "the kernel kills one process only"
+    idle.start()
+    assert "ending 2 servers of an earlier run that was killed" in idle.text
+    assert not any(psutil.pid_exists(pid) for pid in left.values())
+
+
+@pytest.mark.parametrize("server", ["nats", "postgres"])
+def test_a_server_that_dies_is_reported_and_the_stack_stops(idle: Stack, server: str) -> None:
+    idle.start()
+    idle.kill_server(server)
+    assert idle.process is not None
+    assert idle.process.wait(STOP_S_MAX) != 0
+    assert f"{server} ended by itself with code -9; see logs/{server}.log" in idle.text
+    assert idle.servers == {}, "the other one is stopped as well"
+
+
+def test_ctrl_c_during_the_first_start_leaves_nothing_that_hinders_the_next(own_stack: Stack) -> None:
+    process = own_stack.spawn()
+    until(lambda: "Postgres: making the database" in own_stack.text, "initdb begins", START_S_MAX)
+    process.send_signal(signal.SIGINT)
+    process.wait(STOP_S_MAX)
+    assert own_stack.servers == {}
+    own_stack.start()
+
+
+def run(*arguments: str, port: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`caseflow` with these arguments, until it ends. `port`: on a free one."""
+    if port:
+        environment["CASEFLOW_PORT"] = str(free_port())
+    return subprocess.run(
+        (sys.executable, "-m", "shared.cli", *arguments), cwd=ROOT, env=dict(os.environ) | environment,
+        capture_output=True, text=True, timeout=START_S_MAX, check=False,
+    )  # fmt: skip
