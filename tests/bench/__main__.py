@@ -1,0 +1,83 @@
+"""`python -m tests.bench [--quick] [--only NAME ...]`: measure, write build/bench.json and docs/bench.md.
+
+Everything runs on this machine's loopback, in a temporary folder, as real processes, and ends by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import uvloop
+
+from tests.bench import desk, lists, projections, report
+from tests.bench.base import Figure
+from tests.support.stack import stack_in
+
+DESK = frozenset({"registrations", "pipeline", "commands", "hot", "memory", "start"})
+PROJECTIONS = frozenset({"projections", "rebuild"})
+NAMES = sorted(DESK | PROJECTIONS | {"lists"})
+RUN_S_MAX, QUICK_RUN_S_MAX = 2400.0, 420.0
+
+
+def say(text: str) -> None:
+    """Progress, on stderr."""
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+
+async def measure(wanted: frozenset[str], quick: bool, folder: Path) -> AsyncIterator[Figure]:
+    """All wanted figures, one after the other."""
+    if wanted & DESK:
+        with stack_in(folder / "desk") as stack:
+            async for figure in desk.measure(stack, wanted, quick, say):
+                yield figure
+            stack.stop()
+    if wanted & PROJECTIONS:
+        async for figure in projections.measure(folder / "log", wanted, quick, say):
+            yield figure
+    if "lists" in wanted:
+        with stack_in(folder / "lists") as stack:
+            async for figure in lists.measure(stack, quick, say):
+                yield figure
+            stack.stop()
+
+
+async def main(wanted: frozenset[str], quick: bool) -> None:
+    """Measure within the time there is; what was measured until then is written."""
+    load, figures = os.getloadavg()[0], list[Figure]()
+    whole = wanted == frozenset(NAMES)
+    with tempfile.TemporaryDirectory(prefix="caseflow-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        for part in ("desk", "log", "lists"):
+            (folder / part).mkdir(mode=0o711)
+        try:
+            async with asyncio.timeout(QUICK_RUN_S_MAX if quick else RUN_S_MAX):
+                async for figure in measure(wanted, quick, folder):
+                    figures.append(figure)
+                    say(report.text(figure))
+                    report.write(figures, quick, load)
+        except TimeoutError:
+            say("the time is up; written is what was measured")
+            whole = False
+    if whole:
+        report.write_table()
+        say(f"written: {report.JSON_FILE} and {report.TABLE_FILE}")
+    else:
+        say(f"written: {report.JSON_FILE}; the table is written by a whole run")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="make bench", description="Measure caseflow on this machine.")
+    parser.add_argument("--only", action="append", choices=NAMES, help="this figure only; may be given again")
+    parser.add_argument("--quick", action="store_true", help="small counts, a few minutes")
+    asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # the servers are stopped either way
+    uvloop.run(main(frozenset(asked.only or NAMES), asked.quick))

@@ -1,0 +1,198 @@
+"""What every measurement uses: the figure it gives, the stack it measures, what the processes cost, the bare log."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import asyncpg
+import psutil
+
+from shared.log.jetstream import GUARD
+from shared.log.mux import Mux
+from tests.support.stack import Stack
+
+APPEND_BYTES = 700  # an event of ours, about
+SETTLE_S_MAX = 120.0
+MODELS = {"routing": "routing.work", "reporting": "reporting"}
+POLL_S = 0.02
+Say = Callable[[str], None]
+
+
+@dataclass
+class Figure:
+    """One measured number, the aim it has, the peer measured in the same run, and what held it."""
+
+    name: str
+    what: str
+    value: float
+    unit: str
+    aim: float | None = None
+    better: Literal["more", "less"] = "more"
+    peer: str = ""
+    peer_value: float | None = None
+    more: dict[str, float | int | str] = field(default_factory=dict)
+    held_by: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """Our number as a share of the peer's."""
+        return self.value / self.peer_value if self.peer_value else None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it reaches its aim; None without one."""
+        if self.aim is None:
+            return None
+        return self.value >= self.aim if self.better == "more" else self.value <= self.aim
+
+
+@dataclass(frozen=True)
+class Cost:
+    """CPU seconds spent by each part of the stack since some moment, and the seconds that passed."""
+
+    cpu: Mapping[str, float]
+    seconds: float
+
+    def per(self, count: int) -> dict[str, float]:
+        """CPU milliseconds of each part per thing done."""
+        return {f"{part}_cpu_ms": round(1000 * cpu / count, 3) for part, cpu in self.cpu.items()}
+
+    def busiest(self) -> str:
+        """Which part was nearest to a whole core, and how busy the machine's cores were."""
+        part = max(self.cpu, key=lambda one: self.cpu[one])
+        cores = psutil.cpu_count() or 1
+        whole = sum(self.cpu.values()) / self.seconds / cores
+        return f"{part} at {self.cpu[part] / self.seconds:.0%} of a core; caseflow on {whole:.0%} of {cores} cores"
+
+
+class Costs:
+    """Counts the CPU time of caseflow's process, of NATS and of Postgres with its workers."""
+
+    def __init__(self, stack: Stack) -> None:
+        assert stack.process is not None
+        self._roots = {"python": stack.process.pid, **stack.servers}
+        self._began, self._at = self._read(), time.perf_counter()
+
+    def spent(self) -> Cost:
+        """Since this object was made."""
+        cpu = {part: now - self._began[part] for part, now in self._read().items()}
+        return Cost(cpu, time.perf_counter() - self._at)
+
+    def _read(self) -> dict[str, float]:
+        return {part: sum(map(_cpu, _family(part, pid))) for part, pid in self._roots.items()}
+
+
+def memory_mb(stack: Stack) -> dict[str, float]:
+    """Proportional set size of each part in MB: shared pages count once."""
+    assert stack.process is not None
+    roots = {"python": stack.process.pid, **stack.servers}
+    return {part: round(sum(map(_pss_mb, _family(part, pid))), 1) for part, pid in roots.items()}
+
+
+def _family(part: str, pid: int) -> list[psutil.Process]:
+    root = psutil.Process(pid)  # the servers are children of our process, and counted by themselves
+    return [root] if part == "python" else [root, *root.children(recursive=True)]
+
+
+def _cpu(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)
+
+
+def _pss_mb(process: psutil.Process) -> float:
+    try:
+        text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0.0
+    found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0
+
+
+class Bench:
+    """A stack that runs, seen from inside: its log and its tables."""
+
+    def __init__(self, stack: Stack, mux: Mux, postgres: asyncpg.Connection) -> None:
+        self.stack, self.mux, self.postgres = stack, mux, postgres
+
+    async def ends(self) -> dict[str, int]:
+        """The last sequence of each log stream."""
+        names = (await self.mux.api("$JS.API.STREAM.NAMES"))["streams"]
+        logs = [name for name in names if name.startswith("LOG_")]
+        return {name: (await self.mux.api(f"$JS.API.STREAM.INFO.{name}"))["state"]["last_seq"] for name in logs}
+
+    async def caught_up(self) -> dict[str, int]:
+        """Wait until every reaction is done and every read model has seen the end; where the streams end then.
+
+        Raises TimeoutError after SETTLE_S_MAX.
+        """
+        async with asyncio.timeout(SETTLE_S_MAX):
+            while True:
+                ends = await self.ends()
+                if await self._behind(ends) == 0 and ends == await self.ends():
+                    return ends
+                await asyncio.sleep(POLL_S)
+
+    async def _behind(self, ends: Mapping[str, int]) -> int:
+        behind = 0
+        for stream, end in ends.items():
+            for consumer in (await self.mux.api(f"$JS.API.CONSUMER.LIST.{stream}"))["consumers"]:
+                if "durable_name" in consumer["config"]:
+                    behind += consumer["num_pending"] + consumer["num_ack_pending"]
+            for schema, model in MODELS.items():
+                seen = f"select sequence from {schema}.checkpoints where stream = $1 and model = $2"
+                behind += end - (await self.postgres.fetchval(seen, stream, model) or 0)
+        return behind
+
+    async def bare_appends(self, count: int, in_flight: int = 16) -> float:
+        """Guarded publishes per second to a stream of the same server, configured as a log stream is."""
+        stream = {"name": "BENCH", "subjects": ["bench.>"], "storage": "file", "allow_direct": True, "discard": "new"}
+        await self.mux.api("$JS.API.STREAM.CREATE.BENCH", stream)
+        numbers, data = iter(range(count)), b"x" * APPEND_BYTES
+
+        async def publish() -> None:
+            for number in numbers:
+                await self.mux.api(f"bench.{number}", data, {GUARD: "0"})
+
+        began = time.perf_counter()
+        await asyncio.gather(*(publish() for _ in range(in_flight)))
+        seconds = time.perf_counter() - began
+        await self.mux.api("$JS.API.STREAM.DELETE.BENCH")
+        return count / seconds
+
+    async def bare_hot(self, count: int) -> float:
+        """Guarded publishes per second to one subject, one after the other: the limit of a hot case."""
+        stream = {"name": "BENCH", "subjects": ["bench.>"], "storage": "file", "allow_direct": True, "discard": "new"}
+        await self.mux.api("$JS.API.STREAM.CREATE.BENCH", stream)
+        last, began = 0, time.perf_counter()
+        for _ in range(count):
+            last = (await self.mux.api("bench.hot", b"x" * APPEND_BYTES, {GUARD: str(last)}))["seq"]
+        seconds = time.perf_counter() - began
+        await self.mux.api("$JS.API.STREAM.DELETE.BENCH")
+        return count / seconds
+
+
+@asynccontextmanager
+async def watched(stack: Stack) -> AsyncIterator[Bench]:
+    """The inside of a running stack."""
+    async with stack.mux() as mux:
+        postgres = await asyncpg.connect(stack.postgres_dsn())
+        try:
+            yield Bench(stack, mux, postgres)
+        finally:
+            await postgres.close()
+
+
+def percentiles(times: list[float]) -> dict[str, Any]:
+    """p50 and p99 in milliseconds of times in seconds."""
+    ordered = sorted(times)
+    return {f"p{p}_ms": round(1000 * ordered[min(len(ordered) * p // 100, len(ordered) - 1)], 2) for p in (50, 99)}

@@ -1,0 +1,59 @@
+"""(f) Lists of 50 open cases over HTTP, from tables of ten thousand and of a million cases."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from urllib.parse import urlencode
+
+import asyncpg
+
+from tests.bench.base import Figure, Say, percentiles, watched
+from tests.bench.load import drive, request
+from tests.support.reporting import seed
+from tests.support.stack import Stack
+
+COUNTY = "510104000000"
+TOWNSHIP = "510104004000"  # where the seeded open cases of the county lie
+SHAPES = {
+    "city": {"region": "510100000000"},
+    "county": {"region": COUNTY},
+    "village": {"region": "510104004001"},
+    "unit": {"unit": f"{TOWNSHIP}-housing"},
+    "person": {"person": f"p{TOWNSHIP[:9]}.1"},
+}
+READER = "cd-director"  # of the city: reads all of it
+ROWS = 50
+BARE = f"{ROWS} rows by primary key, straight from Postgres, p99"
+
+
+async def measure(stack: Stack, quick: bool, say: Say) -> AsyncIterator[Figure]:
+    """A figure per shape and size."""
+    stack.start()
+    rounds = 100 if quick else 500
+    async with watched(stack) as bench:
+        await bench.postgres.execute("set search_path to reporting, public")
+        for count in (10_000, 100_000 if quick else 1_000_000):
+            say(f"a table of {count} cases")
+            await bench.postgres.execute("truncate cases, seen, tallies, sealed, grams")
+            await seed(bench.postgres, count)
+            peer = await _bare(bench.postgres, rounds)
+            for shape, filters in SHAPES.items():
+                data = request(READER, f"/reporting/cases?{urlencode({'open': 'true', 'limit': ROWS, **filters})}")
+                warm = await drive(stack.port, [data] * 10, callers=1)
+                run = await drive(stack.port, [data] * rounds, callers=1)
+                assert warm.errors + run.errors == 0, f"{shape}: {run.statuses} {run.bodies[-1]!r}"
+                more = {**percentiles(run.times), "rows": run.bodies[-1].count(b'"number"')}
+                what = f"list of {ROWS} open cases of a {shape} among {count:,} over HTTP, p99"
+                yield Figure(f"list_{shape}_{count}", what, run.ms(99), "ms", 10, "less", BARE, peer, more)
+
+
+async def _bare(postgres: asyncpg.Connection, rounds: int) -> float:
+    """p99 in ms of the least that a list can cost: its rows by primary key, straight from Postgres."""
+    found = [row["id"] for row in await postgres.fetch("select id from cases where open limit $1", ROWS)]
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        await postgres.fetch("select * from cases where id = any ($1)", found)
+        times.append(time.perf_counter() - began)
+    return float(percentiles(times)["p99_ms"])

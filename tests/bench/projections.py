@@ -1,0 +1,119 @@
+"""(d) every read model against a bare ordered consumer on the same stream; (e) a rebuild with and without search."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import nats
+
+from infra.embedded import Endpoints
+from infra.stack import prepare, settings_for
+from services.reporting import store as reporting
+from services.routing import store as routing
+from shared.case.base import Owner
+from shared.kit.clock import SystemClock
+from shared.kit.project import Projector, ReadModel
+from shared.kit.service import Kit, open_kit
+from shared.kit.settings import Settings
+from shared.kit.sql import Statements
+from tests.bench.base import Figure, Say
+from tests.bench.seed import STREAM, Seeder, lazy_nats, new_keys, servers
+from tests.support.reporting import EVENTS_PER_CASE
+from tests.support.stack import AREAS
+
+LIVE_EVENTS = 100_000
+REBUILD_EVENTS = 1_000_000
+REBUILD_S_MAX = 900.0
+PEER = "bare ordered consumer (nats-py), no decoding"
+
+
+async def measure(folder: Path, wanted: frozenset[str], quick: bool, say: Say) -> AsyncIterator[Figure]:
+    """The figures of a seeded log."""
+    data = folder / "data"
+    count = LIVE_EVENTS if quick or "rebuild" not in wanted else REBUILD_EVENTS
+    await _seed(data, count, say)
+    async with servers(data) as endpoints, AsyncExitStack() as stack:
+        kits = {
+            owner: await stack.enter_async_context(_kit(endpoints, owner, statements))
+            for owner, statements in ((Owner.ROUTING, routing.STATEMENTS), (Owner.REPORTING, reporting.STATEMENTS))
+        }
+        bare = await _bare(endpoints, min(count, LIVE_EVENTS))
+        say(f"bare ordered consumer: {bare:,.0f} events/s")
+        if "projections" in wanted:
+            models: list[tuple[Owner, ReadModel, str]] = [
+                (Owner.ROUTING, routing.Work(), "routing.work"),
+                (Owner.REPORTING, reporting.Model(kits[Owner.REPORTING].vault), "reporting with its search index"),
+            ]
+            for owner, model, name in models:
+                key, what = f"projection_{owner}", f"projection of {name}"
+                yield await _project(kits[owner], model, key, what, LIVE_EVENTS, bare, None)
+        if "rebuild" in wanted:
+            for index in (False, True):
+                model = reporting.Model(kits[Owner.REPORTING].vault, index)
+                name = f"rebuild of {count:,} events {'with' if index else 'without'} the search index"
+                say(name)
+                key = f"rebuild_{'with' if index else 'without'}_index"
+                yield await _project(kits[Owner.REPORTING], model, key, name, count, bare, bare / 2)
+
+
+def _kit(endpoints: Endpoints, owner: Owner, statements: Statements) -> AsyncExitStack:
+    settings = settings_for(Settings(areas=AREAS), endpoints, owner)
+    return open_kit(owner, settings, statements, SystemClock())  # type: ignore[return-value]
+
+
+async def _seed(data: Path, count: int, say: Say) -> None:
+    say(f"seeding a log of {count:,} events")
+    async with servers(data) as endpoints:
+        await prepare(settings_for(Settings(areas=AREAS), endpoints, "admin"))
+        settings = settings_for(Settings(areas=AREAS), endpoints, Owner.INTAKE)
+        async with open_kit(Owner.INTAKE, settings, Statements({}), SystemClock()) as kit:
+            keys = await new_keys(kit.vault, count // EVENTS_PER_CASE)
+    async with lazy_nats(data) as mux:
+        await Seeder(mux).write(keys, say)
+        info = await mux.api(f"$JS.API.STREAM.INFO.{STREAM}")
+        assert info["state"]["messages"] == count, f"{info['state']['messages']} of {count} events were taken"
+
+
+async def _bare(endpoints: Endpoints, count: int) -> float:
+    """Messages per second of nats-py's own ordered consumer that only counts them."""
+    client = await nats.connect(endpoints.nats["admin"])
+    try:
+        seen, done = 0, asyncio.Event()
+
+        async def heard(_: object) -> None:
+            nonlocal seen
+            seen += 1
+            if seen >= count:
+                done.set()
+
+        began = time.perf_counter()
+        await client.jetstream().subscribe(">", stream=STREAM, ordered_consumer=True, cb=heard)
+        await asyncio.wait_for(done.wait(), REBUILD_S_MAX)
+        return seen / (time.perf_counter() - began)
+    finally:
+        await client.close()
+
+
+async def _project(
+    kit: Kit, model: ReadModel, key: str, what: str, count: int, bare: float, aim: float | None
+) -> Figure:
+    """Rebuild a read model from the first `count` events; one process, as `caseflow rebuild` does it."""
+    projector = Projector(model, kit.database, kit.log, kit.clock, kit.reached)
+    done, began, cpu = 0, time.perf_counter(), sum(os.times()[:2])
+
+    def progress(stream: str, at: int, end: int) -> None:
+        nonlocal done
+        done = at if stream == STREAM else done
+
+    async for _ in projector.rebuild(progress):
+        if done >= count or time.perf_counter() - began > REBUILD_S_MAX:
+            break
+    seconds, own = time.perf_counter() - began, sum(os.times()[:2]) - cpu
+    held = f"python at {own / seconds:.0%} of a core, the rest is Postgres and NATS"
+    more = {"events": done, "python_cpu_us_per_event": round(1e6 * own / done, 1)}
+    return Figure(key, what, done / seconds, "/s", aim, "more", PEER, bare, more, held)
