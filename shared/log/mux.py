@@ -84,7 +84,9 @@ class Inbox:
             self._some.clear()
             if not self._lost:
                 try:
-                    await asyncio.wait_for(self._some.wait(), seconds)
+                    # wait_for of Python 3.11 loses a cancellation that comes at the same moment as what it waits for
+                    async with asyncio.timeout(seconds):
+                        await self._some.wait()
                 except TimeoutError:
                     raise Unavailable(f"no answer within {seconds:g} s") from None
             if self._lost and not self.messages:
@@ -137,7 +139,8 @@ class Mux:
         if self._closed.is_set():
             raise Unavailable("the connection to the log was closed")
         try:
-            await asyncio.wait_for(self._up.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._up.wait()
         except TimeoutError:
             return False
         return True
@@ -145,7 +148,8 @@ class Mux:
     async def pause(self, seconds: float) -> None:
         """Wait `seconds` before asking again, or until the connection is closed."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._closed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
 
     def open(self) -> Inbox:
         """An inbox for a question with many answers; close it."""
@@ -170,7 +174,8 @@ class Mux:
             future = self._asked[key] = asyncio.get_running_loop().create_future()
             try:
                 await self.send(subject, data, self.prefix + key, headers)
-                message: Msg = await asyncio.wait_for(future, self.wait_s)
+                async with asyncio.timeout(self.wait_s):
+                    message: Msg = await future
             except TimeoutError:
                 raise Unavailable(f"{subject}: no answer within {self.wait_s:g} s") from None
             finally:

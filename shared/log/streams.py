@@ -122,7 +122,8 @@ class Streams:
 
     async def _object(self, call: Any) -> Any:
         try:
-            return await asyncio.wait_for(call, OBJECT_WAIT_S_MAX)
+            async with asyncio.timeout(OBJECT_WAIT_S_MAX):
+                return await call
         except NotFoundError:
             return None
         except (NatsError, TimeoutError) as error:
