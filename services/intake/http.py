@@ -14,6 +14,7 @@ from services.intake.store import Registrar, UploadedFile
 from shared.case import decide as law
 from shared.case.base import Address
 from shared.case.commands import Command, facts
+from shared.case.events.intake import AttachmentFacts
 from shared.case.facts import (
     ATTACHMENTS_MAX,
     Attachment,
@@ -21,7 +22,7 @@ from shared.case.facts import (
     Satisfaction,
     Text,
 )
-from shared.case.reasons import Rejected
+from shared.case.reasons import Reason, Rejected
 from shared.case.state import CaseState
 from shared.kit import http as kit_http
 from shared.kit import telemetry
@@ -206,18 +207,27 @@ async def _own(kit: Kit, rates: Rates, request: Request, number: str, secret: st
 async def _merged_facts(desk: Desk, caller: Caller, asked: Command) -> Command:
     """What an attachment says of the case that it merges, from that case itself; sent again it is filled the same.
 
-    Raises NotFound, Forbidden, and what the law says when that case cannot be merged.
+    From whom that case is kept, this one is kept from then on. Raises NotFound, Forbidden, and what the law says when that case cannot be merged.
     """
-    merged_from = asked.facts.merged_from  # type: ignore[attr-defined]
-    if merged_from is None:
+    said = asked.facts
+    assert isinstance(said, AttachmentFacts)
+    if said.merged_from is None:
         return asked
-    address, other = await _seen(desk, caller, merged_from)
+    address, other = await _seen(desk, caller, said.merged_from)
     survivor = (await desk.handler.state(asked.address, fresh=True)).state
     merge = command(address, asked.meta, "merge", facts("merge", into=asked.address.id))
     refused = law.decide(merge, other)
     if isinstance(refused, Rejected) and asked.meta.command_id not in survivor.applied:
         raise kit_http.rejected(refused)
-    return replace(asked, facts=asked.facts.model_copy(update={"merged_registered_at": other.registered_at}))
+    if len({said.complained_unit, other.complained_unit} - {None}) > 1:
+        raise kit_http.rejected(Rejected(Reason.COMPLAINS_OF_ANOTHER))
+    filled = {
+        "merged_registered_at": other.registered_at,
+        "complained_unit": other.complained_unit or said.complained_unit,
+        "stand_aside": tuple(dict.fromkeys((*said.stand_aside, *other.stand_aside))),
+        "informant": said.informant or other.informant,
+    }
+    return replace(asked, facts=said.model_copy(update=filled))
 
 
 FILLS: Mapping[str, Fill] = {"attach": _merged_facts}

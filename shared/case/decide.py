@@ -14,7 +14,7 @@ from shared.case import events as e
 from shared.case.base import Event, Recorded, event_id, holds, stem
 from shared.case.commands import COMMANDS, Command
 from shared.case.deadlines import RULES as CLOCK_RULES
-from shared.case.facts import Hold, Outcome, PartMatters, Retention, Satisfaction
+from shared.case.facts import PARTIES_MAX, Hold, KeptFrom, Outcome, PartMatters, Retention, Satisfaction
 from shared.case.lifecycle import ENDED, Status, target
 from shared.case.reasons import Reason, Rejected
 from shared.case.state import CaseState, variant
@@ -109,23 +109,41 @@ def _answer_on_the_spot(event: e.Registered) -> Reason | None:
 
 
 @_for(e.Corrected)
-def _correct(state: CaseState, event: e.Corrected, command: Command) -> Reason | None:
-    said = (event.nature, event.subject, event.severity, event.matter)
-    return Reason.NOTHING_CORRECTED if all(one is None for one in said) else None
+def _correct(state: CaseState, event: e.Corrected, command: Command) -> Reason | Rejected | None:
+    said = (event.nature, event.subject, event.severity, event.matter, event.complained_unit)
+    if all(one is None for one in said) and not (event.stand_aside or event.informant):
+        return Reason.NOTHING_CORRECTED
+    return _keep_from(state, event)
+
+
+def _keep_from(state: CaseState, event: KeptFrom) -> Reason | Rejected | None:
+    """Whoever turns out to be complained of, or bound to stand aside, must have given the case away before."""
+    unit, open = event.complained_unit, state.status not in ENDED
+    if unit is not None and state.complained_unit not in (None, unit):
+        return Reason.COMPLAINS_OF_ANOTHER
+    if open and unit in state.units:
+        return Rejected(Reason.UNIT_COMPLAINED_OF, "it has the case; give it to another unit first")
+    if open and set(event.stand_aside) & set(state.people):
+        return Rejected(Reason.MUST_STAND_ASIDE, "the case is in their hands; give it to another person first")
+    return Reason.TOO_MANY_ASIDE if len({*state.stand_aside, *event.stand_aside}) > PARTIES_MAX else None
 
 
 @_for(e.Attached)
-def _attach(state: CaseState, event: e.Attached, command: Command) -> Reason | None:
+def _attach(state: CaseState, event: e.Attached, command: Command) -> Reason | Rejected | None:
     if event.contact_time > command.meta.time:
         return Reason.CONTACT_AFTER_REGISTRATION
-    if event.merged_from is None:
-        return None
+    if event.merged_from is not None and (reason := _merge_order(state, event, command)):
+        return reason
+    return _keep_from(state, event)
+
+
+def _merge_order(state: CaseState, event: e.Attached, command: Command) -> Reason | None:
     if event.merged_from == command.address.id:
         return Reason.SAME_CASE
     # one order for all cases: no ring of cases can go on in one another
     assert state.registered_at is not None
     theirs = event.merged_registered_at
-    later = theirs is None or (state.registered_at, command.address.id) > (theirs, event.merged_from)
+    later = theirs is None or (state.registered_at, command.address.id) > (theirs, event.merged_from or "")
     return Reason.LATER_CASE if later else None
 
 

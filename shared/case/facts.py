@@ -207,7 +207,18 @@ Units = Annotated[tuple[UnitCode, ...], Field(max_length=CO_UNITS_MAX)]
 Basis = Annotated[str, StringConstraints(max_length=SHORT_CHARS_MAX)]
 
 
-class Demand(Facts):
+class KeptFrom(Facts):
+    """From whom a case is kept: the unit complained of, who must stand aside, and who handles it if one informed.
+
+    Petitions regulation, articles 28, 30 and 46. It may become known later: what is said adds to what is known.
+    """
+
+    complained_unit: UnitCode | None = None
+    stand_aside: Annotated[tuple[PersonId, ...], Field(max_length=PARTIES_MAX)] = ()
+    informant: bool = False
+
+
+class Demand(KeptFrom):
     """One resident's demand, as it came in: the first makes a case, a repeat is attached to it."""
 
     channel: Channel
@@ -231,9 +242,6 @@ class Registration(Demand):
     first_asked: PersonId
     first_asked_unit: UnitCode
     grid: Annotated[str, StringConstraints(pattern=r"^[0-9]{15}$")] | None = None
-    complained_unit: UnitCode | None = None
-    stand_aside: Annotated[tuple[PersonId, ...], Field(max_length=PARTIES_MAX)] = ()
-    informant: bool = False
     answer: Private[Note] | None = None
     parent: CaseId | None = None
     handed_by: Region | None = None

@@ -35,7 +35,13 @@ class Reason(Enum):
         409,
         "A complaint never goes to the unit it complains of. Name another unit (clause 8.1 f).",
     )
+    COMPLAINS_OF_ANOTHER = (
+        "complains_of_another",
+        409,
+        "The case complains of another unit, and of one only. Register this complaint as a case of its own.",
+    )
     MUST_STAND_ASIDE = ("must_stand_aside", 409, "This person must stand aside from the case. Name another person.")
+    TOO_MANY_ASIDE = ("too_many_aside", 422, "More people would stand aside than a case can name. Name fewer.")
     UNIT_TWICE = ("unit_twice", 422, "A unit is named twice. Name one that leads, and each that co-handles once.")
     NOT_RESPONSIBLE_UNIT = (
         "not_responsible_unit",

@@ -7,7 +7,7 @@ decider then refuses to write.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from shared.case import events as e
 from shared.case.base import Event, Recorded, Unknown
-from shared.case.facts import Deadline, Hold, Nature, Outcome, Retention, Satisfaction, Severity, Stage
+from shared.case.facts import Deadline, Hold, KeptFrom, Nature, Outcome, Retention, Satisfaction, Severity, Stage
 from shared.case.lifecycle import ENDED, Status, target
 
 
@@ -102,6 +102,19 @@ class CaseState:
     def co_units(self) -> tuple[str, ...]:
         return tuple(co.unit for co in self.co_handlers)
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Who has the case; before assignment, who is to have it."""
+        triaged = (self.triaged_unit, *self.triaged_co_units)
+        named = triaged if self.unit is None else (self.unit, *self.co_units)
+        return tuple(unit for unit in named if unit is not None)
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """The responsible person and those of the co-handling units."""
+        named = (self.person, *(co.person for co in self.co_handlers))
+        return tuple(person for person in named if person is not None)
+
     def clock(self, stage: Stage, unit: str | None = None) -> Clock | None:
         """The clock in force of a stage (of one co-handling unit, where several run)."""
         found = (c for c in self.clocks if c.deadline.stage is stage and c.deadline.unit == unit)
@@ -165,28 +178,13 @@ def _on(*types: type[Event]) -> Callable[[Step], Step]:
 
 _NO_HANDLER = {"unit": None, "person": None, "co_handlers": (), "triaged_unit": None, "triaged_co_units": ()}
 
+# what a registration says and a case is, under the same name
+_REGISTERED = e.Registered.model_fields.keys() & {one.name for one in fields(CaseState)}
+
 
 @_on(e.Registered)
 def _registered(state: CaseState, event: e.Registered, recorded: Recorded[Any]) -> dict[str, Any]:
-    same = [
-        "region",
-        "nature",
-        "subject",
-        "severity",
-        "retention",
-        "first_asked",
-        "first_asked_unit",
-        "grid",
-        "source",
-        "source_id",
-        "complained_unit",
-        "stand_aside",
-        "informant",
-        "parent",
-        "contact_time",
-        "people_count",
-    ]
-    changes = {name: getattr(event, name) for name in same}
+    changes = {name: getattr(event, name) for name in _REGISTERED} | _kept_from(state, event)
     answered = event.answer is not None
     return changes | {
         "channel": event.channel.value,
@@ -199,18 +197,27 @@ def _registered(state: CaseState, event: e.Registered, recorded: Recorded[Any]) 
     }
 
 
+def _kept_from(state: CaseState, event: KeptFrom) -> dict[str, Any]:
+    return {
+        "complained_unit": state.complained_unit or event.complained_unit,
+        "stand_aside": tuple(dict.fromkeys((*state.stand_aside, *event.stand_aside))),
+        "informant": state.informant or event.informant,
+    }
+
+
 @_on(e.Corrected, e.Triaged)
 def _classified(state: CaseState, event: e.Corrected | e.Triaged, recorded: Recorded[Any]) -> dict[str, Any]:
     said = {"nature": event.nature, "subject": event.subject, "severity": event.severity}
     changes: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
     if isinstance(event, e.Triaged):
-        changes |= {"triaged_unit": event.unit, "triaged_co_units": event.co_units}
-    return changes
+        return changes | {"triaged_unit": event.unit, "triaged_co_units": event.co_units}
+    return changes | _kept_from(state, event)
 
 
 @_on(e.Attached)
 def _attached(state: CaseState, event: e.Attached, recorded: Recorded[Any]) -> dict[str, Any]:
-    return {"repeats": state.repeats + 1, "people_count": state.people_count + event.people_count}
+    counts = {"repeats": state.repeats + 1, "people_count": state.people_count + event.people_count}
+    return counts | _kept_from(state, event)
 
 
 @_on(e.CalledBack)
@@ -222,11 +229,6 @@ def _called_back(state: CaseState, event: e.CalledBack, recorded: Recorded[Any])
 def _rated(state: CaseState, event: e.Rated | e.CalledBack, recorded: Recorded[Any]) -> dict[str, Any]:
     """Who says nothing (nobody answered the call) takes nothing back."""
     return {} if event.satisfaction is Satisfaction.UNRATED else {"satisfaction": event.satisfaction}
-
-
-@_on(e.Merged)
-def _merged(state: CaseState, event: e.Merged, recorded: Recorded[Any]) -> dict[str, Any]:
-    return {"merged_into": event.into}
 
 
 @_on(e.Assigned, e.Ruled)
@@ -296,35 +298,20 @@ def _sent_back(state: CaseState, event: e.SentBack, recorded: Recorded[Any]) -> 
     }
 
 
-@_on(e.Closed)
-def _closed(state: CaseState, event: e.Closed, recorded: Recorded[Any]) -> dict[str, Any]:
-    return {"closed_at": recorded.meta.time}
-
-
 @_on(e.Reopened)
 def _reopened(state: CaseState, event: e.Reopened, recorded: Recorded[Any]) -> dict[str, Any]:
     cleared = {"closed_at": None, "settled_at": None, "outcome": None, "no_hand_back": False}
     return _NO_HANDLER | cleared | {"satisfaction": Satisfaction.UNRATED}
 
 
-@_on(e.Ordered)
-def _ordered(state: CaseState, event: e.Ordered, recorded: Recorded[Any]) -> dict[str, Any]:
-    return {"orders": (*state.orders, event.order)}
-
-
-@_on(e.Held)
-def _held(state: CaseState, event: e.Held, recorded: Recorded[Any]) -> dict[str, Any]:
-    return {"holds": (*state.holds, event.hold)}
-
-
-@_on(e.Released)
-def _released(state: CaseState, event: e.Released, recorded: Recorded[Any]) -> dict[str, Any]:
-    return {"holds": tuple(hold for hold in state.holds if hold is not event.hold)}
-
-
-@_on(e.Erased)
-def _erased(state: CaseState, event: e.Erased, recorded: Recorded[Any]) -> dict[str, Any]:
-    return {"erased": True}
+_STEPS |= {
+    e.Merged: lambda state, event, recorded: {"merged_into": event.into},
+    e.Closed: lambda state, event, recorded: {"closed_at": recorded.meta.time},
+    e.Ordered: lambda state, event, recorded: {"orders": (*state.orders, event.order)},
+    e.Held: lambda state, event, recorded: {"holds": (*state.holds, event.hold)},
+    e.Released: lambda state, event, recorded: {"holds": tuple(hold for hold in state.holds if hold is not event.hold)},
+    e.Erased: lambda state, event, recorded: {"erased": True},
+}
 
 
 @_on(e.DeadlinesSet)

@@ -73,6 +73,30 @@ def test_the_earlier_case_survives_and_what_is_known_of_the_other_is_not_the_cal
     desk.refused(404, "not_registered", "jj-window", path, nobody)
 
 
+@pytest.mark.clause("8.1f")
+def test_a_merge_or_a_repeat_that_complains_of_the_unit_at_work_is_refused(desk: Desk) -> None:
+    survivor = desk.assigned()
+    contact = desk.timeline(survivor.id)["timeline"][0]["facts"]["contact_time"]
+    path, body = f"/intake/cases/{survivor.id}/attach", {**REPEAT, "contact_time": contact}
+    desk.refused(409, "unit_complained_of", "jj-window", path, {**body, "complained_unit": HOUSING})
+    other = desk.waiting(complained_unit=HOUSING)
+    desk.refused(409, "unit_complained_of", "jj-window", path, {**body, "merged_from": other.id})
+    two = {**body, "merged_from": other.id, "complained_unit": POLICE}
+    desk.refused(409, "complains_of_another", "jj-window", path, two)
+
+
+@pytest.mark.clause("8.1f")
+def test_who_turns_out_to_be_complained_of_or_bound_to_stand_aside_is_kept_away_from_then_on(desk: Desk) -> None:
+    survivor, case = desk.waiting(), desk.waiting()
+    kept = {"complained_unit": POLICE, "stand_aside": ["jj-director"], "note": NOTE}
+    desk.ok("jj-window", f"/intake/cases/{case.id}/correct", kept)
+    desk.refused(409, "unit_complained_of", "jj-triage", f"/routing/cases/{case.id}/triage", {"unit": POLICE})
+    assert desk.get("jj-director", f"/reporting/cases/{case.id}").status_code == 403
+    assert desk.get("jj-director", f"/reporting/cases/{survivor.id}").status_code == 200
+    attach(desk, survivor, merged_from=case.id)
+    assert desk.get("jj-director", f"/reporting/cases/{survivor.id}").status_code == 403
+
+
 def test_an_attachment_sent_again_after_the_merge_is_answered_as_before(desk: Desk) -> None:
     survivor, other = desk.waiting(), desk.waiting()
     contact = desk.timeline(survivor.id)["timeline"][0]["facts"]["contact_time"]

@@ -101,6 +101,7 @@ def _walks() -> None:
 
 GUARDED: tuple[type[Event], ...] = (
     e.Attached,
+    e.Corrected,
     e.Assigned,
     e.SignedFor,
     e.Reassigned,

@@ -161,6 +161,7 @@ def ask(name: str, by: str = CHIEF, at: datetime = START, **facts: Any) -> Ask:
 
 
 _REGISTER = ask("register")
+_NOBODY_COMPLAINED_OF = ask("register", complained_unit=None, stand_aside=())
 _CO_ASSIGNED = (_REGISTER, ask("triage"), ask("assign", **CO))
 _CO_HANDLING = (*_CO_ASSIGNED, ask("sign-for"))
 _ASSIGNED = (_REGISTER, ask("triage"), ask("assign"))
@@ -186,6 +187,13 @@ SITUATIONS: dict[str, tuple[Ask, ...]] = {
     "co-handled, co-handler signed": (*_CO_HANDLING, ask("sign-for", unit=WATER, person=WANG)),
     "co-handled, co-handler reported": (*_CO_HANDLING, ask("co-report")),
     "co-handled, co-handler taken off": (*_CO_HANDLING, ask("end-co-handling")),
+    "triaged, nobody complained of": (_NOBODY_COMPLAINED_OF, ask("triage", **CO)),
+    "co-handled, nobody complained of": (
+        _NOBODY_COMPLAINED_OF,
+        *_CO_HANDLING[1:],
+        ask("sign-for", unit=WATER, person=WANG),
+    ),
+    "closed, nobody complained of": (_NOBODY_COMPLAINED_OF, *_CLOSED[1:]),
     "handed back": (*_ASSIGNED, ask("hand-back")),
     "ruled": (*_ASSIGNED, ask("hand-back"), ask("rule")),
     "ruled, then more co-handlers": (*_ASSIGNED, ask("hand-back"), ask("rule"), ask("assign", **CO)),

@@ -112,7 +112,7 @@ def _register(rng: Random, state: CaseState) -> dict[str, Any]:
 def _attached(rng: Random, state: CaseState) -> dict[str, Any]:
     merged_from = _pick(rng, (None, OTHER_CASE, CASE))
     registered_at = START + timedelta(seconds=rng.randrange(3) - 1) if merged_from else None
-    return {
+    return _kept_from(rng, state) | {
         "merged_from": merged_from,
         "merged_registered_at": registered_at,
         "people_count": 1 + rng.randrange(9),
@@ -128,8 +128,15 @@ def _ruling(rng: Random, state: CaseState) -> dict[str, Any]:
     return _handlers(rng, state) | {"basis": "list of duties"}
 
 
+def _kept_from(rng: Random, state: CaseState) -> dict[str, Any]:
+    if rng.randrange(6):
+        return {}
+    aside = tuple(one for one in PEOPLE if rng.randrange(8) == 0)
+    return {"complained_unit": _pick(rng, (None, *UNITS)), "stand_aside": aside, "informant": rng.randrange(4) == 0}
+
+
 def _classified(rng: Random, state: CaseState) -> dict[str, Any]:
-    return {"nature": _pick(rng, (None, *Nature)), "severity": _pick(rng, (None, *Severity))}
+    return _kept_from(rng, state) | {"nature": _pick(rng, (None, *Nature)), "severity": _pick(rng, (None, *Severity))}
 
 
 def _of_unit(rng: Random, state: CaseState) -> dict[str, Any]:

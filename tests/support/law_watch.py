@@ -14,7 +14,7 @@ from shared.case import events as e
 from shared.case.base import Event, Recorded, event_id, holds
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, Verdict
-from shared.case.facts import Hold, Outcome, Retention, Satisfaction, Stage
+from shared.case.facts import Hold, KeptFrom, Outcome, Retention, Satisfaction, Stage
 from shared.case.lifecycle import BORN, ENDED, Status, target
 from shared.case.orders import ORDER_ARROWS, ORDER_STATE, UNBORN_ORDER, OrderState, OrderStatus, fold_order
 from shared.case.reasons import Rejected
@@ -135,20 +135,26 @@ def who_is_at_work_stays_at_work(
 
 
 def the_first_asked_stays(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
-    """Clause 11.1; so do the address and who must be kept away from the case."""
+    """Clause 11.1; so does the address."""
     born = watch.events[0].known
     assert (after.first_asked, after.first_asked_unit) == (born.first_asked, born.first_asked_unit)
-    assert (after.region, after.complained_unit) == (born.region, born.complained_unit)
-    assert (after.stand_aside, after.informant) == (born.stand_aside, born.informant)
+    assert after.region == born.region
 
 
 def who_is_complained_of_never_has_it(
     watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
 ) -> None:
-    """Clauses 8.1 f and 12.3; petitions regulation, 28."""
-    born = watch.events[0].known
-    assert born.complained_unit is None or born.complained_unit not in (after.unit, after.triaged_unit, *after.co_units)
-    assert not {after.person, *(co.person for co in after.co_handlers)} & set(born.stand_aside)
+    """Clauses 8.1 f and 12.3; petitions regulation, 28 and 30: whenever it became known, and for ever after."""
+    told = [one.known for one in watch.events if isinstance(one.known, KeptFrom)]
+    complained = {one.complained_unit for one in told} - {None}
+    aside = {person for one in told for person in one.stand_aside}
+    assert complained == {after.complained_unit} - {None}
+    assert (set(after.stand_aside), after.informant) == (aside, any(one.informant for one in told))
+    if after.status in ENDED:  # who had it has it no longer
+        return
+    has = {after.triaged_unit, *after.triaged_co_units} if after.unit is None else {after.unit, *after.co_units}
+    assert not has & complained
+    assert not {after.person, *(co.person for co in after.co_handlers)} & aside
 
 
 def a_ruling_binds(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:

@@ -16,21 +16,30 @@ from shared.case.reasons import Reason
 from tests.support.law import (
     ANSWER,
     CASE,
+    COMPLAINED,
     CONTACT,
     COUNTY,
     DESK_UNIT,
     FACTS,
+    HOUSING,
     KIN,
+    LABOUR,
+    LI,
     NEIGHBOUR,
     OTHER_CASE,
     START,
     VILLAGE,
+    WANG,
+    WATER,
     WHERE,
+    ZHANG,
     Row,
+    after,
     ask,
     check_row,
     given,
     lines,
+    refused,
     row,
 )
 
@@ -71,6 +80,20 @@ TABLE: tuple[Row, ...] = (
     row("split", "correct", R.CASE_CLOSED),
     row("registered", "correct", R.NOTHING_CORRECTED, severity=None),
     row("registered", "correct", S.AWAITING_TRIAGE, severity=None, matter={"title": "Gas", "text": "No gas."}),
+    # who is complained of, or must stand aside, may become known later
+    row("registered", "correct", S.AWAITING_TRIAGE, severity=None, informant=True),
+    row("registered", "correct", S.AWAITING_TRIAGE, severity=None, stand_aside=(LI,)),
+    row("registered", "correct", S.AWAITING_TRIAGE, severity=None, complained_unit=COMPLAINED),
+    row("registered", "correct", R.COMPLAINS_OF_ANOTHER, complained_unit=LABOUR),
+    row("registered", "correct", R.TOO_MANY_ASIDE, stand_aside=tuple(f"person-{n}" for n in range(50))),
+    row("triaged, nobody complained of", "correct", R.UNIT_COMPLAINED_OF, complained_unit=WATER, clause="8.1f 12.3"),
+    row("co-handled, nobody complained of", "correct", S.HANDLING, complained_unit=LABOUR, clause="8.1f 12.3"),
+    row("co-handled, nobody complained of", "correct", R.UNIT_COMPLAINED_OF, complained_unit=HOUSING),
+    row("co-handled, nobody complained of", "correct", R.UNIT_COMPLAINED_OF, complained_unit=WATER),
+    row("co-handled, nobody complained of", "correct", S.HANDLING, stand_aside=(ZHANG,)),
+    row("co-handled, nobody complained of", "correct", R.MUST_STAND_ASIDE, stand_aside=(LI,)),
+    row("co-handled, nobody complained of", "correct", R.MUST_STAND_ASIDE, stand_aside=(ZHANG, WANG)),
+    row("closed, nobody complained of", "correct", S.CLOSED, complained_unit=HOUSING, stand_aside=(LI,)),
     # a repeat joins an open case
     row("registered", "attach", S.AWAITING_TRIAGE),
     row("handled", "attach", S.HANDLING, merged_from=None, merged_registered_at=None),
@@ -80,6 +103,10 @@ TABLE: tuple[Row, ...] = (
     row("registered", "attach", R.LATER_CASE, merged_registered_at=START, merged_from=FIRST_ID),
     row("registered", "attach", S.AWAITING_TRIAGE, merged_registered_at=START, merged_from=LAST_ID),
     row("registered", "attach", R.CONTACT_AFTER_REGISTRATION, contact_time=LATE),
+    row("co-handled, nobody complained of", "attach", S.HANDLING, complained_unit=LABOUR, clause="8.1f 12.3"),
+    row("co-handled, nobody complained of", "attach", R.UNIT_COMPLAINED_OF, complained_unit=WATER),
+    row("co-handled, nobody complained of", "attach", R.MUST_STAND_ASIDE, stand_aside=(LI,)),
+    row("registered", "attach", R.COMPLAINS_OF_ANOTHER, complained_unit=LABOUR),
     row("closed", "attach", R.CASE_CLOSED),
     row("merged", "attach", R.CASE_CLOSED),
     # the resident's own word
@@ -101,10 +128,10 @@ def test_intake_decides(line: Row) -> None:
 
 
 def test_a_repeat_adds_its_people_and_changes_nothing_else_of_the_demand() -> None:
-    before, after = given("registered"), given("absorbed another")
-    assert (after.repeats, after.people_count) == (1, before.people_count + 1)
+    before, now = given("registered"), given("absorbed another")
+    assert (now.repeats, now.people_count) == (1, before.people_count + 1)
     same = ("first_asked", "first_asked_unit", "contact_time", "channel", "nature", "complained_unit", "stand_aside")
-    assert [getattr(after, name) for name in same] == [getattr(before, name) for name in same]
+    assert [getattr(now, name) for name in same] == [getattr(before, name) for name in same]
 
 
 @pytest.mark.parametrize("half", [{"merged_from": None}, {"merged_registered_at": None}])
@@ -124,6 +151,16 @@ def test_of_two_cases_one_can_go_on_in_the_other_and_not_both_ways(minutes: int)
         for (a, a_at), (b, b_at) in permutations((ours, theirs))
     ]
     assert sorted(isinstance(verdict, Accepted) for verdict in verdicts) == [False, True]
+
+
+@pytest.mark.parametrize("name", ["correct", "attach"])
+def test_from_whom_a_case_is_kept_is_added_to_and_holds_from_then_on(name: str) -> None:
+    told = ask(name, complained_unit=COMPLAINED, stand_aside=(KIN, ZHANG), informant=True)
+    state = after(given("co-handled, nobody complained of"), ask("correct", stand_aside=(ZHANG,)), told)
+    assert (state.complained_unit, state.stand_aside, state.informant) == (COMPLAINED, (ZHANG, KIN), True)
+    assert after(state, ask("correct")).stand_aside == (ZHANG, KIN), "what is not said again is not lifted"
+    assert refused(state, ask("assign", unit=COMPLAINED)) is R.UNIT_COMPLAINED_OF
+    assert refused(state, ask("reassign", person=ZHANG)) is R.MUST_STAND_ASIDE
 
 
 def test_a_call_that_nobody_answered_takes_no_rating_back() -> None:

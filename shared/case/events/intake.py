@@ -12,6 +12,7 @@ from shared.case.facts import (
     Classification,
     Demand,
     Explained,
+    KeptFrom,
     Matter,
     Note,
     Outcome,
@@ -35,8 +36,8 @@ class Supplemented(SupplementFacts, Event, type="case.supplemented", owner=Owner
     """The resident or the desk added to the demand."""
 
 
-class CorrectionFacts(Classification):
-    """What was wrong in the registration; only what is given changes."""
+class CorrectionFacts(Classification, KeptFrom):
+    """What was wrong or not known at registration; only what is given changes, and nobody is let in again."""
 
     matter: Private[Matter] | None = None
     note: Private[Note]
