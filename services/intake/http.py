@@ -207,7 +207,8 @@ async def _own(kit: Kit, rates: Rates, request: Request, number: str, secret: st
 async def _merged_facts(desk: Desk, caller: Caller, asked: Command) -> Command:
     """What an attachment says of the case that it merges, from that case itself; sent again it is filled the same.
 
-    From whom that case is kept, this one is kept from then on. Raises NotFound, Forbidden, and what the law says when that case cannot be merged.
+    From whom that case is kept, this one is kept from then on. Raises NotFound, Forbidden, and what the
+    law says when that case cannot be merged.
     """
     said = asked.facts
     assert isinstance(said, AttachmentFacts)

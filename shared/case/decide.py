@@ -260,6 +260,8 @@ def _order(state: CaseState, event: e.Ordered, command: Command) -> Reason | Non
 
 @_for(e.Held)
 def _hold(state: CaseState, event: e.Held, command: Command) -> Reason | None:
+    if event.hold is Hold.IMPORT:
+        return Reason.IMPORT_AT_REGISTRATION
     return Reason.HELD if event.hold in state.holds else None
 
 

@@ -138,7 +138,10 @@ class OrderKind(StrEnum):
 
 
 class Hold(StrEnum):
-    """Why a case is held: under import (its clock is its file's), or for a legal reason (content may not be erased)."""
+    """Why a case is held: under import, from its registration on (its clock is its file's), or for a legal reason.
+
+    What is held may not be erased.
+    """
 
     IMPORT = "import"
     LEGAL = "legal"

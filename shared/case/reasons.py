@@ -110,6 +110,11 @@ class Reason(Enum):
     NOTHING_TO_ANNUL = ("nothing_to_annul", 409, "No overdue of this stage stands. Read the case's deadlines.")
     ALREADY_ORDERED = ("already_ordered", 409, "The order covers this case already. Name another order.")
     HELD = ("held", 409, "The case is held. Release the hold first.")
+    IMPORT_AT_REGISTRATION = (
+        "import_at_registration",
+        422,
+        "A case comes under import by its registration only. Name another hold.",
+    )
     NOT_HELD = ("not_held", 409, "The case is not held in this way. Read which holds stand.")
     KEPT_FOR_EVER = ("kept_for_ever", 409, "The case is of the permanent retention class. Keep it.")
     RETENTION_DIFFERS = ("retention_differs", 422, "The case is of another retention class. Name the case's own.")

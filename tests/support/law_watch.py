@@ -288,6 +288,14 @@ def nobody_approves_their_own_request(
         assert before.person != recorded.meta.actor.person
 
 
+def a_case_comes_under_import_by_its_birth_only(
+    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
+) -> None:
+    """So nobody stops the clocks of a case that is alive."""
+    birth = isinstance(recorded.known, e.Registered)
+    assert birth or Hold.IMPORT in before.holds or Hold.IMPORT not in after.holds
+
+
 def content_goes_only_when_it_may(
     watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
 ) -> None:
@@ -324,6 +332,7 @@ CASE_RULES = (
     who_is_not_satisfied_is_heard,
     a_clock_fires_once_and_never_early,
     nobody_approves_their_own_request,
+    a_case_comes_under_import_by_its_birth_only,
     content_goes_only_when_it_may,
     the_earlier_case_survives,
 )

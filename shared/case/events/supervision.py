@@ -180,7 +180,7 @@ class HoldFacts(Explained):
 
 
 class Held(HoldFacts, Event, type="case.held", owner=Owner.SUPERVISION):
-    """The case is held: its content may not be erased, or its clock is its file's."""
+    """The case is held for a legal reason: its content may not be erased."""
 
 
 class ReleaseFacts(Facts):
