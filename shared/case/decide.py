@@ -147,6 +147,12 @@ def _merge_order(state: CaseState, event: e.Attached, command: Command) -> Reaso
     return Reason.LATER_CASE if later else None
 
 
+@_for(e.CalledBack)
+def _call_back(state: CaseState, event: e.CalledBack, command: Command) -> Reason | None:
+    said = event.outcome is not None or event.satisfaction is not Satisfaction.UNRATED
+    return Reason.NOT_REACHED if said and not event.contacted else None
+
+
 # Routing: who has it
 
 

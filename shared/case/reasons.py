@@ -90,6 +90,11 @@ class Reason(Enum):
         409,
         "The resident is not satisfied. Send the case back, or close it with its legal basis.",
     )
+    NOT_REACHED = (
+        "not_reached",
+        422,
+        "Who was not reached has said nothing. Send contacted true, or leave out outcome and satisfaction.",
+    )
     NOTHING_CORRECTED = ("nothing_corrected", 422, "The correction changes nothing. Say what is to be corrected.")
     NOTHING_SET = ("nothing_set", 422, "No clock is started or ended. Name at least one.")
     DEADLINE_OPEN = ("deadline_open", 409, "A clock of this stage is running. End it in the same command.")

@@ -102,6 +102,7 @@ def _walks() -> None:
 GUARDED: tuple[type[Event], ...] = (
     e.Attached,
     e.Corrected,
+    e.CalledBack,
     e.Assigned,
     e.SignedFor,
     e.Reassigned,

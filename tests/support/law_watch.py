@@ -223,6 +223,8 @@ def who_is_not_satisfied_is_heard(
 ) -> None:
     """Not satisfied or not solved is closed on a legal basis only (Jinan 27; petitions regulation, 36)."""
     event = recorded.known
+    if isinstance(event, e.CalledBack) and not event.contacted:
+        assert (after.outcome, after.satisfaction) == (before.outcome, before.satisfaction)
     if isinstance(event, e.Rated | e.CalledBack) and event.satisfaction is not Satisfaction.UNRATED:
         watch.last_word = event.satisfaction
     if isinstance(event, e.Settled | e.SentBack | e.Reopened | e.Assigned | e.Ruled):

@@ -72,7 +72,7 @@ class Withdrawn(Explained, Event, type="case.withdrawn", owner=Owner.INTAKE):
 
 
 class CallBackFacts(Facts):
-    """What the resident said when called back (Jinan 12345, article 27)."""
+    """What the resident said when called back, nothing if nobody was reached (Jinan 12345, article 27)."""
 
     contacted: bool
     outcome: Outcome | None = None
