@@ -152,6 +152,12 @@ def offered(name: str) -> bool:
     return name in _COMMANDS
 
 
+def needed(name: str) -> str:
+    """What a command asks of who sends it, in words: the right, and the tie to the case."""
+    right, tie = _COMMANDS[name]
+    return f"{right} ({tie})"
+
+
 def is_birth(name: str) -> bool:
     """Whether the command gives birth to an aggregate: then there is no state to be tied to yet."""
     return _COMMANDS[name][1] is Tie.REGION
