@@ -1,0 +1,100 @@
+"""kill -9 at every named place and of everything at once, under load: nothing acknowledged is lost, nothing doubled."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.kit.failpoints import CATALOGUE
+from tests.crash.load import Load, check
+from tests.support.stack import ROOT, STOP_S_MAX, Stack, stack_in
+from tests.support.stack_judge import assert_clean
+
+KILL = -signal.SIGKILL
+# What no load over HTTP passes, and which test does.
+ELSEWHERE = {
+    "intake.receipt.published": "submissions over NATS",
+    "react.parked": "a message that fails eight times: minutes",
+    "feed.published": "the feeds of the next issue",
+    "vault.rewrapped": "a change of the master key",
+    "import.row": "the import",
+}
+QUICK = {"intake.register.claimed": 20, "handle.appended": 60}
+
+
+def plans() -> list[object]:
+    """Each failpoint at its first hit and later ones; the quick ones in every run of the tests."""
+    chosen: list[object] = [pytest.param(name, hit, id=f"{name}@{hit}") for name, hit in QUICK.items()]
+    for name in CATALOGUE:
+        for hit in () if name in ELSEWHERE else (1, 5, 33):
+            chosen.append(pytest.param(name, hit, id=f"{name}@{hit}", marks=pytest.mark.deep))
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One data folder that is killed again and again."""
+    with stack_in(tmp_path_factory.mktemp("crash")) as one:
+        yield one
+
+
+@pytest.fixture
+def broken(folder: Stack) -> Iterator[Stack]:
+    yield folder
+    folder.kill_all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "hit"), plans())
+def test_killed_at_a_failpoint_every_acknowledged_command_is_there_once(broken: Stack, name: str, hit: int) -> None:
+    broken.start(failpoints=f"{name}=kill@{hit}")
+    load = Load(broken, seed=hit)
+    with load.running():
+        assert broken.wait_dead() == KILL, f"{name} was not hit {hit} times"
+    broken.start()
+    tally = check(broken, load)
+    assert tally.total()
+    assert_clean(broken)
+
+
+@pytest.mark.slow
+def test_everything_killed_at_once_under_load_every_acknowledged_command_is_there_once(broken: Stack) -> None:
+    broken.start()
+    load = Load(broken)
+    with load.running():
+        load.wait_for(150)
+        broken.kill_all()
+    broken.start()
+    assert check(broken, load)["acknowledged"] >= 150
+    assert_clean(broken)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("round", range(10))
+@pytest.mark.parametrize("victim", ["nats", "postgres", "everything"])
+def test_a_server_killed_under_load_every_acknowledged_command_is_there_once(
+    broken: Stack, victim: str, round: int
+) -> None:
+    broken.start()
+    load = Load(broken, seed=round)
+    with load.running():
+        load.wait_for(100 + 40 * round)
+        if victim == "everything":
+            broken.kill_all()
+        else:
+            broken.kill_server(victim)
+            assert broken.process is not None
+            assert broken.process.wait(STOP_S_MAX) != 0
+            assert f"{victim} ended by itself" in broken.text
+    broken.start()
+    assert check(broken, load)["acknowledged"] >= 100
+    assert_clean(broken)
+
+
+def test_every_failpoint_of_the_catalogue_is_killed_at_here_or_elsewhere() -> None:
+    source = "".join(path.read_text() for part in ("shared", "services") for path in Path(ROOT, part).rglob("*.py"))
+    passed = {name for name in CATALOGUE if f'failpoint("{name}")' in source}
+    assert passed - set(ELSEWHERE) == set(CATALOGUE) - set(ELSEWHERE), "a failpoint that nothing passes proves nothing"
