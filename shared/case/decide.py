@@ -14,7 +14,7 @@ from shared.case import events as e
 from shared.case.base import Event, Recorded, event_id, holds, stem
 from shared.case.commands import COMMANDS, Command
 from shared.case.deadlines import RULES as CLOCK_RULES
-from shared.case.facts import PARTIES_MAX, Hold, KeptFrom, Outcome, PartMatters, Retention, Satisfaction
+from shared.case.facts import PARTIES_MAX, DeclineReason, Hold, KeptFrom, Outcome, PartMatters, Retention, Satisfaction
 from shared.case.lifecycle import ENDED, Status, target
 from shared.case.reasons import Reason, Rejected
 from shared.case.state import CaseState, variant
@@ -194,6 +194,13 @@ def _hand_back(state: CaseState, event: e.HandedBack, command: Command) -> Reaso
     return Reason.HAND_BACK_REFUSED if state.no_hand_back else None
 
 
+@_for(e.Declined)
+def _decline(state: CaseState, event: e.Declined, command: Command) -> Reason | None:
+    """Another legal path is open, and the resident is told which (Beijing 12345, 11); of nothing there is none."""
+    told = event.legal_path.strip() or event.reason is DeclineReason.INVALID
+    return None if told else Reason.BASIS_MISSING
+
+
 @_for(e.Transferred)
 def _transfer(state: CaseState, event: e.Transferred, command: Command) -> Reason | None:
     return Reason.SAME_CENTRE if event.to == state.in_charge else None
@@ -227,7 +234,9 @@ def _co_handle(state: CaseState, event: e.CoReported | e.CoHandlingEnded, comman
 
 
 @_for(e.Settled)
-def _settle(state: CaseState, event: e.Settled, command: Command) -> Rejected | None:
+def _settle(state: CaseState, event: e.Settled, command: Command) -> Reason | Rejected | None:
+    if not event.basis.strip():
+        return Reason.BASIS_MISSING
     waiting = [co.unit for co in state.co_handlers if not co.reported]
     return Rejected(Reason.CO_HANDLERS_OPEN, ", ".join(waiting)) if waiting else None
 

@@ -85,6 +85,11 @@ class Reason(Enum):
         "This case was registered after the other one. Merge the later case into the earlier one.",
     )
     PARTS_DIFFER = ("parts_differ", 422, "Parts and their matters differ in number. Send one matter for each part.")
+    BASIS_MISSING = (
+        "basis_missing",
+        422,
+        "No legal or policy basis is named. Name the one that it rests on (clause 5.1.3 a: handled by law).",
+    )
     NOT_SATISFIED = (
         "not_satisfied",
         409,

@@ -235,7 +235,7 @@ CHOOSERS: dict[str, Chooser] = {
     "end-co-handling": _of_co_unit,
     "progress": _of_any_unit,
     "co-report": _of_co_unit,
-    "settle": lambda rng, _: {"outcome": _pick(rng, tuple(Outcome))},
+    "settle": lambda rng, _: {"outcome": _pick(rng, tuple(Outcome)), "basis": _pick(rng, ("", "rules, 7", "rules, 7"))},
     "close": lambda rng, _: {"basis": _pick(rng, ("", "", "petitions regulation, 36"))},
     "set-deadlines": _set,
     "recompute-deadline": _recomputed,

@@ -14,7 +14,7 @@ from shared.case import events as e
 from shared.case.base import Event, Recorded, event_id, holds
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, Verdict
-from shared.case.facts import Hold, KeptFrom, Outcome, Retention, Satisfaction, Stage
+from shared.case.facts import DeclineReason, Hold, KeptFrom, Outcome, Retention, Satisfaction, Stage
 from shared.case.lifecycle import BORN, ENDED, Status, target
 from shared.case.orders import ORDER_ARROWS, ORDER_STATE, UNBORN_ORDER, OrderState, OrderStatus, fold_order
 from shared.case.reasons import Rejected
@@ -235,6 +235,13 @@ def who_is_not_satisfied_is_heard(
         assert before.outcome is not Outcome.UNSOLVED
 
 
+def it_is_handled_by_law(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
+    """Clause 5.1.3 a: no settlement without its basis; Beijing 12345, 11: who is declined is told another path."""
+    event = recorded.known
+    assert not isinstance(event, e.Settled) or event.basis
+    assert not isinstance(event, e.Declined) or event.legal_path or event.reason is DeclineReason.INVALID
+
+
 def a_clock_fires_once_and_never_early(
     watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
 ) -> None:
@@ -332,6 +339,7 @@ CASE_RULES = (
     it_moves_along_the_tree,
     co_handlers_report_first,
     who_is_not_satisfied_is_heard,
+    it_is_handled_by_law,
     a_clock_fires_once_and_never_early,
     nobody_approves_their_own_request,
     a_case_comes_under_import_by_its_birth_only,

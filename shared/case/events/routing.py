@@ -32,7 +32,7 @@ class Triaged(TriageFacts, Event, type="case.triaged", owner=Owner.ROUTING):
 
 
 class DeclineFacts(Explained):
-    """Why it is not taken up, and which legal path is open."""
+    """Why it is not taken up, and which legal path is open (none for what is invalid)."""
 
     reason: DeclineReason
     legal_path: Basis
@@ -160,7 +160,7 @@ class SettlementFacts(Facts):
 
     outcome: Outcome
     reply: Private[Note]
-    basis: Basis = ""
+    basis: Basis
     attachments: Attachments = ()
 
 
