@@ -119,7 +119,7 @@ class Settle(Part):
     by: Literal["first"] | PersonId = "first"
     otherwise: PersonId = UNNAMED
     outcome: Chosen = Choice(fixed=Outcome.EXPLAINED)
-    basis: Annotated[str, StringConstraints(max_length=300)] = ""
+    basis: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)] = "as the reply states"
     close: bool = True
 
 
