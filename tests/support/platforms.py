@@ -1,0 +1,116 @@
+"""A platform beside the services: it publishes with its own user, and reads what it is told. For tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import nats
+import pytest
+from httpx import ASGITransport, AsyncClient
+from nats.aio.client import Client
+
+from infra.embedded import DEMO_PLATFORM, Embedded, Endpoints
+from infra.stack import prepare, running, settings_for
+from shared.case.base import Owner
+from shared.kit.clock import SystemClock
+from shared.kit.settings import Settings
+
+SUBJECT = "submit.demo.51.01.04.017.000"
+DECIDING = (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION)
+WAIT_S_MAX = 20.0
+
+
+@dataclass
+class World:
+    """The servers, the services' settings, and the demo platform's own connection."""
+
+    endpoints: Endpoints
+    settings: dict[Owner, Settings]
+    platform: Client
+    admin: Client
+    _ids: int = 0
+
+    def new_id(self) -> str:
+        self._ids += 1
+        return f"t{self._ids}"
+
+    async def submit(self, command: str, data: Any, id: str = "", case: str | None = None) -> tuple[str, int]:
+        """Publish a submission; its id and the sequence that it was acknowledged with."""
+        id = id or self.new_id()
+        event = {"specversion": "1.0", "id": id, "source": "demo", "type": f"command.{command}", "data": data}
+        return id, await self.publish(json.dumps(event | ({"subject": case} if case else {})).encode())
+
+    async def publish(self, data: bytes, subject: str = SUBJECT) -> int:
+        ack = json.loads((await self.platform.request(subject, data)).data)
+        return int(ack["seq"])
+
+    async def last(self, subject: str) -> dict[str, Any] | None:
+        stream = "RECEIPTS" if subject.startswith("receipt.") else "PROGRESS"
+        found = await self.platform.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
+        return json.loads(found.data) if found.data else None
+
+    async def receipt(self, place: str) -> dict[str, Any]:
+        found: dict[str, Any] = await until(lambda: self.last(f"receipt.demo.{place}"))
+        return found
+
+    async def step(self, number: str, wanted: str) -> dict[str, Any]:
+        async def there() -> dict[str, Any] | None:
+            last = await self.last(f"progress.demo.{number}")
+            return last if last is not None and last["data"]["step"] == wanted else None
+
+        found: dict[str, Any] = await until(there)
+        return found
+
+    async def all(self, stream: str, subject: str) -> list[dict[str, Any]]:
+        """Every message of a subject, read by the admin."""
+        js = self.admin.jetstream()
+        last = (await js.stream_info(stream)).state.last_seq
+        found, sequence = [], 1
+        while sequence <= last:
+            try:
+                message = await js.get_msg(stream, seq=sequence, subject=subject, next=True, direct=True)
+            except nats.js.errors.NotFoundError:
+                break
+            found.append(json.loads(message.data or b""))
+            assert message.seq is not None
+            sequence = message.seq + 1
+        return found
+
+
+async def until(ask: Callable[[], Awaitable[Any]]) -> Any:
+    async with asyncio.timeout(WAIT_S_MAX):
+        while not (found := await ask()):
+            await asyncio.sleep(0.02)
+    return found
+
+
+@asynccontextmanager
+async def services(world: World) -> AsyncIterator[AsyncClient]:
+    async with (
+        running(world.settings, SystemClock()) as stack,
+        AsyncClient(transport=ASGITransport(stack.app), base_url="http://caseflow") as web,
+    ):
+        yield web
+
+
+@asynccontextmanager
+async def open_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """Servers of their own, prepared, and the demo platform connected; no service runs yet."""
+    folder = tmp_path_factory.mktemp("submissions")
+    for way in (folder, *folder.parents[:2]):
+        way.chmod(0o711)
+    stack = Embedded()
+    endpoints = await stack.start(folder / "data", nats_port=0)
+    await prepare(settings_for(Settings(), endpoints, "admin"))
+    each = {owner: settings_for(Settings(), endpoints, owner) for owner in DECIDING}
+    platform = await nats.connect(endpoints.platforms["demo"], inbox_prefix=DEMO_PLATFORM.inbox_prefix.encode())
+    admin = await nats.connect(endpoints.nats["admin"])
+    yield World(endpoints, each, platform, admin)
+    await platform.close()
+    await admin.close()
+    await stack.stop()
