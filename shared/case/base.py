@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from hashlib import sha1
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
 
@@ -262,7 +263,10 @@ class Recorded(Generic[E]):
 
 def derived_id(policy: str, cause: str, subject: str, what: str) -> str:
     """The id of whatever follows from a cause: uuid5 over policy, cause, subject and what (RFC 9562, 5.5)."""
-    return str(uuid5(_NAMESPACE, "\x1f".join((policy, cause, subject, what))))
+    told = "\x1f".join((policy, cause, subject, what)).encode()
+    # what uuid.uuid5 does, in half of its time: some twenty ids are derived per case
+    raw = sha1(_NAMESPACE.bytes + told, usedforsecurity=False).hexdigest()
+    return f"{raw[:8]}-{raw[8:12]}-5{raw[13:16]}-{'89ab'[int(raw[16], 16) & 3]}{raw[17:20]}-{raw[20:32]}"
 
 
 def new_id(region: str, command_id: str) -> str:

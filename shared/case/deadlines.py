@@ -80,7 +80,9 @@ def _resume(state: CaseState, event: e.Resumed, command: Command) -> Reason | No
     clock = state.clock(event.deadline.stage, event.deadline.unit)
     if clock is None:
         return Reason.NO_SUCH_DEADLINE
-    return None if clock.suspended else Reason.NOT_SUSPENDED
+    if not clock.suspended:
+        return Reason.NOT_SUSPENDED
+    return Reason.NOT_LATER if event.deadline.due < clock.deadline.due else None
 
 
 def _fire(state: CaseState, event: e.Warned | e.Overdue, command: Command) -> Reason | None:

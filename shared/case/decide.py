@@ -90,7 +90,7 @@ def _above(upper: str, lower: str) -> bool:
 
 @_for(e.Registered)
 def _register(state: CaseState, event: e.Registered, command: Command) -> Reason | None:
-    if event.region != command.address.region:
+    if event.region != command.address.region or not holds(event.region, (event.grid or event.region)[:12]):
         return Reason.WRONG_REGION
     if event.contact_time > command.meta.time:
         return Reason.CONTACT_AFTER_REGISTRATION

@@ -7,9 +7,9 @@ ratings of the KPI formulas. Each fact is stated here once; `commands.py` asks f
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, model_validator
 
 from shared.case.base import CaseId, Code, Facts, Filled, Frozen, PersonId, Private, Reference, Region, UnitCode
 
@@ -297,6 +297,12 @@ class Deadline(Frozen):
     limit_reference: Reference | None = None
     calendar_reference: Reference | None = None
     unit: UnitCode | None = None
+
+    @model_validator(mode="after")
+    def _due_after_start(self) -> Self:
+        if self.due <= self.start:
+            raise ValueError("due must lie after start")
+        return self
 
 
 class Part(Frozen):

@@ -15,7 +15,11 @@ class Reason(Enum):
 
     NOT_REGISTERED = ("not_registered", 404, "No such case. Check the number or the id.")
     ALREADY_REGISTERED = ("already_registered", 409, "This id is taken already. Use a new id.")
-    WRONG_REGION = ("wrong_region", 422, "The facts name another region than the case's address. Send one region.")
+    WRONG_REGION = (
+        "wrong_region",
+        422,
+        "The facts name another region than the case's address, or a grid outside it. Send one region.",
+    )
     CONTACT_AFTER_REGISTRATION = (
         "contact_after_registration",
         422,

@@ -115,6 +115,7 @@ GUARDED: tuple[type[Event], ...] = (
     e.HandedDown,
     e.Extended,
     e.Suspended,
+    e.Resumed,
     e.Warned,
     e.Overdue,
     e.DeadlinesSet,

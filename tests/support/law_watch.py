@@ -269,6 +269,10 @@ def _keep_the_due_moments(watch: CaseWatch, event: Event) -> None:
         new = {key: due for key, due in new.items() if key[0] not in event.closes}
         new |= {(one.stage, one.unit): one.due for one in event.opens}
     elif isinstance(event, e.DeadlineRecomputed | e.Resumed):
+        assert (
+            isinstance(event, e.DeadlineRecomputed)
+            or event.deadline.due >= new[event.deadline.stage, event.deadline.unit]
+        )
         new[event.deadline.stage, event.deadline.unit] = event.deadline.due
     elif isinstance(event, e.Extended):
         assert event.due > new[event.stage, None]

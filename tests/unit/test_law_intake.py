@@ -57,6 +57,8 @@ TABLE: tuple[Row, ...] = (
     row("unborn", "register", S.AWAITING_TRIAGE, hold="import"),
     row("unborn", "register", R.HELD, hold="legal"),
     row("unborn", "register", R.WRONG_REGION, region=NEIGHBOUR, clause="4"),
+    row("unborn", "register", R.WRONG_REGION, grid=f"{NEIGHBOUR[:9]}001003", clause="4"),
+    row("unborn", "register", S.AWAITING_TRIAGE, grid=f"{VILLAGE}003", clause="4"),
     row("unborn", "register", R.CONTACT_AFTER_REGISTRATION, contact_time=LATE, clause="11.1"),
     row("unborn", "register", R.UNIT_COMPLAINED_OF, complained_unit=DESK_UNIT, **ANSWER, clause="8.1f 12.3"),
     row("unborn", "register", S.AWAITING_TRIAGE, complained_unit=DESK_UNIT),

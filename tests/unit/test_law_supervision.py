@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from pydantic import ValidationError
 
 from shared.case.facts import Stage
 from shared.case.lifecycle import Status
@@ -87,6 +88,8 @@ TABLE: tuple[Row, ...] = (
     row("extension asked", "refuse-pause", R.NO_REQUEST),
     row("handled", "refuse-pause", R.NO_SUCH_DEADLINE),
     row("suspended", "resume", S.HANDLING),
+    row("suspended", "resume", S.HANDLING, deadline=deadline()),
+    row("suspended", "resume", R.NOT_LATER, deadline=deadline(due=DUE - A_MOMENT)),
     row("clocked", "resume", R.NOT_SUSPENDED),
     row("handled", "resume", R.NO_SUCH_DEADLINE),
     # nothing fires early, nothing twice
@@ -194,6 +197,12 @@ def test_a_co_handling_clock_that_outlives_another_fires_no_second_time() -> Non
     state = after(given("handled"), ask("set-deadlines", opens=_CO_CLOCKS), late, end_of_water)
     assert [clock.deadline.unit for clock in state.clocks] == [LABOUR]
     assert refused(state, late) is R.ALREADY_FIRED
+
+
+@pytest.mark.parametrize("due", [START, START - A_MOMENT])
+def test_a_clock_that_ends_before_it_starts_cannot_even_be_named(due: datetime) -> None:
+    with pytest.raises(ValidationError, match="due must lie after start"):
+        deadline(due=due)
 
 
 def test_a_clock_without_a_moment_to_warn_never_warns() -> None:

@@ -96,7 +96,7 @@ class PauseRefused(StageRefusalFacts, Event, type="case.pause_refused", owner=Ow
 
 
 class ResumptionFacts(Facts):
-    """The clock that goes on, with its new due moment."""
+    """The clock that goes on, with its due moment, never an earlier one than before it stood still."""
 
     deadline: Deadline
 
