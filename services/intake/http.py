@@ -33,7 +33,7 @@ from shared.kit.problems import Forbidden, NotFound, TooLarge, Unprocessable, de
 from shared.kit.rates import Rates
 from shared.kit.seal import unseal_fields
 from shared.kit.service import Kit
-from shared.kit.vault import same_secret
+from shared.kit.vault import FIRST_GENERATION, same_secret
 from shared.reference.rights import Right
 
 SecretHeader = Annotated[str | None, Header(alias="Case-Secret", max_length=64)]
@@ -107,7 +107,8 @@ def _registration(api: APIRouter, kit: Kit, registrar: Registrar) -> None:
         if isinstance(outcome, Rejected):
             raise kit_http.rejected(outcome)
         answer = kit_http.answer(address, outcome)
-        return Registered(**answer.model_dump(), secret=await kit.vault.secret(address.id))
+        generation = FIRST_GENERATION if outcome.recorded else None  # of a case born just now nobody had it issued anew
+        return Registered(**answer.model_dump(), secret=await kit.vault.secret(address.id, generation))
 
     @api.post("/cases", status_code=201, operation_id="intake_register", summary="Register a demand: a case is born.")
     async def register_case(body: RegisterBody, response: Response, caller: Who, key: Key = None) -> Registered:

@@ -137,11 +137,15 @@ class Handler:
     async def _once(self, command: Command, fresh: bool) -> Done | Rejected:
         address = command.address
         law = LAWS[address.kind]
-        was_cached = address.subject in self._cache
-        held = await self.state(address, fresh)
+        held = self._cache.get(address.subject)
+        if held is None and COMMANDS[command.name].event.TYPE in BIRTHS:
+            held = Held(law.unborn)  # as a rule; the guard knows better
+        guessed = held is not None and not fresh
+        if held is None or fresh:
+            held = await self._top_up(address, held)
         await failpoint("handle.loaded")
         verdict = law.decide(command, held.state)
-        if was_cached and not fresh and not (isinstance(verdict, Accepted) and verdict.recorded):
+        if guessed and not (isinstance(verdict, Accepted) and verdict.recorded):
             held = await self._top_up(address, held)
             verdict = law.decide(command, held.state)
         if isinstance(verdict, Rejected):
