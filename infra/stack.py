@@ -35,6 +35,7 @@ from shared.reference.publish import publish
 
 ROOT = Path(__file__).parents[1]
 SERVICES = tuple(owner for owner in Owner if (ROOT / "services" / owner / "app.py").exists())
+CANCEL_EVERY_S = 1.0
 Say = Callable[[str], None]
 
 
@@ -105,7 +106,9 @@ async def running(settings: Mapping[Owner, Settings], clock: Clock) -> AsyncIter
         try:
             yield Running(services, _origin(services), jobs)
         finally:
-            jobs.cancel()
+            while not jobs.done():  # a cancellation is lost where an error comes up with it: say it again
+                jobs.cancel()
+                await asyncio.wait({jobs}, timeout=CANCEL_EVERY_S)
             await asyncio.gather(jobs, return_exceptions=True)
 
 
