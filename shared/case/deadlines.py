@@ -37,7 +37,7 @@ def _recompute(state: CaseState, event: e.DeadlineRecomputed, command: Command) 
 
 
 def _request(state: CaseState, event: e.ExtensionRequested | e.PauseRequested, command: Command) -> Reason | None:
-    clock = state.clock(event.stage)
+    clock = state.clock(event.stage, event.unit)
     if clock is None:
         return Reason.NO_SUCH_DEADLINE
     if isinstance(event, e.ExtensionRequested):
@@ -50,16 +50,18 @@ def _request(state: CaseState, event: e.ExtensionRequested | e.PauseRequested, c
 
 
 def _extend(state: CaseState, event: e.Extended, command: Command) -> Reason | None:
-    clock = state.clock(event.stage)
+    clock = state.clock(event.stage, event.unit)
     if clock is None:
         return Reason.NO_SUCH_DEADLINE
-    if state.person in (event.approver, command.meta.actor.person):
+    if event.approver in state.stand_aside:
+        return Reason.MUST_STAND_ASIDE
+    if state.person_of(event.unit) in (event.approver, command.meta.actor.person):
         return Reason.SELF_APPROVAL
     return None if event.due > clock.deadline.due else Reason.NOT_LATER
 
 
 def _refuse(state: CaseState, event: e.ExtensionRefused | e.PauseRefused, command: Command) -> Reason | None:
-    clock = state.clock(event.stage)
+    clock = state.clock(event.stage, event.unit)
     if clock is None:
         return Reason.NO_SUCH_DEADLINE
     extension = isinstance(event, e.ExtensionRefused)
@@ -68,10 +70,10 @@ def _refuse(state: CaseState, event: e.ExtensionRefused | e.PauseRefused, comman
 
 
 def _suspend(state: CaseState, event: e.Suspended, command: Command) -> Reason | None:
-    clock = state.clock(event.stage)
+    clock = state.clock(event.stage, event.unit)
     if clock is None:
         return Reason.NO_SUCH_DEADLINE
-    if command.meta.actor.person == state.person:
+    if command.meta.actor.person == state.person_of(event.unit):
         return Reason.SELF_APPROVAL
     return Reason.ALREADY_SUSPENDED if clock.suspended else None
 

@@ -113,7 +113,7 @@ class Reason(Enum):
     SELF_APPROVAL = (
         "self_approval",
         403,
-        "Who is responsible for the case cannot approve their own request. Ask the approver.",
+        "Who is responsible in the unit cannot approve their own request. Ask the approver.",
     )
     REQUEST_PENDING = ("request_pending", 409, "A request for this stage waits already. Wait for its answer.")
     NO_REQUEST = ("no_request", 409, "No request of this kind is waiting. Read the case's deadlines.")

@@ -115,6 +115,12 @@ class CaseState:
         named = (self.person, *(co.person for co in self.co_handlers))
         return tuple(person for person in named if person is not None)
 
+    def person_of(self, unit: str | None) -> str | None:
+        """Who is responsible in a unit that has the case; without a unit, in the responsible one."""
+        if unit in (None, self.unit):
+            return self.person
+        return next((co.person for co in self.co_handlers if co.unit == unit), None)
+
     def clock(self, stage: Stage, unit: str | None = None) -> Clock | None:
         """The clock in force of a stage (of one co-handling unit, where several run)."""
         found = (c for c in self.clocks if c.deadline.stage is stage and c.deadline.unit == unit)
@@ -344,7 +350,7 @@ def _reset(state: CaseState, event: e.DeadlineRecomputed | e.Resumed, recorded: 
 
 @_on(e.Extended)
 def _extended(state: CaseState, event: e.Extended, recorded: Recorded[Any]) -> dict[str, Any]:
-    clock = state.clock(event.stage)
+    clock = state.clock(event.stage, event.unit)
     if clock is None:
         return {}
     # the moment to warn moves along with the due moment
@@ -353,7 +359,7 @@ def _extended(state: CaseState, event: e.Extended, recorded: Recorded[Any]) -> d
     deadline = clock.deadline.model_copy(update={"due": event.due, "warn_at": warn_at})
     fresh: dict[str, Any] = {"warned": False, "overdue": False, "extension_requested": False}
     extensions = clock.extensions + 1
-    return _clock(state, event.stage, None, deadline=deadline, set_by=recorded.id, extensions=extensions, **fresh)
+    return _clock(state, event.stage, event.unit, deadline=deadline, set_by=recorded.id, extensions=extensions, **fresh)
 
 
 _FLAGS: dict[type[Event], dict[str, bool]] = {
@@ -370,10 +376,9 @@ _FLAGS: dict[type[Event], dict[str, bool]] = {
 
 @_on(*_FLAGS)
 def _flagged(state: CaseState, event: Any, recorded: Recorded[Any]) -> dict[str, Any]:
-    unit = getattr(event, "unit", None)
-    late = tuple(one for one in state.late if one != (event.stage, unit))
+    late = tuple(one for one in state.late if one != (event.stage, event.unit))
     if isinstance(event, e.Overdue):
-        late = (*late, (event.stage, unit))
+        late = (*late, (event.stage, event.unit))
     elif not isinstance(event, e.OverdueAnnulled):
         late = state.late
-    return _clock(state, event.stage, unit, **_FLAGS[type(event)]) | {"late": late}
+    return _clock(state, event.stage, event.unit, **_FLAGS[type(event)]) | {"late": late}

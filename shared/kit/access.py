@@ -81,7 +81,7 @@ class Tie(StrEnum):
     REGION = "region"  # the region that the facts name lies in the caller's
     CENTRE = "centre"  # the centre in charge lies in the caller's region
     SEES = "sees"  # the caller may see the case
-    UNIT = "unit"  # the caller's unit is the responsible one
+    UNIT = "unit"  # the caller's unit is the responsible one, or the co-handling one that the facts name
     NAMED_UNIT = "named_unit"  # the caller acts for the own unit, or for a unit of the own centre
     ORDER_UNIT = "order_unit"  # the caller's unit is the one that the order is for
     ORDER_CENTRE = "order_centre"  # the order was issued in the caller's region
@@ -185,6 +185,11 @@ def _brought_in(caller: Caller, state: Any) -> bool:
     )
 
 
+def _unit(caller: Caller, command: Command, case: CaseState) -> bool:
+    named = getattr(command.facts, "unit", None) or case.unit
+    return caller.unit == named and named in (case.unit, *case.co_units)
+
+
 def _named_unit(caller: Caller, command: Command, state: CaseState) -> bool:
     unit: str = getattr(command.facts, "unit", "")
     at_centre = caller.unit == f"{caller.region}-centre" and holds(caller.region, state.in_charge)
@@ -199,7 +204,7 @@ _TIES: dict[Tie, Callable[[Caller, Command, Any], bool]] = {
     Tie.REGION: lambda caller, command, _: holds(caller.region, command.address.region),
     Tie.CENTRE: lambda caller, _, case: bool(case.in_charge) and holds(caller.region, case.in_charge),
     Tie.SEES: lambda caller, _, case: may_see(caller, case),
-    Tie.UNIT: lambda caller, _, case: caller.unit == case.unit,
+    Tie.UNIT: _unit,
     Tie.NAMED_UNIT: _named_unit,
     Tie.ORDER_UNIT: lambda caller, _, order: caller.unit == order.unit,
     Tie.ORDER_CENTRE: _order_centre,

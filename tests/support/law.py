@@ -39,6 +39,7 @@ WHERE, ORDER_WHERE = Address("case", TOWNSHIP, CASE), Address("order", TOWNSHIP,
 
 NOTE = {"text": "the reason in words"}
 ANSWER: dict[str, Any] = {"answer": {"text": "explained at the window"}}
+CO_CLOCK: dict[str, Any] = {"stage": "co_handle", "unit": WATER}
 CO: dict[str, Any] = {"co_units": (WATER,)}
 
 
@@ -167,6 +168,11 @@ _CO_HANDLING = (*_CO_ASSIGNED, ask("sign-for"))
 _ASSIGNED = (_REGISTER, ask("triage"), ask("assign"))
 _HANDLING = (*_ASSIGNED, ask("sign-for"))
 _CLOCKED = (*_HANDLING, ask("set-deadlines"))
+_CO_CLOCKED = (
+    *_CO_HANDLING,
+    ask("sign-for", unit=WATER, person=WANG),
+    ask("set-deadlines", opens=[deadline(), deadline(Stage.CO_HANDLE, unit=WATER)]),
+)
 _SETTLED = (*_HANDLING, ask("settle"))
 _CLOSED = (*_SETTLED, ask("close"))
 _OVERDUE = (*_CLOCKED, ask("declare-overdue"))
@@ -224,6 +230,10 @@ SITUATIONS: dict[str, tuple[Ask, ...]] = {
         ask("register", hold="import"),
         ask("set-deadlines"),
     ),
+    "co-clocked": (*_CO_CLOCKED,),
+    "co-clocked, extension asked": (*_CO_CLOCKED, ask("request-extension", **CO_CLOCK)),
+    "co-clocked, pause asked": (*_CO_CLOCKED, ask("request-pause", **CO_CLOCK)),
+    "co-clocked, suspended": (*_CO_CLOCKED, ask("suspend", **CO_CLOCK)),
     "extension asked": (*_CLOCKED, ask("request-extension")),
     "pause asked": (*_CLOCKED, ask("request-pause")),
     "suspended": (*_CLOCKED, ask("suspend")),

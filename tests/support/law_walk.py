@@ -160,13 +160,18 @@ def _moved(rng: Random, state: CaseState) -> dict[str, Any]:
 
 
 def _stage(rng: Random, state: CaseState) -> dict[str, Any]:
-    clock = _clock(rng, state)
-    return {"stage": _mostly(rng, clock.deadline.stage if clock else None, STAGES)}
+    return _named_clock(rng, _clock(rng, state))
 
 
 def _waiting(rng: Random, state: CaseState) -> dict[str, Any]:
-    asked = [c.deadline.stage for c in state.clocks if c.extension_requested or c.pause_requested]
-    return {"stage": _mostly(rng, asked[0] if asked else None, STAGES)}
+    asked = [clock for clock in state.clocks if clock.extension_requested or clock.pause_requested]
+    return _named_clock(rng, asked[0] if asked else None)
+
+
+def _named_clock(rng: Random, clock: Clock | None) -> dict[str, Any]:
+    others = [(stage, None) for stage in STAGES]
+    stage, unit = _mostly(rng, (clock.deadline.stage, clock.deadline.unit) if clock else None, others)
+    return {"stage": stage, "unit": unit}
 
 
 def _stage_due(rng: Random, state: CaseState) -> dict[str, Any]:

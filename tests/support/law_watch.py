@@ -275,8 +275,8 @@ def _keep_the_due_moments(watch: CaseWatch, event: Event) -> None:
         )
         new[event.deadline.stage, event.deadline.unit] = event.deadline.due
     elif isinstance(event, e.Extended):
-        assert event.due > new[event.stage, None]
-        new[event.stage, None] = event.due
+        assert event.due > new[event.stage, event.unit]
+        new[event.stage, event.unit] = event.due
     elif isinstance(event, e.Closed | e.Declined | e.Withdrawn | e.Merged | e.Split):
         new = {}
     reset = {key for key, due in watch.due.items() if new.get(key) != due}
@@ -295,10 +295,13 @@ def nobody_approves_their_own_request(
     watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
 ) -> None:
     """Petitions regulation, 34: an extension needs another's approval; so does a pause."""
-    if isinstance(recorded.known, e.Extended):
-        assert before.person not in (recorded.known.approver, recorded.meta.actor.person)
-    if isinstance(recorded.known, e.Suspended):
-        assert before.person != recorded.meta.actor.person
+    event = recorded.known
+    if not isinstance(event, e.Extended | e.Suspended):
+        return
+    people = {None: before.person, before.unit: before.person} | {co.unit: co.person for co in before.co_handlers}
+    responsible = people.get(event.unit)
+    assert responsible is None or responsible not in (getattr(event, "approver", None), recorded.meta.actor.person)
+    assert getattr(event, "approver", None) not in before.stand_aside
 
 
 def a_case_comes_under_import_by_its_birth_only(

@@ -12,10 +12,12 @@ from shared.case.lifecycle import Status
 from shared.case.reasons import Reason
 from tests.support.law import (
     CITY,
+    CO_CLOCK,
     COUNTY,
     DESK_UNIT,
     DUE,
     HOUSING,
+    KIN,
     LABOUR,
     LATER,
     LI,
@@ -23,6 +25,7 @@ from tests.support.law import (
     START,
     TOWNSHIP,
     VILLAGE,
+    WANG,
     WARN,
     WATER,
     Row,
@@ -92,6 +95,27 @@ TABLE: tuple[Row, ...] = (
     row("suspended", "resume", R.NOT_LATER, deadline=deadline(due=DUE - A_MOMENT)),
     row("clocked", "resume", R.NOT_SUSPENDED),
     row("handled", "resume", R.NO_SUCH_DEADLINE),
+    # the clock of a co-handling unit is its own
+    row("co-clocked", "request-extension", S.HANDLING, **CO_CLOCK, clause="5.1.1b"),
+    row("co-clocked", "request-extension", R.NO_SUCH_DEADLINE, stage="co_handle"),
+    row("co-clocked", "request-extension", R.NO_SUCH_DEADLINE, stage="co_handle", unit=LABOUR),
+    row("co-clocked, extension asked", "request-extension", R.REQUEST_PENDING, **CO_CLOCK),
+    row("co-clocked, extension asked", "request-extension", S.HANDLING),
+    row("co-clocked, extension asked", "extend", S.HANDLING, **CO_CLOCK, clause="5.1.1b"),
+    row("co-clocked, extension asked", "extend", S.HANDLING, **CO_CLOCK, approver=LI),
+    row("co-clocked, extension asked", "extend", R.SELF_APPROVAL, **CO_CLOCK, approver=WANG),
+    row("co-clocked, extension asked", "extend", R.SELF_APPROVAL, **CO_CLOCK, by=WANG),
+    row("co-clocked, extension asked", "extend", R.SELF_APPROVAL, by=LI),
+    row("co-clocked, extension asked", "extend", R.MUST_STAND_ASIDE, approver=KIN),
+    row("co-clocked, extension asked", "refuse-extension", S.HANDLING, **CO_CLOCK),
+    row("co-clocked, extension asked", "refuse-extension", R.NO_REQUEST),
+    row("co-clocked", "request-pause", S.HANDLING, **CO_CLOCK, clause="5.1.1b"),
+    row("co-clocked, pause asked", "suspend", S.HANDLING, **CO_CLOCK),
+    row("co-clocked, pause asked", "suspend", R.SELF_APPROVAL, **CO_CLOCK, by=WANG),
+    row("co-clocked, pause asked", "refuse-pause", S.HANDLING, **CO_CLOCK),
+    row("co-clocked, suspended", "suspend", S.HANDLING),
+    row("co-clocked, suspended", "suspend", R.ALREADY_SUSPENDED, **CO_CLOCK),
+    row("co-clocked, suspended", "resume", S.HANDLING, deadline=deadline(Stage.CO_HANDLE, LATER, WATER)),
     # nothing fires early, nothing twice
     row("clocked", "warn", S.HANDLING, clause="5.1.3a"),
     row("clocked", "warn", R.NOT_YET_DUE, seen_at=WARN - A_MOMENT),
@@ -177,6 +201,15 @@ def test_supervision_decides(line: Row) -> None:
 def test_an_escalation_changes_the_centre_in_charge_and_leaves_the_unit_at_work() -> None:
     state = after(given("handled"), ask("escalate"))
     assert (state.in_charge, state.unit, state.person, state.status) == (COUNTY, HOUSING, LI, S.HANDLING)
+
+
+@pytest.mark.clause("5.1.1b")
+def test_what_is_done_to_one_clock_leaves_the_others_as_they_were() -> None:
+    before = given("co-clocked")
+    for name in ("request-extension", "extend", "request-pause", "suspend"):
+        now = after(before, ask(name, **CO_CLOCK))
+        assert (now.clocks[0], now.clocks[1]) == (before.clocks[0], now.clock(Stage.CO_HANDLE, WATER))
+        assert now.clocks[1] != before.clocks[1]
 
 
 def test_an_extension_moves_the_warning_along_and_arms_the_clock_anew() -> None:

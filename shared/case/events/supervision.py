@@ -43,10 +43,16 @@ class DeadlineRecomputed(RecomputationFacts, Event, type="case.deadline_recomput
     """A published calendar or limit changed a due moment."""
 
 
-class ExtensionRequestFacts(Explained):
-    """The stage and the due moment asked for."""
+class ClockNamed(Facts):
+    """Which clock: its stage, and where each co-handling unit has one of its own, whose."""
 
     stage: Stage
+    unit: UnitCode | None = None
+
+
+class ExtensionRequestFacts(Explained, ClockNamed):
+    """The clock and the due moment asked for."""
+
     due: AwareDatetime
 
 
@@ -54,32 +60,28 @@ class ExtensionRequested(ExtensionRequestFacts, Event, type="case.extension_requ
     """The handler asked for more time."""
 
 
-class ExtensionFacts(Explained):
-    """The stage, the new due moment and the approver's post; the resident is told why (petitions regulation, 34)."""
+class ExtensionFacts(Explained, ClockNamed):
+    """The clock, the new due moment and who approved it (petitions regulation, 34)."""
 
-    stage: Stage
     due: AwareDatetime
     approver: PersonId
 
 
 class Extended(ExtensionFacts, Event, type="case.extended", owner=Owner.SUPERVISION):
-    """The approver granted more time."""
+    """The approver granted more time; the resident is told why, by a notice (petitions regulation, 34)."""
 
 
-class StageRefusalFacts(Explained):
-    """The stage whose request was refused."""
-
-    stage: Stage
+class ClockRefusalFacts(Explained, ClockNamed):
+    """The clock whose request was refused."""
 
 
-class ExtensionRefused(StageRefusalFacts, Event, type="case.extension_refused", owner=Owner.SUPERVISION):
+class ExtensionRefused(ClockRefusalFacts, Event, type="case.extension_refused", owner=Owner.SUPERVISION):
     """The approver refused more time."""
 
 
-class PauseFacts(Explained):
+class PauseFacts(Explained, ClockNamed):
     """Which clock stands still, and what for."""
 
-    stage: Stage
     cause: PauseCause
 
 
@@ -91,7 +93,7 @@ class Suspended(PauseFacts, Event, type="case.suspended", owner=Owner.SUPERVISIO
     """A clock stands still (hearing, missing papers, waiting for the resident)."""
 
 
-class PauseRefused(StageRefusalFacts, Event, type="case.pause_refused", owner=Owner.SUPERVISION):
+class PauseRefused(ClockRefusalFacts, Event, type="case.pause_refused", owner=Owner.SUPERVISION):
     """The clock goes on."""
 
 
@@ -105,11 +107,9 @@ class Resumed(ResumptionFacts, Event, type="case.resumed", owner=Owner.SUPERVISI
     """A clock goes on from where it stood."""
 
 
-class FiringFacts(Facts):
+class FiringFacts(ClockNamed):
     """Which clock fired: when it was due, and when that was seen."""
 
-    stage: Stage
-    unit: UnitCode | None = None
     due: AwareDatetime
     seen_at: AwareDatetime
 
@@ -122,11 +122,9 @@ class Overdue(FiringFacts, Event, type="case.overdue", owner=Owner.SUPERVISION):
     """A deadline passed."""
 
 
-class AnnulmentFacts(Facts):
+class AnnulmentFacts(ClockNamed):
     """The clock whose overdue is set right, and the event that proved in time."""
 
-    stage: Stage
-    unit: UnitCode | None = None
     proof: Basis
 
 
