@@ -97,7 +97,7 @@ async def _places(kit: Kit, region: str | None, text: str | None) -> dict[str, i
         except ValueError as error:
             raise BadRequest(f"`after` is {error}.", code="after.malformed") from None
         if given.stream not in kit.log.streams():
-            raise BadRequest(f"There is no log stream {given.stream[:40]}.", code="after.unknown_stream")
+            raise BadRequest(f"No such log stream; there are {', '.join(kit.log.streams())}.", code="after.unknown_stream")
         try:
             end = await kit.log.end(given.stream)
         except log_port.Unavailable as error:

@@ -220,7 +220,7 @@ class Position:
         """Read what `str` wrote. Raises ValueError that says what was expected."""
         stream, _, sequence = text.partition(":")
         if not stream or not sequence.isascii() or not sequence.isdigit() or len(sequence) > 18:
-            raise ValueError(f"not a position: {text!r}; expected stream:sequence, for example LOG_5101:17")
+            raise ValueError("not a position; expected stream:sequence, for example LOG_5101:17")
         return cls(stream, int(sequence))
 
 
