@@ -7,9 +7,8 @@ not matter whether a running copy reacts first, whether an earlier import was ki
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -18,6 +17,7 @@ from typing import Any
 from infra.attach import Servers
 from infra.importing.demand import Demand, Unfit
 from infra.importing.mapping import Mapping
+from infra.readmodels import open_kits
 from services.intake.store import Claims, OtherBody, Registrar
 from services.routing.policy import REACTIONS
 from shared.case.base import Actor, Address, Level, Meta, Owner, region_at
@@ -29,7 +29,7 @@ from shared.case.state import CaseState
 from shared.kit.clock import Clock
 from shared.kit.handle import Done, command
 from shared.kit.react import Reactor
-from shared.kit.service import Kit, open_kit
+from shared.kit.service import Kit
 from shared.kit.vault import KeyErased
 from shared.log.port import NoArea
 from shared.reference.rights import Right
@@ -312,11 +312,5 @@ def _unfit(outcome: Rejected) -> Unfit:
 @asynccontextmanager
 async def open_carrier(servers: Servers, mapping: Mapping, clock: Clock) -> AsyncIterator[Carrier]:
     """A carrier on these servers, as the three services whose commands it sends. Raises Unavailable."""
-    async with AsyncExitStack() as stack:
-        kits: dict[Owner, Kit] = {}
-        for owner in OWNERS:
-            library = kits[Owner.INTAKE].library if kits else None
-            statements = importlib.import_module(f"services.{owner}.store").STATEMENTS
-            opened = open_kit(owner, servers.settings(owner), statements, clock, library)
-            kits[owner] = await stack.enter_async_context(opened)
+    async with open_kits(servers, clock, OWNERS) as kits:
         yield Carrier(kits, mapping, clock)

@@ -31,6 +31,7 @@ DEPTH_MAX = 8
 COLUMNS_SHOWN_MAX = 30
 UNNAMED = "not-named"  # the person of a unit for whom the file and the documents name nobody
 Column = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+Ground = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 Field_ = Literal["title", "text", "reporter", "reply"]
 
 
@@ -119,7 +120,9 @@ class Settle(Part):
     by: Literal["first"] | PersonId = "first"
     otherwise: PersonId = UNNAMED
     outcome: Chosen = Choice(fixed=Outcome.EXPLAINED)
-    basis: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)] = "as the reply states"
+    basis: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)] = (
+        "as the reply states"
+    )
     close: bool = True
 
 
