@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from functools import cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -17,7 +17,9 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from shared.case.base import SEAL_PREFIX, Event
-from shared.kit.clock import Clock
+
+if TYPE_CHECKING:  # opening a seal is pure; only making one takes chance from a clock
+    from shared.kit.clock import Clock
 
 NONCE_BYTES = 12
 KEY_BYTES = 32
