@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.embedded import POLL_S, ROLES, START_S_MAX, Embedded, Endpoints, _is_ready, _port_in
+from infra.embedded import POLL_S, ROLES, START_S_MAX, Embedded, Endpoints, _port_in
 from infra.folder import CannotStart, Folder
 from infra.stack import prepare, settings_for
 from shared.kit.settings import Settings
@@ -47,28 +48,31 @@ def is_running(data: Path) -> bool:
 
 @asynccontextmanager
 async def servers(own: Settings, say: Callable[[str], None]) -> AsyncIterator[Servers]:
-    """The servers of this installation for as long as the block lasts; streams and tables are there.
+    """The servers of this installation for as long as the block lasts; where they are embedded, streams and tables too.
 
     Raises CannotStart, Unavailable, MigrationRefused, WrongTopology.
     """
     data = own.data.resolve()
-    embedded: Embedded | None = None
     if is_external(own):
-        found = Servers(own, None, False)
-    elif is_running(data):
-        found = Servers(own, await endpoints(data), False)
-        say(f"using the servers of the copy that runs on {data}")
-    else:
-        embedded = Embedded(say)
-        found = Servers(own, await embedded.start(data), True)
+        yield Servers(own, None, False)
+        return
+    if is_running(data):
+        yield Servers(own, await endpoints(data), False)
+        return
+    embedded = Embedded(say)
+    found = Servers(own, await embedded.start(data), True)
     try:
-        if found.endpoints is not None or own.pg_dsn_admin is not None:
-            await prepare(found.settings("admin"), say)
+        await prepare(found.settings("admin"), say)
+        mark_ready(data)
         yield found
     finally:
-        if embedded is not None:
-            say("stopping the servers")
-            await embedded.stop()
+        say("stopping the servers")
+        await embedded.stop()
+
+
+def mark_ready(data: Path) -> None:
+    """Tell commands that wait for this copy that its streams and tables are there."""
+    (data / "run" / "ready").write_text(str(os.getpid()))
 
 
 async def endpoints(data: Path) -> Endpoints:
@@ -80,7 +84,7 @@ async def endpoints(data: Path) -> Endpoints:
             raise CannotStart(f"the copy on {data} has stopped: run the command again")
         try:
             port = _nats_port(folder)
-            if port and _postgres_is_ready(folder):
+            if port and _is_prepared(folder):
                 return embedded._endpoints(folder, folder.passwords(users), port)
         except PermissionError as error:
             reason = f"{error.filename} cannot be read: be the user who started the copy on {data}"
@@ -93,10 +97,9 @@ def _nats_port(folder: Folder) -> int | None:
     return next(filter(None, map(_port_in, folder.run.glob("nats-server_*.ports"))), None)
 
 
-def _postgres_is_ready(folder: Folder) -> bool:
-    pid_file = folder.postgres / "postmaster.pid"
+def _is_prepared(folder: Folder) -> bool:
+    """Whether the process that holds the folder has marked it ready, and not one before it."""
     try:
-        pid = int(pid_file.read_text().split()[0])
-    except (FileNotFoundError, ValueError, IndexError):
+        return (folder.run / "ready").read_text() == (folder.root / "lock").read_text()
+    except FileNotFoundError:
         return False
-    return _is_ready(pid_file, pid)

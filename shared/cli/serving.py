@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from infra.attach import mark_ready
 from infra.embedded import Embedded, require_port
 from infra.stack import SERVICES, Running, prepare, running, settings_for
 from shared.case.base import Owner
@@ -45,6 +46,7 @@ async def _up(own: Settings) -> None:
     try:
         telemetry.setup("caseflow", own)
         await prepare(settings_for(own, endpoints, "admin"), say)
+        mark_ready(own.data.resolve())
         each = {owner: settings_for(own, endpoints, owner) for owner in SERVICES}
         async with running(each, SystemClock()) as stack:
             await _serve(stack, each[Owner.INTAKE], embedded)
