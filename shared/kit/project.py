@@ -20,6 +20,7 @@ from shared.kit.await_position import Reached
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
 from shared.kit.handle import BIRTHS, LAWS
+from shared.kit.pace import PACE
 from shared.kit.problems import Unavailable
 from shared.kit.pure import ADAPTERS, Change
 from shared.kit.sql import Database, Session, Statements
@@ -89,6 +90,7 @@ class Projector:
         self._reached.set(self._model.name, Position(stream, after))
         async for batch in self._log.follow(stream, after):
             await self.apply(stream, batch)
+            await PACE.breathe(self._clock)
 
     async def checkpoint(self, stream: str) -> int:
         """The sequence reached on a stream, after checking that the log is the one we read. Raises Rebuild."""

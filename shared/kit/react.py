@@ -11,7 +11,7 @@ it spins when its durable is gone, waits to fill a batch and spends all deliveri
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from shared.case.base import Actor, Address, Meta, Owner, Recorded, Unknown, derived_id
@@ -20,6 +20,7 @@ from shared.kit import telemetry
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
 from shared.kit.handle import Done, Handler, command
+from shared.kit.pace import PACE
 from shared.kit.problems import Unavailable
 from shared.kit.pure import Next, Reaction, Seen
 from shared.kit.seal import unseal_fields
@@ -78,26 +79,29 @@ class Reactor:
                 group.create_task(self._follow(stream), name=f"react.{self.owner}.{stream}")
 
     async def _follow(self, stream: str) -> None:
-        durable = await self._log.durable(stream, f"{self.owner}-reactions")
+        durable: Durable | None = None
         while True:
             try:
+                durable = durable or await self._log.durable(stream, f"{self.owner}-reactions")
                 if not await self.step(durable, FETCH_WAIT_S):
                     await self._clock.sleep(0)
-            except LogUnavailable:
+                await PACE.breathe(self._clock)
+            except (LogUnavailable, Unavailable):  # the log, or the vault that a batch asks for its keys
                 await self._clock.sleep(PAUSE_S)
             except DurableMissing:
                 # every reaction is idempotent: starting again from the first event repeats nothing
                 telemetry.warn("durable missing, made anew from the first event", stream=stream, service=self.owner)
-                durable = await self._log.durable(stream, f"{self.owner}-reactions")
+                durable = None
 
     async def step(self, durable: Durable, wait_s: float) -> int:
-        """Fetch what is there and work it, all at once; how many messages that was."""
+        """Fetch what is there and work it, as many at once as the pace allows; how many messages that was."""
         deliveries = await durable.fetch(FETCH_COUNT_MAX, wait_s)
         if deliveries:
             await failpoint("react.fetched")
             with telemetry.span(f"react.{self.owner}", count=len(deliveries)):
                 await self._fetch_keys([delivery.recorded for delivery in deliveries])
-                await asyncio.gather(*(self._work(delivery) for delivery in deliveries))
+                todo = iter(deliveries)
+                await asyncio.gather(*(self._work_all(todo) for _ in range(min(PACE.slots, len(deliveries)))))
         return len(deliveries)
 
     async def _fetch_keys(self, batch: Sequence[Recorded[Any]]) -> None:
@@ -105,6 +109,10 @@ class Reactor:
         wanted = [r.address.id for r in batch if any(one.opens for one in self._by_type.get(r.type, ()))]
         if len(wanted) > 1:
             await self._vault.keys(wanted)
+
+    async def _work_all(self, todo: Iterator[Delivery]) -> None:
+        for delivery in todo:
+            await self._work(delivery)
 
     async def _work(self, delivery: Delivery) -> None:
         recorded = delivery.recorded
@@ -161,8 +169,9 @@ class Reactor:
         now = self._clock.now()
         meta = Meta(
             command_id=derived_id(reaction.name, cause.id, wanted.address.subject, wanted.name + wanted.what),
-            # a case under import lives by the clock of its file, so does what follows from it
-            time=cause.meta.time if _imported(seen.state) else now,
+            # a case under import lives by the clock of its file, so does what follows from it; nothing comes before its
+            # cause, also where another machine's clock is ahead of ours
+            time=cause.meta.time if _imported(seen.state) else max(now, cause.meta.time),
             recorded_at=now,
             actor=self._actor(wanted.address),
             causation_id=cause.id,

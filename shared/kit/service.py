@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +23,7 @@ from shared.kit.access import Caller
 from shared.kit.await_position import Reached
 from shared.kit.clock import Clock
 from shared.kit.handle import Handler
+from shared.kit.pace import PACE
 from shared.kit.project import KIT_STATEMENTS
 from shared.kit.seal import AlreadySealed
 from shared.kit.settings import BadSettings, Role, Settings
@@ -262,12 +263,14 @@ class Traced:
             status = message.get("status", status)
             await send(message)
 
-        with telemetry.continued(given, self._kit.clock), telemetry.span("http", method=scope["method"]):
+        method = scope["method"]
+        first = nullcontext() if method == "GET" else PACE.answering()
+        with first, telemetry.continued(given, self._kit.clock), telemetry.span("http", method=method):
             try:
                 await self._app(scope, receive, noted)
             finally:
                 route = getattr(scope.get("route"), "path", "?")
-                labels = (str(self._kit.owner), route, scope["method"], str(status))
+                labels = (str(self._kit.owner), route, method, str(status))
                 REQUESTS.labels(*labels).inc()
                 SECONDS.labels(*labels[:3]).observe(self._kit.clock.monotonic() - started)
 

@@ -239,28 +239,34 @@ class RawDelivery:
         await self._mux.send(self._reply, b"+TERM")
 
 
-@dataclass(frozen=True, slots=True)
 class RawDurable:
     """A durable consumer: `fetch` as in the port, with raw messages."""
 
-    _mux: Mux
-    _stream: str
-    _name: str
+    def __init__(self, mux: Mux, stream: str, name: str) -> None:
+        self._mux, self._stream, self._name = mux, stream, name
+        self._idle: Inbox | None = None  # kept from one fetch to the next: a subscription costs more than a message
 
     async def fetch(self, count_max: int, wait_s: float) -> list[RawDelivery]:
         """As `Durable.fetch`. Raises DurableMissing, Unavailable."""
-        inbox = self._mux.open()
-        try:
+        inbox, self._idle = self._idle, None
+        if inbox is None:
+            inbox = self._mux.open()
             await inbox.listen()
+        try:
             found = await self._pull(inbox, count_max, 0)
             if not found and wait_s > 0:
                 # Ask for one and wait; when it comes, take what came with it.
                 found = await self._pull(inbox, 1, wait_s)
                 if found and count_max > 1:
                     found += await self._pull(inbox, count_max - 1, 0)
-            return found
-        finally:
+        except BaseException:  # whatever still comes is not for the next one
             await inbox.close()
+            raise
+        if self._idle is not None:  # another fetch at the same time
+            await inbox.close()
+        else:
+            self._idle = inbox
+        return found
 
     async def _pull(self, inbox: Inbox, count: int, wait_s: float) -> list[RawDelivery]:
         ask = {"batch": count, **({"expires": int(wait_s * _NS)} if wait_s else {"no_wait": True})}

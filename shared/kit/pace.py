@@ -1,0 +1,45 @@
+"""Who goes first in a process: people at the desk wait for nobody, and what follows from their acts never starves.
+
+While a command of somebody is being answered, reactions work few events at a time and every job takes a breath between
+two batches. What arrives meanwhile is done together, which also makes it cheaper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shared.kit.clock import Clock
+
+SLOTS_COUNT = 32  # events that a reactor works at once
+BUSY_SLOTS_COUNT = 4
+BREATH_S = 0.02
+
+
+class Pace:
+    """How many commands are being answered, and what that leaves to the jobs behind."""
+
+    def __init__(self) -> None:
+        self._answering = 0
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Somebody waits for the answer to a command."""
+        self._answering += 1
+        try:
+            yield
+        finally:
+            self._answering -= 1
+
+    @property
+    def slots(self) -> int:
+        """How many events a reactor may work at once now."""
+        return BUSY_SLOTS_COUNT if self._answering else SLOTS_COUNT
+
+    async def breathe(self, clock: Clock) -> None:
+        """Between two batches: let the desk go first."""
+        if self._answering:
+            await clock.sleep(BREATH_S)
+
+
+PACE = Pace()  # one per process: what is shared is its time
