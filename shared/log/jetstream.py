@@ -17,6 +17,9 @@ from shared.log.topology import Topology
 # One replica says 10071; three say 10164 or 10158 while another append to the subject is in flight.
 CODES_CONFLICT = frozenset({10071, 10158, 10164})
 GUARD = "Nats-Expected-Last-Subject-Sequence"
+DECODED_COUNT_MAX = 1024
+
+_decoded: dict[tuple[str, int], tuple[bytes, Recorded[Event]]] = {}
 
 _log = logging.getLogger(__name__)
 
@@ -36,20 +39,20 @@ class JetStreamLog:
         except ApiError as error:
             if error.code not in CODES_CONFLICT:
                 raise Unavailable(f"{stream}: {error}") from error
-            return await self._settle(stream, recorded, expected, None)
+            return await self._settle(stream, subject, data, expected, None)
         except Unavailable as error:
-            return await self._settle(stream, recorded, expected, error)
+            return await self._settle(stream, subject, data, expected, error)
 
     async def _settle(
-        self, stream: str, recorded: Recorded[Event], expected: int, unanswered: Unavailable | None
+        self, stream: str, subject: str, data: bytes, expected: int, unanswered: Unavailable | None
     ) -> Position:
         """What became of an append that was refused or not answered.
 
-        The guard leaves our event one place only: right after `expected`. So whatever stands there decides.
+        The guard leaves our event one place only: right after `expected`. So whatever stands there decides. It is ours
+        when it has our bytes: another try under the same id is sealed anew, and may say something else.
         """
-        subject = recorded.address.subject
         after = await leader_get(self._mux, stream, {"seq": expected + 1, "next_by_subj": subject})
-        if after is not None and _event(stream, after).id == recorded.id:
+        if after is not None and after.data == data:
             return Position(stream, after.sequence)
         if after is None and unanswered is not None:
             raise unanswered
@@ -99,7 +102,15 @@ class JetStreamLog:
 
 
 def _event(stream: str, message: Message) -> Recorded[Event]:
-    return decode(message.data, Position(stream, message.sequence))
+    """The event of a message. Services and read models of one process read the same ones: each is decoded once."""
+    place = (stream, message.sequence)
+    data, recorded = _decoded.get(place, (b"", None))
+    if recorded is None or data != message.data:  # other data: the same place of another log
+        recorded = decode(message.data, Position(*place))
+        if len(_decoded) >= DECODED_COUNT_MAX:
+            del _decoded[next(iter(_decoded))]
+        _decoded[place] = (message.data, recorded)
+    return recorded
 
 
 def _sequence(found: list[Recorded[Event]]) -> int:

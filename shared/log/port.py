@@ -94,9 +94,9 @@ class Log(Protocol):
     async def append(self, recorded: Recorded[Event], expected: int) -> Position:
         """Append one event if the aggregate's last event has stream sequence `expected` (0: it has none).
 
-        An event with this id that the log already took right after `expected` is a success, not a conflict, so a
-        lost acknowledgement needs nothing from the caller. Raises Conflict, Unavailable, TooLarge, NotSealed,
-        WrongOwner, NoArea.
+        The same bytes that the log already took right after `expected` are a success, not a conflict, so a lost
+        acknowledgement needs nothing from the caller. The same id with anything else is a Conflict: load what stands.
+        Raises Conflict, Unavailable, TooLarge, NotSealed, WrongOwner, NoArea.
         """
 
     async def load(self, address: Address, after: int = 0) -> list[Recorded[Event]]:

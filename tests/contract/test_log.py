@@ -101,6 +101,13 @@ async def test_the_same_event_again_is_done_not_refused_even_when_others_followe
     assert await log.end(LOG) == 2
 
 
+async def test_the_same_id_with_another_content_is_a_conflict(log: Log) -> None:
+    await log.append(recorded(address(), "a", "AAAA"), 0)
+    with pytest.raises(Conflict):
+        await log.append(recorded(address(), "a", "BBBB"), 0)
+    assert await log.end(LOG) == 1
+
+
 async def test_of_many_at_once_exactly_one_is_taken(log: Log) -> None:
     answers = await asyncio.gather(
         *(log.append(recorded(address(), f"c{number}"), 0) for number in range(20)), return_exceptions=True
