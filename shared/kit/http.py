@@ -146,6 +146,8 @@ async def permit(desk: Desk, caller: Caller, asked: Command) -> None:
             held = await desk.handler.state(asked.address, fresh=True)
             if held.sequence == 0:
                 raise NotFound("There is no such case.", code="not_registered")
+            if asked.meta.command_id in held.state.applied:
+                return  # the same asked again: it stands, whoever has the case since
             refused = access.refusal(caller, asked, held.state)
     if refused is not None:
         raise Forbidden(refused)
@@ -310,5 +312,5 @@ async def after(desk: Desk, model: str, text: str | None) -> bool:
     except ValueError as error:
         raise BadRequest(str(error), code="after.malformed") from None
     if position.stream not in desk.log.streams():
-        raise BadRequest(f"There is no log stream {position.stream[:40]}.", code="after.unknown_stream")
+        raise BadRequest(f"No such log stream; there are {', '.join(desk.log.streams())}.", code="after.unknown_stream")
     return await desk.reached.wait(model, position, desk.settings.after_wait_s_max)
