@@ -25,7 +25,7 @@ def build(kit: Kit) -> Service:
     async def register(reaction: Reaction, seen: Seen, wanted: Next, meta: Meta) -> Done | Rejected:
         facts = wanted.facts
         assert isinstance(facts, Registration), "only registrations come here"
-        told = facts.model_dump_json().encode()
+        told = seen.recorded.id.encode()  # what the facts say besides follows the case as it now is
         _, outcome = await registrar.register(meta, facts, reaction.name, wanted.address.id, told, id=wanted.address.id)
         return outcome
 

@@ -39,6 +39,7 @@ from shared.log.topology import RECEIPTS, SUBMISSIONS
 
 CHANNEL = "platform"  # whose allowance says how far back a submission's time may lie
 PERSON_PREFIX = "platform-"
+BEHIND_S_MAX = 2 * DELAY_S_MAX
 COUNTED = telemetry.counter("caseflow_submissions_total", "Submissions answered", "service", "outcome")
 
 
@@ -64,7 +65,8 @@ class Submissions:
         self._kit, self._fills = kit, fills
         self._births = dict(births or {})
         self._forms = {name: form for name, (form, _) in self._births.items()}
-        self._behind: dict[str, int] = {}  # lane -> the submission that must come again before later ones
+        # lane -> the submission that must come again before later ones, and until when: a twin of this process may answer it
+        self._behind: dict[str, tuple[int, float]] = {}
 
     async def run(self) -> None:
         """Take submissions as they come; returns only by cancellation."""
@@ -100,13 +102,13 @@ class Submissions:
 
     async def _in_order(self, lane: str, group: Sequence[tuple[Told, RawDelivery]]) -> None:
         for told, delivery in group:
-            first = self._behind.get(lane)
-            if first is not None and first < told.sequence:
+            first, until = self._behind.get(lane, (told.sequence, 0.0))
+            if first < told.sequence and self._kit.clock.monotonic() < until:
                 await delivery.nack(DELAY_S_MIN)
             elif await self._settled(told, delivery):
                 self._behind.pop(lane, None)
             else:
-                self._behind[lane] = told.sequence
+                self._behind[lane] = told.sequence, self._kit.clock.monotonic() + BEHIND_S_MAX
 
     async def _settled(self, told: Told, delivery: RawDelivery) -> bool:
         """Answer one submission and be done with it; False: it comes again."""
