@@ -1,0 +1,1 @@
+"""The simulation: the real kit and policies in worlds of one seed each."""

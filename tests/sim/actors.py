@@ -1,0 +1,439 @@
+"""Who asks: residents and desks, units, supervisors, platforms, imports, the clock, and the operator afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+
+from services.intake.policy import RegisterBody, registration
+from services.intake.store import UploadedFile
+from shared.case.base import Address, Facts, Meta, Owner, derived_id, new_id
+from shared.case.commands import COMMANDS, Command
+from shared.case.facts import Channel, Hold, Nature, Note, Retention
+from shared.case.lifecycle import Status
+from shared.case.orders import OrderStatus
+from shared.case.reasons import Rejected
+from shared.case.state import CaseState
+from shared.kit import access
+from shared.kit import http as kit_http
+from shared.kit.access import Caller, Tie
+from shared.kit.handle import command
+from shared.kit.vault import MasterKeys
+from shared.log import topology
+from shared.reference.rights import Right
+from tests.sim.clients import LOST, Asked, Client, by_itself, over_http
+from tests.sim.facts import NOTE, ORDER_KINDS, Pen
+from tests.sim.places import (
+    ALL_REGIONS,
+    COUNTY,
+    MARK,
+    PLATFORM,
+    PROVINCE,
+    REGIONS,
+    TEXTS,
+    staff,
+    unit,
+    units_of,
+)
+
+if TYPE_CHECKING:
+    from tests.sim.process import Process
+    from tests.sim.world import World
+
+ALL_RIGHTS = frozenset(Right)
+S = Status
+# What is likely to be asked of a case, by where it stands: what leads on, and some of what does not.
+LIKELY: dict[Status, str] = {
+    S.AWAITING_TRIAGE: "triage*6 rule*2 decline split attach*3 transfer withdraw set-deadlines supplement escalate",
+    S.TRIAGED: "assign*8 triage rule*2 transfer decline split attach*2 set-deadlines escalate hand-down",
+    S.ASSIGNED: "sign-for*9 assign co-report*2 reassign hand-back*2 rule transfer end-co-handling set-deadlines*2 attach",
+    S.HANDLING: "settle*6 co-report*4 sign-for*2 progress*2 reassign*2 end-co-handling*2 hand-back set-deadlines*2 "
+    "request-extension*2 extend*2 refuse-extension request-pause*2 suspend*2 resume*2 refuse-pause warn*2 "
+    "declare-overdue*2 annul-overdue urge assign transfer attach withdraw escalate hand-down",
+    S.SETTLED: "call-back*4 rate*2 close*5 send-back*3 attach supplement set-deadlines warn declare-overdue hand-down",
+    S.CLOSED: "reopen*2 erase*3 hold release call-back rate correct annul-overdue",
+    S.DECLINED: "reopen*2 erase hold correct release",
+    S.WITHDRAWN: "reopen*2 erase hold correct release",
+    S.MERGED: "erase hold release",
+    S.SPLIT: "erase hold release",
+}
+WEIGHTED = {
+    status: [name for part in text.split() for name in [part.partition("*")[0]] * int(part.partition("*")[2] or 1)]
+    for status, text in LIKELY.items()
+}
+CASE_COMMANDS = [
+    name for name, spec in COMMANDS.items()
+    if spec.kind == "case" and name not in ("register", "merge", "order")
+]  # fmt: skip
+ORDER_COMMANDS = ("answer-order", "accept-answer", "refuse-answer", "withdraw-order", "declare-order-overdue")
+
+
+class Actors:
+    """Everybody who asks something of the world."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.chance = world, world.chance
+        self.client = Client(world)
+        self._numbers = 0
+        self._replayed: set[str] = set()
+        self._swept = False
+
+    def number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    async def act(self, who: int) -> None:
+        """One of the crowd, until the world has seen enough."""
+        from tests.sim.world import CASES_COUNT_MIN, STEPS_COUNT_MIN
+
+        await asyncio.sleep(self.chance.random())
+        while self.world.steps < STEPS_COUNT_MIN or len(self.world.born("case")) < CASES_COUNT_MIN:
+            self.world.steps += 1
+            draw = self.chance.random()
+            there = len(self.world.born("case"))
+            if there < 3 or (draw < 0.12 and there < 2 * CASES_COUNT_MIN):
+                await self.register()
+            elif draw < 0.17 and there < 2 * CASES_COUNT_MIN:
+                await self.submit()
+            elif draw < 0.19 and there < 2 * CASES_COUNT_MIN:
+                await self.import_one()
+            elif draw < 0.25:
+                await self.issue_order()
+            elif draw < 0.33:
+                await self.ask_of_an_order()
+            else:
+                await self.ask_of_a_case()
+            if self.chance.random() < 0.5:
+                await asyncio.sleep(self.chance.random() * 2)
+
+    # Residents and desks
+
+    def body(self, region: str) -> RegisterBody:
+        """A registration as it comes in over HTTP."""
+        chance, units = self.chance, units_of(region)
+        answered = chance.random() < 0.15
+        return RegisterBody.model_construct(
+            channel=chance.choice(tuple(Channel)), region=region, nature=chance.choice(tuple(Nature)),
+            title=f"title {self.number()} {MARK}", text=chance.choice(TEXTS),
+            retention=chance.choice((Retention.YEAR_1, Retention.YEAR_1, Retention.MONTHS_3, Retention.PERMANENT)),
+            complained_unit=chance.choice((None, None, *units)), informant=chance.random() < 0.1,
+            stand_aside=tuple(chance.sample(staff(units[0]), chance.choice((0, 0, 1)))),
+            answer=f"told {MARK}" if answered else None,
+        )  # fmt: skip
+
+    async def register(self) -> None:
+        """A desk registers, sometimes twice at once, sometimes another demand under the same key."""
+        chance = self.chance
+        region = chance.choice(REGIONS)
+        caller = Caller("jj-window", "window-clerk", f"{COUNTY}-centre", PROVINCE, ALL_RIGHTS)
+        key, body = f"key-{self.number()}", self.body(region)
+        files = [UploadedFile("a.txt", "text/plain", f"file {MARK}".encode())] if chance.random() < 0.15 else []
+        twins = [self._registration(caller, key, body, files)]
+        draw = chance.random()
+        if draw < 0.15:
+            self.world.faults.reached["same_again"] += 1
+            twins.append(self._registration(caller, key, body, files))
+        elif draw < 0.25:
+            self.world.faults.reached["other_body"] += 1
+            twins.append(self._registration(caller, key, self.body(region), files))
+        await asyncio.gather(*twins)
+
+    async def _registration(self, caller: Caller, key: str, body: RegisterBody, files: list[UploadedFile]) -> None:
+        clock = self.world.clock
+        command_id = kit_http.http_command_id(caller, "register", key, clock)
+        address = Address("case", body.region, new_id(body.region, command_id))
+        told = body.model_dump_json().encode()
+        facts = registration(body, caller.person, caller.unit, clock.now())
+        meta = Meta.model_construct(command_id=command_id, time=clock.now(), recorded_at=clock.now(), actor=caller.actor)
+        asked = self.world.note(Asked(Command(address, meta, "register", facts), caller, told.decode()))
+
+        async def do(process: Process) -> Any:
+            kit = process.kit
+            meta = kit_http.meta_of(kit, caller, command_id, body.region, None, body.channel)
+            facts = registration(body, caller.person, caller.unit, meta.time, [file.name for file in files])
+            asked.command = Command(address, meta, "register", facts)
+            await kit_http.permit(kit, caller, command(Address("case", body.region, ""), meta, "register", facts))
+            born, outcome = await process.registrar.register(
+                meta, facts, f"http.{caller.person}", command_id, told, files
+            )
+            if born != address:
+                self.world.violated("registered under another address", asked.command)
+            return outcome
+
+        await self.client.send(asked, Owner.INTAKE, do, patient=self.chance.random() < 0.7)
+        await self._again(asked, Owner.INTAKE, do)
+
+    async def _again(self, asked: Asked, owner: Owner, do: Any) -> None:
+        """Some send the same once more, later or at the same time to another copy."""
+        if self.chance.random() < 0.12:
+            self.world.faults.reached["same_again"] += 1
+            twice = [self.client.send(asked, owner, do, patient=False) for _ in range(self.chance.choice((1, 2)))]
+            await asyncio.gather(*twice)
+
+    # Platforms
+
+    async def submit(self) -> None:
+        """A platform publishes a registration, or speaks of a case of its own; some of it twice, or malformed."""
+        chance, world = self.chance, self.world
+        region = chance.choice(REGIONS)
+        mine = [one for one in world.born("case") if world.state(one).source == PLATFORM]
+        id = f"sub-{self.number()}"
+        envelope: dict[str, Any] = {"specversion": "1.0", "id": id, "source": PLATFORM}
+        if mine and chance.random() < 0.6:
+            address = chance.choice(mine)
+            envelope |= self._about(address)
+            region = address.region
+        else:
+            body = self.body(region).model_dump(exclude_unset=True, exclude_none=True, mode="json")
+            body["channel"] = "platform"
+            envelope |= {"type": "command.register", "data": body}
+        if chance.random() < 0.06:
+            envelope["data"] = {"nonsense": 1}
+        again = [envelope]
+        draw = chance.random()
+        if draw < 0.2:
+            world.faults.reached["same_again"] += 1
+            again.append(envelope)
+        elif draw < 0.3:
+            world.faults.reached["other_body"] += 1
+            again.append(envelope | {"data": envelope["data"] | {"title": f"another {MARK}"}})
+        for one in again:
+            await self._publish(topology.submission(PLATFORM, region), to_json(one), id)
+
+    def _about(self, address: Address) -> dict[str, Any]:
+        state: CaseState = self.world.state(address)
+        name = {
+            S.ASSIGNED: "sign-for",
+            S.HANDLING: self.chance.choice(("progress", "settle")),
+        }.get(state.status, "supplement")
+        pen = Pen(self.chance, state, self.world.clock.now(), "")
+        data = pen.write(name).model_dump(mode="json", exclude_unset=True)
+        return {"type": f"command.{name}", "subject": address.id, "data": data}
+
+    async def _publish(self, subject: str, data: bytes, id: str) -> None:
+        ack = await self.world.streams.publish(subject, data)
+        self.world.submitted[ack.sequence] = id
+
+    # Imports: cases that live by the clock of their file
+
+    async def import_one(self) -> None:
+        """One row of a file: registered under a hold, worked at its own time, released at the end."""
+        chance, world = self.chance, self.world
+        row, region = f"row-{self.number()}", chance.choice(REGIONS)
+        time = world.clock.now() - timedelta(days=chance.randrange(1, 400))
+        caller = Caller("importer", "import", f"{COUNTY}-centre", COUNTY, ALL_RIGHTS)
+        facts = registration(self.body(region), caller.person, caller.unit, time).model_copy(
+            update={"hold": Hold.IMPORT, "complained_unit": None}
+        )
+        command_id = derived_id("import", "file", row, "register")
+        address = Address("case", region, new_id(region, command_id))
+        meta = self._meta(command_id, time, caller)
+        asked = world.note(Asked(Command(address, meta, "register", facts), None, row))
+
+        async def do(process: Process) -> Any:
+            _, outcome = await process.registrar.register(meta, facts, "import.file", row, row.encode())
+            return outcome
+
+        if await self.client.until_answered(asked, Owner.INTAKE, do) != "done":
+            return
+        for hours, name in enumerate(("triage", "assign", "sign-for", "settle", "close", "release")):
+            state = world.state(address)
+            pen = Pen(chance, state, time, address.id)
+            pen.sane = True
+            try:
+                written = pen.write(name)
+            except IndexError:
+                continue
+            if name == "release":
+                written = written.model_copy(update={"hold": Hold.IMPORT})
+            meta = self._meta(derived_id("import", "file", row, name), time + timedelta(hours=hours), caller)
+            step = world.note(Asked(Command(address, meta, name, written), None, name))
+            await self.client.until_answered(step, COMMANDS[name].owner, by_itself(step))
+
+    def _meta(self, command_id: str, time: Any, caller: Caller) -> Meta:
+        return Meta(command_id=command_id, time=time, recorded_at=self.world.clock.now(), actor=caller.actor)
+
+    # People at work
+
+    def caller(self, name: str, facts: Facts, state: Any, region: str) -> Caller:
+        """Somebody who may send it, more often than not."""
+        tie, chance = access._COMMANDS[name][1], self.chance
+        if chance.random() < 0.06:
+            place = chance.choice(ALL_REGIONS)
+            return Caller("jj-police-1", "handler", unit(place, "police"), place, ALL_RIGHTS)
+        here = getattr(state, "in_charge", "") or getattr(state, "region", "") or region
+        if tie is Tie.UNIT or tie is Tie.ORDER_UNIT:
+            code = getattr(state, "unit", None) or unit(COUNTY, "housing")
+            person = (getattr(state, "person", None) or staff(code)[0]) if chance.random() < 0.7 else staff(code)[1]
+            return Caller(person, "handler", code, code[:12], ALL_RIGHTS)
+        if tie is Tie.NAMED_UNIT:
+            code = getattr(facts, "unit", "") or unit(COUNTY, "housing")
+            return Caller(staff(code)[2], "head", code, code[:12], ALL_RIGHTS)
+        who = getattr(state, "person", None) if chance.random() < 0.1 else None
+        return Caller(who or "jj-director", "director", f"{here}-centre", here, ALL_RIGHTS)
+
+    async def ask_of_a_case(self) -> None:
+        """Somebody sends a command of the catalogue on some case, the right one or not."""
+        chance, world = self.chance, self.world
+        found = world.case()
+        if found is None:
+            return
+        address, state = found
+        name = chance.choice(CASE_COMMANDS) if chance.random() < 0.3 else chance.choice(WEIGHTED[state.status])
+        other = chance.choice(world.born("case")).id
+        facts = Pen(chance, state, world.clock.now(), other).write(name)
+        await self._ask(name, address, facts, state)
+
+    async def _ask(self, name: str, address: Address, facts: Facts, state: Any) -> None:
+        chance, world, owner = self.chance, self.world, COMMANDS[name].owner
+        offered = access.offered(name)
+        caller = self.caller(name, facts, state, address.region) if offered else None
+        process = await world.copy_of(owner)
+        if caller is not None:
+            command_id = kit_http.http_command_id(caller, f"{name} {address.id}", f"key-{self.number()}", world.clock)
+            meta = kit_http.meta_of(process.kit, caller, command_id, address.region, self._time(process), "desk")
+        else:
+            now, command_id = process.clock.now(), derived_id("clock", address.id, name, str(self.number()))
+            meta = Meta(command_id=command_id, time=now, recorded_at=now, actor=process.kit.own_actor(address))
+        asked = world.note(Asked(Command(address, meta, name, facts), caller, f"{name} first"))
+        do = over_http(asked) if caller is not None else by_itself(asked)
+        await self.client.send(asked, owner, do, patient=chance.random() < 0.5)
+        await self._again(asked, owner, do)
+        if caller is not None and chance.random() < 0.05 and "note" in type(facts).model_fields:
+            world.faults.reached["other_body"] += 1
+            changed = facts.model_copy(update={"note": Note(text=f"other words {MARK}")})
+            twin = world.note(Asked(replace(asked.command, facts=changed), caller, f"{name} other"))
+            await self.client.send(twin, owner, over_http(twin), patient=False)
+
+    def _time(self, process: Process) -> Any:
+        """When it happened: now, or set back a little as a source may."""
+        return process.clock.now() - timedelta(minutes=5) if self.chance.random() < 0.05 else None
+
+    async def misdirected(self) -> None:
+        """A service is asked for what another owns: it must not write it."""
+
+    # Orders
+
+    async def issue_order(self) -> None:
+        """A supervisor issues an order over one to three cases."""
+        chance, world = self.chance, self.world
+        there = world.born("case")
+        if not there:
+            return
+        cases = chance.sample(there, min(len(there), chance.choice((1, 1, 2, 3))))
+        region = chance.choice(REGIONS)
+        caller = Caller("jj-supervisor", "supervisor", f"{PROVINCE}-centre", PROVINCE, ALL_RIGHTS)
+        command_id = kit_http.http_command_id(caller, "issue-order", f"key-{self.number()}", world.clock)
+        address = Address("order", region, new_id(region, command_id))
+        now = world.clock.now()
+        facts: Facts = COMMANDS["issue-order"].facts.model_construct(
+            kind=chance.choice(ORDER_KINDS), region=region, unit=chance.choice(units_of(region)),
+            cases=tuple(case.subject for case in cases),
+            due=now + timedelta(hours=chance.choice((1, 2, 2, -1))), note=NOTE,
+        )  # fmt: skip
+        process = await world.copy_of(Owner.SUPERVISION)
+        meta = kit_http.meta_of(process.kit, caller, command_id, region, None, "desk")
+        asked = world.note(Asked(Command(address, meta, "issue-order", facts), caller, "first"))
+
+        async def do(process: Process) -> Any:
+            await kit_http.permit(process.kit, caller, asked.command)
+            await process.kit.vault.new_keys(None, [(address.id, address.region)])
+            return await process.kit.handler.handle(asked.command)
+
+        await self.client.send(asked, Owner.SUPERVISION, do, patient=chance.random() < 0.6)
+        await self._again(asked, Owner.SUPERVISION, do)
+
+    async def ask_of_an_order(self) -> None:
+        """A unit answers, a supervisor accepts, refuses, withdraws, or it is late."""
+        chance, world = self.chance, self.world
+        there = world.born("order")
+        if not there:
+            return
+        address = chance.choice(there)
+        state = world.state(address)
+        likely = {
+            OrderStatus.ISSUED: "answer-order",
+            OrderStatus.ANSWERED: chance.choice(("accept-answer", "refuse-answer", "answer-order")),
+        }
+        name = chance.choice((likely.get(state.status, "withdraw-order"), chance.choice(ORDER_COMMANDS)))
+        if name == "declare-order-overdue":
+            late = timedelta(seconds=1 if chance.random() < 0.8 else -1)
+            facts: Facts = COMMANDS[name].facts.model_construct(due=state.due, seen_at=state.due + late)
+        else:
+            facts = COMMANDS[name].facts.model_construct(note=NOTE)
+        await self._ask(name, address, facts, state)
+
+    # The operator, once all is calm
+
+    async def operate(self) -> bool:
+        """Work what was parked, sweep orphans, wrap keys anew; whether something was left to do."""
+        world = self.world
+        await self._replay_parked()
+        if world._busy():
+            return True
+        if self._swept:
+            return False
+        self._swept = True
+        await self._misdirect()
+        supervision = await world.copy_of(Owner.SUPERVISION)
+        eraser = supervision.jobs["supervision.sweep"].__self__
+        later = world.clock.now() + timedelta(days=2)
+        await self._as(supervision, supervision.kit.vault.sweep_orphans(later, eraser._exists))
+        vault = supervision.kit.vault
+        vault._masters = MasterKeys([b"x" * 32, b"n" * 32, b"o" * 32])
+        await self._as(supervision, vault.rewrap())
+        world.vault._masters = vault._masters
+        return True
+
+    async def _as(self, process: Process, doing: Any) -> Any:
+        return await process.group.start(doing)
+
+    async def _replay_parked(self) -> None:
+        from shared.case.base import Position
+
+        for told in self.world.parked():
+            if "event" not in told:
+                self.world.violated(f"a submission was parked: {told}")
+                continue
+            place = Position.parse(told["position"])
+            for owner in (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION):
+                key = f"{owner} {place}"
+                if key not in self._replayed:
+                    self._replayed.add(key)
+                    process = await self.world.copy_of(owner)
+                    recorded = await process.kit.log.at(place)
+                    assert recorded is not None
+                    await self._as(process, process.reactor.react(recorded))
+
+    async def _misdirect(self) -> None:
+        """A service that writes what another owns is refused by its log."""
+        from shared.log.port import WrongOwner
+
+        world = self.world
+        open_ones = [one for one in world.born("case") if world.state(one).status not in (S.MERGED, S.SPLIT)]
+        if not open_ones:
+            return
+        address = self.chance.choice(open_ones)
+        process = await world.copy_of(Owner.ROUTING)
+        now = process.clock.now()
+        meta = Meta(
+            command_id=f"misdirected-{self.number()}", time=now, recorded_at=now, actor=process.kit.own_actor(address)
+        )
+        asked = Command(address, meta, "hold", Pen(self.chance, world.state(address), now, "").write("hold"))
+        try:
+            outcome = await self._as(process, process.kit.handler.handle(asked))
+        except WrongOwner:
+            return
+        except Exception as error:  # erased: there is no key
+            if type(error).__name__ != "KeyErased":
+                raise
+            return
+        if not isinstance(outcome, Rejected):
+            world.violated("routing wrote what supervision owns", asked)
+
+
+__all__ = ["LOST", "Actors"]

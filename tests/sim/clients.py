@@ -1,0 +1,205 @@
+"""How people, platforms and imports ask, and what must be true of every answer at the moment it is given.
+
+An answer is judged against what the log held between asking and answering: a refusal must be right for one of these
+states, an acceptance must stand on the log, and whatever was accepted once is accepted again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from shared.case.base import Owner, Position
+from shared.case.commands import Command
+from shared.case.reasons import Rejected
+from shared.kit import access
+from shared.kit import http as kit_http
+from shared.kit.access import Caller
+from shared.kit.handle import Done
+from shared.kit.problems import ProblemError, Unavailable
+from shared.log.port import Unavailable as LogUnavailable
+from tests.sim.law import LAWS, fold
+
+if TYPE_CHECKING:
+    from tests.sim.process import Process
+    from tests.sim.world import World
+
+TRIES_COUNT_MAX = 6
+# What an answer may be, other than done, when no reason of the law is named.
+PERMITTED = frozenset({"access.refused", "not_registered"})
+OTHER_BODY = "idempotency.key_reused"
+LOST = "lost"  # no answer: the process died, or the log or a database was silent
+
+
+@dataclass
+class Asked:
+    """One command as its sender knows it: under which id, and what was answered so far."""
+
+    command: Command
+    caller: Caller | None
+    body: str = ""
+    answers: list[str] = field(default_factory=list)
+
+    @property
+    def accepted(self) -> bool:
+        return "done" in self.answers
+
+    @property
+    def unknown(self) -> bool:
+        return LOST in self.answers
+
+
+class Client:
+    """Sends commands to whichever copy of a service is up, and judges what comes back."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def send(self, asked: Asked, owner: Owner, do: Callable[[Process], Awaitable[Any]], patient: bool) -> str:
+        """Ask until there is an answer, or until patience ends; what was answered last."""
+        answer = LOST
+        for attempt in range(TRIES_COUNT_MAX):
+            if attempt:
+                await asyncio.sleep(0.2 + 3 * self.world.chance.random())
+            answer = await self._once(asked, owner, do)
+            if answer != LOST or (not patient and self.world.chance.random() < 0.5):
+                break
+        return answer
+
+    async def until_answered(self, asked: Asked, owner: Owner, do: Callable[[Process], Awaitable[Any]]) -> str:
+        """Ask for as long as it takes."""
+        while (answer := await self.send(asked, owner, do, patient=True)) == LOST:
+            await asyncio.sleep(1)
+        return answer
+
+    async def _once(self, asked: Asked, owner: Owner, do: Callable[[Process], Awaitable[Any]]) -> str:
+        process = await self.world.copy_of(owner)
+        subject = asked.command.address.subject
+        stood = self._stands(asked.command)
+        before = len(self.world.log.events(subject))
+        task = process.group.start(_awaited(do(process)))
+        await asyncio.wait([task])
+        after = len(self.world.log.events(subject))
+        if task.cancelled():
+            asked.answers.append(LOST)
+            return LOST
+        error = task.exception()
+        if error is None:
+            answer = self._answered(asked, task.result(), stood, before, after)
+        else:
+            answer = self._failed(asked, error, stood, before, after)
+        asked.answers.append(answer)
+        return answer
+
+    def _stands(self, command: Command) -> bool:
+        ids = (one.meta.command_id for one in self.world.log.events(command.address.subject))
+        return command.meta.command_id in ids
+
+    def _answered(self, asked: Asked, result: Any, stood: bool, before: int, after: int) -> str:
+        """The answer is Done, Rejected, or an Answer over HTTP."""
+        if isinstance(result, Rejected):
+            self._rejection(asked, result.reason.code, stood, before, after)
+            return result.reason.code
+        command = asked.command
+        if not self._stands(command):
+            self.world.violated("acknowledged, and not on the log", command)
+        events = self.world.log.events(command.address.subject)
+        (event, *twice) = [one for one in events if one.meta.command_id == command.meta.command_id] or [None]
+        if twice:
+            self.world.violated("acknowledged, and on the log twice", command)
+        if isinstance(result, Done):
+            told, place = result.recorded.id if result.recorded else None, result.position
+        else:
+            told, place = result.event, Position.parse(result.position)
+        if event is not None and told is not None and (told != event.id or place != event.position):
+            self.world.violated("acknowledged as another event, or at another place", command)
+        if OTHER_BODY in asked.answers:
+            self.world.violated("accepted after another body was said to stand", command)
+        return "done"
+
+    def _failed(self, asked: Asked, error: BaseException, stood: bool, before: int, after: int) -> str:
+        if isinstance(error, Unavailable | LogUnavailable):
+            return LOST
+        if not isinstance(error, ProblemError):
+            self.world.violated(f"failed with {type(error).__name__}: {error}", asked.command, error)
+            return "error"
+        code = error.problem.code
+        if code in PERMITTED and asked.caller is not None:
+            self._refusal(asked, code, stood, before, after)
+        elif code == OTHER_BODY:
+            if asked.accepted or not self.world.has_twin(asked):
+                self.world.violated("said to be another body, and there is none", asked.command)
+        elif code in _CODES:
+            self._rejection(asked, code, stood, before, after)
+        elif code not in ("unit.unknown", "person.unknown", "region.unknown", "content.erased"):
+            self.world.violated(f"answered {code}: {error}", asked.command, error)
+        return code
+
+    def _rejection(self, asked: Asked, code: str, stood: bool, before: int, after: int) -> None:
+        """The law gave this reason for one of the states between asking and answering."""
+        command = asked.command
+        if stood or asked.accepted:
+            self.world.violated(f"rejected ({code}), though it stands", command)
+            return
+        events = self.world.log.events(command.address.subject)
+        for count in range(before, after + 1):
+            verdict = LAWS[command.address.kind].decide(command, fold(command.address.kind, events[:count]))
+            if isinstance(verdict, Rejected) and verdict.reason.code == code:
+                return
+        if not self._of_the_merged(command):
+            self.world.violated(f"rejected ({code}) for no state the case was in", command)
+
+    def _of_the_merged(self, command: Command) -> bool:
+        """Whether the answer may be about the case that an attachment would merge."""
+        return command.name == "attach" and getattr(command.facts, "merged_from", None) is not None
+
+    def _refusal(self, asked: Asked, code: str, stood: bool, before: int, after: int) -> None:
+        command, caller = asked.command, asked.caller
+        assert caller is not None
+        if stood or asked.accepted:
+            self.world.violated(f"refused ({code}), though it stands", command)
+            return
+        events = self.world.log.events(command.address.subject)
+        for count in range(before, after + 1):
+            state = fold(command.address.kind, events[:count])
+            if not count or access.refusal(caller, command, state) is not None:
+                return
+        if not self._of_the_merged(command):
+            self.world.violated(f"refused ({code}) for no state the case was in", command)
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def _reason_codes() -> frozenset[str]:
+    from shared.case.reasons import Reason
+
+    return frozenset(reason.code for reason in Reason)
+
+
+_CODES = _reason_codes()
+
+
+def over_http(asked: Asked) -> Callable[[Process], Awaitable[Any]]:
+    """As a person's request: permit, check, decide."""
+    caller, first = asked.caller, asked.command
+    assert caller is not None
+
+    async def do(process: Process) -> Any:
+        fill = process.fills.get(first.name)
+
+        async def noted(desk: Any, caller: Any, command: Command) -> Command:
+            asked.command = await fill(desk, caller, command) if fill else command
+            return asked.command
+
+        return await kit_http.decide(process.kit, caller, first, noted)
+
+    return do
+
+
+def by_itself(asked: Asked) -> Callable[[Process], Awaitable[Any]]:
+    """As the service's own decision: the clock's, or an import's."""
+    return lambda process: process.kit.handler.handle(asked.command)

@@ -1,0 +1,272 @@
+"""What somebody might ask of a case: the facts of every command of the catalogue, sensible more often than not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from shared.case.base import Level, above, region_at
+from shared.case.commands import COMMANDS
+from shared.case.facts import (
+    Channel,
+    Deadline,
+    DeclineReason,
+    Facts,
+    Hold,
+    Matter,
+    Nature,
+    Note,
+    OrderKind,
+    Outcome,
+    Part,
+    PartMatters,
+    PauseCause,
+    Retention,
+    Satisfaction,
+    Severity,
+    Stage,
+    TimeBase,
+)
+from shared.case.state import CaseState, Clock
+from tests.sim.places import ALL_REGIONS, MARK, REGIONS, TEXTS, staff, units_of
+
+NOTE = Note(text=f"because {MARK}")
+STAGES = (Stage.SIGN, Stage.HANDLE, Stage.CO_HANDLE, Stage.FEEDBACK)
+HOUR = timedelta(hours=1)
+
+
+class Pen:
+    """Writes facts for one case as it stands; `other` names another case, `now` is the time of day."""
+
+    def __init__(self, chance: Random, state: CaseState, now: datetime, other: str) -> None:
+        self.chance, self.state, self.now, self.other = chance, state, now, other
+        self.units = units_of(state.region or REGIONS[0])
+        self.sane = chance.random() < 0.85
+
+    def write(self, name: str) -> Facts:
+        facts: Facts = COMMANDS[name].facts.model_construct(**_WRITERS[name](self))
+        return facts
+
+    def pick(self, *of: Any) -> Any:
+        return self.chance.choice(of)
+
+    def unit(self) -> str:
+        return str(self.chance.choice(self.units))
+
+    def held_by(self) -> str:
+        """The responsible unit, or a co-handling one, or any."""
+        state = self.state
+        if self.sane and state.unit and not (state.co_units and self.chance.random() < 0.4):
+            return state.unit
+        if self.sane and state.co_units:
+            return self.chance.choice(state.co_units)
+        return self.unit()
+
+    def co_unit(self) -> str:
+        return self.chance.choice(self.state.co_units) if self.sane and self.state.co_units else self.unit()
+
+    def handlers(self) -> dict[str, Any]:
+        count = self.pick(0, 0, 0, 1, 2)
+        named = self.chance.sample(self.units, count + 1)
+        if self.sane and self.state.complained_unit in named:
+            named = [one for one in self.units if one != self.state.complained_unit][: count + 1]
+        if self.sane and self.state.triaged_unit and self.chance.random() < 0.5:
+            named = [self.state.triaged_unit, *self.state.triaged_co_units]
+        return {"unit": named[0], "co_units": tuple(named[1:] if self.sane else named[: count + 1]), "basis": "duty"}
+
+    def signer(self, again: bool) -> dict[str, Any]:
+        """Who signs, or takes over (`again`), of a unit that has somebody or nobody yet."""
+        state = self.state
+        signed = {state.unit: state.person} | {co.unit: co.person for co in state.co_handlers}
+        fitting = [one for one, person in signed.items() if one and (person is not None) is again]
+        unit = self.chance.choice(fitting) if self.sane and fitting else self.held_by()
+        people = [one for one in staff(unit) if one != signed.get(unit)]
+        if self.sane:
+            people = [one for one in people if one not in state.stand_aside] or people
+        return {"unit": unit, "person": self.chance.choice(people)}
+
+    def clock(self) -> Clock | None:
+        return self.chance.choice(self.state.clocks) if self.state.clocks and self.sane else None
+
+    def deadline(self, stage: Stage, unit: str | None = None) -> Deadline:
+        start = self.now
+        due = start + HOUR * self.pick(1, 2, 5)
+        return Deadline(
+            stage=stage, start=start, due=due, warn_at=self.pick(None, due - HOUR / 2, due - HOUR / 2),
+            base=TimeBase.HOURS, amount=5, unit=unit,
+        )  # fmt: skip
+
+    def stage(self) -> Stage:
+        clock = self.clock()
+        return clock.deadline.stage if clock else self.pick(*STAGES)
+
+    def due_after(self) -> datetime:
+        clock = next((c for c in self.state.clocks), None)
+        due = clock.deadline.due if clock else self.now
+        return due + HOUR * (self.pick(1, 3) if self.sane else -1)
+
+    def region(self, up: bool) -> str:
+        here = self.state.in_charge or REGIONS[0]
+        if self.sane and up:
+            return above(here) or here
+        below = [one for one in REGIONS if one != here and one.startswith(here.rstrip("0"))]
+        return str(self.chance.choice(below if self.sane and below else ALL_REGIONS))
+
+
+def _registration(pen: Pen) -> dict[str, Any]:
+    raise AssertionError("a registration is written by who registers")
+
+
+def _order_facts(pen: Pen) -> dict[str, Any]:
+    raise AssertionError("an order is written by who issues it")
+
+
+def _attach(pen: Pen) -> dict[str, Any]:
+    late = HOUR * 2 if not pen.sane and pen.chance.random() < 0.3 else timedelta(0)
+    return {
+        "channel": pen.pick(*Channel),
+        "contact_time": pen.now - timedelta(minutes=5) + late,
+        "matter": Matter(title=f"again {MARK}", text=f"the same {MARK}"),
+        "merged_from": pen.pick(None, pen.other, pen.other, pen.other),
+        "people_count": pen.pick(1, 2, 7),
+    }
+
+
+def _call_back(pen: Pen) -> dict[str, Any]:
+    contacted = pen.chance.random() < 0.85
+    return {
+        "contacted": contacted,
+        "outcome": pen.pick(None, None, Outcome.SOLVED, Outcome.UNSOLVED) if contacted else None,
+        "satisfaction": pen.pick(*Satisfaction) if contacted else Satisfaction.UNRATED,
+        "note": pen.pick(None, NOTE),
+    }
+
+
+def _split(pen: Pen) -> dict[str, Any]:
+    count = pen.pick(2, 3)
+    parts = tuple(Part(region=pen.pick(*REGIONS), nature=pen.pick(*Nature)) for _ in range(count))
+    told = count if pen.sane else 2
+    return {
+        "parts": parts,
+        "matters": PartMatters(matters=tuple(Matter(title=f"p {MARK}", text=pen.pick(*TEXTS)) for _ in range(told))),
+    }
+
+
+def _set_deadlines(pen: Pen) -> dict[str, Any]:
+    running = {clock.deadline.stage for clock in pen.state.clocks}
+    closes = tuple(stage for stage in running if pen.chance.random() < 0.3)
+    closes = tuple(sorted(closes)) if pen.sane else (pen.pick(*STAGES),)
+    free = [stage for stage in STAGES if stage not in running or stage in closes]
+    opens = [pen.chance.choice(free)] if free and (pen.sane or pen.chance.random() < 0.5) else []
+    unit = pen.pick(None, *pen.state.co_units)
+    return {"opens": tuple(pen.deadline(one, unit if one is Stage.CO_HANDLE else None) for one in opens), "closes": closes}
+
+
+def _recompute(pen: Pen) -> dict[str, Any]:
+    clock = pen.clock()
+    old = clock.deadline if clock else pen.deadline(pen.pick(*STAGES))
+    new = old.model_copy(update={"due": old.due + HOUR})
+    return {"deadline": new, "due_before": old.due if pen.sane else old.due + HOUR, "why": "calendar"}
+
+
+def _resume(pen: Pen) -> dict[str, Any]:
+    standing = [clock for clock in pen.state.clocks if clock.suspended]
+    clock = pen.chance.choice(standing) if standing and pen.sane else pen.clock()
+    old = clock.deadline if clock else pen.deadline(pen.pick(*STAGES))
+    return {"deadline": old.model_copy(update={"due": old.due + HOUR})}
+
+
+def _asked(pen: Pen, flag: str) -> Stage:
+    fitting = [clock.deadline.stage for clock in pen.state.clocks if getattr(clock, flag)]
+    return pen.chance.choice(fitting) if fitting and pen.sane else pen.stage()
+
+
+def _fire(pen: Pen) -> dict[str, Any]:
+    clock = pen.clock()
+    old = clock.deadline if clock else pen.deadline(pen.pick(*STAGES))
+    seen_at = old.due + timedelta(seconds=1) if pen.sane else old.due - HOUR
+    return {"stage": old.stage, "unit": old.unit, "due": old.due, "seen_at": seen_at}
+
+
+def _annul(pen: Pen) -> dict[str, Any]:
+    stage, unit = pen.chance.choice(pen.state.late) if pen.state.late and pen.sane else (pen.stage(), None)
+    return {"stage": stage, "unit": unit, "proof": "stamped in time"}
+
+
+def _urge(pen: Pen) -> dict[str, Any]:
+    centre = f"{pen.state.in_charge}-centre"
+    known = [one for one in (pen.state.unit, pen.state.triaged_unit, *pen.state.co_units) if one] or [centre]
+    return {"unit": pen.chance.choice(known) if pen.sane else pen.unit(), "note": NOTE}
+
+
+def _correct(pen: Pen) -> dict[str, Any]:
+    said: dict[str, Any] = {"note": NOTE}
+    if pen.sane:
+        said |= pen.pick(
+            {"nature": pen.pick(*Nature)},
+            {"severity": pen.pick(*Severity)},
+            {"matter": Matter(title=f"corrected {MARK}", text=pen.pick(*TEXTS))},
+        )
+    return said
+
+
+def _explained(**more: Any) -> Callable[[Pen], dict[str, Any]]:
+    return lambda pen: {"note": NOTE} | {k: v(pen) if callable(v) else v for k, v in more.items()}
+
+
+_WRITERS: dict[str, Callable[[Pen], dict[str, Any]]] = {
+    "register": _registration,
+    "issue-order": _order_facts,
+    "supplement": _explained(),
+    "correct": _correct,
+    "attach": _attach,
+    "withdraw": _explained(),
+    "call-back": _call_back,
+    "rate": lambda pen: {"satisfaction": pen.pick(*Satisfaction), "note": pen.pick(None, NOTE)},
+    "triage": lambda pen: pen.handlers() | {"nature": pen.pick(None, *Nature)},
+    "decline": _explained(reason=lambda pen: pen.pick(*DeclineReason), legal_path="court"),
+    "split": _split,
+    "assign": lambda pen: pen.handlers() | {"direct": pen.chance.random() < 0.2},
+    "sign-for": lambda pen: pen.signer(again=False),
+    "reassign": lambda pen: pen.signer(again=True) | {"note": pen.pick(None, NOTE)},
+    "hand-back": _explained(unit=lambda pen: (pen.sane and pen.state.unit) or pen.unit(), basis="remit"),
+    "rule": lambda pen: pen.handlers() | {"note": NOTE},
+    "transfer": _explained(to=lambda pen: pen.pick(*ALL_REGIONS)),
+    "end-co-handling": _explained(unit=lambda pen: pen.co_unit()),
+    "progress": _explained(unit=lambda pen: pen.held_by()),
+    "co-report": _explained(unit=lambda pen: pen.co_unit()),
+    "settle": lambda pen: {"outcome": pen.pick(*Outcome), "reply": NOTE, "basis": "rules, 7"},
+    "send-back": _explained(),
+    "close": lambda pen: {"basis": pen.pick("", "", "by law")},
+    "reopen": _explained(),
+    "set-deadlines": _set_deadlines,
+    "recompute-deadline": _recompute,
+    "request-extension": _explained(stage=lambda pen: pen.stage(), due=lambda pen: pen.due_after()),
+    "extend": _explained(stage=lambda pen: pen.stage(), due=lambda pen: pen.due_after(), approver="jj-director"),
+    "refuse-extension": _explained(stage=lambda pen: _asked(pen, "extension_requested")),
+    "request-pause": _explained(stage=lambda pen: pen.stage(), cause=lambda pen: pen.pick(*PauseCause)),
+    "suspend": _explained(stage=lambda pen: pen.stage(), cause=lambda pen: pen.pick(*PauseCause)),
+    "refuse-pause": _explained(stage=lambda pen: _asked(pen, "pause_requested")),
+    "resume": _resume,
+    "warn": _fire,
+    "declare-overdue": _fire,
+    "annul-overdue": _annul,
+    "escalate": _explained(to=lambda pen: pen.region(up=True), informs=("committee",)),
+    "hand-down": _explained(to=lambda pen: pen.region(up=False)),
+    "urge": _urge,
+    "hold": _explained(hold=lambda pen: pen.pick(Hold.LEGAL, Hold.LEGAL, Hold.IMPORT)),
+    "release": lambda pen: {"hold": pen.chance.choice(pen.state.holds) if pen.state.holds else Hold.LEGAL},
+    "erase": lambda pen: {"retention": pen.state.retention if pen.sane else pen.pick(*Retention), "basis": "9.4 b"},
+    "answer-order": _explained(),
+    "accept-answer": _explained(),
+    "refuse-answer": _explained(),
+    "withdraw-order": _explained(),
+}
+ORDER_KINDS = tuple(OrderKind)
+
+
+def centre_level(region: str, level: Level) -> str:
+    """The region at a level above."""
+    return region_at(region, level)

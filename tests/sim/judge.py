@@ -1,0 +1,272 @@
+"""The verdict on a world that has come to rest: the log's own judge, and what only the simulation knows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
+
+from services.intake.policy import REACTIONS as INTAKE_REACTIONS
+from services.intake.policy import register_parts, step_of
+from services.routing.policy import REACTIONS as ROUTING_REACTIONS
+from services.routing.projection import work_row
+from services.supervision.policy import REACTIONS as SUPERVISION_REACTIONS
+from shared.case import events as e
+from shared.case.base import Address, Owner, Position, Recorded, derived_id
+from shared.case.commands import Command
+from shared.case.reasons import Rejected
+from shared.case.state import variant
+from shared.kit.failpoints import CATALOGUE
+from shared.kit.project import Change
+from shared.kit.react import Next, Reaction, Seen
+from shared.kit.seal import unseal_fields
+from shared.log import fsck, number, topology
+from shared.log.envelope import encode
+from shared.log.fsck import Finding, Questions
+from tests.sim.law import LAWS, fold
+from tests.sim.places import MARK, PLATFORM
+from tests.sim.process import library
+from tests.support.streams import texts
+
+if TYPE_CHECKING:
+    from tests.sim.world import Outcome, World
+
+REACTIONS: tuple[Reaction, ...] = (*INTAKE_REACTIONS, *ROUTING_REACTIONS, *SUPERVISION_REACTIONS)
+MARKS = (MARK.encode(), MARK[:4].encode(), MARK.encode("utf-16-le"), MARK.encode("unicode_escape"))
+
+
+class Judge:
+    """Looks through everything that a world left behind."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.vault = world.vault
+        self.by_subject: dict[str, list[Recorded[Any]]] = {
+            address.subject: world.log.events(address.subject)
+            for kind in ("case", "order")
+            for address in world.born(kind)
+        }
+        self.keys: dict[str, bytes | None] = {}
+        self.arrows: set[tuple[str, str]] = set()
+
+    async def judge(self) -> None:
+        """Everything that must hold once a world is at rest."""
+        ids = [Address.parse(subject).id for subject in self.by_subject]
+        self.keys = await self.vault.keys(ids)
+        await self._log()
+        self._commands()
+        self._explained()
+        self._reactions()
+        self._clear()
+        self._platforms()
+        self._arrows()
+
+    async def _log(self) -> None:
+        """The one judge of the product, with all its questions."""
+        questions = Questions(
+            keys=self._keys_of, unseal=unseal_fields, claimed=self._claimed, born_of=self._parts,
+            read_models={"routing.work": self._work},
+        )  # fmt: skip
+        report = await fsck.check(self.world.log, questions, settled=True)
+        for finding in report.findings:
+            self.world.violated(str(finding), finding.aggregate)
+
+    async def _keys_of(self, ids: Collection[str]) -> dict[str, bytes | None]:
+        return {id: self.keys[id] for id in ids if id in self.keys}
+
+    async def _claimed(self, subjects: Collection[str]) -> set[str]:
+        return {row["subject"] for row in self.world.tables[Owner.INTAKE].table("claims").values()}
+
+    def _parts(self, recorded: Recorded[Any]) -> Iterable[Address]:
+        key = self.keys.get(recorded.address.id)
+        if not isinstance(recorded.event, e.Split) or key is None:
+            return ()
+        event = unseal_fields(recorded.event, key, recorded.address.id, recorded.id)
+        events = self.by_subject[recorded.address.subject]
+        state = fold("case", events[: events.index(recorded) + 1])
+        opened = Recorded(recorded.id, recorded.address, recorded.meta, event, recorded.position)
+        return [wanted.address for wanted in register_parts(Seen(opened, state, library()))]
+
+    async def _work(self) -> AsyncIterator[Finding]:
+        """The worklist equals what a fresh replay gives."""
+        rows = self.world.tables[Owner.ROUTING].table("work")
+        cases = {subject: events for subject, events in self.by_subject.items() if subject.startswith("case.")}
+        for subject, events in cases.items():
+            position = events[-1].position
+            assert position is not None
+            change = Change(Address.parse(subject), fold("case", events), position, events)
+            row = rows.get(subject)
+            if row is None or _comparable(row["row"]) != _comparable(work_row(change)):
+                yield Finding("read_model", "", change.address.id, "missing" if row is None else "differs")
+        for subject in rows:
+            if subject not in cases:
+                yield Finding("read_model", "", subject, "there is no such case")
+
+    def _commands(self) -> None:
+        """What was acknowledged stands once and as it was said; what was only ever rejected does not stand."""
+        for command_id, many in self.world.asked.items():
+            for asked in many:
+                subject = asked.command.address.subject
+                stands = [one for one in self.by_subject.get(subject, ()) if one.meta.command_id == command_id]
+                if asked.accepted and len(stands) != 1:
+                    self.world.violated(f"acknowledged, and {len(stands)} times on the log", asked.command)
+                if stands and not any(one.accepted or one.unknown for one in many):
+                    self.world.violated(f"on the log, though answered {asked.answers}", asked.command)
+                if stands and asked.accepted:
+                    self._as_said(asked.command, stands[0])
+
+    def _as_said(self, command: Command, recorded: Recorded[Any]) -> None:
+        """The event states the facts of the command, in the open and under its seal."""
+        key, event = self.keys.get(recorded.address.id), recorded.known
+        if key is not None:
+            try:
+                event = unseal_fields(event, key, recorded.address.id, recorded.id)
+            except Exception:  # the log's judge says so
+                return
+        for name in type(command.facts).model_fields:
+            said, stands = getattr(command.facts, name), getattr(event, name)
+            moving = name in ("contact_time", "attachments")  # they follow from when and where it was taken
+            if said != stands and not moving and not (key is None and name in event.PRIVATE):
+                self.world.violated(f"acknowledged with another {name}", command)
+
+    def _explained(self) -> None:
+        """Every event was asked for by somebody, or follows from another event under the id that this gives."""
+        events = {one.id: one for many in self.by_subject.values() for one in many}
+        expected = {sub for sub in self.world.submitted.values()}
+        submissions = {derived_id("submission", PLATFORM, id, "") for id in expected}
+        for recorded in events.values():
+            id, cause = recorded.meta.command_id, recorded.meta.causation_id
+            if id in self.world.asked or id in submissions:
+                continue
+            if cause is None or cause not in events:
+                self.world.violated(f"nobody asked for {recorded.type}", str(recorded.position))
+            elif id not in _ids_that_follow(events[cause], recorded):
+                self.world.violated(f"{recorded.type} follows from a cause under a strange id", str(recorded.position))
+
+    def _reactions(self) -> None:
+        """No reaction is left undone that was due at every moment since its cause."""
+        for events in self.by_subject.values():
+            for index, recorded in enumerate(events):
+                for reaction in REACTIONS:
+                    if recorded.type in reaction.on:
+                        self._done(reaction, events, index)
+
+    def _done(self, reaction: Reaction, events: list[Recorded[Any]], index: int) -> None:
+        recorded = events[index]
+        key = self.keys.get(recorded.address.id)
+        if reaction.opens:
+            if key is None:
+                return
+            event = unseal_fields(recorded.known, key, recorded.address.id, recorded.id)
+            recorded = Recorded(recorded.id, recorded.address, recorded.meta, event, recorded.position)
+        kind = recorded.address.kind
+        for count in range(index + 1, len(events) + 1):
+            wanted = reaction.decide(Seen(recorded, fold(kind, events[:count]), library()))
+            missing = [one for one in wanted if not self._stands(reaction, recorded, one)]
+            if not missing:
+                return
+        for one in missing:
+            if not self._refusable(one, recorded, events, index):
+                self.world.violated(f"{reaction.name} was left undone: {one.name} {one.address.subject}", recorded.id)
+
+    def _stands(self, reaction: Reaction, cause: Recorded[Any], wanted: Next) -> bool:
+        id = _follows(reaction, cause, wanted)
+        return any(one.meta.command_id == id for one in self.by_subject.get(wanted.address.subject, ()))
+
+    def _refusable(self, wanted: Next, cause: Recorded[Any], events: list[Recorded[Any]], index: int) -> bool:
+        """Whether there was a moment at which the law refused it."""
+        target = self.by_subject.get(wanted.address.subject, [])
+        first = index + 1 if target is events else 0
+        command = Command(wanted.address, cause.meta, wanted.name, wanted.facts)
+        states = (fold(wanted.address.kind, target[:count]) for count in range(first, len(target) + 1))
+        return any(isinstance(LAWS[wanted.address.kind].decide(command, state), Rejected) for state in states)
+
+    def _clear(self) -> None:
+        """Nothing private stands in the clear, wherever one looks."""
+        places: dict[str, Iterable[bytes]] = {
+            "the log": (encode(one) for many in self.by_subject.values() for one in many),
+            "the objects": self.world.streams.objects.values(),
+            "the tables": (repr(tables.rows).encode() for tables in self.world.tables.values()),
+            "the streams": texts(self.world.streams),
+        }
+        for place, contents in places.items():
+            for content in contents:
+                if any(mark in content for mark in MARKS):
+                    self.world.violated(f"content stands in the clear on {place}")
+                    return
+
+    def _platforms(self) -> None:
+        """Every submission has its answer, and every step of a platform's case was told once, in order."""
+        receipts = {
+            message.subject: from_json(message.data) for message in self.world.streams.kept["RECEIPTS"].messages.values()
+        }
+        told = {receipt["sequence"] for receipt in receipts.values()}
+        for sequence, id in self.world.submitted.items():
+            own = receipts.get(topology.receipt(PLATFORM, id))
+            if sequence not in told and own is None:
+                self.world.violated(f"submission {sequence} ({id}) ended in silence")
+            if sequence in self.world.streams.kept["SUBMISSIONS"].messages:
+                self.world.violated(f"submission {sequence} ({id}) still stands with its content")
+        progress: dict[str, list[int]] = {}
+        for message in self.world.streams.kept["PROGRESS"].messages.values():
+            progress.setdefault(message.subject, []).append(from_json(message.data)["data"]["version"])
+        for subject, events in self.by_subject.items():
+            if isinstance(events[0].event, e.Registered) and events[0].event.source == PLATFORM:
+                versions = [at for at, one in enumerate(events, 1) if step_of(one.type)]
+                born = events[0].position
+                assert born is not None
+                where = topology.progress(PLATFORM, number.write(Position(born.stream, born.sequence)))
+                if progress.get(where) != versions:
+                    self.world.violated(f"progress {progress.get(where)}, steps {versions}", subject)
+
+    def _arrows(self) -> None:
+        for subject, events in self.by_subject.items():
+            kind = subject.partition(".")[0]
+            state = LAWS[kind].unborn
+            for one in events:
+                name = variant(one.known, state) if kind == "case" else one.type
+                self.arrows.add((str(state.status), name))
+                state = LAWS[kind].evolve(state, one)
+
+    def outcome(self) -> Outcome:
+        """What is told of this world."""
+        from tests.sim.world import Outcome
+
+        world = self.world
+        digest = blake2b(digest_size=16)
+        for recorded in world.log.all():
+            digest.update(encode(recorded))
+        answers = Counter(answer for many in world.asked.values() for asked in many for answer in asked.answers)
+        return Outcome(
+            world.seed,
+            world.violations,
+            events=sum(map(len, self.by_subject.values())),
+            cases=len(world.born("case")),
+            steps=world.steps,
+            arrows=self.arrows,
+            faults=dict(world.faults.reached),
+            failpoints={name: count for name, count in world.faults.failpoints.items() if name in CATALOGUE},
+            answers=dict(answers),
+            digest=digest.hexdigest(),
+        )
+
+
+def _comparable(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A row whose folded state does not depend on the order of a set."""
+    state = from_json(row[-1])
+    return (*row[:-1], {**state, "applied": sorted(state.get("applied", ()))})
+
+
+def _follows(reaction: Reaction, cause: Recorded[Any], wanted: Next) -> str:
+    return derived_id(reaction.name, cause.id, wanted.address.subject, wanted.name + wanted.what)
+
+
+def _ids_that_follow(cause: Recorded[Any], recorded: Recorded[Any]) -> set[str]:
+    """Every command id that a reaction to `cause` may have given to `recorded`."""
+    name = fsck._COMMAND_OF[recorded.type]
+    what = ["", *getattr(cause.event, "cases", ())]
+    subject = recorded.address.subject
+    return {derived_id(one.name, cause.id, subject, name + w) for one in REACTIONS for w in what}

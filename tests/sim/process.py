@@ -1,0 +1,175 @@
+"""The services as processes of a world: put together by their own `app.build`, over memory, and ready to die."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from contextvars import Context
+from functools import cache
+from random import Random
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import patch
+
+from services.intake import app as intake_app
+from services.routing import app as routing_app
+from services.supervision import app as supervision_app
+from shared.case.base import Address, Event, Owner, Position, Recorded
+from shared.kit.await_position import Reached
+from shared.kit.handle import Handler
+from shared.kit.service import Kit
+from shared.kit.settings import Settings
+from shared.kit.vault import MasterKeys
+from shared.log.memory import MemoryLog, _Durable, _Place
+from shared.log.port import Conflict, Durable, for_owner
+from shared.log.port import Unavailable as LogUnavailable
+from shared.reference.library import Library
+from shared.reference.load import demo_documents
+from tests.sim.faults import Faults
+from tests.sim.loop import GROUP, Group, SimClock
+from tests.sim.places import people
+from tests.support.store import MemoryDatabase, Tables
+from tests.support.streams import MemoryStreams
+from tests.support.vaults import SharedVault
+
+OWNERS = (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION)
+COPIES = 2
+OLD_MASTERS, NEW_MASTERS = MasterKeys([b"o" * 32, b"n" * 32]), MasterKeys([b"n" * 32, b"o" * 32])
+SETTINGS = Settings()
+_APPS: dict[Owner, Any] = {
+    Owner.INTAKE: intake_app,
+    Owner.ROUTING: routing_app,
+    Owner.SUPERVISION: supervision_app,
+}
+
+
+@cache
+def library() -> Library:
+    """The demo's documents, and people of the simulation in its units."""
+    return Library([*demo_documents(), people()])
+
+
+class SimLog(MemoryLog):
+    """The log of a world: it notes conflicts and stale readers, and lets an append arrive late."""
+
+    def __init__(self, areas: tuple[str, ...], clock: SimClock, faults: Faults) -> None:
+        super().__init__(areas, clock, faults.pause)
+        self.faults = faults
+        self.late: list[asyncio.Task[None]] = []
+
+    async def append(self, recorded: Recorded[Event], expected: int) -> Position:
+        faults = self.faults
+        if faults.on and GROUP.get() and faults.chance.random() < faults.weather.fault / 4:
+            faults.reached["late"] += 1
+            arrives = self._arrive(recorded, expected, faults.chance.random() * 4)
+            loop = asyncio.get_running_loop()
+            self.late.append(loop.create_task(arrives, context=Context()))  # of no process: the server's own
+            raise LogUnavailable("the append is on its way")
+        try:
+            return await super().append(recorded, expected)
+        except Conflict:
+            faults.reached["conflict"] += 1
+            raise
+
+    async def _arrive(self, recorded: Recorded[Event], expected: int, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
+        with suppress(Conflict):
+            await super().append(recorded, expected)
+
+    async def load(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
+        found = await super().load(address, after)
+        if after and found:
+            self.faults.reached["stale"] += 1
+        return found
+
+    async def durable(self, stream: str, name: str) -> Durable:
+        log = self._stream(stream)
+        await self.pause("durable")
+        log.durables.setdefault(name, _Place())
+        return _SimDurable(self, log, stream, name)
+
+    def events(self, subject: str) -> list[Recorded[Event]]:
+        """What stands of an aggregate, at once: for whoever knows everything."""
+        return self._by_subject.get(subject, [])
+
+    def all(self) -> Iterator[Recorded[Event]]:
+        """Every event of every stream."""
+        for stream in self._streams.values():
+            yield from stream.events
+
+
+class _SimDurable(_Durable):
+    async def _wait(self, seconds: float) -> None:
+        """As the base, without two tasks for each wait."""
+        try:
+            async with asyncio.timeout(max(seconds, 0.0)):
+                await self.stream.grown.wait()
+        except TimeoutError:
+            pass
+
+
+
+class Process:
+    """One service as one process: its memory ends with it."""
+
+    def __init__(self, owner: Owner, number: int, world: Outside) -> None:
+        self.owner, self.name = owner, f"{owner}-{number}"
+        self.group = Group(self.name)
+        self.clock = SimClock(world.chance)
+        faults = world.faults
+        log = for_owner(world.log, owner)
+        vault = SharedVault(world.masters, self.clock, faults.pause, world.vault)
+        self.database = MemoryDatabase(world.tables[owner], faults.pause)
+        self.kit = Kit(
+            owner, SETTINGS, self.clock, log, cast(Any, world.streams), vault, cast(Any, self.database), library(),
+            Handler(log, vault, self.clock), Reached(self.clock), {},
+        )  # fmt: skip
+        self.registrar: Any = None
+        self.fills = getattr(_APPS[owner].http, "FILLS", {})
+        service = self._build()
+        self.jobs = service.jobs
+        (self.reactor,) = [job.__self__ for name, job in service.jobs.items() if name.endswith(".reactions")]
+        self.failed: BaseException | None = None
+
+    def _build(self) -> Any:
+        """The service's own composition, with nothing in the place of its web app."""
+        app = SimpleNamespace(include_router=lambda router: None)
+
+        def router(kit: Kit, registrar: Any = None) -> None:
+            self.registrar = registrar
+
+        module = _APPS[self.owner]
+        with patch.object(module, "web_app", lambda kit, title: app), patch.object(module.http, "router", router):
+            return module.build(self.kit)
+
+    def start(self) -> None:
+        """Run the background jobs."""
+        for job in self.jobs.values():
+            self.group.start(self._watched(job))
+
+    async def _watched(self, job: Any) -> None:
+        try:
+            await job()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self.failed = self.failed or error
+            raise
+
+    def die(self) -> None:
+        self.group.kill()
+        self.database.disconnect()
+
+
+class Outside:
+    """What outlives every process: the servers, the tables, the rows of the vault."""
+
+    def __init__(self, chance: Random, faults: Faults) -> None:
+        self.chance, self.faults = chance, faults
+        self.clock = SimClock(chance)
+        self.log = SimLog(("5101", "5107"), self.clock, faults)
+        self.streams = MemoryStreams(self.clock, faults.pause)
+        self.masters = OLD_MASTERS
+        self.vault = SharedVault(NEW_MASTERS, self.clock, faults.pause)
+        self.tables = {owner: Tables() for owner in OWNERS}

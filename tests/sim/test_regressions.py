@@ -1,0 +1,219 @@
+"""What worlds have found, each told by itself: two copies of a service, no chance, one thing that goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+from pydantic_core import from_json, to_json
+
+from services.intake.policy import RegisterBody, registration
+from shared.case.base import Address, Owner
+from shared.case.commands import COMMANDS, Command
+from shared.case.facts import Hold, Matter, Nature, Note, Part, PartMatters
+from shared.case.lifecycle import Status
+from shared.kit import http as kit_http
+from shared.kit.access import Caller
+from shared.kit.handle import Done
+from shared.kit.problems import Unavailable
+from shared.log import topology
+from shared.log.port import Unavailable as LogUnavailable
+from tests.sim.actors import ALL_RIGHTS
+from tests.sim.faults import Weather
+from tests.sim.loop import run
+from tests.sim.places import COUNTY, FAR_COUNTY, PLATFORM, TOWN, unit
+from tests.sim.process import OWNERS, Process
+from tests.sim.world import World
+
+NOTE = Note(text="why")
+REST_S_MAX = 600
+CALM = Weather(fault=0, kill=0, slow=0, outage=0, timer=0)
+
+
+class Town:
+    """A calm world with two copies of each service, and somebody who may do everything."""
+
+    def __init__(self) -> None:
+        self.world = World(1)
+        self.world.faults.weather = CALM
+        self.world.faults.chance = Random(1)
+        self.copies = {owner: [Process(owner, number, self.world) for number in (1, 2)] for owner in OWNERS}
+        self.chief = Caller("jj-director", "director", f"{COUNTY}-centre", COUNTY, ALL_RIGHTS)
+
+    def copy(self, owner: Owner, number: int = 1) -> Process:
+        return self.copies[owner][number - 1]
+
+    def start(self, *owners: Owner) -> None:
+        for owner in owners or OWNERS:
+            for process in self.copies[owner]:
+                self.world.processes[process.name] = process
+                process.start()
+
+    def end(self) -> None:
+        for processes in self.copies.values():
+            for process in processes:
+                process.die()
+
+    async def register(self, key: str, text: str = "no rule takes it", hold: Hold | None = None) -> Address:
+        process = self.copy(Owner.INTAKE)
+        body = RegisterBody.model_validate(
+            {"channel": "visit", "region": TOWN, "nature": "help", "title": "t", "text": text}
+        )
+        command_id = kit_http.http_command_id(self.chief, "register", key, process.clock)
+        meta = kit_http.meta_of(process.kit, self.chief, command_id, TOWN, None, "visit")
+        facts = registration(body, "jj-window", f"{COUNTY}-centre", meta.time).model_copy(update={"hold": hold})
+        address, outcome = await process.registrar.register(meta, facts, "http", command_id, body.text.encode())
+        assert isinstance(outcome, Done)
+        return Address.of("case", address.id)
+
+    def asked(self, name: str, where: Address, key: str, by: Caller | None = None, /, **facts: Any) -> Command:
+        process = self.copy(COMMANDS[name].owner)
+        caller = by or self.chief
+        command_id = kit_http.http_command_id(caller, f"{name} {where.id}", key, process.clock)
+        meta = kit_http.meta_of(process.kit, caller, command_id, where.region, None, "desk")
+        return Command(where, meta, name, COMMANDS[name].facts.model_validate(facts))
+
+    async def tell(self, name: str, where: Address, /, number: int = 1, **facts: Any) -> Any:
+        asked = self.asked(name, where, name, None, **facts)
+        return await kit_http.decide(self.copy(COMMANDS[name].owner, number).kit, self.chief, asked)
+
+    async def rest(self) -> None:
+        """Until every reaction has caught up."""
+        for _ in range(REST_S_MAX):
+            if not self.world._busy():
+                return
+            await self.world.clock.sleep(1)
+        raise AssertionError(f"not at rest: {self.world._busy()}")
+
+
+def in_a_town(story: Callable[[Town], Awaitable[None]]) -> Callable[[], None]:
+    """A test that runs in a loop of its own, in virtual time."""
+
+    async def told() -> None:
+        town = Town()
+        try:
+            await story(town)
+        finally:
+            town.end()
+
+    def test() -> None:
+        run(told)
+
+    test.__name__, test.__doc__ = story.__name__, story.__doc__
+    return test
+
+
+@in_a_town
+async def test_what_stands_is_answered_the_same_when_the_case_has_left_the_caller(town: Town) -> None:
+    """An answer got lost, the case went to another centre, the sender asks again under the same key."""
+    case = await town.register("a")
+    asked = town.asked("transfer", case, "key", None, to=FAR_COUNTY, note=NOTE)
+    first = await kit_http.decide(town.copy(Owner.ROUTING).kit, town.chief, asked)
+    for number in (1, 2):
+        again = await kit_http.decide(town.copy(Owner.ROUTING, number).kit, town.chief, asked)
+        assert (again.position, again.event) == (first.position, None)
+
+
+@in_a_town
+async def test_an_append_that_arrives_late_is_not_taken_for_another_body_under_the_same_id(town: Town) -> None:
+    """The first body lands between loading and appending the second one: the second is told so."""
+    case = await town.register("a")
+    first = town.asked("supplement", case, "key", None, note=NOTE)
+    second = replace(first, facts=first.facts.model_copy(update={"note": Note(text="something else")}))
+    slow, kit = town.copy(Owner.INTAKE, 1).kit, town.copy(Owner.INTAKE, 2).kit
+    held = (await kit.handler.state(case)).sequence
+    append = slow.log.append
+
+    async def overtaken(recorded: Any, expected: int) -> Any:
+        await kit.handler.handle(first)
+        return await append(recorded, expected)
+
+    slow.log.append = overtaken  # type: ignore[method-assign]
+    with pytest.raises(kit_http.ProblemError, match="another body"):
+        await kit_http.decide(slow, town.chief, second)
+    assert [one.position.sequence for one in await kit.log.load(case, held) if one.position] == [held + 1]
+
+
+@in_a_town
+async def test_a_reaction_is_never_before_its_cause_where_clocks_differ(town: Town) -> None:
+    """The desk's clock is ahead of routing's: what the rule decides is not refused as before the case."""
+    for process in town.copies[Owner.ROUTING]:
+        process.clock.offset_s = -60.0
+    town.start()
+    case = await town.register("a", text="小区物业不修电梯")
+    await town.rest()
+    assert town.world.state(case).status is Status.ASSIGNED
+
+
+@in_a_town
+async def test_background_jobs_outlive_a_log_and_a_vault_that_do_not_answer(town: Town) -> None:
+    """From the first moment on: a service that starts before its servers waits for them."""
+    silent = True
+
+    async def pause(point: str) -> None:
+        if silent and point in ("durable", "fetch"):
+            raise LogUnavailable(point)
+        if silent and point == "vault.read":
+            raise Unavailable(point)
+        await town.world.clock.sleep(0)
+
+    town.world.log.pause = town.world.streams.pause = pause
+    for process in town.copies[Owner.ROUTING]:
+        process.kit.vault._pause = pause  # type: ignore[attr-defined]
+    cases = [await town.register(key, text="小区物业不修电梯") for key in ("a", "b", "c")]
+    town.start()
+    await town.world.clock.sleep(20)
+    silent = False
+    await town.rest()
+    assert [process.failed for many in town.copies.values() for process in many] == [None] * 6
+    assert {town.world.state(case).status for case in cases} == {Status.ASSIGNED}
+
+
+@in_a_town
+async def test_parts_are_registered_once_however_the_whole_has_changed_since(town: Town) -> None:
+    """A redelivered split of a case that its import released meanwhile says no other body under the same id."""
+    case = await town.register("a", hold=Hold.IMPORT)
+    parts = (Part(region=TOWN, nature=Nature.HELP), Part(region=COUNTY, nature=Nature.HELP))
+    matters = PartMatters(matters=(Matter(title="1", text="1"), Matter(title="2", text="2")))
+    await town.tell("split", case, parts=parts, matters=matters)
+    split = town.world.log.events(case.subject)[-1]
+    first, second = town.copies[Owner.INTAKE]
+    await first.reactor.react(split)
+    await town.tell("release", case, hold=Hold.IMPORT)
+    await second.kit.handler.state(case, fresh=True)
+    await second.reactor.react(split)
+    assert len(town.world.born("case")) == 3
+
+
+@in_a_town
+async def test_what_one_copy_could_not_answer_and_another_did_holds_nobody_up(town: Town) -> None:
+    """Submissions of one case are answered in order; the copy that failed at the first does not wait for it for ever."""
+    one, other = town.copies[Owner.ROUTING]
+    jobs = [process.jobs["routing.submissions"].__self__ for process in (one, other)]
+    durable = await one.kit.streams.durable_raw(topology.SUBMISSIONS, "routing-submissions", "submit.>")
+    case = await town.register("a")
+    envelope = {
+        "specversion": "1.0", "source": PLATFORM, "type": "command.progress", "subject": case.id,
+        "data": {"unit": unit(COUNTY, "housing"), "note": {"text": "done"}},
+    }  # fmt: skip
+    place = topology.submission(PLATFORM, TOWN)
+    await town.world.streams.publish(place, to_json(envelope | {"id": "first"}))
+    decide = jobs[0]._decide
+
+    async def failing(*_: Any) -> Any:
+        raise Unavailable("not now")
+
+    jobs[0]._decide = failing
+    await jobs[0].step(durable, 0)
+    jobs[0]._decide = decide
+    while not await jobs[1].step(durable, 5):
+        pass
+    await town.world.streams.publish(place, to_json(envelope | {"id": "second"}))
+    end = town.world.clock.monotonic() + 600
+    while town.world.streams.kept[topology.SUBMISSIONS].messages and town.world.clock.monotonic() < end:
+        await jobs[0].step(durable, 5)
+    receipts = town.world.streams.kept[topology.RECEIPTS].messages.values()
+    assert [from_json(receipt.data)["subject"] for receipt in receipts] == ["first", "second"]

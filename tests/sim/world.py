@@ -1,0 +1,307 @@
+"""One world: servers, two copies of each service, people who ask, faults from a seed; then it heals and is judged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import Context
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from shared.case.base import Address, Owner, Recorded
+from shared.case.commands import Command
+from shared.case.state import CaseState
+from shared.kit import failpoints
+from tests.sim.clients import Asked
+from tests.sim.faults import Faults, Weather
+from tests.sim.law import LAWS
+from tests.sim.loop import Group, run
+from tests.sim.process import COPIES, NEW_MASTERS, OWNERS, Outside, Process
+
+CASES_COUNT_MIN, STEPS_COUNT_MIN = 20, 200
+CALM_S_MAX = 900.0  # virtual: after faults end, everything must have come to rest
+WORLD_S_MAX = 3_000.0  # virtual: clients give up nothing, so they must end
+ACTORS_COUNT = 10
+
+
+class Unfinished(Exception):
+    """The world did not come to rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Something that must never be: what, and about which aggregate."""
+
+    what: str
+    about: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what}{f' [{self.about}]' if self.about else ''}"
+
+
+@dataclass
+class Outcome:
+    """What became of a world."""
+
+    seed: int
+    violations: list[Violation] = field(default_factory=list)
+    events: int = 0
+    cases: int = 0
+    steps: int = 0
+    arrows: set[tuple[str, str]] = field(default_factory=set)
+    faults: dict[str, int] = field(default_factory=dict)
+    failpoints: dict[str, int] = field(default_factory=dict)
+    answers: dict[str, int] = field(default_factory=dict)
+    digest: str = ""
+
+
+class World(Outside):
+    """Everything there is, for one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        chance = Random(seed)
+        super().__init__(chance, Faults(Random(seed + 1), Weather.draw(chance), self.kill))
+        self.weather = self.faults.weather
+        self.processes: dict[str, Process] = {}
+        self.violations: list[Violation] = []
+        self.asked: dict[str, list[Asked]] = {}
+        self.steps = 0
+        self.submitted: dict[int, str] = {}  # sequence in SUBMISSIONS -> its id
+        self.poison: str | None = None  # the id of the event at which reactions fail
+        self._states: dict[str, tuple[int, Any]] = {}
+
+    # What actors see: the truth, at once.
+
+    def state(self, address: Address) -> Any:
+        """The aggregate as the log has it."""
+        events = self.log.events(address.subject)
+        count, state = self._states.get(address.subject, (0, LAWS[address.kind].unborn))
+        for recorded in events[count:]:
+            state = LAWS[address.kind].evolve(state, recorded)
+        self._states[address.subject] = (len(events), state)
+        return state
+
+    def born(self, kind: str) -> list[Address]:
+        """Every aggregate of a kind, in the order of birth."""
+        subjects = (subject for subject in self.log._by_subject if subject.startswith(f"{kind}."))
+        return [Address.parse(subject) for subject in subjects if self.log.events(subject)]
+
+    def case(self) -> tuple[Address, CaseState] | None:
+        """Some case; the younger ones more often."""
+        there = self.born("case")
+        if not there:
+            return None
+        at = max(self.chance.randrange(len(there)), self.chance.randrange(len(there)))
+        return there[at], self.state(there[at])
+
+    def note(self, asked: Asked) -> Asked:
+        """Remember who asked what under which id."""
+        self.asked.setdefault(asked.command.meta.command_id, []).append(asked)
+        return asked
+
+    def has_twin(self, asked: Asked) -> bool:
+        """Whether the same id was used with another body."""
+        return any(one.body != asked.body for one in self.asked.get(asked.command.meta.command_id, ()))
+
+    def violated(self, what: str, about: Command | str = "", error: BaseException | None = None) -> None:
+        """Note what must never be."""
+        subject = about if isinstance(about, str) else f"{about.name} {about.address.subject} {about.meta.command_id}"
+        self.violations.append(Violation(what, subject))
+        if error is not None and DEBUG:
+            import traceback
+
+            traceback.print_exception(error)
+
+    # Processes
+
+    async def copy_of(self, owner: Owner) -> Process:
+        """A process of a service that is up; waits for one."""
+        while True:
+            up = [one for one in self.processes.values() if one.owner is owner and one.group.alive]
+            if up:
+                return self.chance.choice(up)
+            await asyncio.sleep(0.5)
+
+    def start(self, owner: Owner, number: int) -> None:
+        process = Process(owner, number, self)
+        if self.faults.on and self.chance.random() < 0.3:
+            process.clock.offset_s = self.chance.uniform(-3, 3)
+        for stream in ("reactor",):
+            self._infect(process, stream)
+        self.processes[process.name] = process
+        process.start()
+
+    def _infect(self, process: Process, _: str) -> None:
+        reactor, react = process.reactor, process.reactor.react
+
+        async def reacting(recorded: Recorded[Any]) -> None:
+            if recorded.id == self.poison:
+                self.faults.reached["poison"] += 1
+                raise RuntimeError("poison")
+            await react(recorded)
+
+        reactor.react = reacting
+
+    def kill(self, group: Group) -> None:
+        """A process dies, and is started anew after a while."""
+        process = self.processes.get(group.name)
+        if process is None or process.group is not group:
+            return
+        process.die()
+        self.by_itself(self._restart(process, self.faults.chance.random() * 5))
+
+    async def _restart(self, process: Process, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
+        number = int(process.name.rpartition("-")[2])
+        self.start(process.owner, number)
+
+    def by_itself(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Something that no process does."""
+        return asyncio.get_running_loop().create_task(coroutine, context=Context())
+
+    async def trouble(self) -> None:
+        """What goes wrong besides the calls of ports: clocks, durables, redeliveries, master keys, jobs that end."""
+        chance, reached = self.faults.chance, self.faults.reached
+        changed = False
+        while self.faults.on:
+            await asyncio.sleep(chance.random() * 4)
+            draw = chance.random()
+            process = chance.choice(sorted(self.processes.values(), key=lambda one: one.name))
+            if draw < 0.08 and self.weather.fault:
+                reached["clock_jump"] += 1
+                process.clock.offset_s = chance.uniform(-90, 90)
+            elif draw < 0.10 and self.weather.outage:
+                reached["durable_deleted"] += 1
+                stream = chance.choice(self.log.streams())
+                await self.log.delete_durable(stream, f"{chance.choice(OWNERS)}-reactions")
+            elif draw < 0.3 and self.weather.fault:
+                self._redeliver()
+            elif draw < 0.35 and not changed:
+                changed = True
+                self.masters = NEW_MASTERS
+            elif draw < 0.4 and self.weather.slow and self.poison is None:
+                events = list(self.log.all())
+                self.poison = events[-1].id if events else None
+
+    def _redeliver(self) -> None:
+        """Messages that are being worked are handed out again, as when the server moves."""
+        now = self.clock.monotonic()
+        for stream in self.log._streams.values():
+            for place in stream.durables.values():
+                for sequence in place.due:
+                    place.due[sequence] = now
+                    self.faults.reached["redelivery"] += 1
+            stream.wake()
+
+    def watch(self) -> None:
+        """A background job never ends by itself, whatever its ports do."""
+        for process in list(self.processes.values()):
+            if process.failed is not None and process.group.alive:
+                error = process.failed
+                self.violated(f"a background job of {process.name} ended: {_root(error)!r}", error=error)
+                self.kill(process.group)
+
+    # The life of a world
+
+    async def live(self) -> Outcome:
+        """From its first process to the verdict."""
+        from tests.sim.actors import Actors
+        from tests.sim.judge import Judge
+
+        for owner in OWNERS:
+            for number in range(1, COPIES + 1):
+                self.start(owner, number)
+        self.faults.reached["two_copies"] += 1
+        actors = Actors(self)
+        with failpoints.armed(self.faults.failpoint):
+            trouble = self.by_itself(self.trouble())
+            crowd = [self.by_itself(actors.act(number)) for number in range(ACTORS_COUNT)]
+            await self._finish(crowd)
+            self.heal()
+            trouble.cancel()
+            await self._rest(actors)
+            for process in list(self.processes.values()):
+                process.die()
+            judge = Judge(self)
+            await judge.judge()
+        return judge.outcome()
+
+    async def _finish(self, crowd: list[asyncio.Task[Any]]) -> None:
+        end = self.clock.monotonic() + WORLD_S_MAX
+        while not all(task.done() for task in crowd):
+            await asyncio.sleep(1)
+            self.watch()
+            if self.clock.monotonic() > end:
+                raise Unfinished("somebody still waits for an answer")
+        for task in crowd:
+            task.result()
+
+    def heal(self) -> None:
+        """No more faults; clocks are right again, what was broken is repaired."""
+        self.faults.on = False
+        for process in self.processes.values():
+            process.clock.offset_s = 0.0
+
+    async def _rest(self, actors: Any) -> None:
+        """Until nothing is left to do: every message settled, every read model at the end, parked ones worked."""
+        end = self.clock.monotonic() + CALM_S_MAX
+        while True:
+            await asyncio.sleep(2)
+            self.watch()
+            if self.poison and (self.parked() or not self._busy() or self.clock.monotonic() > end - CALM_S_MAX / 2):
+                self.poison = None
+            if self.poison is None and not self._busy() and all(one.done() for one in self.log.late):
+                if not await actors.operate():
+                    return
+            if self.clock.monotonic() > end:
+                raise Unfinished(f"not at rest: {self._busy()}")
+
+    def parked(self) -> list[dict[str, Any]]:
+        """What was left to the operator."""
+        from pydantic_core import from_json
+
+        return [from_json(message.data) for message in self.streams.kept["PARKED"].messages.values()]
+
+    def _busy(self) -> list[str]:
+        """What is left to do, by name."""
+        found = [name for name, one in self.processes.items() if not one.group.alive]
+        for name, stream in self.log._streams.items():
+            for owner in OWNERS:
+                place = stream.durables.get(f"{owner}-reactions")
+                if place is None or place.due or place.handed < len(stream.events):
+                    found.append(f"{owner} {name}")
+            row = self.tables[Owner.ROUTING].table("checkpoints").get(("routing.work", name))
+            if (row["sequence"] if row else 0) < len(stream.events):
+                found.append(f"routing.work {name}")
+        for name, place in self.streams.kept["SUBMISSIONS"].durables.items():
+            if place.due or place.handed < self.streams.kept["SUBMISSIONS"].end:
+                found.append(name)
+        return found
+
+
+DEBUG = False
+
+
+def _root(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def live(seed: int) -> Outcome:
+    """The world of a seed. Never raises: what goes wrong is a violation of the outcome."""
+    world: list[World] = []
+
+    async def begin() -> Outcome:
+        world.append(World(seed))
+        return await world[0].live()
+
+    try:
+        return run(begin)
+    except Exception as error:  # a mistake of ours, or of the simulation: both fail the seed
+        if DEBUG:
+            raise
+        found = world[0].violations if world else []
+        return Outcome(seed, [*found, Violation(f"{type(error).__name__}: {error}")])
