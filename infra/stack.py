@@ -21,7 +21,7 @@ from starlette.routing import Mount, Route
 
 from infra.embedded import Endpoints
 from shared.case.base import Owner
-from shared.kit import vault
+from shared.kit import problems, vault
 from shared.kit.clock import Clock
 from shared.kit.service import Service, open_kit, run_jobs
 from shared.kit.settings import Settings
@@ -125,4 +125,6 @@ def _origin(services: Sequence[Service]) -> Starlette:
         return PlainTextResponse("ok\n")
 
     mounts = [Mount(f"/{service.kit.owner}", service.app) for service in services]
-    return Starlette(routes=[Route("/", home), Route("/healthz", health), *mounts])
+    origin = Starlette(routes=[Route("/", home), Route("/healthz", health), *mounts])
+    problems.install(origin)  # what lies outside of every service is answered in the same way
+    return origin

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Request
+    from fastapi import Request
+    from starlette.applications import Starlette
 
 MEDIA_TYPE = "application/problem+json"
 FIELDS_MAX = 20
@@ -176,7 +177,7 @@ def _described(error: Mapping[str, Any]) -> FieldError:
 
 
 def install(
-    app: FastAPI,
+    app: Starlette,
     translations: Mapping[type[Exception], Callable[[Any], ProblemError]] | None = None,
     trace_id: Callable[[], str | None] = lambda: None,
 ) -> None:
