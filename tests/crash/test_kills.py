@@ -29,15 +29,15 @@ def plans() -> list[object]:
     """Each failpoint at its first hit and later ones; the quick ones in every run of the tests."""
     chosen: list[object] = [pytest.param(name, hit, id=f"{name}@{hit}") for name, hit in QUICK.items()]
     for name in CATALOGUE:
-        for hit in () if name in ELSEWHERE else (1, 5, 33):
-            chosen.append(pytest.param(name, hit, id=f"{name}@{hit}", marks=pytest.mark.deep))
+        hits = () if name in ELSEWHERE else (1, 5, 33)
+        chosen += [pytest.param(name, hit, id=f"{name}@{hit}", marks=pytest.mark.deep) for hit in hits]
     return chosen
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def folder() -> Iterator[Stack]:
     """One data folder that is killed again and again."""
-    with stack_in(tmp_path_factory.mktemp("crash")) as one:
+    with stack_in("crash") as one:
         yield one
 
 

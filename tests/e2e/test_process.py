@@ -28,8 +28,8 @@ async def ends(stack: Stack) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with stack_in(tmp_path_factory.mktemp("process")) as one:
+def folder() -> Iterator[Stack]:
+    with stack_in("process") as one:
         yield one
 
 

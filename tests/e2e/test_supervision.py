@@ -28,7 +28,9 @@ async def start_clock(stack: Stack, case: Case) -> None:
     clock = SystemClock()
     meta = Meta(
         command_id=new_key(), time=clock.now(), recorded_at=clock.now(),
-        actor=Actor(person="service-supervision", post="service", unit=f"{COUNTY}-centre", centre=COUNTY, region=COUNTY),
+        actor=Actor(
+            person="service-supervision", post="service", unit=f"{COUNTY}-centre", centre=COUNTY, region=COUNTY
+        ),
     )  # fmt: skip
     limit = {"stage": "handle", "start": NOW, "due": DUE, "base": "working_days", "amount": 5}
     facts = COMMANDS["set-deadlines"].facts.model_validate({"opens": [limit]})

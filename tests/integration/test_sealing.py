@@ -75,8 +75,8 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Stack]:
-    with stack_in(tmp_path_factory.mktemp("sealing"), CASEFLOW_OTLP_ENDPOINT=collector.url) as one:
+def stack(collector: Collector) -> Iterator[Stack]:
+    with stack_in("sealing", CASEFLOW_OTLP_ENDPOINT=collector.url) as one:
         one.start(log_level="debug")
         yield one
 

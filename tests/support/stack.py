@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 import httpx
@@ -165,36 +166,34 @@ class Stack:
             yield JetStreamLog(mux, Topology(AREAS))
 
 
-def open_folder(folder: Path) -> Path:
-    """Let the user that Postgres runs as enter: pytest makes its folders for us alone."""
-    for way in (folder, *folder.parents[:2]):
-        way.chmod(0o711)
-    return folder
-
-
 @contextmanager
-def stack_in(folder: Path, **environment: str) -> Iterator[Stack]:
-    """A stack on `folder`/data that is not started yet, and is killed at the end with all its servers."""
-    stack = Stack(open_folder(folder) / "data", {**RATES, **environment})
-    try:
-        yield stack
-    finally:
-        stack.kill_all()
+def stack_in(name: str, **environment: str) -> Iterator[Stack]:
+    """A stack on a folder of its own that is not started yet; killed at the end with all its servers, and removed.
+
+    Not in pytest's temporary folder: each start of pytest closes that to the user whom Postgres runs as.
+    """
+    with TemporaryDirectory(prefix=f"caseflow-{name}-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)
+        stack = Stack(Path(folder) / "data", {**RATES, **environment})
+        try:
+            yield stack
+        finally:
+            stack.kill_all()
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack() -> Iterator[Stack]:
     """The one stack of the session, for tests that do not stop it."""
-    with stack_in(tmp_path_factory.mktemp("up")) as one:
+    with stack_in("up") as one:
         one.start()
         yield one
         assert one.stop() == 0, one.text[-3000:]
 
 
 @pytest.fixture
-def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def own_stack() -> Iterator[Stack]:
     """A stack of the test's own, not started, that it may stop and kill."""
-    with stack_in(tmp_path_factory.mktemp("own")) as one:
+    with stack_in("own") as one:
         yield one
 
 
