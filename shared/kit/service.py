@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ RESIDENT = "resident"
 DEMO_TOKEN_PREFIX = "demo-"
 READY_WAIT_S_MAX = 2.0
 LIBRARY_PAUSE_S = 1.0
+ACTORS_COUNT_MAX = 4096
 
 
 @dataclass
@@ -82,10 +84,7 @@ class Kit:
 
     def own_actor(self, address: Address) -> Actor:
         """The service itself, as it reacts to what it hears."""
-        region = address.region
-        return Actor(
-            person=f"service-{self.owner}", post="service", unit=f"{region}-centre", centre=region, region=region
-        )
+        return _service_actor(self.owner, address.region)
 
     def references(self, region: str) -> tuple[str, ...]:
         """The reference documents in force that a decision in this region cites."""
@@ -113,6 +112,11 @@ class Kit:
         await self.streams.publish(
             topology.parked(service, reaction), to_json(told), msg_id=f"{reaction} {recorded.id}"
         )
+
+
+@lru_cache(ACTORS_COUNT_MAX)
+def _service_actor(owner: Owner, region: str) -> Actor:
+    return Actor(person=f"service-{owner}", post="service", unit=f"{region}-centre", centre=region, region=region)
 
 
 Job = Callable[[], Awaitable[None]]
