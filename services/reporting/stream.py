@@ -97,7 +97,8 @@ async def _places(kit: Kit, region: str | None, text: str | None) -> dict[str, i
         except ValueError as error:
             raise BadRequest(f"`after` is {error}.", code="after.malformed") from None
         if given.stream not in kit.log.streams():
-            raise BadRequest(f"No such log stream; there are {', '.join(kit.log.streams())}.", code="after.unknown_stream")
+            streams = ", ".join(kit.log.streams())
+            raise BadRequest(f"No such log stream; there are {streams}.", code="after.unknown_stream")
         try:
             end = await kit.log.end(given.stream)
         except log_port.Unavailable as error:
@@ -142,7 +143,8 @@ class Listener:
                 if not self._live and all(self._places[stream] >= end for stream, end in ends.items()):
                     break
                 try:
-                    batch = await asyncio.wait_for(batches.get(), HEARTBEAT_S)
+                    async with asyncio.timeout(HEARTBEAT_S):  # wait_for loses a cancellation that meets its answer
+                        batch = await batches.get()
                 except TimeoutError:
                     yield "heartbeat", self.place, {}
                     continue
