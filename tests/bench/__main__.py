@@ -35,15 +35,15 @@ def say(text: str) -> None:
 async def measure(wanted: frozenset[str], quick: bool, folder: Path) -> AsyncIterator[Figure]:
     """All wanted figures, one after the other."""
     if wanted & DESK:
-        with stack_in(folder / "desk") as stack:
+        with stack_in("bench-desk") as stack:
             async for figure in desk.measure(stack, wanted, quick, say):
                 yield figure
             stack.stop()
     if wanted & PROJECTIONS:
-        async for figure in projections.measure(folder / "log", wanted, quick, say):
+        async for figure in projections.measure(folder, wanted, quick, say):
             yield figure
     if "lists" in wanted:
-        with stack_in(folder / "lists") as stack:
+        with stack_in("bench-lists") as stack:
             async for figure in lists.measure(stack, quick, say):
                 yield figure
             stack.stop()
@@ -56,8 +56,6 @@ async def main(wanted: frozenset[str], quick: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="caseflow-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)
-        for part in ("desk", "log", "lists"):
-            (folder / part).mkdir(mode=0o711)
         try:
             async with asyncio.timeout(QUICK_RUN_S_MAX if quick else RUN_S_MAX):
                 async for figure in measure(wanted, quick, folder):
