@@ -22,7 +22,7 @@ from infra.readmodels import open_kits, read_models
 from shared.case.base import Owner
 from shared.kit.clock import Clock
 from shared.kit.problems import ProblemError
-from shared.kit.settings import BadSettings, Settings
+from shared.kit.settings import BadSettings, Role, Settings
 from shared.kit.sql import Database, Statements
 from shared.kit.vault import BadMaster, MasterKeys
 from shared.log import topology
@@ -177,9 +177,11 @@ def _key(own: Settings) -> Iterator[Check]:
 
 async def _postgres(found: Servers, clock: Clock) -> AsyncIterator[Check]:
     """Reachable by every role, durable, in time, migrated, each role in its own schema."""
-    for role in (*(owner.value for owner in Owner), "vault"):
+    admin = found.settings("admin")
+    roles: tuple[Role, ...] = ("intake", "routing", "supervision", "reporting", "vault")
+    for role in roles:
         try:
-            database = await Database.connect(found.settings(role).dsn(role), STATEMENTS, role, 1)
+            database = await Database.connect(admin.dsn(role), STATEMENTS, role, 1)
             await database.close()
         except (ProblemError, BadSettings, Exception) as error:
             yield bad(
@@ -187,7 +189,6 @@ async def _postgres(found: Servers, clock: Clock) -> AsyncIterator[Check]:
             )
             if role == Owner.INTAKE:
                 return
-    admin = found.settings("admin")
     role = "admin" if admin.pg_dsn_admin is not None else "intake"
     database = await Database.connect(admin.dsn(role), STATEMENTS, "public", 1)
     try:
@@ -202,8 +203,8 @@ async def _postgres(found: Servers, clock: Clock) -> AsyncIterator[Check]:
             yield bad(f"the database's clock is {skew_s:.1f} s away from ours", "Let both hosts keep time by NTP")
         if "UTF" not in row["ctype"].upper():
             yield bad(f"the database sorts by {row['ctype']}", "Make it anew with --locale=C.UTF-8 and restore")
-        roles = [owner.value for owner in Owner]
-        for right in await database.fetch("schemas", roles, roles):
+        services = [owner.value for owner in Owner]
+        for right in await database.fetch("schemas", services, services):
             if right["allowed"] != (right["role"] == right["schema"]):
                 verb = "lacks" if right["role"] == right["schema"] else "has"
                 yield bad(

@@ -57,10 +57,10 @@ class Came(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A row's fate, and how far its case came."""
+    """A row's fate, and how far its case came (None: the row is no case of its own)."""
 
     came: Came
-    status: Status
+    status: Status | None = None
     by_fallback: bool = False
 
 
@@ -82,11 +82,11 @@ class Carrier:
 
         Raises Unfit for what the law or an earlier import does not allow, Unavailable.
         """
-        address = await self._register(demand)
-        state = await self._state(address, fresh=True)
+        address, known = await self._register(demand)
         released = demand.command_id(self._mapping.source, "release")
-        if released in state.applied:
-            return Result(Came.UNCHANGED, state.status)
+        if released in known.applied:
+            return Result(Came.UNCHANGED, known.status)
+        state = await self._state(address, fresh=True)
         by_fallback = False
         for _ in range(STEPS_COUNT_MAX):
             asked = await self._advance(demand, address, state, whole)
@@ -105,7 +105,7 @@ class Carrier:
         if state.status is Status.UNBORN:
             raise Unfit("", "repeats an earlier row, which was not imported")
         if attached in state.applied:
-            return Result(Came.UNCHANGED, state.status)
+            return Result(Came.UNCHANGED)
         facts = self._said(demand) | {"merged_from": None}
         await self._ask(demand, case, Owner.INTAKE, "attach", demand.at, **facts)
         state = await self._state(case, fresh=True)
@@ -114,9 +114,10 @@ class Carrier:
             await self._ask(
                 demand, case, Owner.ROUTING, "progress", demand.replied_at, unit=state.unit, note=note, contacted=True
             )
-        return Result(Came.ATTACHED, state.status)
+        return Result(Came.ATTACHED)
 
-    async def _register(self, demand: Demand) -> Address:
+    async def _register(self, demand: Demand) -> tuple[Address, CaseState]:
+        """Register once; the case, and what intake knows of it."""
         source = self._mapping.source
         person, unit = self.first_asked(demand.region)
         facts = Registration(
@@ -137,7 +138,7 @@ class Carrier:
             raise _unfit(outcome)
         key = await self._kits[Owner.INTAKE].vault.keys([address.id])
         self._kits[Owner.ROUTING].vault.remember(key)  # one process: routing need not ask for it
-        return address
+        return address, outcome.state
 
     def _said(self, demand: Demand) -> dict[str, Any]:
         party = Party(name=demand.reporter, phone=demand.phone, address=demand.address)

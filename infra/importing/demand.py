@@ -158,8 +158,10 @@ def _clean(cell: str) -> str:
 def _sound(column: str, cell: str) -> None:
     if "\x00" in cell:
         raise Unfit(column, "holds a NUL character")
-    if any("\ud800" <= char <= "\udfff" for char in cell):
-        raise Unfit(column, "holds half a character (a lone surrogate)")
+    try:
+        cell.encode()
+    except UnicodeEncodeError:
+        raise Unfit(column, "holds half a character (a lone surrogate)") from None
 
 
 def _within(column: str, cell: str, chars_max: int) -> str:

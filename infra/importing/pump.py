@@ -211,7 +211,7 @@ class Pump:
         elif fate.result is not None:
             place.counts[fate.result.came] += 1
             place.counts["by fallback"] += fate.result.by_fallback
-            if fate.result.came is not Came.ATTACHED:
+            if fate.result.status is not None:
                 place.ended[fate.result.status] += 1
         self._progress(place.rows, self._plan.rows, place)
         if self._clock.monotonic() - self._noted_at > PLACE_EVERY_S:
