@@ -1,0 +1,134 @@
+"""CSV, XLSX and NDJSON give the same rows; what is no row is a fault of that row, what is no table is told at once."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tracemalloc
+import zipfile
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+
+from infra.importing.mapping import Mapping, load_mapping
+from infra.importing.rows import BadFile, heading_of, read
+
+SUPPORT = Path(__file__).parents[1] / "support"
+MAPPING = load_mapping(SUPPORT / "messages.yaml")
+COLUMNS = ["编号", "标题"]
+
+
+def table(path: Path, rows: list[list[Any]]) -> Path:
+    """The rows under COLUMNS as a file of the kind that its ending says."""
+    match path.suffix:
+        case ".csv":
+            with path.open("w", encoding="utf-8-sig", newline="") as file:
+                csv.writer(file).writerows([COLUMNS, *rows])
+        case ".xlsx":
+            book = openpyxl.Workbook()
+            for row in [COLUMNS, *rows]:
+                book.worksheets[0].append(row)
+            book.save(path)
+        case _:
+            lines = (json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False) for row in rows)
+            path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.xlsx", "a.ndjson"])
+def test_the_three_kinds_are_alike(tmp_path: Path, name: str) -> None:
+    path = table(tmp_path / name, [[17, "第一行\n第二行"], [18, ",\"'"], ["0019", "\t空白 "]])
+    assert heading_of(path, MAPPING) == COLUMNS
+    assert [line.cells for line in read(path, MAPPING)] == [
+        {"编号": "17", "标题": "第一行\n第二行"},
+        {"编号": "18", "标题": ",\"'"},
+        {"编号": "0019", "标题": "\t空白 "},
+    ]
+
+
+def test_a_sheet_keeps_codes_and_times(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.xlsx", [[17.0, datetime(2019, 4, 8, 8, 37, 20)], [None, None], [True, 1.5]])
+    lines = list(read(path, MAPPING))
+    assert [(line.number, *line.cells.values()) for line in lines] == [
+        (2, "17", "2019-04-08T08:37:20"),
+        (4, "true", "1.5"),
+    ]
+
+
+def test_numbers_are_those_of_the_file(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", [[1, "两\n行"], [2, "x"]])
+    assert [line.number for line in read(path, MAPPING)] == [2, 4]
+
+
+def test_one_bad_row_stops_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.ndjson"
+    path.write_bytes(
+        '{"编号": 1, "标题": "a"}\n[1]\nnope\n\xff\n{"编号": 2, "标题": null}\n'.encode("latin-1", "replace")
+    )
+    path.write_bytes(
+        '{"编号": 1, "标题": "a"}\n[1]\nnope\n'.encode() + b"\xff\n" + '\n{"编号": 2, "标题": null}\n'.encode()
+    )
+    lines = list(read(path, MAPPING))
+    assert [(line.number, bool(line.fault)) for line in lines] == [
+        (1, False),
+        (2, True),
+        (3, True),
+        (4, True),
+        (6, False),
+    ]
+    assert lines[-1].cells == {"编号": "2", "标题": ""}
+    path = tmp_path / "a.csv"
+    path.write_text('编号,标题\n1,a,b,c\n2,"x"y\n3,c\n', "utf-8")
+    assert [(line.number, bool(line.fault)) for line in read(path, MAPPING)] == [(2, True), (3, True), (4, False)]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "told"),
+    [
+        ("a.csv", b"", "is empty"),
+        ("a.csv", "编号,标题\n1,".encode() + "甲".encode("gb18030") + b"\n", "write `encoding: gb18030`"),
+        ("a.csv", "编号,编号\n".encode(), "two columns are called '编号'"),
+        ("a.xls", b"x", "rows are read from .csv"),
+        ("a.xlsx", b"PK", "is not an XLSX workbook"),
+        ("a.xlsx", b"", "is not an XLSX workbook"),
+        ("a.ndjson", b"", "holds no JSON object"),
+        ("a.ndjson", b"[]\n", "holds no JSON object"),
+    ],
+)
+def test_what_is_no_table_is_told(tmp_path: Path, name: str, data: bytes, told: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(BadFile, match=told.replace(".", r"\.")):
+        heading_of(path, MAPPING)
+        list(read(path, MAPPING))
+
+
+def test_gb18030_is_read_when_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("编号,标题\n1,𠮷甲\n".encode("gb18030"))
+    mapping: Mapping = MAPPING.model_copy(update={"encoding": "gb18030"})
+    assert [line.cells["标题"] for line in read(path, mapping)] == ["𠮷甲"]
+
+
+def test_a_sheet_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.xlsx"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("xl/sharedStrings.xml", "w") as part:
+        for _ in range(300):
+            part.write(b" " * 1024 * 1024)
+    with pytest.raises(BadFile, match="would unpack"):
+        heading_of(path, MAPPING)
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write("编号,标题\n")
+        file.writelines(f"{number},{'字' * 500}\n" for number in range(20_000))
+    tracemalloc.start()
+    assert sum(1 for _ in read(path, MAPPING)) == 20_000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * 1024 * 1024 < path.stat().st_size
