@@ -65,20 +65,11 @@ def test_numbers_are_those_of_the_file(tmp_path: Path) -> None:
 
 def test_one_bad_row_stops_no_other(tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson"
-    path.write_bytes(
-        '{"编号": 1, "标题": "a"}\n[1]\nnope\n\xff\n{"编号": 2, "标题": null}\n'.encode("latin-1", "replace")
-    )
-    path.write_bytes(
-        '{"编号": 1, "标题": "a"}\n[1]\nnope\n'.encode() + b"\xff\n" + '\n{"编号": 2, "标题": null}\n'.encode()
-    )
+    good = '{"编号": 2, "标题": null}'.encode()
+    path.write_bytes(b"\n".join([good, b"[1]", b"nope", b"\xff", b"", good]))
     lines = list(read(path, MAPPING))
-    assert [(line.number, bool(line.fault)) for line in lines] == [
-        (1, False),
-        (2, True),
-        (3, True),
-        (4, True),
-        (6, False),
-    ]
+    assert [line.number for line in lines if line.fault] == [2, 3, 4]
+    assert [line.number for line in lines if not line.fault] == [1, 6]
     assert lines[-1].cells == {"编号": "2", "标题": ""}
     path = tmp_path / "a.csv"
     path.write_text('编号,标题\n1,a,b,c\n2,"x"y\n3,c\n', "utf-8")
@@ -102,7 +93,6 @@ def test_what_is_no_table_is_told(tmp_path: Path, name: str, data: bytes, told: 
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(BadFile, match=told.replace(".", r"\.")):
-        heading_of(path, MAPPING)
         list(read(path, MAPPING))
 
 
@@ -116,7 +106,7 @@ def test_gb18030_is_read_when_said(tmp_path: Path) -> None:
 def test_a_sheet_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.xlsx"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("xl/sharedStrings.xml", "w") as part:
-        for _ in range(300):
+        for _ in range(205):
             part.write(b" " * 1024 * 1024)
     with pytest.raises(BadFile, match="would unpack"):
         heading_of(path, MAPPING)
