@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from shared.case.base import Position, Recorded, Unknown
 from shared.kit import telemetry
@@ -30,6 +31,8 @@ from shared.log.port import Log
 FOLDED_COUNT_MAX = 20_000
 LOCK_RETRY_S = 1.0
 PAUSE_S = 0.5
+REBUILD_COUNT = 4000  # events in one transaction of a rebuild
+T = TypeVar("T")
 KIT_STATEMENTS = Statements.load(Path(__file__).with_name("project.sql"))
 
 
@@ -171,17 +174,40 @@ class Projector:
             self._folded.clear()
             for stream in self._log.streams():
                 end = await self._log.end(stream)
-                done = 0
-                if end == 0:
-                    continue
-                async for batch in self._log.follow(stream, 0):
-                    await self.apply(stream, batch)
-                    position = batch[-1].position
-                    assert position is not None, "what is read has its position"
-                    done = position.sequence
-                    progress(stream, done, end)
-                    yield
-                    if done >= end:
-                        break
+                async with aclosing(_ahead(self._large_batches(stream, end))) as batches:
+                    async for batch in batches:
+                        await self.apply(stream, batch)
+                        position = batch[-1].position
+                        assert position is not None, "what is read has its position"
+                        progress(stream, position.sequence, end)
+                        yield
         finally:
             await lock.release()
+
+    async def _large_batches(self, stream: str, end: int) -> AsyncGenerator[list[Recorded[Any]], None]:
+        """The whole stream up to `end`: the more events of a case come at once, the fewer rows are written."""
+        if end == 0:
+            return
+        batch: list[Recorded[Any]] = []
+        async for some in self._log.follow(stream, 0):
+            batch += some
+            position = batch[-1].position
+            assert position is not None, "what is read has its position"
+            if len(batch) >= REBUILD_COUNT or position.sequence >= end:
+                yield batch
+                batch = []
+            if position.sequence >= end:
+                return
+
+
+async def _ahead(batches: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """The same batches, each read and decoded while the one before it is written."""
+    async with aclosing(batches):
+        coming = asyncio.ensure_future(anext(batches, None))
+        try:
+            while (batch := await coming) is not None:
+                coming = asyncio.ensure_future(anext(batches, None))
+                yield batch
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
