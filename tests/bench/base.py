@@ -19,7 +19,7 @@ from shared.log.mux import Mux
 from tests.support.stack import Stack
 
 APPEND_BYTES = 700  # an event of ours, about
-SETTLE_S_MAX = 120.0
+SETTLE_S_MAX = 300.0
 MODELS = {"routing": "routing.work", "reporting": "reporting"}
 POLL_S = 0.02
 Say = Callable[[str], None]
@@ -37,7 +37,7 @@ class Figure:
     better: Literal["more", "less"] = "more"
     peer: str = ""
     peer_value: float | None = None
-    more: dict[str, float | int | str] = field(default_factory=dict)
+    more: Mapping[str, float | int | str] = field(default_factory=dict)
     held_by: str = ""
 
     @property
