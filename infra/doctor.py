@@ -187,7 +187,7 @@ async def _postgres(found: Servers, clock: Clock) -> AsyncIterator[Check]:
             yield bad(
                 f"Postgres does not take role {role} ({type(error).__name__})", f"Check CASEFLOW_PG_DSN_{role.upper()}"
             )
-            if role == Owner.INTAKE:
+            if role == "intake":
                 return
     role = "admin" if admin.pg_dsn_admin is not None else "intake"
     database = await Database.connect(admin.dsn(role), STATEMENTS, "public", 1)

@@ -182,7 +182,7 @@ class Carrier:
         await self._react(case, "case.triaged")
         if (await self._state(case)).status is not Status.TRIAGED:
             return "react"
-        units = {"unit": state.triaged_unit, "co_units": state.triaged_co_units}
+        units: dict[str, Any] = {"unit": state.triaged_unit, "co_units": state.triaged_co_units}
         return await self._step(demand, case, "assign", demand.at, **units, basis="import: as triaged")
 
     async def _settle(self, demand: Demand, case: Address, state: CaseState) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -53,7 +53,7 @@ def read(path: Path, mapping: Mapping) -> Iterator[Line]:
         yield from lines
 
 
-def _lines(path: Path, mapping: Mapping) -> Iterator[Any]:
+def _lines(path: Path, mapping: Mapping) -> Generator[Any]:
     """The heading first, then each Line."""
     match path.suffix.lower():
         case ".csv":
@@ -66,7 +66,7 @@ def _lines(path: Path, mapping: Mapping) -> Iterator[Any]:
             raise BadFile(f"{path.name} ends in {other!r}; rows are read from {', '.join(ENDINGS)}")
 
 
-def _csv(path: Path, encoding: str) -> Iterator[Any]:
+def _csv(path: Path, encoding: str) -> Generator[Any]:
     with _open(path, encoding) as file:
         reader = csv.reader(file, strict=True)
         heading: list[str] | None = None
@@ -104,7 +104,7 @@ def _undecodable(path: Path, number: int, encoding: str, error: UnicodeDecodeErr
     )
 
 
-def _xlsx(path: Path, sheet: str | None) -> Iterator[Any]:
+def _xlsx(path: Path, sheet: str | None) -> Generator[Any]:
     import openpyxl
 
     _refuse_bomb(path)
@@ -154,7 +154,7 @@ def _text(cell: Any) -> str:
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
-def _ndjson(path: Path) -> Iterator[Any]:
+def _ndjson(path: Path) -> Generator[Any]:
     """One JSON object a line. The columns are the fields of the first HEADING_LINES_MAX objects."""
     with path.open("rb") as file:
         lines = (

@@ -126,7 +126,11 @@ def progress(what: str, total: int | None) -> Iterator[Tell]:
     )  # fmt: skip
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(what, total=total, word="")
-        yield lambda done, word="": bar.update(task, completed=done, word=word)
+
+        def tell(done: int, word: str) -> None:
+            bar.update(task, completed=done, word=word)
+
+        yield tell
 
 
 def _lines(what: str, total: int | None) -> Tell:

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import asyncpg
 
 from shared.case.events import Corrected
+from shared.case.facts import Note
 from shared.kit.clock import SystemClock
 from shared.kit.seal import seal_fields
 from shared.kit.sql import Database, Statements

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -104,7 +105,7 @@ def test_a_taken_port_is_refused_with_who_holds_it_and_what_to_do(tmp_path: Path
         ("CASEFLOW_FAILPOINTS", "nowhere=kill", "there is no failpoint 'nowhere'"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, name: str, value: str, said: str) -> None:
+def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, name: str, value: Any, said: str) -> None:
     other = run("up", CASEFLOW_DATA=str(tmp_path / "data"), **{name: value})
     assert other.returncode == 2
     assert said in other.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -133,7 +134,7 @@ def test_a_split_case_s_parts_are_born_once_with_the_first_asked_person(desk: De
     desk.until(found[0]["id"], unit=HOUSING, status="assigned")
 
 
-def parts(desk: Desk, case: Case, count: int) -> list[dict[str, object]]:
+def parts(desk: Desk, case: Case, count: int) -> list[dict[str, Any]]:
     """The cases born from a split, in order; fails when there are not exactly so many in the end."""
     end = time.monotonic() + 10
     while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -76,8 +76,10 @@ GROUP: ContextVar[Group | None] = ContextVar("group", default=None)
 
 
 def _make(
-    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], context: Context | None = None
-) -> asyncio.Task[Any]:
+    loop: asyncio.AbstractEventLoop,
+    coroutine: Coroutine[Any, Any, T] | Generator[Any, None, T],
+    context: Context | None = None,
+) -> asyncio.Task[T]:
     task = asyncio.Task(coroutine, loop=loop, context=context)
     group = GROUP.get() if context is None else context.get(GROUP)
     if group is not None:

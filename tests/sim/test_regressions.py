@@ -18,7 +18,7 @@ from shared.case.lifecycle import Status
 from shared.kit import http as kit_http
 from shared.kit.access import Caller
 from shared.kit.handle import Done
-from shared.kit.problems import Unavailable
+from shared.kit.problems import ProblemError, Unavailable
 from shared.log import topology
 from shared.log.port import Unavailable as LogUnavailable
 from tests.sim.actors import ALL_RIGHTS
@@ -132,7 +132,7 @@ async def test_an_append_that_arrives_late_is_not_taken_for_another_body_under_t
         return await append(recorded, expected)
 
     slow.log.append = overtaken  # type: ignore[method-assign]
-    with pytest.raises(kit_http.ProblemError, match="another body"):
+    with pytest.raises(ProblemError, match="another body"):
         await kit_http.decide(slow, town.chief, second)
     assert [one.position.sequence for one in await kit.log.load(case, held) if one.position] == [held + 1]
 

@@ -20,7 +20,7 @@ POLL_S = 0.02
 NOTE = {"text": "已与当事人联系，情况属实。"}
 _keys = count(1)
 
-MATTER = {
+MATTER: dict[str, Any] = {
     "channel": "visit",
     "region": TOWNSHIP,
     "nature": "complaint",

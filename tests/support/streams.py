@@ -1,4 +1,4 @@
-"""The streams around the log in memory, for the simulation: submissions, receipts, progress, parked, and sealed objects.
+"""The streams around the log in memory, for the simulation: submissions, receipts, progress, parked, sealed objects.
 
 `pause` is awaited at every call, and at `publish.stored` after a message was taken, where a scheduler may raise
 Unavailable to lose the acknowledgement.

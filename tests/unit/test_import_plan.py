@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from datetime import UTC, datetime, time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_a_form_of_its_own_is_read_when_given() -> None:
         ({"答复时间": "2021/2/1 9:00:00"}, "答复时间", "lies before 时间"),
     ],
 )
-def test_what_cannot_be_a_case_says_why_and_shows_nothing(cells: dict[str, str], column: str, reason: str) -> None:
+def test_what_cannot_be_a_case_says_why_and_shows_nothing(cells: dict[str, Any], column: str, reason: str) -> None:
     with pytest.raises(Unfit) as unfit:
         demand_of(line(**cells), MAPPING, NOW)
     assert unfit.value.column == column

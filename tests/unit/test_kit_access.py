@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from shared.kit.access import Caller, refusal
@@ -21,7 +23,7 @@ from tests.support.law import CO_CLOCK, HOUSING, LABOUR, LI, TOWNSHIP, WATER, as
         (LABOUR, CO_CLOCK | {"unit": LABOUR}, False),
     ],
 )
-def test_a_unit_asks_for_its_own_clock_only(name: str, unit: str, clock: dict[str, str], may: bool) -> None:
+def test_a_unit_asks_for_its_own_clock_only(name: str, unit: str, clock: dict[str, Any], may: bool) -> None:
     caller = Caller(LI, "handler", unit, TOWNSHIP, frozenset({Right.HANDLE}))
     refused = refusal(caller, ask(name, **clock).command, given("co-clocked"))
     assert (refused is None) is may
