@@ -303,16 +303,33 @@ async def everything(world: World) -> list[bytes]:
     return found
 
 
-async def test_the_page_for_platforms_runs_as_it_is_written(world: World, tmp_path: Path) -> None:
+def snippet(number: int) -> str:
+    """The Python of the page for platforms, as it is written there."""
     page = (Path(__file__).parents[2] / "docs" / "platforms.md").read_text()
-    script = tmp_path / "platform_demo.py"
-    script.write_text(page.split("```python\n", 1)[1].split("```", 1)[0])
+    return page.split("```python\n")[number].split("```", 1)[0]
+
+
+async def test_the_page_for_platforms_runs_as_it_is_written(world: World, tmp_path: Path) -> None:
+    (tmp_path / "platform_demo.py").write_text(snippet(1))
+    (tmp_path / "follow.py").write_text(snippet(2))
+    environment = {**os.environ, "PLATFORM_URL": world.endpoints.platforms["demo"]}
+    pipes: dict[str, Any] = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE, "cwd": tmp_path, "env": environment}
     async with services(world):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, str(script), env={**os.environ, "PLATFORM_URL": world.endpoints.platforms["demo"]},
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, problems = await asyncio.wait_for(process.communicate(), WAIT_S_MAX)
+        follower = await asyncio.create_subprocess_exec(sys.executable, *follow, **pipes)
+        try:
+            assert follower.stderr is not None
+            assert follower.stdout is not None
+            async with asyncio.timeout(WAIT_S_MAX):
+                while b"started successfully" not in await follower.stderr.readline():
+                    pass
+            process = await asyncio.create_subprocess_exec(sys.executable, "platform_demo.py", **pipes)
+            async with asyncio.timeout(WAIT_S_MAX):
+                out, problems = await process.communicate()
+                while b"assigned 510104000000-housing" not in await follower.stdout.readline():
+                    pass
+        finally:
+            follower.terminate()
+            await follower.wait()
     assert process.returncode == 0, problems.decode()
     assert "submission.accepted" in out.decode()
     assert "assigned to 510104000000-housing" in out.decode()
