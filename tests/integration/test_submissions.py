@@ -313,7 +313,9 @@ async def test_the_page_for_platforms_runs_as_it_is_written(world: World, tmp_pa
     (tmp_path / "platform_demo.py").write_text(snippet(1))
     (tmp_path / "follow.py").write_text(snippet(2))
     environment = {**os.environ, "PLATFORM_URL": world.endpoints.platforms["demo"]}
-    pipes: dict[str, Any] = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE, "cwd": tmp_path, "env": environment}
+    pipe = asyncio.subprocess.PIPE
+    pipes: dict[str, Any] = {"stdout": pipe, "stderr": pipe, "cwd": tmp_path, "env": environment}
+    follow = ("-m", "faststream", "run", "follow:app")
     async with services(world):
         follower = await asyncio.create_subprocess_exec(sys.executable, *follow, **pipes)
         try:
