@@ -65,7 +65,7 @@ class Submissions:
         self._kit, self._fills = kit, fills
         self._births = dict(births or {})
         self._forms = {name: form for name, (form, _) in self._births.items()}
-        # lane -> the submission that must come again before later ones, and until when: a twin of this process may answer it
+        # lane -> the submission that must come again before later ones, and until when: a twin may answer it instead
         self._behind: dict[str, tuple[int, float]] = {}
 
     async def run(self) -> None:

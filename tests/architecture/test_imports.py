@@ -37,6 +37,7 @@ def test_every_service_is_layered() -> None:
 @pytest.mark.parametrize(
     ("file", "line", "broken"),
     [
+        ("shared/case/x.py", "import shared.case", ""),
         ("services/intake/app.py", "import services.routing.app", "services share the language"),
         ("shared/kit/x.py", "import tests", "nobody imports tests"),
         ("shared/log/x.py", "import shared.kit", "shared: cli"),
@@ -48,7 +49,7 @@ def test_every_service_is_layered() -> None:
     ],
 )
 def test_a_breach_is_found(tmp_path: Path, file: str, line: str, broken: str) -> None:
-    """The contracts themselves, on a small tree that is right but for one import."""
+    """The contracts themselves, on a small tree that is right but for one import; the first is right too."""
     packages = ["shared", *(f"shared/{name}" for name in ("cli", "kit", "reference", "log", "case")), "services"]
     services = [name.replace(".", "/") for name in contract("in a service")["containers"]]
     for package in (*packages, *services, "infra", "tests"):
@@ -61,8 +62,8 @@ def test_a_breach_is_found(tmp_path: Path, file: str, line: str, broken: str) ->
             (tmp_path / service / f"{name}.py").touch()
     config = tmp_path / "pyproject.toml"
     config.write_text((ROOT / "pyproject.toml").read_text())
-    assert lint(tmp_path, config).returncode == 0
     (tmp_path / file).write_text(line + "\n")
     done = lint(tmp_path, config)
-    assert done.returncode == 1
-    assert any(broken in row and "BROKEN" in row for row in done.stdout.splitlines()), done.stdout
+    assert done.returncode == bool(broken), done.stdout
+    found = [row for row in done.stdout.splitlines() if "BROKEN" in row]
+    assert any(broken in row for row in found) == bool(broken), done.stdout

@@ -190,7 +190,7 @@ async def test_parts_are_registered_once_however_the_whole_has_changed_since(tow
 
 @in_a_town
 async def test_what_one_copy_could_not_answer_and_another_did_holds_nobody_up(town: Town) -> None:
-    """Submissions of one case are answered in order; the copy that failed at the first does not wait for it for ever."""
+    """Submissions of a case are answered in order; the copy that failed at the first does not wait for it for ever."""
     one, other = town.copies[Owner.ROUTING]
     jobs = [process.jobs["routing.submissions"].__self__ for process in (one, other)]
     durable = await one.kit.streams.durable_raw(topology.SUBMISSIONS, "routing-submissions", "submit.>")

@@ -1,7 +1,7 @@
 """A database in memory for the simulation: the named statements that the kit and the services use, by their names.
 
-One transaction at a time per database; what is rolled back leaves no trace. `pause` is awaited before each statement, at
-`db.begin`, before a commit at `db.commit` and after it at `db.committed`, where a scheduler may raise Unavailable.
+One transaction at a time per database; what is rolled back leaves no trace. `pause` is awaited before each statement,
+at `db.begin`, before a commit at `db.commit` and after it at `db.committed`, where a scheduler may raise Unavailable.
 """
 
 from __future__ import annotations
