@@ -26,11 +26,13 @@ from shared.kit.clock import Clock
 from shared.kit.service import Service, open_kit, run_jobs
 from shared.kit.settings import Settings
 from shared.kit.sql import migrate
+from shared.log import topology
 from shared.log.mux import connect
 from shared.log.streams import Streams, ensure_topology
 from shared.log.topology import Topology
 from shared.reference.library import Library
 from shared.reference.load import demo_documents
+from shared.reference.models import Document
 from shared.reference.publish import publish
 
 ROOT = Path(__file__).parents[1]
@@ -67,11 +69,20 @@ async def prepare(settings: Settings, say: Say = lambda text: None) -> None:
             for name in await migrate(admin, schema, role, folder):
                 say(f"schema {schema}: applied {name}")
         if settings.demo:
-            counts = await publish(Streams(mux), demo_documents())
+            counts = await publish(Streams(mux), await _absent(Streams(mux)))
             if counts.published:
                 say(f"published {counts.published} reference documents of the demo")
     finally:
         await mux.close()
+
+
+async def _absent(streams: Streams) -> list[Document]:
+    """The demo's documents that have no version yet: what an operator has published since is not undone by a start."""
+    return [
+        document
+        for document in demo_documents()
+        if await streams.last(topology.REFERENCE, topology.reference(document.kind, document.region)) is None
+    ]
 
 
 def _migrations() -> list[tuple[str, str, Path]]:
