@@ -63,14 +63,17 @@ class Check:
 
 
 def ok(what: str) -> Check:
+    """Something as it should be."""
     return Check(State.OK, what)
 
 
 def warn(what: str, advice: str) -> Check:
+    """Something for a person to judge."""
     return Check(State.WARN, what, advice)
 
 
 def bad(what: str, advice: str) -> Check:
+    """Something that must be put right."""
     return Check(State.BAD, what, advice)
 
 

@@ -97,9 +97,9 @@ def test_rows_become_cases_once(stack: Stack, tmp_path: Path) -> None:
     shutil.copy(SAMPLE, file)
     counts = imported(stack.data, file, mapping, rejected)
     assert counts == {"registered": REGISTERED, "attached": ATTACHED, "unchanged": 0, "rejected": 4}
-    rows = [row[:3] for row in csv.reader(rejected.read_text("utf-8-sig").splitlines())]
-    assert rows[:2] == [["row", "id", "column"], ["10", "108", "标题"]]
-    assert rows[2:] == [["11", "109", "时间"], ["12", "110", "答复时间"], ["13", "102", "编号"]]
+    reasons = [line[:3] for line in csv.reader(rejected.read_text("utf-8-sig").splitlines())]
+    assert reasons[:2] == [["row", "id", "column"], ["10", "108", "标题"]]
+    assert reasons[2:] == [["11", "109", "时间"], ["12", "110", "答复时间"], ["13", "102", "编号"]]
 
     lived = {row.partition("/")[2]: flow for row, flow in flows(stack.data, "once").items()}
     assert set(lived) == {"101", "102", "103", "105", "106", "107", "111"}
@@ -133,8 +133,8 @@ def test_the_three_kinds_of_file_lead_to_the_same(stack: Stack, tmp_path: Path) 
         imported(stack.data, tmp_path / f"a.{kind}", mapping_of(tmp_path, kind), tmp_path / "rejected.csv")
     lived = flows(stack.data, "csv", "xlsx", "ndjson")
     assert len(lived) == 3 * REGISTERED
-    for row, flow in lived.items():
-        assert flow == lived["csv/" + row.partition("/")[2]]
+    for case, flow in lived.items():
+        assert flow == lived["csv/" + case.partition("/")[2]]
 
 
 def test_what_no_rule_takes_waits_without_a_fallback(stack: Stack, tmp_path: Path) -> None:
