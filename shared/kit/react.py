@@ -178,9 +178,12 @@ class Reactor:
             correlation_id=cause.meta.correlation_id or cause.id,
             traceparent=cause.meta.traceparent,
         )
-        if self._registrar is not None and wanted.name == "register":
-            return await self._registrar(reaction, seen, wanted, meta)
-        return await self._handler.handle(command(wanted.address, meta, wanted.name, wanted.facts))
+        try:
+            if self._registrar is not None and wanted.name == "register":
+                return await self._registrar(reaction, seen, wanted, meta)
+            return await self._handler.handle(command(wanted.address, meta, wanted.name, wanted.facts))
+        except KeyErased:  # it was born, lived and was erased since: a message that comes again finds its key gone
+            return Rejected(Reason.ERASED)
 
     async def _opened(self, recorded: Recorded[Any]) -> Recorded[Any] | None:
         try:

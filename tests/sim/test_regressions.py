@@ -189,6 +189,24 @@ async def test_parts_are_registered_once_however_the_whole_has_changed_since(tow
 
 
 @in_a_town
+async def test_a_split_that_comes_again_leaves_its_erased_parts_alone(town: Town) -> None:
+    """Born, closed and erased since: the key is gone for good, and nothing is parked for it."""
+    case = await town.register("a")
+    parts = (Part(region=TOWN, nature=Nature.HELP), Part(region=TOWN, nature=Nature.HELP))
+    matters = PartMatters(matters=(Matter(title="1", text="1"), Matter(title="2", text="2")))
+    await town.tell("split", case, parts=parts, matters=matters)
+    split = town.world.log.events(case.subject)[-1]
+    intake, supervision = town.copy(Owner.INTAKE), town.copy(Owner.SUPERVISION)
+    await intake.reactor.react(split)
+    part = town.world.born("case")[1]
+    await town.tell("withdraw", part, note=NOTE)
+    await town.tell("erase", part, retention="year_1", basis="9.4 b")
+    await supervision.reactor.react(town.world.log.events(part.subject)[-1])
+    await town.copy(Owner.INTAKE, 2).reactor.react(split)
+    assert [one.type for one in town.world.log.events(part.subject)][-1] == "case.erased"
+
+
+@in_a_town
 async def test_what_one_copy_could_not_answer_and_another_did_holds_nobody_up(town: Town) -> None:
     """Submissions of a case are answered in order; the copy that failed at the first does not wait for it for ever."""
     one, other = town.copies[Owner.ROUTING]
