@@ -22,6 +22,7 @@ APPEND_BYTES = 700  # an event of ours, about
 SETTLE_S_MAX = 300.0
 MODELS = {"routing": "routing.work", "reporting": "reporting"}
 POLL_S = 0.02
+STRANGERS_SHARE_TOLD = 0.05
 Say = Callable[[str], None]
 
 
@@ -59,6 +60,7 @@ class Cost:
 
     cpu: Mapping[str, float]
     seconds: float
+    others: float  # CPU seconds of everything else on the machine but the load generator
 
     def per(self, count: int) -> dict[str, float]:
         """CPU milliseconds of each part per thing done."""
@@ -68,8 +70,9 @@ class Cost:
         """Which part was nearest to a whole core, and how busy the machine's cores were."""
         part = max(self.cpu, key=lambda one: self.cpu[one])
         cores = psutil.cpu_count() or 1
-        whole = sum(self.cpu.values()) / self.seconds / cores
-        return f"{part} at {self.cpu[part] / self.seconds:.0%} of a core; caseflow on {whole:.0%} of {cores} cores"
+        whole, others = (one / self.seconds / cores for one in (sum(self.cpu.values()), self.others))
+        told = f"{part} at {self.cpu[part] / self.seconds:.0%} of a core; caseflow on {whole:.0%} of {cores} cores"
+        return f"{told}, strangers on {others:.0%}" if others > STRANGERS_SHARE_TOLD else told
 
 
 class Costs:
@@ -78,12 +81,12 @@ class Costs:
     def __init__(self, stack: Stack) -> None:
         assert stack.process is not None
         self._roots = {"python": stack.process.pid, **stack.servers}
-        self._began, self._at = self._read(), time.perf_counter()
+        self._began, self._at, self._busy = self._read(), time.perf_counter(), _busy()
 
     def spent(self) -> Cost:
         """Since this object was made."""
         cpu = {part: now - self._began[part] for part, now in self._read().items()}
-        return Cost(cpu, time.perf_counter() - self._at)
+        return Cost(cpu, time.perf_counter() - self._at, max(_busy() - self._busy - sum(cpu.values()), 0.0))
 
     def _read(self) -> dict[str, float]:
         return {part: sum(map(_cpu, _family(part, pid))) for part, pid in self._roots.items()}
@@ -99,6 +102,12 @@ def memory_mb(stack: Stack) -> dict[str, float]:
 def _family(part: str, pid: int) -> list[psutil.Process]:
     root = psutil.Process(pid)  # the servers are children of our process, and counted by themselves
     return [root] if part == "python" else [root, *root.children(recursive=True)]
+
+
+def _busy() -> float:
+    """CPU seconds of the whole machine but our own."""
+    times, own = psutil.cpu_times(), psutil.Process().cpu_times()
+    return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice - own.user - own.system)
 
 
 def _cpu(process: psutil.Process) -> float:

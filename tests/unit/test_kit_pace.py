@@ -1,0 +1,33 @@
+"""People at the desk go first, and what follows never starves."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.kit.pace import BREATH_S, BUSY_SLOTS_COUNT, SLOTS_COUNT, Pace
+from tests.support.clock import FakeClock
+
+
+async def test_while_a_command_is_answered_reactions_are_few_and_jobs_breathe() -> None:
+    pace, clock = Pace(), FakeClock()
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    clock.sleep = sleep  # type: ignore[method-assign]
+    assert pace.slots == SLOTS_COUNT
+    await pace.breathe(clock)
+    assert slept == []
+    with pace.answering(), pace.answering():
+        assert pace.slots == BUSY_SLOTS_COUNT > 0
+        await pace.breathe(clock)
+    assert slept == [BREATH_S]
+    assert pace.slots == SLOTS_COUNT
+
+
+def test_an_answer_that_fails_is_no_longer_waited_for() -> None:
+    pace = Pace()
+    with pytest.raises(ValueError, match="broken"), pace.answering():
+        raise ValueError("broken")
+    assert pace.slots == SLOTS_COUNT
