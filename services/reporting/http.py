@@ -103,7 +103,9 @@ class CaseItem(BaseModel):
 
 
 class Cases(BaseModel):
-    """A page of cases, newest first; `next` leads on. `complete` is false when `?after=` was not reached in time."""
+    """A page of cases, newest first; `complete` is false when `?after=` was not reached in time.
+    `next` leads on; where few of many cases fit, a page may be shorter than asked for, even empty, and still lead on.
+    """
 
     cases: list[CaseItem]
     next: str | None = None
@@ -185,9 +187,7 @@ def _lists(api: APIRouter, kit: Kit, reads: Reads) -> None:
         after = _checked(kit, asked)
         complete = await kit_http.after(kit, "reporting", asked.after)
         if asked.q is None:
-            rows = await reads.page(caller, asked.wanted, after, asked.limit)
-            following = rows[asked.limit - 1].place if len(rows) > asked.limit else None
-            rows = rows[: asked.limit]
+            rows, following = await reads.page(caller, asked.wanted, after, asked.limit)
         else:
             try:
                 rows, following = await reads.search(caller, asked.wanted, asked.q, after, asked.limit)

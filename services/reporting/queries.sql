@@ -149,12 +149,19 @@ from orders o;
 -- name: list_cases
 -- A page of cases, newest first, by the keys ($1) and lanes ($2) of `seen` that can lead to them: at most $5 before
 -- ($3, $4). Shown is what the caller may see; to auditors ($10) also the flow facts of their region, without content.
+-- Of each key and lane at most $18 cases are looked at: where nothing fits, the page ends at `horizon`.
 with page as materialized (
     select f.registered_at, f.id, bool_or(f.content) as content
     from unnest($1::text[]) as k (who) cross join unnest($2::smallint[]) as l (lane) cross join lateral (
         -- `offset 0` keeps the planner from anything but walking the key in order and looking at one case after another
         select s.registered_at, s.id, m.content
-        from seen s cross join lateral (
+        from (
+            select registered_at, id from seen
+            where who = k.who and lane = l.lane and (registered_at, id) < ($3::timestamptz, $4::uuid)
+              and registered_at >= $11::timestamptz
+            order by registered_at desc, id desc
+            limit $18
+        ) s cross join lateral (
             select c.in_charge, kit.may_see($6, $7, $8, $9, c.region, c.in_charge, c.unit, c.co_units, c.first_asked,
                                             c.people, c.complained_unit, c.stand_aside) as content
             from cases c
@@ -167,9 +174,7 @@ with page as materialized (
               and ($17::text is null or c.nature = $17)
             offset 0
         ) m
-        where s.who = k.who and s.lane = l.lane and (s.registered_at, s.id) < ($3::timestamptz, $4::uuid)
-          and s.registered_at >= $11::timestamptz
-          and (m.content or ($10 and starts_with(m.in_charge, $8)))
+        where m.content or ($10 and starts_with(m.in_charge, $8))
         order by s.registered_at desc, s.id desc
         limit $5
     ) f
@@ -181,6 +186,20 @@ select c.id, c.stream, c.born, c.status, c.nature, c.subject_code, c.severity, c
        c.registered_at, c.due, c.late, c.version, p.content, s.event_id, s.token
 from page p join cases c on c.id = p.id left join sealed s on s.id = p.id and p.content
 order by p.registered_at desc, p.id desc;
+
+-- name: horizon
+-- How far down `list_cases` has looked everywhere, given the same keys, lanes, beginning ($3, $4), end ($5) and number of
+-- cases to look at ($6); no row when it has looked at all there is.
+select f.registered_at, f.id
+from unnest($1::text[]) as k (who) cross join unnest($2::smallint[]) as l (lane) cross join lateral (
+    select registered_at, id from seen
+    where who = k.who and lane = l.lane and (registered_at, id) < ($3::timestamptz, $4::uuid)
+      and registered_at >= $5::timestamptz
+    order by registered_at desc, id desc
+    offset $6::bigint - 1 limit 1
+) f
+order by f.registered_at desc, f.id desc
+limit 1;
 
 -- name: search_cases
 -- Candidates of a search among what the caller may see with content, newest first: cases whose hashed pairs hold those

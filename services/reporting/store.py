@@ -38,6 +38,7 @@ TABLES = ("cases", "seen", "tallies", "sealed", "orders")
 SWEEP_EVERY_S = 600.0
 SWEEP_ROWS_MAX = 5_000
 CANDIDATES_PER_SEARCH_MAX = 400
+WALKED_ROWS_MAX = 5_000
 _STAND_IN = Corrected.model_construct(note=cast(Any, None))
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
@@ -158,16 +159,29 @@ class Row:
 class Reads:
     """What is asked of the read model; every answer goes through `kit.may_see`."""
 
-    def __init__(self, database: Database, model: Model) -> None:
+    def __init__(self, database: Database, model: Model, walked_rows_max: int = WALKED_ROWS_MAX) -> None:
         self._database, self._model = database.using(STATEMENTS), model
+        self._walked_rows_max = walked_rows_max
 
-    async def page(self, caller: Caller, wanted: Wanted, after: Place | None, rows_max: int) -> list[Row]:
-        """Cases that the caller may see, newest first; one more than `rows_max` when there are more."""
-        args = (*before(wanted, after), rows_max + 1, *_who(caller), Right.AUDIT in caller.rights)
-        found = await self._database.fetch(
-            "list_cases", keys(caller, wanted), lanes(wanted), *args, wanted.since or _EARLIEST, *_filters(wanted)
-        )
-        return await self._opened(found)
+    async def page(
+        self, caller: Caller, wanted: Wanted, after: Place | None, rows_max: int
+    ) -> tuple[list[Row], Place | None]:
+        """Cases that the caller may see, newest first, and the place to go on from.
+
+        Of each key and lane at most `walked_rows_max` cases are looked at, so where few fit a page may be shorter than
+        asked for and still lead on.
+        """
+        ways, start, since = (keys(caller, wanted), lanes(wanted)), before(wanted, after), wanted.since or _EARLIEST
+        who = (*_who(caller), Right.AUDIT in caller.rights)
+        asked = (*ways, *start, rows_max + 1, *who, since, *_filters(wanted), self._walked_rows_max)
+        rows = await self._opened(await self._database.fetch("list_cases", *asked))
+        if len(rows) > rows_max:
+            return rows[:rows_max], rows[rows_max - 1].place
+        seen_to = await self._database.fetch_one("horizon", *ways, *start, since, self._walked_rows_max)
+        if seen_to is None:
+            return rows, None
+        end = seen_to["registered_at"], UUID(seen_to["id"])
+        return [row for row in rows if row.place >= end], end
 
     async def search(
         self, caller: Caller, wanted: Wanted, query: str, after: Place | None, rows_max: int

@@ -134,7 +134,7 @@ async def test_an_erased_case_leaves_nothing_sealed_behind_and_no_later_batch_br
     async with tables.session() as session:
         told = await checksums(session)
     assert (told["cases"][0], told["sealed"][0]) == (1, 0)
-    (row,) = await Reads(tables, Model(vault)).page(READER, Wanted(), None, 10)
+    (row,), _ = await Reads(tables, Model(vault)).page(READER, Wanted(), None, 10)
     assert row.matter is None
 
 
@@ -165,7 +165,7 @@ async def test_a_seal_that_does_not_open_hides_one_title_and_stops_nothing(
 
     events = [birth(good, await vault.key(good.id)), birth(bad, b"x" * 32)]
     await projector(tables, Model(vault), clock).apply(STREAM, events)
-    rows = await Reads(tables, Model(vault)).page(READER, Wanted(), None, 10)
+    rows, _ = await Reads(tables, Model(vault)).page(READER, Wanted(), None, 10)
     assert {row.facts["id"]: row.matter and row.matter.title for row in rows} == {good.id: "大坝村没有水", bad.id: None}
 
 
