@@ -98,6 +98,7 @@ def serve(service: Annotated[Owner, typer.Argument(help="intake, routing, superv
 
 
 async def _serve_one(own: Settings, service: Owner) -> None:
+    own.dsn(service.value)  # raises BadSettings at once, not after a wait for servers that nobody named
     if own.pg_dsn_admin is not None:
         await prepare(own, say)
     async with running({service: own}, SystemClock()) as stack:

@@ -194,6 +194,13 @@ def install(
 
     def http(error: HTTPException) -> ProblemError:
         status = HTTPStatus(error.status_code)
+        if isinstance(error.__cause__, ProblemError):  # FastAPI wraps whatever ends the reading of a body
+            return error.__cause__
+        if status is HTTPStatus.BAD_REQUEST:
+            return BadRequest(
+                "The body cannot be read as what Content-Type says that it is.", code="body.unreadable",
+                advice="Send JSON in UTF-8 as application/json, or a form with its boundary.",
+            )  # fmt: skip
         problem = ProblemError(
             status.description or status.phrase, status=status, code=f"http.{status.value}",
             advice="Check address and method; /openapi.json of the service lists what there is.",
