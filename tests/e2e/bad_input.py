@@ -1,6 +1,6 @@
 """The page docs/bad-input.md: what was tried, and what a running caseflow answered.
 
-`python -m tests.e2e.bad_input_write` starts one, asks again and writes the page; a test compares it with what is committed.
+`python -m tests.e2e.bad_input_write` starts one, asks again and writes the page; a test compares it with the page.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,7 +30,7 @@ TRIED: dict[str, dict[str, list[dict[str, Any]]]] = yaml.safe_load(
 )
 HEAD = f"""# Bad input: what was tried, and what was answered
 
-Written by `python -m tests.e2e.bad_input_write` from the answers of a running caseflow; a test asks again and compares. An
+Written by `python -m tests.e2e.bad_input_write` from the answers of a running caseflow; a test asks again. An
 answer is never an echo: a problem names fields and says what to do, since what was sent may be a resident's own matter.
 `the demand` is this body of `POST /intake/cases`, with the changes named:
 
@@ -182,7 +182,7 @@ def cli_part(stack: Stack) -> Iterator[str]:
         yield from table(f"Command line: {title.lower()}", [(r, command(r), ran(stack, r)) for r in rows])
 
 
-def table(title: str, rows: list[tuple[Mapping[str, Any], str, str]]) -> Iterator[str]:
+def table(title: str, rows: Iterable[tuple[Mapping[str, Any], str, str]]) -> Iterator[str]:
     yield from ("", f"## {title}", "", "| tried | how | answer |", "|---|---|---|")
     for row, how, answer in rows:
         answer = _END.sub("…", _NUMBER.sub("…", _UUID.sub("…", answer)))
