@@ -6,9 +6,10 @@ decider then refuses to write.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -157,13 +158,28 @@ def evolve(state: CaseState, recorded: Recorded[Any]) -> CaseState:
         "last_at": recorded.meta.time,
     }
     if isinstance(event, Unknown):
-        return replace(state, **common, newer_event=True)
+        return _with(state, common | {"newer_event": True})
     step = _STEPS.get(type(event))
     changes = step(state, event, recorded) if step else {}
     status = target(state.status, variant(event, state)) or state.status
     if status in ENDED and state.clocks:
         changes["clocks"] = ()
-    return replace(state, **common, status=status, **changes)
+    return _with(state, common | {"status": status} | changes)
+
+
+_PUT: dict[str, Callable[[CaseState, Any], None]]
+_PUT = {one.name: getattr(CaseState, one.name).__set__ for one in fields(CaseState)}
+_VALUES = attrgetter(*_PUT)
+
+
+def _with(state: CaseState, changes: Mapping[str, Any]) -> CaseState:
+    """`dataclasses.replace` in a third of its time: a fold spends most of its own on it."""
+    new = object.__new__(CaseState)
+    for put, value in zip(_PUT.values(), _VALUES(state), strict=True):
+        put(new, value)
+    for name, value in changes.items():
+        _PUT[name](new, value)
+    return new
 
 
 def fold(recorded: Iterable[Recorded[Any]], state: CaseState = UNBORN) -> CaseState:

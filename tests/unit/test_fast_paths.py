@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from uuid import UUID, uuid5
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.case import base
+from shared.case.state import CaseState, _with
 from shared.kit.project import _ahead
 from shared.log.envelope import encode
 from shared.log.jetstream import DECODED_COUNT_MAX, _decoded, _event
@@ -69,3 +71,10 @@ async def test_reading_ahead_can_be_left_at_any_time() -> None:
     assert await anext(ahead) == 1
     await ahead.aclose()
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+@given(st.builds(CaseState, version=st.integers(), unit=st.none() | TEXTS), st.integers(), st.none() | TEXTS)
+def test_the_next_state_is_what_replace_gives(state: CaseState, version: int, person: str | None) -> None:
+    before = replace(state)
+    assert _with(state, {"version": version, "person": person}) == replace(state, version=version, person=person)
+    assert state == before
