@@ -10,7 +10,7 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,15 +23,15 @@ from nats.errors import NoRespondersError
 
 from infra.embedded import DEMO_PLATFORM, ROLES, Embedded, Endpoints, holder_of, require_port
 from infra.folder import CannotStart, Folder
+from tests.support.folders import open_folder
 
 MARKER = b"marker-7f3a91 that must not lie in the clear"
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o711)  # pytest makes them 0700, and Postgres runs as nobody when we are root
-    return tmp_path / "data"
+def data() -> Iterator[Path]:
+    with open_folder("data") as folder:
+        yield folder / "data"
 
 
 @asynccontextmanager
@@ -189,8 +189,10 @@ async def test_a_cluster_half_made_is_made_anew(data: Path) -> None:
 
 
 async def test_a_long_path_still_has_a_socket(data: Path) -> None:
-    async with stack(data / ("long" * 25)) as (_, endpoints):
+    long = data / ("long" * 25)
+    async with stack(long) as (_, endpoints):
         await (await asyncpg.connect(endpoints.postgres["intake"])).close()
+    Folder.of(long).sockets.rmdir()
 
 
 async def test_a_taken_nats_port_is_left_to_its_holder(data: Path) -> None:
@@ -240,9 +242,9 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-async def test_an_ordinary_user_runs_both(data: Path, tmp_path: Path) -> None:
+async def test_an_ordinary_user_runs_both(data: Path) -> None:
     somebody = pwd.getpwnam("daemon")
-    os.chown(tmp_path, somebody.pw_uid, somebody.pw_gid)
+    os.chown(data.parent, somebody.pw_uid, somebody.pw_gid)
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", AS_SOMEBODY, str(data), str(somebody.pw_uid), str(somebody.pw_gid)),
         cwd=Path(__file__).parents[2],

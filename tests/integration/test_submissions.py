@@ -24,11 +24,11 @@ WORDS = "电梯停运一个月没人修"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def world() -> AsyncIterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         for module in ("submit", "react"):
             patch.setattr(f"shared.kit.{module}.DELAY_S_MIN", 0.01)  # what fails comes again at once
-        async with open_world(tmp_path_factory) as opened:
+        async with open_world() as opened:
             yield opened
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import nats
-import pytest
 from httpx import ASGITransport, AsyncClient
 from nats.aio.client import Client
 
@@ -19,6 +18,7 @@ from infra.stack import prepare, running, settings_for
 from shared.case.base import Owner
 from shared.kit.clock import SystemClock
 from shared.kit.settings import Settings
+from tests.support.folders import open_folder
 
 SUBJECT = "submit.demo.51.01.04.017.000"
 DECIDING = (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION)
@@ -99,18 +99,16 @@ async def services(world: World) -> AsyncIterator[AsyncClient]:
 
 
 @asynccontextmanager
-async def open_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def open_world() -> AsyncIterator[World]:
     """Servers of their own, prepared, and the demo platform connected; no service runs yet."""
-    folder = tmp_path_factory.mktemp("submissions")
-    for way in (folder, *folder.parents[:2]):
-        way.chmod(0o711)
-    stack = Embedded()
-    endpoints = await stack.start(folder / "data", nats_port=0)
-    await prepare(settings_for(Settings(), endpoints, "admin"))
-    each = {owner: settings_for(Settings(), endpoints, owner) for owner in DECIDING}
-    platform = await nats.connect(endpoints.platforms["demo"], inbox_prefix=DEMO_PLATFORM.inbox_prefix.encode())
-    admin = await nats.connect(endpoints.nats["admin"])
-    yield World(endpoints, each, platform, admin)
-    await platform.close()
-    await admin.close()
-    await stack.stop()
+    async with AsyncExitStack() as after:
+        stack, folder = Embedded(), after.enter_context(open_folder("platforms"))
+        after.push_async_callback(stack.stop)
+        endpoints = await stack.start(folder / "data", nats_port=0)
+        await prepare(settings_for(Settings(), endpoints, "admin"))
+        each = {owner: settings_for(Settings(), endpoints, owner) for owner in DECIDING}
+        platform = await nats.connect(endpoints.platforms["demo"], inbox_prefix=DEMO_PLATFORM.inbox_prefix.encode())
+        after.push_async_callback(platform.close)
+        admin = await nats.connect(endpoints.nats["admin"])
+        after.push_async_callback(admin.close)
+        yield World(endpoints, each, platform, admin)

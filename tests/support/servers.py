@@ -11,19 +11,20 @@ import pytest
 import pytest_asyncio
 
 from infra.embedded import Embedded, Endpoints
+from tests.support.folders import open_folder
 
 _numbers = count(1)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Endpoints]:
+async def servers() -> AsyncIterator[Endpoints]:
     """Both servers. What a test makes there stays for the session, so use `database` and `areas` of its own."""
     stack = Embedded()
-    folder = tmp_path_factory.mktemp("stack")
-    for way in (folder, *folder.parents[:2]):  # pytest makes them 0700; Postgres runs as nobody when we are root
-        way.chmod(0o711)
-    yield await stack.start(folder / "data", nats_port=0)
-    await stack.stop()
+    with open_folder("servers") as folder:
+        try:
+            yield await stack.start(folder / "data", nats_port=0)
+        finally:
+            await stack.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="function")

@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 import httpx
@@ -25,6 +24,7 @@ from shared.kit.settings import Settings
 from shared.log.jetstream import JetStreamLog
 from shared.log.mux import Mux, connect
 from shared.log.topology import Topology
+from tests.support.folders import open_folder
 from tests.support.nats import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -168,13 +168,9 @@ class Stack:
 
 @contextmanager
 def stack_in(name: str, **environment: str) -> Iterator[Stack]:
-    """A stack on a folder of its own that is not started yet; killed at the end with all its servers, and removed.
-
-    Not in pytest's temporary folder: each start of pytest closes that to the user whom Postgres runs as.
-    """
-    with TemporaryDirectory(prefix=f"caseflow-{name}-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o711)
-        stack = Stack(Path(folder) / "data", {**RATES, **environment})
+    """A stack on a folder of its own that is not started yet; killed at the end with all its servers, and removed."""
+    with open_folder(name) as folder:
+        stack = Stack(folder / "data", {**RATES, **environment})
         try:
             yield stack
         finally:
