@@ -82,11 +82,13 @@ class Carrier:
 
         Raises Unfit for what the law or an earlier import does not allow, Unavailable.
         """
-        address, known = await self._register(demand)
+        address, born = await self._register(demand)
         released = demand.command_id(self._mapping.source, "release")
-        if released in known.applied:
-            return Result(Came.UNCHANGED, known.status)
-        state = await self._state(address, fresh=True)
+        if released in born.state.applied:
+            return Result(Came.UNCHANGED, born.state.status)
+        if born.recorded is not None:
+            await self._reactor.react(born.recorded)
+        state = await self._state(address, fresh=born.recorded is None)
         by_fallback = False
         for _ in range(STEPS_COUNT_MAX):
             asked = await self._advance(demand, address, state, whole)
@@ -116,8 +118,8 @@ class Carrier:
             )
         return Result(Came.ATTACHED)
 
-    async def _register(self, demand: Demand) -> tuple[Address, CaseState]:
-        """Register once; the case, and what intake knows of it."""
+    async def _register(self, demand: Demand) -> tuple[Address, Done]:
+        """Register once; the case, and what came of it now."""
         source = self._mapping.source
         person, unit = self.first_asked(demand.region)
         facts = Registration(
@@ -138,7 +140,7 @@ class Carrier:
             raise _unfit(outcome)
         key = await self._kits[Owner.INTAKE].vault.keys([address.id])
         self._kits[Owner.ROUTING].vault.remember(key)  # one process: routing need not ask for it
-        return address, outcome.state
+        return address, outcome
 
     def _said(self, demand: Demand) -> dict[str, Any]:
         party = Party(name=demand.reporter, phone=demand.phone, address=demand.address)
@@ -170,7 +172,7 @@ class Carrier:
 
     async def _triage(self, demand: Demand, case: Address, state: CaseState) -> str | None:
         """By the rules in force, as the reaction does it; what none takes goes to the fallback, or stays there."""
-        await self._react(case, "case.registered")
+        await self._react(case, "case.registered", 0)
         if (await self._state(case)).status is not Status.AWAITING_TRIAGE:
             return "react"
         unit = self.fallback(state.in_charge)
@@ -179,7 +181,7 @@ class Carrier:
         return await self._step(demand, case, "triage", demand.at, unit=unit, basis="import: no rule takes it")
 
     async def _assign(self, demand: Demand, case: Address, state: CaseState) -> str | None:
-        await self._react(case, "case.triaged")
+        await self._react(case, "case.triaged", state.born)
         if (await self._state(case)).status is not Status.TRIAGED:
             return "react"
         units: dict[str, Any] = {"unit": state.triaged_unit, "co_units": state.triaged_co_units}
@@ -205,8 +207,8 @@ class Carrier:
             basis=settle.basis,
         )
 
-    async def _react(self, case: Address, type: str) -> None:
-        for recorded in await self._kits[Owner.ROUTING].log.load(case):
+    async def _react(self, case: Address, type: str, after: int) -> None:
+        for recorded in await self._kits[Owner.ROUTING].log.load(case, after):
             if recorded.type == type:
                 await self._reactor.react(recorded)
 
