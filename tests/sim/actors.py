@@ -13,8 +13,9 @@ from services.intake.policy import RegisterBody, registration
 from services.intake.store import UploadedFile
 from shared.case.base import Address, Facts, Meta, Owner, derived_id, new_id
 from shared.case.commands import COMMANDS, Command
+from shared.case.commands import facts as facts_of
 from shared.case.facts import Channel, Hold, Nature, Note, Retention
-from shared.case.lifecycle import Status
+from shared.case.lifecycle import IN_PROGRESS, Status
 from shared.case.orders import OrderStatus
 from shared.case.reasons import Rejected
 from shared.case.state import CaseState
@@ -48,9 +49,10 @@ ALL_RIGHTS = frozenset(Right)
 S = Status
 # What is likely to be asked of a case, by where it stands: what leads on, and some of what does not.
 LIKELY: dict[Status, str] = {
-    S.AWAITING_TRIAGE: "triage*6 rule*2 decline split attach*3 transfer withdraw set-deadlines supplement escalate",
-    S.TRIAGED: "assign*8 triage rule*2 transfer decline split attach*2 set-deadlines escalate hand-down",
-    S.ASSIGNED: "sign-for*9 assign co-report*2 reassign hand-back*2 rule transfer end-co-handling set-deadlines*2 attach",
+    S.AWAITING_TRIAGE: "triage*6 rule*2 decline split attach*3 transfer withdraw set-deadlines*3 supplement escalate",
+    S.TRIAGED: "assign*7 triage rule*2 transfer decline split attach*2 set-deadlines*3 escalate hand-down",
+    S.ASSIGNED: "sign-for*9 assign co-report*2 reassign hand-back*2 rule transfer end-co-handling "
+    "set-deadlines*2 attach",
     S.HANDLING: "settle*6 co-report*4 sign-for*2 progress*2 reassign*2 end-co-handling*2 hand-back set-deadlines*2 "
     "request-extension*2 extend*2 refuse-extension request-pause*2 suspend*2 resume*2 refuse-pause warn*2 "
     "declare-overdue*2 annul-overdue urge assign transfer attach withdraw escalate hand-down",
@@ -65,6 +67,10 @@ WEIGHTED = {
     status: [name for part in text.split() for name in [part.partition("*")[0]] * int(part.partition("*")[2] or 1)]
     for status, text in LIKELY.items()
 }
+CLOCKS = (
+    "request-extension extend refuse-extension request-pause suspend resume refuse-pause warn declare-overdue "
+    "recompute-deadline set-deadlines".split()
+)
 CASE_COMMANDS = [
     name for name, spec in COMMANDS.items()
     if spec.kind == "case" and name not in ("register", "merge", "order")
@@ -80,6 +86,7 @@ class Actors:
         self.client = Client(world)
         self._numbers = 0
         self._replayed: set[str] = set()
+        self._at: Address | None = None  # the case that was asked about last: often there is more to ask
         self._swept = False
 
     def number(self) -> int:
@@ -95,11 +102,11 @@ class Actors:
             self.world.steps += 1
             draw = self.chance.random()
             there = len(self.world.born("case"))
-            if there < 3 or (draw < 0.12 and there < 2 * CASES_COUNT_MIN):
+            if there < 3 or (draw < 0.12 and there < 1.3 * CASES_COUNT_MIN):
                 await self.register()
-            elif draw < 0.17 and there < 2 * CASES_COUNT_MIN:
+            elif draw < 0.17 and there < 1.3 * CASES_COUNT_MIN:
                 await self.submit()
-            elif draw < 0.19 and there < 2 * CASES_COUNT_MIN:
+            elif draw < 0.19 and there < 1.3 * CASES_COUNT_MIN:
                 await self.import_one()
             elif draw < 0.25:
                 await self.issue_order()
@@ -148,7 +155,9 @@ class Actors:
         address = Address("case", body.region, new_id(body.region, command_id))
         told = body.model_dump_json().encode()
         facts = registration(body, caller.person, caller.unit, clock.now())
-        meta = Meta.model_construct(command_id=command_id, time=clock.now(), recorded_at=clock.now(), actor=caller.actor)
+        meta = Meta.model_construct(
+            command_id=command_id, time=clock.now(), recorded_at=clock.now(), actor=caller.actor
+        )
         asked = self.world.note(Asked(Command(address, meta, "register", facts), caller, told.decode()))
 
         async def do(process: Process) -> Any:
@@ -210,6 +219,8 @@ class Actors:
             S.ASSIGNED: "sign-for",
             S.HANDLING: self.chance.choice(("progress", "settle")),
         }.get(state.status, "supplement")
+        if state.clocks and self.chance.random() < 0.6:
+            name = self.chance.choice(("request-extension", "request-pause"))
         pen = Pen(self.chance, state, self.world.clock.now(), "")
         data = pen.write(name).model_dump(mode="json", exclude_unset=True)
         return {"type": f"command.{name}", "subject": address.id, "data": data}
@@ -283,10 +294,36 @@ class Actors:
         if found is None:
             return
         address, state = found
-        name = chance.choice(CASE_COMMANDS) if chance.random() < 0.3 else chance.choice(WEIGHTED[state.status])
+        if self._at is not None and chance.random() < 0.4:
+            address, state = self._at, world.state(self._at)
+        self._at = address
+        name = self._next(state)
         other = chance.choice(world.born("case")).id
         facts = Pen(chance, state, world.clock.now(), other).write(name)
         await self._ask(name, address, facts, state)
+
+    def _next(self, state: CaseState) -> str:
+        """What is likely to be asked of a case as it stands, or anything at all."""
+        chance = self.chance
+        draw = chance.random()
+        if draw < 0.2:
+            return chance.choice(CASE_COMMANDS)
+        if state.late and draw < (0.3 if state.status in IN_PROGRESS else 0.6):
+            return "annul-overdue"
+        if state.clocks and draw < 0.6:
+            flags = ("extension_requested", "pause_requested", "suspended")
+            up = [flag for clock in state.clocks for flag in flags if getattr(clock, flag)]
+            answers = {
+                "extension_requested": "refuse-extension",
+                "pause_requested": "refuse-pause",
+                "suspended": "resume",
+            }
+            return chance.choice([*CLOCKS, *[answers[flag] for flag in up] * 3])
+        if state.holds and draw < 0.5:
+            return "release"
+        if state.hand_backs and draw < (0.5 if state.unit is None else 0.35):
+            return "rule"
+        return chance.choice(WEIGHTED[state.status])
 
     async def _ask(self, name: str, address: Address, facts: Facts, state: Any) -> None:
         chance, world, owner = self.chance, self.world, COMMANDS[name].owner
@@ -311,10 +348,7 @@ class Actors:
 
     def _time(self, process: Process) -> Any:
         """When it happened: now, or set back a little as a source may."""
-        return process.clock.now() - timedelta(minutes=5) if self.chance.random() < 0.05 else None
-
-    async def misdirected(self) -> None:
-        """A service is asked for what another owns: it must not write it."""
+        return process.clock.now() - timedelta(seconds=2) if self.chance.random() < 0.05 else None
 
     # Orders
 
@@ -330,7 +364,8 @@ class Actors:
         command_id = kit_http.http_command_id(caller, "issue-order", f"key-{self.number()}", world.clock)
         address = Address("order", region, new_id(region, command_id))
         now = world.clock.now()
-        facts: Facts = COMMANDS["issue-order"].facts.model_construct(
+        facts = facts_of(
+            "issue-order",
             kind=chance.choice(ORDER_KINDS), region=region, unit=chance.choice(units_of(region)),
             cases=tuple(case.subject for case in cases),
             due=now + timedelta(hours=chance.choice((1, 2, 2, -1))), note=NOTE,
@@ -362,9 +397,9 @@ class Actors:
         name = chance.choice((likely.get(state.status, "withdraw-order"), chance.choice(ORDER_COMMANDS)))
         if name == "declare-order-overdue":
             late = timedelta(seconds=1 if chance.random() < 0.8 else -1)
-            facts: Facts = COMMANDS[name].facts.model_construct(due=state.due, seen_at=state.due + late)
+            facts = facts_of(name, due=state.due, seen_at=state.due + late)
         else:
-            facts = COMMANDS[name].facts.model_construct(note=NOTE)
+            facts = facts_of(name, note=NOTE)
         await self._ask(name, address, facts, state)
 
     # The operator, once all is calm

@@ -20,7 +20,7 @@ from shared.kit.access import Caller
 from shared.kit.handle import Done
 from shared.kit.problems import ProblemError, Unavailable
 from shared.log.port import Unavailable as LogUnavailable
-from tests.sim.law import LAWS, fold
+from tests.sim.law import LAWS
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
@@ -106,8 +106,9 @@ class Client:
         if not self._stands(command):
             self.world.violated("acknowledged, and not on the log", command)
         events = self.world.log.events(command.address.subject)
-        (event, *twice) = [one for one in events if one.meta.command_id == command.meta.command_id] or [None]
-        if twice:
+        events = [one for one in events if one.meta.command_id == command.meta.command_id]
+        event = events[0] if events else None
+        if len(events) > 1:
             self.world.violated("acknowledged, and on the log twice", command)
         if isinstance(result, Done):
             told, place = result.recorded.id if result.recorded else None, result.position
@@ -143,9 +144,8 @@ class Client:
         if stood or asked.accepted:
             self.world.violated(f"rejected ({code}), though it stands", command)
             return
-        events = self.world.log.events(command.address.subject)
         for count in range(before, after + 1):
-            verdict = LAWS[command.address.kind].decide(command, fold(command.address.kind, events[:count]))
+            verdict = LAWS[command.address.kind].decide(command, self.world.state(command.address, count))
             if isinstance(verdict, Rejected) and verdict.reason.code == code:
                 return
         if not self._of_the_merged(command):
@@ -161,10 +161,8 @@ class Client:
         if stood or asked.accepted:
             self.world.violated(f"refused ({code}), though it stands", command)
             return
-        events = self.world.log.events(command.address.subject)
         for count in range(before, after + 1):
-            state = fold(command.address.kind, events[:count])
-            if not count or access.refusal(caller, command, state) is not None:
+            if not count or access.refusal(caller, command, self.world.state(command.address, count)) is not None:
                 return
         if not self._of_the_merged(command):
             self.world.violated(f"refused ({code}) for no state the case was in", command)

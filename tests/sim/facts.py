@@ -7,13 +7,12 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from shared.case.base import Level, above, region_at
+from shared.case.base import Facts, above
 from shared.case.commands import COMMANDS
 from shared.case.facts import (
     Channel,
     Deadline,
     DeclineReason,
-    Facts,
     Hold,
     Matter,
     Nature,
@@ -98,14 +97,18 @@ class Pen:
             base=TimeBase.HOURS, amount=5, unit=unit,
         )  # fmt: skip
 
-    def stage(self) -> Stage:
-        clock = self.clock()
-        return clock.deadline.stage if clock else self.pick(*STAGES)
+    def named(self, flag: str = "") -> dict[str, Any]:
+        """A clock of the case, by preference one whose `flag` is up."""
+        fitting = [clock for clock in self.state.clocks if not flag or getattr(clock, flag)]
+        clock = self.chance.choice(fitting) if fitting and self.sane else self.clock()
+        old = clock.deadline if clock else None
+        return {"stage": old.stage if old else self.pick(*STAGES), "unit": old.unit if old else None}
 
-    def due_after(self) -> datetime:
-        clock = next((c for c in self.state.clocks), None)
+    def longer(self) -> dict[str, Any]:
+        named = self.named()
+        clock = self.state.clock(named["stage"], named["unit"])
         due = clock.deadline.due if clock else self.now
-        return due + HOUR * (self.pick(1, 3) if self.sane else -1)
+        return named | {"due": due + HOUR * (self.pick(1, 3) if self.sane else -1)}
 
     def region(self, up: bool) -> str:
         here = self.state.in_charge or REGIONS[0]
@@ -161,7 +164,10 @@ def _set_deadlines(pen: Pen) -> dict[str, Any]:
     free = [stage for stage in STAGES if stage not in running or stage in closes]
     opens = [pen.chance.choice(free)] if free and (pen.sane or pen.chance.random() < 0.5) else []
     unit = pen.pick(None, *pen.state.co_units)
-    return {"opens": tuple(pen.deadline(one, unit if one is Stage.CO_HANDLE else None) for one in opens), "closes": closes}
+    return {
+        "opens": tuple(pen.deadline(one, unit if one is Stage.CO_HANDLE else None) for one in opens),
+        "closes": closes,
+    }
 
 
 def _recompute(pen: Pen) -> dict[str, Any]:
@@ -178,11 +184,6 @@ def _resume(pen: Pen) -> dict[str, Any]:
     return {"deadline": old.model_copy(update={"due": old.due + HOUR})}
 
 
-def _asked(pen: Pen, flag: str) -> Stage:
-    fitting = [clock.deadline.stage for clock in pen.state.clocks if getattr(clock, flag)]
-    return pen.chance.choice(fitting) if fitting and pen.sane else pen.stage()
-
-
 def _fire(pen: Pen) -> dict[str, Any]:
     clock = pen.clock()
     old = clock.deadline if clock else pen.deadline(pen.pick(*STAGES))
@@ -191,7 +192,7 @@ def _fire(pen: Pen) -> dict[str, Any]:
 
 
 def _annul(pen: Pen) -> dict[str, Any]:
-    stage, unit = pen.chance.choice(pen.state.late) if pen.state.late and pen.sane else (pen.stage(), None)
+    stage, unit = pen.chance.choice(pen.state.late) if pen.state.late and pen.sane else (pen.pick(*STAGES), None)
     return {"stage": stage, "unit": unit, "proof": "stamped in time"}
 
 
@@ -243,12 +244,12 @@ _WRITERS: dict[str, Callable[[Pen], dict[str, Any]]] = {
     "reopen": _explained(),
     "set-deadlines": _set_deadlines,
     "recompute-deadline": _recompute,
-    "request-extension": _explained(stage=lambda pen: pen.stage(), due=lambda pen: pen.due_after()),
-    "extend": _explained(stage=lambda pen: pen.stage(), due=lambda pen: pen.due_after(), approver="jj-director"),
-    "refuse-extension": _explained(stage=lambda pen: _asked(pen, "extension_requested")),
-    "request-pause": _explained(stage=lambda pen: pen.stage(), cause=lambda pen: pen.pick(*PauseCause)),
-    "suspend": _explained(stage=lambda pen: pen.stage(), cause=lambda pen: pen.pick(*PauseCause)),
-    "refuse-pause": _explained(stage=lambda pen: _asked(pen, "pause_requested")),
+    "request-extension": lambda pen: pen.longer() | {"note": NOTE},
+    "extend": lambda pen: pen.longer() | {"note": NOTE, "approver": "jj-director"},
+    "refuse-extension": lambda pen: pen.named("extension_requested") | {"note": NOTE},
+    "request-pause": lambda pen: pen.named() | {"note": NOTE, "cause": pen.pick(*PauseCause)},
+    "suspend": lambda pen: pen.named() | {"note": NOTE, "cause": pen.pick(*PauseCause)},
+    "refuse-pause": lambda pen: pen.named("pause_requested") | {"note": NOTE},
     "resume": _resume,
     "warn": _fire,
     "declare-overdue": _fire,
@@ -256,7 +257,7 @@ _WRITERS: dict[str, Callable[[Pen], dict[str, Any]]] = {
     "escalate": _explained(to=lambda pen: pen.region(up=True), informs=("committee",)),
     "hand-down": _explained(to=lambda pen: pen.region(up=False)),
     "urge": _urge,
-    "hold": _explained(hold=lambda pen: pen.pick(Hold.LEGAL, Hold.LEGAL, Hold.IMPORT)),
+    "hold": _explained(hold=lambda pen: Hold.LEGAL if pen.sane else pen.pick(*Hold)),
     "release": lambda pen: {"hold": pen.chance.choice(pen.state.holds) if pen.state.holds else Hold.LEGAL},
     "erase": lambda pen: {"retention": pen.state.retention if pen.sane else pen.pick(*Retention), "basis": "9.4 b"},
     "answer-order": _explained(),
@@ -265,8 +266,3 @@ _WRITERS: dict[str, Callable[[Pen], dict[str, Any]]] = {
     "withdraw-order": _explained(),
 }
 ORDER_KINDS = tuple(OrderKind)
-
-
-def centre_level(region: str, level: Level) -> str:
-    """The region at a level above."""
-    return region_at(region, level)

@@ -20,13 +20,12 @@ from shared.case.commands import Command
 from shared.case.reasons import Rejected
 from shared.case.state import variant
 from shared.kit.failpoints import CATALOGUE
-from shared.kit.project import Change
-from shared.kit.react import Next, Reaction, Seen
+from shared.kit.pure import Change, Next, Reaction, Seen
 from shared.kit.seal import unseal_fields
 from shared.log import fsck, number, topology
 from shared.log.envelope import encode
 from shared.log.fsck import Finding, Questions
-from tests.sim.law import LAWS, fold
+from tests.sim.law import LAWS
 from tests.sim.places import MARK, PLATFORM
 from tests.sim.process import library
 from tests.support.streams import texts
@@ -85,8 +84,7 @@ class Judge:
         if not isinstance(recorded.event, e.Split) or key is None:
             return ()
         event = unseal_fields(recorded.event, key, recorded.address.id, recorded.id)
-        events = self.by_subject[recorded.address.subject]
-        state = fold("case", events[: events.index(recorded) + 1])
+        state = self.world.state(recorded.address)
         opened = Recorded(recorded.id, recorded.address, recorded.meta, event, recorded.position)
         return [wanted.address for wanted in register_parts(Seen(opened, state, library()))]
 
@@ -97,7 +95,8 @@ class Judge:
         for subject, events in cases.items():
             position = events[-1].position
             assert position is not None
-            change = Change(Address.parse(subject), fold("case", events), position, events)
+            address = events[0].address
+            change = Change(address, self.world.state(address), position, events)
             row = rows.get(subject)
             if row is None or _comparable(row["row"]) != _comparable(work_row(change)):
                 yield Finding("read_model", "", change.address.id, "missing" if row is None else "differs")
@@ -135,7 +134,7 @@ class Judge:
     def _explained(self) -> None:
         """Every event was asked for by somebody, or follows from another event under the id that this gives."""
         events = {one.id: one for many in self.by_subject.values() for one in many}
-        expected = {sub for sub in self.world.submitted.values()}
+        expected = set(self.world.submitted.values())
         submissions = {derived_id("submission", PLATFORM, id, "") for id in expected}
         for recorded in events.values():
             id, cause = recorded.meta.command_id, recorded.meta.causation_id
@@ -162,9 +161,8 @@ class Judge:
                 return
             event = unseal_fields(recorded.known, key, recorded.address.id, recorded.id)
             recorded = Recorded(recorded.id, recorded.address, recorded.meta, event, recorded.position)
-        kind = recorded.address.kind
         for count in range(index + 1, len(events) + 1):
-            wanted = reaction.decide(Seen(recorded, fold(kind, events[:count]), library()))
+            wanted = reaction.decide(Seen(recorded, self.world.state(recorded.address, count), library()))
             missing = [one for one in wanted if not self._stands(reaction, recorded, one)]
             if not missing:
                 return
@@ -181,7 +179,7 @@ class Judge:
         target = self.by_subject.get(wanted.address.subject, [])
         first = index + 1 if target is events else 0
         command = Command(wanted.address, cause.meta, wanted.name, wanted.facts)
-        states = (fold(wanted.address.kind, target[:count]) for count in range(first, len(target) + 1))
+        states = (self.world.state(wanted.address, count) for count in range(first, len(target) + 1))
         return any(isinstance(LAWS[wanted.address.kind].decide(command, state), Rejected) for state in states)
 
     def _clear(self) -> None:
@@ -201,7 +199,8 @@ class Judge:
     def _platforms(self) -> None:
         """Every submission has its answer, and every step of a platform's case was told once, in order."""
         receipts = {
-            message.subject: from_json(message.data) for message in self.world.streams.kept["RECEIPTS"].messages.values()
+            message.subject: from_json(message.data)
+            for message in self.world.streams.kept["RECEIPTS"].messages.values()
         }
         told = {receipt["sequence"] for receipt in receipts.values()}
         for sequence, id in self.world.submitted.items():
@@ -223,13 +222,11 @@ class Judge:
                     self.world.violated(f"progress {progress.get(where)}, steps {versions}", subject)
 
     def _arrows(self) -> None:
-        for subject, events in self.by_subject.items():
-            kind = subject.partition(".")[0]
-            state = LAWS[kind].unborn
-            for one in events:
-                name = variant(one.known, state) if kind == "case" else one.type
+        for events in self.by_subject.values():
+            for count, one in enumerate(events):
+                state = self.world.state(one.address, count)
+                name = variant(one.known, state) if one.address.kind == "case" else one.type
                 self.arrows.add((str(state.status), name))
-                state = LAWS[kind].evolve(state, one)
 
     def outcome(self) -> Outcome:
         """What is told of this world."""

@@ -109,7 +109,6 @@ class _SimDurable(_Durable):
             pass
 
 
-
 class Process:
     """One service as one process: its memory ends with it."""
 

@@ -13,6 +13,7 @@ from shared.case.base import Address, Owner, Recorded
 from shared.case.commands import Command
 from shared.case.state import CaseState
 from shared.kit import failpoints
+from shared.kit.handle import BIRTHS
 from tests.sim.clients import Asked
 from tests.sim.faults import Faults, Weather
 from tests.sim.law import LAWS
@@ -70,23 +71,28 @@ class World(Outside):
         self.steps = 0
         self.submitted: dict[int, str] = {}  # sequence in SUBMISSIONS -> its id
         self.poison: str | None = None  # the id of the event at which reactions fail
-        self._states: dict[str, tuple[int, Any]] = {}
+        self._states: dict[str, list[Any]] = {}
+        self._born: dict[str, list[Address]] = {"case": [], "order": []}
+        self._read: dict[str, int] = {}
 
     # What actors see: the truth, at once.
 
-    def state(self, address: Address) -> Any:
-        """The aggregate as the log has it."""
-        events = self.log.events(address.subject)
-        count, state = self._states.get(address.subject, (0, LAWS[address.kind].unborn))
-        for recorded in events[count:]:
-            state = LAWS[address.kind].evolve(state, recorded)
-        self._states[address.subject] = (len(events), state)
-        return state
+    def state(self, address: Address, count: int | None = None) -> Any:
+        """The aggregate as the log has it, or as it was after its first `count` events."""
+        law = LAWS[address.kind]
+        states = self._states.setdefault(address.subject, [law.unborn])
+        for recorded in self.log.events(address.subject)[len(states) - 1 :]:
+            states.append(law.evolve(states[-1], recorded))
+        return states[-1 if count is None else count]
 
     def born(self, kind: str) -> list[Address]:
-        """Every aggregate of a kind, in the order of birth."""
-        subjects = (subject for subject in self.log._by_subject if subject.startswith(f"{kind}."))
-        return [Address.parse(subject) for subject in subjects if self.log.events(subject)]
+        """Every aggregate of a kind, about in the order of birth."""
+        for name, stream in self.log._streams.items():
+            for recorded in stream.events[self._read.get(name, 0) :]:
+                if recorded.type in BIRTHS and recorded.address not in self._born[recorded.address.kind]:
+                    self._born[recorded.address.kind].append(recorded.address)
+            self._read[name] = len(stream.events)
+        return self._born[kind]
 
     def case(self) -> tuple[Address, CaseState] | None:
         """Some case; the younger ones more often."""
@@ -128,12 +134,11 @@ class World(Outside):
         process = Process(owner, number, self)
         if self.faults.on and self.chance.random() < 0.3:
             process.clock.offset_s = self.chance.uniform(-3, 3)
-        for stream in ("reactor",):
-            self._infect(process, stream)
+        self._infect(process)
         self.processes[process.name] = process
         process.start()
 
-    def _infect(self, process: Process, _: str) -> None:
+    def _infect(self, process: Process) -> None:
         reactor, react = process.reactor, process.reactor.react
 
         async def reacting(recorded: Recorded[Any]) -> None:
@@ -171,7 +176,7 @@ class World(Outside):
             process = chance.choice(sorted(self.processes.values(), key=lambda one: one.name))
             if draw < 0.08 and self.weather.fault:
                 reached["clock_jump"] += 1
-                process.clock.offset_s = chance.uniform(-90, 90)
+                process.clock.offset_s = chance.choice((1, 1, 10)) * chance.uniform(-9, 9)
             elif draw < 0.10 and self.weather.outage:
                 reached["durable_deleted"] += 1
                 stream = chance.choice(self.log.streams())
@@ -252,9 +257,9 @@ class World(Outside):
             self.watch()
             if self.poison and (self.parked() or not self._busy() or self.clock.monotonic() > end - CALM_S_MAX / 2):
                 self.poison = None
-            if self.poison is None and not self._busy() and all(one.done() for one in self.log.late):
-                if not await actors.operate():
-                    return
+            calm = self.poison is None and not self._busy() and all(one.done() for one in self.log.late)
+            if calm and not await actors.operate():
+                return
             if self.clock.monotonic() > end:
                 raise Unfinished(f"not at rest: {self._busy()}")
 
@@ -269,8 +274,8 @@ class World(Outside):
         found = [name for name, one in self.processes.items() if not one.group.alive]
         for name, stream in self.log._streams.items():
             for owner in OWNERS:
-                place = stream.durables.get(f"{owner}-reactions")
-                if place is None or place.due or place.handed < len(stream.events):
+                mark = stream.durables.get(f"{owner}-reactions")
+                if mark is None or mark.due or mark.handed < len(stream.events):
                     found.append(f"{owner} {name}")
             row = self.tables[Owner.ROUTING].table("checkpoints").get(("routing.work", name))
             if (row["sequence"] if row else 0) < len(stream.events):

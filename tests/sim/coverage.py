@@ -1,0 +1,74 @@
+"""What many worlds reached together: arrows of the life cycle, failpoints, kinds of fault; of how many there are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.case.lifecycle import ARROWS
+from shared.case.orders import ORDER_ARROWS
+from shared.kit.failpoints import CATALOGUE
+from tests.sim.faults import KINDS, UNREACHED
+from tests.sim.world import Outcome
+
+ALL_ARROWS = {f"{status} {event}" for status, event in [*ARROWS, *ORDER_ARROWS]}
+
+
+@dataclass
+class Coverage:
+    """The sum of outcomes. `failed` are seeds with what they violated."""
+
+    worlds: int = 0
+    events: int = 0
+    cases_min: int = 1 << 30
+    steps_min: int = 1 << 30
+    arrows: Counter[str] = field(default_factory=Counter)
+    failpoints: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    failed: dict[int, list[str]] = field(default_factory=dict)
+
+    def add(self, outcome: Outcome) -> None:
+        """One more world."""
+        self.worlds += 1
+        self.events += outcome.events
+        if outcome.violations:
+            self.failed[outcome.seed] = [str(one) for one in outcome.violations]
+            return
+        self.cases_min, self.steps_min = min(self.cases_min, outcome.cases), min(self.steps_min, outcome.steps)
+        self.arrows.update(f"{status} {event}" for status, event in outcome.arrows)
+        self.failpoints.update(outcome.failpoints)
+        self.faults.update(outcome.faults)
+        self.answers.update(outcome.answers)
+
+    def parts(self) -> dict[str, tuple[Iterable[str], set[str]]]:
+        """By name: what was reached, and what there is."""
+        return {
+            "arrows": (self.arrows, ALL_ARROWS),
+            "failpoints": (self.failpoints, set(CATALOGUE) - set(UNREACHED)),
+            "fault kinds": (self.faults, set(KINDS)),
+        }
+
+    def shares(self) -> dict[str, float]:
+        """The share of each that was reached, 0 to 1."""
+        return {name: len(there & set(reached)) / len(there) for name, (reached, there) in self.parts().items()}
+
+    def told(self) -> dict[str, Any]:
+        """All of it, for a file."""
+        missing = {name: sorted(there - set(reached)) for name, (reached, there) in self.parts().items()}
+        return {
+            "worlds": self.worlds,
+            "events": self.events,
+            "cases_min": self.cases_min,
+            "steps_min": self.steps_min,
+            "shares": self.shares(),
+            "missing": missing,
+            "cannot_occur": UNREACHED,
+            "arrows": dict(sorted(self.arrows.items())),
+            "failpoints": dict(sorted(self.failpoints.items())),
+            "faults": dict(sorted(self.faults.items())),
+            "answers": dict(self.answers.most_common()),
+            "failed": self.failed,
+        }

@@ -1,0 +1,381 @@
+"""Guards switched off, one at a time: proof that the simulation would see it. Each must be caught within 200 worlds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from services.routing import policy as routing_policy
+from services.supervision import policy as supervision_policy
+from services.supervision.stream import Eraser
+from shared.case.base import Address, Position, Recorded, derived_id
+from shared.case.commands import COMMANDS, Command
+from shared.case.decide import Accepted, record
+from shared.case.reasons import Reason, Rejected
+from shared.kit import access, handle, react
+from shared.kit import http as kit_http
+from shared.kit.handle import LAWS, Done, Handler
+from shared.kit.problems import Forbidden, Unavailable
+from shared.kit.project import KIT_STATEMENTS, Projector
+from shared.kit.pure import Next
+from shared.kit.react import Reactor
+from shared.kit.seal import seal_fields
+from shared.kit.submit import Submissions
+from shared.kit.vault import Row
+from shared.log import envelope, port
+from shared.log.memory import MemoryLog
+from shared.log.port import Conflict
+from tests.support import store
+from tests.support.vaults import SharedVault
+
+Sabotage = Callable[[], AbstractContextManager[Any]]
+SABOTAGES: dict[str, Sabotage] = {}
+
+
+def _named(sabotage: Callable[[], AbstractContextManager[Any]]) -> Sabotage:
+    SABOTAGES[sabotage.__name__.removeprefix("_").replace("_", "-")] = sabotage
+    return sabotage
+
+
+# The log
+
+
+@_named
+def _append_without_the_guard() -> AbstractContextManager[Any]:
+    append = MemoryLog.append
+
+    async def unguarded(self: MemoryLog, recorded: Recorded[Any], expected: int) -> Position:
+        try:
+            return await append(self, recorded, expected)
+        except Conflict as conflict:
+            return await append(self, recorded, conflict.actual_sequence)
+
+    return patch.object(MemoryLog, "append", unguarded)
+
+
+@_named
+def _any_event_under_the_id_counts_as_mine() -> AbstractContextManager[Any]:
+    append = MemoryLog.append
+
+    async def trusting(self: MemoryLog, recorded: Recorded[Any], expected: int) -> Position:
+        try:
+            return await append(self, recorded, expected)
+        except Conflict:
+            for one in self._by_subject[recorded.address.subject]:
+                if one.id == recorded.id and one.position is not None:
+                    return one.position
+            raise
+
+    return patch.object(MemoryLog, "append", trusting)
+
+
+@_named
+def _owner_check_off() -> AbstractContextManager[Any]:
+    from tests.sim import process
+
+    return patch.object(process, "for_owner", lambda log, owner: log)
+
+
+@_named
+def _an_unanswered_append_counts_as_done() -> AbstractContextManager[Any]:
+    once = Handler._once
+
+    async def hopeful(self: Handler, command: Command, fresh: bool) -> Done | Rejected:
+        try:
+            return await once(self, command, fresh)
+        except port.Unavailable:
+            held = await self.state(command.address)
+            return Done(held.state, self._position(command.address, held), None)
+
+    return patch.object(Handler, "_once", hopeful)
+
+
+# Handling
+
+
+@_named
+def _rejections_from_a_stale_cache() -> AbstractContextManager[Any]:
+    once = Handler._once
+
+    async def hasty(self: Handler, command: Command, fresh: bool) -> Done | Rejected:
+        held = self._cache.get(command.address.subject)
+        if held is not None and not fresh:
+            verdict = LAWS[command.address.kind].decide(command, held.state)
+            if isinstance(verdict, Rejected):
+                return verdict
+        return await once(self, command, fresh)
+
+    return patch.object(Handler, "_once", hasty)
+
+
+@_named
+def _already_applied_check_off() -> AbstractContextManager[Any]:
+    return _law(lambda decide, command, state: decide(command, replace(state, applied=frozenset())))
+
+
+@_named
+def _the_cache_is_not_topped_up_after_a_conflict() -> AbstractContextManager[Any]:
+    async def stubborn(self: Handler, address: Address, fresh: bool = False) -> Any:
+        held = self._cache.get(address.subject)
+        return held or await self._top_up(address, None)
+
+    return patch.object(Handler, "state", stubborn)
+
+
+@_named
+def _seal_skipped() -> AbstractContextManager[Any]:
+    async def open_(self: Handler, recorded: Recorded[Any]) -> Recorded[Any]:
+        return recorded
+
+    return patch.object(Handler, "_sealed", open_)
+
+
+@_named
+@contextmanager
+def _nothing_is_sealed_and_nobody_checks() -> Iterator[None]:
+    with _seal_skipped(), patch.object(envelope, "_sealed", lambda value: True):
+        yield
+
+
+@_named
+def _sealed_with_one_key_for_all() -> AbstractContextManager[Any]:
+    seal = seal_fields
+    return patch.object(handle, "seal_fields", lambda event, key, *rest: seal(event, b"k" * 32, *rest))
+
+
+@_named
+def _a_retry_needs_its_rights_anew() -> AbstractContextManager[Any]:
+    async def strict(desk: Any, caller: Any, asked: Command) -> None:
+        held = await desk.handler.state(asked.address, fresh=True)
+        state = None if access.is_birth(asked.name) else held.state
+        if refused := access.refusal(caller, asked, state):
+            raise Forbidden(refused)
+
+    return patch.object(kit_http, "permit", strict)
+
+
+@_named
+def _other_body_check_off() -> AbstractContextManager[Any]:
+    async def content(desk: Any, asked: Command) -> None: ...
+
+    return patch.object(kit_http, "refuse_other_body", content)
+
+
+# Reactions
+
+
+@_named
+def _reactions_acknowledge_before_handling() -> AbstractContextManager[Any]:
+    work = Reactor._work
+
+    async def eager(self: Reactor, delivery: Any) -> None:
+        await delivery.ack()
+        await work(self, delivery)
+
+    return patch.object(Reactor, "_work", eager)
+
+
+@_named
+def _what_fails_is_forgotten() -> AbstractContextManager[Any]:
+    async def forget(self: Reactor, delivery: Any, error: Exception) -> None:
+        await delivery.ack()
+
+    return patch.object(Reactor, "_again_or_park", forget)
+
+
+@_named
+def _poison_is_not_parked() -> AbstractContextManager[Any]:
+    async def drop(self: Reactor, delivery: Any, error: Exception) -> None:
+        if isinstance(error, port.Unavailable | Unavailable):
+            await delivery.nack(0.5)
+        else:
+            await delivery.term()
+
+    return patch.object(Reactor, "_again_or_park", drop)
+
+
+@_named
+def _derived_ids_random_per_try() -> AbstractContextManager[Any]:
+    derived, count = derived_id, iter(range(1 << 60))
+
+    def fresh(policy: str, cause: str, subject: str, what: str) -> str:
+        return derived(policy, cause, subject, f"{what} {next(count)}")
+
+    return patch.object(react, "derived_id", fresh)
+
+
+@_named
+def _reactions_read_an_old_case() -> AbstractContextManager[Any]:
+    async def old(self: Handler, recorded: Recorded[Any]) -> Any:
+        held = self._cache.get(recorded.address.subject)
+        return held or await self._top_up(recorded.address, None)
+
+    return patch.object(Handler, "state_since", old)
+
+
+@_named
+def _a_silent_log_ends_the_reactions() -> AbstractContextManager[Any]:
+    async def once(self: Reactor, stream: str) -> None:
+        durable = await self._log.durable(stream, f"{self.owner}-reactions")
+        while True:
+            await self.step(durable, react.FETCH_WAIT_S)
+
+    return patch.object(Reactor, "_follow", once)
+
+
+@_named
+def _reactions_live_by_their_own_clock() -> AbstractContextManager[Any]:
+    return patch.object(react, "max", lambda now, cause: now, create=True)
+
+
+@_named
+def _merge_order_reversed() -> AbstractContextManager[Any]:
+    def backwards(seen: Any) -> Sequence[Next]:
+        event = seen.recorded.event
+        facts = COMMANDS["merge"].facts.model_validate({"into": event.merged_from or seen.recorded.address.id})
+        return (Next(seen.recorded.address, "merge", facts),) if event.merged_from else ()
+
+    return _reaction(routing_policy.REACTIONS, "routing.merge_the_other", decide=backwards)
+
+
+@_named
+def _refusals_of_orders_not_noted() -> AbstractContextManager[Any]:
+    return _reaction(supervision_policy.REACTIONS, "supervision.tell_the_cases", refused=None)
+
+
+@_named
+def _only_the_first_case_hears_of_an_order() -> AbstractContextManager[Any]:
+    tell = supervision_policy.tell_the_cases
+    return _reaction(supervision_policy.REACTIONS, "supervision.tell_the_cases", decide=lambda seen: tell(seen)[:1])
+
+
+@_named
+def _keys_of_erased_cases_stay() -> AbstractContextManager[Any]:
+    async def keep(self: Eraser, recorded: Recorded[Any], _: Any) -> None: ...
+
+    return patch.object(Eraser, "erase", keep)
+
+
+# Registration, platforms, read models
+
+
+def _claim_again(session: Any, *columns: list[Any]) -> None:
+    for source, source_id, digest, subject, _ in zip(*columns, strict=True):
+        row = {"source": source, "source_id": source_id, "digest": digest, "subject": subject}
+        session.put("claims", (source, source_id), row)
+
+
+@_named
+def _claims_not_unique() -> AbstractContextManager[Any]:
+    return patch.dict(store.STATEMENTS, {"claim": _claim_again})
+
+
+@_named
+def _keys_not_kept() -> AbstractContextManager[Any]:
+    async def forget(self: SharedVault, session: Any, fresh: Sequence[tuple[str, str, bytes]]) -> list[Row]:
+        return [Row(id, self._masters.current, wrapped) for id, _, wrapped in fresh]
+
+    return patch.object(SharedVault, "_insert", forget)
+
+
+@_named
+def _living_keys_swept_as_orphans() -> AbstractContextManager[Any]:
+    async def nothing(self: Eraser, ids: Sequence[str]) -> list[str]:
+        return []
+
+    return patch.object(Eraser, "_exists", nothing)
+
+
+@_named
+def _checkpoint_committed_before_the_rows() -> AbstractContextManager[Any]:
+    apply = Projector.apply
+
+    async def early(self: Projector, stream: str, batch: Sequence[Recorded[Any]]) -> None:
+        last = batch[-1]
+        assert last.position is not None
+        async with self._database.transaction() as session:
+            at = (self._model.name, stream, last.position.sequence, last.id)
+            await session.using(KIT_STATEMENTS).execute("write_checkpoint", *at)
+        await apply(self, stream, batch)
+
+    return patch.object(Projector, "apply", early)
+
+
+@_named
+def _a_batch_that_fails_is_passed_over() -> AbstractContextManager[Any]:
+    apply = Projector.apply
+
+    async def careless(self: Projector, stream: str, batch: Sequence[Recorded[Any]]) -> None:
+        with suppress(Unavailable):
+            await apply(self, stream, batch)
+
+    return patch.object(Projector, "apply", careless)
+
+
+@_named
+def _submissions_end_in_silence() -> AbstractContextManager[Any]:
+    async def silent(self: Submissions, told: Any, outcome: Any, places: Any) -> None: ...
+
+    return patch.object(Submissions, "_tell", silent)
+
+
+@_named
+def _submissions_acknowledged_first() -> AbstractContextManager[Any]:
+    settled = Submissions._settled
+
+    async def eager(self: Submissions, told: Any, delivery: Any) -> bool:
+        await delivery.ack()
+        return await settled(self, told, delivery)
+
+    return patch.object(Submissions, "_settled", eager)
+
+
+# The law, one rule at a time: the service lets pass what the law refuses for this reason
+
+
+def _law(changed: Callable[[Any, Command, Any], Any]) -> AbstractContextManager[Any]:
+    laws = {}
+    for kind, law in LAWS.items():
+
+        def decide(command: Command, state: Any, law: Any = law) -> Any:
+            return changed(law.decide, command, state)
+
+        laws[kind] = replace(law, decide=decide)
+    return patch.dict(LAWS, laws)
+
+
+def _without(reason: Reason) -> Sabotage:
+    def lenient(decide: Any, command: Command, state: Any) -> Any:
+        verdict = decide(command, state)
+        if isinstance(verdict, Rejected) and verdict.reason is reason:
+            event = COMMANDS[command.name].event.model_construct(**command.facts.__dict__)
+            return Accepted(record(command, event))
+        return verdict
+
+    return lambda: _law(lenient)
+
+
+RULES = (
+    Reason.WRONG_STATUS, Reason.CASE_CLOSED, Reason.ERASED, Reason.BEFORE_CASE, Reason.UNIT_COMPLAINED_OF,
+    Reason.MUST_STAND_ASIDE, Reason.UNIT_TWICE, Reason.NOT_RESPONSIBLE_UNIT, Reason.NOT_CO_HANDLING,
+    Reason.ALREADY_REPORTED, Reason.CO_HANDLERS_OPEN, Reason.SAME_UNIT, Reason.HAND_BACK_REFUSED,
+    Reason.NOTHING_TO_RULE, Reason.SAME_CENTRE, Reason.NOT_BELOW, Reason.SAME_CASE, Reason.PARTS_DIFFER,
+    Reason.NOT_SATISFIED, Reason.NOTHING_CORRECTED, Reason.DEADLINE_OPEN, Reason.NO_SUCH_DEADLINE,
+    Reason.DEADLINE_MOVED, Reason.NOT_LATER, Reason.SELF_APPROVAL, Reason.REQUEST_PENDING, Reason.NO_REQUEST,
+    Reason.ALREADY_SUSPENDED, Reason.NOT_SUSPENDED, Reason.NOT_YET_DUE, Reason.ALREADY_FIRED,
+    Reason.NOTHING_TO_ANNUL, Reason.HELD, Reason.NOT_HELD, Reason.KEPT_FOR_EVER, Reason.RETENTION_DIFFERS,
+)  # fmt: skip
+for _reason in RULES:
+    SABOTAGES[f"law-without-{_reason.code.replace('_', '-')}"] = _without(_reason)
+
+
+def _reaction(reactions: tuple[Any, ...], name: str, **changes: Any) -> AbstractContextManager[Any]:
+    """One reaction of a service changed, where its processes are put together."""
+    from tests.sim import process
+
+    changed = tuple(replace(one, **changes) if one.name == name else one for one in reactions)
+    app = next(app for app in process._APPS.values() if app.REACTIONS is reactions)
+    return patch.object(app, "REACTIONS", changed)

@@ -1,0 +1,59 @@
+"""Random worlds: whatever goes wrong, once it heals everything that was promised holds."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sim import world
+from tests.sim.coverage import Coverage
+from tests.sim.world import CASES_COUNT_MIN, STEPS_COUNT_MIN
+from tests.support import DEEP
+
+WORLDS_COUNT = 4_000 if DEEP else 40
+SHARES_MIN = {"arrows": 0.95 if DEEP else 0.8, "failpoints": 0.95, "fault kinds": 0.95}
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Services tell of every fault; coroutines of processes that were killed before they began are never awaited."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_every_world_comes_to_rest_and_keeps_what_was_promised() -> None:
+    coverage = Coverage()
+    for seed in range(1, WORLDS_COUNT + 1):
+        coverage.add(world.live(seed))
+    told = [f"SIM seed={seed}: {violations[0]}" for seed, violations in coverage.failed.items()]
+    assert not told, "\n".join([*told[:20], "again: python -m tests.sim --seed N"])
+    assert coverage.cases_min >= CASES_COUNT_MIN
+    assert coverage.steps_min >= STEPS_COUNT_MIN
+    shares = coverage.shares()
+    missing = coverage.told()["missing"]
+    assert not {name: missing[name] for name, share in SHARES_MIN.items() if shares[name] < share}
+
+
+def _digest(seed: int, hash_seed: str) -> str:
+    """The log of a world, lived in a process of its own."""
+    code = f"import tests.sim.world as w; o = w.live({seed}); print(o.digest, o.faults, len(o.violations))"
+    environment = {"PYTHONHASHSEED": hash_seed, "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.slow
+def test_a_seed_replays_to_the_byte() -> None:
+    one, other = (_digest(8, hash_seed) for hash_seed in ("1", "2"))
+    assert one == other
+    assert len(one.split()[0]) == 32
