@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -159,7 +159,7 @@ class Projector:
         if len(self._folded) > FOLDED_COUNT_MAX:
             self._folded.popitem(last=False)
 
-    async def rebuild(self, progress: Callable[[str, int, int], None]) -> AsyncIterator[None]:
+    async def rebuild(self, progress: Callable[[str, int, int], None]) -> AsyncGenerator[None, None]:
         """Empty the model and project the whole log up to its present end, batch by batch; yields after each.
 
         Can be interrupted: the next start goes on from the checkpoint. Raises Unavailable when another projects.
