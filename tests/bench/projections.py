@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from pathlib import Path
 
 import nats
@@ -30,6 +30,7 @@ from tests.support.stack import AREAS
 LIVE_EVENTS = 100_000
 REBUILD_EVENTS = 1_000_000
 REBUILD_S_MAX = 900.0
+TELL_EVERY_S = 10.0
 PEER = "bare ordered consumer (nats-py) that checks the order"
 
 
@@ -52,14 +53,14 @@ async def measure(folder: Path, wanted: frozenset[str], quick: bool, say: Say) -
             ]
             for owner, model, name in models:
                 key, what = f"projection_{owner}", f"projection of {name}"
-                yield await _project(kits[owner], model, key, what, LIVE_EVENTS, bare, None)
+                yield await _project(kits[owner], model, key, what, LIVE_EVENTS, bare, None, say)
         if "rebuild" in wanted:
             for index in (False, True):
                 model = reporting.Model(kits[Owner.REPORTING].vault, index)
                 name = f"rebuild of {count:,} events {'with' if index else 'without'} the search index"
                 say(name)
                 key = f"rebuild_{'with' if index else 'without'}_index"
-                yield await _project(kits[Owner.REPORTING], model, key, name, count, bare, bare / 2)
+                yield await _project(kits[Owner.REPORTING], model, key, name, count, bare, bare / 2, say)
 
 
 def _kit(endpoints: Endpoints, owner: Owner, statements: Statements) -> AbstractAsyncContextManager[Kit]:
@@ -104,19 +105,25 @@ async def _bare(endpoints: Endpoints, count: int) -> float:
 
 
 async def _project(
-    kit: Kit, model: ReadModel, key: str, what: str, count: int, bare: float, aim: float | None
+    kit: Kit, model: ReadModel, key: str, what: str, count: int, bare: float, aim: float | None, say: Say
 ) -> Figure:
     """Rebuild a read model from the first `count` events; one process, as `caseflow rebuild` does it."""
     projector = Projector(model, kit.database, kit.log, kit.clock, kit.reached)
     done, began, cpu = 0, time.perf_counter(), sum(os.times()[:2])
+    told = began
 
     def progress(stream: str, at: int, end: int) -> None:
         nonlocal done
         done = at if stream == STREAM else done
 
-    async for _ in projector.rebuild(progress):
-        if done >= count or time.perf_counter() - began > REBUILD_S_MAX:
-            break
+    async with aclosing(projector.rebuild(progress)) as steps:
+        async for _ in steps:
+            now = time.perf_counter()
+            if done >= count or now - began > REBUILD_S_MAX:
+                break
+            if now - told > TELL_EVERY_S:
+                told = now
+                say(f"{what}: {done:,} of {count:,} events")
     seconds, own = time.perf_counter() - began, sum(os.times()[:2]) - cpu
     held = f"python at {own / seconds:.0%} of a core, the rest is Postgres and NATS"
     more = {"events": done, "python_cpu_us_per_event": round(1e6 * own / done, 1)}
