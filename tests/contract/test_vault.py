@@ -233,7 +233,7 @@ async def test_a_key_is_made_in_the_callers_transaction(database: Mapping[str, s
 
 
 ALLOWED = {
-    "new_keys": {"intake"},
+    "new_keys": {"intake", "supervision"},
     "county_key": {"intake", "reporting"},
     "key": {"intake", "routing", "supervision", "reporting"},
     "next_generation": {"intake"},
