@@ -94,7 +94,7 @@ async def rebuild(kept: Kept, resume: bool, progress: Progress) -> None:
         return
     lock = await kept.kit.database.try_advisory_lock(f"project.{kept.name}")
     if lock is None:
-        raise Unavailable("A running copy keeps this read model.")
+        raise Unavailable("Another process keeps this read model. Stop it, then rebuild.")
     try:
         ends = {stream: await kept.kit.log.end(stream) for stream in kept.kit.log.streams()}
         await _replay(kept.projector, kept.kit.log, ends, progress)

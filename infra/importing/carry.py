@@ -102,21 +102,20 @@ class Carrier:
 
     async def attach(self, demand: Demand, case: Address) -> Result:
         """A row that is a repeat: attached to its case, its reply noted as what the unit did. Raises as `carry`."""
-        attached = demand.command_id(self._mapping.source, "attach")
+        source = self._mapping.source
         state = await self._state(case, fresh=True)
         if state.status is Status.UNBORN:
             raise Unfit("", "repeats an earlier row, which was not imported")
-        if attached in state.applied:
-            return Result(Came.UNCHANGED)
-        facts = self._said(demand) | {"merged_from": None}
-        await self._ask(demand, case, Owner.INTAKE, "attach", demand.at, **facts)
-        state = await self._state(case, fresh=True)
-        if demand.reply and demand.replied_at and state.status is Status.HANDLING and state.unit:
-            note = Note(text=demand.reply)
-            await self._ask(
-                demand, case, Owner.ROUTING, "progress", demand.replied_at, unit=state.unit, note=note, contacted=True
-            )
-        return Result(Came.ATTACHED)
+        came = Came.UNCHANGED
+        if demand.command_id(source, "attach") not in state.applied:
+            await self._ask(demand, case, Owner.INTAKE, "attach", demand.at, **self._said(demand))
+            came, state = Came.ATTACHED, await self._state(case, fresh=True)
+        noted = demand.command_id(source, "progress") in state.applied or not demand.replied_at
+        if not noted and state.status is Status.HANDLING:
+            note, at = Note(text=demand.reply), demand.replied_at or demand.at
+            await self._ask(demand, case, Owner.ROUTING, "progress", at, unit=state.unit, note=note, contacted=True)
+            came = Came.ATTACHED
+        return Result(came)
 
     async def _register(self, demand: Demand) -> tuple[Address, Done]:
         """Register once; the case, and what came of it now."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from infra.folder import write_private
 from infra.importing.carry import Came, Carrier, Phase, Result
@@ -119,6 +120,7 @@ class Pump:
         self._path, self._mapping, self._plan, self._carrier = path, mapping, plan, carrier
         self._notebook, self._clock, self._progress = notebook, clock, progress
         self._now = clock.now()
+        self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.place = notebook.open()
         self._noted_at = clock.monotonic()
 
@@ -177,7 +179,9 @@ class Pump:
             if number in plan.doubles:
                 raise Unfit(self._mapping.id, f"stands in row {plan.doubles[number]} already")
             demand = demand_of(line, self._mapping, self._now)
-            result = await self._patiently(demand, case, ends)
+            # several repeats of one case join it in the order of the file, so that every run tells the same story
+            async with self._queues.setdefault(case.id if case else str(number), asyncio.Lock()):
+                result = await self._patiently(demand, case, ends)
         except Unfit as unfit:
             id = line.cells.get(self._mapping.id, "").strip()[:ID_CHARS_MAX]
             return _Fate(rejected=(number, id, unfit.column, unfit.reason)) if ends else _Fate()

@@ -252,7 +252,7 @@ async def _rebuild_one(own: Settings, kept: Kept, fresh: bool) -> None:
             await rebuild(kept, resume, shown)
         except Unavailable as error:
             note.unlink()
-            raise Refused(f"{kept.name}: {error.problem.detail} Stop the copy that runs, then rebuild.") from None
+            raise Refused(f"{kept.name}: {error.problem.detail}") from None
     note.unlink()
     async with kept.kit.database.session() as session:
         after = await kept.checksums(session)
