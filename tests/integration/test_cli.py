@@ -1,0 +1,91 @@
+"""The verbs that look at a copy that runs, and publish to it: events, rebuild, reference, doctor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from infra.attach import endpoints, is_running
+from infra.folder import CannotStart
+from shared.cli import app
+from tests.support.stack import ROOT, Stack
+
+pytestmark = pytest.mark.slow
+DEMO = ROOT / "shared" / "reference" / "demo"
+
+
+def caseflow(stack: Stack, *words: object) -> Result:
+    """The command on a stack that runs, in this process."""
+    done = CliRunner().invoke(
+        app, [*map(str, words), "--data", str(stack.data)], env={"CASEFLOW_PORT": str(stack.port)}
+    )
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
+    return done
+
+
+def test_the_doctor_finds_a_running_copy_well(stack: Stack) -> None:
+    done = caseflow(stack, "doctor")
+    assert done.exit_code == 0, done.stdout
+    for told in ("NATS writes to the disk", "9 streams as they must be", "migrations", "served", "secrets are private"):
+        assert told in done.stdout
+    assert stack.passwords()["admin"] not in done.stdout
+
+
+def test_documents_are_published_once_and_shown(stack: Stack, tmp_path: Path) -> None:
+    file = tmp_path / "grids.yaml"
+    row = "510104017002001: {name: 崇德里社区第1网格, households: 400, people: 1000, workers: [jgy-grid-2]}"
+    file.write_text(f"kind: grids\nregion: 510104017000\nrows:\n  {row}\n", "utf-8")
+    first, second = caseflow(stack, "reference", "load", file), caseflow(stack, "reference", "load", file)
+    assert (first.exit_code, second.exit_code) == (0, 0), first.stderr
+    assert "1 documents published, 0 unchanged" in first.stderr
+    assert "0 documents published, 1 unchanged" in second.stderr
+    assert "grids     510104017000" in caseflow(stack, "reference", "list").stdout
+    shown = json.loads(caseflow(stack, "reference", "show", "grids", "510104017000").stdout)
+    assert [one["code"] for one in shown["rows"]] == ["510104017002001"]
+    assert shown["reference"].startswith("grids:510104017000@")
+
+
+def test_a_document_that_does_not_fit_is_not_published(stack: Stack, tmp_path: Path) -> None:
+    file = tmp_path / "people.yaml"
+    file.write_text(
+        "kind: people\nregion: 510104018000\nrows:\n  x: {name: 甲, unit: 510104018000-none, post: none}\n", "utf-8"
+    )
+    done = caseflow(stack, "reference", "load", file)
+    assert done.exit_code == 1
+    assert "unit 510104018000-none does not exist" in done.stdout
+    assert "nothing was published" in done.stderr
+    assert caseflow(stack, "reference", "show", "people", "510104018000").exit_code == 2
+
+
+def test_read_models_are_not_emptied_under_a_running_copy(stack: Stack) -> None:
+    done = caseflow(stack, "rebuild", "routing")
+    assert done.exit_code == 1
+    assert "Another process keeps this read model" in done.stderr
+    assert not (stack.data / "rebuild" / "routing.work").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--after", "LOG_9901:1"], "there is no stream LOG_9901"),
+        (["--after", "17"], "not a position"),
+        (["--case", "FJ4M-0003V-X"], "the check character does not fit"),
+        (["--case", "76c49156-0042-8882-829c-5aab0edc1000"], "the log holds nothing of"),
+        (["--case", "0f0f0f0f-0042-8882-829c-5aab0edc1000"], "no log stream for"),
+    ],
+)
+def test_events_that_cannot_be_found_are_told(stack: Stack, words: list[str], told: str) -> None:
+    done = caseflow(stack, "events", *words)
+    assert done.exit_code == 2
+    assert told in done.stderr
+
+
+async def test_who_runs_is_known_by_the_lock(stack: Stack, tmp_path: Path) -> None:
+    assert is_running(stack.data)
+    assert (await endpoints(stack.data)).postgres["intake"] == stack.postgres_dsn("intake")
+    assert not is_running(tmp_path)
+    with pytest.raises(CannotStart, match="has stopped"):
+        await endpoints(tmp_path)
