@@ -6,8 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,7 +16,7 @@ import pytest
 
 from tests.support.client import HOUSING, UNRULED, Desk, new_key
 from tests.support.nats import free_port
-from tests.support.stack import ROOT, START_S_MAX, STOP_S_MAX, Stack, stack_in, until
+from tests.support.stack import START_S_MAX, STOP_S_MAX, Stack, caseflow, stack_in, until
 
 SECOND_START_CPU_S_MAX = 6.0  # on a machine with nothing else to do this is the time it takes, and more
 
@@ -77,7 +75,7 @@ def listening(desk: Desk) -> Iterator[None]:
 
 def test_a_second_copy_on_the_same_data_is_refused_and_the_first_goes_on(stack: Stack, desk: Desk) -> None:
     assert stack.process is not None
-    other = run("up", CASEFLOW_DATA=str(stack.data), CASEFLOW_PORT="0", port=True)
+    other = caseflow("up", CASEFLOW_DATA=str(stack.data), CASEFLOW_PORT=str(free_port()))
     assert other.returncode == 1
     assert f"already running on {stack.data.resolve()} (process {stack.process.pid})" in other.stderr
     assert "choose another folder by CASEFLOW_DATA" in other.stderr
@@ -89,7 +87,7 @@ def test_a_taken_port_is_refused_with_who_holds_it_and_what_to_do(tmp_path: Path
         held.bind(("127.0.0.1", 0))
         held.listen()
         port = held.getsockname()[1]
-        other = run("up", CASEFLOW_DATA=str(tmp_path / "data"), CASEFLOW_PORT=str(port))
+        other = caseflow("up", CASEFLOW_DATA=str(tmp_path / "data"), CASEFLOW_PORT=str(port))
     assert other.returncode == 1
     assert f"port {port} is held by process {os.getpid()}" in other.stderr
     assert f"CASEFLOW_PORT={port + 1}" in other.stderr
@@ -106,7 +104,7 @@ def test_a_taken_port_is_refused_with_who_holds_it_and_what_to_do(tmp_path: Path
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, name: str, value: Any, said: str) -> None:
-    other = run("up", CASEFLOW_DATA=str(tmp_path / "data"), **{name: value})
+    other = caseflow("up", CASEFLOW_DATA=str(tmp_path / "data"), **{name: value})
     assert other.returncode == 2
     assert said in other.stderr
     assert "Traceback" not in other.stderr
@@ -132,20 +130,11 @@ def test_a_server_that_dies_is_reported_and_the_stack_stops(idle: Stack, server:
     assert idle.servers == {}, "the other one is stopped as well"
 
 
-def test_ctrl_c_during_the_first_start_leaves_nothing_that_hinders_the_next(own_stack: Stack) -> None:
-    process = own_stack.spawn()
-    until(lambda: "Postgres: making the database" in own_stack.text, "initdb begins", START_S_MAX)
-    process.send_signal(signal.SIGINT)
-    process.wait(STOP_S_MAX)
-    assert own_stack.servers == {}
-    own_stack.start()
-
-
-def run(*arguments: str, port: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`caseflow` with these arguments, until it ends. `port`: on a free one."""
-    if port:
-        environment["CASEFLOW_PORT"] = str(free_port())
-    return subprocess.run(
-        (sys.executable, "-m", "shared.cli", *arguments), cwd=ROOT, env=dict(os.environ) | environment,
-        capture_output=True, text=True, timeout=START_S_MAX, check=False,
-    )  # fmt: skip
+def test_ctrl_c_during_the_first_start_leaves_nothing_that_hinders_the_next() -> None:
+    with stack_in("first", fresh=True) as first:
+        process = first.spawn()
+        until(lambda: "Postgres: making the database" in first.text, "initdb begins", START_S_MAX)
+        process.send_signal(signal.SIGINT)
+        process.wait(STOP_S_MAX)
+        assert first.servers == {}
+        first.start()

@@ -23,7 +23,7 @@ from nats.errors import NoRespondersError
 
 from infra.embedded import DEMO_PLATFORM, ROLES, Embedded, Endpoints, holder_of, require_port
 from infra.folder import CannotStart, Folder
-from tests.support.folders import open_folder
+from tests.support.folders import copy_made, open_folder
 
 MARKER = b"marker-7f3a91 that must not lie in the clear"
 
@@ -32,6 +32,12 @@ MARKER = b"marker-7f3a91 that must not lie in the clear"
 def data() -> Iterator[Path]:
     with open_folder("data") as folder:
         yield folder / "data"
+
+
+@pytest.fixture
+def made(data: Path) -> None:
+    """The test's data folder is one where both servers have run before."""
+    copy_made(data)
 
 
 @asynccontextmanager
@@ -94,6 +100,7 @@ async def test_everything_lies_in_the_data_folder_and_is_private(data: Path) -> 
         assert len(bytes.fromhex((data / "secrets" / "master.key").read_text())) == 32
 
 
+@pytest.mark.usefixtures("made")
 async def test_data_survive_a_clean_restart_and_are_encrypted_at_rest(data: Path) -> None:
     async with stack(data) as (embedded, endpoints):
         await write(endpoints)
@@ -108,6 +115,7 @@ async def test_data_survive_a_clean_restart_and_are_encrypted_at_rest(data: Path
         await check_kept(endpoints)
 
 
+@pytest.mark.usefixtures("made")
 async def test_a_second_copy_is_refused(data: Path) -> None:
     async with stack(data):
         with pytest.raises(CannotStart, match=rf"already running on .*\(process {os.getpid()}\).*CASEFLOW_DATA"):
@@ -116,6 +124,7 @@ async def test_a_second_copy_is_refused(data: Path) -> None:
         pass  # free again
 
 
+@pytest.mark.usefixtures("made")
 async def test_servers_left_by_a_killed_copy_are_ended_and_data_are_kept(data: Path) -> None:
     """What kill -9 of the whole program leaves behind: servers that run on, and no lock."""
     said: list[str] = []
@@ -130,6 +139,7 @@ async def test_servers_left_by_a_killed_copy_are_ended_and_data_are_kept(data: P
     assert "ending 2 servers of an earlier run that was killed" in said
 
 
+@pytest.mark.usefixtures("made")
 async def test_killed_servers_start_again_with_their_data(data: Path) -> None:
     async with stack(data) as (embedded, endpoints):
         await write(endpoints)
@@ -139,6 +149,7 @@ async def test_killed_servers_start_again_with_their_data(data: Path) -> None:
         await check_kept(endpoints)
 
 
+@pytest.mark.usefixtures("made")
 async def test_a_stale_pid_file_harms_no_stranger(data: Path) -> None:
     """The pids in the files now belong to someone else: that process lives on, and both servers start."""
     async with stack(data):
@@ -173,6 +184,7 @@ async def test_a_lost_key_is_said_not_replaced(data: Path, name: str) -> None:
     assert not (data / "secrets" / name).exists()
 
 
+@pytest.mark.usefixtures("made")
 async def test_a_broken_server_says_what_its_log_says(data: Path) -> None:
     async with stack(data):
         pass
@@ -195,6 +207,7 @@ async def test_a_long_path_still_has_a_socket(data: Path) -> None:
     Folder.of(long).sockets.rmdir()
 
 
+@pytest.mark.usefixtures("made")
 async def test_a_taken_nats_port_is_left_to_its_holder(data: Path) -> None:
     said: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as holder:

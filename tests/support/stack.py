@@ -17,6 +17,7 @@ import httpx
 import psutil
 import pytest
 
+from infra.embedded import Endpoints
 from infra.folder import Folder
 from infra.stack import SERVICES, prepare, running, settings_for
 from shared.kit.clock import SystemClock
@@ -24,7 +25,7 @@ from shared.kit.settings import Settings
 from shared.log.jetstream import JetStreamLog
 from shared.log.mux import Mux, connect
 from shared.log.topology import Topology
-from tests.support.folders import open_folder
+from tests.support.folders import copy_made, open_folder
 from tests.support.nats import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +43,14 @@ def until(ready: Callable[[], bool], what: str, wait_s_max: float = 10.0) -> Non
         if time.monotonic() > end:
             pytest.fail(f"waited {wait_s_max:.0f} s for: {what}")
         time.sleep(POLL_S)
+
+
+def caseflow(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command with these arguments, until it ends by itself."""
+    return subprocess.run(
+        (sys.executable, "-m", "shared.cli", *arguments), cwd=ROOT, env=dict(os.environ) | environment,
+        capture_output=True, text=True, timeout=START_S_MAX, check=False,
+    )  # fmt: skip
 
 
 class Stack:
@@ -100,6 +109,10 @@ class Stack:
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(STOP_S_MAX)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Another command of `caseflow` on the same data."""
+        return caseflow(*arguments, **self.environment, CASEFLOW_DATA=str(self.data))
 
     def wait_dead(self) -> int:
         """Wait until the process ends by itself; its exit code, negative for a signal."""
@@ -167,9 +180,14 @@ class Stack:
 
 
 @contextmanager
-def stack_in(name: str, **environment: str) -> Iterator[Stack]:
-    """A stack on a folder of its own that is not started yet; killed at the end with all its servers, and removed."""
+def stack_in(name: str, *, fresh: bool = False, **environment: str) -> Iterator[Stack]:
+    """A stack on a folder of its own that is not started yet; killed at the end with all its servers, and removed.
+
+    Unless it is to be `fresh`, its servers, not its services, have run there before.
+    """
     with open_folder(name) as folder:
+        if not fresh:
+            copy_made(folder / "data")
         stack = Stack(folder / "data", {**RATES, **environment})
         try:
             yield stack
@@ -180,7 +198,7 @@ def stack_in(name: str, **environment: str) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """The one stack of the session, for tests that do not stop it."""
-    with stack_in("up") as one:
+    with stack_in("up", fresh=True) as one:
         one.start()
         yield one
         assert one.stop() == 0, one.text[-3000:]
@@ -194,11 +212,11 @@ def own_stack() -> Iterator[Stack]:
 
 
 @asynccontextmanager
-async def in_process(endpoints: object, **changed: object) -> AsyncIterator[httpx.AsyncClient]:
-    """The four services inside this process on servers that run already; a client that calls them without a socket."""
-    from infra.embedded import Endpoints
+async def in_process(endpoints: Endpoints, **changed: object) -> AsyncIterator[httpx.AsyncClient]:
+    """The four services inside this process on servers that run already; a client that calls them without a socket.
 
-    assert isinstance(endpoints, Endpoints)
+    `changed` are settings. One at a time: they share the database and the streams of the demo's areas.
+    """
     base = Settings(areas=AREAS).model_copy(update=changed)
     await prepare(settings_for(base, endpoints, "admin"))
     each = {owner: settings_for(base, endpoints, owner) for owner in SERVICES}
