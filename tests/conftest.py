@@ -59,7 +59,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     processor = f"{sum(os.times()[:4]):.0f} s of processor"
     terminalreporter.write_line(f"seconds per tier: {spent}; {processor}")
     for tier in _over():
-        terminalreporter.write_line(f"{tier}: over its budget; make its tests faster or mark long ones deep", yellow=True)
+        terminalreporter.write_line(f"{tier}: over its budget; quicken its tests or mark long ones deep", yellow=True)
 
 
 def _over() -> list[str]:

@@ -36,7 +36,6 @@ def data() -> Iterator[Path]:
 
 @pytest.fixture
 def made(data: Path) -> None:
-    """The test's data folder is one where both servers have run before."""
     copy_made(data)
 
 
