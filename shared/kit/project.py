@@ -81,6 +81,9 @@ class Projector:
                     await lock.release()
             except* (Unavailable, log_port.Unavailable):
                 self._folded.clear()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # 3.11 loses a cancellation that meets a child's error
+                raise asyncio.CancelledError
             await self._clock.sleep(PAUSE_S)
 
     async def _keep(self, lock: Any) -> None:
