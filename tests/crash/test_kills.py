@@ -27,10 +27,10 @@ QUICK = {"intake.register.claimed": 20, "handle.appended": 60}
 
 def plans() -> list[object]:
     """Each failpoint at its first hit and later ones; the quick ones in every run of the tests."""
-    chosen: list[object] = [pytest.param(name, hit, id=f"{name}@{hit}") for name, hit in QUICK.items()]
+    chosen: list[object] = [pytest.param(name, hit, id=f"{name}-{hit}") for name, hit in QUICK.items()]
     for name in CATALOGUE:
         hits = () if name in ELSEWHERE else (1, 5, 33)
-        chosen += [pytest.param(name, hit, id=f"{name}@{hit}", marks=pytest.mark.deep) for hit in hits]
+        chosen += [pytest.param(name, hit, id=f"{name}-{hit}", marks=pytest.mark.deep) for hit in hits]
     return chosen
 
 
@@ -70,6 +70,8 @@ def test_everything_killed_at_once_under_load_every_acknowledged_command_is_ther
     broken.start()
     assert check(broken, load)["acknowledged"] >= 150
     assert_clean(broken)
+    judged = broken.run("fsck", "--settled")
+    assert judged.returncode == 0, judged.stderr  # its read models as well equal a fresh replay
 
 
 @pytest.mark.deep

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import closing
 from typing import Any
 
 import pytest
 
 from tests.support.client import HOUSING, NOTE, POLICE, TOWNSHIP, Case, Desk
-from tests.support.stack import Stack
 
 SECOND = {"name": "李四娘", "phone": "13911112222"}
 REPEAT = {
@@ -225,21 +223,3 @@ def test_the_number_can_be_read_out_and_typed_loosely(desk: Desk) -> None:
     case = desk.waiting()
     for typed in (case.number.lower(), case.number.replace("-", ""), case.number.replace("-", " ")):
         assert desk.get(None, f"/intake/public/{typed}", secret=case.secret).status_code == 200, typed
-
-
-def test_public_look_ups_are_limited_per_number_and_per_address(own_stack: Stack) -> None:
-    own_stack.environment.update(CASEFLOW_LOOK_UP_RATE_MAX="3", CASEFLOW_PUBLIC_RATE_MAX="5")
-    own_stack.start()
-    with closing(Desk(own_stack.url)) as desk:
-        use_up_the_rates(desk)
-
-
-def use_up_the_rates(desk: Desk) -> None:
-    one, other = desk.waiting(), desk.waiting()
-    statuses = [desk.get(None, f"/intake/public/{one.number}", secret=one.secret).status_code for _ in range(4)]
-    assert statuses == [200, 200, 200, 429]
-    assert desk.get(None, f"/intake/public/{other.number}", secret=other.secret).status_code == 200
-    answer = desk.get(None, f"/intake/public/{other.number}", secret=other.secret)
-    assert answer.status_code == 429, "the address has used up its own"
-    assert 1 <= int(answer.headers["Retry-After"]) <= 60
-    assert answer.json()["code"] == "too.many"

@@ -18,6 +18,7 @@ from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.port import for_owner
 from tests.support.client import COUNTY, HOUSING, NOTE, Case, Desk, new_key
 from tests.support.stack import Stack, until
+from tests.support.stack_judge import assert_clean
 
 NOW = datetime.now(UTC)
 DUE, LATER = NOW + timedelta(days=5), NOW + timedelta(days=10)
@@ -189,6 +190,7 @@ def test_a_held_case_is_not_erased_and_an_erased_one_keeps_its_flow_without_its_
     assert "matter" in told["timeline"][0]["sealed"]
     assert desk.get(None, f"/intake/public/{case.number}", secret=case.secret).status_code == 404
     desk.refused(410, "erased", "jj-director", f"/routing/cases/{case.id}/reopen", {"note": NOTE})
+    assert_clean(stack)
 
 
 async def wrapped_key(stack: Stack, case: Case) -> bytes | None:
