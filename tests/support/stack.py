@@ -100,9 +100,19 @@ class Stack:
         assert self.process is not None
         if self.process.poll() is not None:
             raise AssertionError(f"caseflow ended with {self.process.returncode}: {self.text[-3000:]}")
+        return self._answers()
+
+    def _answers(self) -> bool:
         with suppress(httpx.TransportError):
             return httpx.get(f"{self.url}/healthz", timeout=2).status_code == 200
         return False
+
+    def is_ready_or_dead(self) -> bool:
+        """Wait for either: True once it answers, False when it has ended."""
+        process = self.process
+        assert process is not None
+        until(lambda: process.poll() is not None or self._answers(), "caseflow is ready, or has ended", START_S_MAX)
+        return process.poll() is None
 
     def stop(self) -> int:
         """Ctrl-C; the exit code."""
