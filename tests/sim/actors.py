@@ -17,13 +17,11 @@ from shared.case.commands import facts as facts_of
 from shared.case.facts import Channel, Hold, Nature, Note, Retention
 from shared.case.lifecycle import IN_PROGRESS, Status
 from shared.case.orders import OrderStatus
-from shared.case.reasons import Rejected
 from shared.case.state import CaseState
 from shared.kit import access
 from shared.kit import http as kit_http
 from shared.kit.access import Caller, Tie
 from shared.kit.handle import command
-from shared.kit.vault import MasterKeys
 from shared.log import topology
 from shared.reference.rights import Right
 from tests.sim.clients import LOST, Asked, Client, by_itself, over_http
@@ -85,9 +83,7 @@ class Actors:
         self.world, self.chance = world, world.chance
         self.client = Client(world)
         self._numbers = 0
-        self._replayed: set[str] = set()
         self._at: Address | None = None  # the case that was asked about last: often there is more to ask
-        self._swept = False
 
     def number(self) -> int:
         self._numbers += 1
@@ -367,7 +363,7 @@ class Actors:
         facts = facts_of(
             "issue-order",
             kind=chance.choice(ORDER_KINDS), region=region, unit=chance.choice(units_of(region)),
-            cases=tuple(case.subject for case in cases),
+            cases=tuple(case.subject for case in (*cases, *(cases[:1] if chance.random() < 0.06 else ()))),
             due=now + timedelta(hours=chance.choice((1, 2, 2, -1))), note=NOTE,
         )  # fmt: skip
         process = await world.copy_of(Owner.SUPERVISION)
@@ -401,74 +397,6 @@ class Actors:
         else:
             facts = facts_of(name, note=NOTE)
         await self._ask(name, address, facts, state)
-
-    # The operator, once all is calm
-
-    async def operate(self) -> bool:
-        """Work what was parked, sweep orphans, wrap keys anew; whether something was left to do."""
-        world = self.world
-        await self._replay_parked()
-        if world._busy():
-            return True
-        if self._swept:
-            return False
-        self._swept = True
-        await self._misdirect()
-        supervision = await world.copy_of(Owner.SUPERVISION)
-        eraser = supervision.jobs["supervision.sweep"].__self__
-        later = world.clock.now() + timedelta(days=2)
-        await self._as(supervision, supervision.kit.vault.sweep_orphans(later, eraser._exists))
-        vault = supervision.kit.vault
-        vault._masters = MasterKeys([b"x" * 32, b"n" * 32, b"o" * 32])
-        await self._as(supervision, vault.rewrap())
-        world.vault._masters = vault._masters
-        return True
-
-    async def _as(self, process: Process, doing: Any) -> Any:
-        return await process.group.start(doing)
-
-    async def _replay_parked(self) -> None:
-        from shared.case.base import Position
-
-        for told in self.world.parked():
-            if "event" not in told:
-                self.world.violated(f"a submission was parked: {told}")
-                continue
-            place = Position.parse(told["position"])
-            for owner in (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION):
-                key = f"{owner} {place}"
-                if key not in self._replayed:
-                    self._replayed.add(key)
-                    process = await self.world.copy_of(owner)
-                    recorded = await process.kit.log.at(place)
-                    assert recorded is not None
-                    await self._as(process, process.reactor.react(recorded))
-
-    async def _misdirect(self) -> None:
-        """A service that writes what another owns is refused by its log."""
-        from shared.log.port import WrongOwner
-
-        world = self.world
-        open_ones = [one for one in world.born("case") if world.state(one).status not in (S.MERGED, S.SPLIT)]
-        if not open_ones:
-            return
-        address = self.chance.choice(open_ones)
-        process = await world.copy_of(Owner.ROUTING)
-        now = process.clock.now()
-        meta = Meta(
-            command_id=f"misdirected-{self.number()}", time=now, recorded_at=now, actor=process.kit.own_actor(address)
-        )
-        asked = Command(address, meta, "hold", Pen(self.chance, world.state(address), now, "").write("hold"))
-        try:
-            outcome = await self._as(process, process.kit.handler.handle(asked))
-        except WrongOwner:
-            return
-        except Exception as error:  # erased: there is no key
-            if type(error).__name__ != "KeyErased":
-                raise
-            return
-        if not isinstance(outcome, Rejected):
-            world.violated("routing wrote what supervision owns", asked)
 
 
 __all__ = ["LOST", "Actors"]

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from contextvars import Context
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared.case.base import Address, Owner, Recorded
 from shared.case.commands import Command
@@ -20,8 +20,14 @@ from tests.sim.law import LAWS
 from tests.sim.loop import Group, run
 from tests.sim.process import COPIES, NEW_MASTERS, OWNERS, Outside, Process
 
+if TYPE_CHECKING:
+    from tests.sim.operator import Operator
+
 CASES_COUNT_MIN, STEPS_COUNT_MIN = 20, 200
 CALM_S_MAX = 900.0  # virtual: after faults end, everything must have come to rest
+HEARD = frozenset(
+    {"case.registered", "case.triaged", "case.attached", "case.called_back", "case.split", "order.issued"}
+)
 WORLD_S_MAX = 3_000.0  # virtual: clients give up nothing, so they must end
 ACTORS_COUNT = 10
 
@@ -187,7 +193,7 @@ class World(Outside):
                 changed = True
                 self.masters = NEW_MASTERS
             elif draw < 0.4 and self.weather.slow and self.poison is None:
-                events = list(self.log.all())
+                events = [one for one in self.log.all() if one.type in HEARD]
                 self.poison = events[-1].id if events else None
 
     def _redeliver(self) -> None:
@@ -214,6 +220,7 @@ class World(Outside):
         """From its first process to the verdict."""
         from tests.sim.actors import Actors
         from tests.sim.judge import Judge
+        from tests.sim.operator import Operator
 
         for owner in OWNERS:
             for number in range(1, COPIES + 1):
@@ -226,7 +233,7 @@ class World(Outside):
             await self._finish(crowd)
             self.heal()
             trouble.cancel()
-            await self._rest(actors)
+            await self._rest(Operator(actors))
             for process in list(self.processes.values()):
                 process.die()
             judge = Judge(self)
@@ -249,7 +256,7 @@ class World(Outside):
         for process in self.processes.values():
             process.clock.offset_s = 0.0
 
-    async def _rest(self, actors: Any) -> None:
+    async def _rest(self, operator: Operator) -> None:
         """Until nothing is left to do: every message settled, every read model at the end, parked ones worked."""
         end = self.clock.monotonic() + CALM_S_MAX
         while True:
@@ -258,7 +265,7 @@ class World(Outside):
             if self.poison and (self.parked() or not self._busy() or self.clock.monotonic() > end - CALM_S_MAX / 2):
                 self.poison = None
             calm = self.poison is None and not self._busy() and all(one.done() for one in self.log.late)
-            if calm and not await actors.operate():
+            if calm and not await operator.operate():
                 return
             if self.clock.monotonic() > end:
                 raise Unfinished(f"not at rest: {self._busy()}")
