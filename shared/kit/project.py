@@ -73,10 +73,9 @@ class Projector:
                     await self._clock.sleep(LOCK_RETRY_S)
                     continue
                 try:
-                    async with asyncio.TaskGroup() as group:
-                        for stream in self._log.streams():
-                            group.create_task(self._follow(stream), name=f"project.{self._model.name}.{stream}")
-                        group.create_task(self._keep(lock))
+                    # in a task of its own: a group cancels the task that holds it when a child fails, and 3.11 leaves
+                    # that standing, as if somebody had told us to stop
+                    await asyncio.create_task(self._together(lock), name=f"project.{self._model.name}")
                 finally:
                     await lock.release()
             except* (Unavailable, log_port.Unavailable):
@@ -85,6 +84,12 @@ class Projector:
             if task is not None and task.cancelling():  # 3.11 loses a cancellation that meets a child's error
                 raise asyncio.CancelledError
             await self._clock.sleep(PAUSE_S)
+
+    async def _together(self, lock: Any) -> None:
+        async with asyncio.TaskGroup() as group:
+            for stream in self._log.streams():
+                group.create_task(self._follow(stream), name=f"project.{self._model.name}.{stream}")
+            group.create_task(self._keep(lock))
 
     async def _keep(self, lock: Any) -> None:
         while True:

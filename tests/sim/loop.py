@@ -64,6 +64,10 @@ class Group:
         """Run something as this process, whoever asks for it."""
         return asyncio.get_running_loop().create_task(coroutine, context=self.context.copy())
 
+    def running(self) -> list[asyncio.Task[Any]]:
+        """The tasks that have not ended."""
+        return [task for task in self._tasks if not task.done()]
+
     def kill(self) -> None:
         """All tasks end where they are; what they would clean up finds nothing that answers."""
         self.alive = False

@@ -173,6 +173,31 @@ async def test_background_jobs_outlive_a_log_and_a_vault_that_do_not_answer(town
 
 
 @in_a_town
+async def test_a_read_model_goes_on_after_its_database_failed(town: Town) -> None:
+    """The one writer loses a transaction; it, or its twin, projects what came, and both stop when told to."""
+    silent = True
+
+    async def pause(point: str) -> None:
+        if silent and point == "db.commit":
+            raise Unavailable(point)
+        await town.world.clock.sleep(0)
+
+    for process in town.copies[Owner.ROUTING]:
+        process.database._pause = pause
+    await town.register("a")
+    town.start()
+    await town.world.clock.sleep(5)
+    silent = False
+    await town.rest()
+    assert len(town.world.tables[Owner.ROUTING].table("work")) == 1
+    jobs = [task for process in town.copies[Owner.ROUTING] for task in process.group.running()]
+    town.end()
+    await town.world.clock.sleep(1)
+    assert len(jobs) > 2
+    assert all(task.done() for task in jobs)
+
+
+@in_a_town
 async def test_parts_are_registered_once_however_the_whole_has_changed_since(town: Town) -> None:
     """A redelivered split of a case that its import released meanwhile says no other body under the same id."""
     case = await town.register("a", hold=Hold.IMPORT)
