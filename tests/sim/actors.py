@@ -24,7 +24,7 @@ from shared.kit.access import Caller, Tie
 from shared.kit.handle import command
 from shared.log import topology
 from shared.reference.rights import Right
-from tests.sim.clients import LOST, Asked, Client, by_itself, over_http
+from tests.sim.clients import Asked, Client, by_itself, over_http
 from tests.sim.facts import NOTE, ORDER_KINDS, Pen
 from tests.sim.places import (
     ALL_REGIONS,
@@ -397,6 +397,3 @@ class Actors:
         else:
             facts = facts_of(name, note=NOTE)
         await self._ask(name, address, facts, state)
-
-
-__all__ = ["LOST", "Actors"]
