@@ -17,7 +17,7 @@ pytest_plugins = ["tests.support.servers", "tests.support.stack"]
 for name in [name for name in os.environ if name.startswith("CASEFLOW_")]:
     del os.environ[name]
 
-settings.register_profile("quick", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("deep", settings.get_profile("quick"), max_examples=2000)
 settings.load_profile("deep" if DEEP else "quick")
 
