@@ -17,7 +17,7 @@ from tests.support.stack import Stack, until
 
 COUNT = 5
 _WRITTEN = re.compile(r"pwrite64\(\d+<.*/streams/LOG_5101/msgs/\d+\.blk>")
-_SYNCED = re.compile(r"f(data)?sync\(\d+<.*/streams/LOG_5101/msgs/\d+\.blk>\)\s+= 0")
+_SYNCED = re.compile(r"f(data)?sync\(\d+<.*/streams/LOG_5101/msgs/\d+\.blk>\s*\)\s+= 0")
 _ACKED = re.compile(r"(?:write|writev|sendto)\(\d+<TCP.*\\\"stream\\\":\\\"LOG_5101\\\",\s?\\\"seq\\\":(\d+)")
 
 
