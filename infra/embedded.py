@@ -153,7 +153,12 @@ class Embedded:
         server = await _spawn(command, folder.logs / "nats.out", environment=_NATS_ENVIRONMENT)
         self._servers["nats"] = server
         ports = folder.run / f"nats-server_{server.pid}.ports"
-        await _until(lambda: _port_in(ports) is not None, "NATS", server, folder.logs / "nats.log")
+        try:
+            await _until(lambda: _port_in(ports) is not None, "NATS", server, folder.logs / "nats.log")
+        except CannotStart:
+            if port and holder_of(port):  # somebody took it since we looked
+                return await self._start_nats(folder, passwords, port)
+            raise
         return _port_in(ports) or port
 
     async def _start_postgres(self, folder: Folder, passwords: Mapping[str, str]) -> None:
