@@ -71,6 +71,8 @@ class Pen:
         named = self.chance.sample(self.units, count + 1)
         if self.sane and self.state.complained_unit in named:
             named = [one for one in self.units if one != self.state.complained_unit][: count + 1]
+        if not self.sane and self.state.complained_unit and self.chance.random() < 0.4:
+            return {"unit": self.state.complained_unit, "co_units": (), "basis": "duty"}
         if self.sane and self.state.triaged_unit and self.chance.random() < 0.5:
             named = [self.state.triaged_unit, *self.state.triaged_co_units]
         return {"unit": named[0], "co_units": tuple(named[1:] if self.sane else named[: count + 1]), "basis": "duty"}
@@ -84,6 +86,8 @@ class Pen:
         people = [one for one in staff(unit) if one != signed.get(unit)]
         if self.sane:
             people = [one for one in people if one not in state.stand_aside] or people
+        elif state.stand_aside and self.chance.random() < 0.4:
+            people = list(state.stand_aside)
         return {"unit": unit, "person": self.chance.choice(people)}
 
     def clock(self) -> Clock | None:
@@ -162,7 +166,9 @@ def _set_deadlines(pen: Pen) -> dict[str, Any]:
     closes = tuple(stage for stage in running if pen.chance.random() < 0.3)
     closes = tuple(sorted(closes)) if pen.sane else (pen.pick(*STAGES),)
     free = [stage for stage in STAGES if stage not in running or stage in closes]
-    opens = [pen.chance.choice(free)] if free and (pen.sane or pen.chance.random() < 0.5) else []
+    if not pen.sane and running and pen.chance.random() < 0.5:
+        closes, free = (), sorted(running)
+    opens = [pen.chance.choice(free)] if free and (pen.sane or pen.chance.random() < 0.7) else []
     unit = pen.pick(None, *pen.state.co_units)
     return {
         "opens": tuple(pen.deadline(one, unit if one is Stage.CO_HANDLE else None) for one in opens),

@@ -149,8 +149,8 @@ def _sealed_with_one_key_for_all() -> AbstractContextManager[Any]:
 @_named
 def _a_retry_needs_its_rights_anew() -> AbstractContextManager[Any]:
     async def strict(desk: Any, caller: Any, asked: Command) -> None:
-        held = await desk.handler.state(asked.address, fresh=True)
-        state = None if access.is_birth(asked.name) else held.state
+        birth = access.is_birth(asked.name)
+        state = None if birth else (await desk.handler.state(asked.address, fresh=True)).state
         if refused := access.refusal(caller, asked, state):
             raise Forbidden(refused)
 
