@@ -13,11 +13,12 @@ from nats.js.object_store import ObjectStore
 from shared.log import pull
 from shared.log.jetstream import CODES_CONFLICT, GUARD
 from shared.log.mux import ApiError, Mux
-from shared.log.port import Conflict, LogError, Unavailable
+from shared.log.port import Conflict, Damaged, LogError, Unavailable
 from shared.log.pull import CODE_NO_STREAM, Message, RawDurable
 from shared.log.topology import ATTACHMENTS, LOG_FLAGS, LOG_FORBIDDEN, Topology
 
 OBJECT_WAIT_S_MAX = 30.0
+OBJECT_TRIES_MAX = 3  # one that is replaced or deleted between two questions is looked up again
 CODES_GONE = frozenset({10037, 10043})  # no such message
 
 
@@ -104,9 +105,19 @@ class Streams:
         await self._object(self._bucket.put(name, sealed))
 
     async def get(self, name: str) -> bytes | None:
-        """An object, its digest verified; None when there is none."""
-        found = await self._object(self._bucket.get(name))
-        return None if found is None else bytes(found.data or b"")
+        """An object; None when there is none, also when it is deleted while it is read. Raises Damaged.
+
+        The client's own `get` waits for chunks that a deletion has taken away.
+        """
+        for _ in range(OBJECT_TRIES_MAX):
+            info = await self._object(self._bucket.get_info(name))
+            if info is None:
+                return None
+            chunks = await self.read(f"OBJ_{ATTACHMENTS}", f"$O.{ATTACHMENTS}.C.{info.nuid}")
+            data = b"".join(chunk.data for chunk in chunks)
+            if len(data) == info.size:
+                return data
+        raise Damaged(f"an attachment lacks a part: {len(data)} of {info.size} bytes; restore it from a backup")
 
     async def has(self, name: str) -> bool:
         """Whether there is an object of this name."""
