@@ -62,7 +62,7 @@ _TABLE: tuple[Arrow, ...] = (
     Arrow("case.assigned+co", WITH_UNIT, None, "5.1.1 b: other co-handling units; who is at work stays at work"),
     Arrow("case.signed_for", (S.ASSIGNED,), S.HANDLING, "5.1.3 a: a named person of the responsible unit"),
     Arrow("case.signed_for+co", WITH_UNIT, None, "5.1.1 b: a co-handling unit names its person"),
-    Arrow("case.reassigned", (S.HANDLING,), None, "5.1.3 a: one person at any time"),
+    Arrow("case.reassigned", (S.HANDLING, S.SETTLED), None, "5.1.3 a: one person at any time, also if it is sent back"),
     Arrow("case.reassigned+co", WITH_UNIT, None, "5.1.1 b: another person of a co-handling unit"),
     Arrow("case.handed_back", WITH_UNIT, S.AWAITING_TRIAGE, "5.1.1 c: to the same centre, never to the resident"),
     Arrow("case.ruled", IN_PROGRESS, S.ASSIGNED, "5.1.1 c: the centre says whose remit it is"),

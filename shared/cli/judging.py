@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import to_json
 
-from infra.attach import Servers, servers
+from infra.attach import Servers, is_external, servers
 from infra.readmodels import STATEMENTS, Checksums, Kept, differences, open_kits, read_models, rebuild
 from infra.stack import SERVICES
 from shared.case.base import Address, Owner, Position, Recorded, Unknown
-from shared.cli.base import CODE_USAGE, Refused, app, progress, run, say, settings
+from shared.cli.base import CODE_USAGE, Refused, app, fail, progress, run, say, settings
 from shared.kit.clock import SystemClock
 from shared.kit.problems import Unavailable
 from shared.kit.seal import unseal_fields
@@ -36,9 +36,12 @@ Follow = Annotated[bool, typer.Option(help="Go on with what comes.")]
 
 
 def own_settings(data: Path | None) -> Settings:
-    """The settings of the environment with this data folder."""
+    """The settings of the environment with this data folder. Exits when there is nothing in it to look at."""
     own = settings()
-    return own.model_copy(update={"data": data or own.data})
+    own = own.model_copy(update={"data": data or own.data})
+    if not is_external(own) and not (own.data / "nats").exists():
+        raise fail(f"there is no data in {own.data.resolve()}: name its folder by --data or CASEFLOW_DATA", CODE_USAGE)
+    return own
 
 
 @asynccontextmanager

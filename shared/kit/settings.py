@@ -79,7 +79,6 @@ class Settings(BaseModel):
     # Rates, per minute
     look_up_rate_max: Count = 10  # public look-ups per case number and per address
     public_rate_max: Count = 120  # public requests per address
-    caller_rate_max: Count = 60_000  # requests per token
 
     # How far `time` may lie behind `recordedat`, per channel (the two times): letters travel, grid
     # workers are without a link; "desk" is whatever is done on a case that exists

@@ -24,6 +24,7 @@ from shared.log.port import LogError, Unavailable
 ASK_WAIT_S_MAX = 5.0
 IN_FLIGHT_COUNT_MAX = 1024
 CONNECT_WAIT_S_MAX = 2
+START_WAIT_S_MAX = 10
 RECONNECT_WAIT_S = 0.2
 PING_INTERVAL_S = 10
 PENDING_BYTES_MAX = 64 * 1024 * 1024
@@ -236,25 +237,33 @@ async def connect(
         if on_change:
             await on_change(True)
 
+    reason = "no answer"
+
     async def failed(error: Exception) -> None:
+        nonlocal reason
+        reason = str(error) if isinstance(error, NatsError) else type(error).__name__
         _log.warning("nats: %s", type(error).__name__)
 
     try:
-        await client.connect(
-            url.split(","),
-            user=user,
-            password=password,
-            name=name,
-            error_cb=failed,
-            disconnected_cb=lost,
-            reconnected_cb=found,
-            connect_timeout=CONNECT_WAIT_S_MAX,
-            reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # a float works and is what we need
-            max_reconnect_attempts=-1,
-            ping_interval=PING_INTERVAL_S,
-            pending_size=PENDING_BYTES_MAX,
-        )
+        async with asyncio.timeout(START_WAIT_S_MAX):  # once connected, the client tries again for ever
+            await client.connect(
+                url.split(","),
+                user=user,
+                password=password,
+                name=name,
+                error_cb=failed,
+                disconnected_cb=lost,
+                reconnected_cb=found,
+                connect_timeout=CONNECT_WAIT_S_MAX,
+                reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # a float works and is what we need
+                max_reconnect_attempts=-1,
+                ping_interval=PING_INTERVAL_S,
+                pending_size=PENDING_BYTES_MAX,
+            )
     except (NatsError, OSError, TimeoutError) as error:
-        raise Unavailable(f"no NATS server answers at {url}: {type(error).__name__}") from error
+        with suppress(NatsError, OSError, RuntimeError):
+            await client.close()
+        where = ",".join(one.rpartition("@")[2].removeprefix("nats://") for one in url.split(","))  # without a password
+        raise Unavailable(f"NATS at {where} does not let us in: {reason}; check URL, user and password") from error
     await mux.start()
     return mux
