@@ -1,6 +1,5 @@
 """`python -m services.reporting`: this service alone, with external NATS and Postgres named by settings."""
 
-from shared.case.base import Owner
-from shared.cli import serve
+from shared.cli import app
 
-serve(Owner.REPORTING)
+app(["serve", "reporting"], prog_name="caseflow")

@@ -1,6 +1,5 @@
 """`python -m services.supervision`: this service alone, with external NATS and Postgres named by settings."""
 
-from shared.case.base import Owner
-from shared.cli import serve
+from shared.cli import app
 
-serve(Owner.SUPERVISION)
+app(["serve", "supervision"], prog_name="caseflow")
