@@ -99,16 +99,14 @@ def test_the_responsible_unit_is_urged_and_no_other(desk: Desk) -> None:
 
 
 def test_all_open_cases_of_a_person_who_leaves_go_to_another(desk: Desk) -> None:
-    held = [desk.handled() for _ in range(3)]
-    settled, done = desk.settled(), desk.closed()
+    held = [*(desk.handled() for _ in range(3)), desk.settled()]  # what is settled may yet be sent back
+    done = desk.closed()
     body = {
         "region": "510104000000", "from_person": "jj-housing-1", "to_person": "jj-housing", "reason": "调离",
     }  # fmt: skip
     assert desk.post("jj-triage", "/routing/hand-over", body).status_code == 403
     told = lines(desk.post("jj-housing", "/routing/hand-over", body, new_key()))
-    refused = {line["id"]: line["refused"] for line in told[:-1] if line["refused"]}
-    assert refused[settled.id] == "wrong_status", "what the law does not let move is told, not left out in silence"
-    assert set(refused.values()) == {"wrong_status"}
+    assert not [line for line in told[:-1] if line["refused"]]
     assert {case.id for case in held} <= {line["id"] for line in told[:-1]}
     assert done.id not in {line.get("id") for line in told}
     assert {desk.state(case.id)["person"] for case in held} == {"jj-housing"}
