@@ -56,9 +56,16 @@ def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
 
 def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    done = caseflow("events", "--data", tmp_path / "file" / "data")
+    done = caseflow("import", SAMPLE, "--mapping", MAPPING, "--data", tmp_path / "file" / "data")
     assert done.exit_code == 1
     assert "cannot make the data folder" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["events", "fsck", "rebuild"])
+def test_a_folder_without_data_is_no_clean_log(tmp_path: Path, verb: str) -> None:
+    done = caseflow(verb, "--data", tmp_path / "nothing")
+    assert done.exit_code == 2
+    assert "there is no data in" in done.stderr
 
 
 def test_the_check_judges_every_row_and_needs_no_server() -> None:
