@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.sim.world import Outcome, World
 
 REACTIONS: tuple[Reaction, ...] = (*INTAKE_REACTIONS, *ROUTING_REACTIONS, *SUPERVISION_REACTIONS)
-MARKS = (MARK.encode(), MARK[:4].encode(), MARK.encode("utf-16-le"), MARK.encode("unicode_escape"))
+MARKS = (MARK.encode(), MARK[:-1].encode(), MARK.encode("utf-16-le"), MARK.encode("unicode_escape"))
 
 
 class Judge:

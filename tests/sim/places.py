@@ -12,7 +12,7 @@ ALL_REGIONS = (*REGIONS, CITY, PROVINCE, "510700000000")
 SLUGS = ("housing", "police", "labour", "women")
 PLATFORM, PLATFORM_PERSON = "demo", "platform-demo"
 
-MARK = "XQ7Z密"  # stands in every text that is private, and nowhere else
+MARK = "XQ7ZKW9VJT4H密"  # stands in every text that is private, and nowhere else: too long for a seal to hold by chance
 # Texts that a rule of the demo takes, and some that no rule does.
 TEXTS = (
     f"小区物业不修电梯 {MARK}",
