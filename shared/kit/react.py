@@ -19,7 +19,7 @@ from shared.case.reasons import Reason, Rejected
 from shared.kit import telemetry
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
-from shared.kit.handle import Done, Handler, command
+from shared.kit.handle import Done, Handler, Held, command
 from shared.kit.pace import PACE
 from shared.kit.problems import Unavailable
 from shared.kit.pure import Next, Reaction, Seen
@@ -145,24 +145,31 @@ class Reactor:
         for reaction in self._by_type.get(recorded.type, ()):
             held = await self._handler.state_since(recorded)
             opened = await self._opened(recorded) if reaction.opens else recorded
-            if opened is None:
-                continue
-            seen = Seen(opened, held.state, self._library)
-            for wanted in reaction.decide(seen):
-                await self._settle(reaction, seen, wanted)
+            if opened is not None:
+                await self._follow_up(reaction, opened, held)
         other = self._others.get(recorded.type) or self._others.get("*")
         if other is not None:
             await other(recorded, self._handler)
 
-    async def _settle(self, reaction: Reaction, seen: Seen, wanted: Next) -> None:
-        outcome = await self._execute(reaction, seen, wanted)
-        if not isinstance(outcome, Rejected):
-            return
-        if outcome.reason is Reason.NEWER_EVENT:
-            raise Unavailable("the case holds an event newer than this program")
+    async def _follow_up(self, reaction: Reaction, cause: Recorded[Any], held: Held) -> None:
+        """Decide on the case as known here; what the law refuses while the case went on meanwhile is decided anew."""
+        while True:
+            seen = Seen(cause, held.state, self._library)
+            refused = []
+            for wanted in reaction.decide(seen):
+                outcome = await self._execute(reaction, seen, wanted)
+                if isinstance(outcome, Rejected):
+                    refused.append((wanted, outcome))
+            if any(outcome.reason is Reason.NEWER_EVENT for _, outcome in refused):
+                raise Unavailable("the case holds an event newer than this program")
+            newest = await self._handler.state(cause.address) if refused else held
+            if newest.sequence == held.sequence:
+                break
+            held = newest
         if reaction.refused is not None:
-            for other in reaction.refused(seen, wanted, outcome):
-                await self._execute(reaction, seen, other)
+            for wanted, outcome in refused:
+                for other in reaction.refused(seen, wanted, outcome):
+                    await self._execute(reaction, seen, other)
 
     async def _execute(self, reaction: Reaction, seen: Seen, wanted: Next) -> Done | Rejected:
         cause = seen.recorded

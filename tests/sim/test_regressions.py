@@ -260,3 +260,14 @@ async def test_what_one_copy_could_not_answer_and_another_did_holds_nobody_up(to
         await jobs[0].step(durable, 5)
     receipts = town.world.streams.kept[topology.RECEIPTS].messages.values()
     assert [from_json(receipt.data)["subject"] for receipt in receipts] == ["first", "second"]
+
+
+@in_a_town
+async def test_what_the_law_refuses_a_reaction_is_decided_anew_on_the_case_as_it_now_is(town: Town) -> None:
+    """Seed 1396: registered, then a repeat complained of the unit that the rule names, before any rule was asked."""
+    where = await town.register("k", "小区物业不修电梯")
+    await town.tell("correct", where, complained_unit=f"{COUNTY}-housing", note=NOTE)
+    town.start()
+    await town.rest()
+    held = await town.copy(Owner.ROUTING).kit.handler.state(where, fresh=True)
+    assert held.state.unit == "510100000000-housing", "the same department one centre higher (clause 8.1 f)"
