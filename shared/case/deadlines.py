@@ -7,14 +7,16 @@ under import is left to the clock of its file.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from shared.case import events as e
 from shared.case.base import Event
+from shared.case.clocks import Clock
 from shared.case.commands import Command
-from shared.case.facts import Hold
+from shared.case.facts import Hold, Stage
 from shared.case.reasons import Reason
-from shared.case.state import CaseState, Clock
+from shared.case.state import CaseState
 
 
 def _set(state: CaseState, event: e.DeadlinesSet, command: Command) -> Reason | None:
@@ -23,41 +25,83 @@ def _set(state: CaseState, event: e.DeadlinesSet, command: Command) -> Reason | 
     running = {clock.deadline.stage for clock in state.clocks}
     if any(stage not in running for stage in event.closes):
         return Reason.NO_SUCH_DEADLINE
-    kept = {(c.deadline.stage, c.deadline.unit) for c in state.clocks if c.deadline.stage not in event.closes}
+    if any(clock.late_unseen for clock in state.clocks if clock.deadline.stage in event.closes):
+        return Reason.LATE_UNSEEN
+    kept = {clock.key for clock in state.clocks if clock.deadline.stage not in event.closes}
     opened = [(deadline.stage, deadline.unit) for deadline in event.opens]
+    if not state.duties.issuperset(opened):
+        return Reason.STAGE_OVER
     twice = len(set(opened)) != len(opened) or any(key in kept for key in opened)
     return Reason.DEADLINE_OPEN if twice else None
 
 
-def _recompute(state: CaseState, event: e.DeadlineRecomputed, command: Command) -> Reason | None:
-    clock = state.clock(event.deadline.stage, event.deadline.unit)
+def _running(state: CaseState, stage: Stage, unit: str | None) -> Clock | Reason:
+    """The clock of a stage that is not over, or why there is none."""
+    clock = state.clock(stage, unit)
     if clock is None:
         return Reason.NO_SUCH_DEADLINE
+    return clock if clock.ended_at is None else Reason.STAGE_OVER
+
+
+def _recompute(state: CaseState, event: e.DeadlineRecomputed, command: Command) -> Reason | None:
+    clock = _running(state, event.deadline.stage, event.deadline.unit)
+    if isinstance(clock, Reason):
+        return clock
     return None if clock.deadline.due == event.due_before else Reason.DEADLINE_MOVED
 
 
-def _request(state: CaseState, event: e.ExtensionRequested | e.PauseRequested, command: Command) -> Reason | None:
-    clock = state.clock(event.stage, event.unit)
-    if clock is None:
-        return Reason.NO_SUCH_DEADLINE
-    if isinstance(event, e.ExtensionRequested):
-        if event.due <= clock.deadline.due:
-            return Reason.NOT_LATER
-        return Reason.REQUEST_PENDING if clock.extension_requested else None
+def _request_extension(state: CaseState, event: e.ExtensionRequested, command: Command) -> Reason | None:
+    clock = _running(state, event.stage, event.unit)
+    if isinstance(clock, Reason):
+        return clock
+    return _not_extensible(clock, event) or (Reason.REQUEST_PENDING if clock.extension_requested else None)
+
+
+def _not_extensible(clock: Clock, event: e.ExtensionRequested | e.Extended) -> Reason | None:
+    """What the limit says of a later due moment (petitions regulation, 34): whether, how often, how late."""
+    if event.due <= clock.deadline.due:
+        return Reason.NOT_LATER
+    allows = clock.deadline.allows
+    if allows is None:
+        return None
+    if allows.extend_by is None:
+        return Reason.NO_EXTENSION
+    if allows.extend_times_max and clock.extensions >= allows.extend_times_max:
+        return Reason.EXTENDED_TOO_OFTEN
+    return Reason.EXTENDED_TOO_FAR if allows.extend_until and event.due > allows.extend_until else None
+
+
+def _request_pause(state: CaseState, event: e.PauseRequested, command: Command) -> Reason | None:
+    clock = _running(state, event.stage, event.unit)
+    if isinstance(clock, Reason):
+        return clock
+    return _not_pausable(clock, event) or (Reason.REQUEST_PENDING if clock.pause_requested else None)
+
+
+def _not_pausable(clock: Clock, event: e.PauseRequested | e.Suspended) -> Reason | None:
+    """What the limit says of standing still: for which cause, how often."""
     if clock.suspended:
         return Reason.ALREADY_SUSPENDED
-    return Reason.REQUEST_PENDING if clock.pause_requested else None
+    allows = clock.deadline.allows
+    if allows is None:
+        return None
+    if event.cause not in allows.pauses:
+        return Reason.NO_PAUSE
+    return Reason.PAUSED_TOO_OFTEN if allows.pause_times_max and clock.pauses >= allows.pause_times_max else None
 
 
 def _extend(state: CaseState, event: e.Extended, command: Command) -> Reason | None:
-    clock = state.clock(event.stage, event.unit)
-    if clock is None:
-        return Reason.NO_SUCH_DEADLINE
+    clock = _running(state, event.stage, event.unit)
+    if isinstance(clock, Reason):
+        return clock
     if event.approver in state.stand_aside:
         return Reason.MUST_STAND_ASIDE
     if state.person_of(event.unit) in (event.approver, command.meta.actor.person):
         return Reason.SELF_APPROVAL
-    return None if event.due > clock.deadline.due else Reason.NOT_LATER
+    allows = clock.deadline.allows
+    if allows is not None and allows.extend_by not in (None, command.meta.actor.post):
+        return Reason.WRONG_APPROVER
+    return _not_extensible(clock, event)
 
 
 def _refuse(state: CaseState, event: e.ExtensionRefused | e.PauseRefused, command: Command) -> Reason | None:
@@ -70,18 +114,28 @@ def _refuse(state: CaseState, event: e.ExtensionRefused | e.PauseRefused, comman
 
 
 def _suspend(state: CaseState, event: e.Suspended, command: Command) -> Reason | None:
-    clock = state.clock(event.stage, event.unit)
-    if clock is None:
-        return Reason.NO_SUCH_DEADLINE
+    clock = _running(state, event.stage, event.unit)
+    if isinstance(clock, Reason):
+        return clock
     if command.meta.actor.person == state.person_of(event.unit):
         return Reason.SELF_APPROVAL
-    return Reason.ALREADY_SUSPENDED if clock.suspended else None
+    if event.until is not None and event.until <= command.meta.time:
+        return Reason.NOT_LATER
+    return _not_pausable(clock, event) or _too_long(clock, event, command)
+
+
+def _too_long(clock: Clock, event: e.Suspended, command: Command) -> Reason | None:
+    days_max = clock.deadline.allows.pause_days_max if clock.deadline.allows else 0
+    if not days_max:
+        return None
+    latest = command.meta.time + timedelta(days=days_max)
+    return Reason.PAUSE_TOO_LONG if event.until is None or event.until > latest else None
 
 
 def _resume(state: CaseState, event: e.Resumed, command: Command) -> Reason | None:
-    clock = state.clock(event.deadline.stage, event.deadline.unit)
-    if clock is None:
-        return Reason.NO_SUCH_DEADLINE
+    clock = _running(state, event.deadline.stage, event.deadline.unit)
+    if isinstance(clock, Reason):
+        return clock
     if not clock.suspended:
         return Reason.NOT_SUSPENDED
     return Reason.NOT_LATER if event.deadline.due < clock.deadline.due else None
@@ -97,6 +151,8 @@ def _fire(state: CaseState, event: e.Warned | e.Overdue, command: Command) -> Re
         return Reason.HELD
     if clock.suspended:
         return Reason.ALREADY_SUSPENDED
+    if clock.ended_at is not None and (isinstance(event, e.Warned) or clock.ended_at <= event.due):
+        return Reason.STAGE_OVER  # done in time, whenever that is seen
     return _too_early_or_twice(clock, event)
 
 
@@ -112,14 +168,36 @@ def _too_early_or_twice(clock: Clock, event: e.Warned | e.Overdue) -> Reason | N
 
 
 def _annul(state: CaseState, event: e.OverdueAnnulled, command: Command) -> Reason | None:
-    return None if (event.stage, event.unit) in state.late else Reason.NOTHING_TO_ANNUL
+    return Reason.NOTHING_TO_ANNUL if state.late_one(event.stage, event.unit) is None else None
+
+
+def out_of_turn(state: CaseState, event: e.Urged | e.Ordered | e.Escalated, command: Command) -> Reason | None:
+    """Why a rung of the ladder may not be taken now: none is skipped, none doubled, none taken early.
+
+    What a person does by their own decision stands on no rung and may come at any time.
+    """
+    if event.rung is None:
+        return None
+    late = next((one for one in state.late if one.key == (event.late_stage, event.late_unit)), None)
+    clock = None if late is None else state.clock(late.stage, late.unit)
+    if late is None or clock is None or not clock.overdue:
+        return Reason.NOT_LATE
+    if clock.ended_at is not None:
+        return Reason.STAGE_OVER
+    if Hold.IMPORT in state.holds:
+        return Reason.HELD
+    if clock.suspended:
+        return Reason.ALREADY_SUSPENDED
+    if event.rung != late.rung or event.moment != late.next_at:
+        return Reason.WRONG_RUNG
+    return Reason.NOT_YET_DUE if event.moment is None or command.meta.time < event.moment else None
 
 
 RULES: dict[type[Event], Callable[[CaseState, Any, Command], Reason | None]] = {
     e.DeadlinesSet: _set,
     e.DeadlineRecomputed: _recompute,
-    e.ExtensionRequested: _request,
-    e.PauseRequested: _request,
+    e.ExtensionRequested: _request_extension,
+    e.PauseRequested: _request_pause,
     e.Extended: _extend,
     e.ExtensionRefused: _refuse,
     e.PauseRefused: _refuse,

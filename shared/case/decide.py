@@ -14,6 +14,7 @@ from shared.case import events as e
 from shared.case.base import Event, Recorded, event_id, holds, stem
 from shared.case.commands import COMMANDS, Command
 from shared.case.deadlines import RULES as CLOCK_RULES
+from shared.case.deadlines import out_of_turn
 from shared.case.facts import PARTIES_MAX, DeclineReason, Hold, KeptFrom, Outcome, PartMatters, Retention, Satisfaction
 from shared.case.lifecycle import ENDED, Status, target
 from shared.case.reasons import Reason, Rejected
@@ -253,7 +254,9 @@ def _close(state: CaseState, event: e.Closed, command: Command) -> Reason | None
 
 @_for(e.Escalated)
 def _escalate(state: CaseState, event: e.Escalated, command: Command) -> Reason | None:
-    return None if _above(event.to, state.in_charge) else Reason.NOT_ABOVE
+    if not _above(event.to, state.in_charge):
+        return Reason.NOT_ABOVE
+    return out_of_turn(state, event, command)
 
 
 @_for(e.HandedDown)
@@ -264,13 +267,13 @@ def _hand_down(state: CaseState, event: e.HandedDown, command: Command) -> Reaso
 @_for(e.Urged)
 def _urge(state: CaseState, event: e.Urged, command: Command) -> Reason | None:
     known = event.unit in (state.unit, state.triaged_unit, *state.co_units)
-    centre = event.unit.startswith(state.in_charge) and state.unit is None
-    return None if known or centre else Reason.NOT_RESPONSIBLE_UNIT
+    centre = event.unit.startswith(state.in_charge) and (state.unit is None or state.status is Status.SETTLED)
+    return out_of_turn(state, event, command) if known or centre else Reason.NOT_RESPONSIBLE_UNIT
 
 
 @_for(e.Ordered)
 def _order(state: CaseState, event: e.Ordered, command: Command) -> Reason | None:
-    return Reason.ALREADY_ORDERED if event.order in state.orders else None
+    return Reason.ALREADY_ORDERED if event.order in state.orders else out_of_turn(state, event, command)
 
 
 @_for(e.Held)

@@ -6,6 +6,7 @@ ratings of the KPI formulas. Each fact is stated here once; `commands.py` asks f
 
 from __future__ import annotations
 
+from datetime import date
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -155,6 +156,17 @@ class TimeBase(StrEnum):
     WORKING_DAYS = "working_days"
 
 
+class Ends(StrEnum):
+    """When the last day of a limit is over (Civil Code, article 203): at 24:00, at the close of office, at the same hour.
+
+    A limit in hours with `OFFICE` runs in office hours only.
+    """
+
+    DAY = "day"
+    OFFICE = "office"
+    CLOCK = "clock"
+
+
 class PartyRole(StrEnum):
     """What a person is to the case."""
 
@@ -280,11 +292,27 @@ class Explained(Facts):
     note: Private[Note]
 
 
+class Allowance(Frozen):
+    """What a limit allows to be done with its clock: extending and stopping it (petitions regulation, 34 and 36).
+
+    An extension is approved by post `extend_by`, at most `extend_times_max` times, and never beyond `extend_until`. A
+    pause has one of the causes in `pauses`; 0 as a maximum sets no bound.
+    """
+
+    extend_by: Code | None = None
+    extend_until: AwareDatetime | None = None
+    extend_times_max: Annotated[int, Field(ge=0, le=100)] = 0
+    pauses: Annotated[tuple[PauseCause, ...], Field(max_length=len(PauseCause))] = ()
+    pause_times_max: Annotated[int, Field(ge=0, le=100)] = 0
+    pause_days_max: Annotated[int, Field(ge=0, le=3_660)] = 0
+
+
 class Deadline(Frozen):
     """One clock: its stage, from when to when, and where the limit comes from.
 
-    `warn_at` is the moment to warn. `legal_basis` names the article, or says that the limit is custom. `unit` tells the
-    co-handling clocks of one case apart.
+    `warn_at` is the moment to warn. `legal_basis` names the article, or says that the limit is custom; `choice` says why
+    this limit and no other. `unit` tells the co-handling clocks of one case apart. `last_day` is the last day counted,
+    before the end moved on over days off. Without `allows` nothing is bounded.
     """
 
     stage: Stage
@@ -297,6 +325,10 @@ class Deadline(Frozen):
     limit_reference: Reference | None = None
     calendar_reference: Reference | None = None
     unit: UnitCode | None = None
+    ends: Ends = Ends.DAY
+    last_day: date | None = None
+    choice: Basis = ""
+    allows: Allowance | None = None
 
     @model_validator(mode="after")
     def _due_after_start(self) -> Self:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from shared.case.facts import Stage
+
 
 class Status(StrEnum):
     """Where a case stands."""
@@ -33,6 +35,14 @@ IN_PROGRESS = (*WITH_CENTRE, *WITH_UNIT)
 OPEN = (*IN_PROGRESS, S.SETTLED)
 ENDED = (S.CLOSED, S.DECLINED, S.WITHDRAWN, S.MERGED, S.SPLIT)
 BORN = (*OPEN, *ENDED)
+# The stage that each status is, and whose clock runs (clause 5.1.3 a).
+STAGES: dict[Status, Stage] = {
+    S.AWAITING_TRIAGE: Stage.TRIAGE,
+    S.TRIAGED: Stage.TRIAGE,
+    S.ASSIGNED: Stage.SIGN,
+    S.HANDLING: Stage.HANDLE,
+    S.SETTLED: Stage.FEEDBACK,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +95,11 @@ _TABLE: tuple[Arrow, ...] = (
     Arrow("case.pause_refused", IN_PROGRESS, None, "petitions regulation 36"),
     Arrow("case.resumed", IN_PROGRESS, None, "petitions regulation 36"),
     Arrow("case.warned", OPEN, None, "5.1.3 a: handled within a time limit"),
-    Arrow("case.overdue", OPEN, None, "5.1.3 a: nothing is late in silence"),
+    Arrow("case.overdue", BORN, None, "5.1.3 a: nothing is late in silence, also what ended before it was seen"),
     Arrow("case.overdue_annulled", BORN, None, "what was done in time is not late, whenever the proof arrives"),
     Arrow("case.escalated", OPEN, None, "11.2: the centre above is in charge"),
     Arrow("case.handed_down", OPEN, None, "5.1.1 i: the level reached hands it down"),
-    Arrow("case.urged", IN_PROGRESS, None, "domain 1.a'': reminders before orders"),
+    Arrow("case.urged", OPEN, None, "domain 1.a'': reminders before orders"),
     Arrow("case.ordered", OPEN, None, "Weifang 12345, 26: a supervision order covers it"),
     Arrow("case.held", BORN, None, "personal information law 47: a legal duty to keep"),
     Arrow("case.released", BORN, None, "the hold's reason is gone"),

@@ -122,6 +122,25 @@ class Reason(Enum):
     NOT_YET_DUE = ("not_yet_due", 409, "Nothing fires early. Wait until the moment has come.")
     ALREADY_FIRED = ("already_fired", 409, "This deadline has fired, and fires once. Read the case's deadlines.")
     NOTHING_TO_ANNUL = ("nothing_to_annul", 409, "No overdue of this stage stands. Read the case's deadlines.")
+    LATE_UNSEEN = (
+        "late_unseen",
+        409,
+        "A stage ended late and its overdue is not declared yet. Declare it first: nothing is late in silence.",
+    )
+    STAGE_OVER = ("stage_over", 409, "This stage is over, or not begun. Read the case and its next steps.")
+    NO_EXTENSION = ("no_extension", 409, "The limit of this stage allows no extension. Handle the case.")
+    EXTENDED_TOO_OFTEN = ("extended_too_often", 409, "This clock was extended as often as its limit allows.")
+    EXTENDED_TOO_FAR = ("extended_too_far", 422, "The limit does not reach so far. Name an earlier due moment.")
+    WRONG_APPROVER = ("wrong_approver", 403, "Another post approves this. Ask the post that the limit names.")
+    NO_PAUSE = ("no_pause", 409, "The limit of this stage allows no pause for this cause. Handle the case.")
+    PAUSED_TOO_OFTEN = ("paused_too_often", 409, "This clock stood still as often as its limit allows.")
+    PAUSE_TOO_LONG = (
+        "pause_too_long",
+        422,
+        "The pause is longer than the limit allows, or has no end. Name an earlier `until`.",
+    )
+    NOT_LATE = ("not_late", 409, "No overdue of this stage stands. Read the case's deadlines.")
+    WRONG_RUNG = ("wrong_rung", 409, "The ladder stands on another rung. Read the case's deadlines.")
     ALREADY_ORDERED = ("already_ordered", 409, "The order covers this case already. Name another order.")
     HELD = ("held", 409, "The case is held. Release the hold first.")
     IMPORT_AT_REGISTRATION = (

@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
+from shared.case import clocks
 from shared.case import events as e
 from shared.case.base import Event, Recorded, Unknown
-from shared.case.facts import Deadline, Hold, KeptFrom, Nature, Outcome, Retention, Satisfaction, Severity, Stage
-from shared.case.lifecycle import ENDED, Status, target
+from shared.case.clocks import Clock, Key, Late
+from shared.case.facts import Hold, KeptFrom, Nature, Outcome, Retention, Satisfaction, Severity, Stage
+from shared.case.lifecycle import ARROWS, ENDED, OPEN, STAGES, WITH_UNIT, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +32,12 @@ class CoHandler:
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
-    """A deadline in force: `set_by` is the event that set the moment, the cause of whatever fires.
-
-    `warned` and `overdue` say that it has fired, once for its due moment; whether an overdue stands is in `late`.
-    """
-
-    deadline: Deadline
-    set_by: str
-    warned: bool = False
-    overdue: bool = False
-    suspended: bool = False
-    extensions: int = 0
-    extension_requested: bool = False
-    pause_requested: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class CaseState:
     """One case: status, who has it, its clocks and ties.
 
     `version` counts its events, for people; `born` is the stream sequence of its birth, from which its number follows;
-    `late` names the stages whose overdue stands, also after their clock ended.
+    `late` are the overdues that stand, also after their clock ended, `lateness` counts them; `since` is when the present
+    stage began.
     """
 
     status: Status = Status.UNBORN
@@ -83,12 +69,15 @@ class CaseState:
     repeats: int = 0
     people_count: int = 0
     clocks: tuple[Clock, ...] = ()
-    late: tuple[tuple[Stage, str | None], ...] = ()
+    late: tuple[Late, ...] = ()
+    lateness: int = 0
+    reported_up: bool = False
     orders: tuple[str, ...] = ()
     holds: tuple[Hold, ...] = ()
     outcome: Outcome | None = None
     satisfaction: Satisfaction = Satisfaction.UNRATED
     parent: str | None = None
+    handed_by: str | None = None
     merged_into: str | None = None
     erased: bool = False
     newer_event: bool = False
@@ -97,6 +86,7 @@ class CaseState:
     settled_at: datetime | None = None
     closed_at: datetime | None = None
     last_at: datetime | None = None
+    since: datetime | None = None
     applied: frozenset[str] = field(default_factory=frozenset)
 
     @property
@@ -124,8 +114,23 @@ class CaseState:
 
     def clock(self, stage: Stage, unit: str | None = None) -> Clock | None:
         """The clock in force of a stage (of one co-handling unit, where several run)."""
-        found = (c for c in self.clocks if c.deadline.stage is stage and c.deadline.unit == unit)
-        return next(found, None)
+        return clocks.find(self.clocks, (stage, unit))
+
+    def late_one(self, stage: Stage, unit: str | None = None) -> Late | None:
+        """The overdue of a stage that stands."""
+        return next((one for one in self.late if one.key == (stage, unit)), None)
+
+    @property
+    def duties(self) -> frozenset[Key]:
+        """The stages that run now, each of which has a clock (clause 5.1.3 a): the case's own and its co-handlers'."""
+        if self.status not in OPEN:
+            return frozenset()
+        keys: set[Key] = {(STAGES[self.status], None)}
+        if self.status in WITH_UNIT:
+            keys |= {(Stage.CO_HANDLE, co.unit) for co in self.co_handlers if not co.reported}
+        if not self.reported_up:
+            keys.add((Stage.REPORT, None))
+        return frozenset(keys)
 
 
 STATE = TypeAdapter(CaseState)
@@ -161,10 +166,26 @@ def evolve(state: CaseState, recorded: Recorded[Any]) -> CaseState:
         return _with(state, common | {"newer_event": True})
     step = _STEPS.get(type(event))
     changes = step(state, event, recorded) if step else {}
-    status = target(state.status, variant(event, state)) or state.status
-    if status in ENDED and state.clocks:
-        changes["clocks"] = ()
-    return _with(state, common | {"status": status} | changes)
+    arrow = ARROWS.get((state.status, variant(event, state)))
+    entered = arrow is not None and arrow.target is not None and not isinstance(event, e.Triaged)
+    if arrow is not None:
+        common["status"] = arrow.target or state.status
+    if entered:
+        common["since"] = recorded.meta.time
+    new = _with(state, common | changes)
+    return _stages_ended(new, entered, recorded.meta.time) if new.clocks else new
+
+
+def _stages_ended(state: CaseState, entered: bool, at: datetime) -> CaseState:
+    """Which clocks the event has ended. A case that ended keeps those alone that are late and that nobody has seen."""
+    still = state.duties
+    if entered:  # another stage began, be it the same one anew
+        still -= {(stage, None) for stage in STAGES.values()}
+    now = clocks.ended(state.clocks, still, at)
+    late = clocks.late_ended(state.late, now)
+    if state.status in ENDED:
+        now = tuple(clock for clock in now if clock.late_unseen)
+    return _with(state, {"clocks": now, "late": late})
 
 
 _PUT: dict[str, Callable[[CaseState, Any], None]]
@@ -299,8 +320,13 @@ def _transferred(state: CaseState, event: e.Transferred, recorded: Recorded[Any]
     return _NO_HANDLER | {"in_charge": event.to, "no_hand_back": False}
 
 
-@_on(e.Escalated, e.HandedDown)
-def _moved(state: CaseState, event: e.Escalated | e.HandedDown, recorded: Recorded[Any]) -> dict[str, Any]:
+@_on(e.Escalated)
+def _escalated(state: CaseState, event: e.Escalated, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"in_charge": event.to, "reported_up": True, "late": clocks.climbed(state.late, event, recorded.id)}
+
+
+@_on(e.HandedDown)
+def _handed_down(state: CaseState, event: e.HandedDown, recorded: Recorded[Any]) -> dict[str, Any]:
     return {"in_charge": event.to}
 
 
@@ -329,7 +355,6 @@ def _reopened(state: CaseState, event: e.Reopened, recorded: Recorded[Any]) -> d
 _STEPS |= {
     e.Merged: lambda state, event, recorded: {"merged_into": event.into},
     e.Closed: lambda state, event, recorded: {"closed_at": recorded.meta.time},
-    e.Ordered: lambda state, event, recorded: {"orders": (*state.orders, event.order)},
     e.Held: lambda state, event, recorded: {"holds": (*state.holds, event.hold)},
     e.Released: lambda state, event, recorded: {"holds": tuple(hold for hold in state.holds if hold is not event.hold)},
     e.Erased: lambda state, event, recorded: {"erased": True},
@@ -338,63 +363,34 @@ _STEPS |= {
 
 @_on(e.DeadlinesSet)
 def _deadlines_set(state: CaseState, event: e.DeadlinesSet, recorded: Recorded[Any]) -> dict[str, Any]:
-    kept = tuple(clock for clock in state.clocks if clock.deadline.stage not in event.closes)
-    # a clock that is ended and named again unchanged goes on as it was (another co-handling unit's was meant)
-    before = {clock.deadline: clock for clock in state.clocks}
-    return {"clocks": (*kept, *(before.get(deadline) or Clock(deadline, recorded.id) for deadline in event.opens))}
+    return {"clocks": clocks.set_anew(state.clocks, event, recorded.id)}
 
 
-def _clock(state: CaseState, stage: Stage, unit: str | None, **changes: Any) -> dict[str, Any]:
-    """The clocks with one of them changed; a change of the due moment goes through `deadline` and `set_by`."""
-    chosen = state.clock(stage, unit)
-    return {"clocks": tuple(replace(clock, **changes) if clock is chosen else clock for clock in state.clocks)}
+@_on(e.DeadlineRecomputed, e.Resumed, e.Extended)
+def _due_moved(state: CaseState, event: Any, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"clocks": clocks.moved(state.clocks, event, recorded)}
 
 
-@_on(e.DeadlineRecomputed, e.Resumed)
-def _reset(state: CaseState, event: e.DeadlineRecomputed | e.Resumed, recorded: Recorded[Any]) -> dict[str, Any]:
-    new = event.deadline
-    clock = state.clock(new.stage, new.unit)
-    if clock is None:
-        return {}
-    fired = {
-        "warned": clock.warned and clock.deadline.warn_at == new.warn_at,
-        "overdue": clock.overdue and clock.deadline.due == new.due,
-    }
-    running = {"suspended": False, "pause_requested": False} if isinstance(event, e.Resumed) else {}
-    return _clock(state, new.stage, new.unit, deadline=new, set_by=recorded.id, **fired, **running)
-
-
-@_on(e.Extended)
-def _extended(state: CaseState, event: e.Extended, recorded: Recorded[Any]) -> dict[str, Any]:
-    clock = state.clock(event.stage, event.unit)
-    if clock is None:
-        return {}
-    # the moment to warn moves along with the due moment
-    moved = event.due - clock.deadline.due
-    warn_at = clock.deadline.warn_at + moved if clock.deadline.warn_at else None
-    deadline = clock.deadline.model_copy(update={"due": event.due, "warn_at": warn_at})
-    fresh: dict[str, Any] = {"warned": False, "overdue": False, "extension_requested": False}
-    extensions = clock.extensions + 1
-    return _clock(state, event.stage, event.unit, deadline=deadline, set_by=recorded.id, extensions=extensions, **fresh)
-
-
-_FLAGS: dict[type[Event], dict[str, bool]] = {
-    e.ExtensionRequested: {"extension_requested": True},
-    e.ExtensionRefused: {"extension_requested": False},
-    e.PauseRequested: {"pause_requested": True},
-    e.PauseRefused: {"pause_requested": False},
-    e.Suspended: {"suspended": True, "pause_requested": False},
-    e.Warned: {"warned": True},
-    e.Overdue: {"overdue": True},
-    e.OverdueAnnulled: {},
-}
-
-
-@_on(*_FLAGS)
+@_on(*clocks.FLAGGING)
 def _flagged(state: CaseState, event: Any, recorded: Recorded[Any]) -> dict[str, Any]:
-    late = tuple(one for one in state.late if one != (event.stage, event.unit))
-    if isinstance(event, e.Overdue):
-        late = (*late, (event.stage, event.unit))
-    elif not isinstance(event, e.OverdueAnnulled):
-        late = state.late
-    return _clock(state, event.stage, event.unit, **_FLAGS[type(event)]) | {"late": late}
+    changed = {"clocks": clocks.flagged(state.clocks, event, recorded)}
+    if not isinstance(event, e.Overdue):
+        return changed
+    clock = state.clock(event.stage, event.unit)
+    late = clocks.declared(state.late, event, recorded.id, clock.ended_at if clock else None)
+    return changed | {"late": late, "lateness": state.lateness + 1}
+
+
+@_on(e.OverdueAnnulled)
+def _annulled(state: CaseState, event: e.OverdueAnnulled, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"late": clocks.annulled(state.late, (event.stage, event.unit)), "lateness": state.lateness - 1}
+
+
+@_on(e.Urged)
+def _urged(state: CaseState, event: e.Urged, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"late": clocks.climbed(state.late, event, recorded.id)}
+
+
+@_on(e.Ordered)
+def _ordered(state: CaseState, event: e.Ordered, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"orders": (*state.orders, event.order), "late": clocks.climbed(state.late, event, recorded.id)}

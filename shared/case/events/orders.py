@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from shared.case.base import Code, Event, Facts, Owner, Region, UnitCode
 from shared.case.events.intake import SupplementFacts
+from shared.case.events.supervision import RungFacts
 from shared.case.facts import (
     CASES_PER_ORDER_MAX,
     Explained,
@@ -15,8 +16,11 @@ from shared.case.facts import (
 )
 
 
-class IssueFacts(Explained):
-    """What is demanded of which unit, for which cases (their subjects on the log), until when."""
+class IssueFacts(Explained, RungFacts):
+    """What is demanded of which unit, for which cases (their subjects on the log), until when.
+
+    An order that a ladder asked for says which rung of its one case it is.
+    """
 
     kind: OrderKind
     region: Region

@@ -89,7 +89,13 @@ class PauseRequested(PauseFacts, Event, type="case.pause_requested", owner=Owner
     """The handler asked to stop a clock."""
 
 
-class Suspended(PauseFacts, Event, type="case.suspended", owner=Owner.SUPERVISION):
+class SuspensionFacts(PauseFacts):
+    """The clock that stands still, what for, and until when at the latest."""
+
+    until: AwareDatetime | None = None
+
+
+class Suspended(SuspensionFacts, Event, type="case.suspended", owner=Owner.SUPERVISION):
     """A clock stands still (hearing, missing papers, waiting for the resident)."""
 
 
@@ -114,11 +120,33 @@ class FiringFacts(ClockNamed):
     seen_at: AwareDatetime
 
 
+class RungFacts(Facts):
+    """The rung of the ladder that an act stands on, all empty when a person acts by their own decision.
+
+    Rung `rung` of the late stage was due at `moment`; if nothing happens the next one comes at `next_at`. `acts` says who
+    must act now, `informs` who is told (clause 11.2: the centre above, and the own party committee and government).
+    """
+
+    late_stage: Stage | None = None
+    late_unit: UnitCode | None = None
+    rung: Annotated[int, Field(ge=0, le=1000)] | None = None
+    moment: AwareDatetime | None = None
+    next_at: AwareDatetime | None = None
+    acts: Basis = ""
+    informs: Annotated[tuple[Basis, ...], Field(max_length=10)] = ()
+
+
 class Warned(FiringFacts, Event, type="case.warned", owner=Owner.SUPERVISION):
     """A deadline is near."""
 
 
-class Overdue(FiringFacts, Event, type="case.overdue", owner=Owner.SUPERVISION):
+class OverdueFacts(FiringFacts):
+    """The clock that ran out, and when the first rung of the ladder comes if nothing happens."""
+
+    next_at: AwareDatetime | None = None
+
+
+class Overdue(OverdueFacts, Event, type="case.overdue", owner=Owner.SUPERVISION):
     """A deadline passed."""
 
 
@@ -132,12 +160,10 @@ class OverdueAnnulled(AnnulmentFacts, Event, type="case.overdue_annulled", owner
     """What was stamped in time arrived late: the overdue does not stand."""
 
 
-class EscalationFacts(Explained):
+class EscalationFacts(Explained, RungFacts):
     """The centre above that takes charge, and whom it informs (clause 11.2: party committee and government too)."""
 
     to: Region
-    informs: Annotated[tuple[Basis, ...], Field(max_length=10)] = ()
-    rung: Annotated[int, Field(ge=0, le=20)] | None = None
 
 
 class Escalated(EscalationFacts, Event, type="case.escalated", owner=Owner.SUPERVISION):
@@ -148,18 +174,18 @@ class HandedDown(TransferFacts, Event, type="case.handed_down", owner=Owner.SUPE
     """The level reached hands the case down again (clause 5.1.1 i)."""
 
 
-class UrgeFacts(Explained):
-    """Who is urged: the responsible unit or person."""
+class UrgeFacts(Explained, RungFacts):
+    """Who is urged: the responsible unit, or one person of it who is reminded."""
 
     unit: UnitCode
-    rung: Annotated[int, Field(ge=0, le=20)] | None = None
+    person: PersonId | None = None
 
 
 class Urged(UrgeFacts, Event, type="case.urged", owner=Owner.SUPERVISION):
     """The responsible unit was urged."""
 
 
-class OrderedFacts(Facts):
+class OrderedFacts(RungFacts):
     """The supervision order that names this case."""
 
     order: CaseId

@@ -1,0 +1,182 @@
+"""The clocks of a case as values: what runs, what moved it, what is late, and what each event makes of them.
+
+A clock ends with the stage that it is for (`ended_at`), and goes when supervision says so on the log; one that ended late
+before anybody saw it stays until its overdue is declared, so that nothing is late in silence (clause 5.1.3 a).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from shared.case import events as e
+from shared.case.base import Recorded
+from shared.case.facts import Deadline, Stage
+
+Key = tuple[Stage, str | None]  # a stage, and the unit where each co-handling one has a clock of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What changed a due moment after it was set: which event, when, and the due moment that came of it."""
+
+    event: str
+    type: str
+    at: datetime
+    due: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A deadline in force: `set_by` is the event that set the moment, the cause of whatever fires.
+
+    `warned` and `overdue` say that it has fired, once for its due moment; whether an overdue stands is in `late`.
+    `resume_at` is when a pause runs out, `ended_at` when the stage was over.
+    """
+
+    deadline: Deadline
+    set_by: str
+    warned: bool = False
+    overdue: bool = False
+    suspended: bool = False
+    extensions: int = 0
+    extension_requested: bool = False
+    pause_requested: bool = False
+    pauses: int = 0
+    resume_at: datetime | None = None
+    ended_at: datetime | None = None
+    moves: tuple[Move, ...] = ()
+
+    @property
+    def key(self) -> Key:
+        return self.deadline.stage, self.deadline.unit
+
+    @property
+    def late_unseen(self) -> bool:
+        """Whether its stage ended after the due moment, and no overdue says so yet."""
+        return self.ended_at is not None and self.ended_at > self.deadline.due and not (self.overdue or self.suspended)
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """An overdue that stands: `rung` rungs of the ladder were taken, the next one comes at `next_at`.
+
+    `cause` is the event that set that moment; `ended_at` is when the stage was over, if it is.
+    """
+
+    stage: Stage
+    unit: str | None
+    due: datetime
+    cause: str
+    rung: int = 0
+    next_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.stage, self.unit
+
+
+Clocks = tuple[Clock, ...]
+Lates = tuple[Late, ...]
+
+
+def find(clocks: Iterable[Clock], key: Key) -> Clock | None:
+    """The clock of a stage; there is one at most, and another opens only when it is closed."""
+    return next((clock for clock in clocks if clock.key == key), None)
+
+
+def ended(clocks: Clocks, still: Collection[Key], at: datetime) -> Clocks:
+    """The clocks after the stages other than `still` ended at a moment."""
+    return tuple(
+        clock if clock.ended_at is not None or clock.key in still else replace(clock, ended_at=at) for clock in clocks
+    )
+
+
+def late_ended(lates: Lates, clocks: Clocks) -> Lates:
+    """What is late, with the ends of the stages that `clocks` tell."""
+    ends = {clock.key: clock.ended_at for clock in clocks if clock.overdue and clock.ended_at is not None}
+    return tuple(replace(one, ended_at=one.ended_at or ends.get(one.key)) for one in lates)
+
+
+def set_anew(clocks: Clocks, event: e.DeadlinesSet, id: str) -> Clocks:
+    """A change of stage. A clock that is closed and opened again unchanged goes on as it was."""
+    kept = tuple(clock for clock in clocks if clock.deadline.stage not in event.closes)
+    before = {clock.deadline: clock for clock in clocks}
+    return (*kept, *(before.get(deadline) or Clock(deadline, id) for deadline in event.opens))
+
+
+def moved(clocks: Clocks, event: e.DeadlineRecomputed | e.Resumed | e.Extended, recorded: Recorded[Any]) -> Clocks:
+    """A due moment changed: what has fired for another moment may fire again."""
+    extended = isinstance(event, e.Extended)
+    key: Key = (event.stage, event.unit) if extended else (event.deadline.stage, event.deadline.unit)
+    clock = find(clocks, key)
+    if clock is None:
+        return clocks
+    new = _later(clock.deadline, event.due) if extended else event.deadline
+    move = Move(recorded.id, event.TYPE, recorded.meta.time, new.due)
+    changes: dict[str, Any] = {"deadline": new, "set_by": recorded.id, "moves": (*clock.moves, move)}
+    if extended:
+        changes |= {"warned": False, "overdue": False, "extension_requested": False}
+        changes["extensions"] = clock.extensions + 1
+    else:
+        changes["warned"] = clock.warned and clock.deadline.warn_at == new.warn_at
+        changes["overdue"] = clock.overdue and clock.deadline.due == new.due
+    if isinstance(event, e.Resumed):
+        changes |= {"suspended": False, "pause_requested": False, "resume_at": None}
+    return _changed(clocks, clock, changes)
+
+
+def _later(deadline: Deadline, due: datetime) -> Deadline:
+    """The deadline with another due moment named by somebody; the moment to warn moves along."""
+    warn_at = deadline.warn_at + (due - deadline.due) if deadline.warn_at else None
+    return deadline.model_copy(update={"due": due, "warn_at": warn_at, "last_day": None})
+
+
+_FLAGS: dict[type[Any], dict[str, Any]] = {
+    e.ExtensionRequested: {"extension_requested": True},
+    e.ExtensionRefused: {"extension_requested": False},
+    e.PauseRequested: {"pause_requested": True},
+    e.PauseRefused: {"pause_requested": False},
+    e.Suspended: {"suspended": True, "pause_requested": False},
+    e.Warned: {"warned": True},
+    e.Overdue: {"overdue": True},
+}
+FLAGGING = tuple(_FLAGS)
+
+
+def flagged(clocks: Clocks, event: Any, recorded: Recorded[Any]) -> Clocks:
+    """What fired, was asked for, refused or stopped on one clock."""
+    clock = find(clocks, (event.stage, event.unit))
+    if clock is None:
+        return clocks
+    changes = dict(_FLAGS[type(event)])
+    if isinstance(event, e.Suspended):
+        move = Move(recorded.id, event.TYPE, recorded.meta.time)
+        changes |= {"pauses": clock.pauses + 1, "resume_at": event.until, "moves": (*clock.moves, move)}
+    return _changed(clocks, clock, changes)
+
+
+def _changed(clocks: Clocks, chosen: Clock, changes: dict[str, Any]) -> Clocks:
+    return tuple(replace(clock, **changes) if clock is chosen else clock for clock in clocks)
+
+
+def declared(lates: Lates, event: e.Overdue, id: str, ended_at: datetime | None) -> Lates:
+    """One more overdue that stands; a new one of the same clock begins its ladder anew."""
+    kept = annulled(lates, (event.stage, event.unit))
+    return (*kept, Late(event.stage, event.unit, event.due, id, next_at=event.next_at, ended_at=ended_at))
+
+
+def annulled(lates: Lates, key: Key) -> Lates:
+    """Without the overdue of one clock."""
+    return tuple(one for one in lates if one.key != key)
+
+
+def climbed(lates: Lates, event: e.Urged | e.Ordered | e.Escalated, id: str) -> Lates:
+    """A rung of the ladder was taken; what a person does by their own decision is none."""
+    if event.rung is None:
+        return lates
+    key, rung = (event.late_stage, event.late_unit), event.rung + 1
+    return tuple(replace(one, rung=rung, next_at=event.next_at, cause=id) if one.key == key else one for one in lates)
