@@ -1,7 +1,7 @@
 """The clocks of a case as values: what runs, what moved it, what is late, and what each event makes of them.
 
-A clock ends with the stage that it is for (`ended_at`), and goes when supervision says so on the log; one that ended late
-before anybody saw it stays until its overdue is declared, so that nothing is late in silence (clause 5.1.3 a).
+A clock ends with the stage that it is for (`ended_at`), and goes when supervision says so on the log; one that ended
+late before anybody saw it stays until its overdue is declared: nothing is late in silence (clause 5.1.3 a).
 """
 
 from __future__ import annotations
@@ -104,35 +104,39 @@ def late_ended(lates: Lates, clocks: Clocks) -> Lates:
 def set_anew(clocks: Clocks, event: e.DeadlinesSet, id: str) -> Clocks:
     """A change of stage. A clock that is closed and opened again unchanged goes on as it was."""
     kept = tuple(clock for clock in clocks if clock.deadline.stage not in event.closes)
-    before = {clock.deadline: clock for clock in clocks}
+    before = {clock.deadline: replace(clock, ended_at=None) for clock in clocks}
     return (*kept, *(before.get(deadline) or Clock(deadline, id) for deadline in event.opens))
 
 
-def moved(clocks: Clocks, event: e.DeadlineRecomputed | e.Resumed | e.Extended, recorded: Recorded[Any]) -> Clocks:
-    """A due moment changed: what has fired for another moment may fire again."""
-    extended = isinstance(event, e.Extended)
-    key: Key = (event.stage, event.unit) if extended else (event.deadline.stage, event.deadline.unit)
-    clock = find(clocks, key)
+def extended(clocks: Clocks, event: e.Extended, recorded: Recorded[Any]) -> Clocks:
+    """Somebody named a later due moment; the moment to warn moves along, and both may fire again."""
+    clock = find(clocks, (event.stage, event.unit))
     if clock is None:
         return clocks
-    new = _later(clock.deadline, event.due) if extended else event.deadline
-    move = Move(recorded.id, event.TYPE, recorded.meta.time, new.due)
-    changes: dict[str, Any] = {"deadline": new, "set_by": recorded.id, "moves": (*clock.moves, move)}
-    if extended:
-        changes |= {"warned": False, "overdue": False, "extension_requested": False}
-        changes["extensions"] = clock.extensions + 1
-    else:
-        changes["warned"] = clock.warned and clock.deadline.warn_at == new.warn_at
-        changes["overdue"] = clock.overdue and clock.deadline.due == new.due
+    old = clock.deadline
+    warn_at = old.warn_at + (event.due - old.due) if old.warn_at else None
+    new = old.model_copy(update={"due": event.due, "warn_at": warn_at, "last_day": None})
+    fresh = {"warned": False, "overdue": False, "extension_requested": False, "extensions": clock.extensions + 1}
+    return _changed(clocks, clock, _moved(clock, new, recorded) | fresh)
+
+
+def reckoned_anew(clocks: Clocks, event: e.DeadlineRecomputed | e.Resumed, recorded: Recorded[Any]) -> Clocks:
+    """A due moment was reckoned anew: what has fired for another moment may fire again."""
+    new = event.deadline
+    clock = find(clocks, (new.stage, new.unit))
+    if clock is None:
+        return clocks
+    changes = _moved(clock, new, recorded)
+    changes["warned"] = clock.warned and clock.deadline.warn_at == new.warn_at
+    changes["overdue"] = clock.overdue and clock.deadline.due == new.due
     if isinstance(event, e.Resumed):
         changes |= {"suspended": False, "pause_requested": False, "resume_at": None}
     return _changed(clocks, clock, changes)
 
 
-def _later(deadline: Deadline, due: datetime) -> Deadline:
-    """The deadline with another due moment named by somebody; the moment to warn moves along."""
-    warn_at = deadline.warn_at + (due - deadline.due) if deadline.warn_at else None
-    return deadline.model_copy(update={"due": due, "warn_at": warn_at, "last_day": None})
+def _moved(clock: Clock, new: Deadline, recorded: Recorded[Any]) -> dict[str, Any]:
+    move = Move(recorded.id, recorded.type, recorded.meta.time, new.due)
+    return {"deadline": new, "set_by": recorded.id, "moves": (*clock.moves, move)}
 
 
 _FLAGS: dict[type[Any], dict[str, Any]] = {

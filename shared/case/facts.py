@@ -157,7 +157,7 @@ class TimeBase(StrEnum):
 
 
 class Ends(StrEnum):
-    """When the last day of a limit is over (Civil Code, article 203): at 24:00, at the close of office, at the same hour.
+    """When the last day of a limit is over (Civil Code, 203): at 24:00, at the close of office, at the same hour.
 
     A limit in hours with `OFFICE` runs in office hours only.
     """
@@ -310,9 +310,9 @@ class Allowance(Frozen):
 class Deadline(Frozen):
     """One clock: its stage, from when to when, and where the limit comes from.
 
-    `warn_at` is the moment to warn. `legal_basis` names the article, or says that the limit is custom; `choice` says why
-    this limit and no other. `unit` tells the co-handling clocks of one case apart. `last_day` is the last day counted,
-    before the end moved on over days off. Without `allows` nothing is bounded.
+    `warn_at` is the moment to warn. `legal_basis` names the article, or says that the limit is custom; `choice` says
+    why this limit and no other. `unit` tells the co-handling clocks of one case apart. `last_day` is the last day
+    counted, before the end moved on over days off. Without `allows` nothing is bounded.
     """
 
     stage: Stage

@@ -36,8 +36,8 @@ class CaseState:
     """One case: status, who has it, its clocks and ties.
 
     `version` counts its events, for people; `born` is the stream sequence of its birth, from which its number follows;
-    `late` are the overdues that stand, also after their clock ended, `lateness` counts them; `since` is when the present
-    stage began.
+    `late` are the overdues that stand, also after their clock ended, `lateness` counts them; `since` is when the
+    present stage began.
     """
 
     status: Status = Status.UNBORN
@@ -366,9 +366,16 @@ def _deadlines_set(state: CaseState, event: e.DeadlinesSet, recorded: Recorded[A
     return {"clocks": clocks.set_anew(state.clocks, event, recorded.id)}
 
 
-@_on(e.DeadlineRecomputed, e.Resumed, e.Extended)
-def _due_moved(state: CaseState, event: Any, recorded: Recorded[Any]) -> dict[str, Any]:
-    return {"clocks": clocks.moved(state.clocks, event, recorded)}
+@_on(e.DeadlineRecomputed, e.Resumed)
+def _reckoned_anew(
+    state: CaseState, event: e.DeadlineRecomputed | e.Resumed, recorded: Recorded[Any]
+) -> dict[str, Any]:
+    return {"clocks": clocks.reckoned_anew(state.clocks, event, recorded)}
+
+
+@_on(e.Extended)
+def _extended(state: CaseState, event: e.Extended, recorded: Recorded[Any]) -> dict[str, Any]:
+    return {"clocks": clocks.extended(state.clocks, event, recorded)}
 
 
 @_on(*clocks.FLAGGING)

@@ -123,8 +123,8 @@ class FiringFacts(ClockNamed):
 class RungFacts(Facts):
     """The rung of the ladder that an act stands on, all empty when a person acts by their own decision.
 
-    Rung `rung` of the late stage was due at `moment`; if nothing happens the next one comes at `next_at`. `acts` says who
-    must act now, `informs` who is told (clause 11.2: the centre above, and the own party committee and government).
+    Rung `rung` of the late stage was due at `moment`; if nothing happens the next one comes at `next_at`. `acts` says
+    who must act now, `informs` who is told (clause 11.2: the centre above, the own party committee and government).
     """
 
     late_stage: Stage | None = None
