@@ -1,0 +1,385 @@
+"""When a limit is over: counting hours, calendar days and working days (Civil Code, articles 201 to 203).
+
+Pure arithmetic on a `Calendar` that is given: what is a day off, where, and by which document. Days are local days of
+the calendar's zone, whatever summer time does to them; hours are hours that pass. Every moment that comes out is aware,
+in UTC. A wall-clock time that summer time skips is read with the offset before it, one that comes twice is its first.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from itertools import groupby
+from zoneinfo import ZoneInfo
+
+from shared.case.facts import Ends, TimeBase
+
+ZONE = "Asia/Shanghai"
+# Statutory days off that the moon does not move: New Year, Labour Day, National Day.
+FIXED_REST = frozenset({(1, 1), (5, 1), (5, 2), (10, 1), (10, 2), (10, 3)})
+_DAY = timedelta(days=1)
+_TICK = timedelta(microseconds=1)
+_SATURDAY = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Which days are worked, and when the office is open.
+
+    `holidays` are off on top of weekends, `makeup` are weekend days that are worked. A year that is not `published` is
+    provisional: its weekends and the days (month, day) of `rest` are off, until a document says more. `office` are the
+    opening hours of a working day in order; `references` name the document of each year.
+    """
+
+    holidays: frozenset[date] = frozenset()
+    makeup: frozenset[date] = frozenset()
+    published: frozenset[int] = frozenset()
+    zone: str = ZONE
+    office: tuple[tuple[time, time], ...] = ()
+    references: Mapping[int, str] = field(default_factory=dict, hash=False)
+    rest: frozenset[tuple[int, int]] = FIXED_REST
+    tz: ZoneInfo = field(init=False, repr=False, compare=False)
+    _worked: dict[int, list[date]] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tz", ZoneInfo(self.zone))
+
+    def is_working(self, day: date) -> bool:
+        """Whether people are at work on that day."""
+        return self.day_off(day) is None
+
+    def provisional(self, day: date) -> bool:
+        """Whether no document has published the year of that day yet."""
+        return day.year not in self.published
+
+    def reference_for(self, day: date) -> str | None:
+        """The document that says what is off in the year of that day."""
+        return self.references.get(day.year)
+
+    def day_off(self, day: date) -> str | None:
+        """Why nobody works on that day, None when it is worked: `weekend`, `holiday`, either `(provisional)`."""
+        provisional = self.provisional(day)
+        if day in self.holidays or (provisional and (day.month, day.day) in self.rest):
+            reason = "holiday"
+        elif day.weekday() >= _SATURDAY and day not in self.makeup:
+            reason = "weekend"
+        else:
+            return None
+        return f"{reason} (provisional)" if provisional else reason
+
+    def worked_after(self, day: date, count: int) -> date:
+        """The working day that is the `count`-th after a day."""
+        year = day.year
+        worked = self._year(year)
+        index = bisect_right(worked, day) + count - 1
+        while index >= len(worked):
+            index -= len(worked)
+            year += 1
+            worked = self._year(year)
+        return worked[index]
+
+    def worked_back(self, day: date, count: int) -> date:
+        """The working day that is the `count`-th back, beginning with the day itself."""
+        year = day.year
+        worked = self._year(year)
+        index = bisect_right(worked, day) - count
+        while index < 0:
+            year -= 1
+            worked = self._year(year)
+            index += len(worked)
+        return worked[index]
+
+    def worked_between(self, day: date, last: date) -> int:
+        """How many working days there are after `day`, up to `last`."""
+        count = bisect_right(self._year(last.year), last) - bisect_right(self._year(day.year), day)
+        return count + sum(len(self._year(year)) for year in range(day.year, last.year))
+
+    def moved_on(self, day: date) -> date:
+        """The day itself if it is worked, else the next one that is (Civil Code, article 203)."""
+        while self.day_off(day):
+            day += _DAY
+        return day
+
+    def local(self, moment: datetime) -> datetime:
+        """The wall clock at a moment. Raises ValueError for one without an offset."""
+        if moment.tzinfo is None:
+            raise ValueError(f"{moment} has no offset; give an aware moment")
+        return moment.astimezone(self.tz)
+
+    def moment(self, day: date, clock: time) -> datetime:
+        """The moment when the wall clock shows that time, in UTC."""
+        return datetime.combine(day, clock, self.tz).astimezone(UTC)
+
+    def _year(self, year: int) -> list[date]:
+        """The working days of a year in order, worked out once."""
+        if (worked := self._worked.get(year)) is None:
+            first = date(year, 1, 1)
+            days = (first + timedelta(days=n) for n in range((date(year, 12, 31) - first).days + 1))
+            worked = self._worked[year] = [day for day in days if self.day_off(day) is None]
+        return worked
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of an explanation: from when to when (ISO 8601), what was done with that time, and why.
+
+    `what` is start, count, skip, move, pause or end.
+    """
+
+    what: str
+    day_from: str
+    day_to: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reckoned:
+    """When it is due, the last day counted before it moved on over days off (None for hours), and how it came about."""
+
+    due: datetime
+    last_day: date | None
+    _explain: Callable[[], Iterator[Step]] = field(repr=False, compare=False)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """How it was counted, worked out when somebody asks."""
+        return tuple(self._explain())
+
+
+def reckon(
+    start: datetime,
+    amount: int,
+    base: TimeBase,
+    calendar: Calendar,
+    ends: Ends = Ends.DAY,
+    moves_on: bool = True,
+) -> Reckoned:
+    """When a limit of so many hours or days that begins at `start` is over.
+
+    The day it begins does not count; when the last day is off, the next working day is the last one, if it `moves_on`.
+    Raises ValueError for a start without an offset or a negative amount.
+    """
+    if amount < 0:
+        raise ValueError(f"{amount} {base}: a limit is not negative")
+    local = calendar.local(start)
+    if base is TimeBase.HOURS:
+        due = _after_hours(start, timedelta(hours=amount), calendar, ends)
+        return Reckoned(due, None, partial(_hour_steps, start, due, calendar, ends))
+    due, last = _after_days(local, local.time(), amount, base, calendar, ends, moves_on)
+    return Reckoned(due, last, partial(_day_steps, local, last, due, base, calendar, ends))
+
+
+def resume(
+    due: datetime,
+    last_day: date | None,
+    suspended_at: datetime,
+    resumed_at: datetime,
+    base: TimeBase,
+    calendar: Calendar,
+    ends: Ends = Ends.DAY,
+    moves_on: bool = True,
+) -> Reckoned:
+    """When a limit is over that stood still from `suspended_at` to `resumed_at`; never earlier than `due`.
+
+    Of days, the one it stops counts as used and the one it goes on does not count; what is left are the counted days
+    after it stopped up to `last_day` (that of `due` when somebody named the due moment). Of hours, exactly what was
+    left goes on. What was over before it stopped stays as it was. Raises ValueError for moments without an offset.
+    """
+    stopped, goes_on = calendar.local(suspended_at), calendar.local(resumed_at)
+    unchanged = Reckoned(due, last_day, partial(_pause_step, stopped, goes_on, "nothing of it was left to stand still"))
+    if suspended_at >= due or resumed_at <= suspended_at:
+        return unchanged
+    if base is TimeBase.HOURS:
+        return _resumed_hours(due, suspended_at, resumed_at, calendar, ends)
+    if stopped.date() >= goes_on.date():
+        return Reckoned(due, last_day, partial(_pause_step, stopped, goes_on, "it went on the same day"))
+    last = last_day or _last_day(due, calendar, ends)
+    left = max(0, _counted(stopped.date(), last, base, calendar))
+    clock = calendar.local(due).time()
+    new, new_last = _after_days(goes_on, clock, left, base, calendar, ends, moves_on)
+    if new <= resumed_at:  # its hour of that day is past already
+        new, new_last = _after_days(goes_on, clock, left + 1, base, calendar, ends, moves_on)
+    new, new_last = max(due, new), max(last, new_last)
+    return Reckoned(new, new_last, partial(_resumed_steps, stopped, goes_on, new_last, new, base, calendar, ends))
+
+
+def before(due: datetime, amount: int, base: TimeBase, calendar: Calendar, ends: Ends = Ends.DAY) -> datetime:
+    """The moment to warn: the last one when `amount` hours or days are left (00:00 of the first day that is left)."""
+    if base is TimeBase.HOURS:
+        return _before_hours(due, timedelta(hours=amount), calendar, ends)
+    if amount == 0:
+        return due
+    working = base is TimeBase.WORKING_DAYS
+    if ends is Ends.DAY:
+        last = _last_day(due, calendar, ends)
+        day = calendar.worked_back(last, amount) if working else last - timedelta(days=amount - 1)
+        return min(due, calendar.moment(day, time.min))
+    local = calendar.local(due)
+    day = local.date()
+    day = calendar.worked_back(day - _DAY, amount) if working else day - timedelta(days=amount)
+    return min(due, calendar.moment(day, local.time().replace(fold=0)))
+
+
+def _after_days(
+    local: datetime, clock: time, amount: int, base: TimeBase, calendar: Calendar, ends: Ends, moves_on: bool
+) -> tuple[datetime, date]:
+    """The due moment and the last day counted, `amount` days after the day of `local`."""
+    day = local.date()
+    if base is TimeBase.WORKING_DAYS:
+        last = calendar.worked_after(day, amount) if amount else day
+    else:
+        last = day + timedelta(days=amount)
+    end = calendar.moved_on(last) if moves_on else last
+    if ends is Ends.CLOCK:
+        due = calendar.moment(end, clock.replace(fold=0))
+    elif ends is Ends.OFFICE and calendar.office:
+        due = calendar.moment(end, calendar.office[-1][1])
+    else:
+        due = calendar.moment(end + _DAY, time.min)
+    return max(due, local.astimezone(UTC)), last
+
+
+def _last_day(due: datetime, calendar: Calendar, ends: Ends) -> date:
+    """The day on which a due moment lies: 24:00 is of the day before."""
+    return calendar.local(due - _TICK if ends is Ends.DAY else due).date()
+
+
+def _counted(day: date, last: date, base: TimeBase, calendar: Calendar) -> int:
+    return calendar.worked_between(day, last) if base is TimeBase.WORKING_DAYS else (last - day).days
+
+
+def _opening(calendar: Calendar, day: date) -> list[tuple[datetime, datetime]]:
+    return [(calendar.moment(day, opens), calendar.moment(day, closes)) for opens, closes in calendar.office]
+
+
+def _intervals(calendar: Calendar, start: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """The office hours from a moment on, as moments, in order and without end."""
+    day = calendar.moved_on(calendar.local(start).date())
+    while True:
+        for opens, closes in _opening(calendar, day):
+            if closes >= start:
+                yield max(opens, start), closes
+        day = calendar.worked_after(day, 1)
+
+
+def _after_hours(start: datetime, left: timedelta, calendar: Calendar, ends: Ends) -> datetime:
+    if ends is not Ends.OFFICE or not calendar.office:
+        return start.astimezone(UTC) + left
+    start = start.astimezone(UTC)
+    for opens, closes in _intervals(calendar, start):
+        if opens + left <= closes:
+            return opens + left
+        left -= closes - opens
+    raise AssertionError("office hours have no end")
+
+
+def _before_hours(due: datetime, left: timedelta, calendar: Calendar, ends: Ends) -> datetime:
+    if ends is not Ends.OFFICE or not calendar.office:
+        return due - left
+    day = calendar.worked_back(calendar.local(due).date(), 1)
+    while True:
+        for opens, closes in reversed(_opening(calendar, day)):
+            end = min(closes, due)
+            if end - left >= opens:
+                return end - left
+            left -= max(timedelta(), end - opens)
+        day = calendar.worked_back(day - _DAY, 1)
+
+
+def _resumed_hours(
+    due: datetime, suspended_at: datetime, resumed_at: datetime, calendar: Calendar, ends: Ends
+) -> Reckoned:
+    left = due - suspended_at
+    if ends is Ends.OFFICE and calendar.office:
+        left = timedelta()
+        for opens, closes in _intervals(calendar, suspended_at):
+            if opens >= due:
+                break
+            left += min(closes, due) - opens
+    new = max(due, _after_hours(resumed_at, left, calendar, ends))
+
+    def explain() -> Iterator[Step]:
+        why = f"{left} were left when it stood still"
+        yield from _pause_step(calendar.local(suspended_at), calendar.local(resumed_at), why)
+        yield from _hour_steps(resumed_at, new, calendar, ends)
+
+    return Reckoned(new, None, explain)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")
+
+
+def _pause_step(stopped: datetime, goes_on: datetime, why: str) -> Iterator[Step]:
+    yield Step("pause", _iso(stopped), _iso(goes_on), why)
+
+
+def _hour_steps(start: datetime, due: datetime, calendar: Calendar, ends: Ends) -> Iterator[Step]:
+    if ends is not Ends.OFFICE or not calendar.office:
+        yield Step("count", _iso(calendar.local(start)), _iso(calendar.local(due)), f"{due - start}, every hour counts")
+        return
+    for opens, closes in _intervals(calendar, start):
+        if opens >= due:
+            break
+        shown = _iso(calendar.local(opens)), _iso(calendar.local(min(closes, due)))
+        yield Step("count", *shown, f"{min(closes, due) - opens} of office hours")
+    yield Step("end", _iso(calendar.local(due)), _iso(calendar.local(due)), "hours count while the office is open")
+
+
+def _day_steps(
+    start: datetime, last: date, due: datetime, base: TimeBase, calendar: Calendar, ends: Ends
+) -> Iterator[Step]:
+    yield Step("start", _iso(start), _iso(start), "the first day does not count (Civil Code, article 201)")
+    yield from _count_steps(start.date(), last, due, base, calendar, ends)
+
+
+def _resumed_steps(
+    stopped: datetime, goes_on: datetime, last: date, due: datetime, base: TimeBase, calendar: Calendar, ends: Ends
+) -> Iterator[Step]:
+    yield from _pause_step(stopped, goes_on, "the day it stops is used, the day it goes on does not count")
+    yield from _count_steps(goes_on.date(), last, due, base, calendar, ends)
+
+
+_ENDS = {Ends.DAY: "24:00 of the last day", Ends.OFFICE: "close of office", Ends.CLOCK: "the same time of day"}
+
+
+def _count_steps(
+    day: date, last: date, due: datetime, base: TimeBase, calendar: Calendar, ends: Ends
+) -> Iterator[Step]:
+    """The days after `day`: runs that count, runs that are skipped, the move over days off at the end."""
+    working = base is TimeBase.WORKING_DAYS
+    runs = groupby(_days(day + _DAY, last), lambda one: calendar.is_working(one) if working else True)
+    for counts, run in runs:
+        days = list(run)
+        if counts:
+            made_up = "".join(f", {one} is made up" for one in days if working and one in calendar.makeup)
+            yield _step("count", days, f"{len(days)} {base.replace('_', ' ')}{made_up}", calendar)
+        else:
+            yield _step("skip", days, _reasons(days, calendar), calendar)
+    end = _last_day(due, calendar, ends)
+    if moved := [one for one in _days(last, end - _DAY) if not calendar.is_working(one)]:
+        why = f"the last day is off: {_reasons(moved, calendar)} (Civil Code, article 203)"
+        yield _step("move", moved, why, calendar)
+    shown = _iso(calendar.local(due))
+    yield Step("end", shown, shown, f"{_ENDS[ends]} (Civil Code, article 203)")
+
+
+def _days(first: date, last: date) -> Iterator[date]:
+    return (first + timedelta(days=n) for n in range((last - first).days + 1))
+
+
+def _reasons(days: list[date], calendar: Calendar) -> str:
+    return ", ".join(dict.fromkeys(reason for day in days if (reason := calendar.day_off(day))))
+
+
+def _step(what: str, days: list[date], why: str, calendar: Calendar) -> Step:
+    """A run of days with the documents that say so, or that none does."""
+    sources = (calendar.reference_for(day) for day in (days[0], days[-1]))
+    if cited := list(dict.fromkeys(source for source in sources if source)):
+        why = f"{why}; {', '.join(cited)}"
+    if years := sorted({day.year for day in (days[0], days[-1]) if calendar.provisional(day)}):
+        why = f"{why}; provisional: {', '.join(map(str, years))} is not published"
+    return Step(what, days[0].isoformat(), days[-1].isoformat(), why)
