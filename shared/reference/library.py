@@ -156,6 +156,15 @@ class Library:
         """The time limits for a region, nearest document first."""
         return self.chain(Kind.LIMITS, region)
 
+    def ladders(self, region: str) -> tuple[Document, ...]:
+        """The ladders for a region, nearest document first."""
+        return self.chain(Kind.LADDERS, region)
+
+    def proposals(self, region: str) -> dict[str, int]:
+        """From which number on an order is proposed, by `Proposal`; of two documents the nearer one holds."""
+        documents = reversed(self.chain(Kind.PROPOSALS, region))
+        return {row.id: row.at_least for document in documents for row in document.rows}
+
     def person(self, id: str) -> PersonRow | None:
         """Somebody who works here, active or not."""
         return self._rows[Kind.PEOPLE].get(id)

@@ -9,13 +9,15 @@ from __future__ import annotations
 from datetime import date
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from shared.case.base import Code, Level, PersonId, Region, UnitCode, holds
-from shared.case.facts import CO_UNITS_MAX, Nature, PauseCause, Severity, Stage, TimeBase
+from shared.case.facts import CO_UNITS_MAX, Ends, PauseCause, Severity, Stage, TimeBase
+from shared.reference.models_time import AMOUNT_MAX, LadderRow, ProposalRow
 from shared.reference.rights import Right, conflict
+from shared.reference.row import BasisRow, Line, Name, Row, SubjectCode, When, in_order
 
 NATION = "000000000000"
 DOCUMENT_BYTES_MAX = 1_000_000
@@ -23,35 +25,16 @@ ROWS_MAX = 20_000
 HOUSEHOLDS = range(300, 501)  # clause 11.7: 300 to 500 households
 PEOPLE = range(800, 1201)  # clause 11.7: about 1000 people
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
-Line = Annotated[str, StringConstraints(max_length=300)]
 Grid = Annotated[str, StringConstraints(pattern=r"^[0-9]{15}$")]
-SubjectCode = Annotated[str, StringConstraints(pattern=r"^([0-9]{2}){1,3}$")]
-Prefix = Annotated[str, StringConstraints(pattern=r"^[0-9]{2,12}$")]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=40, to_lower=True)]
 UnitPattern = Annotated[
     str, StringConstraints(pattern=r"^([0-9]{12}|\{(province|city|county|township|village)\})-[a-z0-9-]{1,32}$")
 ]
 
 
-def _sorted(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(sorted(set(values)))  # the bytes of a document must not depend on the order in which a set was written
-
-
 def inside(outer: str, inner: str) -> bool:
     """Whether region `inner` is `outer` or lies in it; everything lies in the nation, 000000000000."""
     return outer == NATION or holds(outer, inner)
-
-
-class Row(BaseModel):
-    """One fact of a document. `key` names it within its kind."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @property
-    def key(self) -> str:
-        """What no other row of the kind has."""
-        return str(getattr(self, next(iter(type(self).model_fields))))
 
 
 class RegionRow(Row):
@@ -128,8 +111,8 @@ class PostRow(Row):
 
     code: Code
     title: Name
-    rights: Annotated[tuple[Right, ...], AfterValidator(_sorted)]
-    levels: Annotated[tuple[Level, ...], AfterValidator(_sorted)] = ()
+    rights: Annotated[tuple[Right, ...], AfterValidator(in_order)]
+    levels: Annotated[tuple[Level, ...], AfterValidator(in_order)] = ()
 
     @model_validator(mode="after")
     def _separated(self) -> Self:
@@ -191,39 +174,6 @@ class GridRow(Row):
         return found
 
 
-class Mark(StrEnum):
-    """Where a number comes from: the standard, a law, practice, a specification, memory. M is never shown as law."""
-
-    STANDARD = "S"
-    LAW = "L"
-    PRACTICE = "C"
-    SPECIFICATION = "D"
-    MEMORY = "M"
-
-
-class BasisRow(BaseModel):
-    """The legal or policy basis of a rule or a limit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mark: Mark
-    text: Annotated[str, StringConstraints(min_length=1, max_length=260)]
-
-    def __str__(self) -> str:
-        return self.text if self.mark in (Mark.STANDARD, Mark.LAW) else f"{self.text} (not law)"
-
-
-class When(BaseModel):
-    """What a case must be like. All that is given must hold; a list holds when one of it does; nothing given holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    nature: Annotated[tuple[Nature, ...], Field(max_length=10)] = ()
-    subject: Annotated[tuple[SubjectCode, ...], Field(max_length=50)] = ()
-    region: Annotated[tuple[Prefix, ...], Field(max_length=50)] = ()
-    severity: Annotated[tuple[Severity, ...], Field(max_length=4)] = ()
-
-
 class RuleWhen(When):
     """`words`: one of them stands in title or text, whatever its case."""
 
@@ -264,20 +214,26 @@ class SubjectRow(Row):
 class LimitRow(Row):
     """How long a stage may take (clause 5.1.3 a). Limits are read in order; the first that matches wins.
 
-    `amount`, `warn` (how long before it is due to warn) and `extend_max` are in units of `base`. An extension is
-    granted from `extend_by`, the post of the person who approves; `pauses` are what may stop this clock.
+    `amount`, `warn` (how long before it is due to warn) and `extend_max` are in units of `base`; `ends` says when the
+    last day is over. It runs from the beginning of the stage or from the registration. An extension is granted from
+    `extend_by`, the post of the person who approves; `pauses` are what may stop this clock, 0 as a maximum bounds none.
     """
 
     id: Code
     stage: Stage
     when: When = When()
-    amount: Annotated[int, Field(gt=0, le=10_000)]
+    amount: Annotated[int, Field(gt=0, le=AMOUNT_MAX)]
     base: TimeBase
-    warn: Annotated[int, Field(ge=0, le=10_000)] = 0
+    ends: Ends = Ends.DAY
+    counts_from: Literal["stage", "registered"] = "stage"
+    warn: Annotated[int, Field(ge=0, le=AMOUNT_MAX)] = 0
     basis: BasisRow
-    extend_max: Annotated[int, Field(ge=0, le=10_000)] = 0
+    extend_max: Annotated[int, Field(ge=0, le=AMOUNT_MAX)] = 0
     extend_by: Code | None = None
+    extend_times_max: Annotated[int, Field(ge=1, le=100)] = 1
     pauses: Annotated[tuple[PauseCause, ...], Field(max_length=len(PauseCause))] = ()
+    pause_times_max: Annotated[int, Field(ge=0, le=100)] = 0
+    pause_days_max: Annotated[int, Field(ge=0, le=3_660)] = 0
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
@@ -285,6 +241,12 @@ class LimitRow(Row):
             raise ValueError(f"warn {self.warn} is not less than amount {self.amount}: it would warn at the start")
         if bool(self.extend_max) != bool(self.extend_by):
             raise ValueError("extend_max and extend_by go together: by how much, and which post approves it")
+        if "extend_times_max" in self.model_fields_set and not self.extend_by:
+            raise ValueError("extend_times_max is for a limit that may be extended; give extend_max and extend_by")
+        if (self.pause_times_max or self.pause_days_max) and not self.pauses:
+            raise ValueError("pause_times_max and pause_days_max bound what is in pauses; name the causes there")
+        if self.base is TimeBase.HOURS and self.ends is Ends.CLOCK:
+            raise ValueError("a limit in hours ends after its hours; `ends: clock` is for days, remove it")
         return self
 
 
@@ -300,6 +262,8 @@ class Kind(StrEnum):
     RULES = "rules"
     SUBJECTS = "subjects"
     LIMITS = "limits"
+    LADDERS = "ladders"
+    PROPOSALS = "proposals"
 
 
 ROWS: dict[Kind, type[Row]] = {
@@ -312,6 +276,8 @@ ROWS: dict[Kind, type[Row]] = {
     Kind.RULES: RuleRow,
     Kind.SUBJECTS: SubjectRow,
     Kind.LIMITS: LimitRow,
+    Kind.LADDERS: LadderRow,
+    Kind.PROPOSALS: ProposalRow,
 }
 
 

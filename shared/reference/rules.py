@@ -1,4 +1,4 @@
-"""Which rule takes a case, and which time limit holds: pure, deterministic, the first that matches wins.
+"""Which rule takes a case, which time limit holds, which ladder is climbed: pure, deterministic, first match wins.
 
 The documents are asked nearest first: a county's own rules before its city's, its province's and the nation's. A
 complaint never goes to the unit it complains of: the same department one centre higher takes it, or nobody by rule.
@@ -6,13 +6,15 @@ complaint never goes to the unit it complains of: the same department one centre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from shared.case.base import Level, above, region_at
-from shared.case.facts import Nature, Severity, Stage
-from shared.reference.models import Document, LimitRow, RuleRow, When
+from shared.case.facts import SHORT_CHARS_MAX, Nature, Severity, Stage
+from shared.reference.models import Document, LimitRow, RuleRow
+from shared.reference.models_time import LadderRow
+from shared.reference.row import Mark, When
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,77 @@ def examine(rules: Iterable[Document], facts: RoutingFacts, exists: Callable[[st
             yield _verdict(document, rule, facts, exists) if reason is None else _no(document, rule, reason)
 
 
-def limit_for(limits: Iterable[Document], stage: Stage, facts: RoutingFacts) -> tuple[LimitRow, str] | None:
-    """The time limit of a stage and the document it stands in, None when no limit is set."""
-    for document in limits:
-        for row in cast("tuple[LimitRow, ...]", document.rows):
-            if row.stage is stage and _unmet(row.when, facts) is None:
-                return row, document.reference
-    return None
+@dataclass(frozen=True)
+class Choice:
+    """The time limit of a stage, the document it stands in, and why this one in a sentence that fits a deadline.
+
+    With a `ceiling`, a law's own limit and its document, the one that is due earlier holds.
+    """
+
+    row: LimitRow
+    reference: str
+    ceiling: tuple[LimitRow, str] | None
+    why: str
+
+
+def choose_limit(limits: Iterable[Document], stage: Stage, facts: RoutingFacts) -> Choice | None:
+    """The time limit of a stage, None when no limit is set. `limits` are documents of kind `limits`, nearest first.
+
+    The first that matches holds, but the law's own limit for a matter prevails over a general one (Jinan 12345,
+    article 24), and stays the ceiling of a custom one for that matter: a promise may be stricter, never laxer.
+    """
+    found = [
+        (row, document.reference)
+        for document in limits
+        for row in cast("tuple[LimitRow, ...]", document.rows)
+        if row.stage is stage and _unmet(row.when, facts) is None
+    ]
+    if not found:
+        return None
+    first, lawful = found[0], [one for one in found if one[0].basis.mark is Mark.LAW]
+    law = next((one for one in lawful if not one[0].when.general), next(iter(lawful), None))
+    if law is None:
+        return Choice(*first, None, _why(f"自定时限 {_said(first, facts)}：最先符合条件，法律未另行规定。"))
+    if law is first:
+        return Choice(*first, None, _why(f"法定时限 {_said(first, facts)}：最先符合条件。"))
+    if first[0].when.general:
+        return Choice(*law, None, _why(f"法定时限 {_said(law, facts)}：优先于一般时限 {_said(first, facts)}。"))
+    why = f"自定时限 {_said(first, facts)}与法定时限 {_said(law, facts)}以先到期者为准：可严于法律，不得宽于法律。"
+    return Choice(*first, law, _why(why))
+
+
+def _said(found: tuple[LimitRow, str], facts: RoutingFacts) -> str:
+    row, reference = found
+    met = {"nature": facts.nature, "subject": facts.subject, "severity": facts.severity}
+    conditions = "、".join(f"{name} {value}" for name, value in met.items() if getattr(row.when, name))
+    return f"{reference} {row.id}" + (f"（{conditions}）" if conditions else "")
+
+
+def _why(text: str) -> str:
+    return text[:SHORT_CHARS_MAX]  # only ids of 40 characters and more get so far
+
+
+def ladder_for(ladders: Iterable[Document], stage: Stage, facts: RoutingFacts) -> tuple[LadderRow, ...]:
+    """The ladder of a late stage in order of its rungs, empty when there is none.
+
+    It is the nearest document's first row that matches, and the rows that have the same conditions.
+    """
+    for document in ladders:
+        rows = cast("tuple[LadderRow, ...]", document.rows)
+        for row in rows:
+            if (not row.stages or stage in row.stages) and _unmet(row.when, facts) is None:
+                return tuple(one for one in rows if one.conditions == row.conditions)
+    return ()
+
+
+def rung(ladder: Sequence[LadderRow], number: int) -> tuple[LadderRow, int] | None:
+    """The rung with a number from 0, and how long after the due moment it is taken; the last may repeat for ever."""
+    if number < len(ladder):
+        return ladder[number], ladder[number].after
+    if not ladder or not ladder[-1].every:
+        return None
+    last = ladder[-1]
+    return last, last.after + (number - len(ladder) + 1) * last.every
 
 
 def _unmet(when: When, facts: RoutingFacts) -> str | None:

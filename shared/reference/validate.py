@@ -19,11 +19,11 @@ from shared.reference.models import (
     RuleRow,
     SubjectRow,
     UnitRow,
-    When,
     inside,
 )
 from shared.reference.regions import RegionTree
 from shared.reference.rights import Right
+from shared.reference.row import When
 
 PLACES_SHOWN_MAX = 3
 _Places = Mapping[tuple[str, str], tuple[str, int]]
@@ -113,7 +113,7 @@ class _Check:
         return region in self.library.regions or (self.outer is not None and region in self.outer)
 
     def _once(self, document: Document, row: Any) -> _Said:
-        if document.kind in (Kind.RULES, Kind.LIMITS):  # cited together with their document
+        if document.kind in _CITED_WHOLE:
             return
         other = self.seen.setdefault((document.kind, row.key), document.name)
         if other != document.name:
@@ -243,4 +243,6 @@ def _whole(documents: list[Document]) -> Iterator[Finding]:
                     yield Finding(Gravity.WARNING, document.name, row.key, reason)
 
 
-_WITHOUT_REGION = frozenset({Kind.POSTS, Kind.SUBJECTS, Kind.RULES, Kind.LIMITS})
+# Their rows are cited together with their document, so each document may have the same ones.
+_CITED_WHOLE = frozenset({Kind.RULES, Kind.LIMITS, Kind.LADDERS, Kind.PROPOSALS})
+_WITHOUT_REGION = frozenset({Kind.POSTS, Kind.SUBJECTS}) | _CITED_WHOLE

@@ -7,8 +7,8 @@ import pytest
 from shared.case.facts import Nature, Severity, Stage, TimeBase
 from shared.reference.library import Library
 from shared.reference.load import demo_documents
-from shared.reference.models import Mark
-from shared.reference.rules import RoutingFacts, RuleHit, examine, limit_for, route
+from shared.reference.row import Mark
+from shared.reference.rules import RoutingFacts, RuleHit, choose_limit, examine, route
 
 LIBRARY = Library(demo_documents())
 COUNTY = "510104000000"
@@ -126,16 +126,16 @@ def test_every_rule_says_why_it_does_not_match() -> None:
 def test_a_stage_has_a_limit_with_its_basis(
     stage: Stage, nature: Nature, subject: str | None, amount: int, base: TimeBase, mark: Mark
 ) -> None:
-    found = limit_for(LIBRARY.limits(COUNTY), stage, RoutingFacts(nature, COUNTY, subject))
+    found = choose_limit(LIBRARY.limits(COUNTY), stage, RoutingFacts(nature, COUNTY, subject))
     assert found is not None
-    assert (found[0].amount, found[0].base, found[0].basis.mark) == (amount, base, mark)
+    assert (found.row.amount, found.row.base, found.row.basis.mark) == (amount, base, mark)
 
 
 @pytest.mark.clause("5.1.3a")
 @pytest.mark.parametrize("stage", list(Stage))
 @pytest.mark.parametrize("nature", list(Nature))
 def test_no_stage_is_without_a_limit(stage: Stage, nature: Nature) -> None:
-    assert limit_for(LIBRARY.limits(COUNTY), stage, RoutingFacts(nature, COUNTY)) is not None
+    assert choose_limit(LIBRARY.limits(COUNTY), stage, RoutingFacts(nature, COUNTY)) is not None
 
 
 def test_what_is_not_law_is_never_shown_as_law() -> None:
