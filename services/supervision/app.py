@@ -1,13 +1,17 @@
-"""Supervision, put together: its routes and its reactions."""
+"""Supervision, put together: its routes, its reactions, its ticker."""
 
 from __future__ import annotations
 
 from services.supervision import http
-from services.supervision.policy import REACTIONS
-from services.supervision.stream import Eraser
+from services.supervision.policy import REACTIONS, fire_by
+from services.supervision.store import Agenda, Watched
+from services.supervision.stream import Calendars, Eraser
+from shared.case.base import Address
+from shared.kit.project import Projector
 from shared.kit.react import Reactor
 from shared.kit.service import Kit, Service, web_app
 from shared.kit.submit import Submissions
+from shared.kit.ticker import Ticker
 
 
 def build(kit: Kit) -> Service:
@@ -19,7 +23,20 @@ def build(kit: Kit) -> Service:
         kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor,
         others={"case.erased": eraser.erase},
     )  # fmt: skip
+    projector = Projector(Watched(), kit.database, kit.log, kit.clock, kit.reached)
+    agenda = Agenda(kit.database)
+
+    async def key_of(address: Address) -> None:
+        await kit.vault.new_keys(None, [(address.id, address.region)])
+
+    ticker = Ticker(
+        "supervision.ticker", Watched.name, agenda, fire_by(kit.library), kit.log, kit.handler, kit.clock, kit.reached,
+        kit.own_actor, key_of,
+    )  # fmt: skip
     jobs = {
+        "supervision.watched": projector.run,
+        "supervision.ticker": ticker.run,
+        "supervision.calendars": Calendars(kit, agenda, ticker).follow,
         "supervision.reactions": reactor.run,
         "supervision.submissions": Submissions(kit).run,
         "supervision.sweep": eraser.sweep,

@@ -1,21 +1,117 @@
-"""What supervision wants to happen: each case of an order hears of it; one that refuses is noted on the order."""
+"""What supervision wants to happen: a clock with every stage, what fires at which moment, who must act when it is late.
+
+Pure. Time comes in two ways: an event changes the stage and the clocks follow (`REACTIONS`); a moment comes and
+something fires (`fire`). Both say commands that the law decides, so that doing it again changes nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
 
 from shared.case import events as e
-from shared.case.base import Address
+from shared.case.base import Address, Level, above, level_of, new_id
+from shared.case.clocks import Clock, Late
 from shared.case.commands import facts
+from shared.case.events.supervision import RungFacts
+from shared.case.facts import Hold, Note, Severity, Stage
+from shared.case.orders import OrderState
 from shared.case.reasons import Rejected
-from shared.kit.pure import Next, Reaction, Seen
+from shared.case.state import CaseState
+from shared.kit.pure import Due, Fire, Next, Reaction, Seen
+from shared.reference.library import Library
+from shared.reference.models_time import Act, Informed, LadderRow
+from shared.reference.terms import cited, deadline_for, later, reckoned_anew, resumed, rung_at
+
+STAGE_NAMES = {
+    Stage.TRIAGE: "梳理分流",
+    Stage.SIGN: "签收",
+    Stage.HANDLE: "办理",
+    Stage.CO_HANDLE: "协办",
+    Stage.FEEDBACK: "反馈",
+    Stage.REPORT: "报告",
+}
+URGENT = frozenset({Severity.MAJOR, Severity.EXTREME})
+
+# Clocks follow the stages
+
+
+def keep_clocks(seen: Seen) -> Sequence[Next]:
+    """Every stage that runs has its clock, none that is over, and what ended late is declared first (5.1.3 a)."""
+    state: CaseState = seen.state
+    if Hold.IMPORT in state.holds or state.erased:
+        return ()
+    address = seen.recorded.address
+    wanted = [_late_unseen(address, clock) for clock in state.clocks if clock.late_unseen]
+    closes = {clock.deadline.stage for clock in state.clocks if clock.ended_at is not None or _outdated(seen, clock)}
+    opens = [
+        clock.deadline for clock in state.clocks if clock.deadline.stage in closes and _goes_on(seen, clock)
+    ]  # another co-handling unit's was meant
+    opens += filter(None, (_opened(seen.library, state, *key) for key in _without_clock(seen)))
+    if state.duties and (opens or closes):
+        said = facts("set-deadlines", opens=tuple(opens), closes=tuple(sorted(closes)))
+        wanted.append(Next(address, "set-deadlines", said))
+    return wanted
+
+
+def _late_unseen(address: Address, clock: Clock) -> Next:
+    deadline, seen_at = clock.deadline, clock.ended_at
+    said = facts("declare-overdue", stage=deadline.stage, unit=deadline.unit, due=deadline.due, seen_at=seen_at)
+    return Next(address, "declare-overdue", said, what=f"{deadline.stage} {deadline.unit or ''}")
+
+
+def _goes_on(seen: Seen, clock: Clock) -> bool:
+    return clock.ended_at is None and not _outdated(seen, clock)
+
+
+def _without_clock(seen: Seen) -> Iterator[tuple[Stage, str | None]]:
+    state: CaseState = seen.state
+    going_on = {clock.key for clock in state.clocks if _goes_on(seen, clock)}
+    return (key for key in sorted(state.duties, key=str) if key not in going_on)
+
+
+def _outdated(seen: Seen, clock: Clock) -> bool:
+    """Whether a correction of what the case is about gives its clock another limit; not once somebody moved it."""
+    if not isinstance(seen.recorded.event, e.Corrected | e.Triaged) or clock.moves or clock.overdue:
+        return False
+    new = _opened(seen.library, seen.state, *clock.key)
+    old = clock.deadline
+    return new is not None and (new.amount, new.base, new.legal_basis) != (old.amount, old.base, old.legal_basis)
+
+
+def _opened(library: Library, state: CaseState, stage: Stage, unit: str | None) -> Any:
+    if stage is Stage.REPORT and state.severity not in URGENT:
+        return None  # clause 11.4: what is major or urgent is reported upward at once
+    since = state.registered_at if stage is Stage.REPORT else state.since
+    if stage is Stage.CO_HANDLE:
+        since = next((co.since for co in state.co_handlers if co.unit == unit), since)
+    assert since is not None, "a case that is born has its times"
+    return deadline_for(library, state, stage, unit, since)
+
+
+def annul(seen: Seen) -> Sequence[Next]:
+    """What was done in time is not late, whenever the proof arrives: its overdue is set right."""
+    state: CaseState = seen.state
+    recorded = seen.recorded
+    proof = f"{recorded.type} {recorded.id}"
+    return [
+        Next(recorded.address, "annul-overdue", facts("annul-overdue", stage=one.stage, unit=one.unit, proof=proof),
+             what=f"{one.stage} {one.unit or ''}")
+        for one in state.late
+        if one.ended_at is not None and one.ended_at <= one.due
+    ]  # fmt: skip
+
+
+# Orders
 
 
 def tell_the_cases(seen: Seen) -> Sequence[Next]:
     """One `ordered` per case of a new order (clause 5.1.1 f)."""
     event, order = seen.recorded.event, seen.recorded.address
     assert isinstance(event, e.OrderIssued)
-    said = facts("order", order=order.id, kind=event.kind, due=event.due)
+    rung = {name: getattr(event, name) for name in RungFacts.model_fields}
+    said = facts("order", order=order.id, kind=event.kind, due=event.due, **rung)
     return [Next(Address.parse(subject), "order", said) for subject in event.cases]
 
 
@@ -25,6 +121,171 @@ def note_refusal(seen: Seen, wanted: Next, outcome: Rejected) -> Sequence[Next]:
     return [Next(seen.recorded.address, "note-case-refusal", said, what=wanted.address.subject)]
 
 
+# Moments
+
+
+def fire(address: Address, state: Any, due: Due, now: datetime, library: Library) -> Sequence[Next]:
+    """What must be asked of the case (or order) because a moment has come; nothing when it is no longer in force."""
+    if isinstance(state, OrderState):
+        if state.due is None:
+            return ()
+        return (Next(address, "declare-order-overdue", facts("declare-order-overdue", due=state.due, seen_at=now)),)
+    clock = state.clock(Stage(due.stage), due.unit or None)
+    if clock is None:
+        return ()
+    if due.what == "rung":
+        late = state.late_one(*clock.key)
+        return () if late is None or late.next_at is None else (_climb(address, state, late, now, library),)
+    if due.what == "resume":
+        assert clock.resume_at is not None, "only a pause with an end runs out"
+        goes_on = resumed(clock, clock.resume_at, library.calendar(state.in_charge))
+        return (Next(address, "resume", facts("resume", deadline=goes_on)),)
+    return _fire(address, state, clock, due.what, now, library)
+
+
+def _fire(
+    address: Address, state: CaseState, clock: Clock, what: str, now: datetime, library: Library
+) -> Sequence[Next]:
+    deadline = clock.deadline
+    calendar = library.calendar(state.in_charge)
+    if deadline.calendar_reference != cited(calendar, deadline):
+        new = reckoned_anew(clock, calendar)
+        if new.due != deadline.due:  # the calendar in force says otherwise: nothing fires by an old one
+            return (recompute(address, clock, new),)
+    said = {"stage": deadline.stage, "unit": deadline.unit, "due": deadline.due, "seen_at": now}
+    if what == "warn":
+        return (Next(address, "warn", facts("warn", **said)),)
+    first = None if clock.ended_at else rung_at(library, state, deadline.stage, deadline.due, 0)
+    said["next_at"] = first[1] if first else None
+    return (Next(address, "declare-overdue", facts("declare-overdue", **said)),)
+
+
+def recompute_by(library: Library) -> Fire:
+    """What a running deadline asks for when it is looked at by the calendar in force: its new moment, or nothing."""
+
+    def look(address: Address, state: Any, due: Due, now: datetime) -> Sequence[Next]:
+        clock = state.clock(Stage(due.stage), due.unit or None) if isinstance(state, CaseState) else None
+        if clock is None or clock.overdue or clock.ended_at is not None:
+            return ()
+        new = reckoned_anew(clock, library.calendar(state.in_charge))
+        return (recompute(address, clock, new),) if new.due != clock.deadline.due else ()
+
+    return look
+
+
+def fire_by(library: Library) -> Fire:
+    """What a moment asks for, by the documents in force."""
+    return lambda address, state, due, now: fire(address, state, due, now, library)
+
+
+def recompute(address: Address, clock: Clock, new: Any) -> Next:
+    """A due moment by a newer calendar, with the old one and why."""
+    old = clock.deadline
+    why = f"calendar {old.calendar_reference or 'provisional'} -> {new.calendar_reference or 'provisional'}"
+    said = facts("recompute-deadline", deadline=new, due_before=old.due, why=why)
+    return Next(address, "recompute-deadline", said, what=str(new.calendar_reference))
+
+
+# The ladder: remind the person, urge the unit, order, the level above (domain 1.a''; clause 11.2)
+
+
+def _climb(address: Address, state: CaseState, late: Late, now: datetime, library: Library) -> Next:
+    found = rung_at(library, state, late.stage, late.due, late.rung)
+    row = found[0] if found else None
+    to = _centre_above(library, state.in_charge)
+    in_charge = to if row is not None and row.act is Act.ESCALATE and to else state.in_charge
+    following = rung_at(library, state, late.stage, late.due, late.rung + 1)
+    at_top = following is not None and following[0].act is Act.ESCALATE and not _centre_above(library, in_charge)
+    said: dict[str, Any] = {
+        "late_stage": late.stage,
+        "late_unit": late.unit,
+        "rung": late.rung,
+        "moment": late.next_at,
+        "next_at": None if following is None or at_top else max(following[1], late.next_at or following[1]),
+        "acts": row.acts if row else "",
+        "informs": _informed(library, state, late, row.informs if row else ()),
+        "note": Note(text=_words(late, row)),
+    }
+    what = f"rung {late.rung}"
+    if row is not None and row.act is Act.ESCALATE and to:
+        return Next(address, "escalate", facts("escalate", to=to, **said), what=what)
+    if row is not None and row.act is Act.ORDER:
+        return _order(address, state, late, row, said, now, library)
+    person = state.person_of(late.unit) if row is not None and row.act is Act.REMIND else None
+    said |= {"unit": _who(state, late), "person": person}
+    return Next(address, "urge", facts("urge", **said), what=what)
+
+
+def _order(
+    address: Address,
+    state: CaseState,
+    late: Late,
+    row: LadderRow,
+    said: dict[str, Any],
+    now: datetime,
+    library: Library,
+) -> Next:
+    region = state.in_charge
+    order = Address("order", region, new_id(region, f"{late.cause} rung {late.rung}"))
+    due = later(library.calendar(region), now, row.answer, row.answer_base)
+    said |= {
+        "kind": row.order_kind,
+        "region": region,
+        "unit": _who(state, late),
+        "cases": (address.subject,),
+        "due": due,
+    }
+    return Next(order, "issue-order", facts("issue-order", **said), what=f"rung {late.rung}")
+
+
+def _who(state: CaseState, late: Late) -> str:
+    """The unit that must act: the co-handling one, the responsible one, else the centre in charge."""
+    centre = f"{state.in_charge}-centre"
+    if late.stage in (Stage.TRIAGE, Stage.FEEDBACK):
+        return centre
+    return late.unit or state.unit or centre
+
+
+def _centre_above(library: Library, region: str) -> str | None:
+    """The next region up the tree that has a centre; None above the province."""
+    while level_of(region) is not Level.PROVINCE:
+        region = above(region) or region
+        if library.centre(region) is not None:
+            return region
+    return None
+
+
+def _informed(library: Library, state: CaseState, late: Late, whom: Sequence[Informed]) -> tuple[str, ...]:
+    """Whom a rung informs, by name (clause 11.2: the own party committee and government, and the centre above)."""
+    centre = library.centre_of(state.in_charge)
+    upper = _centre_above(library, state.in_charge)
+    names = {
+        Informed.PERSON: state.person_of(late.unit),
+        Informed.UNIT: _who(state, late),
+        Informed.CENTRE: f"{state.in_charge}-centre",
+        Informed.PARTY_COMMITTEE: centre.party_committee if centre else None,
+        Informed.GOVERNMENT: centre.government if centre else None,
+        Informed.CENTRE_ABOVE: f"{upper}-centre" if upper else None,
+    }
+    return tuple(name for one in whom if (name := names[one]) is not None)
+
+
+def _words(late: Late, row: LadderRow | None) -> str:
+    basis = f"（{row.basis}）" if row else ""
+    said = f"{STAGE_NAMES[late.stage]}环节已超期，应于 {late.due.isoformat()} 前完成"
+    return f"{said}；系统第 {late.rung + 1} 级催督{basis}。"
+
+
+STAGE_EVENTS = frozenset(
+    {
+        "case.registered", "case.corrected", "case.triaged", "case.declined", "case.split", "case.merged",
+        "case.withdrawn", "case.assigned", "case.ruled", "case.signed_for", "case.handed_back", "case.transferred",
+        "case.co_handling_ended", "case.co_reported", "case.settled", "case.sent_back", "case.closed",
+        "case.reopened", "case.escalated", "case.released",
+    }
+)  # fmt: skip
 REACTIONS: tuple[Reaction, ...] = (
+    Reaction("supervision.annul", STAGE_EVENTS, annul),
+    Reaction("supervision.keep_clocks", STAGE_EVENTS, keep_clocks),
     Reaction("supervision.tell_the_cases", frozenset({"order.issued"}), tell_the_cases, refused=note_refusal),
 )

@@ -1,8 +1,93 @@
-"""What supervision asks of Postgres: nothing of its own yet; keys and files go through the kit."""
+"""Supervision's read model in Postgres: what is due when, and what calls for an order; dropped and rebuilt at will."""
 
 from __future__ import annotations
 
-from shared.kit.sql import Statements
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
-STATEMENTS = Statements({})
-TABLES: tuple[str, ...] = ()
+from services.supervision.projection import moments, watched_row
+from shared.kit.pure import ADAPTERS, Change, Due
+from shared.kit.sql import AdvisoryLock, Database, Session, Statements
+from shared.kit.ticker import Dued
+
+STATEMENTS = Statements.load(Path(__file__).with_name("queries.sql"))
+TABLES: tuple[str, ...] = ("watched", "moments")
+BEGINNING = Due(datetime.min.replace(tzinfo=UTC), "", "")
+
+
+class Watched:
+    """The read model `supervision.watched`."""
+
+    name = "supervision.watched"
+    kinds = frozenset({"case", "order"})
+
+    async def states(self, session: Session, subjects: Sequence[str]) -> dict[str, Any]:
+        """The folded states of these cases and orders."""
+        return {row["subject"]: row["state"] for row in await session.fetch("watched_states", subjects)}
+
+    async def write(self, session: Session, changes: Sequence[Change]) -> None:
+        """Upsert the rows and what is due; the same again, or older, changes nothing."""
+        if not changes:
+            return
+        await session.execute("write_watched", *_columns([watched_row(change) for change in changes]))
+        await session.execute("forget_moments", [change.address.subject for change in changes])
+        rows = [due for change in changes for due in moments(change.address.subject, change.state)]
+        if rows:
+            told = [(due.subject, due.what, due.stage, due.unit, due.at, due.cause) for due in rows]
+            await session.execute("write_moments", *_columns(told))
+
+    async def clear(self, session: Session) -> None:
+        """Empty the tables."""
+        await session.execute("clear_watched")
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+class Agenda:
+    """What is due, for the ticker and for the recomputation; the right to be the active one."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def lock(self) -> AdvisoryLock | None:
+        """The right to be the active ticker, None while another has it. Raises Unavailable."""
+        return await self._database.try_advisory_lock("supervision.ticker")
+
+    async def due(self, now: datetime, after: Due | None, count_max: int) -> list[Dued]:
+        """What is due by `now`, in due order, after a place. Raises Unavailable."""
+        at = (after or BEGINNING).key
+        async with self._database.session() as session:
+            return [_dued(row) for row in await session.fetch("due", now, *at, count_max)]
+
+    async def next_at(self, after: datetime) -> datetime | None:
+        """When the next thing is due after a moment. Raises Unavailable."""
+        async with self._database.session() as session:
+            moment: datetime | None = await session.fetch_value("next_moment", after)
+            return moment
+
+    async def running(self, after: Due | None, count_max: int) -> list[Dued]:
+        """Deadlines that run, soonest first, after a place: what a newer calendar may move. Raises Unavailable."""
+        at = (after or BEGINNING).key
+        async with self._database.session() as session:
+            return [_dued(row) for row in await session.fetch("running", *at, count_max)]
+
+    async def calendars(self) -> list[str]:
+        """The calendars that every running deadline was reckoned with. Raises Unavailable."""
+        async with self._database.session() as session:
+            return [row["reference"] for row in await session.fetch("calendars_applied")]
+
+    async def note_calendars(self, references: Sequence[str]) -> None:
+        """Every running deadline was reckoned with these. Raises Unavailable."""
+        async with self._database.transaction() as session:
+            await session.execute("forget_calendars")
+            await session.execute("note_calendars", list(references))
+
+
+def _dued(row: Any) -> Dued:
+    due = Due(row["at"], row["subject"], row["what"], row["stage"], row["unit"], row["cause"])
+    kind = due.subject.partition(".")[0]
+    return Dued(due, ADAPTERS[kind].validate_json(row["state"]), row["sequence"])

@@ -1,4 +1,4 @@
-"""What supervision does when content must go: the key is destroyed after the erasure stands on the log."""
+"""What supervision does beside its reactions: content goes when it must, due moments follow the calendar in force."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from services.supervision.policy import recompute_by
+from services.supervision.store import Agenda
 from shared.case.base import Address, Recorded
 from shared.kit import telemetry
 from shared.kit.failpoints import failpoint
+from shared.kit.pace import PACE
+from shared.kit.problems import Unavailable
 from shared.kit.service import Kit
+from shared.kit.ticker import Ticker
+from shared.log.port import Unavailable as LogUnavailable
+from shared.reference.models import Kind
 
 ORPHAN_AGE_MAX = timedelta(days=1)
 SWEEP_EVERY_S = 3600.0
+CALENDAR_EVERY_S = 2.0
+CALENDAR_BATCH_COUNT = 200
 
 
 class Eraser:
@@ -47,3 +56,35 @@ class Eraser:
             if await self._kit.log.load(Address.of(kind, id)):
                 return True
         return False
+
+
+class Calendars:
+    """Reckons running deadlines anew when a calendar is published: soonest first, behind live work, once."""
+
+    def __init__(self, kit: Kit, agenda: Agenda, ticker: Ticker) -> None:
+        self._kit, self._agenda, self._ticker = kit, agenda, ticker
+
+    async def follow(self) -> None:
+        """Look for newer calendars for ever; returns only by cancellation."""
+        while True:
+            try:
+                await self.apply()
+            except (LogUnavailable, Unavailable):
+                telemetry.warn("the recomputation waits")
+            await self._kit.clock.sleep(CALENDAR_EVERY_S)
+
+    async def apply(self) -> int:
+        """Bring every running deadline to the calendars in force; how many moved. Interrupted, it begins anew."""
+        in_force = sorted(one.reference for one in self._kit.library.documents() if one.kind is Kind.CALENDARS)
+        if in_force == await self._agenda.calendars():
+            return 0
+        moved, place = 0, None
+        while batch := await self._agenda.running(place, CALENDAR_BATCH_COUNT):
+            place = batch[-1].due
+            for one in batch:
+                moved += await self._ticker.work(one, recompute_by(self._kit.library)) is not None
+            await self._kit.clock.sleep(0)
+            await PACE.breathe(self._kit.clock)
+        await self._agenda.note_calendars(in_force)
+        telemetry.info("calendars applied", count=moved)
+        return moved

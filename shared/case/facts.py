@@ -310,9 +310,10 @@ class Allowance(Frozen):
 class Deadline(Frozen):
     """One clock: its stage, from when to when, and where the limit comes from.
 
-    `warn_at` is the moment to warn. `legal_basis` names the article, or says that the limit is custom; `choice` says
-    why this limit and no other. `unit` tells the co-handling clocks of one case apart. `last_day` is the last day
-    counted, before the end moved on over days off. Without `allows` nothing is bounded.
+    `warn_at` is the moment to warn, `warn` units of `base` before it is due. `legal_basis` names the article, or says
+    that the limit is custom; `choice` says why this limit and no other. `unit` tells the co-handling clocks of one
+    case apart. `last_day` is the last day counted, before the end moved on over days off. Without `allows` nothing is
+    bounded.
     """
 
     stage: Stage
@@ -327,6 +328,7 @@ class Deadline(Frozen):
     unit: UnitCode | None = None
     ends: Ends = Ends.DAY
     last_day: date | None = None
+    warn: Annotated[int, Field(ge=0, le=10_000)] = 0
     choice: Basis = ""
     allows: Allowance | None = None
 

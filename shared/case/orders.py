@@ -34,7 +34,7 @@ class OrderStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderState:
-    """One order: what it demands of whom, for which cases, and which of them refused it."""
+    """One order: what it demands of whom, for which cases, which refused it; `issued_by` is its first event."""
 
     status: OrderStatus = OrderStatus.UNBORN
     version: int = 0
@@ -44,6 +44,7 @@ class OrderState:
     cases: tuple[str, ...] = ()
     refused_by: tuple[str, ...] = ()
     due: datetime | None = None
+    issued_by: str = ""
     overdue: bool = False
     newer_event: bool = False
     applied: frozenset[str] = field(default_factory=frozenset)
@@ -122,7 +123,8 @@ def evolve_order(state: OrderState, recorded: Recorded[Any]) -> OrderState:
     status, _ = ORDER_ARROWS.get((state.status, event.TYPE), (state.status, ""))
     state = replace(state, status=status)
     if isinstance(event, e.OrderIssued):
-        return replace(state, kind=event.kind, region=event.region, unit=event.unit, cases=event.cases, due=event.due)
+        said = {"kind": event.kind, "region": event.region, "unit": event.unit, "cases": event.cases, "due": event.due}
+        return replace(state, **said, issued_by=recorded.id)
     if isinstance(event, e.OrderOverdue):
         return replace(state, overdue=True)
     if isinstance(event, e.OrderCaseRefused):

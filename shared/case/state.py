@@ -29,6 +29,7 @@ class CoHandler:
     unit: str
     person: str | None = None
     reported: bool = False
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +283,7 @@ def _assigned(state: CaseState, event: e.Assigned | e.Ruled, recorded: Recorded[
     return {
         "unit": event.unit,
         "person": state.person if kept else None,
-        "co_handlers": tuple(before.get(unit) or CoHandler(unit) for unit in event.co_units),
+        "co_handlers": tuple(before.get(unit) or CoHandler(unit, since=recorded.meta.time) for unit in event.co_units),
         "no_hand_back": bound or isinstance(event, e.Ruled) or event.direct,
         "outcome": None,
         "satisfaction": Satisfaction.UNRATED,
@@ -342,7 +343,7 @@ def _sent_back(state: CaseState, event: e.SentBack, recorded: Recorded[Any]) -> 
         "settled_at": None,
         "outcome": None,
         "satisfaction": Satisfaction.UNRATED,
-        "co_handlers": tuple(replace(co, reported=False) for co in state.co_handlers),
+        "co_handlers": tuple(replace(co, reported=False, since=recorded.meta.time) for co in state.co_handlers),
     }
 
 

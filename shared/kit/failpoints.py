@@ -30,6 +30,8 @@ CATALOGUE = (
     "project.folded",  # rows are computed, the transaction is not begun yet
     "project.written",  # rows are written, the transaction is not committed yet
     "project.committed",  # rows and checkpoint are committed
+    "ticker.fetched",  # what is due is read, nothing has fired yet
+    "ticker.fired",  # one thing has fired, the next has not
     "feed.published",  # a feed item is out, the next is not
     "vault.destroyed",  # a case key is gone, the erasure is not on the log yet
     "vault.rewrapped",  # one batch of keys is re-wrapped

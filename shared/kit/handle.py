@@ -104,6 +104,12 @@ class Handler:
             held = await self._top_up(address, held)
         return held
 
+    def prime(self, address: Address, held: Held) -> None:
+        """Remember an aggregate that a read model knows, where this process knows nothing newer."""
+        known = self._cache.get(address.subject)
+        if known is None or known.sequence < held.sequence:
+            self._remember(address.subject, held)
+
     async def state_since(self, recorded: Recorded[Any]) -> Held:
         """The aggregate at least as new as this event of it: what a reaction to the event may decide on.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from shared.case.base import Address, Facts, Position, Recorded
@@ -46,6 +47,27 @@ class Reaction:
     decide: Callable[[Seen], Sequence[Next]]
     opens: bool = False
     refused: Callable[[Seen, Next, Rejected], Sequence[Next]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One moment at which something must be asked of a case or an order: what, and by which event it was set."""
+
+    at: datetime
+    subject: str
+    what: str
+    stage: str = ""
+    unit: str = ""
+    cause: str = ""
+
+    @property
+    def key(self) -> tuple[datetime, str, str, str, str]:
+        """Its place in the order of what is due."""
+        return self.at, self.subject, self.what, self.stage, self.unit
+
+
+# (address, state, due, now) -> what must be asked because a moment has come
+Fire = Callable[[Address, Any, Due, datetime], Sequence[Next]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
-from shared.case.base import CaseId, Event, Facts, Owner, PersonId, Region, UnitCode
+from shared.case.base import CaseId, Event, Facts, Filled, Owner, PersonId, Region, UnitCode
 from shared.case.events.routing import TransferFacts
 from shared.case.facts import (
     Basis,
@@ -64,7 +64,7 @@ class ExtensionFacts(Explained, ClockNamed):
     """The clock, the new due moment and who approved it (petitions regulation, 34)."""
 
     due: AwareDatetime
-    approver: PersonId
+    approver: Filled[PersonId]
 
 
 class Extended(ExtensionFacts, Event, type="case.extended", owner=Owner.SUPERVISION):
@@ -106,7 +106,9 @@ class PauseRefused(ClockRefusalFacts, Event, type="case.pause_refused", owner=Ow
 class ResumptionFacts(Facts):
     """The clock that goes on, with its due moment, never an earlier one than before it stood still."""
 
-    deadline: Deadline
+    stage: Stage | None = None
+    unit: UnitCode | None = None
+    deadline: Filled[Deadline]
 
 
 class Resumed(ResumptionFacts, Event, type="case.resumed", owner=Owner.SUPERVISION):
@@ -127,13 +129,13 @@ class RungFacts(Facts):
     who must act now, `informs` who is told (clause 11.2: the centre above, the own party committee and government).
     """
 
-    late_stage: Stage | None = None
-    late_unit: UnitCode | None = None
-    rung: Annotated[int, Field(ge=0, le=1000)] | None = None
-    moment: AwareDatetime | None = None
-    next_at: AwareDatetime | None = None
-    acts: Basis = ""
-    informs: Annotated[tuple[Basis, ...], Field(max_length=10)] = ()
+    late_stage: Filled[Stage | None] = None
+    late_unit: Filled[UnitCode | None] = None
+    rung: Filled[Annotated[int, Field(ge=0, le=1000)] | None] = None
+    moment: Filled[AwareDatetime | None] = None
+    next_at: Filled[AwareDatetime | None] = None
+    acts: Filled[Basis] = ""
+    informs: Filled[Annotated[tuple[Basis, ...], Field(max_length=10)]] = ()
 
 
 class Warned(FiringFacts, Event, type="case.warned", owner=Owner.SUPERVISION):

@@ -1,0 +1,60 @@
+-- name: watched_states
+-- The folded states of these cases and orders, as they were written.
+select subject, state from watched where subject = any($1::text[]);
+
+-- name: write_watched
+-- Put cases and orders as they now are; what is older than what stands changes nothing.
+insert into watched (subject, id, sequence, kind, in_charge, open, hand_backs, repeats, lateness, people, orders, state)
+select *
+from unnest($1::text[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::boolean[], $7::integer[], $8::integer[],
+            $9::integer[], $10::integer[], $11::integer[], $12::text[])
+on conflict (subject) do update set
+    sequence = excluded.sequence, in_charge = excluded.in_charge, open = excluded.open,
+    hand_backs = excluded.hand_backs, repeats = excluded.repeats, lateness = excluded.lateness,
+    people = excluded.people, orders = excluded.orders, state = excluded.state
+where watched.sequence < excluded.sequence;
+
+-- name: forget_moments
+-- Take away what was due of these cases and orders.
+delete from moments where subject = any($1::text[]);
+
+-- name: write_moments
+-- Put what is now due of them.
+insert into moments (subject, what, stage, unit, at, cause)
+select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[]);
+
+-- name: clear_watched
+-- Empty the read model, for a rebuild.
+truncate watched, moments;
+
+-- name: due
+-- What is due by $1, in due order, after the place ($2 .. $6), with the state to decide on.
+select m.at, m.subject, m.what, m.stage, m.unit, m.cause, w.sequence, w.state
+from moments m join watched w using (subject)
+where m.at <= $1 and (m.at, m.subject, m.what, m.stage, m.unit) > ($2::timestamptz, $3, $4, $5, $6)
+order by m.at, m.subject, m.what, m.stage, m.unit
+limit $7;
+
+-- name: next_moment
+-- When the next thing is due after $1.
+select at from moments where at > $1 order by at limit 1;
+
+-- name: running
+-- Deadlines that run, soonest first, after the place ($1 .. $5): what a newer calendar may move.
+select m.at, m.subject, m.what, m.stage, m.unit, m.cause, w.sequence, w.state
+from moments m join watched w using (subject)
+where m.what = 'overdue' and (m.at, m.subject, m.what, m.stage, m.unit) > ($1::timestamptz, $2, $3, $4, $5)
+order by m.at, m.subject, m.what, m.stage, m.unit
+limit $6;
+
+-- name: calendars_applied
+-- The calendars that every running deadline was reckoned with.
+select reference from calendars_applied order by reference;
+
+-- name: forget_calendars
+-- Before other calendars are noted.
+delete from calendars_applied;
+
+-- name: note_calendars
+-- Every running deadline was reckoned with these calendars.
+insert into calendars_applied (reference) select unnest($1::text[]);
