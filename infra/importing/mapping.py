@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta, timezone, tzinfo
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -23,20 +21,14 @@ from pydantic import (
     model_validator,
 )
 
+from infra.importing.tree import BadMapping, nearest, read_tree
 from shared.case.base import Code, PersonId
 from shared.case.facts import Channel, Nature, Outcome, Retention
 
-MAPPING_BYTES_MAX = 1024 * 1024
-DEPTH_MAX = 8
-COLUMNS_SHOWN_MAX = 30
 UNNAMED = "not-named"  # the person of a unit for whom the file and the documents name nobody
 Column = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 Ground = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 Field_ = Literal["title", "text", "reporter", "reply"]
-
-
-class BadMapping(ValueError):
-    """The mapping cannot be used; the text names the place in it and what to do, one line for each fault."""
 
 
 class Part(BaseModel):
@@ -141,6 +133,7 @@ class Mapping(Part):
     time_zone: str = "Asia/Shanghai"
     time_formats: tuple[str, ...] = ()
     encoding: Literal["utf-8", "gb18030"] = "utf-8"
+    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
     sheet: str | None = None
     channel: Chosen = Choice(fixed=Channel.WEB)
     nature: Chosen
@@ -230,60 +223,13 @@ def _among(name: str, choice: Choice, allowed: Sequence[str]) -> None:
             raise ValueError(f"{name}: {value!r} is none of {', '.join(allowed)}; {nearest(value, allowed)}")
 
 
-def nearest(name: str, names: Sequence[str]) -> str:
-    """A hint at the name that was meant."""
-    close = get_close_matches(name, names, n=1, cutoff=0.4)
-    return f"did you mean {close[0]!r}?" if close else "it has " + ", ".join(names[:COLUMNS_SHOWN_MAX])
-
-
 def load_mapping(path: Path) -> Mapping:
     """The mapping of a YAML file. Raises BadMapping with every fault, OSError when the file cannot be read."""
-    if path.stat().st_size > MAPPING_BYTES_MAX:
-        raise BadMapping(f"{path}: larger than {MAPPING_BYTES_MAX} bytes; is this the mapping?")
+    tree = read_tree(path, "`source:`, `id:` and `columns:`")
     try:
-        tree = _plain_tree(yaml.compose(path.read_bytes(), Loader=yaml.SafeLoader), 0, set())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or type(error).__name__
-        raise BadMapping(f"{path}{f':{mark.line + 1}' if mark else ''}: is not YAML ({problem})") from None
-    if not isinstance(tree, dict):
-        raise BadMapping(f"{path}: is no mapping; begin with `source:`, `id:` and `columns:`")
-    try:
-        return Mapping.model_validate(tree)
+        return Mapping.model_validate(tree.value)
     except ValidationError as error:
-        raise BadMapping("\n".join(f"{path}: {line}" for line in _explain(error))) from None
-
-
-def _plain_tree(node: yaml.Node | None, depth: int, seen: set[int]) -> Any:
-    """Nodes as dicts, lists and text: a code stays a code, `no` a word. Raises YAMLError."""
-    if node is None or node.tag.endswith(":null"):
-        return None
-    if depth > DEPTH_MAX:
-        raise yaml.MarkedYAMLError(problem=f"nested more than {DEPTH_MAX} deep", problem_mark=node.start_mark)
-    if id(node) in seen:
-        raise yaml.MarkedYAMLError(problem="aliases are not read; write the value out", problem_mark=node.start_mark)
-    seen.add(id(node))
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain_tree(one, depth + 1, seen) for one in node.value]
-    if not isinstance(node, yaml.MappingNode):
-        return node.value
-    tree: dict[str, Any] = {}
-    for key, value in node.value:
-        if key.value in tree:
-            raise yaml.MarkedYAMLError(problem=f"{key.value} stands twice", problem_mark=key.start_mark)
-        tree[str(key.value)] = _plain_tree(value, depth + 1, seen)
-    return tree
-
-
-def _explain(error: ValidationError) -> Iterator[str]:
-    for fault in error.errors(include_url=False, include_context=False):
-        place = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            yield f"unknown {place!r}; {nearest(str(fault['loc'][-1]), _fields(fault['loc'][:-1]))}"
-        elif fault["type"] == "missing":
-            yield f"{place} is missing; see docs/import.md"
-        else:
-            yield f"{place + ': ' if place else ''}{fault['msg'].removeprefix('Value error, ')}"
+        raise BadMapping("\n".join(tree.faults(error, _fields, "docs/import.md"))) from None
 
 
 def _fields(loc: Sequence[Any]) -> list[str]:

@@ -1,5 +1,7 @@
 """A file row by row with bounded memory: CSV, XLSX and NDJSON alike, each row with its number as an editor shows it.
 
+CSV and NDJSON may be packed with gzip.
+
 A sheet is read by openpyxl in its read-only mode, which keeps one row and the sheet's shared strings in memory; readers
 that are faster hold the whole sheet (100,000 rows: 34 MB against 247 MB).
 """
@@ -7,24 +9,39 @@ that are faster hold the whole sheet (100,000 rows: 34 MB against 247 MB).
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import zipfile
+import zlib
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
+from io import BufferedReader, TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
-from infra.importing.mapping import Mapping, nearest
+from infra.importing.tree import nearest
 
 LINE_BYTES_MAX = 4 * 1024 * 1024  # a line longer than this is no row of ours
 HEADING_LINES_MAX = 100
 UNPACKED_BYTES_MAX = 4 * 1024**3
 UNPACKED_RATIO_MAX = 200
-ENDINGS = (".csv", ".xlsx", ".ndjson", ".jsonl")
+PACKED = ".gz"
+ENDINGS = (".csv", ".xlsx", ".ndjson", ".jsonl", ".csv.gz", ".ndjson.gz")
 csv.field_size_limit(LINE_BYTES_MAX)
+
+
+class Form(Protocol):
+    """What a mapping says of how its file is written."""
+
+    @property
+    def encoding(self) -> str: ...
+    @property
+    def delimiter(self) -> str: ...
+    @property
+    def sheet(self) -> str | None: ...
 
 
 class BadFile(ValueError):
@@ -40,35 +57,57 @@ class Line:
     fault: str = ""
 
 
-def heading_of(path: Path, mapping: Mapping) -> list[str]:
+def heading_of(path: Path, form: Form) -> list[str]:
     """The columns of the file. Raises BadFile."""
-    with closing(_lines(path, mapping)) as lines:
+    with closing(_lines(path, form)) as lines, unpacking(path):
         return next(lines)
 
 
-def read(path: Path, mapping: Mapping) -> Iterator[Line]:
+def read(path: Path, form: Form) -> Iterator[Line]:
     """Every row that is not empty. Raises BadFile where the file ends to be readable."""
-    with closing(_lines(path, mapping)) as lines:
+    with closing(_lines(path, form)) as lines, unpacking(path):
         next(lines)
         yield from lines
 
 
-def _lines(path: Path, mapping: Mapping) -> Generator[Any]:
+def kind_of(path: Path) -> str:
+    """The ending that says what the file is, without `.gz`."""
+    return Path(path.stem if path.suffix.lower() == PACKED else path).suffix.lower()
+
+
+def open_bytes(path: Path) -> gzip.GzipFile | BufferedReader:
+    """The file, unpacked as it is read."""
+    return gzip.open(path) if path.suffix.lower() == PACKED else path.open("rb")
+
+
+@contextmanager
+def unpacking(path: Path) -> Iterator[None]:
+    """A packed file that is cut off or damaged is a bad file."""
+    try:
+        yield
+    except EOFError:
+        raise BadFile(f"{path.name} is cut off: the packed data ends early; copy it again") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise BadFile(f"{path.name} cannot be unpacked ({error}); copy it again") from None
+
+
+def _lines(path: Path, form: Form) -> Generator[Any]:
     """The heading first, then each Line."""
-    match path.suffix.lower():
+    match kind_of(path):
         case ".csv":
-            return _csv(path, mapping.encoding)
-        case ".xlsx":
-            return _xlsx(path, mapping.sheet)
+            return _csv(path, form)
+        case ".xlsx" if path.suffix.lower() == ".xlsx":
+            return _xlsx(path, form.sheet)
         case ".ndjson" | ".jsonl":
             return _ndjson(path)
         case other:
             raise BadFile(f"{path.name} ends in {other!r}; rows are read from {', '.join(ENDINGS)}")
 
 
-def _csv(path: Path, encoding: str) -> Generator[Any]:
-    with _open(path, encoding) as file:
-        reader = csv.reader(file, strict=True)
+def _csv(path: Path, form: Form) -> Generator[Any]:
+    encoding = form.encoding
+    with TextIOWrapper(open_bytes(path), "utf-8-sig" if encoding == "utf-8" else encoding, newline="") as file:
+        reader = csv.reader(file, strict=True, delimiter=form.delimiter)
         heading: list[str] | None = None
         while True:
             number = reader.line_num + 1
@@ -90,10 +129,6 @@ def _csv(path: Path, encoding: str) -> Generator[Any]:
                 yield _line(number, heading, cells)
     if heading is None:
         raise BadFile(f"{path.name} is empty; its first line must name the columns")
-
-
-def _open(path: Path, encoding: str) -> IO[str]:
-    return path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="")
 
 
 def _undecodable(path: Path, number: int, encoding: str, error: UnicodeDecodeError) -> BadFile:
@@ -156,7 +191,7 @@ def _text(cell: Any) -> str:
 
 def _ndjson(path: Path) -> Generator[Any]:
     """One JSON object a line. The columns are the fields of the first HEADING_LINES_MAX objects."""
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         lines = (
             _object(*one) for one in enumerate(iter(lambda: file.readline(LINE_BYTES_MAX), b""), 1) if one[1].strip()
         )

@@ -10,10 +10,11 @@ import typer
 
 from infra.attach import servers
 from infra.importing.carry import Came, Carrier, Phase, open_carrier
-from infra.importing.mapping import BadMapping, Mapping, load_mapping
+from infra.importing.mapping import Mapping, load_mapping
 from infra.importing.plan import Plan, make_plan
 from infra.importing.pump import Notebook, Place, Pump
 from infra.importing.rows import BadFile, heading_of
+from infra.importing.tree import BadMapping
 from infra.stack import SERVICES, running
 from shared.cli.base import CODE_USAGE, Refused, app, progress, run, say, settings
 from shared.kit.clock import SystemClock

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.importing.mapping import BadMapping, Choice, load_mapping
+from infra.importing.mapping import Choice, load_mapping
+from infra.importing.tree import BadMapping
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "support" / "messages.yaml"
@@ -53,6 +54,13 @@ def test_mappings_that_ship_can_be_read(file: Path) -> None:
 )  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, told: str) -> None:
     assert told in broken(tmp_path, old, new)
+
+
+def test_the_line_is_told(tmp_path: Path) -> None:
+    text = SAMPLE.read_text("utf-8")
+    told = broken(tmp_path, "otherwise: '510700000000'", "otherwize: '510700000000'")
+    line = next(n for n, one in enumerate(text.splitlines(), 1) if "otherwise: '510700000000'" in one)
+    assert f"m.yaml:{line}: unknown 'region.otherwize'" in told
 
 
 def test_a_mapping_that_is_no_mapping(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import tracemalloc
 import zipfile
@@ -101,6 +102,27 @@ def test_gb18030_is_read_when_said(tmp_path: Path) -> None:
     path.write_bytes("编号,标题\n1,𠮷甲\n".encode("gb18030"))
     mapping: Mapping = MAPPING.model_copy(update={"encoding": "gb18030"})
     assert [line.cells["标题"] for line in read(path, mapping)] == ["𠮷甲"]
+
+
+def test_another_delimiter_and_a_packed_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress("\ufeff编号;标题\n1;甲,乙\n".encode()))
+    mapping: Mapping = MAPPING.model_copy(update={"delimiter": ";"})
+    assert [line.cells for line in read(path, mapping)] == [{"编号": "1", "标题": "甲,乙"}]
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.ndjson.gz"])
+def test_a_packed_file_that_is_cut_off_is_told(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    rows = "编号,标题\n" if "csv" in name else ""
+    rows += "".join(f'{{"编号": {n}, "标题": "{n * n}"}}\n' if "nd" in name else f"{n},{n * n}\n" for n in range(9_000))
+    whole = gzip.compress(rows.encode())
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadFile, match="is cut off"):
+        list(read(path, MAPPING))
+    path.write_bytes(b"no gzip")
+    with pytest.raises(BadFile, match="cannot be unpacked"):
+        list(read(path, MAPPING))
 
 
 def test_a_sheet_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
