@@ -5,6 +5,8 @@
     asyncapi.yaml              every subject, what is on it, and which stream keeps it
     EVENTS.md                  the catalogue for people
 
+and the calendars of the demo from their package (infra/seed_calendars.py).
+
 The same program writes the same bytes. Schemas of released versions stay as they are when a newer one comes.
 """
 
@@ -19,6 +21,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
+from infra import seed_calendars
 from infra.asyncapi import asyncapi
 from infra.events_page import events_page
 from services.intake.policy import RegisterBody
@@ -161,11 +164,16 @@ def _is_older(path: str) -> bool:
 
 def main() -> int:
     """Write what differs, or with `--check` name it; 1 when the check found something."""
-    wrong = differences()
+    wrong, seeded = differences(), seed_calendars.is_current()
     if "--check" in sys.argv[1:]:
         for path in wrong:
             print(f"shared/contract/{path} is not what the program says: run `make generate`")
-        return 1 if wrong else 0
+        if not seeded:
+            print(f"{seed_calendars.SEED.relative_to(ROOT)} is not what the package says: run `make generate`")
+        return 1 if wrong or not seeded else 0
+    if not seeded:
+        seed_calendars.SEED.write_text(seed_calendars.seed(), "utf-8")
+        print(f"wrote {seed_calendars.SEED.relative_to(ROOT)}")
     wanted = documents()
     for path in wrong:
         file = CONTRACT / path

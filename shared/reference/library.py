@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from typing import Any
 
 from shared.case.base import above
+from shared.case.calendar import Calendar
 from shared.log import topology
+from shared.reference.calendars import calendar_of
 from shared.reference.codec import decode, head
 from shared.reference.models import (
     NATION,
@@ -27,6 +30,8 @@ from shared.reference.regions import RegionTree
 
 # The kinds whose document in force stands on every event: who may, who is there, what rules and limits say.
 CITED = (Kind.POSTS, Kind.PEOPLE, Kind.UNITS, Kind.RULES, Kind.LIMITS)
+VERSIONS_KEPT_MAX = 64  # of old versions that were asked for
+_CITATION = re.compile(r"([a-z]+):([0-9]{12})@([0-9]{1,18})")
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +52,9 @@ class Library:
         self._units: dict[str, UnitRow] = {}
         self._people_of: dict[str, list[PersonRow]] = {}
         self._references: dict[str, tuple[str, ...]] = {}
+        self.calendar_version = 0  # the newest calendars document: another number when one of them changes
+        self._calendars: dict[tuple[str, ...], Calendar] = {}
+        self._versions: dict[str, Document] = {}
         for document in documents:
             self.put(document)
 
@@ -94,6 +102,9 @@ class Library:
         place = (document.kind, document.region)
         self.refused.pop(document.name, None)
         self._references.clear()
+        if document.kind is Kind.CALENDARS:
+            self._calendars.clear()
+            self.calendar_version = max(self.calendar_version, document.sequence)
         before = self._documents.get(place)
         self._documents[place] = document
         rows = self._rows[document.kind]
@@ -165,6 +176,26 @@ class Library:
         documents = reversed(self.chain(Kind.PROPOSALS, region))
         return {row.id: row.at_least for document in documents for row in document.rows}
 
+    def calendar(self, region: str) -> Calendar:
+        """The days off and office hours for a region; a year in no document is provisional (see `calendar_of`)."""
+        chain = self.chain(Kind.CALENDARS, region)
+        place = tuple(document.region for document in chain)  # villages without their own share one
+        if place not in self._calendars:
+            self._calendars[place] = calendar_of(chain)
+        return self._calendars[place]
+
+    async def version(self, shelf: Shelf, reference: str) -> Document:
+        """The document that an event cites, `limits:510100000000@17`, also when it is no longer in force.
+
+        Raises NoDocument when there was none, Unavailable.
+        """
+        if reference not in self._versions:
+            document = await _read(shelf, reference)
+            if len(self._versions) >= VERSIONS_KEPT_MAX:
+                self._versions.pop(next(iter(self._versions)))
+            self._versions[reference] = document
+        return self._versions[reference]
+
     def person(self, id: str) -> PersonRow | None:
         """Somebody who works here, active or not."""
         return self._rows[Kind.PEOPLE].get(id)
@@ -219,6 +250,22 @@ class Library:
         codes = [code[:end] for end in range(2, len(code) + 1, 2)]
         rows = [self.subject(one) for one in codes]
         return "/".join(row.name if row else one for row, one in zip(rows, codes, strict=True))
+
+
+async def _read(shelf: Shelf, reference: str) -> Document:
+    """One version from the stream, which keeps them all."""
+    cited = _CITATION.fullmatch(reference)
+    if cited is None or cited[1] not in set(Kind):
+        raise NoDocument(f"{reference!r} cites no document; it is written as limits:510100000000@17")
+    subject, sequence = topology.reference(Kind(cited[1]), cited[2]), int(cited[3])
+    last = await shelf.last(topology.REFERENCE, subject)
+    if last is not None and last.sequence >= sequence > 0:
+        async with aclosing(shelf.follow_raw(topology.REFERENCE, subject, sequence - 1)) as batches:
+            async for batch in batches:
+                if batch[0].sequence == sequence and batch[0].subject == subject:
+                    return decode(batch[0].data, sequence)
+                break
+    raise NoDocument(f"{reference} was never published; see `caseflow reference list`")
 
 
 def _outward(region: str) -> Iterator[str]:

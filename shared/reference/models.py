@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from shared.case.base import Code, Level, PersonId, Region, UnitCode, holds
 from shared.case.facts import CO_UNITS_MAX, Ends, PauseCause, Severity, Stage, TimeBase
+from shared.reference.calendars import CalendarRow
 from shared.reference.models_time import AMOUNT_MAX, LadderRow, ProposalRow
 from shared.reference.rights import Right, conflict
 from shared.reference.row import BasisRow, Line, Name, Row, SubjectCode, When, in_order
@@ -264,6 +265,7 @@ class Kind(StrEnum):
     LIMITS = "limits"
     LADDERS = "ladders"
     PROPOSALS = "proposals"
+    CALENDARS = "calendars"
 
 
 ROWS: dict[Kind, type[Row]] = {
@@ -278,6 +280,7 @@ ROWS: dict[Kind, type[Row]] = {
     Kind.LIMITS: LimitRow,
     Kind.LADDERS: LadderRow,
     Kind.PROPOSALS: ProposalRow,
+    Kind.CALENDARS: CalendarRow,
 }
 
 

@@ -244,5 +244,5 @@ def _whole(documents: list[Document]) -> Iterator[Finding]:
 
 
 # Their rows are cited together with their document, so each document may have the same ones.
-_CITED_WHOLE = frozenset({Kind.RULES, Kind.LIMITS, Kind.LADDERS, Kind.PROPOSALS})
+_CITED_WHOLE = frozenset({Kind.RULES, Kind.LIMITS, Kind.LADDERS, Kind.PROPOSALS, Kind.CALENDARS})
 _WITHOUT_REGION = frozenset({Kind.POSTS, Kind.SUBJECTS}) | _CITED_WHOLE

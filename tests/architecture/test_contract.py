@@ -13,6 +13,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from infra import seed_calendars
 from infra.generate import CONTRACT, differences
 from shared.case.catalogue import EVENTS
 from shared.case.commands import COMMANDS
@@ -50,6 +51,7 @@ def nodes(data: Any) -> Iterator[dict[str, Any]]:
 
 def test_it_is_what_the_program_says() -> None:
     assert differences() == [], "run `make generate` and look at what changed"
+    assert seed_calendars.is_current(), "run `make generate`: the calendars of the demo are not those of the package"
 
 
 def test_what_was_edited_or_forgotten_is_found(tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""The days off and the office hours of a year as a document says them, and the calendar that documents make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, time
+from typing import TYPE_CHECKING, Annotated, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from shared.case.calendar import ZONE, Calendar
+from shared.reference.row import Line, Row, in_order
+
+if TYPE_CHECKING:
+    from shared.reference.models import Document
+
+DAYS_MAX = 130  # of one kind in one year: more would be a mistake
+Year = Annotated[str, StringConstraints(pattern=r"^(19|20|21)[0-9]{2}$")]
+Days = Annotated[tuple[date, ...], Field(max_length=DAYS_MAX), AfterValidator(in_order)]
+Office = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$")]
+_SATURDAY = 5
+
+
+def _zone(name: str) -> str:
+    if name:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("no such time zone; write it as in Asia/Shanghai or Europe/Amsterdam") from None
+    return name
+
+
+class CalendarRow(Row):
+    """The days of one year (yearly notice of the State Council): `holidays` are off, `makeup` are weekend days worked.
+
+    A year that is not `published` is a forecast, and what rests on it is provisional. `office` are the opening hours,
+    `09:00-12:00`. They and `zone` are taken from the nearest document, of its newest year that says them; the zone is
+    Asia/Shanghai when none does.
+    """
+
+    year: Year
+    holidays: Days = ()
+    makeup: Days = ()
+    published: bool = True
+    notice: Line = ""
+    zone: Annotated[str, StringConstraints(max_length=60), AfterValidator(_zone)] = ""
+    office: Annotated[tuple[Office, ...], Field(max_length=6)] = ()
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        for day in (*self.holidays, *self.makeup):
+            if str(day.year) != self.year:
+                raise ValueError(f"{day} is not in {self.year}; move it to the row of {day.year}")
+        for day in self.makeup:
+            if day.weekday() < _SATURDAY:
+                raise ValueError(f"{day} is worked anyhow: a make-up day is a Saturday or Sunday; remove it")
+            if day in self.holidays:
+                raise ValueError(f"{day} is both off and worked; remove it from holidays or from makeup")
+        end = time.min
+        for opens, closes in self.hours:
+            if closes <= opens:
+                raise ValueError(f"office hours {opens:%H:%M}-{closes:%H:%M} run backwards; they end on the same day")
+            if opens < end:
+                raise ValueError(f"office hours {opens:%H:%M}-{closes:%H:%M} begin before the ones before them end")
+            end = closes
+        return self
+
+    @property
+    def hours(self) -> tuple[tuple[time, time], ...]:
+        """The office hours as times of day."""
+        pairs = (text.split("-") for text in self.office)
+        return tuple((time.fromisoformat(opens), time.fromisoformat(closes)) for opens, closes in pairs)
+
+
+def calendar_of(documents: Iterable[Document]) -> Calendar:
+    """The calendar that documents make, nearest first: the nearest one that has a year says what is off in it."""
+    rows: dict[str, tuple[CalendarRow, str]] = {}
+    said: list[CalendarRow] = []
+    for document in documents:
+        newest = sorted(document.rows, key=lambda row: row.year, reverse=True)
+        said += newest
+        for row in newest:
+            rows.setdefault(row.year, (row, document.reference))
+    return Calendar(
+        holidays=frozenset(day for row, _ in rows.values() for day in row.holidays),
+        makeup=frozenset(day for row, _ in rows.values() for day in row.makeup),
+        published=frozenset(int(year) for year, (row, _) in rows.items() if row.published),
+        zone=next((row.zone for row in said if row.zone), ZONE),
+        office=next((row.hours for row in said if row.office), ()),
+        references={int(year): reference for year, (_, reference) in rows.items()},
+    )
