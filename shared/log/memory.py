@@ -16,6 +16,7 @@ from shared.log.port import FETCH_COUNT_MAX, Conflict, Damaged, Delivery, Durabl
 from shared.log.topology import Topology
 
 ACK_WAIT_S = 30.0
+WAIT_S_MIN = 1e-6  # a shorter wait may end before the clock has moved at all
 
 Pause = Callable[[str], Awaitable[None]]
 Lag = Callable[[str], int]
@@ -173,7 +174,8 @@ class _Durable:
             left = end - self.log.clock.monotonic()
             if left <= 0:
                 return []
-            await self._wait(min([left, *(due - self.log.clock.monotonic() for due in place.due.values())]))
+            next_s = min([left, *(due - self.log.clock.monotonic() for due in place.due.values())])
+            await self._wait(max(next_s, WAIT_S_MIN))
 
     def place(self) -> _Place:
         """Where the durable stands. Raises DurableMissing."""

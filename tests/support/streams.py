@@ -20,6 +20,7 @@ from shared.log.streams import Ack
 from shared.log.topology import PARKED, PROGRESS, RECEIPTS, SUBMISSIONS
 
 ACK_WAIT_S = 30.0
+WAIT_S_MIN = 1e-6  # a shorter wait may end before the clock has moved at all
 Pause = Callable[[str], Awaitable[None]]
 _STREAMS = {"submit": SUBMISSIONS, "receipt": RECEIPTS, "progress": PROGRESS, "parked": PARKED}
 
@@ -166,7 +167,7 @@ class MemoryRawDurable:
             if end <= clock.monotonic():
                 return []
             try:
-                async with asyncio.timeout(max(left, 0.0)):
+                async with asyncio.timeout(max(left, WAIT_S_MIN)):
                     await self.kept.grown.wait()
             except TimeoutError:
                 pass
