@@ -3,7 +3,7 @@
 select subject, state from watched where subject = any($1::text[]);
 
 -- name: write_watched
--- Put cases and orders as they now are; what is older than what stands changes nothing.
+-- Put cases and orders as they now are; what is older than what stands changes nothing. Answers which were put.
 insert into watched (subject, id, sequence, kind, in_charge, open, hand_backs, repeats, lateness, people, orders, state)
 select *
 from unnest($1::text[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::boolean[], $7::integer[], $8::integer[],
@@ -12,7 +12,8 @@ on conflict (subject) do update set
     sequence = excluded.sequence, in_charge = excluded.in_charge, open = excluded.open,
     hand_backs = excluded.hand_backs, repeats = excluded.repeats, lateness = excluded.lateness,
     people = excluded.people, orders = excluded.orders, state = excluded.state
-where watched.sequence < excluded.sequence;
+where watched.sequence < excluded.sequence
+returning subject;
 
 -- name: forget_moments
 -- Take away what was due of these cases and orders.

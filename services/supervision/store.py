@@ -31,11 +31,16 @@ class Watched:
         """Upsert the rows and what is due; the same again, or older, changes nothing."""
         if not changes:
             return
-        await session.execute("write_watched", *_columns([watched_row(change) for change in changes]))
-        await session.execute("forget_moments", [change.address.subject for change in changes])
-        rows = [due for change in changes for due in moments(change.address.subject, change.state)]
-        if rows:
-            told = [(due.subject, due.what, due.stage, due.unit, due.at, due.cause) for due in rows]
+        rows = await session.fetch("write_watched", *_columns([watched_row(change) for change in changes]))
+        newer = {row["subject"] for row in rows}
+        await session.execute("forget_moments", list(newer))
+        states = [(subject, change.state) for change in changes if (subject := change.address.subject) in newer]
+        told = [
+            (due.subject, due.what, due.stage, due.unit, due.at, due.cause)
+            for subject, state in states
+            for due in moments(subject, state)
+        ]
+        if told:
             await session.execute("write_moments", *_columns(told))
 
     async def clear(self, session: Session) -> None:
