@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.case import events as e
-from shared.case.base import Address, Level, above, level_of, new_id
+from shared.case.base import Address, Level, above, level_of, new_id, region_at
 from shared.case.clocks import Clock, Late
 from shared.case.commands import facts
 from shared.case.events.supervision import RungFacts
@@ -137,7 +137,8 @@ def fire(address: Address, state: Any, due: Due, now: datetime, library: Library
         late = state.late_one(*clock.key)
         return () if late is None or late.next_at is None else (_climb(address, state, late, now, library),)
     if due.what == "resume":
-        assert clock.resume_at is not None, "only a pause with an end runs out"
+        if clock.resume_at is None:  # somebody was faster
+            return ()
         goes_on = resumed(clock, clock.resume_at, library.calendar(state.in_charge))
         return (Next(address, "resume", facts("resume", deadline=goes_on)),)
     return _fire(address, state, clock, due.what, now, library)
@@ -225,7 +226,7 @@ def _order(
     now: datetime,
     library: Library,
 ) -> Next:
-    region = state.in_charge
+    region = ordering_region(state)
     order = Address("order", region, new_id(region, f"{late.cause} rung {late.rung}"))
     due = later(library.calendar(region), now, row.answer, row.answer_base)
     said |= {
@@ -236,6 +237,13 @@ def _order(
         "due": due,
     }
     return Next(order, "issue-order", facts("issue-order", **said), what=f"rung {late.rung}")
+
+
+def ordering_region(state: CaseState) -> str:
+    """Where an order about a case stands: with the centre in charge; the province's with the city, which has a log."""
+    if level_of(state.in_charge) is not Level.PROVINCE:
+        return state.in_charge
+    return region_at(state.region, Level.CITY)
 
 
 def _who(state: CaseState, late: Late) -> str:

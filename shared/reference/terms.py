@@ -96,7 +96,7 @@ def _warn_at(
 def resumed(clock: Clock, at: datetime, calendar: Calendar) -> Deadline:
     """The deadline of a clock that stood still since its last move and goes on at a moment."""
     old = clock.deadline
-    stopped_at = clock.moves[-1].at
+    stopped_at = next(move.at for move in reversed(clock.moves) if move.type == "case.suspended")
     new = resume(old.due, old.last_day, stopped_at, at, old.base, calendar, old.ends)
     allows = old.allows
     if allows is not None and allows.extend_until is not None:
