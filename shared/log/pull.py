@@ -69,13 +69,17 @@ def _headers(block: bytes) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in lines}
 
 
-async def direct_get(mux: Mux, stream: str, subject: str, after: int) -> list[Message]:
-    """All messages of a subject (it may be a filter) above `after`, in order, from any replica. Raises Unavailable."""
+async def direct_get(mux: Mux, stream: str, subject: str, after: int, count_max: int | None = None) -> list[Message]:
+    """All messages of a subject (it may be a filter) above `after`, in order, from any replica; or the first of them.
+
+    Raises Unavailable.
+    """
     found: list[Message] = []
     inbox = mux.open()
     try:
         while True:
-            question = {"seq": after + 1, "next_by_subj": subject, "batch": DIRECT_COUNT_MAX}
+            batch = DIRECT_COUNT_MAX if count_max is None else min(DIRECT_COUNT_MAX, count_max - len(found))
+            question = {"seq": after + 1, "next_by_subj": subject, "batch": batch}
             await mux.send(f"$JS.API.DIRECT.GET.{stream}", json.dumps(question).encode(), inbox.subject)
             end = await _until_status(inbox, found, mux.wait_s)
             if status(end) == "404" or (
@@ -84,6 +88,8 @@ async def direct_get(mux: Mux, stream: str, subject: str, after: int) -> list[Me
                 return found
             if status(end) != "204":
                 raise Unavailable(f"{stream}: cannot be read now ({status(end)})")
+            if count_max is not None and len(found) >= count_max:
+                return found
             after = found[-1].sequence
     finally:
         await inbox.close()
@@ -101,8 +107,14 @@ async def _until_status(inbox: Inbox, found: list[Message], wait_s: float) -> Ms
 
 async def last_sequence(mux: Mux, stream: str) -> int:
     """The last sequence of a stream, 0 when it is empty. Raises Unavailable."""
+    return (await kept(mux, stream))[1]
+
+
+async def kept(mux: Mux, stream: str) -> tuple[int, int]:
+    """The first and the last sequence of a stream. Raises Unavailable."""
     try:
-        return int((await mux.api(f"$JS.API.STREAM.INFO.{stream}"))["state"]["last_seq"])
+        state = (await mux.api(f"$JS.API.STREAM.INFO.{stream}"))["state"]
+        return int(state["first_seq"]), int(state["last_seq"])
     except ApiError as error:
         raise Unavailable(f"{stream}: {error}") from error
 

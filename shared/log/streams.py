@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, NamedTuple
 
 from nats.errors import Error as NatsError
@@ -17,6 +17,7 @@ from shared.log.port import Conflict, Damaged, LogError, Unavailable
 from shared.log.pull import CODE_NO_STREAM, Message, RawDurable
 from shared.log.topology import ATTACHMENTS, LOG_FLAGS, LOG_FORBIDDEN, Topology
 
+BATCH_COUNT_MAX = 1000
 OBJECT_WAIT_S_MAX = 30.0
 OBJECT_TRIES_MAX = 3  # one that is replaced or deleted between two questions is looked up again
 CODES_GONE = frozenset({10037, 10043})  # no such message
@@ -31,6 +32,14 @@ class Ack(NamedTuple):
 
     sequence: int
     duplicate: bool
+
+
+class Outgoing(NamedTuple):
+    """A message to be published."""
+
+    subject: str
+    data: bytes
+    headers: dict[str, str]
 
 
 class Streams:
@@ -72,17 +81,47 @@ class Streams:
             raise Unavailable(f"{subject}: {error}") from error
         return Ack(ack["seq"], ack.get("duplicate", False))
 
+    async def publish_all(self, messages: Sequence[Outgoing], expected_end: int) -> Ack:
+        """Publish these messages, 1 to BATCH_COUNT_MAX, one behind the other or none of them; the ack of the last.
+
+        Only into a stream with `allow_atomic`. It takes some 25 ms, however few they are. Raises Conflict.
+        """
+        batch = self._mux.client.new_inbox().rpartition(".")[2]
+        *others, last = (
+            {**one.headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(at)}
+            for at, one in enumerate(messages, 1)
+        )
+        (others or [last])[0]["Nats-Expected-Last-Sequence"] = str(expected_end)
+        for one, headers in zip(messages, others, strict=False):
+            await self._mux.send(one.subject, one.data, headers=headers)
+        subject = messages[-1].subject
+        try:
+            ack = await self._mux.api(subject, messages[-1].data, last | {"Nats-Batch-Commit": "1"})
+        except ApiError as error:
+            if error.code in CODES_CONFLICT:
+                raise Conflict(subject, expected_end, _actual(error)) from error
+            raise Unavailable(f"{subject}: {error}") from error
+        return Ack(ack["seq"], False)
+
     async def last(self, stream: str, subject: str) -> Message | None:
         """The last message of a subject, as the leader has it."""
         return await pull.leader_get(self._mux, stream, {"last_by_subj": subject})
 
-    async def read(self, stream: str, subject: str, after: int = 0) -> list[Message]:
-        """All messages that fit `subject` (it may have wildcards) above `after`, in order, as a replica has them."""
-        return await pull.direct_get(self._mux, stream, subject, after)
+    async def first(self, stream: str, subject: str, after: int) -> Message | None:
+        """The first message above `after` that fits `subject` (it may have wildcards), as the leader has it."""
+        return await pull.leader_get(self._mux, stream, {"seq": after + 1, "next_by_subj": subject})
+
+    async def read(self, stream: str, subject: str, after: int = 0, count_max: int | None = None) -> list[Message]:
+        """All messages, or the first, that fit `subject` (it may have wildcards) above `after`, as a replica has it."""
+        return await pull.direct_get(self._mux, stream, subject, after, count_max)
 
     async def end(self, stream: str) -> int:
         """The last sequence of a stream, 0 when it is empty."""
         return await pull.last_sequence(self._mux, stream)
+
+    async def kept(self, stream: str) -> tuple[int, int]:
+        """The first and the last sequence of a stream; nothing is there when the first lies behind the last."""
+        return await pull.kept(self._mux, stream)
 
     def follow_raw(self, stream: str, subject: str, after: int) -> AsyncGenerator[list[Message], None]:
         """As `Log.follow`, raw; with another subject than `>` holes are expected."""

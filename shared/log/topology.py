@@ -13,7 +13,7 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
-from shared.case.base import EVENT_BYTES_MAX, Address
+from shared.case.base import EVENT_BYTES_MAX, Address, stem
 from shared.log.port import NoArea
 
 KINDS = ("case", "order")
@@ -25,6 +25,8 @@ REFERENCE = "REFERENCE"
 FEED = "FEED"
 PARKED = "PARKED"
 ATTACHMENTS = "ATTACHMENTS"  # an object store bucket
+FEED_ITEMS = "feed.>"
+FEED_MARK = "feed.mark"  # how far the feed's writer has read, where no item says so
 
 SUBMISSION_AGE_S_MAX = 7 * 24 * 3600
 DUPLICATE_WINDOW_S = 120
@@ -43,8 +45,11 @@ _ADDRESS = re.compile(r"[0-9]{12}/[A-Za-z0-9_-]{1,64}")  # no wildcard and no do
 _TOKEN = re.compile(r"[A-Za-z0-9_=-]{1,128}")
 
 
+_PARTS = ((0, 2), (2, 4), (4, 6), (6, 9), (9, 12))  # of a region code, level by level
+
+
 def _dotted(region: str) -> str:
-    return f"{region[:2]}.{region[2:4]}.{region[4:6]}.{region[6:9]}.{region[9:12]}"
+    return ".".join(region[start:end] for start, end in _PARTS)
 
 
 def token(text: str) -> str:
@@ -81,6 +86,11 @@ def reference(kind: str, region: str | None = None) -> str:
 def feed(kind: str, level: int, region: str, case_id: str) -> str:
     """Where a feed item goes: level and region are those of the centre now in charge."""
     return f"feed.{token(kind)}.{level}.{_dotted(region)}.{token(case_id)}"
+
+
+def feeds_of(id: str, kind: str = "*") -> str:
+    """The feed items of one case or order, whichever centres they are for."""
+    return f"feed.{kind}.*.{'.'.join('*' * len(_PARTS))}.{token(id)}"
 
 
 def parked(service: str, reaction: str) -> str:
@@ -141,7 +151,7 @@ class Topology:
             self._stream(RECEIPTS, "receipt.>"),
             self._stream(PROGRESS, "progress.>"),
             self._stream(REFERENCE, "reference.>", max_msg_size=REFERENCE_BYTES_MAX, **LOG_FLAGS),
-            self._stream(FEED, "feed.>", **LOG_FLAGS),
+            self._stream(FEED, FEED_ITEMS, allow_atomic=True, **LOG_FLAGS),
             self._stream(PARKED, "parked.>"),
             # An object store bucket in the form that NATS clients know (its chunks and its records of them).
             self._stream(

@@ -11,8 +11,8 @@ import pytest_asyncio
 
 from shared.log import topology
 from shared.log.mux import Mux, connect
-from shared.log.port import Conflict
-from shared.log.streams import Ack, Streams, WrongTopology, ensure_topology
+from shared.log.port import Conflict, Unavailable
+from shared.log.streams import Ack, Outgoing, Streams, WrongTopology, ensure_topology
 from shared.log.topology import Topology
 from tests.support.log import AREAS
 from tests.support.nats import NatsServer
@@ -50,6 +50,26 @@ async def test_a_second_writer_of_the_feed_is_refused(streams: Streams) -> None:
     with pytest.raises(Conflict) as refused:
         await streams.publish(topology.feed("arrived", 3, REGION, "case-2"), b"2", expected_end=0)
     assert refused.value.actual_sequence == 1
+
+
+async def test_a_batch_is_taken_whole_behind_its_place_or_not_at_all(streams: Streams) -> None:
+    batch = [Outgoing(topology.feed("overdue", 3, REGION, f"case-{n}"), b"%d" % n, {"N": str(n)}) for n in range(1000)]
+    assert await streams.kept(topology.FEED) == (0, 0)
+    assert (await streams.publish_all(batch, 0)).sequence == 1000
+    for place in (999, 1001):  # another has written since, or what we have read is gone
+        with pytest.raises(Conflict):
+            await streams.publish_all(batch[:3], place)
+    assert (await streams.publish_all(batch[:1], 1000)).sequence == 1001
+    found = await streams.read(topology.FEED, topology.FEED_ITEMS)
+    assert [one.data for one in found] == [one.data for one in (*batch, batch[0])]
+    assert [(one.headers or {})["N"] for one in found[:3]] == ["0", "1", "2"]
+    assert await streams.kept(topology.FEED) == (1, 1001)
+
+
+async def test_a_batch_for_a_stream_that_takes_none_is_no_answer_from_it(streams: Streams) -> None:
+    with pytest.raises(Unavailable):
+        await streams.publish_all([Outgoing(topology.receipt("a", n), b"", {}) for n in "12"], 0)
+    assert await streams.end(topology.RECEIPTS) == 0
 
 
 async def test_a_reference_document_is_guarded_by_its_subject_and_all_versions_are_read(streams: Streams) -> None:
