@@ -88,6 +88,13 @@ def feed(kind: str, level: int, region: str, case_id: str) -> str:
     return f"feed.{token(kind)}.{level}.{_dotted(region)}.{token(case_id)}"
 
 
+def feeds(region: str, kind: str = "*", level: int | None = None) -> str:
+    """The feed items for the centres of a region and below it: of one kind and level, or of any."""
+    digits = stem(region)
+    parts = [digits[start:end] for start, end in _PARTS if digits[start:end]]
+    return f"feed.{kind}.{level or '*'}.{'.'.join(parts)}.>"
+
+
 def feeds_of(id: str, kind: str = "*") -> str:
     """The feed items of one case or order, whichever centres they are for."""
     return f"feed.{kind}.*.{'.'.join('*' * len(_PARTS))}.{token(id)}"
