@@ -29,7 +29,7 @@ _PUBLISHES = {
     "intake": ("case.>", "receipt.>", "progress.>", _WIPES, "$O.ATTACHMENTS.C.>", *_REMOVES),
     "routing": ("case.>", "receipt.>", "reference.>", _WIPES),
     "supervision": ("case.>", "order.>", "receipt.>", "feed.>", _WIPES, *_REMOVES),
-    "reporting": ("feed.>",),
+    "reporting": (),
 }
 # Reading and consuming every stream; creating, changing, purging and deleting streams is the admin's.
 _READING = (

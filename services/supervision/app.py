@@ -7,6 +7,8 @@ from services.supervision.policy import REACTIONS, fire_by
 from services.supervision.store import Agenda, Watched
 from services.supervision.stream import Calendars, Eraser
 from shared.case.base import Address
+from shared.kit.feed import sse
+from shared.kit.feed.writer import Writer
 from shared.kit.project import Projector
 from shared.kit.react import Reactor
 from shared.kit.service import Kit, Service, web_app
@@ -18,6 +20,7 @@ def build(kit: Kit) -> Service:
     """The service around its kit."""
     app = web_app(kit, "supervision")
     app.include_router(http.router(kit))
+    app.include_router(sse.router(kit))
     eraser = Eraser(kit)
     reactor = Reactor(
         kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor,
@@ -37,6 +40,7 @@ def build(kit: Kit) -> Service:
         "supervision.watched": projector.run,
         "supervision.ticker": ticker.run,
         "supervision.calendars": Calendars(kit, agenda, ticker).follow,
+        "supervision.feed": Writer(kit.log, kit.streams, kit.database, kit.clock, kit.reached).run,
         "supervision.reactions": reactor.run,
         "supervision.submissions": Submissions(kit).run,
         "supervision.sweep": eraser.sweep,

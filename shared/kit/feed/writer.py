@@ -48,7 +48,7 @@ MARK_COUNT = 2000  # events without an item
 MARK_S = 60.0
 LOCK_RETRY_S = 1.0
 PAUSE_S = 0.5
-ITEMS = telemetry.counter("caseflow_feed_items_total", "Feed items written", "kind")
+ITEMS = telemetry.counter("caseflow_feed_items_total", "Feed items written", "type")
 
 Batch = Sequence[Recorded[Any]]
 
@@ -251,7 +251,7 @@ class Writer:
         return found
 
     def _outgoing(self, item: FeedItem, at: Position, count: int) -> Outgoing:
-        ITEMS.labels(item.data.kind).inc()
+        ITEMS.labels(item.type).inc()
         data = item.model_dump_json(exclude_none=True).encode()
         return Outgoing(item.nats_subject, data, headers(self._reached, at, count))
 
