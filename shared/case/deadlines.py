@@ -25,7 +25,10 @@ def _set(state: CaseState, event: e.DeadlinesSet, command: Command) -> Reason | 
     running = {clock.deadline.stage for clock in state.clocks}
     if any(stage not in running for stage in event.closes):
         return Reason.NO_SUCH_DEADLINE
-    if any(clock.late_unseen for clock in state.clocks if clock.deadline.stage in event.closes):
+    gone = [clock for clock in state.clocks if clock.deadline.stage in event.closes]
+    if any(clock.late_unseen for clock in gone):
+        return Reason.LATE_UNSEEN
+    if any(_passed(state, clock, command) for clock in gone if clock.deadline not in event.opens):
         return Reason.LATE_UNSEEN
     kept = {clock.key for clock in state.clocks if clock.deadline.stage not in event.closes}
     opened = [(deadline.stage, deadline.unit) for deadline in event.opens]
@@ -41,6 +44,12 @@ def _running(state: CaseState, stage: Stage, unit: str | None) -> Clock | Reason
     if clock is None:
         return Reason.NO_SUCH_DEADLINE
     return clock if clock.ended_at is None else Reason.STAGE_OVER
+
+
+def _passed(state: CaseState, clock: Clock, command: Command) -> bool:
+    """Whether a running clock is late and nobody has seen it: what ends or moves it now would hide that for ever."""
+    waits = clock.overdue or clock.suspended or clock.ended_at is not None or Hold.IMPORT in state.holds
+    return not waits and clock.deadline.due < command.meta.time
 
 
 def _recompute(state: CaseState, event: e.DeadlineRecomputed, command: Command) -> Reason | None:
@@ -101,7 +110,7 @@ def _extend(state: CaseState, event: e.Extended, command: Command) -> Reason | N
     allows = clock.deadline.allows
     if allows is not None and allows.extend_by not in (None, command.meta.actor.post):
         return Reason.WRONG_APPROVER
-    return _not_extensible(clock, event)
+    return _not_extensible(clock, event) or (Reason.LATE_UNSEEN if _passed(state, clock, command) else None)
 
 
 def _refuse(state: CaseState, event: e.ExtensionRefused | e.PauseRefused, command: Command) -> Reason | None:
@@ -121,6 +130,8 @@ def _suspend(state: CaseState, event: e.Suspended, command: Command) -> Reason |
         return Reason.SELF_APPROVAL
     if event.until is not None and event.until <= command.meta.time:
         return Reason.NOT_LATER
+    if _passed(state, clock, command):
+        return Reason.LATE_UNSEEN
     return _not_pausable(clock, event) or _too_long(clock, event, command)
 
 
@@ -184,8 +195,6 @@ def out_of_turn(state: CaseState, event: e.Urged | e.Ordered | e.Escalated, comm
         return Reason.NOT_LATE
     if clock.ended_at is not None:
         return Reason.STAGE_OVER
-    if Hold.IMPORT in state.holds:
-        return Reason.HELD
     if clock.suspended:
         return Reason.ALREADY_SUSPENDED
     if event.rung != late.rung or event.moment != late.next_at:

@@ -125,15 +125,23 @@ class Reason(Enum):
     LATE_UNSEEN = (
         "late_unseen",
         409,
-        "A stage ended late and its overdue is not declared yet. Declare it first: nothing is late in silence.",
+        "A due moment has passed and its overdue is not declared yet. Declare it first: nothing is late in silence.",
     )
     STAGE_OVER = ("stage_over", 409, "This stage is over, or not begun. Read the case and its next steps.")
     NO_EXTENSION = ("no_extension", 409, "The limit of this stage allows no extension. Handle the case.")
-    EXTENDED_TOO_OFTEN = ("extended_too_often", 409, "This clock was extended as often as its limit allows.")
+    EXTENDED_TOO_OFTEN = (
+        "extended_too_often",
+        409,
+        "This clock was extended as often as its limit allows. Handle the case.",
+    )
     EXTENDED_TOO_FAR = ("extended_too_far", 422, "The limit does not reach so far. Name an earlier due moment.")
     WRONG_APPROVER = ("wrong_approver", 403, "Another post approves this. Ask the post that the limit names.")
     NO_PAUSE = ("no_pause", 409, "The limit of this stage allows no pause for this cause. Handle the case.")
-    PAUSED_TOO_OFTEN = ("paused_too_often", 409, "This clock stood still as often as its limit allows.")
+    PAUSED_TOO_OFTEN = (
+        "paused_too_often",
+        409,
+        "This clock stood still as often as its limit allows. Handle the case.",
+    )
     PAUSE_TOO_LONG = (
         "pause_too_long",
         422,

@@ -12,22 +12,22 @@ from functools import cache
 from itertools import count
 from typing import Any
 
-import pytest
-
 from shared.case.base import Actor, Address, Event, Meta, Recorded, new_id
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, Verdict, decide
-from shared.case.facts import Deadline, Stage, TimeBase
-from shared.case.lifecycle import Status
-from shared.case.orders import UNBORN_ORDER, OrderState, OrderStatus, decide_order, evolve_order
+from shared.case.facts import Allowance, Deadline, PauseCause, Stage, TimeBase
+from shared.case.orders import UNBORN_ORDER, OrderState, decide_order, evolve_order
 from shared.case.reasons import Reason, Rejected
-from shared.case.state import UNBORN, CaseState, evolve, variant
+from shared.case.state import UNBORN, CaseState, evolve
 
 CONTACT = datetime(2026, 3, 2, 0, 50, tzinfo=UTC)  # ten minutes before the desk opens
 START = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)  # a Monday, nine in the morning in China
 WARN = START + timedelta(days=4)
 DUE = START + timedelta(days=5)
 LATER = DUE + timedelta(days=5)
+TOO_LATE = DUE + timedelta(seconds=1)  # the first moment at which it is late
+RUNG = DUE + timedelta(days=1)  # when the first rung of the ladder comes
+NEXT_RUNG = DUE + timedelta(days=2)
 
 TOWNSHIP, COUNTY, CITY = "510104001000", "510104000000", "510100000000"
 VILLAGE, NEIGHBOUR = "510104001001", "510104002000"
@@ -47,13 +47,33 @@ def person(name: str = CHIEF) -> Actor:
     return Actor(person=name, post="desk", unit=DESK_UNIT, centre=TOWNSHIP, region=TOWNSHIP)
 
 
-def deadline(stage: Stage = Stage.HANDLE, due: datetime = DUE, unit: str | None = None) -> Deadline:
+def deadline(
+    stage: Stage = Stage.HANDLE, due: datetime = DUE, unit: str | None = None, allows: Allowance | None = None
+) -> Deadline:
     return Deadline(
-        stage=stage, start=START, due=due, warn_at=due - (DUE - WARN), base=TimeBase.WORKING_DAYS, amount=5, unit=unit
+        stage=stage,
+        start=START,
+        due=due,
+        warn_at=due - (DUE - WARN),
+        base=TimeBase.WORKING_DAYS,
+        amount=5,
+        unit=unit,
+        allows=allows,
     )
 
 
-_FIRING = {"stage": "handle", "due": DUE, "seen_at": DUE + timedelta(seconds=1)}
+_FIRING = {"stage": "handle", "due": DUE, "seen_at": TOO_LATE}
+BOUNDED = Allowance(
+    extend_by="desk",
+    extend_until=LATER,
+    extend_times_max=2,
+    pauses=(PauseCause.HEARING,),
+    pause_times_max=1,
+    pause_days_max=3,
+)
+# The first rung of the ladder, of the usual overdue.
+ON_RUNG: dict[str, Any] = {"late_stage": "handle", "rung": 0, "moment": RUNG, "next_at": NEXT_RUNG}
+ON_NEXT_RUNG: dict[str, Any] = ON_RUNG | {"rung": 1, "moment": NEXT_RUNG, "next_at": None}
 
 # One valid set of facts for every command; a test states only what it changes.
 FACTS: dict[str, dict[str, Any]] = {
@@ -131,7 +151,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "answer-order": {"note": NOTE},
     "accept-answer": {"note": NOTE},
     "refuse-answer": {"note": NOTE},
-    "declare-order-overdue": {"due": DUE, "seen_at": DUE + timedelta(seconds=1)},
+    "declare-order-overdue": {"due": DUE, "seen_at": TOO_LATE},
     "withdraw-order": {"note": NOTE},
     "note-case-refusal": {"case": WHERE.subject, "reason": "case_closed"},
 }
@@ -176,6 +196,14 @@ _CO_CLOCKED = (
 _SETTLED = (*_HANDLING, ask("settle"))
 _CLOSED = (*_SETTLED, ask("close"))
 _OVERDUE = (*_CLOCKED, ask("declare-overdue"))
+_ON_LADDER = (*_CLOCKED, ask("declare-overdue", next_at=RUNG))
+_ENDED_IN_TIME = (*_CLOCKED, ask("settle"))
+_ENDED_LATE = (*_CLOCKED, ask("settle", at=TOO_LATE))
+_BOUNDED = (*_HANDLING, ask("set-deadlines", opens=[deadline(allows=BOUNDED)]))
+_PAUSED = (
+    ask("suspend", until=START + timedelta(days=1)),
+    ask("resume", deadline=deadline(due=LATER, allows=BOUNDED)),
+)
 _ISSUED = (ask("issue-order"),)
 _ANSWERED = (*_ISSUED, ask("answer-order"))
 
@@ -190,6 +218,7 @@ SITUATIONS: dict[str, tuple[Ask, ...]] = {
     "assigned with a co-handler": _CO_ASSIGNED,
     "handled": _HANDLING,
     "co-handled": _CO_HANDLING,
+    "co-handled twice": (_REGISTER, ask("triage"), ask("assign", co_units=(WATER, LABOUR)), ask("sign-for")),
     "co-handled, co-handler signed": (*_CO_HANDLING, ask("sign-for", unit=WATER, person=WANG)),
     "co-handled, co-handler reported": (*_CO_HANDLING, ask("co-report")),
     "co-handled, co-handler taken off": (*_CO_HANDLING, ask("end-co-handling")),
@@ -226,10 +255,36 @@ SITUATIONS: dict[str, tuple[Ask, ...]] = {
     "escalated": (_REGISTER, ask("escalate")),
     "ordered": (*_HANDLING, ask("order")),
     "clocked": _CLOCKED,
-    "clocked, imported": (
-        ask("register", hold="import"),
-        ask("set-deadlines"),
+    "clocked, imported": (ask("register", hold="import"), *_CLOCKED[1:]),
+    "clocked, bounded": _BOUNDED,
+    "clocked, bounded, extended": (*_BOUNDED, ask("extend", due=DUE + timedelta(days=1))),
+    "clocked, bounded, extended twice": (
+        *_BOUNDED,
+        *(ask("extend", due=DUE + timedelta(days=day)) for day in (1, 2)),
     ),
+    "clocked, bounded, paused": (*_BOUNDED, *_PAUSED),
+    "clocked, by another post": (
+        *_HANDLING,
+        ask("set-deadlines", opens=[deadline(allows=Allowance(extend_by="director"))]),
+    ),
+    "clocked, immovable": (*_HANDLING, ask("set-deadlines", opens=[deadline(allows=Allowance())])),
+    "ended in time": _ENDED_IN_TIME,
+    "ended in time, sent back": (*_ENDED_IN_TIME, ask("send-back")),
+    "ended late": _ENDED_LATE,
+    "ended late, closed": (*_ENDED_LATE, ask("close")),
+    "ended late, closed, reopened": (*_ENDED_LATE, ask("close"), ask("reopen")),
+    "ended while suspended": (*_CLOCKED, ask("suspend"), ask("settle", at=TOO_LATE)),
+    "overdue, on the ladder": _ON_LADDER,
+    "overdue, first rung taken": (*_ON_LADDER, ask("urge", at=RUNG, **ON_RUNG)),
+    "overdue, last rung taken": (
+        *_ON_LADDER,
+        ask("urge", at=RUNG, **ON_RUNG),
+        ask("escalate", at=NEXT_RUNG, **ON_NEXT_RUNG),
+    ),
+    "overdue, on the ladder, settled": (*_ON_LADDER, ask("settle", at=RUNG)),
+    "overdue, on the ladder, suspended": (*_ON_LADDER, ask("suspend")),
+    "overdue, on the ladder, extended": (*_ON_LADDER, ask("extend")),
+    "overdue, on the ladder, annulled": (*_ON_LADDER, ask("annul-overdue")),
     "co-clocked": (*_CO_CLOCKED,),
     "co-clocked, extension asked": (*_CO_CLOCKED, ask("request-extension", **CO_CLOCK)),
     "co-clocked, pause asked": (*_CO_CLOCKED, ask("request-pause", **CO_CLOCK)),
@@ -321,73 +376,3 @@ def after(state: Any, *asked: Ask) -> Any:
     for one in asked:
         state = then(state, accepted(state, one))
     return state
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a decision table: in this situation, this is asked, and this comes of it (proving which clauses)."""
-
-    situation: str
-    asked: Ask
-    then: Status | OrderStatus | Reason
-    clauses: tuple[str, ...] = ()
-
-    @property
-    def kind(self) -> str:
-        return COMMANDS[self.asked.name].kind
-
-    def __str__(self) -> str:
-        asked = self.asked
-        facts = asked.facts | ({"by": asked.by} if asked.by != CHIEF else {})
-        facts |= {"at": asked.at.time()} if asked.at != START else {}
-        changed = ", ".join(f"{name}={_short(value)}" for name, value in facts.items())
-        return f"{self.situation}: {self.asked.name}({changed}) -> {self.then.name.lower()}"
-
-
-def _short(value: Any) -> str:
-    return str(getattr(value, "value", value)).replace(TOWNSHIP, "")[:40]
-
-
-def row(
-    situation: str,
-    name: str,
-    then: Status | OrderStatus | Reason,
-    /,
-    *,
-    clause: str = "",
-    by: str = CHIEF,
-    at: datetime = START,
-    **facts: Any,
-) -> Row:
-    """A line; `clause` names the clauses that it proves, separated by spaces."""
-    return Row(situation, Ask(name, facts, by, at), then, tuple(clause.split()))
-
-
-def lines(table: tuple[Row, ...]) -> pytest.MarkDecorator:
-    """A table as the parameters of a test, each line named by itself and marked with its clauses."""
-    marked = [pytest.param(one, id=str(one), marks=[pytest.mark.clause(c) for c in one.clauses]) for one in table]
-    return pytest.mark.parametrize("line", marked)
-
-
-def check_row(line: Row) -> None:
-    """Run one line; an accepted command is asked twice, and the second time nothing new comes of it."""
-    before = given(line.situation)
-    command = line.asked.command
-    verdict = when(before, command)
-    if isinstance(line.then, Reason):
-        assert isinstance(verdict, Rejected), f"accepted, though the table says {line.then}"
-        assert verdict.reason is line.then
-        return
-    assert isinstance(verdict, Accepted), f"refused: {verdict}"
-    assert verdict.recorded is not None
-    assert type(verdict.recorded.event) is COMMANDS[line.asked.name].event
-    now = then(before, verdict.recorded)
-    assert now.status is line.then
-    assert when(now, command) == Accepted(None)
-
-
-def arrow_of(line: Row) -> tuple[Any, str]:
-    """The arrow of the life-cycle table that an accepted line goes along."""
-    before = given(line.situation)
-    made = event(line.asked)
-    return before.status, (variant(made, before) if line.kind == "case" else made.TYPE)

@@ -26,7 +26,7 @@ OWNED: dict[tuple[Owner, str], str] = {
     (Owner.SUPERVISION, "order"): "issued answered accepted refused overdue withdrawn case_refused",
 }
 IMPERATIVES = re.compile(
-    "(Ask|Assign|Check|Correct|End|Handle|Keep|Merge|Name|Read|Register|Release|Reopen|Resume|Say|Send|Suspend|Update|Use"
+    "(Ask|Assign|Check|Correct|Declare|End|Handle|Keep|Merge|Name|Read|Register|Release|Reopen|Resume|Say|Send|Suspend|Update|Use"
     "|Wait) "
 )
 

@@ -33,15 +33,12 @@ from tests.support.law import (
     WATER,
     WHERE,
     ZHANG,
-    Row,
     after,
     ask,
-    check_row,
     given,
-    lines,
     refused,
-    row,
 )
+from tests.support.law_table import Row, check_row, lines, row
 
 S, R = Status, Reason
 

@@ -11,12 +11,9 @@ from tests.support.law import (
     OTHER_CASE,
     START,
     WHERE,
-    Row,
-    check_row,
     given,
-    lines,
-    row,
 )
+from tests.support.law_table import Row, check_row, lines, row
 
 S, R = OrderStatus, Reason
 

@@ -15,23 +15,21 @@ from tests.support.law import (
     KIN,
     LABOUR,
     LI,
+    START,
     TOWNSHIP,
     WANG,
     WATER,
     WHERE,
     ZHANG,
-    Row,
     accepted,
     after,
     ask,
-    check_row,
     given,
-    lines,
     refused,
-    row,
     then,
     when,
 )
+from tests.support.law_table import Row, check_row, lines, row
 
 S, R = Status, Reason
 
@@ -200,7 +198,7 @@ def test_another_co_handling_unit_takes_nothing_from_those_at_work() -> None:
     before = given("co-handled, co-handler reported")
     joined = after(before, ask("assign", co_units=(LABOUR, WATER)))
     assert (joined.status, joined.unit, joined.person) == (before.status, before.unit, before.person)
-    assert joined.co_handlers == (CoHandler(LABOUR), *before.co_handlers)
+    assert joined.co_handlers == (CoHandler(LABOUR, since=START), *before.co_handlers)
     assert when(joined, ask("settle").command) == Rejected(R.CO_HANDLERS_OPEN, LABOUR)
     assert after(joined, ask("assign", **CO)).co_handlers == before.co_handlers
 

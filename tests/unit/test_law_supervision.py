@@ -28,17 +28,14 @@ from tests.support.law import (
     WANG,
     WARN,
     WATER,
-    Row,
     accepted,
     after,
     ask,
-    check_row,
     deadline,
     given,
-    lines,
     refused,
-    row,
 )
+from tests.support.law_table import Row, check_row, lines, row
 
 S, R = Status, Reason
 
@@ -48,7 +45,7 @@ _CO_CLOCKS = [deadline(Stage.CO_HANDLE, unit=WATER), deadline(Stage.CO_HANDLE, u
 TABLE: tuple[Row, ...] = (
     # clocks start and end with the stage
     row("handled", "set-deadlines", S.HANDLING, clause="5.1.3a"),
-    row("handled", "set-deadlines", S.HANDLING, opens=_CO_CLOCKS, clause="5.1.1b"),
+    row("co-handled twice", "set-deadlines", S.HANDLING, opens=_CO_CLOCKS, clause="5.1.1b"),
     row("settled", "set-deadlines", S.SETTLED, opens=[deadline(Stage.FEEDBACK)]),
     row("handled", "set-deadlines", R.NOTHING_SET, opens=[]),
     row("handled", "set-deadlines", R.NO_SUCH_DEADLINE, closes=["sign"]),
@@ -136,7 +133,6 @@ TABLE: tuple[Row, ...] = (
     row("clocked, imported", "declare-overdue", R.HELD),
     row("handled", "declare-overdue", R.NO_SUCH_DEADLINE),
     row("settled, clocked", "declare-overdue", S.SETTLED, stage="feedback"),
-    row("closed", "declare-overdue", R.CASE_CLOSED),
     row("overdue", "annul-overdue", S.HANDLING),
     row("overdue, then closed", "annul-overdue", S.CLOSED),
     row("clocked", "annul-overdue", R.NOTHING_TO_ANNUL),
@@ -163,7 +159,10 @@ TABLE: tuple[Row, ...] = (
     row("handled", "urge", R.NOT_RESPONSIBLE_UNIT, unit=LABOUR),
     row("handed back", "urge", R.NOT_RESPONSIBLE_UNIT, unit="510104000000-housing"),
     row("registered", "urge", S.AWAITING_TRIAGE, unit=DESK_UNIT),
-    row("settled", "urge", R.WRONG_STATUS),
+    row("settled", "urge", S.SETTLED),
+    row("settled", "urge", S.SETTLED, unit=DESK_UNIT),
+    row("settled", "urge", R.NOT_RESPONSIBLE_UNIT, unit=LABOUR[:11] + "1-labour"),
+    row("closed", "urge", R.CASE_CLOSED),
     row("handled", "order", S.HANDLING, clause="5.1.1f"),
     row("ordered", "order", R.ALREADY_ORDERED),
     row("closed", "order", R.CASE_CLOSED),
@@ -227,7 +226,8 @@ def test_an_extension_moves_the_warning_along_and_arms_the_clock_anew() -> None:
 def test_a_co_handling_clock_that_outlives_another_fires_no_second_time() -> None:
     late = ask("declare-overdue", stage="co_handle", unit=LABOUR)
     end_of_water = ask("set-deadlines", closes=["co_handle"], opens=_CO_CLOCKS[1:])
-    state = after(given("handled"), ask("set-deadlines", opens=_CO_CLOCKS), late, end_of_water)
+    ends = ask("co-report", unit=WATER)
+    state = after(given("co-handled twice"), ask("set-deadlines", opens=_CO_CLOCKS), late, ends, end_of_water)
     assert [clock.deadline.unit for clock in state.clocks] == [LABOUR]
     assert refused(state, late) is R.ALREADY_FIRED
 

@@ -17,12 +17,14 @@ from shared.case.reasons import Reason, Rejected
 from shared.case.state import UNBORN, CaseState, CoHandler, variant
 from tests.support import law
 from tests.support.law import Ask, ask
+from tests.support.law_table import arrow_of
 from tests.unit.test_law_intake import TABLE as INTAKE
 from tests.unit.test_law_orders import TABLE as ORDERS
 from tests.unit.test_law_routing import TABLE as ROUTING
 from tests.unit.test_law_supervision import TABLE as SUPERVISION
+from tests.unit.test_law_time import TABLE as TIME
 
-ALL = (*INTAKE, *ROUTING, *SUPERVISION, *ORDERS)
+ALL = (*INTAKE, *ROUTING, *SUPERVISION, *TIME, *ORDERS)
 
 # Every event of the life-cycle table, by a command that makes it when the state is made for it.
 KEYS: dict[str, Ask] = {spec.event.TYPE: ask(name) for name, spec in COMMANDS.items() if spec.kind == "case"} | {
@@ -42,6 +44,7 @@ AFTER_CLOSING = {
     "case.released",
     "case.erased",
     "case.reopened",
+    "case.overdue",
     "case.overdue_annulled",
 }
 
@@ -77,7 +80,7 @@ def test_every_reason_is_reached() -> None:
 
 def test_every_arrow_of_the_life_cycle_is_reached() -> None:
     """Every event by a line of a table, from one status; from each other status on a case put there."""
-    walked = {law.arrow_of(line) for line in ALL if line.kind == "case" and not isinstance(line.then, Reason)}
+    walked = {arrow_of(line) for line in ALL if line.kind == "case" and not isinstance(line.then, Reason)}
     assert {event for _, event in walked} == {event for _, event in ARROWS}
     for status, key in ARROWS.keys() - walked:
         state = _in(status, key)
@@ -88,7 +91,7 @@ def test_every_arrow_of_the_life_cycle_is_reached() -> None:
 
 
 def test_every_arrow_of_an_order_is_reached() -> None:
-    walked = {law.arrow_of(line) for line in ORDERS if not isinstance(line.then, Reason)}
+    walked = {arrow_of(line) for line in ORDERS if not isinstance(line.then, Reason)}
     assert walked == set(ORDER_ARROWS)
 
 
@@ -178,4 +181,4 @@ def test_every_situation_is_used() -> None:
     used = {line.situation for line in ALL}
     assert set(law.SITUATIONS | law.ORDER_SITUATIONS) - used == {"sent back", "reopened"}
     assert all(law.given(name).status in BORN for name in ("sent back", "reopened"))
-    assert law.given("co-handled").co_handlers == (CoHandler(law.WATER),)
+    assert law.given("co-handled").co_handlers == (CoHandler(law.WATER, since=law.START),)
