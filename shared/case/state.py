@@ -38,7 +38,7 @@ class CaseState:
 
     `version` counts its events, for people; `born` is the stream sequence of its birth, from which its number follows;
     `late` are the overdues that stand, also after their clock ended, `lateness` counts them; `since` is when the
-    present stage began.
+    present stage began, `ours_since` when an import let go of the case: until then its file's clock ruled.
     """
 
     status: Status = Status.UNBORN
@@ -88,6 +88,7 @@ class CaseState:
     closed_at: datetime | None = None
     last_at: datetime | None = None
     since: datetime | None = None
+    ours_since: datetime | None = None
     applied: frozenset[str] = field(default_factory=frozenset)
 
     @property
@@ -321,16 +322,6 @@ def _transferred(state: CaseState, event: e.Transferred, recorded: Recorded[Any]
     return _NO_HANDLER | {"in_charge": event.to, "no_hand_back": False}
 
 
-@_on(e.Escalated)
-def _escalated(state: CaseState, event: e.Escalated, recorded: Recorded[Any]) -> dict[str, Any]:
-    return {"in_charge": event.to, "reported_up": True, "late": clocks.climbed(state.late, event, recorded.id)}
-
-
-@_on(e.HandedDown)
-def _handed_down(state: CaseState, event: e.HandedDown, recorded: Recorded[Any]) -> dict[str, Any]:
-    return {"in_charge": event.to}
-
-
 @_on(e.Settled)
 def _settled(state: CaseState, event: e.Settled, recorded: Recorded[Any]) -> dict[str, Any]:
     return {"outcome": event.outcome, "settled_at": recorded.meta.time, "satisfaction": Satisfaction.UNRATED}
@@ -354,12 +345,18 @@ def _reopened(state: CaseState, event: e.Reopened, recorded: Recorded[Any]) -> d
 
 
 _STEPS |= {
+    e.HandedDown: lambda state, event, recorded: {"in_charge": event.to},
     e.Merged: lambda state, event, recorded: {"merged_into": event.into},
     e.Closed: lambda state, event, recorded: {"closed_at": recorded.meta.time},
     e.Held: lambda state, event, recorded: {"holds": (*state.holds, event.hold)},
-    e.Released: lambda state, event, recorded: {"holds": tuple(hold for hold in state.holds if hold is not event.hold)},
     e.Erased: lambda state, event, recorded: {"erased": True},
 }
+
+
+@_on(e.Released)
+def _released(state: CaseState, event: e.Released, recorded: Recorded[Any]) -> dict[str, Any]:
+    holds = {"holds": tuple(hold for hold in state.holds if hold is not event.hold)}
+    return holds | ({"ours_since": recorded.meta.recorded_at} if event.hold is Hold.IMPORT else {})
 
 
 @_on(e.DeadlinesSet)
@@ -394,11 +391,11 @@ def _annulled(state: CaseState, event: e.OverdueAnnulled, recorded: Recorded[Any
     return {"late": clocks.annulled(state.late, (event.stage, event.unit)), "lateness": state.lateness - 1}
 
 
-@_on(e.Urged)
-def _urged(state: CaseState, event: e.Urged, recorded: Recorded[Any]) -> dict[str, Any]:
-    return {"late": clocks.climbed(state.late, event, recorded.id)}
-
-
-@_on(e.Ordered)
-def _ordered(state: CaseState, event: e.Ordered, recorded: Recorded[Any]) -> dict[str, Any]:
-    return {"orders": (*state.orders, event.order), "late": clocks.climbed(state.late, event, recorded.id)}
+@_on(e.Urged, e.Ordered, e.Escalated)
+def _climbed(state: CaseState, event: Any, recorded: Recorded[Any]) -> dict[str, Any]:
+    changes: dict[str, Any] = {"late": clocks.climbed(state.late, event, recorded.id)}
+    if isinstance(event, e.Ordered):
+        changes["orders"] = (*state.orders, event.order)
+    elif isinstance(event, e.Escalated):
+        changes |= {"in_charge": event.to, "reported_up": True}
+    return changes

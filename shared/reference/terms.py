@@ -39,14 +39,18 @@ def deadline_for(
     if choice is None:
         return None
     calendar = library.calendar(state.in_charge)
-    start = state.registered_at if choice.row.counts_from == "registered" and state.registered_at else since
-    made = _deadline(choice.row, choice.reference, calendar, stage, unit, start, choice.why)
+    made = _deadline(choice.row, choice.reference, calendar, stage, unit, _start(choice.row, state, since), choice.why)
     if choice.ceiling is None:
         return made
     row, reference = choice.ceiling
-    start = state.registered_at if row.counts_from == "registered" and state.registered_at else since
-    law = _deadline(row, reference, calendar, stage, unit, start, choice.why)
+    law = _deadline(row, reference, calendar, stage, unit, _start(row, state, since), choice.why)
     return made if made.due <= law.due else law
+
+
+def _start(row: LimitRow, state: CaseState, since: datetime) -> datetime:
+    """From when a limit counts; of an imported case no earlier than it became ours: its past is its file's."""
+    start = state.registered_at if row.counts_from == "registered" and state.registered_at else since
+    return max(start, state.ours_since) if state.ours_since else start
 
 
 def _deadline(

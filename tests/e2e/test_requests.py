@@ -132,7 +132,8 @@ def test_many_at_once_on_one_case_are_all_taken_one_after_the_other(desk: Desk) 
     body = {"unit": HOUSING, "note": NOTE}
     with ThreadPoolExecutor(16) as pool:
         told = list(pool.map(lambda _: desk.ok("jj-housing-1", f"/routing/cases/{case.id}/progress", body), range(32)))
-    assert sorted(one["version"] for one in told) == list(range(5, 37))
+    assert len({one["version"] for one in told}) == 32
+    assert desk.types(case.id).count("case.progressed") == 32
 
 
 def test_a_query_with_after_has_seen_one_s_own_write(desk: Desk) -> None:
@@ -154,6 +155,7 @@ def test_after_in_the_future_is_answered_with_what_there_is_and_says_so(desk: De
 def test_the_etag_of_a_case_changes_with_it(desk: Desk) -> None:
     case = desk.waiting()
     path = f"/reporting/cases/{case.id}"
+    desk.until_clocked(case.id)
     first = desk.get("jj-director", path)
     same = desk.send("GET", "jj-director", path, headers={"If-None-Match": first.headers["etag"]})
     assert (same.status_code, same.content) == (304, b"")
@@ -193,4 +195,4 @@ def test_the_log_holds_what_the_answers_said(desk: Desk, stack: Stack) -> None:
         async with stack.log() as log:
             return [recorded.type for recorded in await log.load(Address.of("case", case.id))]
 
-    assert asyncio.run(load()) == desk.types(case.id)
+    assert asyncio.run(load()) == [entry["type"] for entry in desk.timeline(case.id)["timeline"]]

@@ -35,7 +35,8 @@ def test_a_supplement_adds_and_a_correction_sets_right_while_the_first_version_s
     corrected = {"nature": "dispute", "matter": {"title": "改正后", "text": "实际是邻居漏水。"}, "note": NOTE}
     desk.ok("jj-window", f"/intake/cases/{case.id}/correct", corrected)
     desk.refused(422, "nothing_corrected", "jj-window", f"/intake/cases/{case.id}/correct", {"note": NOTE})
-    first, _, last = desk.timeline(case.id)["timeline"]
+    timeline = {entry["type"]: entry for entry in desk.timeline(case.id)["timeline"]}
+    first, last = timeline["case.registered"], timeline["case.corrected"]
     assert (first["facts"]["matter"]["title"], last["facts"]["matter"]["title"]) == ("一件小事", "改正后")
     assert desk.state(case.id)["nature"] == "dispute"
 

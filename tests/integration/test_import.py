@@ -71,6 +71,8 @@ def flows(data: Path, *sources: str) -> dict[str, Flow]:
             row_of[event["case"]] = f"{facts['source']}/{facts['source_id']}"
         if event["case"] in row_of:
             kind = event["type"].removeprefix("case.")
+            if kind == "deadlines_set":  # its clocks are ours, from its release on
+                continue
             found.setdefault(row_of[event["case"]], []).append((kind, event["time"]))
     return found
 

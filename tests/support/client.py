@@ -97,8 +97,20 @@ class Desk:
         return found
 
     def types(self, case: str, person: str = "cd-director") -> list[str]:
-        """The events of a case, in order."""
-        return [entry["type"] for entry in self.timeline(case, person)["timeline"]]
+        """What was done with a case, in order; that its clocks follow comes somewhere in between."""
+        told = [entry["type"] for entry in self.timeline(case, person)["timeline"]]
+        return [type for type in told if type != "case.deadlines_set"]
+
+    def until_clocked(self, case: str, person: str = "cd-director") -> dict[str, Any]:
+        """Poll until the stage that the case is in has its clock."""
+        end = time.monotonic() + WAIT_S_MAX
+        while True:
+            state = self.state(case, person)
+            if any(clock.get("ended_at") is None for clock in state.get("clocks", ())):
+                return state
+            if time.monotonic() > end:
+                pytest.fail(f"waited {WAIT_S_MAX:.0f} s for a clock: {state}")
+            time.sleep(POLL_S)
 
     def until(self, case: str, person: str = "cd-director", **wanted: Any) -> dict[str, Any]:
         """Poll until the state of a case holds these values: for what follows by reaction."""
