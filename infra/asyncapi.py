@@ -14,7 +14,20 @@ from shared.case.base import Owner
 from shared.case.catalogue import EVENTS
 from shared.case.commands import COMMANDS, CommandSpec
 from shared.kit import access
-from shared.log.topology import FEED, KINDS, LOG_FLAGS, PARKED, PROGRESS, RECEIPTS, REFERENCE, SUBMISSIONS, Topology
+from shared.kit.feed.items import KINDS as KINDS_OF_ITEMS
+from shared.kit.feed.writer import AT, REACHED
+from shared.log.topology import (
+    FEED,
+    FEED_MARK,
+    KINDS,
+    LOG_FLAGS,
+    PARKED,
+    PROGRESS,
+    RECEIPTS,
+    REFERENCE,
+    SUBMISSIONS,
+    Topology,
+)
 from shared.reference.models import Kind
 
 REGION = "{pp}.{cc}.{xx}.{ttt}.{vvv}"
@@ -49,6 +62,42 @@ FACTS: dict[str, dict[str, Any]] = {
     "settle": {"outcome": "solved", "reply": {"text": "电梯已修复。"}, "basis": "物业管理条例"},
 }
 TOLD = {"specversion": "1.0", "datacontenttype": "application/json", "time": "2026-03-02T09:00:00+08:00"}
+FEED_HEADERS: dict[str, Any] = {
+    "type": "object",
+    "description": "Where the writer of the feed stands; of no use to others.",
+    "properties": {
+        AT: {
+            "type": "string",
+            "description": "The event, and the how many-th item of it.",
+            "examples": ["LOG_5101 17 1"],
+        },
+        REACHED: {"type": "string", "description": "What was done before it.", "examples": ["LOG_5101=16 LOG_5107=9"]},
+    },
+}
+OVERDUE: dict[str, Any] = {
+    **TOLD,
+    "id": "0c1f1f57-3c46-5c35-9d0a-54a5b0f4e111",
+    "source": "/supervision",
+    "type": "feed.overdue",
+    "subject": CASE["id"],
+    "data": {
+        "kind": "overdue",
+        "level": 3,
+        "region": "510104000000",
+        "case": CASE["id"],
+        "number": CASE["number"],
+        "event": "case.overdue",
+        "position": "LOG_5101:131",
+        "version": 7,
+        "status": "handling",
+        "in_charge": "510104000000",
+        "nature": "complaint",
+        "unit": UNIT,
+        "stage": "handle",
+        "due": "2026-03-02T09:00:00+08:00",
+        "seen_at": "2026-03-02T09:00:00.021+08:00",
+    },
+}
 ANSWER = {**CASE, "status": "awaiting_triage", "version": 1, "position": "LOG_5101:123"}
 PROBLEM = {
     "type": "/problems/idempotency.key_reused",
@@ -78,6 +127,7 @@ def asyncapi() -> str:
         "operations": _operations(),
         "components": {
             "messages": messages,
+            "schemas": {"feed-headers": FEED_HEADERS},
             "parameters": {name: {"description": text} for name, text in PARAMETERS.items()},
         },
     }
@@ -104,8 +154,9 @@ def _channels() -> dict[str, Any]:
         ("receipts", "receipt.{source}.{id}", "The one answer to a submission.", answers, RECEIPTS),
         ("progress", "progress.{source}.{number}", "The steps of a platform's case.", ["case.progress"], PROGRESS),
         ("reference", "reference.{kind}.{region}", "Reference documents; the last is in force.", documents, REFERENCE),
-        ("feeds", f"feed.{{kind}}.{{level}}.{REGION}.{{id}}", "Feeds up the hierarchy; reserved, nothing is sent yet.",
-         [], FEED),
+        ("feeds", f"feed.{{kind}}.{{level}}.{REGION}.{{id}}", "What happened, for centres in charge and those above.",
+         [f"feed.{kind}" for kind in KINDS_OF_ITEMS], FEED),
+        ("feed-mark", FEED_MARK, "How far the feed's writer has read, where no item says so.", ["feed.mark"], FEED),
         ("parked", "parked.{service}.{reaction}", "What could not be done, with the reason and no content.",
          ["parked"], PARKED),
     )  # fmt: skip
@@ -150,6 +201,12 @@ def _messages() -> dict[str, Any]:
     found["case.progress"] = _of(
         "envelope.progress", "One public step.", {**TOLD, **head, "subject": CASE["number"], "data": step}
     )
+    found |= {f"feed.{kind}": _feed_item(kind, told.says) for kind, told in KINDS_OF_ITEMS.items()}
+    found["feed.mark"] = {
+        "title": "feed.mark",
+        "summary": "A mark of the feed's writer; others skip it.",
+        "payload": {"$ref": "./schemas/envelope.feed_mark.json"},
+    }
     for kind in Kind:
         rows = {"type": "array", "items": {"$ref": f"./schemas/reference.{kind}.json"}}
         properties = {
@@ -215,6 +272,17 @@ def _receipt(type_: str, data: dict[str, Any]) -> dict[str, Any]:
     return {**TOLD, **head, "sequence": 17, "command": "register", "data": data}
 
 
+def _feed_item(kind: str, says: str) -> dict[str, Any]:
+    told = {"type": {"const": f"feed.{kind}"}}
+    message: dict[str, Any] = {
+        "title": f"feed.{kind}",
+        "summary": f"{says[0].upper()}{says[1:]}.",
+        "payload": {"allOf": [{"$ref": "./schemas/envelope.feed.json"}, {"type": "object", "properties": told}]},
+        "headers": {"$ref": "#/components/schemas/feed-headers"},
+    }
+    return message | ({"examples": [{"payload": OVERDUE}]} if kind == "overdue" else {})
+
+
 def _of(schema: str, summary: str, example: dict[str, Any]) -> dict[str, Any]:
     title: str = example["type"]
     payload = {"$ref": f"./schemas/{schema}.json"}
@@ -237,6 +305,9 @@ def _operations() -> dict[str, Any]:
         taken = [f"command.{spec.name}" for spec in _offered() if spec.owner is owner]
         found[f"{owner}-takes-submissions"] = _operation("receive", "submissions", taken)
         found[f"{owner}-answers"] = _operation("send", "receipts", ["submission.accepted", "submission.refused"])
+    feed = [f"feed.{kind}" for kind in KINDS_OF_ITEMS]
+    found["supervision-writes-feeds"] = _operation("send", "feeds", feed)
+    found["supervision-marks-feeds"] = _operation("send", "feed-mark", ["feed.mark"])
     found["intake-tells-progress"] = _operation("send", "progress", ["case.progress"])
     for owner in Owner:
         for kind in KINDS:

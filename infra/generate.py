@@ -30,6 +30,8 @@ from shared.case.catalogue import EVENTS
 from shared.case.commands import COMMANDS
 from shared.kit import access
 from shared.kit.clock import SystemClock
+from shared.kit.feed.items import FeedItem
+from shared.kit.feed.writer import Mark
 from shared.kit.http import body_of
 from shared.kit.service import Kit
 from shared.kit.settings import Settings
@@ -129,7 +131,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     found = {f"{event.TYPE}.v{event.VERSION}": event_schema(event) for event in EVENTS.values()}
     found |= {f"command.{name}": command_schema(name) for name in COMMANDS if access.offered(name)}
     told: dict[str, type[BaseModel]] = {"submission": Envelope, "receipt": Receipt, "progress": Progress}
-    told["event"] = LogEnvelope
+    told |= {"event": LogEnvelope, "feed": FeedItem, "feed_mark": Mark}
     found |= {f"envelope.{name}": _schema(f"envelope.{name}", model) for name, model in told.items()}
     found |= {f"reference.{kind}": _schema(f"reference.{kind}", row) for kind, row in ROWS.items()}
     return {f"{name}.json": schema for name, schema in found.items()}

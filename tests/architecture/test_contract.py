@@ -18,6 +18,7 @@ from infra.generate import CONTRACT, differences
 from shared.case.catalogue import EVENTS
 from shared.case.commands import COMMANDS
 from shared.kit import access
+from shared.kit.feed.items import FeedItem
 from shared.kit.problems import Problem
 from shared.kit.seal import seal_fields
 from shared.kit.submission import Envelope, Progress, Receipt
@@ -110,7 +111,12 @@ def test_every_parameter_of_an_address_is_declared(document: dict[str, Any]) -> 
 
 
 def test_examples_are_what_they_are_examples_of(document: dict[str, Any]) -> None:
-    models: dict[str, type[BaseModel]] = {"command": Envelope, "submission": Receipt, "case": Progress}
+    models: dict[str, type[BaseModel]] = {
+        "command": Envelope,
+        "submission": Receipt,
+        "case": Progress,
+        "feed": FeedItem,
+    }
     count = 0
     for message in document["components"]["messages"].values():
         for example in message.get("examples", ()):
@@ -121,7 +127,7 @@ def test_examples_are_what_they_are_examples_of(document: dict[str, Any]) -> Non
             if isinstance(read, Receipt):
                 assert isinstance(read.data, Problem) == (read.type == "submission.refused")
             count += 1
-    assert count >= 6
+    assert count >= 7
 
 
 def test_an_example_that_is_wrong_is_refused(document: dict[str, Any]) -> None:
