@@ -208,10 +208,10 @@ def resume(
 
 def before(due: datetime, amount: int, base: TimeBase, calendar: Calendar, ends: Ends = Ends.DAY) -> datetime:
     """The moment to warn: the last one when `amount` hours or days are left (00:00 of the first day that is left)."""
-    if base is TimeBase.HOURS:
-        return _before_hours(due, timedelta(hours=amount), calendar, ends)
     if amount == 0:
         return due
+    if base is TimeBase.HOURS:
+        return _before_hours(due, timedelta(hours=amount), calendar, ends)
     working = base is TimeBase.WORKING_DAYS
     if ends is Ends.DAY:
         last = _last_day(due, calendar, ends)
