@@ -105,8 +105,7 @@ class CaseState:
     @property
     def people(self) -> tuple[str, ...]:
         """The responsible person and those of the co-handling units."""
-        named = (self.person, *(co.person for co in self.co_handlers))
-        return tuple(person for person in named if person is not None)
+        return tuple(one for one in (self.person, *(co.person for co in self.co_handlers)) if one is not None)
 
     def person_of(self, unit: str | None) -> str | None:
         """Who is responsible in a unit that has the case; without a unit, in the responsible one."""
