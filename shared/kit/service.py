@@ -88,7 +88,7 @@ class Kit:
 
     def references(self, region: str) -> tuple[str, ...]:
         """The reference documents in force that a decision in this region cites."""
-        return self.library.references(region)
+        return self.library.references(region, self.owner)
 
     def number(self, address: Address, state: Any) -> str:
         """The case number that can be read out over the phone."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from typing import Any
 
-from shared.case.base import above
+from shared.case.base import Owner, above
 from shared.case.calendar import Calendar
 from shared.log import topology
 from shared.reference.calendars import calendar_of
@@ -28,8 +28,10 @@ from shared.reference.models import (
 from shared.reference.publish import Message, Shelf
 from shared.reference.regions import RegionTree
 
-# The kinds whose document in force stands on every event: who may, who is there, what rules and limits say.
+# The kinds whose document in force stands on every event: who may, who is there, what rules and limits say. A deadline
+# cites its calendar itself. Ladders say what becomes of lateness, which supervision decides: no other event has them.
 CITED = (Kind.POSTS, Kind.PEOPLE, Kind.UNITS, Kind.RULES, Kind.LIMITS)
+CITED_BY: dict[Owner | None, tuple[Kind, ...]] = {Owner.SUPERVISION: (*CITED, Kind.LADDERS)}
 VERSIONS_KEPT_MAX = 64  # of old versions that were asked for
 _CITATION = re.compile(r"([a-z]+):([0-9]{12})@([0-9]{1,18})")
 
@@ -51,7 +53,7 @@ class Library:
         self._rows: dict[Kind, dict[str, Any]] = {kind: {} for kind in Kind}
         self._units: dict[str, UnitRow] = {}
         self._people_of: dict[str, list[PersonRow]] = {}
-        self._references: dict[str, tuple[str, ...]] = {}
+        self._references: dict[tuple[str, Owner | None], tuple[str, ...]] = {}
         self.calendar_version = 0  # the newest calendars document: another number when one of them changes
         self._calendars: dict[tuple[str, ...], Calendar] = {}
         self._versions: dict[str, Document] = {}
@@ -152,12 +154,13 @@ class Library:
             raise NoDocument(f"no {kind} are in force for {region} or above; publish them with `caseflow reference`")
         return document.reference
 
-    def references(self, region: str) -> tuple[str, ...]:
-        """The documents in force that a decision in this region cites."""
-        if region not in self._references:
-            nearest = (self.document(kind, region) for kind in CITED)
-            self._references[region] = tuple(document.reference for document in nearest if document)
-        return self._references[region]
+    def references(self, region: str, owner: Owner | None = None) -> tuple[str, ...]:
+        """The documents in force that a decision in this region, of this service, cites."""
+        place = (region, owner)
+        if place not in self._references:
+            nearest = (self.document(kind, region) for kind in CITED_BY.get(owner, CITED))
+            self._references[place] = tuple(document.reference for document in nearest if document)
+        return self._references[place]
 
     def rules(self, region: str) -> tuple[Document, ...]:
         """The routing rules for a region, nearest document first."""

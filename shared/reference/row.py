@@ -66,3 +66,20 @@ class When(BaseModel):
     def general(self) -> bool:
         """Whether it is for every matter: it names no nature, no subject and no severity."""
         return not (self.nature or self.subject or self.severity)
+
+    def covers(self, other: When) -> bool:
+        """Whether every case that meets the other conditions meets these too."""
+        return (
+            _within(other.nature, self.nature)
+            and _within(other.severity, self.severity)
+            and _under(other.subject, self.subject)
+            and _under(other.region, self.region)
+        )
+
+
+def _within(inner: tuple[str, ...], outer: tuple[str, ...]) -> bool:
+    return not outer or (bool(inner) and set(inner) <= set(outer))
+
+
+def _under(inner: tuple[str, ...], outer: tuple[str, ...]) -> bool:
+    return not outer or (bool(inner) and all(one.startswith(outer) for one in inner))

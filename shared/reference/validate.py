@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 from shared.case.base import Level, above, level_of
@@ -21,9 +22,10 @@ from shared.reference.models import (
     UnitRow,
     inside,
 )
+from shared.reference.models_time import DOUBLE_REPORT, Act, LadderRow
 from shared.reference.regions import RegionTree
 from shared.reference.rights import Right
-from shared.reference.row import When
+from shared.reference.row import Mark, When
 
 PLACES_SHOWN_MAX = 3
 _Places = Mapping[tuple[str, str], tuple[str, int]]
@@ -99,6 +101,8 @@ class _Check:
                 yield from self._rule(document, row)
             case LimitRow():
                 yield from self._limit(row)
+            case LadderRow():
+                yield from self._rung(row)
 
     def _placed(self, document: Document, row: Any) -> _Said:
         if document.kind in _WITHOUT_REGION:
@@ -218,6 +222,11 @@ class _Check:
                 f"post {row.extend_by} does not exist or may not extend; name one with the right extend",
             )
 
+    def _rung(self, row: LadderRow) -> _Said:
+        yield from self._when(row.when)
+        if row.act is Act.ESCALATE and (missing := DOUBLE_REPORT - set(row.informs)):
+            yield Gravity.WARNING, f"goes up but does not inform {', '.join(sorted(missing))}; add them (clause 11.2)"
+
 
 def _reaches(document: Document, rule: RuleRow, region: str) -> bool:
     prefixes = rule.when.region
@@ -234,13 +243,68 @@ def _whole(documents: list[Document]) -> Iterator[Finding]:
                 if row.code not in held:
                     reason = "nobody holds this post; appoint at least one person (clause 12.1)"
                     yield Finding(Gravity.WARNING, document.name, row.code, reason)
-        elif document.kind in (Kind.RULES, Kind.LIMITS):
-            earlier: dict[Any, str] = {}
-            for row in document.rows:
-                case = (row.when, getattr(row, "stage", None))
-                if (first := earlier.setdefault(case, row.key)) != row.key:
-                    reason = f"{first} has the same conditions and stands before it, so it is never used; remove one"
-                    yield Finding(Gravity.WARNING, document.name, row.key, reason)
+        elif document.kind in _HIDES:
+            yield from _hidden(document)
+        if document.kind is Kind.LADDERS:
+            for ladder in _ladders(document):
+                yield from _climbed(document, ladder)
+
+
+def _hidden(document: Document) -> Iterator[Finding]:
+    """Rows that an earlier one leaves no case to."""
+    hides, rows = _HIDES[document.kind], document.rows
+    for at, row in enumerate(rows):
+        first = next((other for other in rows[:at] if hides(other, row)), None)
+        if first is not None:
+            reason = (
+                f"{first.key} stands before it and is for all that it is for: never used; put it first or remove it"
+            )
+            yield Finding(Gravity.WARNING, document.name, row.key, reason)
+
+
+def _hides_limit(first: LimitRow, row: LimitRow) -> bool:
+    """The law's own limit is asked even after a custom one, and its special one after its general one."""
+    lawful, before = (one.basis.mark is Mark.LAW for one in (row, first))
+    asked = lawful and (not before or first.when.general)
+    return first.stage is row.stage and first.when.covers(row.when) and not asked
+
+
+def _hides_ladder(first: LadderRow, row: LadderRow) -> bool:
+    stages = not first.stages or (bool(row.stages) and set(row.stages) <= set(first.stages))
+    return stages and first.when.covers(row.when) and first.conditions != row.conditions
+
+
+_HIDES: dict[Kind, Callable[[Any, Any], bool]] = {
+    Kind.RULES: lambda first, row: first.when == row.when,
+    Kind.LIMITS: _hides_limit,
+    Kind.LADDERS: _hides_ladder,
+}
+
+
+def _ladders(document: Document) -> Iterable[list[LadderRow]]:
+    ladders: dict[Any, list[LadderRow]] = {}
+    for row in document.rows:
+        ladders.setdefault(row.conditions, []).append(row)
+    return ladders.values()
+
+
+def _climbed(document: Document, ladder: list[LadderRow]) -> Iterator[Finding]:
+    """Whether one rung comes after the other, and something after the last."""
+    for lower, row in pairwise(ladder):
+        if row.base is not lower.base:
+            reason = f"counts in {row.base}, {lower.key} before it in {lower.base}; one ladder has one base"
+            yield Finding(Gravity.ERROR, document.name, row.key, reason)
+        elif row.after <= lower.after:
+            reason = (
+                f"after {row.after} is not more than the {lower.after} of {lower.key}; a rung is later than the last"
+            )
+            yield Finding(Gravity.ERROR, document.name, row.key, reason)
+        if lower.every:
+            reason = f"repeats for ever, so {row.key} is never reached; only the last rung may have `every`"
+            yield Finding(Gravity.ERROR, document.name, lower.key, reason)
+    if not ladder[-1].every:
+        reason = "is the last rung and does not repeat: what stays late after it is late in silence; give it `every`"
+        yield Finding(Gravity.WARNING, document.name, ladder[-1].key, reason)
 
 
 # Their rows are cited together with their document, so each document may have the same ones.

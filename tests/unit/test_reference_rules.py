@@ -117,7 +117,11 @@ def test_every_rule_says_why_it_does_not_match() -> None:
         (Stage.HANDLE, Nature.HELP, None, 5, TimeBase.WORKING_DAYS, Mark.PRACTICE),
         (Stage.HANDLE, Nature.COMPLAINT, "1103", 45, TimeBase.WORKING_DAYS, Mark.LAW),
         (Stage.HANDLE, Nature.DISPUTE, "1506", 15, TimeBase.CALENDAR_DAYS, Mark.LAW),
-        (Stage.HANDLE, Nature.DISPUTE, None, 30, TimeBase.CALENDAR_DAYS, Mark.MEMORY),
+        (Stage.HANDLE, Nature.DISPUTE, None, 30, TimeBase.CALENDAR_DAYS, Mark.PRACTICE),
+        (Stage.HANDLE, Nature.DISPUTE, "131105", 30, TimeBase.CALENDAR_DAYS, Mark.MEMORY),
+        (Stage.HANDLE, Nature.REPORT, None, 60, TimeBase.CALENDAR_DAYS, Mark.PRACTICE),
+        (Stage.HANDLE, Nature.COMPLAINT, "0208", 20, TimeBase.WORKING_DAYS, Mark.LAW),
+        (Stage.REPORT, Nature.REPORT, "010101", 1, TimeBase.HOURS, Mark.LAW),
         (Stage.TRIAGE, Nature.COMPLAINT, None, 15, TimeBase.CALENDAR_DAYS, Mark.LAW),
         (Stage.SIGN, Nature.HELP, None, 4, TimeBase.HOURS, Mark.PRACTICE),
     ],
@@ -135,7 +139,8 @@ def test_a_stage_has_a_limit_with_its_basis(
 @pytest.mark.parametrize("stage", list(Stage))
 @pytest.mark.parametrize("nature", list(Nature))
 def test_no_stage_is_without_a_limit(stage: Stage, nature: Nature) -> None:
-    assert choose_limit(LIBRARY.limits(COUNTY), stage, RoutingFacts(nature, COUNTY)) is not None
+    severity = Severity.MAJOR if stage is Stage.REPORT else Severity.GENERAL  # clause 11.4: what is grave is reported
+    assert choose_limit(LIBRARY.limits(COUNTY), stage, RoutingFacts(nature, COUNTY, severity=severity)) is not None
 
 
 def test_what_is_not_law_is_never_shown_as_law() -> None:

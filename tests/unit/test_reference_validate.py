@@ -54,6 +54,7 @@ ENDED = {"code": "510104999000", "name": "戊", "valid_to": "2024-01-01", "succe
 PERSON = {"id": "x", "name": "甲", "unit": f"{COUNTY}-centre", "post": "director"}
 RULE = {"id": "x", "basis": BASIS}
 LIMIT = {"id": "x", "stage": "sign", "amount": 1, "base": "hours", "basis": BASIS}
+RUNG = {"id": "x", "after": 9, "base": "working_days", "act": "urge", "acts": "谁", "basis": BASIS}
 
 
 @pytest.mark.parametrize(
@@ -78,13 +79,30 @@ LIMIT = {"id": "x", "stage": "sign", "amount": 1, "base": "hours", "basis": BASI
         (Kind.RULES, COUNTY, {**RULE, "when": {"region": ["33"]}, "then": {"unit": "{county}-court"}}, "region 33 is"),
         (Kind.SUBJECTS, "0" * 12, {"code": "8801", "name": "丁"}, "its parent 88 is not in the tree"),
         (Kind.LIMITS, "0" * 12, {**LIMIT, "extend_max": 1, "extend_by": "handler"}, "may not extend"),
-        (Kind.LIMITS, "0" * 12, {**LIMIT}, "sign has the same conditions and stands before it"),
+        (Kind.LIMITS, "0" * 12, {**LIMIT, "extend_max": 1, "extend_by": "nobody"}, "post nobody does not exist"),
+        (Kind.LIMITS, "0" * 12, {**LIMIT}, "sign stands before it and is for all that it is for"),
+        (Kind.LIMITS, "0" * 12, {**LIMIT, "when": {"nature": ["help"]}}, "sign stands before it"),
+        (Kind.LIMITS, "0" * 12, {**LIMIT, "when": {"subject": ["88"]}}, "subject 88 is not in the tree"),
+        (Kind.LADDERS, "0" * 12, {**RUNG, "when": {"subject": ["88"]}}, "subject 88 is not in the tree"),
+        (Kind.LADDERS, "0" * 12, {**RUNG, "after": 5}, "after 5 is not more than the 5 of up"),
+        (Kind.LADDERS, "0" * 12, {**RUNG, "base": "hours"}, "counts in hours, up before it in working_days"),
+        (Kind.LADDERS, "0" * 12, {**RUNG, "id": "remind", "every": 1}, "so urge is never reached"),
+        (Kind.LADDERS, "0" * 12, RUNG, "is the last rung and does not repeat"),
+        (Kind.LADDERS, "0" * 12, {**RUNG, "stages": ["sign"]}, "remind stands before it and is for all"),
+        (Kind.LADDERS, "0" * 12, {**RUNG, "act": "escalate"}, "not inform centre_above, government, party_committee"),
         (Kind.POSTS, "0" * 12, {"code": "x", "title": "空岗", "rights": []}, "nobody holds this post"),
         (Kind.REGIONS, COUNTY, ENDED, "its successor 510104998000 is in no document"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_found(kind: Kind, region: str, fields: dict[str, Any], said: str) -> None:
     assert any(said in finding for finding in with_row(kind, region, fields)), with_row(kind, region, fields)
+
+
+def test_a_law_that_stands_after_a_general_limit_is_not_hidden_by_it() -> None:
+    law = {**LIMIT, "when": {"nature": ["help"]}, "basis": {"mark": "L", "text": "某法 第一条"}}
+    assert with_row(Kind.LIMITS, "0" * 12, law) == []
+    again = {**law, "when": {"nature": ["report"]}}
+    assert "sign-petition stands before it" in with_row(Kind.LIMITS, "0" * 12, again)[0]
 
 
 def test_a_county_alone_is_checked_against_the_regions_in_force() -> None:
