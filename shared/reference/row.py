@@ -16,7 +16,8 @@ Prefix = Annotated[str, StringConstraints(pattern=r"^[0-9]{2,12}$")]
 
 
 def in_order(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(sorted(set(values)))  # the bytes of a document must not depend on the order in which a set was written
+    """A set in order: the bytes of a document must not depend on the order in which it was written."""
+    return tuple(sorted(set(values)))
 
 
 class Row(BaseModel):
