@@ -197,7 +197,7 @@ def _case(before: CaseState, after: CaseState, recorded: Recorded[Any], number: 
         "severity": after.severity,
         "people_count": after.people_count,
         "outcome": after.outcome,
-        "unit": getattr(event, "unit", None) or after.unit,
+        "unit": getattr(event, "unit", None) or getattr(event, "late_unit", None) or after.unit,
         "person": event.person if isinstance(event, e.Urged) else None,
     }
 
