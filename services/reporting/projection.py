@@ -39,7 +39,7 @@ def case_row(change: Change) -> tuple[Any, ...]:
     state: CaseState = change.state
     people = [one for one in (state.person, *(co.person for co in state.co_handlers)) if one is not None]
     open, late = state.status in OPEN, bool(state.late)
-    running = [clock.deadline.due for clock in state.clocks if not clock.suspended]
+    running = [c.deadline.due for c in state.clocks if not c.suspended and c.ended_at is None]
     return (
         change.address.id,
         change.address.subject,

@@ -13,11 +13,24 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any, TypeVar
 
+from shared.case.clocks import Clock, Late
 from shared.case.commands import COMMANDS
-from shared.case.facts import Deadline, Hold, Nature, OrderKind, Outcome, Retention, Satisfaction, Severity, Stage
-from shared.case.lifecycle import ARROWS, Status
+from shared.case.facts import (
+    Allowance,
+    Deadline,
+    Hold,
+    Nature,
+    OrderKind,
+    Outcome,
+    PauseCause,
+    Retention,
+    Satisfaction,
+    Severity,
+    Stage,
+)
+from shared.case.lifecycle import ARROWS, ENDED, Status
 from shared.case.orders import OrderState
-from shared.case.state import CaseState, Clock
+from shared.case.state import CaseState
 from tests.support.law import (
     ANSWER,
     CASE,
@@ -49,7 +62,7 @@ T = TypeVar("T")
 UNITS = (HOUSING, WATER, LABOUR, COMPLAINED, DESK_UNIT)
 PEOPLE = (ZHANG, LI, WANG, KIN)
 REGIONS = (VILLAGE, TOWNSHIP, NEIGHBOUR, COUNTY, CITY, "510000000000")
-STAGES = (Stage.SIGN, Stage.HANDLE, Stage.CO_HANDLE, Stage.FEEDBACK)
+STAGES = tuple(Stage)
 DAYS = (1, 2, 3)  # few, so that due moments meet
 # how often a command is proposed: what leads on more often than what leads back, what nothing follows seldom
 OFTEN = {
@@ -68,6 +81,7 @@ OFTEN = {
     "resume": 8,
 }
 SELDOM = {"transfer": 1, "hand-back": 3, "withdraw": 1, "decline": 1, "escalate": 2, "hand-down": 2}
+RUNGS = ("urge", "order", "escalate")
 FINAL = frozenset({"merge", "split", "erase"})
 WEIGHTS = OFTEN | SELDOM
 CASE_COMMANDS = tuple(name for name, spec in COMMANDS.items() if spec.kind == "case")
@@ -93,10 +107,28 @@ def _clock(rng: Random, state: CaseState) -> Clock | None:
     return _pick(rng, state.clocks) if state.clocks else None
 
 
-def _deadline(rng: Random) -> Deadline:
-    stage = _pick(rng, STAGES)
-    unit = _pick(rng, UNITS[:2]) if stage is Stage.CO_HANDLE else None
-    one = deadline(stage, _day(rng), unit)
+ALLOWANCES = (
+    Allowance(),
+    Allowance(extend_by="director"),
+    Allowance(
+        extend_by="desk",
+        extend_until=START + timedelta(days=2),
+        extend_times_max=1,
+        pauses=(PauseCause.HEARING,),
+        pause_times_max=1,
+        pause_days_max=2,
+    ),
+)
+
+
+def _deadline(rng: Random, state: CaseState) -> Deadline:
+    duties = sorted(state.duties, key=str)
+    if duties and rng.randrange(8):
+        stage, unit = _pick(rng, duties)
+    else:
+        stage = _pick(rng, STAGES)
+        unit = _pick(rng, UNITS[:2]) if stage is Stage.CO_HANDLE else None
+    one = deadline(stage, _day(rng), unit, _pick(rng, (None, None, None, *ALLOWANCES)))
     return one if rng.randrange(4) else one.model_copy(update={"warn_at": None})
 
 
@@ -191,15 +223,39 @@ def _firing(rng: Random, state: CaseState) -> dict[str, Any]:
     return {"stage": one.stage, "unit": one.unit, "due": _mostly(rng, one.due, (_day(rng),)), "seen_at": seen_at}
 
 
+def _overdue(rng: Random, state: CaseState) -> dict[str, Any]:
+    return _firing(rng, state) | {"next_at": _pick(rng, (None, _day(rng), _day(rng)))}
+
+
+def _suspended(rng: Random, state: CaseState) -> dict[str, Any]:
+    until = _pick(rng, (None, _day(rng)))
+    return _stage(rng, state) | {"cause": _mostly(rng, PauseCause.HEARING, tuple(PauseCause)), "until": until}
+
+
+def _rung(rng: Random, state: CaseState) -> dict[str, Any]:
+    """A rung of the ladder, more often than not the one that is next."""
+    late: Late | None = _pick(rng, state.late) if state.late else None
+    if late is None or not rng.randrange(4):
+        return {} if rng.randrange(4) else {"late_stage": _pick(rng, STAGES), "rung": 0, "moment": _day(rng)}
+    return {
+        "late_stage": late.stage,
+        "late_unit": late.unit,
+        "rung": _mostly(rng, late.rung, (0, 1, 2)),
+        "moment": _mostly(rng, late.next_at, (_day(rng),)),
+        "next_at": _pick(rng, (None, _day(rng), _day(rng))),
+    }
+
+
 def _annulled(rng: Random, state: CaseState) -> dict[str, Any]:
-    stage, unit = _mostly(rng, state.late[-1] if state.late else None, tuple((stage, None) for stage in STAGES))
+    late = state.late[-1].key if state.late else None
+    stage, unit = _mostly(rng, late, tuple((stage, None) for stage in STAGES))
     return {"stage": stage, "unit": unit}
 
 
 def _recomputed(rng: Random, state: CaseState) -> dict[str, Any]:
     clock = _clock(rng, state)
     if clock is None:
-        return {"deadline": _deadline(rng)}
+        return {"deadline": _deadline(rng, state)}
     one, due = clock.deadline, _day(rng)
     moved = one.model_copy(update={"due": due, "warn_at": due - timedelta(days=1)})
     return {"deadline": _pick(rng, (one, moved, moved)), "due_before": _mostly(rng, one.due, (_day(rng),))}
@@ -211,8 +267,8 @@ def _resumed(rng: Random, state: CaseState) -> dict[str, Any]:
 
 
 def _set(rng: Random, state: CaseState) -> dict[str, Any]:
-    opens = [_deadline(rng) for _ in range(rng.randrange(3))]
-    running = [clock.deadline for clock in state.clocks if rng.randrange(3) == 0]
+    opens = [_deadline(rng, state) for _ in range(rng.randrange(3))]
+    running = [clock.deadline for clock in state.clocks if rng.randrange(2 if clock.ended_at else 3) == 0]
     closes = list({one.stage for one in running})
     if rng.randrange(2):  # another unit's clock ended: this one is named again
         opens += [one for one in running if one.unit]
@@ -247,17 +303,19 @@ CHOOSERS: dict[str, Chooser] = {
     "request-extension": _stage_due,
     "extend": _approved,
     "refuse-extension": _waiting,
-    "request-pause": _stage,
-    "suspend": _stage,
+    "request-pause": lambda rng, state: _stage(rng, state) | {"cause": _pick(rng, tuple(PauseCause))},
+    "suspend": _suspended,
     "refuse-pause": _waiting,
     "resume": _resumed,
     "warn": _firing,
-    "declare-overdue": _firing,
+    "declare-overdue": _overdue,
     "annul-overdue": _annulled,
-    "escalate": _moved,
+    "escalate": lambda rng, state: _moved(rng, state) | _rung(rng, state),
     "hand-down": _moved,
-    "urge": _of_any_unit,
-    "order": lambda rng, _: {"order": _pick(rng, (ORDER, CASE)), "kind": _pick(rng, tuple(OrderKind))},
+    "urge": lambda rng, state: _of_any_unit(rng, state) | _rung(rng, state),
+    "order": lambda rng, state: (
+        {"order": _pick(rng, (ORDER, CASE)), "kind": _pick(rng, tuple(OrderKind))} | _rung(rng, state)
+    ),
     "hold": lambda rng, _: {"hold": _pick(rng, tuple(Hold))},
     "release": lambda rng, state: {"hold": _mostly(rng, state.holds[0] if state.holds else None, tuple(Hold))},
     "erase": lambda rng, state: {"retention": _mostly(rng, state.retention, tuple(Retention))},
@@ -274,10 +332,24 @@ def propose_case(rng: Random, state: CaseState, seen: AbstractSet[tuple[Status, 
         names = list(CASE_COMMANDS)
     if rng.randrange(8):
         names = [name for name in names if name not in FINAL] or names
+    if rng.randrange(4) == 0:
+        names = _in_its_turn(state) or names
     name = _pick(rng, [name for name in names for _ in range(WEIGHTS.get(name, 4))])
     chooser = CHOOSERS.get(name)
     by = _pick(rng, (CHIEF, CHIEF, CHIEF, LI))
-    return Ask(name, chooser(rng, state) if chooser else {}, by)
+    at = START if rng.randrange(3) else _day(rng) + timedelta(seconds=rng.randrange(2))
+    at = max(at, *(late.next_at or at for late in state.late), at) if name in RUNGS and rng.randrange(2) else at
+    return Ask(name, chooser(rng, state) if chooser else {}, by, at)
+
+
+def _in_its_turn(state: CaseState) -> list[str]:
+    """What a ladder asks for, and what a limit bounds: seldom in the way of a walk, and worth it."""
+    if any(late.next_at and late.ended_at is None for late in state.late):
+        return list(RUNGS)
+    if state.status in ENDED and (state.clocks or state.late):
+        return ["declare-overdue"] if state.clocks else ["annul-overdue"]
+    bounded = any(clock.deadline.allows and clock.ended_at is None for clock in state.clocks)
+    return ["extend", "suspend", "resume"] if bounded else []
 
 
 def propose_order(rng: Random, state: OrderState) -> Ask:

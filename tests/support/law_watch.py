@@ -7,21 +7,20 @@ ruling, what has fired, the last word of the resident), the watch keeps another 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from shared.case import events as e
-from shared.case.base import Event, Recorded, event_id, holds
+from shared.case.base import Recorded, event_id, holds
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, Verdict
-from shared.case.facts import DeclineReason, Hold, KeptFrom, Outcome, Retention, Satisfaction, Stage
+from shared.case.facts import DeclineReason, Hold, KeptFrom, Outcome, Retention, Satisfaction
 from shared.case.lifecycle import BORN, ENDED, Status, target
 from shared.case.orders import ORDER_ARROWS, ORDER_STATE, UNBORN_ORDER, OrderState, OrderStatus, fold_order
 from shared.case.reasons import Rejected
 from shared.case.state import STATE, UNBORN, CaseState, fold, variant
 from tests.support.law import Ask, then, when
+from tests.support.law_watch_time import Clocks
 
-ClockKey = tuple[Stage, str | None]
 AFTER_CLOSING = (
     e.CalledBack,
     e.Rated,
@@ -29,6 +28,7 @@ AFTER_CLOSING = (
     e.Held,
     e.Released,
     e.Erased,
+    e.Overdue,
     e.OverdueAnnulled,
     e.Reopened,
 )
@@ -44,8 +44,7 @@ class CaseWatch:
     arrows: set[tuple[Status, str]] = field(default_factory=set)
     bound_unit: str | None = None
     last_word: Satisfaction = Satisfaction.UNRATED
-    fired: set[tuple[ClockKey, datetime, str]] = field(default_factory=set)
-    due: dict[ClockKey, datetime] = field(default_factory=dict)
+    clocks: Clocks = field(default_factory=Clocks)
 
     def ask(self, asked: Ask) -> Verdict:
         """Put it to the law. Raises AssertionError when a rule does not hold."""
@@ -178,7 +177,7 @@ def only_the_allowed_follows_the_end(
     if before.status in ENDED:
         assert isinstance(recorded.known, AFTER_CLOSING)
     if after.status in ENDED:
-        assert after.clocks == ()
+        assert all(clock.late_unseen for clock in after.clocks)
 
 
 def it_moves_along_the_tree(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
@@ -242,53 +241,9 @@ def it_is_handled_by_law(watch: CaseWatch, before: CaseState, recorded: Recorded
     assert not isinstance(event, e.Declined) or event.legal_path or event.reason is DeclineReason.INVALID
 
 
-def a_clock_fires_once_and_never_early(
-    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
-) -> None:
-    """For each due moment in force; not while it stands still, not on a case under import."""
-    event = recorded.known
-    if isinstance(event, e.Warned | e.Overdue):
-        key: ClockKey = (event.stage, event.unit)
-        assert watch.due[key] == event.due
-        assert Hold.IMPORT not in before.holds
-        assert not next(c for c in before.clocks if (c.deadline.stage, c.deadline.unit) == key).suspended
-        assert isinstance(event, e.Warned) or event.seen_at > event.due
-        assert (key, event.due, event.TYPE) not in watch.fired
-        watch.fired.add((key, event.due, event.TYPE))
-    _keep_the_due_moments(watch, event)
-    assert {(c.deadline.stage, c.deadline.unit): c.deadline.due for c in after.clocks} == (
-        {} if after.status in ENDED else watch.due
-    )
-    assert len(after.clocks) == len({(c.deadline.stage, c.deadline.unit) for c in after.clocks})
-    assert len(set(after.late)) == len(after.late)
-
-
-def _keep_the_due_moments(watch: CaseWatch, event: Event) -> None:
-    new = dict(watch.due)
-    if isinstance(event, e.DeadlinesSet):
-        new = {key: due for key, due in new.items() if key[0] not in event.closes}
-        new |= {(one.stage, one.unit): one.due for one in event.opens}
-    elif isinstance(event, e.DeadlineRecomputed | e.Resumed):
-        assert (
-            isinstance(event, e.DeadlineRecomputed)
-            or event.deadline.due >= new[event.deadline.stage, event.deadline.unit]
-        )
-        new[event.deadline.stage, event.deadline.unit] = event.deadline.due
-    elif isinstance(event, e.Extended):
-        assert event.due > new[event.stage, event.unit]
-        new[event.stage, event.unit] = event.due
-    elif isinstance(event, e.Closed | e.Declined | e.Withdrawn | e.Merged | e.Split):
-        new = {}
-    reset = {key for key, due in watch.due.items() if new.get(key) != due}
-    if isinstance(event, e.DeadlinesSet):  # a new clock of the stage, unless the old one is named again as it was
-        reset |= {(one.stage, one.unit) for one in event.opens if one.unit is None}
-    changed = e.DeadlinesSet | e.DeadlineRecomputed | e.Resumed
-    watch.fired = {
-        one
-        for one in watch.fired
-        if one[0] not in reset and not (one[2] == "case.warned" and isinstance(event, changed))
-    }
-    watch.due = new
+def nothing_is_late_in_silence(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
+    """Clause 5.1.3 a, by an account of its own: each clock fires once, in time, and its rungs come in turn."""
+    watch.clocks.follow(before, recorded, after)
 
 
 def nobody_approves_their_own_request(
@@ -347,7 +302,7 @@ CASE_RULES = (
     co_handlers_report_first,
     who_is_not_satisfied_is_heard,
     it_is_handled_by_law,
-    a_clock_fires_once_and_never_early,
+    nothing_is_late_in_silence,
     nobody_approves_their_own_request,
     a_case_comes_under_import_by_its_birth_only,
     content_goes_only_when_it_may,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
+from shared.case.clocks import Late
 from shared.case.facts import Nature, Stage
 from shared.case.lifecycle import BORN
 from shared.case.state import CaseState, CoHandler
@@ -51,7 +52,7 @@ CASES = st.builds(
     co_handlers=st.lists(
         st.builds(CoHandler, unit=st.sampled_from(UNITS), person=_PERSON), max_size=2, unique_by=lambda co: co.unit
     ).map(tuple),
-    late=st.sampled_from([(), (), ((Stage.HANDLE, None),)]),
+    late=st.sampled_from([(), (), (Late(Stage.HANDLE, None, START, "cause"),)]),
     registered_at=st.integers(0, 5).map(lambda days: START + timedelta(days=days)),
     last_at=st.just(START),
 )

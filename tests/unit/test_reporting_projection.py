@@ -88,6 +88,7 @@ def test_the_soonest_running_clock_is_due_and_a_stopped_one_is_not() -> None:
     assert row("clocked")["due"] == DUE
     assert row("suspended")["due"] is None
     assert row("handled")["due"] is None
+    assert row("ended late")["due"] is None, "nothing is due of a stage that is over"
 
 
 def test_late_and_ended_cases_stand_in_lanes_of_their_own() -> None:
