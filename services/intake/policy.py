@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from shared.case import events as e
-from shared.case.base import Address, Code, Event, PersonId, Recorded, Region, UnitCode, new_id
+from shared.case.base import Address, Code, Event, PersonId, Recorded, Region, UnitCode, holds, new_id
 from shared.case.facts import (
     Channel,
     Matter,
@@ -30,7 +31,10 @@ from shared.kit.pure import Next, Reaction, Seen
 
 
 class RegisterBody(BaseModel):
-    """What a desk, a page or a phone sends to register a demand (registration form: domain 1.a)."""
+    """What a desk, a page or a phone sends to register a demand (registration form: domain 1.a).
+
+    `handed_by`: the region of the superior centre that hands the matter down and follows it (clause 5.1.1 i).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,8 +56,15 @@ class RegisterBody(BaseModel):
     stand_aside: Annotated[tuple[PersonId, ...], Field(max_length=50)] = ()
     informant: bool = False
     people_count: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    handed_by: Region | None = None
     answer: Text | None = None
     time: AwareDatetime | None = None
+
+    @model_validator(mode="after")
+    def _handed_down_by_a_superior(self) -> Self:
+        if self.handed_by is not None and self.channel is not Channel.SUPERIOR:
+            raise PydanticCustomError("handed_by", "handed_by is for what a superior hands down: channel superior")
+        return self
 
 
 def registration(
@@ -72,6 +83,7 @@ def registration(
         "stand_aside",
         "informant",
         "people_count",
+        "handed_by",
     ]
     return Registration(
         **{name: getattr(body, name) for name in same},
@@ -106,11 +118,17 @@ def register_parts(seen: Seen) -> Sequence[Next]:
             stand_aside=state.stand_aside,
             informant=state.informant,
             parent=seen.recorded.address.id,
+            handed_by=state.handed_by if state.handed_by and _below(state.handed_by, part.region) else None,
             hold=next(iter(h for h in state.holds if h == "import"), None),
         )
         id = new_id(part.region, f"{seen.recorded.id} {number}")
         nexts.append(Next(Address("case", part.region, id), "register", facts))
     return nexts
+
+
+def _below(upper: str, lower: str) -> bool:
+    """Whether the superior that handed a matter down goes on following a part of it."""
+    return holds(upper, lower) and upper != lower
 
 
 REACTIONS: tuple[Reaction, ...] = (

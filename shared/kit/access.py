@@ -64,6 +64,13 @@ def may_see_reporter(caller: Caller, case: CaseState) -> bool:
     return not case.informant or caller.person == case.first_asked or at_centre
 
 
+def may_notify(caller: Caller, case: CaseState) -> bool:
+    """Whether the caller's gateway may be told the reporter's number to send a notice: of the cases of its region, but
+    never of an informant's, which nobody but the centre may know of (petitions regulation, article 30)."""
+    inside = holds(caller.region, case.in_charge) or holds(caller.region, case.region)
+    return Right.NOTIFY in caller.rights and inside and not case.informant
+
+
 def barred(caller: Caller, case: CaseState) -> bool:
     """Whether the case is kept from this person: complained of, or bound to stand aside."""
     return caller.unit == case.complained_unit or caller.person in case.stand_aside
@@ -170,9 +177,17 @@ def refusal(caller: Caller, command: Command, state: Any) -> str | None:
         return f"your post {caller.post} lacks the right {right}; somebody who has it must do this"
     if isinstance(state, CaseState) and barred(caller, state):
         return "you are bound to stand aside from this case"
+    if getattr(command.facts, "handed_by", None) is not None and not _may_hand_down(caller, command.facts):
+        return "a matter is handed down by the centre that `handed_by` names, by a post with the right hand_down"
     if not _brought_in(caller, state) and not _TIES[tie](caller, command, state):
         return f"this case is not in your hands ({tie}); ask the centre or the unit that has it"
     return None
+
+
+def _may_hand_down(caller: Caller, facts: Any) -> bool:
+    """Whether who registers a matter handed down is of the superior centre, or its platform (clause 5.1.1 i)."""
+    of_centre = caller.unit == f"{caller.region}-centre" or caller.source is not None
+    return Right.HAND_DOWN in caller.rights and of_centre and caller.region == facts.handed_by
 
 
 def _brought_in(caller: Caller, state: Any) -> bool:
