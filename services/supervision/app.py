@@ -42,7 +42,7 @@ def build(kit: Kit) -> Service:
         "supervision.calendars": Calendars(kit, agenda, ticker).follow,
         "supervision.feed": Writer(kit.log, kit.streams, kit.database, kit.clock, kit.reached).run,
         "supervision.reactions": reactor.run,
-        "supervision.submissions": Submissions(kit).run,
+        "supervision.submissions": Submissions(kit, fills=http.FILLS).run,
         "supervision.sweep": eraser.sweep,
     }
     return Service(kit, app, jobs)

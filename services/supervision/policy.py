@@ -22,7 +22,8 @@ from shared.case.state import CaseState
 from shared.kit.pure import Due, Fire, Next, Reaction, Seen
 from shared.reference.library import Library
 from shared.reference.models_time import Act, Informed, LadderRow
-from shared.reference.terms import cited, deadline_for, later, reckoned_anew, resumed, rung_at
+from shared.reference.rules import ladder_for
+from shared.reference.terms import cited, deadline_for, facts_of, later, reckoned_anew, resumed, rung_at
 
 STAGE_NAMES = {
     Stage.TRIAGE: "梳理分流",
@@ -239,6 +240,29 @@ def _order(
     return Next(order, "issue-order", facts("issue-order", **said), what=f"rung {late.rung}")
 
 
+def rungs_ahead(library: Library, state: CaseState, clock: Clock) -> Iterator[tuple[int, LadderRow, datetime]]:
+    """The rungs that are to come if nothing happens, with their moments; of one that repeats for ever the first two."""
+    late = state.late_one(*clock.key) if clock.overdue else None
+    if clock.ended_at is not None or clock.suspended or (clock.overdue and (late is None or late.next_at is None)):
+        return
+    stage, due = clock.deadline.stage, clock.deadline.due
+    number, place, region = late.rung if late else 0, late.next_at if late else due, state.in_charge
+    twice = len(ladder_for(library.ladders(region), stage, facts_of(state)))
+    while found := rung_at(library, state, stage, due, number):
+        row, moment = found
+        if row.act is Act.ESCALATE:
+            to = _centre_above(library, region)
+            if to is None:
+                return
+            region = to
+        elif number > twice:
+            return
+        assert place is not None, "a ladder that stands has its next moment"
+        place = place if late is not None and number == late.rung else max(moment, place)
+        yield number, row, place
+        number += 1
+
+
 def ordering_region(state: CaseState) -> str:
     """Where an order about a case stands: with the centre in charge; the province's with the city, which has a log."""
     if level_of(state.in_charge) is not Level.PROVINCE:
@@ -263,6 +287,13 @@ def _centre_above(library: Library, region: str) -> str | None:
     return None
 
 
+def informed_of_escalation(library: Library, state: CaseState, to: str) -> tuple[str, ...]:
+    """Whom a person's escalation informs (clause 11.2): own party committee and government, and the centre above."""
+    centre = library.centre_of(state.in_charge)
+    own = (centre.party_committee, centre.government) if centre else ()
+    return tuple(name for name in (*own, f"{to}-centre") if name)
+
+
 def _informed(library: Library, state: CaseState, late: Late, whom: Sequence[Informed]) -> tuple[str, ...]:
     """Whom a rung informs, by name (clause 11.2: the own party committee and government, and the centre above)."""
     centre = library.centre_of(state.in_charge)
@@ -275,7 +306,7 @@ def _informed(library: Library, state: CaseState, late: Late, whom: Sequence[Inf
         Informed.GOVERNMENT: centre.government if centre else None,
         Informed.CENTRE_ABOVE: f"{upper}-centre" if upper else None,
     }
-    return tuple(name for one in whom if (name := names[one]) is not None)
+    return tuple(dict.fromkeys(name for one in whom if (name := names[one]) is not None))
 
 
 def _words(late: Late, row: LadderRow | None) -> str:

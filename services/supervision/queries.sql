@@ -59,3 +59,14 @@ delete from calendars_applied;
 -- name: note_calendars
 -- Every running deadline was reckoned with these calendars.
 insert into calendars_applied (reference) select unnest($1::text[]);
+
+-- name: troubled
+-- Open cases without an order that meet the lowest threshold of anything ($4 .. $7), by centre and id, before the end of
+-- a region ($1) and after the place ($2, $3): what may call for an order.
+select in_charge, id::text as id, subject, state
+from watched
+where open and orders = 0 and (hand_backs > 0 or repeats > 0 or lateness > 0 or people > 1)
+  and in_charge collate "C" < $1 and (in_charge collate "C", id) > ($2::text, $3::uuid)
+  and (hand_backs >= $4 or repeats >= $5 or lateness >= $6 or people >= $7)
+order by in_charge collate "C", id
+limit $8;
