@@ -21,7 +21,7 @@ from shared.reference import codec
 from shared.reference.library import Library
 from shared.reference.load import Loaded, load_folder, load_table, load_yaml
 from shared.reference.models import NATION, Document, Kind
-from shared.reference.publish import Counts, publish
+from shared.reference.publish import Counts, publish, with_years
 from shared.reference.regions import nbs_documents
 from shared.reference.subjects import import_subjects
 from shared.reference.validate import Finding, Gravity, validate
@@ -124,16 +124,29 @@ async def _validate(files: Sequence[Path], kind: Kind | None, region: str) -> No
 
 @group.command()
 def load(files: Files, kind: KindOf = None, region: RegionOf = NATION, data: Data = None) -> None:
-    """Check documents together with those in force and publish what is new; nothing is published when one is wrong."""
+    """Check documents together with those in force and publish what is new; nothing is published when one is wrong.
+
+    A document replaces the one of its kind and region, but a calendar keeps the years that the new one does not name.
+    """
     run(_load(_own(data), files, kind, region))
 
 
 async def _load(own: Settings, files: Sequence[Path], kind: Kind | None, region: str) -> None:
     loaded = _loaded(files, kind, region)
     async with open_streams(own) as streams:
+        loaded.documents = [await _with_years(one, streams) for one in loaded.documents]
         if _tell(await _judged(loaded, streams)):
             raise Refused("nothing was published: correct the errors above")
         await _publish(streams, loaded.documents, len(loaded.documents))
+
+
+async def _with_years(document: Document, streams: Streams) -> Document:
+    """The document; years of a calendar that it leaves out stay as they are in force."""
+    known = await _last(streams, document.kind, document.region) if document.kind is Kind.CALENDARS else None
+    if known is None or not (kept := sorted(known.by_key.keys() - document.by_key.keys())):
+        return document
+    say(f"{document.name}: {', '.join(kept)} stay as they are")
+    return with_years(document, known)
 
 
 async def _publish(streams: Streams, documents: Any, total: int | None) -> None:

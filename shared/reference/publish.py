@@ -50,6 +50,16 @@ class DocumentTooLarge(ValueError):
     """A document does not fit into one message."""
 
 
+def with_years(document: Document, in_force: Document) -> Document:
+    """A document of calendars with the years of the one in force that it does not have, in order.
+
+    What was counted by a year is explained by it, so a new year does not take the old ones out of force.
+    """
+    rows = sorted((in_force.by_key | document.by_key).values(), key=lambda row: str(row.key))
+    note = document.note or in_force.note
+    return Document(kind=document.kind, region=document.region, note=note, rows=tuple(rows), sequence=in_force.sequence)
+
+
 async def publish(
     shelf: Shelf, documents: Iterable[Document], progress: Callable[[Counts, Document], None] | None = None
 ) -> Counts:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from shared.case.base import Level, above, level_of
+from shared.reference.calendars import CalendarRow
 from shared.reference.library import Library
 from shared.reference.models import (
     Document,
@@ -101,8 +102,14 @@ class _Check:
                 yield from self._rule(document, row)
             case LimitRow():
                 yield from self._limit(row)
+            case CalendarRow():
+                yield from self._year(row)
             case LadderRow():
                 yield from self._rung(row)
+
+    def _year(self, row: CalendarRow) -> _Said:
+        if row.published and not row.holidays:
+            yield Gravity.WARNING, "no day of it is off; leave the year out until its notice is published"
 
     def _placed(self, document: Document, row: Any) -> _Said:
         if document.kind in _WITHOUT_REGION:

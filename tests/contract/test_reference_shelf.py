@@ -11,9 +11,10 @@ from shared.log.mux import connect
 from shared.log.port import Conflict
 from shared.log.streams import Streams, ensure_topology
 from shared.log.topology import REFERENCE, Topology, reference
-from shared.reference.library import Library
+from shared.reference.library import Library, NoDocument
 from shared.reference.load import demo_documents
 from shared.reference.memory import MemoryShelf
+from shared.reference.models import Document, Kind, UnitRow
 from shared.reference.publish import Shelf, publish
 from tests.support.log import AREAS
 from tests.support.nats import NatsServer
@@ -59,3 +60,20 @@ async def test_the_demo_is_published_once_and_is_in_force_as_it_was_written(shel
     assert library.person("jj-director") == written.person("jj-director")
     assert library.regions.path("510104017001") == written.regions.path("510104017001")
     assert library.refused == {}
+
+
+async def test_a_version_that_is_no_longer_in_force_can_be_read_again(shelf: Shelf) -> None:
+    def units(*names: str, region: str = "510104000000") -> Document:
+        rows = tuple(UnitRow(code=f"{region}-{name}", name=name) for name in names)
+        return Document(kind=Kind.UNITS, region=region, rows=rows)
+
+    for documents in ([units("a")], [units("x", region="510703000000")], [units("a", "b")]):
+        await publish(shelf, documents)
+    library = Library()
+    await library.load(shelf)
+    assert library.references("510104000000") == ("units:510104000000@3",)
+    for cited, names in (("units:510104000000@1", ["a"]), ("units:510104000000@3", ["a", "b"])):
+        assert [row.name for row in (await library.version(shelf, cited)).rows] == names
+    for never in ("units:510104000000@2", "units:510104000000@4", "units:510104000000@0", "units:510199000000@1"):
+        with pytest.raises(NoDocument, match=f"{never} was never published"):
+            await library.version(shelf, never)

@@ -48,6 +48,28 @@ def test_documents_are_published_once_and_shown(stack: Stack, tmp_path: Path) ->
     assert shown["reference"].startswith("grids:510104017000@")
 
 
+def test_a_new_year_is_published_and_the_years_before_stay(stack: Stack, tmp_path: Path) -> None:
+    file, place = tmp_path / "year.yaml", "510199000000"
+
+    def load(year: int, days: str) -> Result:
+        file.write_text(f"kind: calendars\nregion: {place}\nrows:\n  {year}: {{holidays: [{days}]}}\n", "utf-8")
+        return caseflow(stack, "reference", "load", file)
+
+    assert load(2027, "2027-01-01, 2027-02-06").exit_code == 0
+    wrong = load(2028, "2027-12-31")
+    assert wrong.exit_code == 1
+    assert (
+        "year.yaml:4: row 1 of calendars, '2028': 2027-12-31 is not in 2028; move it to the row of 2027" in wrong.stderr
+    )
+    done = load(2028, "2028-01-01")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert f"calendars:{place}: 2027 stay as they are" in done.stderr
+    assert "1 documents published" in done.stderr
+    assert "0 documents published, 1 unchanged" in load(2028, "2028-01-01").stderr
+    shown = json.loads(caseflow(stack, "reference", "show", "calendars", place).stdout)
+    assert [(row["year"], len(row["holidays"])) for row in shown["rows"]] == [("2027", 2), ("2028", 1)]
+
+
 def test_a_document_that_does_not_fit_is_not_published(stack: Stack, tmp_path: Path) -> None:
     file = tmp_path / "people.yaml"
     file.write_text(
