@@ -6,16 +6,16 @@ something fires (`fire`). Both say commands that the law decides, so that doing 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from shared.case import events as e
 from shared.case.base import Address, Level, above, level_of, new_id, region_at
-from shared.case.clocks import Clock, Late
+from shared.case.clocks import Clock, Key, Late
 from shared.case.commands import facts
 from shared.case.events.supervision import RungFacts
-from shared.case.facts import Hold, Note, Severity, Stage
+from shared.case.facts import Deadline, Hold, Note, Severity, Stage
 from shared.case.orders import OrderState
 from shared.case.reasons import Rejected
 from shared.case.state import CaseState
@@ -43,17 +43,28 @@ def keep_clocks(seen: Seen) -> Sequence[Next]:
     state: CaseState = seen.state
     if Hold.IMPORT in state.holds or state.erased:
         return ()
-    address = seen.recorded.address
+    address, library = seen.recorded.address, seen.library
     wanted = [_late_unseen(address, clock) for clock in state.clocks if clock.late_unseen]
-    closes = {clock.deadline.stage for clock in state.clocks if clock.ended_at is not None or _outdated(seen, clock)}
-    opens = [
-        clock.deadline for clock in state.clocks if clock.deadline.stage in closes and _goes_on(seen, clock)
-    ]  # another co-handling unit's was meant
-    opens += filter(None, (_opened(seen.library, state, *key) for key in _without_clock(seen)))
-    if state.duties and (opens or closes):
-        said = facts("set-deadlines", opens=tuple(opens), closes=tuple(sorted(closes)))
-        wanted.append(Next(address, "set-deadlines", said))
+    if not state.duties:
+        return wanted
+    running = {clock.key: clock.deadline for clock in state.clocks if clock.ended_at is None}
+    missing = sorted(state.duties - running.keys(), key=str)
+    opened = {key: one for key in missing if (one := _opened(library, state, *key)) is not None}
+    over = {clock.deadline.stage for clock in state.clocks if clock.ended_at is not None}
+    goes_on = {key: one for key, one in running.items() if key[0] in over}  # another co-handling unit's was meant
+    if over or opened:
+        wanted.append(_set(address, goes_on | opened, over))
+    corrected = {clock.key: _opened(library, state, *clock.key) for clock in state.clocks if _outdated(seen, clock)}
+    if corrected:  # by itself: the law refuses it when the old moment has passed meanwhile, and only it
+        stages = {stage for stage, _ in corrected}
+        there = {key: one for key, one in (running | opened).items() if key[0] in stages}
+        wanted.append(_set(address, there | corrected, stages, "corrected"))
     return wanted
+
+
+def _set(address: Address, opens: Mapping[Key, Deadline], closes: Collection[Stage], what: str = "") -> Next:
+    said = facts("set-deadlines", opens=tuple(opens.values()), closes=tuple(sorted(closes)))
+    return Next(address, "set-deadlines", said, what=what)
 
 
 def _late_unseen(address: Address, clock: Clock) -> Next:
@@ -62,19 +73,10 @@ def _late_unseen(address: Address, clock: Clock) -> Next:
     return Next(address, "declare-overdue", said, what=f"{deadline.stage} {deadline.unit or ''}")
 
 
-def _goes_on(seen: Seen, clock: Clock) -> bool:
-    return clock.ended_at is None and not _outdated(seen, clock)
-
-
-def _without_clock(seen: Seen) -> Iterator[tuple[Stage, str | None]]:
-    state: CaseState = seen.state
-    going_on = {clock.key for clock in state.clocks if _goes_on(seen, clock)}
-    return (key for key in sorted(state.duties, key=str) if key not in going_on)
-
-
 def _outdated(seen: Seen, clock: Clock) -> bool:
     """Whether a correction of what the case is about gives its clock another limit; not once somebody moved it."""
-    if not isinstance(seen.recorded.event, e.Corrected | e.Triaged) or clock.moves or clock.overdue:
+    moved = clock.moves or clock.overdue or clock.ended_at is not None
+    if moved or not isinstance(seen.recorded.event, e.Corrected | e.Triaged):
         return False
     new = _opened(seen.library, seen.state, *clock.key)
     old = clock.deadline
