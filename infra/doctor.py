@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import date, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +23,7 @@ from infra.readmodels import open_kits, read_models
 from shared.case.base import Owner
 from shared.kit.clock import Clock
 from shared.kit.problems import ProblemError
+from shared.kit.service import Kit
 from shared.kit.settings import BadSettings, Role, Settings
 from shared.kit.sql import Database, Statements
 from shared.kit.vault import BadMaster, MasterKeys
@@ -31,13 +33,14 @@ from shared.log.port import LogError
 from shared.log.streams import WrongTopology, _check
 from shared.log.topology import Topology
 from shared.reference.library import Library
-from shared.reference.models import Kind
+from shared.reference.models import NATION, Kind
 from shared.reference.validate import Gravity, validate
 
 PYTHON_MIN = (3, 11)
 FREE_BYTES_MIN = 1024**3
 SKEW_S_MAX = 1.0
 LAG_COUNT_MAX = 10_000
+DUE_S_MAX = 60
 FINDINGS_SHOWN_MAX = 5
 STATEMENTS = Statements.load(Path(__file__).with_suffix(".sql"))
 
@@ -301,6 +304,8 @@ async def _services(found: Servers, clock: Clock) -> AsyncIterator[Check]:
             )
         async for check in _reactions(found):
             yield check
+        async for check in _clocks(kits[Owner.SUPERVISION], clock):
+            yield check
         yield ok(f"{len(kit.library.documents())} reference documents in force")
         for name, reason in kit.library.refused.items():
             yield bad(f"the newest {name} is not in force", reason)
@@ -326,6 +331,21 @@ async def _reactions(found: Servers) -> AsyncIterator[Check]:
                     yield warn(f"{owner} has {info['num_pending']} events of {stream} before it", "See that it runs")
     finally:
         await mux.close()
+
+
+async def _clocks(kit: Kit, clock: Clock) -> AsyncIterator[Check]:
+    """What is due has fired, and the days off of this year and the next are known."""
+    now = clock.now()
+    row = await kit.database.using(STATEMENTS).fetch_one("oldest_due", now - timedelta(seconds=DUE_S_MAX))
+    if row is not None and row["passed"]:
+        told = f"{row['passed']} deadlines passed and have not fired, the oldest at {row['oldest'].isoformat()}"
+        yield bad(told, "Start supervision, which catches up in order; if it runs, read its log")
+    else:
+        yield ok("whatever was due has fired")
+    for year in (now.year, now.year + 1):
+        if kit.library.calendar(NATION).provisional(date(year, 1, 1)):
+            wait = "once the notice is out (as a rule in November), " if year > now.year else ""
+            yield warn(f"the days off of {year} are provisional", f"Publish its calendar {wait}by `caseflow reference`")
 
 
 def _documents(library: Library) -> Iterator[Check]:

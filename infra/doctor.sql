@@ -14,3 +14,7 @@ select name, digest from migrations order by number;
 select r.role, s.schema, has_schema_privilege(r.role, s.schema, 'usage') as allowed
 from unnest($1::text[]) as r (role) cross join unnest($2::text[]) as s (schema)
 where exists (select from pg_namespace where nspname = s.schema) and exists (select from pg_roles where rolname = r.role);
+
+-- name: oldest_due
+-- The moment that waits longest for the ticker, and how many have passed. Inside supervision's schema.
+select min(at) as oldest, count(*) as passed from moments where at < $1;
