@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 
-from shared.cli import doctoring, importing, judging, reference, serving
+from shared.cli import backtesting, doctoring, importing, judging, reference, serving
 from shared.cli.base import app
 from shared.cli.serving import serve
 
 __all__ = ["app", "main", "serve"]
-COMMANDS = (serving, importing, judging, reference, doctoring)  # importing them enters their commands
+COMMANDS = (serving, importing, backtesting, judging, reference, doctoring)  # importing them enters their commands
 
 
 def main() -> None:

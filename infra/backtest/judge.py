@@ -1,0 +1,182 @@
+"""What we declared against what the file says, case by case, and why the two differ.
+
+The ticker is judged as well: what it declared must follow from the due moments that were in force and the end of the
+stage, by the plain comparison of two times made here; nothing twice, nothing early, nothing an instant late.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from infra.backtest.mapping import Backtest
+from infra.backtest.play import Played
+from infra.backtest.world import INSTANT
+
+SECOND = timedelta(seconds=1)
+
+
+class Verdict(StrEnum):
+    """Late, in time, or nothing is said of it (ours: there is no deadline)."""
+
+    LATE = "late"
+    IN_TIME = "in time"
+    NOTHING = "nothing"
+
+
+class Why(StrEnum):
+    """Why we say another thing than the file; `UNEXPLAINED` are those that nothing in the file explains."""
+
+    DUE_MISSING = "due_missing"
+    DUE_BEFORE_CASE = "due_before_case"
+    NO_LIMIT = "no_limit"
+    NEVER_BEGAN = "stage_never_began"
+    DUE_MOVED = "due_moved"
+    CLOCK_CHANGE = "clock_change"
+    DUE_DIFFERS = "due_differs"
+    STILL_OPEN = "still_open"
+    ENDS_LATER = "ends_after_the_end"
+    END_IS_DUE = "end_is_due"
+    WITHIN_A_SECOND = "within_a_second"
+    SAME_DAY = "same_day"
+    CONTRADICTS_ITSELF = "contradicts_itself"
+    RULE_DIFFERS = "rule_differs"
+    REFUSED = "refused"
+    TICKER = "ticker"
+
+
+EXPLAINED: dict[Why, str] = {
+    Why.DUE_MISSING: "the file calls it late and gives no due date",
+    Why.DUE_BEFORE_CASE: "its due date lies before it began; the law takes no such deadline",
+    Why.NO_LIMIT: "no limit of the mapping is meant for it",
+    Why.NEVER_BEGAN: "its stage never began, so no clock ran",
+    Why.DUE_MOVED: "the file moved its due date; we declared by the one in force then, the file judges by the last",
+    Why.CLOCK_CHANGE: "the due moments differ by a change of clock time between begin and end",
+    Why.DUE_DIFFERS: "our limit and the due date of the file are different moments; each verdict follows from its own",
+    Why.STILL_OPEN: "it has no end in the file; we judge it at the end of the log",
+    Why.ENDS_LATER: "it ends after the moment up to which we played",
+    Why.END_IS_DUE: "it ended at the very moment it was due, which is in time",
+    Why.WITHIN_A_SECOND: "it ended within a second of its due moment; the file rounds",
+    Why.SAME_DAY: "it ended on the day it was due; the file counts days, we count moments",
+    Why.CONTRADICTS_ITSELF: "the file's word contradicts its own due date and end, which we follow",
+    Why.RULE_DIFFERS: "UNEXPLAINED: the file goes by a rule that the mapping does not state",
+    Why.REFUSED: "UNEXPLAINED: the law refused what the file says was done",
+    Why.TICKER: "UNEXPLAINED: the ticker did not declare what follows from the dates: a fault of ours",
+}
+UNEXPLAINED = frozenset({Why.RULE_DIFFERS, Why.REFUSED, Why.TICKER})
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One case with both verdicts, and why they differ (None: they do not)."""
+
+    played: Played
+    ours: Verdict
+    theirs: Verdict
+    why: Why | None
+
+    @property
+    def due(self) -> datetime | None:
+        """Our due moment, the last one in force."""
+        return None if self.played.deadline is None else self.played.deadline.due
+
+
+class Judge:
+    """Judges cases that were played up to a moment."""
+
+    def __init__(self, mapping: Backtest, until: datetime) -> None:
+        self._mapping, self._until = mapping, until
+
+    def judge(self, played: Played) -> Judged:
+        """Both verdicts on a case."""
+        ours, theirs = self._ours(played), self._theirs(played)
+        return Judged(played, ours, theirs, self._why(played, ours, theirs))
+
+    def _ours(self, played: Played) -> Verdict:
+        if played.deadline is None:
+            return Verdict.NOTHING
+        return Verdict.LATE if played.overdue else Verdict.IN_TIME
+
+    def _theirs(self, played: Played) -> Verdict:
+        case = played.case
+        if case.told is not None:
+            late = case.told and (case.told_at is None or case.told_at <= self._until)
+        elif case.their_due is not None:
+            ended = case.their_end
+            late = case.their_due < (self._until if ended is None or ended > self._until else ended)
+        else:
+            return Verdict.NOTHING
+        return Verdict.LATE if late else Verdict.IN_TIME
+
+    def _why(self, played: Played, ours: Verdict, theirs: Verdict) -> Why | None:
+        if played.refused:
+            return Why.REFUSED
+        if not self._ticker_is_right(played):
+            return Why.TICKER
+        if theirs in (ours, Verdict.NOTHING):
+            return None
+        if ours is Verdict.NOTHING:
+            return self._why_no_deadline(played) if theirs is Verdict.LATE else None
+        return self._why_dates(played, ours)
+
+    def _why_no_deadline(self, played: Played) -> Why:
+        case = played.case
+        if "stage_never_began" in case.odd:
+            return Why.NEVER_BEGAN
+        if self._mapping.limits:
+            return Why.NO_LIMIT
+        return Why.DUE_BEFORE_CASE if case.dues else Why.DUE_MISSING
+
+    def _why_dates(self, played: Played, ours: Verdict) -> Why:
+        case, ended = played.case, played.ended
+        assert played.deadline is not None
+        due = played.deadline.due
+        if case.ended is not None and case.ended > self._until:
+            return Why.ENDS_LATER
+        if len(played.dues) > 1:
+            return Why.DUE_MOVED
+        theirs = case.their_due or (case.dues[-1][1] if case.dues else None)
+        if theirs is not None and theirs != due:
+            return Why.CLOCK_CHANGE if self._by_clock_change(played, theirs) else Why.DUE_DIFFERS
+        if ended is None:
+            return Why.STILL_OPEN
+        if ended == due:
+            return Why.END_IS_DUE
+        if abs(ended - due) < SECOND:
+            return Why.WITHIN_A_SECOND
+        if self._same_day(ended, due):
+            return Why.SAME_DAY
+        if theirs is not None and (ended > due) is (ours is Verdict.LATE):
+            return Why.CONTRADICTS_ITSELF
+        return Why.RULE_DIFFERS
+
+    def _by_clock_change(self, played: Played, theirs: datetime) -> bool:
+        assert played.deadline is not None
+        start, due = played.deadline.start.astimezone(self._mapping.zone), theirs.astimezone(self._mapping.zone)
+        change = (due.utcoffset() or timedelta()) - (start.utcoffset() or timedelta())
+        return bool(change) and abs(played.deadline.due - theirs) == abs(change)
+
+    def _same_day(self, one: datetime, other: datetime) -> bool:
+        """Whether two moments are of one local day; 24:00 is of the day that it ends."""
+        zone = self._mapping.zone
+        day = (other - INSTANT).astimezone(zone).date()
+        return one.astimezone(zone).date() in (day, other.astimezone(zone).date())
+
+    def _ticker_is_right(self, played: Played) -> bool:
+        """Whether it declared just what two times say, at the first instant at which the clock could tell."""
+        if not played.dues:
+            return not played.overdue and not played.warned
+        ends = [at for at, _ in played.dues[1:]] + [played.ended or self._until]
+        expected = [
+            (due, max(due + INSTANT, since))
+            for (since, due), end in zip(played.dues, ends, strict=True)
+            if due < end
+        ]  # fmt: skip
+        if list(played.overdue) != expected:
+            return False
+        if len(played.dues) != 1 or played.deadline is None:
+            return True
+        warn_at, (since, _) = played.deadline.warn_at, played.dues[0]
+        wanted = warn_at is not None and warn_at < ends[0]
+        return list(played.warned) == ([max(warn_at + INSTANT, since)] if warn_at is not None and wanted else [])

@@ -1,0 +1,87 @@
+"""The deadline of a case: by the due date of its file, or by a limit of the mapping and its calendar."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from functools import cache
+
+from infra.backtest.mapping import MOMENTS, SPANS, Backtest
+from infra.backtest.parts import Days, Limit
+from infra.backtest.source import Case
+from shared.case.calendar import Calendar, before, reckon
+from shared.case.facts import Deadline, Ends, TimeBase
+from shared.reference.library import Library
+from shared.reference.load import demo_documents
+
+AMOUNT_MAX = 10_000
+YEARS = frozenset(range(1900, 2200))  # a calendar of weekends alone leaves nothing to be published
+FILE_BASIS = "due date of the file"
+CHINA = "510000000000"  # the demo's documents hold the national calendar at its province
+
+
+class Limits:
+    """Reckons deadlines by a mapping."""
+
+    def __init__(self, mapping: Backtest) -> None:
+        self._mapping = mapping
+        self._begin = MOMENTS.index(SPANS[mapping.stage][0])
+        self._calendars: dict[Days, Calendar] = {}
+
+    def deadline(self, case: Case) -> Deadline | None:
+        """The clock that the stage gets, None when nothing limits it or the law takes no such limit."""
+        began = case.moments[self._begin]
+        if began is None or "stage_never_began" in case.odd:
+            return None
+        if self._mapping.limits:
+            return None if case.limit is None else self._reckoned(self._mapping.limits[case.limit], case, began)
+        held = [due for at, due in case.dues if at <= began] or [due for _, due in case.dues[:1]]
+        return self.by_file(case, held[-1]) if held else None
+
+    def by_file(self, case: Case, due: datetime) -> Deadline | None:
+        """The clock that a due date of the file sets; None when it lies before the case."""
+        start = case.began
+        if due <= start:
+            return None
+        days = min(max((due - start).days, 1), AMOUNT_MAX)
+        warn, warn_at = self._mapping.warn, None
+        if warn is not None:
+            warn_at = _within(start, before(due, warn.amount, warn.base, self._calendar(warn), Ends.CLOCK), due)
+        return Deadline(
+            stage=self._mapping.stage, start=start, due=due, warn_at=warn_at, base=TimeBase.CALENDAR_DAYS, amount=days,
+            ends=Ends.CLOCK, legal_basis=FILE_BASIS,
+        )  # fmt: skip
+
+    def _reckoned(self, limit: Limit, case: Case, began: datetime) -> Deadline:
+        start = case.began if limit.counts_from == "registered" else began
+        calendar = self._calendar(limit)
+        found = reckon(start, limit.amount, limit.base, calendar, limit.ends, moves_on=limit.calendar != "none")
+        warn_at = None
+        if limit.warn:
+            warn_at = _within(start, before(found.due, limit.warn, limit.base, calendar, limit.ends), found.due)
+        return Deadline(
+            stage=self._mapping.stage, start=start, due=found.due, warn_at=warn_at, base=limit.base,
+            amount=limit.amount, ends=limit.ends, last_day=found.last_day, legal_basis=limit.basis,
+        )  # fmt: skip
+
+    def _calendar(self, days: Days) -> Calendar:
+        wanted = Days(calendar=days.calendar, holidays=days.holidays, office=days.office)
+        if wanted not in self._calendars:
+            self._calendars[wanted] = _calendar(wanted, self._mapping.time_zone)
+        return self._calendars[wanted]
+
+
+def _within(start: datetime, moment: datetime, due: datetime) -> datetime | None:
+    return moment if start < moment < due else None
+
+
+def _calendar(days: Days, zone: str) -> Calendar:
+    if days.calendar == "china":
+        china = _china()
+        return replace(china, zone=zone, holidays=china.holidays | set(days.holidays), office=days.hours)
+    return Calendar(frozenset(days.holidays), zone=zone, office=days.hours, published=YEARS, rest=frozenset())
+
+
+@cache
+def _china() -> Calendar:
+    return Library(demo_documents()).calendar(CHINA)

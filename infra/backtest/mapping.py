@@ -1,0 +1,175 @@
+"""What a historic file says of its cases: when each stage began and ended, what was due, what it calls late itself."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BeforeValidator, StringConstraints, ValidationError, field_validator, model_validator
+
+from infra.backtest.parts import Cell, Late, LeaveOut, Limit, Moment, MomentOf, Warn
+from infra.importing.mapping import Choice, Chosen, Column, Part
+from infra.importing.tree import BadMapping, Place, nearest, read_tree
+from shared.case.base import Code, Region
+from shared.case.facts import Nature, Stage
+
+HELP = "docs/backtest.md"
+EMPTY = ("NULL", "null", "NaN", "nan", "NaT", "None", "N/A", "-")
+CASE = "case:"  # before the name of an attribute of a trace, as in the tables that are made of event logs
+MOMENTS = ("registered", "assigned", "signed", "settled", "closed")
+# The moments between which a stage runs.
+SPANS: dict[Stage, tuple[str, str]] = {
+    Stage.TRIAGE: ("registered", "assigned"),
+    Stage.SIGN: ("assigned", "signed"),
+    Stage.HANDLE: ("signed", "settled"),
+    Stage.FEEDBACK: ("settled", "closed"),
+}
+
+
+class Backtest(Part):
+    """The whole mapping. Every time without an offset, and every day, is of `time_zone`."""
+
+    source: Code
+    rows: Literal["cases", "events"] = "cases"
+    id: Column
+    time_zone: str
+    time_formats: tuple[str, ...] = ()
+    twice: Literal["first", "second"] = "first"
+    empty: tuple[str, ...] = EMPTY
+    encoding: str = "utf-8"
+    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
+    sheet: str | None = None
+    activity: Column = "concept:name"
+    time: Column = "time:timestamp"
+    stage: Stage = Stage.HANDLE
+    registered: MomentOf | None = None
+    assigned: MomentOf | None = None
+    signed: MomentOf | None = None
+    settled: MomentOf | None = None
+    closed: MomentOf | None = None
+    due: Column | None = None
+    warn: Warn | None = None
+    limits: tuple[Limit, ...] = ()
+    late: Annotated[Late, BeforeValidator(lambda v: {"by": v} if isinstance(v, str) else v)] | None = None
+    leave_out: tuple[LeaveOut, ...] = ()
+    until: str | None = None
+    region: Region = "510100000000"
+    nature: Chosen | None = None
+    subject: Chosen | None = None
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, name: str) -> str:
+        if fixed := re.fullmatch(r"([+-])([01][0-9]):00", name):
+            name = f"Etc/GMT{'-' if fixed[1] == '+' else '+'}{int(fixed[2])}"
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{name!r} is no time zone; write one like Europe/Amsterdam or +08:00") from None
+        return name
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding(cls, name: str) -> str:
+        try:
+            codecs.lookup(name)
+        except LookupError:
+            raise ValueError(f"{name!r} is no encoding; write one like utf-8, gb18030, cp1252, utf-16") from None
+        return name.lower()
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        fault = next(self._faults(), None)
+        if fault is not None:
+            raise ValueError(fault)
+        return self
+
+    def _faults(self) -> Iterator[str]:
+        if self.stage not in SPANS:
+            yield f"stage: {self.stage} has no moments in a file; write one of {', '.join(SPANS)}"
+            return
+        if getattr(self, end := SPANS[self.stage][1]) is None:
+            yield f"{end} is missing: the stage {self.stage} ends with it; see {HELP}"
+        if self.due is None and not self.limits:
+            yield f"give `due`, the column of due dates, or `limits` of our own; see {HELP}"
+        if self.warn is not None and self.due is None:
+            yield "warn: is for the due dates of the file; a limit has a `warn` of its own"
+        if self.late is not None and self.late.by == "dates" and self.due is None:
+            yield "late: dates needs `due`; say what the file calls late, or `late: nothing`"
+        if self.rows == "cases":
+            yield from self._faults_of_cases()
+        for name, choice in self._choices():
+            if choice.words:
+                yield f"{name}: give a plain value, or `column` with `values`"
+        for value in self.nature.results() if self.nature else ():
+            if value not in list(Nature):
+                yield f"nature: {value!r} is none of {', '.join(Nature)}; {nearest(value, list(Nature))}"
+
+    def _faults_of_cases(self) -> Iterator[str]:
+        if self.registered is None:
+            yield f"registered is missing: name the column of the time when a case began; see {HELP}"
+        for name, moment in self.moments():
+            if moment.activity or moment.when:
+                yield f"{name}: activities are of event logs: write `rows: events`, or name a column"
+        if self.late is not None and self.late.activity:
+            yield "late.activity is of event logs: write `rows: events`, or name a column"
+
+    def moments(self) -> Iterator[tuple[str, Moment]]:
+        """What is mapped of the moments of a case, in order."""
+        return ((name, moment) for name in MOMENTS if (moment := getattr(self, name)) is not None)
+
+    def _choices(self) -> Iterator[tuple[str, Choice]]:
+        return ((n, choice) for n, choice in (("nature", self.nature), ("subject", self.subject)) if choice is not None)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Every column that the mapping names, with the place where it does."""
+        late = self.late or Late(by="nothing")
+        asks = bool(late.activity) or any(moment.activity for _, moment in self.moments())
+        whens: list[tuple[str, Cell | None]] = [(f"{name}.when", moment.when) for name, moment in self.moments()]
+        whens += [(f"limits.{index}.when", limit.when) for index, limit in enumerate(self.limits)]
+        whens += [(f"leave_out.{index}", one) for index, one in enumerate(self.leave_out)]
+        given: list[tuple[str, str | None]] = [
+            ("id", self.id),
+            ("time", self.time if self.rows == "events" else None),
+            ("activity", self.activity if asks else None),
+            *((name, moment.column) for name, moment in self.moments()),
+            *((place, cell.column if cell else None) for place, cell in whens),
+            ("due", self.due),
+            *((f"late.{name}", getattr(late, name)) for name in ("column", "ended", "due")),
+            *((f"{name}.column", choice.column) for name, choice in self._choices()),
+        ]
+        return ((place, column) for place, column in given if column is not None)
+
+    def check(self, heading: Sequence[str]) -> None:
+        """Whether the file has the columns. Raises BadMapping with the nearest name for each that it lacks."""
+        lacking = [(place, column) for place, column in self.named() if column not in heading]
+        faults = [f"{place}: the file has no column {name!r}; {nearest(name, heading)}" for place, name in lacking]
+        if lacking and len(heading) == 1 and (other := next((one for one in ";\t|," if one in heading[0]), None)):
+            faults.append(f"the first line is one cell: perhaps write `delimiter: {other!r}`")
+        if faults:
+            raise BadMapping("\n".join(faults))
+
+
+def load_backtest(path: Path) -> Backtest:
+    """The mapping of a YAML file. Raises BadMapping with every fault and its line, OSError."""
+    tree = read_tree(path, "`source:`, `id:` and `time_zone:`")
+    try:
+        return Backtest.model_validate(tree.value)
+    except ValidationError as error:
+        raise BadMapping("\n".join(tree.faults(error, _fields, HELP))) from None
+
+
+def _fields(place: Place) -> Sequence[str]:
+    """The fields of the part of the mapping at a place."""
+    parts: dict[str, type[Part]] = {"limits": Limit, "late": Late, "leave_out": LeaveOut, "warn": Warn, "when": Cell}
+    names = [one for one in place if isinstance(one, str)]
+    part = parts.get(names[-1], Moment) if names else Backtest
+    return [field.alias or name for name, field in part.model_fields.items()]

@@ -1,0 +1,238 @@
+"""The cases of a file, lived in order of time: what they do is asked of the law, and the ticker looks in between."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import count
+from operator import attrgetter
+from typing import Any
+
+from infra.backtest.limits import Limits
+from infra.backtest.mapping import MOMENTS, SPANS, Backtest
+from infra.backtest.source import Case
+from infra.backtest.world import LONG_AGO, World
+from shared.case import events as e
+from shared.case.base import Actor, Address, Meta, derived_id, new_id
+from shared.case.commands import COMMANDS
+from shared.case.facts import Channel, Deadline, Matter, Note, Outcome, Stage
+from shared.case.reasons import Rejected
+from shared.kit.handle import command
+
+FILE = "file"  # who did whatever the file says was done
+BREATH_COUNT = 200  # steps between two moments at which an interruption is heard
+ASKED: dict[str, tuple[str, ...]] = {
+    "registered": ("register",),
+    "assigned": ("triage", "assign"),
+    "signed": ("sign-for",),
+    "settled": ("settle",),
+    "closed": ("close",),
+}
+MATTER, REPLY = Matter(title=FILE, text=FILE), Note(text=FILE)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command of a case: when, which, whether its stage ends with it, and the clock that it sets."""
+
+    at: datetime
+    name: str
+    ends: bool = False
+    deadline: Deadline | None = None
+    due_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What became of a case by its own log: due moments set, when it was warned, what was declared overdue and when.
+
+    `deadline` is the last one in force, `ended` when its stage was over. `refused` is what the law did not take.
+    """
+
+    case: Case
+    deadline: Deadline | None
+    dues: tuple[tuple[datetime, datetime], ...] = ()
+    warned: tuple[datetime, ...] = ()
+    overdue: tuple[tuple[datetime, datetime], ...] = ()
+    ended: datetime | None = None
+    refused: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Living:
+    """A case that has begun: what it still does, soonest first."""
+
+    case: Case
+    address: Address
+    steps: Iterator[Step]
+    refused: list[str] = field(default_factory=list)
+    ended: datetime | None = None
+    asked: int = 0
+
+
+class Play:
+    """Plays cases that come in order of their beginning, up to a moment."""
+
+    def __init__(self, mapping: Backtest, until: datetime) -> None:
+        self._mapping, self._until = mapping, until
+        self._limits = Limits(mapping)
+        self._lived = MOMENTS if mapping.closed or mapping.stage is Stage.FEEDBACK else MOMENTS[:-1]
+        region = mapping.region
+        self._centre, self._unit = f"{region}-centre", f"{region}-{FILE}"
+        self._actor = Actor(person=FILE, post=FILE, unit=self._centre, centre=region, region=region)
+        self._coming: list[tuple[datetime, int, Step, _Living]] = []
+        self._open: dict[str, _Living] = {}
+        self._order = count()
+        self._world = World(LONG_AGO, region, self._actor)
+        self.later_count = self.tick_count = self.step_count = 0
+
+    async def run(self, cases: Iterable[Case]) -> AsyncIterator[Played]:
+        """Play them all; each comes out when it is over, the open ones at the end."""
+        source = iter(cases)
+        following = next(source, None)
+        over: list[_Living] = []
+        while True:
+            moment = self._next(following)
+            tick = await self._world.next_tick()
+            if tick is not None and tick <= (moment or self._until):
+                await self._tick(tick)
+                continue
+            for one in over:  # all that was due of it has fired
+                yield self._told(one)
+            over.clear()
+            if moment is None:
+                break
+            if self._coming and self._coming[0][0] == moment:
+                if (ended := await self._step()) is not None:
+                    over.append(ended)
+            elif following is not None:
+                self._begin(following)
+                following = next(source, None)
+        for one in self._open.values():
+            yield self._told(one)
+        self.later_count = (following is not None) + sum(1 for _ in source)
+
+    def _next(self, following: Case | None) -> datetime | None:
+        """When the file goes on, None when it does not before the end."""
+        moments = [self._coming[0][0]] if self._coming else []
+        if following is not None:
+            moments.append(following.began)
+        moment = min(moments, default=None)
+        return None if moment is None or moment > self._until else moment
+
+    async def _tick(self, moment: datetime) -> None:
+        self._world.clock.to(moment)
+        self.tick_count += 1
+        if not await self._world.tick():
+            raise AssertionError(f"the ticker leaves what was due before {moment.isoformat()}")
+        await self._breathe()
+
+    async def _breathe(self) -> None:
+        """Let an interruption be heard now and then."""
+        if (self.step_count + self.tick_count) % BREATH_COUNT == 0:
+            await asyncio.sleep(0)
+
+    def _begin(self, case: Case) -> None:
+        born = derived_id("backtest", self._mapping.source, case.id, "register")
+        address = Address("case", self._mapping.region, new_id(self._mapping.region, born))
+        living = _Living(case, address, self._steps(case))
+        self._open[address.id] = living
+        self._queue(living)
+
+    def _queue(self, living: _Living) -> bool:
+        """Wait for the next step of a case; False when it has none."""
+        step = next(living.steps, None)
+        if step is not None:
+            heapq.heappush(self._coming, (step.at, next(self._order), step, living))
+        return step is not None
+
+    def _steps(self, case: Case) -> Iterator[Step]:
+        """What a case does, in order of time; what its file says at one moment in the order of its life."""
+        begin, end = SPANS[self._mapping.stage]
+        deadline = self._limits.deadline(case)
+        steps: list[Step] = []
+        for name, at in zip(self._lived, case.moments, strict=False):
+            if at is None:
+                break
+            steps += [Step(at, asked, name == end) for asked in ASKED[name]]
+            if name == begin and deadline is not None:
+                steps.append(Step(at, "set-deadlines", deadline=deadline))
+        if deadline is not None and not self._mapping.limits:
+            steps += self._moves(case, deadline, *(case.moments[MOMENTS.index(name)] for name in (begin, end)))
+        return iter(sorted(steps, key=attrgetter("at")))
+
+    def _moves(self, case: Case, deadline: Deadline, began: datetime | None, ended: datetime | None) -> Iterator[Step]:
+        """The file sets another due date while the stage runs."""
+        for at, due in case.dues:
+            new = self._limits.by_file(case, due)
+            if began is not None and began < at and (ended is None or at < ended) and new and new.due != deadline.due:
+                yield Step(at, "recompute-deadline", deadline=new, due_before=deadline.due)
+                deadline = new
+
+    async def _step(self) -> _Living | None:
+        """The next thing that a case does; the case when it is over."""
+        at, _, step, living = heapq.heappop(self._coming)
+        self._world.clock.to(at)
+        self.step_count += 1
+        await self._ask(living, step)
+        if step.ends:
+            living.ended = at
+        await self._breathe()
+        if self._queue(living) or step.name != ASKED[self._lived[-1]][-1]:
+            return None
+        del self._open[living.address.id]
+        return living
+
+    async def _ask(self, living: _Living, step: Step) -> None:
+        case, now = living.case, self._world.clock.now()
+        living.asked += 1
+        meta = Meta(
+            command_id=derived_id("backtest", self._mapping.source, case.id, f"{step.name} {living.asked}"),
+            time=now,
+            recorded_at=now,
+            actor=self._actor,
+        )
+        facts = COMMANDS[step.name].facts(**self._facts(case, step))
+        outcome = await self._world.ask(command(living.address, meta, step.name, facts))
+        if isinstance(outcome, Rejected):
+            living.refused.append(f"{step.name}: {outcome.reason.code}")
+
+    def _facts(self, case: Case, step: Step) -> dict[str, Any]:
+        match step.name:
+            case "register":
+                return {
+                    "channel": Channel.PLATFORM, "contact_time": case.began, "matter": MATTER, "nature": case.nature,
+                    "subject": case.subject, "region": self._mapping.region, "first_asked": FILE,
+                    "first_asked_unit": self._centre, "source": self._mapping.source,
+                }  # fmt: skip
+            case "triage" | "assign":
+                return {"unit": self._unit, "basis": FILE}
+            case "sign-for":
+                return {"unit": self._unit, "person": FILE}
+            case "set-deadlines":
+                return {"opens": (step.deadline,)}
+            case "recompute-deadline":
+                return {"deadline": step.deadline, "due_before": step.due_before, "why": "the file moved its due date"}
+            case "settle":
+                return {"outcome": Outcome.EXPLAINED, "reply": REPLY, "basis": FILE}
+        return {"basis": FILE}
+
+    def _told(self, living: _Living) -> Played:
+        """What the log says of a case, which is then forgotten."""
+        deadline, dues, warned, overdue = None, [], [], []
+        for recorded in self._world.events(living.address):
+            event = recorded.event
+            if isinstance(event, e.DeadlinesSet | e.DeadlineRecomputed):
+                deadline = event.opens[0] if isinstance(event, e.DeadlinesSet) else event.deadline
+                dues.append((recorded.meta.time, deadline.due))
+            elif isinstance(event, e.Warned):
+                warned.append(event.seen_at)
+            elif isinstance(event, e.Overdue):
+                overdue.append((event.due, event.seen_at))
+        self._world.forget(living.address)
+        return Played(
+            living.case, deadline, tuple(dues), tuple(warned), tuple(overdue), living.ended, tuple(living.refused)
+        )

@@ -1,0 +1,244 @@
+"""What a back-test found, counted as it goes: in words and numbers, as JSON, and its differences row by row."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, TextIO
+
+from infra.backtest.judge import EXPLAINED, UNEXPLAINED, Judged, Verdict
+from infra.backtest.mapping import Backtest
+from infra.backtest.source import Tally
+
+SHOWN_COUNT_MAX = 20
+BAR_CHARS = 40
+SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
+STEPS: tuple[tuple[timedelta, str], ...] = (
+    (HOUR, "1 hour"), (DAY, "1 day"), (7 * DAY, "7 days"), (30 * DAY, "30 days"), (90 * DAY, "90 days"),
+)  # fmt: skip
+MORE, STILL_OPEN = "more", "still open"
+COLUMNS = ("row", "case", "begin", "due", "end", "ours", "file", "file_due", "file_end", "why", "explanation", "odd")
+AGREEMENT = (Verdict.LATE, Verdict.IN_TIME, Verdict.NOTHING)
+
+
+@dataclass
+class Report:
+    """The figures of one back-test up to `until`."""
+
+    mapping: Backtest
+    until: datetime
+    tally: Tally
+    began: datetime | None = None
+    later: int = 0
+    played: int = 0
+    warned: int = 0
+    open_late: int = 0
+    matrix: Counter[tuple[Verdict, Verdict]] = field(default_factory=Counter)
+    why: Counter[str] = field(default_factory=Counter)
+    dues: Counter[str] = field(default_factory=Counter)
+    declared: Counter[str] = field(default_factory=Counter)
+    late_by: Counter[str] = field(default_factory=Counter)
+    early_by: Counter[str] = field(default_factory=Counter)
+    examples: list[dict[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, judged: Judged) -> dict[str, str] | None:
+        """Count a case; its row where it differs."""
+        played = judged.played
+        self.played += 1
+        self.warned += bool(played.warned)
+        self.matrix[judged.ours, judged.theirs] += 1
+        self._measure(judged)
+        if judged.why is None:
+            return None
+        self.why[judged.why] += 1
+        row = self._row(judged)
+        if len(self.examples) < SHOWN_COUNT_MAX:
+            self.examples.append(row)
+        return row
+
+    def _measure(self, judged: Judged) -> None:
+        played, due = judged.played, judged.due
+        if due is None:
+            return
+        ended = played.ended
+        if judged.ours is Verdict.LATE and ended is None:
+            self.open_late += 1
+            self.late_by[STILL_OPEN] += 1
+        elif ended is not None:
+            (self.late_by if ended > due else self.early_by)[_step(abs(ended - due))] += 1
+        case = played.case
+        if self.mapping.limits and case.dues:
+            self.dues[self._apart(due, case.dues[-1][1])] += 1
+        if judged.ours is Verdict.LATE and case.told and case.told_at is not None:
+            self.declared[self._apart(due, case.told_at)] += 1
+
+    def _apart(self, ours: datetime, theirs: datetime) -> str:
+        if ours == theirs:
+            return "the same moment"
+        if abs(ours - theirs) < SECOND:
+            return "the same second"
+        zone = self.mapping.zone
+        if ours.astimezone(zone).date() == theirs.astimezone(zone).date():
+            return "the same day"
+        return "the file's is later" if theirs > ours else "the file's is earlier"
+
+    def _row(self, judged: Judged) -> dict[str, str]:
+        played, why = judged.played, judged.why
+        assert why is not None
+        case = played.case
+        told = (
+            str(case.number), case.id, self._local(case.began), self._local(judged.due), self._local(played.ended),
+            judged.ours, judged.theirs, self._local(case.their_due or case.told_at), self._local(case.their_end),
+            why, "; ".join((EXPLAINED[why], *played.refused)), " ".join(case.odd),
+        )  # fmt: skip
+        return dict(zip(COLUMNS, map(str, told), strict=True))
+
+    def _local(self, moment: datetime | None) -> str:
+        return "" if moment is None else moment.astimezone(self.mapping.zone).isoformat(" ")
+
+    @property
+    def deadlines(self) -> int:
+        """How many cases had a deadline of ours."""
+        return self.played - sum(self.matrix[Verdict.NOTHING, theirs] for theirs in Verdict)
+
+    @property
+    def overdue(self) -> int:
+        """How many we declared overdue."""
+        return sum(self.matrix[Verdict.LATE, theirs] for theirs in Verdict)
+
+    @property
+    def unexplained(self) -> int:
+        """How many differences nothing explains."""
+        return sum(self.why[why] for why in UNEXPLAINED)
+
+    @property
+    def good(self) -> bool:
+        """Whether something was judged, and every difference is explained."""
+        return self.deadlines > 0 and self.unexplained == 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures as plain values."""
+        tally = self.tally
+        return {
+            "source": self.mapping.source,
+            "stage": self.mapping.stage,
+            "rows": tally.rows,
+            "rows_of_no_case": dict(tally.dropped),
+            "cases": tally.cases,
+            "left_out": dict(tally.left_out.most_common()),
+            "began_after_the_end": self.later,
+            "played": self.played,
+            "from": None if self.began is None else self.began.isoformat(),
+            "until": self.until.isoformat(),
+            "deadlines": self.deadlines,
+            "warned": self.warned,
+            "declared_overdue": {"all": self.overdue, "still_open": self.open_late},
+            "file_says_late": sum(self.matrix[ours, Verdict.LATE] for ours in Verdict),
+            "agreement": {f"{o}": {f"{t}": self.matrix[o, t] for t in AGREEMENT} for o in AGREEMENT},
+            "differences": dict(self.why.most_common()),
+            "unexplained": self.unexplained,
+            "examples": self.examples,
+            "due_by_limit_and_by_file": dict(self.dues),
+            "due_and_declared_by_file": dict(self.declared),
+            "late_by": _ordered(self.late_by),
+            "early_by": _ordered(self.early_by),
+            "odd": dict(tally.odd.most_common()),
+            "seconds": round(self.seconds, 1),
+        }
+
+    def as_text(self) -> Iterator[str]:
+        """The report for a terminal, line by line."""
+        tally = self.tally
+        left = sum(tally.left_out.values())
+        later = f", {self.later} began after the end" if self.later else ""
+        told = f"{tally.rows} rows, {tally.cases} cases = {self.played} played, {left} left out{later}"
+        yield f"{self.mapping.source}: {told}"
+        yield from _counts(tally.left_out + tally.dropped)
+        if not self.played:
+            return
+        yield f"by the clock of the log from {self._local(self.began)} to {self._local(self.until)}"
+        still = f" ({self.open_late} of them still open at the end)" if self.open_late else ""
+        yield f"{self.deadlines} deadlines: {self.warned} warned, {self.overdue} declared overdue{still}"
+        yield from self._agreement()
+        for title, counts in (("our due moment and the file's", self.dues), ("due and declared", self.declared)):
+            if counts:
+                yield f"{title}: " + ", ".join(f"{what} {count}" for what, count in counts.most_common())
+        yield from self._differences()
+        if tally.odd:
+            yield "odd in the file: " + ", ".join(f"{what} {count}" for what, count in tally.odd.most_common())
+        yield from self._picture()
+
+    def _agreement(self) -> Iterator[str]:
+        yield ""
+        yield f"{'':>18}{'file: late':>14}{'in time':>12}{'says nothing':>15}"
+        names = {Verdict.LATE: "ours: overdue", Verdict.IN_TIME: "in time", Verdict.NOTHING: "no deadline"}
+        for ours in AGREEMENT:
+            late, in_time, nothing = (self.matrix[ours, theirs] for theirs in AGREEMENT)
+            yield f"{names[ours]:>18}{late:>14}{in_time:>12}{nothing:>15}"
+        yield ""
+
+    def _differences(self) -> Iterator[str]:
+        total = sum(self.why.values())
+        yield f"{total} differences" + (f", {self.unexplained} unexplained" if total else "")
+        for why, count in self.why.most_common():
+            yield f"  {count:>7}  {why}: {EXPLAINED[why]}"  # type: ignore[index]
+        for row in self.examples:
+            yield (
+                f"    row {row['row']} {row['case']}: due {row['due'] or '-'}, end {row['end'] or '-'}, "
+                f"ours {row['ours']}, file {row['file']}: {row['why']}"
+            )
+        if total > len(self.examples):
+            yield f"    and {total - len(self.examples)} more; --differences FILE writes them all"
+
+    def _picture(self) -> Iterator[str]:
+        """How early and how late the cases ended, as bars."""
+        most = max([*self.late_by.values(), *self.early_by.values()], default=0)
+        if not most:
+            return
+        yield ""
+        early, late = _ordered(self.early_by), _ordered(self.late_by)
+        for title, counts in (("in time by", dict(reversed(early.items()))), ("late by", late)):
+            for step, count in counts.items():
+                bar = "█" * max(round(BAR_CHARS * count / most), 1 if count else 0)
+                yield f"{title:>10} {_named(step):>12} {bar} {count}"
+
+
+class Differences:
+    """The rows that differ, as CSV."""
+
+    def __init__(self, file: TextIO | None) -> None:
+        self._writer = None if file is None else csv.DictWriter(file, COLUMNS)
+        if self._writer is not None:
+            self._writer.writeheader()
+
+    def write(self, row: dict[str, str]) -> None:
+        """One more row; a cell that a sheet would take for a formula is made text."""
+        if self._writer is not None:
+            self._writer.writerow({name: _inert(cell) for name, cell in row.items()})
+
+
+def _inert(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell
+
+
+def _step(apart: timedelta) -> str:
+    return next((name for most, name in STEPS if apart <= most), MORE)
+
+
+def _ordered(counts: Counter[str]) -> dict[str, int]:
+    return {name: counts[name] for name in (*(name for _, name in STEPS), MORE, STILL_OPEN) if counts[name]}
+
+
+def _named(step: str) -> str:
+    return step if step in (MORE, STILL_OPEN) else f"≤ {step}"
+
+
+def _counts(counts: Counter[str]) -> Iterator[str]:
+    for what, count in counts.most_common(SHOWN_COUNT_MAX):
+        yield f"  {count:>7}  {what}"
+    if len(counts) > SHOWN_COUNT_MAX:
+        yield f"           and {len(counts) - SHOWN_COUNT_MAX} more reasons"

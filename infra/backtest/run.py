@@ -1,0 +1,62 @@
+"""One back-test from a file to its report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from operator import attrgetter
+
+from infra.backtest.judge import Judge
+from infra.backtest.mapping import Backtest
+from infra.backtest.play import Play
+from infra.backtest.report import Differences, Report
+from infra.backtest.source import Case, Source
+from infra.backtest.spill import in_order
+from infra.backtest.times import Alone, BadTime, Times
+from infra.importing.tree import BadMapping
+from shared.kit.clock import Clock
+
+Tell = Callable[[int], None]
+
+
+def read_until(mapping: Backtest, given: str | None) -> datetime | None:
+    """The moment up to which to play, if one is named. Raises BadMapping."""
+    text = given or mapping.until
+    if text is None:
+        return None
+    try:
+        return Times(mapping.zone, mapping.time_formats).read(text, Alone.LAST).at
+    except BadTime as error:
+        raise BadMapping(f"until: {text!r} {error}; write one like 2012-01-31 or 2012-01-31T18:00+01:00") from None
+
+
+def cases_of(source: Source) -> Iterator[Case]:
+    """The cases in order of their beginning. The whole file is read when this returns. Raises BadFile, BadMapping."""
+    ordered = in_order(source.cases(), attrgetter("began"))
+    first = next(ordered, None)
+
+    def again() -> Iterator[Case]:
+        if first is not None:
+            yield first
+            yield from ordered
+
+    return again()
+
+
+async def backtest(
+    source: Source, cases: Iterator[Case], mapping: Backtest, until: datetime, differences: Differences, clock: Clock,
+    tell: Tell,
+) -> Report:  # fmt: skip
+    """Play the cases and count. `tell` hears how many are over."""
+    started = clock.monotonic()
+    report, judge, play = Report(mapping, until, source.tally), Judge(mapping, until), Play(mapping, until)
+    async for played in play.run(cases):
+        row = report.add(judge.judge(played))
+        if row is not None:
+            differences.write(row)
+        if report.began is None or played.case.began < report.began:
+            report.began = played.case.began
+        tell(report.played)
+    report.later = play.later_count
+    report.seconds = clock.monotonic() - started
+    return report

@@ -1,0 +1,150 @@
+"""The world in which a file is lived again: one log, one law, one ticker, and the clock of the file.
+
+The law, the handler, the log in memory, what is due of a case, what fires then and the ticker are those of the
+services; what differs is that nothing waits, and that a case which is over is forgotten: memory holds the open ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+from services.supervision.policy import fire_by
+from services.supervision.projection import moments
+from shared.case.base import Actor, Address, Event, Recorded
+from shared.case.commands import Command
+from shared.case.reasons import Rejected
+from shared.kit.agenda import MemoryAgenda
+from shared.kit.await_position import Reached
+from shared.kit.handle import Done, Handler
+from shared.kit.pure import Change
+from shared.kit.ticker import Ticker
+from shared.kit.vault import MasterKeys, MemoryVault
+from shared.log.memory import MemoryLog
+from shared.reference.library import Library
+
+MODEL = "backtest"
+INSTANT = timedelta(microseconds=1)  # what is due by a moment is late the instant after it
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_KEY = bytes(32)  # what is sealed here holds nothing of the file
+
+
+class LogClock:
+    """The clock of the log: it stands still until the next moment, and nobody sleeps by it."""
+
+    def __init__(self, start: datetime) -> None:
+        self._start = self._now = start
+        self._chance = random.Random(0)
+
+    def now(self) -> datetime:
+        return self._now
+
+    def to(self, moment: datetime) -> None:
+        """Jump to a moment; never back."""
+        self._now = max(self._now, moment)
+
+    def monotonic(self) -> float:
+        return (self._now - self._start).total_seconds()
+
+    async def sleep(self, seconds: float) -> None:
+        self._now += timedelta(seconds=max(seconds, 0.0))
+        await asyncio.sleep(0)
+
+    def random(self) -> float:
+        return self._chance.random()
+
+    def new_id(self) -> str:
+        return str(UUID(bytes=self.token_bytes(16), version=4))
+
+    def token_bytes(self, count: int) -> bytes:
+        return self._chance.randbytes(count)
+
+
+class _Log(MemoryLog):
+    """The log in memory, which can be made to forget a case."""
+
+    def all(self, address: Address) -> list[Recorded[Event]]:
+        """The events of a case, in order."""
+        return self._by_subject.get(address.subject, [])
+
+    def forget(self, address: Address) -> None:
+        """Drop the events of a case; their places in the stream stay."""
+        for recorded in self._by_subject.pop(address.subject, ()):
+            if (position := recorded.position) is not None:
+                self._streams[position.stream].events[position.sequence - 1] = cast(Any, None)
+
+
+class _Vault(MemoryVault):
+    async def key(self, case_id: str) -> bytes:
+        return _KEY
+
+
+class _Agenda(MemoryAgenda):
+    def forget(self, address: Address) -> None:
+        """Nothing will ever be due of it again."""
+        self._watched.pop(address.subject, None)
+
+
+class _Handler(Handler):
+    """Tells the agenda at once what the projector would tell it."""
+
+    def __init__(self, log: _Log, vault: _Vault, clock: LogClock, agenda: _Agenda, reached: Reached) -> None:
+        super().__init__(log, vault, clock)
+        self._agenda, self._reached = agenda, reached
+
+    async def handle(self, command: Command) -> Done | Rejected:
+        outcome = await super().handle(command)
+        if isinstance(outcome, Done) and outcome.recorded is not None:
+            self._agenda.put([Change(command.address, outcome.state, outcome.position, (outcome.recorded,))])
+            self._reached.set(MODEL, outcome.position)
+        return outcome
+
+    def forget(self, address: Address) -> None:
+        """Drop a case from the cache."""
+        self._cache.pop(address.subject, None)
+
+
+class World:
+    """Commands at the clock's time, and the ticker between them."""
+
+    def __init__(self, start: datetime, region: str, actor: Actor) -> None:
+        self.clock = LogClock(start)
+        self._log = _Log((region[:4],), self.clock)
+        vault, reached = _Vault(MasterKeys([_KEY]), self.clock), Reached(self.clock)
+        self._agenda = _Agenda(moments)
+        self._handler = _Handler(self._log, vault, self.clock, self._agenda, reached)
+        self._ticker = Ticker(
+            "backtest.ticker", MODEL, self._agenda, fire_by(Library([])), self._log, self._handler, self.clock, reached,
+            lambda address: actor, _nothing,
+        )  # fmt: skip
+
+    async def ask(self, command: Command) -> Done | Rejected:
+        """Have the law decide a command."""
+        return await self._handler.handle(command)
+
+    async def next_tick(self) -> datetime | None:
+        """When the ticker must look again: the instant after the next due moment."""
+        moment = await self._agenda.next_at(LONG_AGO)
+        return None if moment is None else max(moment + INSTANT, self.clock.now())
+
+    async def tick(self) -> int:
+        """The ticker fires what is due by now; how many things."""
+        return await self._ticker.tick()
+
+    def events(self, address: Address) -> Sequence[Recorded[Event]]:
+        """What the log holds of a case."""
+        return self._log.all(address)
+
+    def forget(self, address: Address) -> None:
+        """The case is over, and counted."""
+        self._log.forget(address)
+        self._agenda.forget(address)
+        self._handler.forget(address)
+
+
+async def _nothing(address: Address) -> None:
+    """Without a ladder no aggregate is born of a tick."""

@@ -1,0 +1,118 @@
+"""A log in XES (IEEE 1849) trace by trace, with the memory of one trace.
+
+Read by expat alone, since a log of a million events needs no tree. Entities are refused where they are declared, as
+defusedxml does it: a log needs none, and a few of them can fill any memory or read other files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+from xml.parsers import expat
+
+from infra.importing.rows import BadFile, open_bytes, unpacking
+
+CHUNK_BYTES = 64 * 1024
+TOKEN_BYTES_MAX = 4 * 1024 * 1024  # of one tag, with all its attributes
+TRACE_EVENTS_MAX = 1_000_000
+DEPTH_MAX = 64
+CELL_CHARS_MAX = 1000  # times, ids and activities are shorter; of anything longer the beginning is kept
+VALUES = frozenset({"string", "date", "int", "float", "boolean", "id"})
+
+
+@dataclass(slots=True)
+class Trace:
+    """One case of the log: the line where it begins, its own attributes and those of its events, as text by key."""
+
+    number: int
+    cells: dict[str, str] = field(default_factory=dict)
+    events: list[dict[str, str]] = field(default_factory=list)
+
+
+def traces(path: Path) -> Iterator[Trace]:
+    """Every trace, in the order of the file. Raises BadFile."""
+    reader = _Reader(path)
+    with open_bytes(path) as file, unpacking(path):
+        while chunk := file.read(CHUNK_BYTES):
+            yield from reader.feed(chunk)
+        yield from reader.feed(b"", last=True)
+    if not reader.is_log:
+        raise BadFile(f"{path.name} is no XES log: its root is not <log>")
+
+
+class _Reader:
+    def __init__(self, path: Path) -> None:
+        self._path, self._parser = path, expat.ParserCreate()
+        self._done: list[Trace] = []
+        self._trace: Trace | None = None
+        self._event: dict[str, str] | None = None
+        self._path_in: list[str] = []
+        self._fed = 0  # bytes since something was understood
+        self.is_log = False
+        parser = self._parser
+        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
+        parser.EntityDeclHandler = self._refuse
+        parser.UnparsedEntityDeclHandler = self._refuse
+        parser.ExternalEntityRefHandler = self._refuse
+        parser.buffer_text = True
+
+    def feed(self, chunk: bytes, last: bool = False) -> list[Trace]:
+        """The traces that are complete with this piece of the file. Raises BadFile."""
+        self._fed += len(chunk)
+        try:
+            self._parser.Parse(chunk, last)
+        except expat.ExpatError as error:
+            cut = error.code == expat.errors.codes[expat.errors.XML_ERROR_NO_ELEMENTS]
+            cut = cut or (last and error.code in _CUT)
+            what = "ends early; copy it again" if cut else f"is not XML ({expat.errors.messages[error.code]})"
+            raise BadFile(f"{self._path.name}:{error.lineno}: {what}") from None
+        if self._fed > TOKEN_BYTES_MAX:
+            self._fail(f"one tag has more than {TOKEN_BYTES_MAX} bytes")
+        done, self._done = self._done, []
+        return done
+
+    def _fail(self, what: str) -> NoReturn:
+        raise BadFile(f"{self._path.name}:{self._parser.CurrentLineNumber}: {what}")
+
+    def _refuse(self, *_: object) -> NoReturn:
+        self._fail("declares entities, which a log has no use for; remove its DTD")
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._fed = 0
+        name = name.rpartition(":")[2]
+        within = self._path_in
+        within.append(name)
+        depth = len(within)
+        if depth == 1:
+            if name != "log":
+                self._fail(f"is no XES log: its root is <{name[:40]}>, not <log>")
+            self.is_log = True
+        elif depth == 2 and name == "trace":
+            self._trace = Trace(self._parser.CurrentLineNumber)
+        elif self._trace is not None and depth == 3 and name == "event":
+            self._event = {}
+            self._trace.events.append(self._event)
+            if len(self._trace.events) > TRACE_EVENTS_MAX:
+                self._fail(f"a trace has more than {TRACE_EVENTS_MAX} events")
+        elif depth > DEPTH_MAX:
+            self._fail(f"is nested more than {DEPTH_MAX} deep")
+        elif self._trace is not None and name in VALUES:
+            cells = self._trace.cells if depth == 3 else self._event if depth == 4 else None
+            key, value = attributes.get("key"), attributes.get("value")
+            if cells is not None and key is not None and value is not None:
+                cells[key] = value[:CELL_CHARS_MAX]
+
+    def _end(self, name: str) -> None:
+        self._fed = 0
+        self._path_in.pop()
+        depth = len(self._path_in)
+        if self._trace is not None and depth == 1:
+            self._done.append(self._trace)
+            self._trace = None
+        elif self._event is not None and depth == 2:
+            self._event = None
+
+
+_CUT = {expat.errors.codes[one] for one in (expat.errors.XML_ERROR_UNCLOSED_TOKEN, expat.errors.XML_ERROR_PARTIAL_CHAR)}

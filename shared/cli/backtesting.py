@@ -1,0 +1,68 @@
+"""`caseflow backtest`: a historic table or log lived again by the law and the ticker, against what its file says."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic_core import to_json
+
+from infra.backtest.mapping import load_backtest
+from infra.backtest.report import Differences, Report
+from infra.backtest.run import backtest, cases_of, read_until
+from infra.backtest.source import Source
+from infra.importing.rows import BadFile
+from infra.importing.tree import BadMapping
+from shared.cli.base import CODE_FAILED, CODE_USAGE, Refused, app, progress, run, say
+from shared.kit.clock import SystemClock
+
+File = Annotated[Path, typer.Argument(help="A .csv, .xlsx, .ndjson or .xes file; .gz may be packed around it.")]
+MappingFile = Annotated[Path, typer.Option(help="What the file says, as YAML; see docs/backtest.md.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The report as JSON, on stdout.")]
+To = Annotated[Path | None, typer.Option(help="Where to write every difference, as CSV.")]
+Until = Annotated[str | None, typer.Option(help="Play up to this moment; by default to the last one of the file.")]
+
+
+GC_YOUNG_COUNT = 50_000
+
+
+@app.command(name="backtest")
+def backtest_file(
+    file: File, mapping: MappingFile, json: AsJson = False, differences: To = None, until: Until = None
+) -> None:
+    """Play a historic file: what would have been warned and overdue. Ends with 1 when a difference has no reason."""
+    report = run(_backtest(file, mapping, differences, until), "interrupted; nothing was kept")
+    if json:
+        typer.echo(to_json(report.as_json(), indent=2))
+    else:
+        for line in report.as_text():
+            typer.echo(line)
+    say(f"played {report.played} cases in {report.seconds:.1f} s")
+    if not report.deadlines:
+        say("no case had a deadline; see what was left out, and `due`, `limits` and `leave_out` of the mapping")
+    if not report.good:
+        raise typer.Exit(CODE_FAILED)
+
+
+async def _backtest(file: Path, mapping_file: Path, differences: Path | None, given: str | None) -> Report:
+    try:
+        mapping = load_backtest(mapping_file)
+        until = read_until(mapping, given)
+        with progress(f"reading {file.name}", None) as tell:
+            source = Source(file, mapping, lambda rows: tell(rows, "rows"))
+            cases = cases_of(source)
+    except (BadMapping, BadFile) as error:
+        raise Refused(str(error), CODE_USAGE) from None
+    tally = source.tally
+    total = tally.cases - sum(tally.left_out.values())
+    until = until or tally.last or datetime.min
+    gc.freeze()  # what lives on is not looked through again and again
+    gc.set_threshold(GC_YOUNG_COUNT)
+    out = nullcontext() if differences is None else differences.open("w", encoding="utf-8-sig", newline="")
+    with out as opened, progress(f"playing {file.name}", total) as played:
+        rows = Differences(opened)
+        return await backtest(source, cases, mapping, until, rows, SystemClock(), lambda done: played(done, "cases"))
