@@ -32,6 +32,8 @@ def _set(state: CaseState, event: e.DeadlinesSet, command: Command) -> Reason | 
         return Reason.LATE_UNSEEN
     kept = {clock.key for clock in state.clocks if clock.deadline.stage not in event.closes}
     opened = [(deadline.stage, deadline.unit) for deadline in event.opens]
+    if any(clock.ended_at is None and clock.key not in opened for clock in gone):
+        return Reason.STAGE_RUNS
     if not state.duties.issuperset(opened):
         return Reason.STAGE_OVER
     twice = len(set(opened)) != len(opened) or any(key in kept for key in opened)

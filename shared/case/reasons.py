@@ -127,6 +127,7 @@ class Reason(Enum):
         409,
         "A due moment has passed and its overdue is not declared yet. Declare it first: nothing is late in silence.",
     )
+    STAGE_RUNS = ("stage_runs", 409, "This stage still runs and needs a deadline. Name the one that follows.")
     STAGE_OVER = ("stage_over", 409, "This stage is over, or not begun. Read the case and its next steps.")
     NO_EXTENSION = ("no_extension", 409, "The limit of this stage allows no extension. Handle the case.")
     EXTENDED_TOO_OFTEN = (

@@ -31,7 +31,7 @@ RUNGS_MIN = 2
 OF_CLOCKS = {
     Reason.LATE_UNSEEN, Reason.STAGE_OVER, Reason.NO_EXTENSION, Reason.EXTENDED_TOO_OFTEN, Reason.EXTENDED_TOO_FAR,
     Reason.WRONG_APPROVER, Reason.NO_PAUSE, Reason.PAUSED_TOO_OFTEN, Reason.PAUSE_TOO_LONG, Reason.NOT_LATE,
-    Reason.WRONG_RUNG, Reason.NOT_YET_DUE, Reason.ALREADY_FIRED, Reason.ALREADY_SUSPENDED,
+    Reason.WRONG_RUNG, Reason.STAGE_RUNS, Reason.NOT_YET_DUE, Reason.ALREADY_FIRED, Reason.ALREADY_SUSPENDED,
 }  # fmt: skip
 CHANCE = st.randoms(use_true_random=False)
 

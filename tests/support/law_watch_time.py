@@ -94,6 +94,7 @@ class Clocks:
         for key, one in gone.items():
             assert not one.late_in_silence, "what ended late is declared before its clock goes"
             named = opened.get(key)
+            assert one.ended is not None or named is not None, "a stage that runs keeps a clock"
             stays = named is not None and named.due == one.due
             late = one.ended is None and one.due < at and not (one.seen or one.suspended or imported)
             assert stays or not late, "what is late now is declared before its clock goes"
