@@ -20,13 +20,25 @@ class RowError(ValueError):
         self.number, self.reason = number, reason
 
 
+# What is said for faults whose own words are about Python, not about a document.
+_PLAINLY = {
+    "missing": "is missing; add it",
+    "extra_forbidden": "is no field of it; remove it or correct its name",
+    "tuple_type": "is not a list; write it in brackets, [a, b]",
+    "model_type": "has no fields; write them in braces, {name: value}",
+    "int_parsing": "is not a whole number",
+    "bool_parsing": "is neither true nor false",
+}
+
+
 def explain(error: ValidationError) -> str:
     """One line of field: reason for each fault. Values are quoted short: reference documents hold nothing private."""
     faults = []
     for fault in error.errors(include_url=False, include_context=False):
         field = ".".join(str(part) for part in fault["loc"])
         value = "" if isinstance(fault["input"], dict) else f" (got {str(fault['input'])[:60]!r})"
-        faults.append(f"{field + ': ' if field else ''}{fault['msg'].removeprefix('Value error, ')}{value}")
+        said = _PLAINLY.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+        faults.append(f"{field + ': ' if field else ''}{said}{value}")
     return "; ".join(faults)
 
 

@@ -210,11 +210,12 @@ def _document(file: str, node: _Plain, loaded: Loaded) -> list[Fault]:
     plain: list[_Plain] = []
     match rows.fields if rows else None:
         case dict() as mapping:
-            first = next(iter(ROWS[Kind(head["kind"])].model_fields))
+            names = ROWS[Kind(head["kind"])].model_fields
             for key, value in mapping.items():
                 body = _bare(value)
-                body = body if isinstance(body, dict) else {"name": body}
-                plain.append(_Plain({first: key, **body}, value.line))
+                if not isinstance(body, dict) and "name" in names:
+                    body = {"name": body}
+                plain.append(_Plain({next(iter(names)): key, **body} if isinstance(body, dict) else body, value.line))
         case list() as items:
             plain = [_Plain(_bare(item), item.line) for item in items]
         case _:
@@ -229,8 +230,8 @@ def _typed(file: str, line: int, head: dict[str, Any], plain: list[_Plain], load
         try:
             rows.append(ROWS[kind].model_validate(row.fields))
         except ValidationError as error:
-            key = next(iter(row.fields.values()), "") if isinstance(row.fields, dict) else ""
-            faults.append(Fault(file, row.line, f"row {number} of {kind}, {str(key)[:60]!r}: {explain(error)}"))
+            key = f", {str(next(iter(row.fields.values()), ''))[:60]!r}" if isinstance(row.fields, dict) else ""
+            faults.append(Fault(file, row.line, f"row {number} of {kind}{key}: {explain(error)}"))
     if faults:
         return faults
     try:

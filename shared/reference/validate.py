@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any
@@ -29,6 +30,7 @@ from shared.reference.rights import Right
 from shared.reference.row import Mark, When
 
 PLACES_SHOWN_MAX = 3
+_ARTICLE = re.compile(r"第[0-9零一二三四五六七八九十百]+条")
 _Places = Mapping[tuple[str, str], tuple[str, int]]
 
 
@@ -65,13 +67,18 @@ def validate(
     """
     documents = list(documents)
     check = _Check(Library(documents), regions)
-    found = []
-    for document in documents:
-        for row in document.rows:
-            for gravity, reason in check.row(document, row):
-                file, line = (places or {}).get((document.name, row.key), ("", 0))
-                found.append(Finding(gravity, document.name, row.key, reason, file, line))
-    return found + list(_whole(documents))
+    found = [
+        Finding(gravity, document.name, row.key, reason)
+        for document in documents
+        for row in document.rows
+        for gravity, reason in check.row(document, row)
+    ]
+    return [_found(finding, places or {}) for finding in (*found, *_whole(documents))]
+
+
+def _found(finding: Finding, places: _Places) -> Finding:
+    file, line = places.get((finding.document, finding.key), ("", 0))
+    return replace(finding, file=file, line=line)
 
 
 _Said = Iterator[tuple[Gravity, str]]
@@ -222,6 +229,8 @@ class _Check:
 
     def _limit(self, row: LimitRow) -> _Said:
         yield from self._when(row.when)
+        if row.basis.mark is Mark.LAW and not _ARTICLE.search(row.basis.text):
+            yield Gravity.WARNING, "is marked as law and names no article; write `某条例 第十四条`, or mark it C"
         post = self.library.post(row.extend_by) if row.extend_by else None
         if row.extend_by and (post is None or Right.EXTEND not in post.rights):
             yield (
@@ -303,7 +312,7 @@ def _climbed(document: Document, ladder: list[LadderRow]) -> Iterator[Finding]:
             yield Finding(Gravity.ERROR, document.name, row.key, reason)
         elif row.after <= lower.after:
             reason = (
-                f"after {row.after} is not more than the {lower.after} of {lower.key}; a rung is later than the last"
+                f"after {row.after} is not more than the {lower.after} of {lower.key}; each rung comes later"
             )
             yield Finding(Gravity.ERROR, document.name, row.key, reason)
         if lower.every:

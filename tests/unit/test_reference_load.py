@@ -18,6 +18,9 @@ region: 510104000000
 rows:
   510104000000-housing: {name: 住建局}
 """
+LADDER = """kind: ladders
+rows:
+  a: {after: 1, base: hours, act: urge, acts: 谁, basis: {mark: C, text: 自定}, """
 
 
 def written(folder: Path, text: str | bytes, name: str = "facts.yaml") -> Path:
@@ -59,13 +62,22 @@ def test_rows_may_be_a_list_and_places_are_remembered(tmp_path: Path) -> None:
         ),
         (UNITS + "  510104-land: {name: 国土}\n", "facts.yaml:5: row 2 of units, '510104-land': code:"),
         (UNITS + "  510104000000-land: {name: 国土, colour: red}\n", "facts.yaml:5: row 2 of units"),
-        (UNITS + "  510104000000-land: {kind: department}\n", "name: Field required"),
+        (UNITS + "  510104000000-land: {kind: department}\n", "name: is missing; add it"),
         (UNITS + "---\n" + UNITS, "units:510104000000 is given twice"),
         ("kind: units\nregion: 5101\nrows: {}\n", "region: String should match"),
         ("kind: units\nrows: &a {}\nnote: *a\n", "facts.yaml:2: anchors and aliases"),
         ("kind: units\nrows: " + "[" * 20 + "]" * 20, "nested more than 12 deep"),
         (b"kind: units\nnote: \xff\nrows: {}\n", "is not"),
         ("kind: units\nrows: {[a]: b}\n", "a key must be a plain word"),
+        ("kind: ladders\nrows:\n  a: 提醒\n", "facts.yaml:3: row 1 of ladders: has no fields; write them in braces"),
+        (
+            LADDER + "informs: unit}\n",
+            "facts.yaml:3: row 1 of ladders, 'a': informs: is not a list; write it in brackets",
+        ),
+        (LADDER + "who: unit}\n", "who: is no field of it; remove it or correct its name (got 'unit')"),
+        (LADDER + "after: two}\n", "facts.yaml:3: after stands here a second time"),
+        (LADDER + "every: two}\n", "every: is not a whole number (got 'two')"),
+        ("kind: proposals\nrows:\n  people: {at_least: 3, basis: 某}\n", "basis: has no fields; write them in braces"),
     ],
 )
 def test_a_fault_names_file_line_and_reason(tmp_path: Path, text: str | bytes, said: str) -> None:

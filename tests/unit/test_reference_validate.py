@@ -105,6 +105,19 @@ def test_a_law_that_stands_after_a_general_limit_is_not_hidden_by_it() -> None:
     assert "sign-petition stands before it" in with_row(Kind.LIMITS, "0" * 12, again)[0]
 
 
+def test_a_finding_about_several_rows_names_the_line_too() -> None:
+    rows = [ROWS[Kind.LADDERS].model_validate({**RUNG, "id": id, "act": "urge", "every": 1}) for id in "ab"]
+    document = Document(kind=Kind.LADDERS, rows=tuple(rows))
+    places = {(document.name, "a"): ("a.yaml", 3), (document.name, "b"): ("a.yaml", 4)}
+    found = [(finding.key, finding.line) for finding in validate([document], places)]
+    assert found == [("b", 4), ("a", 3)]
+
+
+def test_a_law_without_its_article_is_warned_of() -> None:
+    law = {**LIMIT, "stage": "report", "basis": {"mark": "L", "text": "某法"}}
+    assert "names no article" in with_row(Kind.LIMITS, "0" * 12, law)[0]
+
+
 def test_a_county_alone_is_checked_against_the_regions_in_force() -> None:
     tree = RegionTree()
     for document in DEMO:
