@@ -171,7 +171,7 @@ class Late(Part):
 
 
 class LeaveOut(Cell):
-    """Rows (of an event log: cases) that are not played, and why."""
+    """Rows that are not played, and why; of an event log: cases, `is` being true of one of its events."""
 
     why: Reason
 

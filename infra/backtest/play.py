@@ -71,6 +71,7 @@ class _Living:
     refused: list[str] = field(default_factory=list)
     ended: datetime | None = None
     asked: int = 0
+    at_rest: bool = False  # it does nothing more
 
 
 class Play:
@@ -93,26 +94,22 @@ class Play:
         """Play them all; each comes out when it is over, the open ones at the end."""
         source = iter(cases)
         following = next(source, None)
-        over: list[_Living] = []
         while True:
             moment = self._next(following)
             tick = await self._world.next_tick()
             if tick is not None and tick <= (moment or self._until):
-                await self._tick(tick)
-                continue
-            for one in over:  # all that was due of it has fired
-                yield self._told(one)
-            over.clear()
-            if moment is None:
+                async for played in self._tick(tick):
+                    yield played
+            elif moment is None:
                 break
-            if self._coming and self._coming[0][0] == moment:
-                if (ended := await self._step()) is not None:
-                    over.append(ended)
+            elif self._coming and self._coming[0][0] == moment:
+                if (one := await self._step()) is not None:
+                    yield one
             elif following is not None:
                 self._begin(following)
                 following = next(source, None)
-        for one in self._open.values():
-            yield self._told(one)
+        for living in tuple(self._open.values()):
+            yield self._over(living)
         self.later_count = (following is not None) + sum(1 for _ in source)
 
     def _next(self, following: Case | None) -> datetime | None:
@@ -123,11 +120,17 @@ class Play:
         moment = min(moments, default=None)
         return None if moment is None or moment > self._until else moment
 
-    async def _tick(self, moment: datetime) -> None:
+    async def _tick(self, moment: datetime) -> AsyncIterator[Played]:
+        """The ticker looks; what is over by that."""
         self._world.clock.to(moment)
         self.tick_count += 1
-        if not await self._world.tick():
+        fired = await self._world.tick()
+        if not fired:
             raise AssertionError(f"the ticker leaves what was due before {moment.isoformat()}")
+        for address in fired:
+            living = self._open.get(address.id)
+            if living is not None and living.at_rest and self._world.is_idle(address):
+                yield self._over(living)
         await self._breathe()
 
     async def _breathe(self) -> None:
@@ -142,12 +145,13 @@ class Play:
         self._open[address.id] = living
         self._queue(living)
 
-    def _queue(self, living: _Living) -> bool:
-        """Wait for the next step of a case; False when it has none."""
+    def _queue(self, living: _Living) -> None:
+        """Wait for the next step of a case, if it has one before the end."""
         step = next(living.steps, None)
-        if step is not None:
+        if step is not None and step.at <= self._until:
             heapq.heappush(self._coming, (step.at, next(self._order), step, living))
-        return step is not None
+        else:
+            living.at_rest = True
 
     def _steps(self, case: Case) -> Iterator[Step]:
         """What a case does, in order of time; what its file says at one moment in the order of its life."""
@@ -172,7 +176,7 @@ class Play:
                 yield Step(at, "recompute-deadline", deadline=new, due_before=deadline.due)
                 deadline = new
 
-    async def _step(self) -> _Living | None:
+    async def _step(self) -> Played | None:
         """The next thing that a case does; the case when it is over."""
         at, _, step, living = heapq.heappop(self._coming)
         self._world.clock.to(at)
@@ -181,10 +185,8 @@ class Play:
         if step.ends:
             living.ended = at
         await self._breathe()
-        if self._queue(living) or step.name != ASKED[self._lived[-1]][-1]:
-            return None
-        del self._open[living.address.id]
-        return living
+        self._queue(living)
+        return self._over(living) if living.at_rest and self._world.is_idle(living.address) else None
 
     async def _ask(self, living: _Living, step: Step) -> None:
         case, now = living.case, self._world.clock.now()
@@ -220,8 +222,9 @@ class Play:
                 return {"outcome": Outcome.EXPLAINED, "reply": REPLY, "basis": FILE}
         return {"basis": FILE}
 
-    def _told(self, living: _Living) -> Played:
-        """What the log says of a case, which is then forgotten."""
+    def _over(self, living: _Living) -> Played:
+        """What the log says of a case of which nothing more will come, which is then forgotten."""
+        del self._open[living.address.id]
         deadline, dues, warned, overdue = None, [], [], []
         for recorded in self._world.events(living.address):
             event = recorded.event

@@ -191,7 +191,7 @@ class Source:
         for one in events:
             cells |= one.cells
         for out in mapping.leave_out:
-            if out.holds(cells):
+            if out.holds(cells) or (out.is_ and any(out.holds(one.cells) for one in events)):
                 raise LeftOut("", out.why)
         return self._told(_Said(self, events, cells, odd))
 

@@ -84,6 +84,11 @@ class _Vault(MemoryVault):
 
 
 class _Agenda(MemoryAgenda):
+    def is_idle(self, address: Address) -> bool:
+        """Whether nothing is going to be due of a case as it now is."""
+        watched = self._watched.get(address.subject)
+        return watched is None or not watched.entries
+
     def forget(self, address: Address) -> None:
         """Nothing will ever be due of it again."""
         self._watched.pop(address.subject, None)
@@ -95,12 +100,14 @@ class _Handler(Handler):
     def __init__(self, log: _Log, vault: _Vault, clock: LogClock, agenda: _Agenda, reached: Reached) -> None:
         super().__init__(log, vault, clock)
         self._agenda, self._reached = agenda, reached
+        self.changed: list[Address] = []  # since somebody looked
 
     async def handle(self, command: Command) -> Done | Rejected:
         outcome = await super().handle(command)
         if isinstance(outcome, Done) and outcome.recorded is not None:
             self._agenda.put([Change(command.address, outcome.state, outcome.position, (outcome.recorded,))])
             self._reached.set(MODEL, outcome.position)
+            self.changed.append(command.address)
         return outcome
 
     def forget(self, address: Address) -> None:
@@ -131,9 +138,15 @@ class World:
         moment = await self._agenda.next_at(LONG_AGO)
         return None if moment is None else max(moment + INSTANT, self.clock.now())
 
-    async def tick(self) -> int:
-        """The ticker fires what is due by now; how many things."""
-        return await self._ticker.tick()
+    async def tick(self) -> Sequence[Address]:
+        """The ticker fires what is due by now; where it did, a case as often as something fired."""
+        self._handler.changed.clear()
+        await self._ticker.tick()
+        return tuple(self._handler.changed)
+
+    def is_idle(self, address: Address) -> bool:
+        """Whether nothing is going to be due of a case as it now is."""
+        return self._agenda.is_idle(address)
 
     def events(self, address: Address) -> Sequence[Recorded[Event]]:
         """What the log holds of a case."""
