@@ -4,8 +4,9 @@ One copy is active, by a lock of the agenda; the law under the guard is the back
 from the event that set the moment, so two copies at once do no more than one. Nothing is remembered but the agenda, a
 read model of the log: after an outage it goes on with the oldest moment.
 
-It works one thing at a time on each log stream, so that the log tells what fired in due order and people at the desk
-never wait for more than one append of the clock's.
+On each log stream a few appends are in flight, of different cases and sent in due order over one connection, so that
+the log tells what fired in due order and people at the desk never wait for long behind the clock's appends. Only where
+somebody else changed a case at the same moment, its append comes again, a little later.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from shared.log.port import Log
 from shared.log.port import Unavailable as LogUnavailable
 
 BATCH_COUNT_MAX = 500
+IN_FLIGHT_COUNT_MAX = 16  # on one stream; fewer while people wait for an answer
 SLEEP_S_MAX = 1.0  # also how soon a clock that was set right, or a moment just set, is noticed
 LOCK_RETRY_S = 1.0
 PAUSE_S = 0.5
@@ -64,7 +66,10 @@ class Agenda(Protocol):
 
 
 class Ticker:
-    """Fires what is due. `prepare` makes what a new aggregate needs (its key) before its first event."""
+    """Fires what is due. `prepare` makes what a new aggregate needs (its key) before its first event.
+
+    `fetch_keys` asks for the keys of many in one question: what a ladder says is sealed.
+    """
 
     def __init__(
         self,
@@ -78,10 +83,11 @@ class Ticker:
         reached: Reached,
         actor: Callable[[Address], Actor],
         prepare: Callable[[Address], Awaitable[None]],
+        fetch_keys: Callable[[Sequence[str]], Awaitable[Any]] | None = None,
     ) -> None:
         self.name, self._model, self._agenda, self._fire = name, model, agenda, fire
         self._log, self._handler, self._clock, self._reached = log, handler, clock, reached
-        self._actor, self._prepare = actor, prepare
+        self._actor, self._prepare, self._fetch_keys = actor, prepare, fetch_keys
 
     async def run(self) -> None:
         """Tick for ever, as soon as this copy is the active one; returns only by cancellation."""
@@ -133,7 +139,10 @@ class Ticker:
         return fired
 
     async def _work(self, batch: Sequence[Dued]) -> list[Position]:
-        """Work a batch, one thing at a time on each log stream; where each that fired lies."""
+        """Work a batch, the log streams side by side; where each that fired lies."""
+        sealing = [Address.parse(one.due.subject).id for one in batch if one.due.what == "rung"]
+        if self._fetch_keys is not None and sealing:
+            await self._fetch_keys(sealing)
         by_stream: dict[str, list[Dued]] = {}
         for one in batch:
             by_stream.setdefault(self._log.stream_of(Address.parse(one.due.subject)), []).append(one)
@@ -142,27 +151,58 @@ class Ticker:
         return [position for positions in done for position in positions]
 
     async def _in_order(self, some: Sequence[Dued]) -> list[Position]:
-        positions = []
+        """Fire these one behind the other, as many at once as the pace allows."""
+        positions: list[Position] = []
+        flying: dict[str, tuple[Due, Sequence[Next], datetime]] = {}
+
+        async def land() -> None:
+            todo = [self._fire_one(*one) for one in flying.values()]
+            flying.clear()
+            for position in await asyncio.gather(*todo, return_exceptions=True):
+                if isinstance(position, BaseException):
+                    raise position
+                if position is not None:
+                    positions.append(position)
+
         for one in some:
-            position = await self.work(one)
-            if position is not None:
-                positions.append(position)
-                await failpoint("ticker.fired")
+            subject = one.due.subject
+            if subject in flying or len(flying) >= min(IN_FLIGHT_COUNT_MAX, PACE.slots):
+                await land()  # the same case once more is decided on what it is then
+            now, wanted = await self._wanted(one, self._fire)
+            alone = any(other.address.subject != subject for other in wanted)  # its key is made first: that takes time
+            if alone:
+                await land()
+            flying[subject] = one.due, wanted, now
+            if alone:
+                await land()
+        await land()
         return positions
 
-    async def work(self, one: Dued, fire: Fire | None = None) -> Position | None:
-        """Ask for what one moment wants; where its event lies, None when nothing came of it. Again: nothing more."""
+    async def _fire_one(self, due: Due, wanted: Sequence[Next], now: datetime) -> Position | None:
+        position = await self._ask_all(due, wanted, now)
+        if position is not None:
+            LATE.labels(due.what).observe(max((now - due.at).total_seconds(), 0.0))
+            await failpoint("ticker.fired")
+        return position
+
+    async def work(self, one: Dued, fire: Fire) -> Position | None:
+        """Ask for what `fire` wants; where its event lies, None when nothing came of it. Again: nothing more."""
+        now, wanted = await self._wanted(one, fire)
+        return await self._ask_all(one.due, wanted, now)
+
+    async def _wanted(self, one: Dued, fire: Fire) -> tuple[datetime, Sequence[Next]]:
         address = Address.parse(one.due.subject)
         self._handler.prime(address, Held(one.state, one.sequence))
         held = await self._handler.state(address)
         now = self._clock.now()
+        return now, fire(address, held.state, one.due, now)
+
+    async def _ask_all(self, due: Due, wanted: Sequence[Next], now: datetime) -> Position | None:
         position = None
-        for wanted in (fire or self._fire)(address, held.state, one.due, now):
-            outcome = await self._ask(one.due, wanted, now)
+        for one in wanted:
+            outcome = await self._ask(due, one, now)
             if isinstance(outcome, Done) and outcome.recorded is not None:
                 position = outcome.position
-                if fire is None:
-                    LATE.labels(one.due.what).observe(max((now - one.due.at).total_seconds(), 0.0))
         return position
 
     async def _ask(self, due: Due, wanted: Next, now: datetime) -> Done | Rejected | None:

@@ -1,0 +1,63 @@
+"""`caseflow serve supervision` as a process of its own that may be killed and started again, on servers that run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from infra.embedded import Endpoints
+from tests.support.nats import free_port
+
+ROOT = Path(__file__).parents[2]
+START_S_MAX = 60.0
+POLL_S = 0.05
+
+
+class Process:
+    """One service. `output` is where what it prints is added."""
+
+    def __init__(self, service: str, endpoints: Endpoints, areas: tuple[str, ...], output: Path) -> None:
+        self.service, self.port, self.output = service, free_port(), output
+        self._environment = {
+            "CASEFLOW_NATS_URL": endpoints.nats[service],
+            "CASEFLOW_MASTER_KEY": str(endpoints.master_key),
+            "CASEFLOW_AREAS": ",".join(areas),
+            "CASEFLOW_PORT": str(self.port),
+            f"CASEFLOW_PG_DSN_{service.upper()}": endpoints.postgres[service],
+            "CASEFLOW_DEMO": "1",
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def spawn(self) -> None:
+        """Start it and do not wait."""
+        with open(self.output, "ab") as output:
+            self.process = subprocess.Popen(
+                (sys.executable, "-m", "shared.cli", "serve", self.service), cwd=ROOT,
+                env=dict(os.environ) | self._environment, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Raises AssertionError with what it printed when it ended."""
+        self.spawn()
+        assert self.process is not None
+        end = time.monotonic() + START_S_MAX
+        while time.monotonic() < end:
+            assert self.process.poll() is None, self.output.read_text("utf-8", "replace")[-3000:]
+            try:
+                if httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=2).status_code == 200:
+                    return
+            except httpx.TransportError:
+                time.sleep(POLL_S)
+        raise AssertionError(f"{self.service} did not start: {self.output.read_text('utf-8', 'replace')[-3000:]}")
+
+    def kill(self) -> None:
+        """kill -9, as the kernel does it."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
