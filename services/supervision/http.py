@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from services.supervision import policy
 from services.supervision.projection import moments
-from shared.case.base import Address, Recorded, Region, UnitCode, new_id, stem
+from shared.case.base import Address, Recorded, Region, UnitCode, holds, new_id, stem
 from shared.case.clocks import Clock
 from shared.case.commands import COMMANDS, Command
 from shared.case.events.orders import IssueFacts
@@ -345,10 +345,14 @@ def _proposals(api: APIRouter, kit: Kit) -> None:
         body = body or ProposedOrder()
         case = await kit_http.locate(kit, id)
         state: CaseState = (await kit.handler.state(case, fresh=True)).state
-        if not may_see(caller, state):
-            raise Forbidden("This case is not there, or not in your hands.")
+        if not may_see(caller, state) or not holds(caller.region, state.in_charge):
+            raise Forbidden("This case is not there, or not in the hands of your centre or one below.")
         command_id = kit_http.http_command_id(caller, f"order-proposed {case.id}", key, kit.clock)
-        address, facts = await _standing_order(kit, state, command_id) or _as_proposed(kit, case, state, command_id)
+        region = policy.ordering_region(caller.region, state)
+        standing = await _standing_order(kit, state, command_id, new_id(region, command_id))
+        address, facts = standing or _as_proposed(
+            kit, case, state, Address("order", region, new_id(region, command_id))
+        )
         said = {name: value for name in ("kind", "unit", "due", "note") if (value := getattr(body, name)) is not None}
         facts = facts.model_copy(update=said)
         return await _issued(kit, caller, address, command_id, facts, body.time, response)
@@ -361,9 +365,9 @@ def _place(cursor: str) -> tuple[str, str]:
     return in_charge, id
 
 
-async def _standing_order(kit: Kit, state: CaseState, command_id: str) -> tuple[Address, IssueFacts] | None:
+async def _standing_order(kit: Kit, state: CaseState, command_id: str, own: str) -> tuple[Address, IssueFacts] | None:
     """The order that this very request has issued before, with what it says; None the first time."""
-    for id in (new_id(policy.ordering_region(state), command_id), *state.orders):
+    for id in (own, *state.orders):
         address = Address.of("order", id)
         if command_id in (await kit.handler.state(address, fresh=True)).state.applied:
             first = (await kit.log.load(address))[0]
@@ -372,7 +376,7 @@ async def _standing_order(kit: Kit, state: CaseState, command_id: str) -> tuple[
     return None
 
 
-def _as_proposed(kit: Kit, case: Address, state: CaseState, command_id: str) -> tuple[Address, IssueFacts]:
+def _as_proposed(kit: Kit, case: Address, state: CaseState, order: Address) -> tuple[Address, IssueFacts]:
     """The order as the case and its ladder propose it. Raises Conflict when nothing is proposed."""
     meets = proposed(kit.library, state)
     if not meets:
@@ -380,7 +384,5 @@ def _as_proposed(kit: Kit, case: Address, state: CaseState, command_id: str) -> 
             "No order is proposed for this case: it meets no threshold, is over, or has its order.",
             code="proposal.none", advice="To issue one all the same, POST /supervision/orders.",
         )  # fmt: skip
-    region = policy.ordering_region(state)
     said = order_proposed(kit.library, state, meets, kit.clock.now())
-    address = Address("order", region, new_id(region, command_id))
-    return address, IssueFacts(**said, region=region, cases=(case.subject,))
+    return order, IssueFacts(**said, region=order.region, cases=(case.subject,))

@@ -229,7 +229,7 @@ def _order(
     now: datetime,
     library: Library,
 ) -> Next:
-    region = ordering_region(state)
+    region = ordering_region(state.in_charge, state)
     order = Address("order", region, new_id(region, f"{late.cause} rung {late.rung}"))
     due = later(library.calendar(region), now, row.answer, row.answer_base)
     said |= {
@@ -265,11 +265,9 @@ def rungs_ahead(library: Library, state: CaseState, clock: Clock) -> Iterator[tu
         number += 1
 
 
-def ordering_region(state: CaseState) -> str:
-    """Where an order about a case stands: with the centre in charge; the province's with the city, which has a log."""
-    if level_of(state.in_charge) is not Level.PROVINCE:
-        return state.in_charge
-    return region_at(state.region, Level.CITY)
+def ordering_region(centre: str, state: CaseState) -> str:
+    """Where an order of a centre about a case stands: with it; one of the province with the city, which has a log."""
+    return region_at(state.region, Level.CITY) if level_of(centre) is Level.PROVINCE else centre
 
 
 def _who(state: CaseState, late: Late) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.client import Desk
+from tests.support.short_limits import publish_short_limits
 from tests.support.stack import Stack
 
 
@@ -15,3 +16,9 @@ def desk(stack: Stack) -> Iterator[Desk]:
     one = Desk(stack.url)
     yield one
     one.close()
+
+
+@pytest.fixture(scope="session")
+def hours(desk: Desk, stack: Stack) -> None:
+    """Limits in hours are in force for cases of their own subjects."""
+    publish_short_limits(desk, stack)

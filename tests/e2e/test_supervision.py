@@ -9,14 +9,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from shared.case.base import Actor, Address, Meta, Owner, new_id
-from shared.case.commands import COMMANDS
-from shared.case.reasons import Rejected
-from shared.kit.clock import SystemClock
-from shared.kit.handle import Handler, command
-from shared.kit.vault import MasterKeys, MemoryVault
-from shared.log.port import for_owner
-from tests.support.client import COUNTY, HOUSING, NOTE, Case, Desk, new_key
+from shared.case.base import Address, new_id
+from tests.support.client import COUNTY, HOUSING, LABOUR, NOTE, TOWNSHIP, Case, Desk, new_key
+from tests.support.short_limits import LONG, deadlines, in_handling, until_clock
 from tests.support.stack import Stack, until
 from tests.support.stack_judge import assert_clean
 
@@ -24,78 +19,115 @@ NOW = datetime.now(UTC)
 DUE, LATER = NOW + timedelta(days=5), NOW + timedelta(days=10)
 
 
-async def start_clock(stack: Stack, case: Case) -> None:
-    """Set the handling clock of a case, as supervision's ticker will."""
-    clock = SystemClock()
-    meta = Meta(
-        command_id=new_key(), time=clock.now(), recorded_at=clock.now(),
-        actor=Actor(
-            person="service-supervision", post="service", unit=f"{COUNTY}-centre", centre=COUNTY, region=COUNTY
-        ),
-    )  # fmt: skip
-    limit = {"stage": "handle", "start": NOW, "due": DUE, "base": "working_days", "amount": 5}
-    facts = COMMANDS["set-deadlines"].facts.model_validate({"opens": [limit]})
-    async with stack.log() as log:
-        handler = Handler(for_owner(log, Owner.SUPERVISION), MemoryVault(MasterKeys((bytes(32),)), clock), clock)
-        done = await handler.handle(command(Address.of("case", case.id), meta, "set-deadlines", facts))
-    assert not isinstance(done, Rejected), done
-
-
-def clocked(desk: Desk, stack: Stack) -> Case:
-    case = desk.handled()
-    asyncio.run(start_clock(stack, case))
-    return case
-
-
-def clock_of(desk: Desk, case: Case) -> dict[str, Any]:
-    found: dict[str, Any] = desk.state(case.id)["clocks"][0]
-    return found
+def later(told: str, **long: float) -> str:
+    return (datetime.fromisoformat(told) + timedelta(**long)).isoformat()
 
 
 @pytest.mark.clause("5.1.3a")
-def test_an_extension_needs_a_request_an_approver_other_than_the_handler_and_a_reason(desk: Desk, stack: Stack) -> None:
-    case = clocked(desk, stack)
+@pytest.mark.usefixtures("hours")
+def test_an_extension_needs_a_request_the_approver_whom_the_limit_names_and_a_reason(desk: Desk) -> None:
+    case = in_handling(desk, LONG)
     path = f"/supervision/cases/{case.id}"
-    asked = {"stage": "handle", "due": LATER.isoformat(), "note": {"text": "需要第三方鉴定。"}}
+    due = until_clock(desk, case, "handle")["due"]
+    asked: dict[str, Any] = {"stage": "handle", "due": later(due, days=3), "note": {"text": "需要第三方鉴定。"}}
     desk.refused(409, "no_request", "jj-supervisor", f"{path}/refuse-extension", {"stage": "handle", "note": NOTE})
-    desk.refused(422, "not_later", "jj-housing-1", f"{path}/request-extension", {**asked, "due": DUE.isoformat()})
+    desk.refused(422, "not_later", "jj-housing-1", f"{path}/request-extension", {**asked, "due": due})
+    desk.refused(
+        422, "extended_too_far", "jj-housing-1", f"{path}/request-extension", {**asked, "due": later(due, days=30)}
+    )
     desk.ok("jj-housing-1", f"{path}/request-extension", asked)
     desk.refused(409, "request_pending", "jj-housing-1", f"{path}/request-extension", asked)
-    own = {**asked, "approver": "jj-housing-1"}
-    desk.refused(403, "access.refused", "jj-housing-1", f"{path}/extend", own)
-    desk.refused(403, "self_approval", "jj-supervisor", f"{path}/extend", own)
-    desk.ok("jj-supervisor", f"{path}/extend", {**asked, "approver": "jj-supervisor"})
-    clock = clock_of(desk, case)
-    assert (datetime.fromisoformat(clock["deadline"]["due"]), clock["extensions"]) == (LATER, 1)
+    desk.refused(403, "access.refused", "jj-housing-1", f"{path}/extend", asked)
+    desk.refused(403, "wrong_approver", "jj-director", f"{path}/extend", asked)
+    desk.refused(422, "request.invalid", "jj-supervisor", f"{path}/extend", {**asked, "approver": "jj-director"})
+    key = new_key()
+    desk.ok("jj-supervisor", f"{path}/extend", asked, key)
+    assert desk.ok("jj-supervisor", f"{path}/extend", asked, key)["event"] is None
+    desk.refused(422, "idempotency.key_reused", "jj-supervisor", f"{path}/extend", {**asked, "due": due}, key)
+    desk.refused(409, "extended_too_often", "jj-supervisor", f"{path}/extend", {**asked, "due": later(due, days=4)})
+    clock = until_clock(desk, case, "handle")
+    assert (clock["due"], clock["extensions"], clock["extension_requested"]) == (in_utc(asked["due"]), 1, False)
+    step = next(one for one in deadlines(desk, case, "handle")["steps"] if one["what"] == "extend")
+    assert step["why"] == "jj-supervisor (supervisor) approved it", "who asked is not who approved"
     public = desk.get(None, f"/intake/public/{case.number}", secret=case.secret).json()
     assert public["steps"][-1]["step"] == "extended", "the resident is told"
-    assert datetime.fromisoformat(public["due"]) == LATER
+    assert in_utc(public["due"]) == clock["due"]
+
+
+def in_utc(moment: str) -> str:
+    """A moment as the answers write it."""
+    return datetime.fromisoformat(moment).astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 @pytest.mark.clause("5.1.3a")
-def test_a_clock_stands_still_while_suspended_and_goes_on_later(desk: Desk, stack: Stack) -> None:
-    case = clocked(desk, stack)
+@pytest.mark.usefixtures("hours")
+def test_the_right_clock_stands_still_and_goes_on_with_what_was_left(desk: Desk) -> None:
+    case = in_handling(desk, LONG, co=(LABOUR,))
     path = f"/supervision/cases/{case.id}"
-    pause = {"stage": "handle", "cause": "hearing", "note": NOTE}
-    desk.ok("jj-housing-1", f"{path}/request-pause", pause)
+    before = until_clock(desk, case, "handle")
+    until = (NOW + timedelta(days=20)).isoformat()
+    pause = {"stage": "handle", "cause": "hearing", "note": NOTE, "until": until}
+    asked = {name: pause[name] for name in ("stage", "cause", "note")}
+    desk.refused(409, "no_pause", "jj-housing-1", f"{path}/request-pause", {**asked, "cause": "resident"})
+    desk.ok("jj-housing-1", f"{path}/request-pause", asked)
     desk.ok("jj-supervisor", f"{path}/refuse-pause", {"stage": "handle", "note": NOTE})
+    desk.refused(409, "not_suspended", "jj-supervisor", f"{path}/resume", {})
+    desk.refused(422, "pause_too_long", "jj-supervisor", f"{path}/suspend", asked)
     desk.ok("jj-supervisor", f"{path}/suspend", pause)
     desk.refused(409, "already_suspended", "jj-supervisor", f"{path}/suspend", pause)
-    assert clock_of(desk, case)["suspended"] is True
-    deadline = {"stage": "handle", "start": NOW.isoformat(), "due": LATER.isoformat(), "base": "working_days",
-                "amount": 5}  # fmt: skip
-    desk.ok("jj-supervisor", f"{path}/resume", {"deadline": deadline})
-    assert clock_of(desk, case).get("suspended", False) is False
-    desk.refused(409, "not_suspended", "jj-supervisor", f"{path}/resume", {"deadline": deadline})
+    told = deadlines(desk, case)
+    assert {clock["stage"]: clock["state"] for clock in told["clocks"]} == {
+        "handle": "suspended",
+        "co_handle": "running",
+    }
+    assert ("resume", in_utc(until)) in [(one["what"], one["at"]) for one in told["next"]]
+    papers = {"stage": "co_handle", "unit": LABOUR, "cause": "papers", "note": NOTE}
+    desk.ok("jj-supervisor", f"{path}/suspend", papers)
+    problem = desk.refused(422, "clock.several", "jj-supervisor", f"{path}/resume", {})
+    assert LABOUR in problem["detail"]
+    desk.refused(409, "no_such_deadline", "jj-supervisor", f"{path}/resume", {"stage": "feedback"})
+    key = new_key()
+    desk.ok("jj-supervisor", f"{path}/resume", {"stage": "handle"}, key)
+    assert desk.ok("jj-supervisor", f"{path}/resume", {"stage": "handle"}, key)["event"] is None
+    desk.refused(422, "idempotency.key_reused", "jj-supervisor", f"{path}/resume", {"stage": "co_handle"}, key)
+    desk.refused(409, "not_suspended", "jj-supervisor", f"{path}/resume", {"stage": "handle"})
+    desk.ok("jj-supervisor", f"{path}/resume", {})
+    clock = until_clock(desk, case, "handle")
+    assert (clock["state"], clock["pauses"]) == ("running", 1)
+    assert clock["due"] == before["due"], "what stood still for less than a day has lost none"
+    steps = deadlines(desk, case, "handle")["steps"]
+    assert [one["what"] for one in steps if one["event"]][-2:] == ["stop", "pause"]
+    assert deadlines(desk, case, "co_handle", unit=LABOUR)["steps"][-1]["what"] == "pause"
 
 
 def test_without_a_clock_nothing_is_extended_or_suspended(desk: Desk) -> None:
     case = desk.handled()
     path = f"/supervision/cases/{case.id}"
-    asked = {"stage": "handle", "due": LATER.isoformat(), "note": NOTE}
+    asked = {"stage": "feedback", "due": LATER.isoformat(), "note": NOTE}
     desk.refused(409, "no_such_deadline", "jj-housing-1", f"{path}/request-extension", asked)
-    pause = {"stage": "handle", "cause": "papers", "note": NOTE}
+    pause = {"stage": "feedback", "cause": "papers", "note": NOTE}
     desk.refused(409, "no_such_deadline", "jj-supervisor", f"{path}/suspend", pause)
+
+
+@pytest.mark.clause("11.2")
+@pytest.mark.usefixtures("hours")
+def test_who_escalates_informs_party_committee_government_and_the_centre_above(desk: Desk) -> None:
+    case = desk.waiting()
+    path = f"/supervision/cases/{case.id}"
+    up = {"to": COUNTY, "note": {"text": "本级无法解决。"}}
+    desk.refused(422, "centre.unknown", "cd-director", f"{path}/escalate", {**up, "to": "510105000000"})
+    desk.refused(422, "region.unknown", "cd-director", f"{path}/escalate", {**up, "to": "510199000000"})
+    desk.refused(422, "request.invalid", "jgy-director", f"{path}/escalate", {**up, "informs": ["nobody"]})
+    key = new_key()
+    desk.ok("jgy-director", f"{path}/escalate", up, key)
+    assert desk.ok("jgy-director", f"{path}/escalate", up, key)["event"] is None, "it stands, whoever has the case now"
+    told = desk.timeline(case.id)
+    assert told["state"]["in_charge"] == COUNTY
+    facts = next(one["facts"] for one in told["timeline"] if one["type"] == "case.escalated")
+    assert facts["informs"] == ["中共锦官驿街道工作委员会", "锦官驿街道办事处", f"{COUNTY}-centre"]
+    desk.refused(422, "centre.unknown", "cd-director", f"{path}/hand-down", {**up, "to": "510105000000"})
+    desk.ok("jj-director", f"{path}/hand-down", {**up, "to": TOWNSHIP})
+    assert desk.state(case.id)["in_charge"] == TOWNSHIP
 
 
 @pytest.mark.clause("5.1.1f")
@@ -186,7 +218,7 @@ def test_a_held_case_is_not_erased_and_an_erased_one_keeps_its_flow_without_its_
     until(lambda: "困人的详情" not in str(shown()), "no process remembers the key")
     told = shown()
     assert told["erased"] is True
-    assert [entry["type"] for entry in told["timeline"]] == [*before, "case.erased"]
+    assert desk.types(case.id) == [*before, "case.erased"]
     assert "matter" in told["timeline"][0]["sealed"]
     assert desk.get(None, f"/intake/public/{case.number}", secret=case.secret).status_code == 404
     desk.refused(410, "erased", "jj-director", f"/routing/cases/{case.id}/reopen", {"note": NOTE})
