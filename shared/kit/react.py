@@ -29,6 +29,7 @@ from shared.log.port import Delivery, Durable, DurableMissing, Log
 from shared.log.port import Unavailable as LogUnavailable
 
 FETCH_COUNT_MAX = 64
+LINGERING_COUNT_MAX = 512
 FETCH_WAIT_S = 5.0
 ATTEMPTS_COUNT_MAX = 8
 DELAY_S_MIN = 0.2
@@ -61,8 +62,12 @@ class Reactor:
         actor: Callable[[Address], Actor],
         registrar: Execute | None = None,
         others: Mapping[str, Callable[[Recorded[Any], Any], Awaitable[None]]] | None = None,
+        linger_s: float = 0.0,
     ) -> None:
+        """`linger_s`: how long to let a batch rest first, for reactions that care for where a case comes to stand."""
         self.owner = owner
+        self._linger_s = linger_s
+        self._fetch_count = FETCH_COUNT_MAX if not linger_s else LINGERING_COUNT_MAX
         self._by_type: dict[str, list[Reaction]] = {}
         for reaction in reactions:
             for type_ in sorted(reaction.on):
@@ -95,8 +100,10 @@ class Reactor:
 
     async def step(self, durable: Durable, wait_s: float) -> int:
         """Fetch what is there and work it, as many at once as the pace allows; how many messages that was."""
-        deliveries = await durable.fetch(FETCH_COUNT_MAX, wait_s)
+        deliveries = await durable.fetch(self._fetch_count, wait_s)
         if deliveries:
+            if self._linger_s:
+                await self._clock.sleep(self._linger_s)
             await failpoint("react.fetched")
             with telemetry.span(f"react.{self.owner}", count=len(deliveries)):
                 await self._fetch_keys([delivery.recorded for delivery in deliveries])
