@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -69,7 +70,7 @@ class LadderRow(Row):
             raise ValueError("informs names somebody twice; remove one of the two")
         return self
 
-    @property
+    @cached_property
     def conditions(self) -> Any:
         """What rungs of one ladder have in common, in whatever order it was written."""
         return frozenset(self.stages), *(frozenset(getattr(self.when, name)) for name in When.model_fields)

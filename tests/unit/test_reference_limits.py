@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,15 +10,18 @@ from pydantic import ValidationError
 
 from shared.case.base import Owner
 from shared.case.facts import SHORT_CHARS_MAX, Nature, Severity, Stage
+from shared.case.state import CaseState
 from shared.reference.codec import explain
 from shared.reference.library import Library
 from shared.reference.load import demo_documents
 from shared.reference.models import ROWS, Document, Kind, LimitRow
 from shared.reference.models_time import Act, Informed, LadderRow
 from shared.reference.rules import Choice, RoutingFacts, choose_limit, ladder_for, rung
+from shared.reference.terms import deadline_for
 
 LIBRARY = Library(demo_documents())
 COUNTY, CITY, NATION = "510104000000", "510100000000", "0" * 12
+MONDAY = datetime(2026, 3, 2, 1, tzinfo=UTC)
 LAW, CUSTOM = {"mark": "L", "text": "某法 第一条"}, {"mark": "C", "text": "自定"}
 SPECIFIC = {"nature": ["complaint"]}
 
@@ -108,6 +112,32 @@ def test_the_longest_reason_fits_a_deadline() -> None:
     why = choose(limits(NATION, limit("a" * 64, CUSTOM, long), limit("b" * 64, LAW, long))).why
     assert len(why) <= SHORT_CHARS_MAX
     assert why.endswith("以先到期者为准：可严于法律，不得宽于法律。")
+
+
+@pytest.mark.clause("5.1.3a")
+@pytest.mark.parametrize(
+    ("amount", "base", "held"),
+    [
+        (3, "calendar_days", "custom"),  # stricter than the law: the promise holds
+        (16, "calendar_days", "law"),  # laxer: the law holds
+        (15, "calendar_days", "custom"),  # the same
+        (11, "working_days", "custom"),  # in another base: what counts is the due moment
+        (12, "working_days", "law"),
+    ],
+)
+def test_a_custom_limit_may_be_stricter_than_the_law_and_never_laxer(
+    amount: int, base: str, law: int, due: str
+) -> None:
+    """From Monday 2026-03-02: 15 days end on Tuesday the 17th, as do 11 working days."""
+    rows = (
+        limit("custom", {"mark": "C", "text": "custom"}, SPECIFIC, amount=amount, base=base),
+        limit("law", {"mark": "L", "text": "law"}, SPECIFIC, amount=15, base="calendar_days"),
+    )
+    state = CaseState(nature=Nature.COMPLAINT, in_charge=COUNTY)
+    deadline = deadline_for(Library([limits(NATION, *rows)]), state, Stage.HANDLE, None, MONDAY)
+    assert deadline is not None
+    assert deadline.legal_basis.partition(" ")[0] == held
+    assert "以先到期者为准" in deadline.choice
 
 
 def ladder_row(id: str, after: int, act: str = "urge", **more: Any) -> LadderRow:
