@@ -125,9 +125,7 @@ def test_the_longest_reason_fits_a_deadline() -> None:
         (12, "working_days", "law"),
     ],
 )
-def test_a_custom_limit_may_be_stricter_than_the_law_and_never_laxer(
-    amount: int, base: str, law: int, due: str
-) -> None:
+def test_a_custom_limit_may_be_stricter_than_the_law_and_never_laxer(amount: int, base: str, held: str) -> None:
     """From Monday 2026-03-02: 15 days end on Tuesday the 17th, as do 11 working days."""
     rows = (
         limit("custom", {"mark": "C", "text": "custom"}, SPECIFIC, amount=amount, base=base),
