@@ -33,6 +33,7 @@ CATALOGUE = (
     "ticker.fetched",  # what is due is read, nothing has fired yet
     "ticker.fired",  # one thing has fired, the next has not
     "feed.published",  # a feed item is out, the next is not
+    "webhook.sent",  # receivers have taken items, the cursor is not committed yet
     "vault.destroyed",  # a case key is gone, the erasure is not on the log yet
     "vault.rewrapped",  # one batch of keys is re-wrapped
     "import.row",  # one row of an import is done, its mark is not written yet

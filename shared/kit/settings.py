@@ -9,10 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 
 from shared.log.topology import Topology
 
@@ -21,6 +31,7 @@ MIB = 1024 * 1024
 
 Role = Literal["admin", "intake", "routing", "supervision", "reporting", "vault"]
 AreaCode = Annotated[str, StringConstraints(pattern=r"^([0-9]{2}){1,3}$")]
+Network = Annotated[str, AfterValidator(lambda text: str(ip_network(text)))]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -55,6 +66,10 @@ class Settings(BaseModel):
     pg_dsn_reporting: SecretStr | None = None
     pg_dsn_vault: SecretStr | None = None
     pg_pool_size_max: Count = 8
+
+    # Where webhooks may go besides the public network: networks such as 10.20.0.0/16
+    webhook_networks: tuple[Network, ...] = ()
+    notices: Path | None = None  # what residents are told by text message; default: shared/kit/feed/notices.yaml
 
     # Secrets
     master_key: Path | None = None  # default: <data>/secrets/master.key

@@ -32,6 +32,8 @@ class Right(StrEnum):
     HOLD = "hold"
     ERASE = "erase"
     EXPORT = "export"
+    WEBHOOK = "webhook"  # have feed items of the region sent somewhere
+    NOTIFY = "notify"  # a gateway for text messages: is told the reporter's number for each notice, and nothing else
     AUDIT = "audit"  # every flow fact of the region, and who read what, but no content
     OPERATE = "operate"  # parked messages, rebuilds, health
     ADMIN = "admin"  # reference documents: posts, people, rules

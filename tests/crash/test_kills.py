@@ -19,6 +19,7 @@ ELSEWHERE = {
     "intake.receipt.published": "submissions over NATS",
     "react.parked": "a message that fails eight times: minutes",
     "feed.published": "the feeds of the next issue",
+    "webhook.sent": "webhooks, in test_webhooks.py beside this",
     "vault.rewrapped": "a change of the master key",
     "import.row": "the import",
 }

@@ -28,6 +28,11 @@ KINDS = {
     "database_after": "the database took it, the answer is lost",
     "vault": "the vault does not answer",
     "clock_jump": "the time of day of one process is set off",
+    "clock_drift": "the time of day of one process runs too fast or too slow",
+    "clock_stop": "the time of day of one process stands still",
+    "time_gap": "hours or days pass while nothing works: much is due at once",
+    "calendar": "days off are published, and processes hear of it one by one",
+    "lock_lost": "the connection that holds the right to be the only one breaks",
     "slow": "a call takes longer than a message waits for its acknowledgement",
     "kill": "a process dies at whatever it does, and another one starts without its memory",
     "poison": "a reaction fails at one event every time until it is parked",
@@ -38,7 +43,8 @@ KINDS = {
 
 # Failpoints that no world can pass, and why.
 UNREACHED = {
-    "feed.published": "there are no feeds yet",
+    "webhook.sent": "webhooks speak to other machines; they are judged by the tests of webhooks",
+    "webhook.sent": "webhooks speak to sockets; they are judged on the real servers",
     "import.row": "the importer speaks to files and settings; it is judged by the crash tests",
 }
 UNREACHED = {name: why for name, why in UNREACHED.items() if name in CATALOGUE}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from itertools import count
 from urllib.parse import urlsplit
 
@@ -27,9 +28,9 @@ async def servers() -> AsyncIterator[Endpoints]:
             await stack.stop()
 
 
-@pytest_asyncio.fixture(loop_scope="function")
-async def database(servers: Endpoints) -> AsyncIterator[Mapping[str, str]]:
-    """An empty database of the test's own: its DSN by role (admin, the four services, vault). Dropped afterwards."""
+@asynccontextmanager
+async def fresh_database(servers: Endpoints) -> AsyncIterator[Mapping[str, str]]:
+    """An empty database: its DSN by role (admin, the four services, vault). Dropped afterwards."""
     name = f"test_{next(_numbers)}"
     admin = await asyncpg.connect(servers.postgres["admin"])
     await admin.execute(f"create database {name}")
@@ -38,6 +39,13 @@ async def database(servers: Endpoints) -> AsyncIterator[Mapping[str, str]]:
     finally:
         await admin.execute(f"drop database {name} with (force)")
         await admin.close()
+
+
+@pytest_asyncio.fixture(loop_scope="function")
+async def database(servers: Endpoints) -> AsyncIterator[Mapping[str, str]]:
+    """An empty database of the test's own."""
+    async with fresh_database(servers) as dsns:
+        yield dsns
 
 
 @pytest.fixture

@@ -1,0 +1,177 @@
+"""What sends webhooks, on real servers with a clock that a test moves: cases, feed items, places, and a receiver."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from shared.case.base import Address, Event, Meta, Owner, Recorded, event_id, level_of, new_id
+from shared.case.events import Registered
+from shared.case.facts import Channel, Matter, Nature, Parties, Party
+from shared.kit import vault
+from shared.kit.await_position import Reached
+from shared.kit.feed.items import FeedData, FeedItem
+from shared.kit.feed.rounds import Place
+from shared.kit.feed.webhooks import Webhooks
+from shared.kit.handle import Handler
+from shared.kit.seal import seal_fields
+from shared.kit.service import Kit
+from shared.kit.settings import Settings
+from shared.kit.sql import Database, Statements, migrate
+from shared.kit.vault import MasterKeys, PgVault
+from shared.log.jetstream import JetStreamLog
+from shared.log.mux import Mux, connect
+from shared.log.streams import Streams, ensure_topology
+from shared.log.topology import FEED, Topology
+from shared.reference.library import Library
+from shared.reference.load import demo_documents
+from tests.support.clock import FakeClock
+from tests.support.log import DESK
+from tests.support.receivers import Receiver
+
+ROOT = Path(__file__).parents[2]
+CITY, COUNTY, TOWNSHIP = "510100000000", "510104000000", "510104017000"
+PHONE = "139 0000-1234"
+
+
+_numbers = count(1)
+
+
+@cache
+def library() -> Library:
+    return Library(demo_documents())
+
+
+@dataclass
+class World:
+    """One service's kit and all that it stands on."""
+
+    kit: Kit
+    clock: FakeClock
+    receiver: Receiver
+    webhooks: Webhooks
+    _made: list[str] = field(default_factory=list)
+    _ends: dict[str, int] = field(default_factory=dict)
+
+    async def place(self, **changed: Any) -> tuple[Place, str]:
+        """A webhook of the city's supervisor for all overdue items to the receiver, unless changed; and its secret."""
+        told: dict[str, Any] = {
+            "id": self.clock.new_id(), "url": self.receiver.url, "kinds": ("overdue",), "level": None, "region": CITY,
+            "creator": "cd-supervisor", "numbers": False, "created_at": self.clock.now(), "cursor": await self.end(),
+        }  # fmt: skip
+        place = Place(**told | changed)
+        self._made.append(place.id)
+        return place, await self.webhooks.places.make(place)
+
+    async def now(self, place: Place) -> Place:
+        found = await self.webhooks.places.read(place.id)
+        assert found is not None
+        return found
+
+    async def send(self, place: Place) -> Place:
+        """One turn; the place after it."""
+        await self.webhooks.round(place.id)
+        return await self.now(place)
+
+    async def later(self, place: Place, seconds: float) -> Place:
+        """Let time pass, then one turn."""
+        await self.clock.advance(seconds)
+        return await self.send(place)
+
+    async def case(self, region: str = TOWNSHIP, **facts: Any) -> Address:
+        """A case on the log, registered with a reporter's number."""
+        address = Address("case", region, new_id(region, f"case {next(_numbers)}"))
+        said: dict[str, Any] = {
+            "channel": Channel.VISIT, "contact_time": self.clock.now(), "region": region, "nature": Nature.COMPLAINT,
+            "matter": Matter(title="电梯", text="电梯坏了"), "reporter": Parties(parties=(Party(phone=PHONE),)),
+            "first_asked": "jj-window", "first_asked_unit": f"{COUNTY}-centre",
+        }  # fmt: skip
+        await self.kit.vault.new_keys(None, [(address.id, region)])
+        await self.put(address, Registered(**said | facts))
+        return address
+
+    async def put(self, address: Address, event: Event) -> None:
+        """One more event of a case, sealed, on the log."""
+        command = f"{address.id} {self._ends.get(address.id, 0)} {event.TYPE}"
+        id = event_id(command, address.subject)
+        sealed = seal_fields(event, await self.kit.vault.key(address.id), address.id, id, self.clock)
+        meta = Meta(command_id=command, time=self.clock.now(), recorded_at=self.clock.now(), actor=DESK)
+        position = await self.kit.log.append(Recorded(id, address, meta, sealed), self._ends.get(address.id, 0))
+        self._ends[address.id] = position.sequence
+
+    async def item(self, address: Address, kind: str = "overdue", region: str = "", **facts: Any) -> FeedItem:
+        """A feed item of a case for the centre of a region."""
+        region = region or address.region
+        stream = self.kit.log.stream_of(address)
+        told: dict[str, Any] = {
+            "kind": kind, "level": int(level_of(region)), "region": region, "number": "N-1", "event": "case.overdue",
+            "position": f"{stream}:{self._ends[address.id]}", "version": 1, "status": "handling", "in_charge": region,
+            "case": address.id,
+        }  # fmt: skip
+        item = FeedItem(
+            id=new_id(region, f"item {next(_numbers)}"), type=f"feed.{kind}", subject=address.id, time=self.clock.now(),
+            data=FeedData(**told | facts),
+        )  # fmt: skip
+        await self.kit.streams.publish(item.nats_subject, item.model_dump_json(exclude_none=True).encode())
+        return item
+
+    async def end(self) -> int:
+        return await self.kit.streams.end(FEED)
+
+    def again(self) -> Webhooks:
+        """As another process would begin, with nothing remembered."""
+        self.webhooks = Webhooks(self.kit)
+        return self.webhooks
+
+
+async def _kit(mux: Mux, database: Database, dsns: Mapping[str, str], folder: Path, clock: FakeClock) -> Kit:
+    key = folder / "master.key"
+    key.write_text("ab" * 32 + "\n")
+    key.chmod(0o600)
+    settings = Settings(demo=True, master_key=key, pg_dsn_supervision=SecretStr(dsns["supervision"]))
+    log = JetStreamLog(mux, Topology(("5101",)))
+    keys = PgVault(database, MasterKeys.load(key), clock)
+    return Kit(
+        Owner.SUPERVISION, settings, clock, log, Streams(mux), keys, database, library(), Handler(log, keys, clock),
+        Reached(clock),
+    )  # fmt: skip
+
+
+async def prepare(url: str, dsns: Mapping[str, str]) -> None:
+    """Make streams and tables."""
+    for schema, role, migrations in (
+        ("vault", "vault", vault.MIGRATIONS),
+        ("supervision", "supervision", ROOT / "services" / "supervision" / "migrations"),
+    ):
+        await migrate(dsns["admin"], schema, role, migrations)
+    mux = await connect(url)
+    await ensure_topology(mux, Topology(("5101",)))
+    await mux.close()
+
+
+@asynccontextmanager
+async def open_world(url: str, dsns: Mapping[str, str], folder: Path) -> AsyncIterator[World]:
+    """A world on servers that are prepared. The places that are made in it are deleted."""
+    clock = FakeClock()
+    mux = await connect(url)
+    database = await Database.connect(dsns["supervision"], Statements({}), "supervision", size_max=4)
+    receiver = Receiver()
+    await receiver.start()
+    kit = await _kit(mux, database, dsns, folder, clock)
+    world = World(kit, clock, receiver, Webhooks(kit))
+    try:
+        yield world
+    finally:
+        for id in world._made:
+            await world.webhooks.places.delete(id)
+        await world.webhooks.close()
+        await receiver.stop()
+        await database.close()
+        await mux.close()
