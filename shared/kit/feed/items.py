@@ -153,6 +153,11 @@ def items(before: Any, after: Any, recorded: Recorded[Any], number: str) -> tupl
     return tuple(_of_case(before, after, recorded, number))
 
 
+def item_id(recorded: Recorded[Any], kind: str, region: str) -> str:
+    """The id of the item of this kind that an event gives the centre of a region."""
+    return derived_id("feed", recorded.id, kind, f"{int(level_of(region))}.{region}")
+
+
 def _of_case(before: CaseState, after: CaseState, recorded: Recorded[Any], number: str) -> Iterator[FeedItem]:
     event = _variant(before, after, recorded.known)
     kinds = _KINDS_OF.get(event, ())
@@ -172,10 +177,9 @@ def _variant(before: CaseState, after: CaseState, event: Any) -> str:
 
 
 def _item(recorded: Recorded[Any], data: Mapping[str, Any], kind: str, region: str) -> FeedItem:
-    level = int(level_of(region))
-    said = FeedData(kind=kind, level=level, region=region, **data)
+    said = FeedData(kind=kind, level=int(level_of(region)), region=region, **data)
     return FeedItem(
-        id=derived_id("feed", recorded.id, kind, f"{level}.{region}"),
+        id=item_id(recorded, kind, region),
         type=TYPE_PREFIX + kind,
         subject=recorded.address.id,
         time=recorded.meta.time,

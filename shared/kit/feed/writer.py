@@ -19,14 +19,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import AwareDatetime
-from pydantic_core import from_json
 
 from shared.case.base import Position, Recorded, Unknown, derived_id
 from shared.kit import telemetry
 from shared.kit.await_position import Reached
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
-from shared.kit.feed.items import EVENT_TYPES, SOURCE, TYPE_PREFIX, FeedItem, items
+from shared.kit.feed.items import EVENT_TYPES, SOURCE, TYPE_PREFIX, FeedItem, item_id, items
 from shared.kit.handle import BIRTHS, LAWS
 from shared.kit.pace import PACE
 from shared.kit.problems import Unavailable
@@ -88,7 +87,9 @@ def headers(reached: Mapping[str, int], at: Position | None = None, count: int =
 
 
 def read_headers(told: Mapping[str, str], end: int) -> Place:
-    """The place that `headers` wrote, in the message of FEED with the sequence `end`."""
+    """The place that `headers` wrote, in the message of FEED with the sequence `end`. Raises Damaged."""
+    if REACHED not in told:
+        raise log_port.Damaged("FEED ends with a message that is not its writer's; take from others the right to write")
     parts = (part.rpartition("=") for part in told[REACHED].split())
     reached = {stream: int(sequence) for stream, _, sequence in parts}
     if AT not in told:
@@ -137,7 +138,7 @@ class Writer:
         batches: asyncio.Queue[Batch] = asyncio.Queue(WAITING_BATCHES_MAX)
         async with asyncio.TaskGroup() as group:
             for stream in self._log.streams():
-                group.create_task(self._read(stream, batches), name=f"{NAME}.{stream}")
+                group.create_task(self._read(stream, self._reached.get(stream, 0), batches), name=f"{NAME}.{stream}")
             group.create_task(self._keep(lock))
             group.create_task(self._write(batches))
 
@@ -146,8 +147,8 @@ class Writer:
             await self._clock.sleep(LOCK_RETRY_S)
             await lock.verify()
 
-    async def _read(self, stream: str, batches: asyncio.Queue[Batch]) -> None:
-        async for batch in self._log.follow(stream, self._place.reached.get(stream, 0)):
+    async def _read(self, stream: str, after: int, batches: asyncio.Queue[Batch]) -> None:
+        async for batch in self._log.follow(stream, after):
             await batches.put(batch)
 
     async def _write(self, batches: asyncio.Queue[Batch]) -> None:
@@ -162,32 +163,30 @@ class Writer:
                 if self._unmarked >= MARK_COUNT or self._clock.monotonic() - self._wrote_at >= MARK_S:
                     await self._mark()
 
-    async def find_place(self) -> Place:
-        """Read from FEED where to go on. Raises Damaged when FEED was written from another log."""
+    async def find_place(self) -> None:
+        """Read from FEED where to go on, and write what is left of the event that it ends with.
+
+        That first: once an item of another stream follows, nobody can tell any more how many items of it are out.
+        Raises Damaged when FEED was written from another log, Conflict, Unavailable.
+        """
         last = await self._streams.last(FEED, FEED_ITEMS)
-        if last is None:
-            place = Place(await self._streams.end(FEED), {})
-        else:
-            place = read_headers(last.headers or {}, last.sequence)
-            if place.at is not None:
-                await self._check(place.at, last.data)
+        place = read_headers(last.headers or {}, last.sequence) if last else Place(await self._streams.end(FEED), {})
         self._folded.clear()  # what is kept may be ahead of the place
         self._place, self._reached = place, dict(place.reached)
         self._unmarked, self._wrote_at = 0, self._clock.monotonic()
         for stream, sequence in place.reached.items():
             self._told.set("feed", Position(stream, sequence))
-        return place
+        if last is not None and place.at is not None:
+            await self.apply([await self._begun(place.at, last.data)])
 
-    async def _check(self, at: Position, data: bytes) -> None:
-        told = from_json(data)
-        there = await self._log.at(at)
-        if there is None or told["id"] != derived_id(
-            "feed", there.id, told["data"]["kind"], f"{told['data']['level']}.{told['data']['region']}"
-        ):
+    async def _begun(self, at: Position, data: bytes) -> Recorded[Any]:
+        told, there = FeedItem.model_validate_json(data), await self._log.at(at)
+        if there is None or told.id != item_id(there, told.data.kind, told.data.region):
             raise log_port.Damaged(
                 f"FEED ends with an item of {at}, where the log now holds another event: one of the two was restored "
                 "from elsewhere. Restore FEED and log from one backup."
             )
+        return there
 
     async def apply(self, batch: Batch) -> None:
         """Write the items of these events, the next of one stream. After Conflict, Unavailable: find the place anew."""
@@ -198,6 +197,8 @@ class Writer:
                 await self._load(some)
                 for recorded in some:
                     waiting += self._items(recorded)
+                while len(self._folded) > FOLDED_COUNT_MAX:  # not before: what was loaded for these is needed for them
+                    self._folded.popitem(last=False)
                 await self._clock.sleep(0)
                 await PACE.breathe(self._clock)
             await self._append(waiting)
@@ -209,11 +210,14 @@ class Writer:
     async def _load(self, batch: Batch) -> None:
         """Fold what came before these events of those cases that are not remembered."""
         first: dict[str, Recorded[Any]] = {}
+        born: set[str] = set()
         for recorded in batch:
             subject = recorded.address.subject
-            if subject in self._folded:
+            if recorded.type in BIRTHS:
+                born.add(subject)
+            elif subject in self._folded:
                 self._folded.move_to_end(subject)
-            elif recorded.type in EVENT_TYPES and recorded.type not in BIRTHS:
+            elif recorded.type in EVENT_TYPES and subject not in born:
                 first.setdefault(subject, recorded)
         earlier = await asyncio.gather(*(self._log.load(recorded.address) for recorded in first.values()))
         for recorded, events in zip(first.values(), earlier, strict=True):
@@ -232,8 +236,6 @@ class Writer:
             return None
         after = _Folded(law.evolve(before.state, recorded), sequence, before.born)
         self._folded[subject] = after
-        if len(self._folded) > FOLDED_COUNT_MAX:
-            self._folded.popitem(last=False)
         return before, after
 
     def _items(self, recorded: Recorded[Any]) -> list[Outgoing]:
