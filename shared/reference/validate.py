@@ -13,6 +13,7 @@ from shared.case.base import Level, above, level_of
 from shared.reference.calendars import CalendarRow
 from shared.reference.library import Library
 from shared.reference.models import (
+    NATION,
     Document,
     GridRow,
     Kind,
@@ -120,6 +121,8 @@ class _Check:
 
     def _placed(self, document: Document, row: Any) -> _Said:
         if document.kind in _WITHOUT_REGION:
+            if row is document.rows[0] and document.region != NATION and not self.known(document.region):
+                yield Gravity.WARNING, f"region {document.region} is in no document of regions: no case asks for it"
             return
         place = row.code if isinstance(row, RegionRow) else row.region
         if not inside(document.region, place):
@@ -311,9 +314,7 @@ def _climbed(document: Document, ladder: list[LadderRow]) -> Iterator[Finding]:
             reason = f"counts in {row.base}, {lower.key} before it in {lower.base}; one ladder has one base"
             yield Finding(Gravity.ERROR, document.name, row.key, reason)
         elif row.after <= lower.after:
-            reason = (
-                f"after {row.after} is not more than the {lower.after} of {lower.key}; each rung comes later"
-            )
+            reason = f"after {row.after} is not more than the {lower.after} of {lower.key}; each rung comes later"
             yield Finding(Gravity.ERROR, document.name, row.key, reason)
         if lower.every:
             reason = f"repeats for ever, so {row.key} is never reached; only the last rung may have `every`"

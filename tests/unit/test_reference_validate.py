@@ -13,7 +13,7 @@ from shared.reference.rights import SEPARATED, Right, conflict
 from shared.reference.validate import Gravity, validate
 
 DEMO = demo_documents()
-COUNTY = "510104000000"
+COUNTY, FAR = "510104000000", "999904000000"
 BASIS = {"mark": "C", "text": "测试"}
 
 
@@ -111,6 +111,17 @@ def test_a_finding_about_several_rows_names_the_line_too() -> None:
     places = {(document.name, "a"): ("a.yaml", 3), (document.name, "b"): ("a.yaml", 4)}
     found = [(finding.key, finding.line) for finding in validate([document], places)]
     assert found == [("b", 4), ("a", 3)]
+
+
+def test_a_document_for_a_region_that_is_not_there_is_warned_of_once() -> None:
+    rows = [
+        ROWS[Kind.PROPOSALS].model_validate({"id": id, "at_least": 2, "basis": BASIS}) for id in ("people", "repeats")
+    ]
+    found = [
+        validate([*DEMO, Document(kind=Kind.PROPOSALS, region=region, rows=tuple(rows))]) for region in (COUNTY, FAR)
+    ]
+    assert [len(one) - len(validate(DEMO)) for one in found] == [0, 1]
+    assert "region 999904000000 is in no document" in found[1][-1].reason
 
 
 def test_a_law_without_its_article_is_warned_of() -> None:
