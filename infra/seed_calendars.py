@@ -22,8 +22,8 @@ def seed() -> str:
     years = range(min(holidays).year, max(holidays).year + 1)
     lines = [
         "# The days off and made up of each year. Written by `make generate` from the package chinese-calendar",
-        f"# {version('chinese-calendar')} (infra/seed_calendars.py): edit nothing here. A later year is published with",
-        "# `caseflow reference load`, one document of this kind with all its years; docs say how.",
+        f"# {version('chinese-calendar')} (infra/seed_calendars.py): edit nothing here. A later year is published by",
+        "# `caseflow reference load` when its notice is out (docs/calendars.md); the years before it stay.",
         "kind: calendars",
         f"note: 国务院办公厅 {years[0]}—{years[-1]} 年节假日安排；演示的办公时间",
         "rows:",

@@ -216,11 +216,11 @@ def before(due: datetime, amount: int, base: TimeBase, calendar: Calendar, ends:
     if ends is Ends.DAY:
         last = _last_day(due, calendar, ends)
         day = calendar.worked_back(last, amount) if working else last - timedelta(days=amount - 1)
-        return min(due, calendar.moment(day, time.min))
+        return calendar.moment(day, time.min)
     local = calendar.local(due)
     day = local.date()
     day = calendar.worked_back(day - _DAY, amount) if working else day - timedelta(days=amount)
-    return min(due, calendar.moment(day, local.time().replace(fold=0)))
+    return calendar.moment(day, local.time().replace(fold=0))
 
 
 def _after_days(

@@ -92,6 +92,7 @@ def test_the_civil_code_and_the_office(start: str, amount: int, base: TimeBase, 
 
 def test_no_amount_is_the_rest_of_the_day_and_never_in_the_past() -> None:
     evening = at("2026-11-05 19:00")
+    assert reckon(at("2026-11-07 19:00"), 0, WORKING, CHINA).due == at("2026-11-10 00:00")  # a Saturday moves on
     assert reckon(evening, 0, WORKING, CHINA).due == at("2026-11-06 00:00")
     assert reckon(evening, 0, WORKING, CHINA, Ends.OFFICE).due == evening
     assert reckon(evening, 0, HOURS, CHINA).due == evening
@@ -170,6 +171,29 @@ def test_a_named_due_moment_stands_still_too() -> None:
 
 
 @pytest.mark.parametrize(
+    ("named", "base", "ends", "stopped", "goes_on", "due"),
+    [
+        # Whoever named an hour meant it: a pause within a day, at noon or over a weekend takes none of it away
+        ("2026-11-12 10:00", DAYS, Ends.DAY, "2026-11-11 09:00", "2026-11-11 18:00", "2026-11-12 10:00"),
+        ("2026-11-09 20:00", WORKING, Ends.OFFICE, "2026-11-06 09:00", "2026-11-07 18:00", "2026-11-09 20:00"),
+        ("2026-11-12 20:00", HOURS, Ends.OFFICE, "2026-11-12 12:10", "2026-11-12 12:20", "2026-11-12 20:00"),
+        ("2026-11-12 00:00", DAYS, Ends.CLOCK, "2026-11-09 09:00", "2026-11-10 09:00", "2026-11-13 00:00"),
+        ("2026-11-12 00:00", DAYS, Ends.DAY, "2026-11-09 09:00", "2026-11-10 09:00", "2026-11-13 00:00"),
+    ],
+)
+def test_a_named_hour_and_a_pause(named: str, base: TimeBase, ends: Ends, stopped: str, goes_on: str, due: str) -> None:
+    assert resume(at(named), None, at(stopped), at(goes_on), base, CHINA, ends).due == at(due)
+
+
+def test_the_second_of_two_equal_hours() -> None:
+    """It began at the second half past two of an October night; the hour that March skips is read as any other."""
+    second = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
+    skipped = datetime(2027, 3, 28, 1, 30, tzinfo=UTC)
+    assert reckon(second, 154, DAYS, AMSTERDAM, Ends.CLOCK, moves_on=False).due == skipped
+    assert before(datetime(2027, 10, 31, 1, 30, tzinfo=UTC), 217, DAYS, AMSTERDAM, Ends.CLOCK) == skipped
+
+
+@pytest.mark.parametrize(
     ("due", "amount", "base", "ends", "warn"),
     [
         ("2026-11-10 00:00", 1, WORKING, Ends.DAY, "2026-11-09 00:00"),
@@ -178,6 +202,7 @@ def test_a_named_due_moment_stands_still_too() -> None:
         ("2026-11-09 17:00", 1, WORKING, Ends.OFFICE, "2026-11-06 17:00"),
         ("2026-11-09 10:00", 1, WORKING, Ends.CLOCK, "2026-11-06 10:00"),
         ("2025-10-11 00:00", 3, WORKING, Ends.DAY, "2025-09-30 00:00"),
+        ("2026-01-07 00:00", 5, WORKING, Ends.DAY, "2025-12-30 00:00"),  # 30, 31, Sunday the 4th is made up, 5, 6
         ("2026-11-09 10:00", 4, HOURS, Ends.DAY, "2026-11-09 06:00"),
         ("2026-11-09 10:00", 4, HOURS, Ends.OFFICE, "2026-11-06 14:00"),
         ("2026-11-09 10:00", 0, HOURS, Ends.OFFICE, "2026-11-09 10:00"),
