@@ -7,13 +7,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.case.facts import Nature, Severity
+from shared.case.facts import Nature, Severity, Stage
 from shared.reference.codec import decode
 from shared.reference.library import Library
 from shared.reference.load import LoadError, demo_documents, load_yaml
-from shared.reference.models import Document, Kind, PostRow, RuleRow
+from shared.reference.models import Document, Kind, LimitRow, PostRow, RuleRow
 from shared.reference.rights import SEPARATED, Right
-from shared.reference.rules import RoutingFacts, examine, route
+from shared.reference.row import Mark
+from shared.reference.rules import RoutingFacts, choose_limit, examine, route
 
 LIBRARY = Library(demo_documents())
 REGIONS = ["510000000000", "510100000000", "510104000000", "510104022000", "510104017001", "510703001003"]
@@ -75,6 +76,50 @@ def test_the_first_match_wins_and_nobody_judges_themselves(document: Document, c
         assert not barred & set(hit.co_units)
         assert hit.unit not in hit.co_units
         assert all(LIBRARY.has_unit(unit) for unit in (hit.unit, *hit.co_units))
+
+
+limit_rows = st.fixed_dictionaries(
+    {
+        "stage": st.sampled_from([Stage.HANDLE, Stage.SIGN]),
+        "when": st.fixed_dictionaries(
+            {
+                "nature": some(Nature), "severity": some(Severity), "subject": some(["01", "0102", "03"]),
+                "region": some(["51", "5101", "510104022"]),
+            }
+        ),
+        "basis": st.sampled_from([{"mark": "L", "text": "某法 第一条"}, {"mark": "C", "text": "自定"}]),
+    }
+)  # fmt: skip
+limit_documents = st.lists(st.lists(limit_rows, max_size=5), max_size=3).map(
+    lambda found: [
+        Document(
+            kind=Kind.LIMITS,
+            sequence=near,
+            rows=tuple(
+                LimitRow.model_validate({"id": f"r{at}", "amount": 5, "base": "hours", **row})
+                for at, row in enumerate(rows)
+            ),
+        )
+        for near, rows in enumerate(found)
+    ]
+)
+
+
+@given(documents=limit_documents, case=facts)
+def test_no_choice_of_a_limit_is_laxer_than_a_law_that_matches(documents: list[Document], case: RoutingFacts) -> None:
+    choice = choose_limit(documents, Stage.HANDLE, case)
+    alone = [document.model_copy(update={"rows": (row,)}) for document in documents for row in document.rows]
+    matching = [one.rows[0] for one in alone if choose_limit([one], Stage.HANDLE, case)]
+    if choice is None:
+        assert not matching
+        return
+    lawful = [row for row in matching if row.basis.mark is Mark.LAW]
+    held = choice.ceiling[0] if choice.ceiling else choice.row
+    assert held in (lawful or matching)
+    assert choice.row in matching
+    assert not held.when.general or all(row.when.general for row in lawful)
+    if choice.ceiling or not lawful:
+        assert choice.row == matching[0]
 
 
 @given(document=documents)
