@@ -55,7 +55,7 @@ class Library:
         self._people_of: dict[str, list[PersonRow]] = {}
         self._references: dict[tuple[str, Owner | None], tuple[str, ...]] = {}
         self.calendar_version = 0  # the newest calendars document: another number when one of them changes
-        self._calendars: dict[tuple[str, ...], Calendar] = {}
+        self._calendars: dict[str, Calendar] = {}
         self._versions: dict[str, Document] = {}
         for document in documents:
             self.put(document)
@@ -181,11 +181,13 @@ class Library:
 
     def calendar(self, region: str) -> Calendar:
         """The days off and office hours for a region; a year in no document is provisional (see `calendar_of`)."""
-        chain = self.chain(Kind.CALENDARS, region)
-        place = tuple(document.region for document in chain)  # villages without their own share one
-        if place not in self._calendars:
-            self._calendars[place] = calendar_of(chain)
-        return self._calendars[place]
+        if region not in self._calendars:
+            nearest = self.document(Kind.CALENDARS, region)
+            place = nearest.region if nearest else NATION  # where none has its own, all share one
+            if place not in self._calendars:
+                self._calendars[place] = calendar_of(self.chain(Kind.CALENDARS, place))
+            self._calendars[region] = self._calendars[place]
+        return self._calendars[region]
 
     async def version(self, shelf: Shelf, reference: str) -> Document:
         """The document that an event cites, `limits:510100000000@17`, also when it is no longer in force.
