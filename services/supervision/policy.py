@@ -15,7 +15,7 @@ from shared.case.base import Address, Level, above, level_of, new_id, region_at
 from shared.case.clocks import Clock, Key, Late
 from shared.case.commands import facts
 from shared.case.events.supervision import RungFacts
-from shared.case.facts import Deadline, Hold, Note, Severity, Stage
+from shared.case.facts import Deadline, Hold, Note, Stage
 from shared.case.orders import OrderState
 from shared.case.reasons import Rejected
 from shared.case.state import CaseState
@@ -33,7 +33,6 @@ STAGE_NAMES = {
     Stage.FEEDBACK: "反馈",
     Stage.REPORT: "报告",
 }
-URGENT = frozenset({Severity.MAJOR, Severity.EXTREME})
 
 # Clocks follow the stages
 
@@ -84,8 +83,7 @@ def _outdated(seen: Seen, clock: Clock) -> bool:
 
 
 def _opened(library: Library, state: CaseState, stage: Stage, unit: str | None) -> Any:
-    if stage is Stage.REPORT and state.severity not in URGENT:
-        return None  # clause 11.4: what is major or urgent is reported upward at once
+    """The clock of a stage by the limits in force; a report upward has one only where a limit says so (11.4)."""
     since = state.registered_at if stage is Stage.REPORT else state.since
     if stage is Stage.CO_HANDLE:
         since = next((co.since for co in state.co_handlers if co.unit == unit), since)

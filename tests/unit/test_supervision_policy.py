@@ -1,0 +1,372 @@
+"""What supervision wants, as decision tables: clocks follow stages, what fires when a moment comes, rung after rung.
+
+Everything that it wants goes through the law here, as it does in the service.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.supervision import policy
+from services.supervision.projection import moments
+from shared.case.base import Address, Recorded
+from shared.case.facts import Stage
+from shared.case.reasons import Reason, Rejected
+from shared.kit.pure import Due, Next, Seen
+from shared.reference.library import Library
+from shared.reference.models import NATION, Kind
+from tests.support.law import (
+    ANSWER,
+    CITY,
+    CO,
+    HOUSING,
+    LABOUR,
+    LATER,
+    LI,
+    ORDER_WHERE,
+    START,
+    TOWNSHIP,
+    WATER,
+    WHERE,
+    Ask,
+    ask,
+    given,
+    then,
+)  # fmt: skip
+from tests.support.policy_life import CHAIN, HOUR, LIBRARY, PROVINCE, Life, document, law, library, limit, rung
+
+TRIAGE, SIGN, HANDLE, FEEDBACK, REPORT = ((one, None) for one in (
+    Stage.TRIAGE, Stage.SIGN, Stage.HANDLE, Stage.FEEDBACK, Stage.REPORT
+))  # fmt: skip
+WATERS, LABOURS = (Stage.CO_HANDLE, WATER), (Stage.CO_HANDLE, LABOUR)
+REGISTERED = (ask("register"),)
+ASSIGNED = (*REGISTERED, ask("triage"), ask("assign", **CO))
+HANDLING = (*ASSIGNED, ask("sign-for"))
+SETTLED = (*HANDLING, ask("co-report"), ask("settle"))
+MAJOR = ask("register", severity="major")
+
+STAGES: tuple[tuple[str, tuple[Ask, ...], set[Any]], ...] = (
+    ("registered", REGISTERED, {TRIAGE}),
+    ("major", (MAJOR,), {TRIAGE, REPORT}),
+    ("major, escalated", (MAJOR, ask("escalate")), {TRIAGE}),
+    ("found to be major", (*REGISTERED, ask("correct", severity="extreme")), {TRIAGE, REPORT}),
+    ("triaged", (*REGISTERED, ask("triage")), {TRIAGE}),
+    ("assigned", ASSIGNED, {SIGN, WATERS}),
+    ("signed for", HANDLING, {HANDLE, WATERS}),
+    ("another co-handler", (*HANDLING, ask("assign", co_units=(WATER, LABOUR))), {HANDLE, WATERS, LABOURS}),
+    ("co-handler reported", (*HANDLING, ask("co-report")), {HANDLE}),
+    ("co-handler taken off", (*HANDLING, ask("end-co-handling")), {HANDLE}),
+    ("handed back", (*ASSIGNED, ask("hand-back")), {TRIAGE}),
+    ("transferred", (*HANDLING, ask("transfer")), {TRIAGE}),
+    ("settled", SETTLED, {FEEDBACK}),
+    ("answered on the spot", (ask("register", **ANSWER),), {FEEDBACK}),
+    ("sent back", (*SETTLED, ask("send-back")), {HANDLE, WATERS}),
+    ("closed", (*SETTLED, ask("close")), set()),
+    ("reopened", (*SETTLED, ask("close"), ask("reopen")), {TRIAGE}),
+    ("declined", (*REGISTERED, ask("decline")), set()),
+    ("under import", (ask("register", hold="import"), ask("triage")), set()),
+    ("released", (ask("register", hold="import"), ask("release", hold="import")), {TRIAGE}),
+)  # fmt: skip
+
+
+@pytest.mark.clause("5.1.3a")
+@pytest.mark.parametrize(("asked", "running"), [pytest.param(*row[1:], id=row[0]) for row in STAGES])
+def test_each_stage_that_runs_has_its_clock_and_none_that_is_over(asked: tuple[Ask, ...], running: set[Any]) -> None:
+    life = Life(*asked)
+    assert life.running == running
+    assert life.refused == []
+
+
+def test_a_stage_that_begins_anew_has_a_new_clock_and_one_that_goes_on_keeps_its_own() -> None:
+    life = Life(*HANDLING)
+    before, waters = life.clock(Stage.HANDLE), life.state.clock(*WATERS)
+    life.ask(ask("assign", co_units=(WATER, LABOUR), at=START + HOUR))
+    assert (life.clock(Stage.HANDLE), life.state.clock(*WATERS)) == (before, waters)
+    for one in (ask("co-report"), ask("co-report", unit=LABOUR), ask("settle"), ask("send-back", at=START + HOUR)):
+        life.ask(one)
+    assert life.clock(Stage.HANDLE).deadline.start == START + HOUR
+
+
+@pytest.mark.clause("5.1.3a")
+def test_what_ended_late_before_anybody_saw_it_is_declared_before_its_clock_is_closed() -> None:
+    life = Life(*ASSIGNED)
+    signed_at = life.clock(Stage.SIGN).deadline.due + HOUR
+    life.ask(ask("sign-for", at=signed_at))
+    assert life.names[-3:] == ["signed_for", "overdue", "deadlines_set"]
+    assert (life.late.stage, life.late.ended_at, life.late.next_at) == (Stage.SIGN, signed_at, None)
+    assert life.state.lateness == 1
+    assert life.running == {HANDLE, WATERS}
+
+
+def test_what_is_closed_late_is_declared_though_no_clock_is_set_any_more() -> None:
+    life = Life(*SETTLED)
+    life.ask(ask("close", at=life.clock(Stage.FEEDBACK).deadline.due + HOUR))
+    assert life.names[-2:] == ["closed", "overdue"]
+    assert life.late.stage is Stage.FEEDBACK
+
+
+@pytest.mark.clause("5.1.3a")
+def test_work_stamped_in_time_that_arrives_late_takes_the_overdue_back() -> None:
+    life = Life(*ASSIGNED)
+    due = life.clock(Stage.SIGN).deadline.due
+    life.fire("overdue", Stage.SIGN, due + HOUR)
+    assert life.state.lateness == 1
+    life.ask(ask("sign-for", at=due - HOUR))
+    assert "overdue_annulled" in life.names
+    assert (life.state.late, life.state.lateness, life.running) == ((), 0, {HANDLE, WATERS})
+
+
+def test_a_correction_gives_the_limit_of_what_the_case_is_about() -> None:
+    life = Life(*REGISTERED)
+    assert life.clock(Stage.TRIAGE).deadline.amount == 1
+    life.ask(ask("correct", severity="larger"))
+    new = life.clock(Stage.TRIAGE).deadline
+    assert (new.amount, new.base, new.start, new.due) == (2, "hours", START, START + 2 * HOUR)
+    life.ask(ask("correct", severity="larger"))
+    assert life.names[-1] == "corrected", "the same limit is not set twice"
+
+
+def test_a_clock_that_somebody_moved_is_not_set_anew_by_a_correction() -> None:
+    life = Life(*REGISTERED)
+    life.ask(ask("extend", stage="triage", due=LATER))
+    life.ask(ask("correct", severity="larger"))
+    assert life.clock(Stage.TRIAGE).deadline.due == LATER
+
+
+def test_a_correction_takes_no_lateness_back() -> None:
+    life = Life(*REGISTERED)
+    due = life.clock(Stage.TRIAGE).deadline.due
+    life.ask(ask("correct", severity="larger", at=due + HOUR))
+    assert life.refused == [Reason.LATE_UNSEEN]
+    assert life.clock(Stage.TRIAGE).deadline.due == due
+
+
+def test_without_a_limit_there_is_no_clock() -> None:
+    assert Life(*REGISTERED, documents=library(limits=[limit("handle", 5)])).running == set()
+
+
+def test_a_report_upward_is_timed_where_a_limit_says_so() -> None:
+    accidents = library(limits=[limit("report", 1, "hours", when={"subject": ["0101"]})])
+    assert Life(ask("register", subject="010101"), documents=accidents).running == {REPORT}
+    assert Life(MAJOR, documents=accidents).running == set()
+
+
+# What fires
+
+
+def due_of(life: Life) -> list[tuple[datetime, str]]:
+    return [(due.at, due.what) for due in sorted(moments(WHERE.subject, life.state), key=lambda due: due.key)]
+
+
+def test_a_clock_is_warned_of_then_overdue_then_on_the_first_rung_each_once() -> None:
+    life = Life(*HANDLING, ask("co-report"))
+    deadline = life.clock(Stage.HANDLE).deadline
+    assert deadline.warn_at is not None
+    assert due_of(life) == [(deadline.warn_at, "warn"), (deadline.due, "overdue")]
+    life.fire("warn", Stage.HANDLE, deadline.warn_at)
+    life.fire("warn", Stage.HANDLE, deadline.warn_at)
+    assert life.refused == [Reason.ALREADY_FIRED]
+    seen_at = deadline.due + 7 * HOUR
+    (declared,) = life.fire("overdue", Stage.HANDLE, seen_at)
+    told = declared.facts
+    assert (told.due, told.seen_at) == (deadline.due, seen_at), "when it was due, when seen"
+    assert due_of(life) == [(deadline.due, "rung")], "an outage skips no rung"
+
+
+def test_a_moment_of_a_clock_that_is_gone_wants_nothing() -> None:
+    life = Life(*HANDLING)
+    for what in ("warn", "overdue", "rung", "resume"):
+        assert life.fire(what, Stage.SIGN, LATER) == ()
+    assert life.fire("rung", Stage.HANDLE, LATER) == (), "nothing is late"
+    assert life.fire("resume", Stage.HANDLE, LATER) == (), "nothing stands still any more"
+
+
+def test_a_pause_that_runs_out_goes_on_with_what_was_left() -> None:
+    life = Life(*HANDLING)
+    before = life.clock(Stage.HANDLE).deadline
+    until = START + timedelta(days=2)
+    life.ask(ask("suspend", until=until))
+    assert (until, "resume") in due_of(life)
+    life.fire("resume", Stage.HANDLE, until + HOUR)
+    after = life.clock(Stage.HANDLE).deadline
+    assert (after.due - before.due, life.clock(Stage.HANDLE).suspended) == (timedelta(days=2), False)
+
+
+def test_an_extension_while_it_stands_still_leaves_the_pause_its_length() -> None:
+    life = Life(*HANDLING)
+    life.ask(ask("suspend", until=START + timedelta(days=1)))
+    life.ask(ask("extend", at=START + 20 * HOUR, due=LATER))
+    life.fire("resume", Stage.HANDLE, START + timedelta(days=1))
+    assert life.clock(Stage.HANDLE).deadline.due == datetime(2026, 3, 13, 16, tzinfo=UTC), "the end of one day later"
+
+
+@pytest.mark.clause("5.1.3a")
+@pytest.mark.parametrize("what", ["warn", "overdue"])
+def test_nothing_fires_by_an_old_calendar(what: str) -> None:
+    life = Life(*HANDLING)
+    before = life.clock(Stage.HANDLE).deadline
+    life.library = library()
+    life.library.put(document(Kind.CALENDARS, 99, {"year": "2026", "holidays": ["2026-03-04", "2026-03-05"]}))
+    (wanted,) = life.fire(what, Stage.HANDLE, before.due + HOUR)
+    assert wanted.name == "recompute-deadline"
+    after = life.clock(Stage.HANDLE).deadline
+    assert after.calendar_reference == f"calendars:{NATION}@99"
+    assert after.due == before.due + timedelta(days=2)
+    assert life.state.late == ()
+    assert wanted.facts.why == f"calendar {before.calendar_reference} -> {after.calendar_reference}"
+
+
+def test_a_new_calendar_that_says_the_same_holds_nothing_up() -> None:
+    life = Life(*HANDLING)
+    life.library = library()
+    life.library.put(document(Kind.CALENDARS, 99, {"year": "2026", "holidays": ["2026-12-31"]}))
+    (wanted,) = life.fire("overdue", Stage.HANDLE, life.clock(Stage.HANDLE).deadline.due + HOUR)
+    assert wanted.name == "declare-overdue"
+
+
+def test_an_order_that_nobody_answers_is_overdue() -> None:
+    order = given("issued")
+    (wanted,) = policy.fire(ORDER_WHERE, order, Due(order.due, ORDER_WHERE.subject, "order"), LATER, LIBRARY)
+    assert isinstance(law(order, wanted, LATER), Recorded)
+    nobody = given("no order")
+    assert policy.fire(ORDER_WHERE, nobody, Due(LATER, ORDER_WHERE.subject, "order"), LATER, LIBRARY) == ()
+
+
+# The ladder
+
+
+def late_at(stage: Stage, *asked: Ask, documents: Library = LIBRARY) -> Life:
+    """A case whose stage is late, and nobody has done anything about it."""
+    life = Life(*asked, documents=documents)
+    life.fire("overdue", stage, life.clock(stage).deadline.due + HOUR)
+    return life
+
+
+@pytest.mark.clause("11.2")
+@pytest.mark.clause("5.1.3a")
+def test_the_ladder_reminds_urges_orders_and_climbs_level_by_level_to_the_province() -> None:
+    life = late_at(Stage.HANDLE, *HANDLING, ask("co-report"))
+    due = life.late.due
+    rungs: list[tuple[str, float, Any]] = []
+    for number in range(20):
+        at = life.late.next_at
+        if at is None:
+            break
+        (wanted,) = life.fire("rung", Stage.HANDLE, at)
+        assert life.late.rung == number + 1, life.refused
+        rungs.append((wanted.name, (at - due) / HOUR, wanted.facts))
+        life.fire("rung", Stage.HANDLE, at)
+        assert life.late.rung == number + 1, "no rung is taken twice, and none early"
+    assert [(name, hours) for name, hours, _ in rungs] == [
+        ("urge", 0), ("urge", 1), ("issue-order", 2), ("escalate", 4), ("escalate", 8), ("escalate", 12),
+    ]  # fmt: skip
+    remind, urge, order, *up = (told for *_, told in rungs)
+    assert (remind.person, remind.informs) == (LI, (LI, HOUSING))
+    assert (urge.person, urge.informs) == (None, (HOUSING, f"{TOWNSHIP}-centre"))
+    assert order.due == due + 5 * HOUR
+    assert (order.kind, order.unit, order.cases) == (
+        "on_site",
+        HOUSING,
+        (WHERE.subject,),
+    )
+    for below, above, told in zip(CHAIN[:-1], CHAIN[1:], up, strict=True):
+        assert told.to == above
+        assert told.informs == (f"party of {below}", f"government of {below}", f"{above}-centre")
+        assert told.acts == "who must escalate"
+    assert (life.state.in_charge, life.late.next_at, len(life.state.orders)) == (PROVINCE, None, 1)
+
+
+def test_what_waits_at_a_centre_is_that_centre_s_to_do() -> None:
+    life = late_at(Stage.TRIAGE, *REGISTERED)
+    assert life.late.next_at is not None
+    (wanted,) = life.fire("rung", Stage.TRIAGE, life.late.next_at)
+    assert (wanted.facts.unit, wanted.facts.person) == (f"{TOWNSHIP}-centre", None)
+    assert life.late.rung == 1
+
+
+def test_a_co_handling_unit_answers_for_its_own_lateness() -> None:
+    life = Life(*HANDLING, ask("sign-for", unit=WATER, person="wang.fang"))
+    clock = life.state.clock(*WATERS)
+    assert clock is not None
+    life.fire("overdue", Stage.CO_HANDLE, clock.deadline.due + HOUR, WATER)
+    (wanted,) = life.fire("rung", Stage.CO_HANDLE, clock.deadline.due + HOUR, WATER)
+    assert (wanted.facts.unit, wanted.facts.person) == (WATER, "wang.fang")
+    assert (life.late.unit, life.late.rung) == (WATER, 1)
+
+
+def test_a_ladder_that_orders_at_the_province_has_a_log_for_the_order() -> None:
+    ladder = (rung("up", 0, "escalate", every=0), rung("order", 1, "order", order_kind="listed", answer=1))
+    life = late_at(Stage.TRIAGE, *REGISTERED, ask("escalate", to=CITY), documents=library(ladders=ladder))
+    for _ in range(2):
+        assert life.late.next_at is not None
+        (wanted,) = life.fire("rung", Stage.TRIAGE, life.late.next_at)
+    assert life.state.in_charge == PROVINCE
+    assert (wanted.address.kind, wanted.address.region) == ("order", CITY)
+    assert life.state.orders == (wanted.address.id,)
+
+
+def test_a_ladder_that_only_climbs_stops_at_the_top() -> None:
+    life = late_at(
+        Stage.TRIAGE, *REGISTERED, ask("escalate", to=PROVINCE), documents=library(ladders=(rung("up", 0, "escalate"),))
+    )
+    assert life.late.next_at is not None
+    (wanted,) = life.fire("rung", Stage.TRIAGE, life.late.next_at)
+    assert wanted.name == "urge", "nobody is above: who has it is urged"
+    assert life.late.next_at is None
+
+
+def test_a_rung_whose_document_vanished_urges_and_ends() -> None:
+    life = late_at(Stage.HANDLE, *HANDLING, ask("co-report"))
+    life.library = library(ladders=())
+    assert life.late.next_at is not None
+    (wanted,) = life.fire("rung", Stage.HANDLE, life.late.next_at)
+    assert (wanted.name, wanted.facts.acts, wanted.facts.next_at) == ("urge", "", None)
+    assert life.late.rung == 1
+    assert life.late.next_at is None
+
+
+def test_without_a_ladder_an_overdue_stands_alone() -> None:
+    life = late_at(Stage.HANDLE, *HANDLING, ask("co-report"), documents=library(ladders=()))
+    assert (life.late.next_at, due_of(life)) == (None, [])
+
+
+def test_who_does_the_work_is_climbed_over_no_more() -> None:
+    life = late_at(Stage.HANDLE, *HANDLING, ask("co-report"))
+    moment = life.late.next_at
+    assert moment is not None
+    life.ask(ask("settle", at=moment + HOUR))
+    assert life.fire("rung", Stage.HANDLE, moment + HOUR) == ()
+    assert life.late.ended_at == moment + HOUR, "it stays late, and its ladder is over"
+
+
+@pytest.mark.clause("11.2")
+def test_what_is_to_come_is_what_comes() -> None:
+    life = late_at(Stage.HANDLE, *HANDLING, ask("co-report"))
+    ahead = [
+        (number, row.act, at) for number, row, at in policy.rungs_ahead(LIBRARY, life.state, life.clock(Stage.HANDLE))
+    ]
+    acts = {"urge": ("remind", "urge"), "issue-order": ("order",), "escalate": ("escalate",)}
+    for number, act, at in ahead:
+        assert (life.late.rung, life.late.next_at) == (number, at)
+        (wanted,) = life.fire("rung", Stage.HANDLE, at)
+        assert act in acts[wanted.name]
+    assert (len(ahead), life.late.next_at) == (6, None)
+
+
+@pytest.mark.clause("5.1.1f")
+def test_every_case_of_an_order_is_told_and_one_that_refuses_is_noted() -> None:
+    order = given("issued")
+    issued = law(given("no order"), Next(ORDER_WHERE, "issue-order", ask("issue-order").command.facts), START)
+    assert isinstance(issued, Recorded)
+    (told,) = policy.tell_the_cases(Seen(issued, order, LIBRARY))
+    assert (told.address, told.name) == (WHERE, "order")
+    refused = law(given("closed"), told, START)
+    assert isinstance(refused, Rejected)
+    (noted,) = policy.note_refusal(Seen(issued, order, LIBRARY), told, refused)
+    recorded = law(order, noted, START)
+    assert isinstance(recorded, Recorded)
+    assert then(order, recorded).refused_by == (WHERE.subject,)
+    assert Address.parse(order.cases[0]) == WHERE
