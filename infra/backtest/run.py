@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from operator import attrgetter
@@ -30,8 +31,16 @@ def read_until(mapping: Backtest, given: str | None) -> datetime | None:
         raise BadMapping(f"until: {text!r} {error}; write one like 2012-01-31 or 2012-01-31T18:00+01:00") from None
 
 
-def cases_of(source: Source) -> Iterator[Case]:
-    """The cases in order of their beginning. The whole file is read when this returns. Raises BadFile, BadMapping."""
+async def read_cases(source: Source) -> Iterator[Case]:
+    """The cases in order of their beginning, when the whole file is read. Raises BadFile, BadMapping."""
+    try:
+        return await asyncio.to_thread(_cases_of, source)  # so that an interruption is heard
+    except asyncio.CancelledError:
+        source.stop()
+        raise
+
+
+def _cases_of(source: Source) -> Iterator[Case]:
     ordered = in_order(source.cases(), attrgetter("began"))
     first = next(ordered, None)
 

@@ -33,6 +33,10 @@ class LeftOut(Exception):
         super().__init__(f"{column} {why}".strip())
 
 
+class Stopped(Exception):
+    """Nobody wants to know the rest."""
+
+
 class Happening(NamedTuple):
     """One row of the file: of an event log an event, else a whole case."""
 
@@ -100,7 +104,12 @@ class Source:
         self._empty = frozenset(mapping.empty)
         self._named = tuple(dict.fromkeys(column for _, column in mapping.named()))
         self._known: set[str] = set()
+        self._stopped = False
         self.tally = Tally()
+
+    def stop(self) -> None:
+        """Read no further: whoever reads in another thread is told by Stopped."""
+        self._stopped = True
 
     def cases(self) -> Iterator[Case]:
         """Every case that can be played. Raises BadFile, BadMapping when the file lacks a column."""
@@ -155,6 +164,8 @@ class Source:
 
     def _counted(self) -> None:
         self.tally.rows += 1
+        if self._stopped:
+            raise Stopped
         if self.tally.rows % TELL_EVERY == 0:
             self._tell(self.tally.rows)
 

@@ -13,7 +13,7 @@ from pydantic_core import to_json
 
 from infra.backtest.mapping import load_backtest
 from infra.backtest.report import Differences, Report
-from infra.backtest.run import backtest, cases_of, read_until
+from infra.backtest.run import backtest, read_cases, read_until
 from infra.backtest.source import Source
 from infra.importing.rows import BadFile
 from infra.importing.tree import BadMapping
@@ -54,7 +54,7 @@ async def _backtest(file: Path, mapping_file: Path, differences: Path | None, gi
         until = read_until(mapping, given)
         with progress(f"reading {file.name}", None) as tell:
             source = Source(file, mapping, lambda rows: tell(rows, "rows"))
-            cases = cases_of(source)
+            cases = await read_cases(source)
     except (BadMapping, BadFile) as error:
         raise Refused(str(error), CODE_USAGE) from None
     tally = source.tally
