@@ -32,6 +32,7 @@ from shared.log.port import Log
 from shared.log.port import Unavailable as LogUnavailable
 
 BATCH_COUNT_MAX = 500
+TICK_COUNT_MAX = 10_000  # then the lock is looked at again
 IN_FLIGHT_COUNT_MAX = 16  # on one stream; fewer while people wait for an answer
 SLEEP_S_MAX = 1.0  # also how soon a clock that was set right, or a moment just set, is noticed
 LOCK_RETRY_S = 1.0
@@ -119,27 +120,27 @@ class Ticker:
         return min(max((following - now).total_seconds(), 0.0), SLEEP_S_MAX)
 
     async def tick(self) -> int:
-        """Fire all that is due now, oldest first, and wait until the agenda has seen it; how many things fired."""
-        fired, place = 0, None
-        ends: dict[str, Position] = {}
-        while True:
-            batch = await self._agenda.due(self._clock.now(), place, BATCH_COUNT_MAX)
-            if not batch:
-                break
+        """Fire all that is due now, oldest first, and wait until the agenda has seen it; how many things fired.
+
+        What fires may set something that was due before the rest (the first rung of a ladder): after each batch it
+        begins with the oldest again. What nothing came of stays for the next tick.
+        """
+        fired, place, tried = 0, None, set[Due]()
+        while batch := await self._agenda.due(self._clock.now(), place, BATCH_COUNT_MAX):
             await failpoint("ticker.fetched")
-            place = batch[-1].due
-            for position in await self._work(batch):
-                ends[position.stream] = position
-                fired += 1
-            if len(batch) < BATCH_COUNT_MAX:
+            done = await self._work([one for one in batch if one.due not in tried])
+            tried.update(one.due for one in batch if one.due not in done)
+            fired += len(done)
+            for position in {position.stream: position for position in done.values()}.values():
+                await self._reached.wait(self._model, position, SEEN_WAIT_S_MAX)
+            if (not done and len(batch) < BATCH_COUNT_MAX) or (done and fired >= TICK_COUNT_MAX):
                 break
+            place = None if done else batch[-1].due
             await PACE.breathe(self._clock)
-        for position in ends.values():
-            await self._reached.wait(self._model, position, SEEN_WAIT_S_MAX)
         return fired
 
-    async def _work(self, batch: Sequence[Dued]) -> list[Position]:
-        """Work a batch, the log streams side by side; where each that fired lies."""
+    async def _work(self, batch: Sequence[Dued]) -> dict[Due, Position]:
+        """Work a batch, the log streams side by side; where the event of each that fired lies."""
         sealing = [Address.parse(one.due.subject).id for one in batch if one.due.what == "rung"]
         if self._fetch_keys is not None and sealing:
             await self._fetch_keys(sealing)
@@ -147,22 +148,23 @@ class Ticker:
         for one in batch:
             by_stream.setdefault(self._log.stream_of(Address.parse(one.due.subject)), []).append(one)
         with telemetry.span(f"tick.{self.name}", count=len(batch)):
-            done = await asyncio.gather(*(self._in_order(some) for some in by_stream.values()))
-        return [position for positions in done for position in positions]
+            fired = await asyncio.gather(*(self._in_order(some) for some in by_stream.values()))
+        return {due: position for one in fired for due, position in one.items()}
 
-    async def _in_order(self, some: Sequence[Dued]) -> list[Position]:
+    async def _in_order(self, some: Sequence[Dued]) -> dict[Due, Position]:
         """Fire these one behind the other, as many at once as the pace allows."""
-        positions: list[Position] = []
+        fired: dict[Due, Position] = {}
         flying: dict[str, tuple[Due, Sequence[Next], datetime]] = {}
 
         async def land() -> None:
-            todo = [self._fire_one(*one) for one in flying.values()]
+            gone = list(flying.values())
             flying.clear()
-            for position in await asyncio.gather(*todo, return_exceptions=True):
+            done = await asyncio.gather(*(self._fire_one(*one) for one in gone), return_exceptions=True)
+            for (due, *_), position in zip(gone, done, strict=True):
                 if isinstance(position, BaseException):
                     raise position
                 if position is not None:
-                    positions.append(position)
+                    fired[due] = position
 
         for one in some:
             subject = one.due.subject
@@ -176,7 +178,7 @@ class Ticker:
             if alone:
                 await land()
         await land()
-        return positions
+        return fired
 
     async def _fire_one(self, due: Due, wanted: Sequence[Next], now: datetime) -> Position | None:
         position = await self._ask_all(due, wanted, now)
