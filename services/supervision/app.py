@@ -34,7 +34,7 @@ def build(kit: Kit) -> Service:
 
     ticker = Ticker(
         "supervision.ticker", Watched.name, agenda, fire_by(kit.library), kit.log, kit.handler, kit.clock, kit.reached,
-        kit.own_actor, key_of,
+        kit.own_actor, key_of, kit.vault.keys,
     )  # fmt: skip
     jobs = {
         "supervision.watched": projector.run,
