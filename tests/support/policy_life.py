@@ -90,7 +90,7 @@ class Life:
     def __init__(self, *asked: Ask, documents: Library = LIBRARY) -> None:
         self.state: CaseState = UNBORN
         self.library = documents
-        self.names: list[str] = []
+        self.history: list[Recorded[Any]] = []
         self.refused: list[Reason] = []
         for one in asked:
             self.ask(one)
@@ -104,7 +104,7 @@ class Life:
 
     def happened(self, recorded: Recorded[Any]) -> None:
         self.state = then(self.state, recorded)
-        self.names.append(recorded.type.partition(".")[2])
+        self.history.append(recorded)
         for reaction in policy.REACTIONS:
             if recorded.type in reaction.on:
                 for wanted in reaction.decide(Seen(recorded, self.state, self.library)):
@@ -130,6 +130,10 @@ class Life:
         for one in wanted:
             self.want(one, at)
         return wanted
+
+    @property
+    def names(self) -> list[str]:
+        return [recorded.type.partition(".")[2] for recorded in self.history]
 
     @property
     def running(self) -> set[tuple[Stage, str | None]]:
