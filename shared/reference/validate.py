@@ -89,6 +89,10 @@ class _Check:
     def __init__(self, library: Library, regions: RegionTree | None) -> None:
         self.library, self.outer = library, regions
         self.seen: dict[tuple[Kind, str], str] = {}
+        self.centres: dict[Level, list[str]] = {level: [] for level in Level}
+        for unit in self.library.units():
+            if unit.slug == "centre":
+                self.centres[level_of(unit.region)].append(unit.region)
 
     def row(self, document: Document, row: Any) -> _Said:
         yield from self._once(document, row)
@@ -207,11 +211,7 @@ class _Check:
                     yield Gravity.ERROR, f"unit {pattern} does not exist or is dissolved; correct the code"
                 continue
             level = Level[place[1:-1].upper()]
-            centres = [
-                unit.region
-                for unit in self.library.units()
-                if unit.slug == "centre" and level_of(unit.region) is level and _reaches(document, row, unit.region)
-            ]
+            centres = [region for region in self.centres[level] if _reaches(document, row, region)]
             missing = [region for region in centres if not self.library.has_unit(f"{region}-{slug}")]
             if len(missing) == len(centres):
                 yield (
