@@ -37,6 +37,7 @@ from shared.log import port as log_port
 from shared.log import topology
 from shared.log.port import NoArea
 from shared.log.pull import Message
+from shared.log.streams import Streams
 from shared.log.topology import FEED
 from shared.reference.rights import Right
 
@@ -93,7 +94,7 @@ def router(kit: Kit) -> APIRouter:
         region = region or caller.region
         if not holds(caller.region, region):
             raise Forbidden("This region is not inside yours; leave `region` out for your own.")
-        after, gap = await _place(kit, last)
+        after, gap = await place(kit.streams, last)
         asked = Asked(caller, region, _kinds(kind), level, after, gap)
         return _Live(Listener(kit, present, asked).told(), seats.take(caller))
 
@@ -107,14 +108,14 @@ def _kinds(told: Sequence[str] | None) -> frozenset[str]:
     return frozenset(told or KINDS)
 
 
-async def _place(kit: Kit, last: str | None) -> tuple[int, dict[str, int] | None]:
+async def place(streams: Streams, last: str | None) -> tuple[int, dict[str, int] | None]:
     """Behind which sequence to go on, and what is not kept of what was asked for. Raises BadRequest, Unavailable."""
     if last and not (last.isascii() and last.isdigit() and len(last) <= ID_DIGITS_MAX):
         raise BadRequest(
             "`Last-Event-ID` is the id of an event of this feed, a number.", code="last_event_id.malformed"
         )
     try:
-        first, end = await kit.streams.kept(FEED)
+        first, end = await streams.kept(FEED)
     except log_port.Unavailable as error:
         raise Unavailable("The log does not answer.") from error
     if not last:

@@ -1,0 +1,399 @@
+"""The feed over real HTTP: live, from Last-Event-ID across restarts, only to who may hear it, and with slow readers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+import uvicorn
+
+from infra.embedded import Endpoints
+from infra.stack import prepare, settings_for
+from shared.case.base import Owner, Recorded
+from shared.kit.clock import SystemClock
+from shared.kit.feed import sse
+from shared.kit.feed.items import KINDS
+from shared.kit.feed.writer import Writer
+from shared.kit.service import open_kit, web_app
+from shared.kit.settings import Settings
+from shared.kit.sql import Statements
+from shared.log.jetstream import JetStreamLog
+from shared.log.mux import connect
+from shared.log.streams import Streams
+from shared.log.topology import FEED, FEED_ITEMS, Topology
+from tests.support.feeds import AREAS, expected, fill, lives, messages, moved, written
+from tests.support.law import CITY, COUNTY, TOWNSHIP, accepted, ask, given
+from tests.support.nats import NatsServer
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
+HEARD_S_MAX = 10.0
+BUFFER_BYTES = 4096
+Case = list[Recorded[Any]]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One event as a client parses it (WHATWG HTML, 9.2.6)."""
+
+    event: str
+    id: int
+    data: dict[str, Any]
+
+
+class Feed:
+    """The feed as it is served at a port, and the log behind it."""
+
+    def __init__(self, port: int, log: JetStreamLog, streams: Streams) -> None:
+        self.port, self.log, self.streams = port, log, streams
+        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=HEARD_S_MAX)
+
+    @asynccontextmanager
+    async def listening(self, person: str, last: int | str | None = None, **params: Any) -> AsyncIterator[Listening]:
+        """Somebody listens for the length of the block."""
+        headers = {"Authorization": f"Bearer demo-{person}"} | ({} if last is None else {"Last-Event-ID": str(last)})
+        async with self.client.stream("GET", "/feed", headers=headers, params=params) as answer:
+            if answer.status_code != 200:
+                await answer.aread()
+            yield Listening(answer)
+
+    async def refused(self, person: str, last: int | str | None = None, **params: Any) -> httpx.Response:
+        """What somebody is told who may not listen so."""
+        async with self.listening(person, last, **params) as told:
+            assert told.answer.status_code != 200
+            assert told.answer.headers["content-type"] == "application/problem+json"
+            return told.answer
+
+    async def written(self, cases: Sequence[Case]) -> int:
+        """Put these cases on the log and wait until FEED has all items; where FEED ends."""
+        await fill(self.log, cases)
+        wanted = await expected(self.log)
+        async with asyncio.timeout(HEARD_S_MAX):
+            while await written(self.streams, self.log) != wanted:
+                await asyncio.sleep(0.01)
+        return await self.streams.end(FEED)
+
+
+class Listening:
+    """A stream of events as it comes."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        self.answer = answer
+        self.opening: list[str] = []
+        self._blocks = self._parsed()
+
+    async def _parsed(self) -> AsyncIterator[list[tuple[str, str]]]:
+        block: list[tuple[str, str]] = []
+        async for line in self.answer.aiter_lines():
+            if line:
+                name, _, value = line.partition(": ")
+                block.append((name, value))
+            elif block:
+                yield block
+                block = []
+
+    async def block(self) -> dict[str, str]:
+        """The next block, also one without data."""
+        async with asyncio.timeout(HEARD_S_MAX):
+            return dict(await anext(self._blocks))
+
+    async def next(self) -> Heard:
+        """The next event."""
+        while True:
+            told = await self.block()
+            if "data" in told:
+                return Heard(told["event"], int(told["id"]), json.loads(told["data"]))
+
+    async def until(self, id: int) -> list[Heard]:
+        """What is told up to the place that FEED has reached, by an event or by a comment."""
+        found: list[Heard] = []
+        while True:
+            told = await self.block()
+            if "data" in told:
+                found.append(Heard(told["event"], int(told["id"]), json.loads(told["data"])))
+            if int(told["id"]) >= id:
+                return found
+
+
+@asynccontextmanager
+async def serving(nats: NatsServer, endpoints: Endpoints, port: int) -> AsyncIterator[Feed]:
+    """Supervision's feed with its writer; ended without a farewell."""
+    settings = settings_for(Settings(areas=AREAS), endpoints, "supervision").model_copy(update={"nats_url": nats.url})
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", port)))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+        kit = await stack.enter_async_context(open_kit(Owner.SUPERVISION, settings, Statements({}), SystemClock()))
+        mux = await connect(nats.url)
+        stack.push_async_callback(mux.close)
+        app = web_app(kit, "supervision")
+        app.include_router(sse.router(kit))
+        config = uvicorn.Config(app, loop="none", lifespan="off", log_config=None, timeout_graceful_shutdown=0)
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve([listener]))
+        writing = asyncio.create_task(Writer(kit.log, kit.streams, kit.database, kit.clock, kit.reached).run())
+        feed = Feed(listener.getsockname()[1], JetStreamLog(mux, Topology(AREAS)), Streams(mux))
+        stack.push_async_callback(feed.client.aclose)
+        try:
+            yield feed
+        finally:
+            server.should_exit = True
+            await serving
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+
+
+@pytest.fixture(scope="module")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    one = NatsServer(tmp_path_factory.mktemp("feed") / "nats")
+    one.start()
+    yield one
+    one.kill()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def endpoints(servers: Endpoints, nats: NatsServer) -> Endpoints:
+    admin = settings_for(Settings(areas=AREAS), servers, "admin").model_copy(update={"nats_url": nats.url})
+    await prepare(admin)
+    return servers
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def feed(nats: NatsServer, endpoints: Endpoints) -> AsyncIterator[Feed]:
+    async with serving(nats, endpoints, 0) as one:
+        yield one
+
+
+def cases(count: int, seed: int, situation: str = "overdue", **first: Any) -> list[Case]:
+    """Cases in a situation, all in the first area; `first` changes what their registration says."""
+    found = lives(2 * count, seed, [situation])[::2]
+    for case in found:
+        born = case[0]
+        case[0] = Recorded(born.id, born.address, born.meta, born.known.model_copy(update=first))
+    return found
+
+
+def told(heard: Sequence[Heard]) -> list[tuple[str, str]]:
+    return [(one.event, one.data["subject"]) for one in heard]
+
+
+async def test_what_happens_is_told_live_with_the_place_and_a_comment_when_nothing_does(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "KEEPALIVE_S", 0.2)
+    async with feed.listening("jj-director") as one:
+        assert one.answer.headers["content-type"].startswith("text/event-stream")
+        opening = await one.block()
+        assert opening["retry"] == str(sse.RETRY_MS)
+        end = await feed.written(cases(1, 1))
+        heard = await one.until(end)
+        assert [one.event for one in heard] == ["arrived", "notice", "overdue"]
+        assert [one.id for one in heard] == list(range(int(opening["id"]) + 1, end + 1))
+        assert heard[-1].data["data"]["unit"].endswith("-housing")
+        nothing = await one.block()
+        assert nothing == {"": "nothing new", "id": str(end)}
+
+
+async def test_a_listener_goes_on_where_it_was_after_everything_was_killed(
+    nats: NatsServer, endpoints: Endpoints
+) -> None:
+    async with serving(nats, endpoints, 0) as before:
+        port = before.port
+        async with before.listening("jj-director") as one:
+            end = await before.written(cases(3, 2))
+            heard = [await one.next() for _ in range(4)]
+    nats.kill()
+    nats.start()
+    async with serving(nats, endpoints, port) as after:
+        last = await after.written(cases(2, 3))
+        async with after.listening("jj-director", heard[-1].id) as one:
+            heard += await one.until(last)
+        kept = [message.sequence for message in await messages(after.streams)]
+    assert [one.id for one in heard] == [id for id in kept if id >= heard[0].id], (
+        "each once, in order, nothing left out"
+    )
+    assert heard[-1].id == last > end
+
+
+async def test_what_is_not_kept_is_told_as_a_gap(feed: Feed) -> None:
+    end = await feed.written(cases(1, 4))
+    async with feed.listening("jj-director", end + 1000) as one:
+        gap = await one.next()
+        assert (gap.event, gap.id, gap.data) == ("gap", end, {"asked": end + 1000, "first": 1, "last": end})
+        await feed.written(cases(1, 5))
+        assert (await one.next()).id == end + 1, "it goes on with what is new"
+    async with feed.listening("jj-director", 0) as one:
+        assert (await one.next()).event != "gap", "nothing is missing from the first on"
+
+
+async def test_below_the_first_item_kept_there_is_a_gap(tmp_path: Any) -> None:
+    server = NatsServer(tmp_path / "nats")
+    server.start()
+    try:
+        mux = await connect(server.url)
+        await mux.api(f"$JS.API.STREAM.CREATE.{FEED}", {"name": FEED, "subjects": [FEED_ITEMS], "max_msgs": 5})
+        streams = Streams(mux)
+        for n in range(10):
+            await streams.publish(f"feed.warned.{n}", b"{}")
+        assert await sse.place(streams, "2") == (5, {"asked": 2, "first": 6, "last": 10})
+        assert await sse.place(streams, "5") == (5, None)
+        assert await sse.place(streams, "7") == (7, None)
+        assert await sse.place(streams, None) == (10, None)
+        await mux.close()
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "1.5", "1 2", "9" * 19, "0x10"])
+async def test_a_place_that_is_none_is_refused(feed: Feed, last: str) -> None:
+    problem = await feed.refused("jj-director", last)
+    assert (problem.status_code, problem.json()["code"]) == (400, "last_event_id.malformed")
+
+
+async def test_what_cannot_be_asked_for_is_refused_with_what_can(feed: Feed) -> None:
+    outside = await feed.refused("jj-director", region=CITY)
+    assert (outside.status_code, outside.json()["code"]) == (403, "access.refused")
+    unknown = await feed.refused("jj-director", kind="late")
+    assert (unknown.status_code, unknown.json()["code"]) == (422, "kind.unknown")
+    assert all(kind in unknown.json()["detail"] for kind in KINDS)
+    assert (await feed.refused("jj-director", level=6)).status_code == 422
+    assert (await feed.refused("nobody")).status_code == 401
+
+
+async def test_kind_level_and_region_narrow_what_is_told(feed: Feed) -> None:
+    place = await feed.streams.end(FEED)
+    end = await feed.written([*cases(2, 6), *cases(1, 7, "escalated")])
+
+    async def heard(**params: Any) -> list[Heard]:
+        async with feed.listening("cd-director", place, **params) as one:
+            params.setdefault("kind", None)
+            return await one.until(await last_of(feed, place, end, **params))
+
+    assert {one.event for one in await heard(kind="overdue")} == {"overdue"}
+    assert {one.event for one in await heard(kind=["overdue", "left"])} == {"overdue", "left"}
+    county = await heard(level=3)
+    assert [one.event for one in county] == ["arrived", "escalated"]
+    assert {one.data["data"]["region"] for one in county} == {COUNTY}
+    assert {one.data["data"]["region"] for one in await heard(region=TOWNSHIP)} == {TOWNSHIP}
+
+
+async def last_of(feed: Feed, place: int, end: int, **params: Any) -> int:
+    """The place of the last item that fits."""
+    kinds = params.get("kind") or list(KINDS)
+    found = place
+    for message in await messages(feed.streams):
+        _, kind, level, *region = message.subject.split(".")
+        fits = kind in ([kinds] if isinstance(kinds, str) else kinds)
+        fits &= params.get("level") in (None, int(level))
+        fits &= "".join(region[:4]).startswith((params.get("region") or CITY).rstrip("0"))
+        if fits and place < message.sequence <= end:
+            found = message.sequence
+    return found
+
+
+@pytest.mark.clause("9.4a")
+async def test_who_must_stand_aside_or_is_complained_of_hears_nothing_of_the_case(feed: Feed) -> None:
+    place = await feed.streams.end(FEED)
+    (aside,), (complained,), (open_,) = (
+        cases(1, 8, stand_aside=("jj-director",)),
+        cases(1, 9, complained_unit=f"{COUNTY}-centre"),
+        cases(1, 10),
+    )
+    end = await feed.written([aside, complained, open_])
+    async with feed.listening("cd-director", place) as one:
+        everybody = {one.data["subject"] for one in await one.until(end)}
+    assert everybody == {case[0].address.id for case in (aside, complained, open_)}
+    async with feed.listening("jj-director", place) as one:
+        await feed.written(cases(1, 11))
+        heard = {(await one.next()).data["subject"] for _ in range(4)}
+    assert open_[0].address.id in heard
+    assert not heard & {aside[0].address.id, complained[0].address.id}
+
+
+@pytest.mark.clause("9.4a")
+async def test_who_stands_aside_since_does_not_hear_what_was_before(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "PRESENT_S_MAX", 0.0)
+    place = await feed.streams.end(FEED)
+    (case,) = cases(1, 12)
+    await feed.written([case])
+    async with feed.listening("jj-director", place) as one:
+        assert (await one.next()).data["subject"] == case[0].address.id
+    corrected = accepted(given("overdue"), ask("correct", stand_aside=("jj-director",)))
+    await feed.written([[moved(corrected, case[0].address, AREAS[0], "corrected")], *cases(1, 13)])
+    async with feed.listening("jj-director", place) as one:
+        assert (await one.next()).data["subject"] != case[0].address.id
+
+
+async def test_the_centre_that_a_case_left_hears_that_and_nothing_more(feed: Feed) -> None:
+    place = await feed.streams.end(FEED)
+    (case,) = cases(1, 14, "registered")
+    elsewhere = accepted(given("registered"), ask("transfer", to="510703000000"))
+    place = await feed.written([case])
+    end = await feed.written([[Recorded(elsewhere.id, case[0].address, elsewhere.meta, sealed(elsewhere))]])
+    async with feed.listening("jj-director", place) as one:
+        assert told(await one.until(place + 1)) == [("left", case[0].address.id)]
+    assert end == place + 2
+
+
+def sealed(recorded: Recorded[Any]) -> Any:
+    event = recorded.known
+    return event.model_copy(update=dict.fromkeys(event.PRIVATE, "seal1.BBBB.AAAA"))
+
+
+async def test_nobody_takes_all_the_seats(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "LISTENERS_PER_PERSON_MAX", 2)
+    monkeypatch.setattr(sse, "LISTENERS_MAX", 3)
+    async with feed.listening("jj-director") as one, feed.listening("jj-director") as two:
+        await asyncio.gather(one.block(), two.block())
+        own = await feed.refused("jj-director")
+        assert (own.status_code, own.headers["Retry-After"]) == (429, str(sse.BUSY_RETRY_S))
+        async with feed.listening("cd-director") as three:
+            await three.block()
+            full = await feed.refused("sc-auditor")
+            assert (full.status_code, full.headers["Retry-After"]) == (503, str(sse.BUSY_RETRY_S))
+    async with asyncio.timeout(HEARD_S_MAX):
+        while True:  # a seat is free again once the server has seen them go
+            async with feed.listening("jj-director") as again:
+                if again.answer.status_code == 200:
+                    break
+            await asyncio.sleep(0.02)
+
+
+async def test_a_slow_reader_gets_all_and_one_that_has_stopped_is_let_go(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "LISTENERS_PER_PERSON_MAX", 1)
+    monkeypatch.setattr(sse, "SEND_S_MAX", 1.0)
+    place = await feed.streams.end(FEED)
+    end = await feed.written(cases(60, 15))
+    stopped = socket.socket()
+    stopped.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+    stopped.connect(("127.0.0.1", feed.port))
+    with stopped:
+        stopped.sendall(
+            b"GET /feed HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer demo-sc-auditor\r\nLast-Event-ID: %d\r\n\r\n"
+            % place
+        )
+        await asyncio.sleep(0.2)
+        assert (await feed.refused("sc-auditor")).status_code == 429, "it has its seat"
+        async with feed.listening("jj-director", place) as slow:
+            heard = []
+            for _ in range(3):
+                heard += [await slow.next() for _ in range(5)]
+                await asyncio.sleep(0.1)
+            heard += await slow.until(end)
+        assert [one.id for one in heard] == list(range(place + 1, end + 1))
+        async with asyncio.timeout(HEARD_S_MAX):
+            while True:
+                async with feed.listening("sc-auditor") as again:
+                    if again.answer.status_code == 200:
+                        break
+                await asyncio.sleep(0.05)
