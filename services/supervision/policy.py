@@ -20,10 +20,9 @@ from shared.case.orders import OrderState
 from shared.case.reasons import Rejected
 from shared.case.state import CaseState
 from shared.kit.pure import Due, Fire, Next, Reaction, Seen
-from shared.reference.library import Library
 from shared.reference.models_time import Act, Informed, LadderRow
 from shared.reference.rules import ladder_for
-from shared.reference.terms import cited, deadline_for, facts_of, later, reckoned_anew, resumed, rung_at
+from shared.reference.terms import InForce, cited, deadline_for, facts_of, later, reckoned_anew, resumed, rung_at
 
 STAGE_NAMES = {
     Stage.TRIAGE: "梳理分流",
@@ -82,7 +81,7 @@ def _outdated(seen: Seen, clock: Clock) -> bool:
     return new is not None and (new.amount, new.base, new.legal_basis) != (old.amount, old.base, old.legal_basis)
 
 
-def _opened(library: Library, state: CaseState, stage: Stage, unit: str | None) -> Any:
+def _opened(library: InForce, state: CaseState, stage: Stage, unit: str | None) -> Any:
     """The clock of a stage by the limits in force; a report upward has one only where a limit says so (11.4)."""
     since = state.registered_at if stage is Stage.REPORT else state.since
     if stage is Stage.CO_HANDLE:
@@ -125,7 +124,7 @@ def note_refusal(seen: Seen, wanted: Next, outcome: Rejected) -> Sequence[Next]:
 # Moments
 
 
-def fire(address: Address, state: Any, due: Due, now: datetime, library: Library) -> Sequence[Next]:
+def fire(address: Address, state: Any, due: Due, now: datetime, library: InForce) -> Sequence[Next]:
     """What must be asked of the case (or order) because a moment has come; nothing when it is no longer in force."""
     if isinstance(state, OrderState):
         if state.due is None:
@@ -146,7 +145,7 @@ def fire(address: Address, state: Any, due: Due, now: datetime, library: Library
 
 
 def _fire(
-    address: Address, state: CaseState, clock: Clock, what: str, now: datetime, library: Library
+    address: Address, state: CaseState, clock: Clock, what: str, now: datetime, library: InForce
 ) -> Sequence[Next]:
     deadline = clock.deadline
     calendar = library.calendar(state.in_charge)
@@ -162,7 +161,7 @@ def _fire(
     return (Next(address, "declare-overdue", facts("declare-overdue", **said)),)
 
 
-def recompute_by(library: Library) -> Fire:
+def recompute_by(library: InForce) -> Fire:
     """What a running deadline asks for when it is looked at by the calendar in force: its new moment, or nothing."""
 
     def look(address: Address, state: Any, due: Due, now: datetime) -> Sequence[Next]:
@@ -175,7 +174,7 @@ def recompute_by(library: Library) -> Fire:
     return look
 
 
-def fire_by(library: Library) -> Fire:
+def fire_by(library: InForce) -> Fire:
     """What a moment asks for, by the documents in force."""
     return lambda address, state, due, now: fire(address, state, due, now, library)
 
@@ -191,7 +190,7 @@ def recompute(address: Address, clock: Clock, new: Any) -> Next:
 # The ladder: remind the person, urge the unit, order, the level above (domain 1.a''; clause 11.2)
 
 
-def _climb(address: Address, state: CaseState, late: Late, now: datetime, library: Library) -> Next:
+def _climb(address: Address, state: CaseState, late: Late, now: datetime, library: InForce) -> Next:
     found = rung_at(library, state, late.stage, late.due, late.rung)
     row = found[0] if found else None
     to = _centre_above(library, state.in_charge)
@@ -225,7 +224,7 @@ def _order(
     row: LadderRow,
     said: dict[str, Any],
     now: datetime,
-    library: Library,
+    library: InForce,
 ) -> Next:
     region = ordering_region(state.in_charge, state)
     order = Address("order", region, new_id(region, f"{late.cause} rung {late.rung}"))
@@ -240,7 +239,7 @@ def _order(
     return Next(order, "issue-order", facts("issue-order", **said), what=f"rung {late.rung}")
 
 
-def rungs_ahead(library: Library, state: CaseState, clock: Clock) -> Iterator[tuple[int, LadderRow, datetime]]:
+def rungs_ahead(library: InForce, state: CaseState, clock: Clock) -> Iterator[tuple[int, LadderRow, datetime]]:
     """The rungs that are to come if nothing happens, with their moments; of one that repeats for ever the first two."""
     late = state.late_one(*clock.key) if clock.overdue else None
     if clock.ended_at is not None or clock.suspended or (clock.overdue and (late is None or late.next_at is None)):
@@ -276,7 +275,7 @@ def _who(state: CaseState, late: Late) -> str:
     return late.unit or state.unit or centre
 
 
-def _centre_above(library: Library, region: str) -> str | None:
+def _centre_above(library: InForce, region: str) -> str | None:
     """The next region up the tree that has a centre; None above the province."""
     while level_of(region) is not Level.PROVINCE:
         region = above(region) or region
@@ -285,14 +284,14 @@ def _centre_above(library: Library, region: str) -> str | None:
     return None
 
 
-def informed_of_escalation(library: Library, state: CaseState, to: str) -> tuple[str, ...]:
+def informed_of_escalation(library: InForce, state: CaseState, to: str) -> tuple[str, ...]:
     """Whom a person's escalation informs (clause 11.2): own party committee and government, and the centre above."""
     centre = library.centre_of(state.in_charge)
     own = (centre.party_committee, centre.government) if centre else ()
     return tuple(name for name in (*own, f"{to}-centre") if name)
 
 
-def _informed(library: Library, state: CaseState, late: Late, whom: Sequence[Informed]) -> tuple[str, ...]:
+def _informed(library: InForce, state: CaseState, late: Late, whom: Sequence[Informed]) -> tuple[str, ...]:
     """Whom a rung informs, by name (clause 11.2: the own party committee and government, and the centre above)."""
     centre = library.centre_of(state.in_charge)
     upper = _centre_above(library, state.in_charge)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -73,6 +73,7 @@ class CaseState:
     late: tuple[Late, ...] = ()
     lateness: int = 0
     reported_up: bool = False
+    reopened: bool = False
     orders: tuple[str, ...] = ()
     holds: tuple[Hold, ...] = ()
     outcome: Outcome | None = None
@@ -137,7 +138,6 @@ class CaseState:
 STATE = TypeAdapter(CaseState)
 UNBORN = CaseState()
 
-E = TypeVar("E", bound=Event)
 Step = Callable[[CaseState, Any, Recorded[Any]], dict[str, Any]]
 _STEPS: dict[type[Event], Step] = {}
 
@@ -339,7 +339,7 @@ def _sent_back(state: CaseState, event: e.SentBack, recorded: Recorded[Any]) -> 
 
 @_on(e.Reopened)
 def _reopened(state: CaseState, event: e.Reopened, recorded: Recorded[Any]) -> dict[str, Any]:
-    cleared = {"closed_at": None, "settled_at": None, "outcome": None, "no_hand_back": False}
+    cleared = {"closed_at": None, "settled_at": None, "outcome": None, "no_hand_back": False, "reopened": True}
     return _NO_HANDLER | cleared | {"satisfaction": Satisfaction.UNRATED}
 
 

@@ -6,18 +6,28 @@ newer calendar moves it (Civil Code, articles 200 to 204; petitions regulation, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from shared.case.calendar import Calendar, Reckoned, before, reckon, resume
 from shared.case.clocks import Clock
 from shared.case.facts import Allowance, Deadline, Ends, Stage, TimeBase
 from shared.case.state import CaseState
-from shared.reference.library import Library
-from shared.reference.models import LimitRow
+from shared.reference.models import CentreRow, Document, LimitRow
 from shared.reference.models_time import LadderRow
 from shared.reference.rules import RoutingFacts, choose_limit, ladder_for, rung
+
+
+class InForce(Protocol):
+    """The documents in force, as far as policies ask them: `Library` is one."""
+
+    def calendar(self, region: str) -> Calendar: ...
+    def limits(self, region: str) -> Sequence[Document]: ...
+    def ladders(self, region: str) -> Sequence[Document]: ...
+    def centre(self, region: str) -> CentreRow | None: ...
+    def centre_of(self, region: str) -> CentreRow | None: ...
+
 
 INSTANT = timedelta(microseconds=1)  # the end of a day belongs to it, not to the next one
 
@@ -29,7 +39,7 @@ def facts_of(state: CaseState) -> RoutingFacts:
 
 
 def deadline_for(
-    library: Library, state: CaseState, stage: Stage, unit: str | None, since: datetime
+    library: InForce, state: CaseState, stage: Stage, unit: str | None, since: datetime
 ) -> Deadline | None:
     """The deadline of a stage that began at `since`; None when no limit is set for it.
 
@@ -48,8 +58,12 @@ def deadline_for(
 
 
 def _start(row: LimitRow, state: CaseState, since: datetime) -> datetime:
-    """From when a limit counts; of an imported case no earlier than it became ours: its past is its file's."""
-    start = state.registered_at if row.counts_from == "registered" and state.registered_at else since
+    """From when a limit counts: what is handled again has its time again.
+
+    Of an imported case no earlier than it became ours: its past is its file's.
+    """
+    again = state.send_backs or state.reopened
+    start = state.registered_at if row.counts_from == "registered" and state.registered_at and not again else since
     return max(start, state.ours_since) if state.ours_since else start
 
 
@@ -145,7 +159,7 @@ def cited(calendar: Calendar, one: Reckoned | Deadline) -> str | None:
 
 
 def rung_at(
-    library: Library, state: CaseState, stage: Stage, due: datetime, number: int
+    library: InForce, state: CaseState, stage: Stage, due: datetime, number: int
 ) -> tuple[LadderRow, datetime] | None:
     """The rung of a late stage by the ladder in force, and its moment; None when there is none of this number."""
     ladder = ladder_for(library.ladders(state.in_charge), stage, facts_of(state))

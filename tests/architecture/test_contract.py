@@ -69,7 +69,9 @@ def test_what_was_edited_or_forgotten_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in SAMPLES.glob("*.json")))
 def test_released_samples_are_of_their_schema(name: str) -> None:
-    validator(SCHEMAS[name]).validate(json.loads((SAMPLES / name).read_text()))
+    """A version that gained optional fields has a second sample, `+1`."""
+    version = name.replace("+1", "")
+    validator(SCHEMAS[version]).validate(json.loads((SAMPLES / name).read_text()))
 
 
 def test_a_schema_refuses_content_in_the_open_and_tolerates_what_is_new() -> None:
