@@ -7,7 +7,8 @@ from services.supervision.policy import REACTIONS, fire_by
 from services.supervision.store import Agenda, Watched
 from services.supervision.stream import Calendars, Eraser
 from shared.case.base import Address
-from shared.kit.feed import sse
+from shared.kit.feed import sse, webhooks_http
+from shared.kit.feed.webhooks import Webhooks
 from shared.kit.feed.writer import Writer
 from shared.kit.project import Projector
 from shared.kit.react import Reactor
@@ -21,6 +22,7 @@ def build(kit: Kit) -> Service:
     app = web_app(kit, "supervision")
     app.include_router(http.router(kit))
     app.include_router(sse.router(kit))
+    app.include_router(webhooks_http.router(kit))
     eraser = Eraser(kit)
     reactor = Reactor(
         kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor,
@@ -41,6 +43,7 @@ def build(kit: Kit) -> Service:
         "supervision.ticker": ticker.run,
         "supervision.calendars": Calendars(kit, agenda, ticker).follow,
         "supervision.feed": Writer(kit.log, kit.streams, kit.database, kit.clock, kit.reached).run,
+        "supervision.webhooks": Webhooks(kit).run,
         "supervision.reactions": reactor.run,
         "supervision.submissions": Submissions(kit, fills=http.FILLS).run,
         "supervision.sweep": eraser.sweep,
