@@ -18,12 +18,11 @@ KILL = -signal.SIGKILL
 ELSEWHERE = {
     "intake.receipt.published": "submissions over NATS",
     "react.parked": "a message that fails eight times: minutes",
-    "feed.published": "the feeds of the next issue",
-    "webhook.sent": "webhooks, in test_webhooks.py beside this",
+    "webhook.sent": "a webhook, in test_webhooks.py beside this",
     "vault.rewrapped": "a change of the master key",
     "import.row": "the import",
 }
-QUICK = {"intake.register.claimed": 20, "handle.appended": 60}
+QUICK = {"intake.register.claimed": 20, "handle.appended": 60, "feed.published": 40}
 
 
 def plans() -> list[object]:

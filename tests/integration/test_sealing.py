@@ -9,6 +9,7 @@ import asyncio
 import json
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -74,6 +75,14 @@ def collector() -> Iterator[Collector]:
     one.close()
 
 
+@pytest.fixture
+def gateway() -> Iterator[Collector]:
+    """A gateway for text messages: the one who may know the resident's number, and takes whatever comes."""
+    one = Collector()
+    yield one
+    one.close()
+
+
 @pytest.fixture(scope="module")
 def stack(collector: Collector) -> Iterator[Stack]:
     with stack_in("sealing", CASEFLOW_OTLP_ENDPOINT=collector.url) as one:
@@ -129,6 +138,20 @@ def all_that_is_written(desk: Desk) -> str:
     assert rated.status_code == 200, rated.text
     ends(desk)
     return str(id)
+
+
+def gateway_to(desk: Desk, url: str) -> str:
+    """Notices to residents go there, with their numbers; the secret that signs them."""
+    body = {"url": url, "kinds": ["notice"], "region": COUNTY, "numbers": True}
+    return str(desk.ok("sms-demo", "/supervision/webhooks", body)["secret"])
+
+
+def secret_leaks(stack: Stack, secret: str) -> list[str]:
+    """Where a webhook's secret stands in the clear."""
+    key = b64decode(secret.removeprefix("whsec_"))
+    needles = key, key.hex().encode(), secret.removeprefix("whsec_").encode()
+    places = [*files(stack.data), *asyncio.run(tables(stack)), (str(stack.output), stack.output.read_bytes())]
+    return [name for name, data in places if any(needle in data for needle in needles)]
 
 
 def ends(desk: Desk) -> None:
@@ -225,8 +248,9 @@ async def all_that_is_submitted(stack: Stack) -> None:
 
 
 def test_nothing_written_refused_or_submitted_stands_in_the_clear_and_search_still_finds_it(
-    stack: Stack, desk: Desk, collector: Collector
+    stack: Stack, desk: Desk, collector: Collector, gateway: Collector
 ) -> None:
+    secret = gateway_to(desk, gateway.url)
     case = all_that_is_written(desk)
     problems = all_that_is_refused(desk)
     asyncio.run(all_that_is_submitted(stack))
@@ -235,12 +259,14 @@ def test_nothing_written_refused_or_submitted_stands_in_the_clear_and_search_sti
         told = desk.get("jj-director", "/reporting/cases", q=word, after=last.position, limit=200).json()
         assert case in [one["id"] for one in told["cases"]], f"the search for {word} finds the case"
     until(lambda: len(collector.kept) > 10_000, "traces arrive", 20)
-    metrics = {f"metrics of {s}": desk.get(None, f"/{s}/metrics").content for s in ("intake", "routing", "reporting")}
+    until(lambda: gateway.kept.count(DIGITS.encode()) >= 3, "the gateway is told the resident's number", 20)
+    metrics = {f"metrics of {s}": desk.get(None, f"/{s}/metrics").content for s in Owner}
     more = {"traces": bytes(collector.kept), **{f"problem {at}": told for at, told in enumerate(problems)}, **metrics}
     assert stack.stop() == 0
     stack.start(log_level="debug")  # what was in memory is on disk now
     found = asyncio.run(everywhere(stack, more))
     assert not found, "\n".join(f"{leak.place}: {leak.writing}" for leak in found[:40])
+    assert secret_leaks(stack, secret) == []
 
 
 @pytest.mark.deep
