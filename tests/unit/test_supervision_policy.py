@@ -223,7 +223,7 @@ def test_a_new_calendar_that_says_the_same_holds_nothing_up() -> None:
     life = Life(*HANDLING)
     life.library = library()
     life.library.put(document(Kind.CALENDARS, 99, {"year": "2026", "holidays": ["2026-12-31"]}))
-    (wanted,) = life.fire("overdue", Stage.HANDLE, life.clock(Stage.HANDLE).deadline.due + HOUR)
+    *_, wanted = life.fire("overdue", Stage.HANDLE, life.clock(Stage.HANDLE).deadline.due + HOUR)
     assert wanted.name == "declare-overdue"
 
 
