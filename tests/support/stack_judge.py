@@ -1,4 +1,7 @@
-"""The one judge, on a stack that runs: the log folds, ids are unique, every event has its key or its erasure."""
+"""The one judge, on a stack that runs: the log folds, ids are unique, every event has its key or its erasure.
+
+And FEED holds what follows from the log, each item once and in order.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,11 @@ from shared.kit.sql import Database, Statements
 from shared.kit.vault import MasterKeys, PgVault
 from shared.log import fsck
 from shared.log.fsck import Questions, Report
-from tests.support.stack import Stack
+from shared.log.jetstream import JetStreamLog
+from shared.log.streams import Streams
+from shared.log.topology import Topology
+from tests.support import feeds
+from tests.support.stack import AREAS, Stack
 
 SETTLE_S_MAX = 20.0
 PAUSE_S = 0.1
@@ -34,8 +41,20 @@ async def judge(stack: Stack) -> Report:
         await database.close()
 
 
+async def judge_feed(stack: Stack) -> None:
+    """Compare FEED with a reckoning from the whole log, once its writer has caught up."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + SETTLE_S_MAX
+    async with stack.mux() as mux:
+        log, streams = JetStreamLog(mux, Topology(AREAS)), Streams(mux)
+        while await feeds.written(streams, log) != await feeds.expected(log):
+            assert loop.time() < end, "FEED is not what follows from the log"
+            await asyncio.sleep(PAUSE_S)
+
+
 def assert_clean(stack: Stack) -> Report:
-    """Fails with the first findings when the log is not as it must be."""
+    """Fails with the first findings when the log, or the feed made from it, is not as it must be."""
     report = asyncio.run(judge(stack))
     assert report.clean, "\n".join(str(finding) for finding in report.findings[:5])
+    asyncio.run(judge_feed(stack))
     return report

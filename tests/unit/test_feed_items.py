@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -250,3 +252,8 @@ def test_made_again_the_items_are_the_same() -> None:
     recorded = replace(accepted(before, ask("escalate", at=START)), position=AT)
     now = then(before, recorded)
     assert items(before, now, recorded, NUMBER) == items(before, now, recorded, NUMBER)
+
+
+def test_the_page_for_subscribers_names_every_kind() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "feeds.md").read_text()
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", page, re.MULTILINE)) == set(KINDS)
