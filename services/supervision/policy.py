@@ -149,16 +149,19 @@ def _fire(
 ) -> Sequence[Next]:
     deadline = clock.deadline
     calendar = library.calendar(state.in_charge)
-    if deadline.calendar_reference != cited(calendar, deadline):
+    if clock.ended_at is None and deadline.calendar_reference != cited(calendar, deadline):
         new = reckoned_anew(clock, calendar)
         if new.due != deadline.due:  # the calendar in force says otherwise: nothing fires by an old one
             return (recompute(address, clock, new),)
     said = {"stage": deadline.stage, "unit": deadline.unit, "due": deadline.due, "seen_at": now}
+    warning = (Next(address, "warn", facts("warn", **said)),)
     if what == "warn":
-        return (Next(address, "warn", facts("warn", **said)),)
+        return warning
     first = None if clock.ended_at else rung_at(library, state, deadline.stage, deadline.due, 0)
-    said["next_at"] = first[1] if first else None
-    return (Next(address, "declare-overdue", facts("declare-overdue", **said)),)
+    overdue = Next(address, "declare-overdue", facts("declare-overdue", **said, next_at=first[1] if first else None))
+    # its moment to warn may have been moved, and so missed, by a newer calendar just now
+    unwarned = deadline.warn_at is not None and not clock.warned and clock.ended_at is None
+    return (*warning, overdue) if unwarned else (overdue,)
 
 
 def recompute_by(library: InForce) -> Fire:

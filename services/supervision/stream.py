@@ -21,6 +21,7 @@ from shared.reference.models import Kind
 ORPHAN_AGE_MAX = timedelta(days=1)
 SWEEP_EVERY_S = 3600.0
 CALENDAR_EVERY_S = 2.0
+HEARD_S_MAX = 30.0  # every process has heard of a new document by then
 CALENDAR_BATCH_COUNT = 200
 
 
@@ -74,10 +75,21 @@ class Calendars:
             await self._kit.clock.sleep(CALENDAR_EVERY_S)
 
     async def apply(self) -> int:
-        """Bring every running deadline to the calendars in force; how many moved. Interrupted, it begins anew."""
+        """Bring every running deadline to the calendars in force; how many moved. Interrupted, it begins anew.
+
+        Twice, and some time between: meanwhile a process that has not heard of them may have set another clock.
+        """
         in_force = sorted(one.reference for one in self._kit.library.documents() if one.kind is Kind.CALENDARS)
         if in_force == await self._agenda.calendars():
             return 0
+        moved = await self._look_through()
+        await self._kit.clock.sleep(HEARD_S_MAX)
+        moved += await self._look_through()
+        await self._agenda.note_calendars(in_force)
+        telemetry.info("calendars applied", count=moved)
+        return moved
+
+    async def _look_through(self) -> int:
         moved, place = 0, None
         while batch := await self._agenda.running(place, CALENDAR_BATCH_COUNT):
             place = batch[-1].due
@@ -85,6 +97,4 @@ class Calendars:
                 moved += await self._ticker.work(one, recompute_by(self._kit.library)) is not None
             await self._kit.clock.sleep(0)
             await PACE.breathe(self._kit.clock)
-        await self._agenda.note_calendars(in_force)
-        telemetry.info("calendars applied", count=moved)
         return moved
