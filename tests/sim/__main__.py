@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.sim import world
 from tests.sim.coverage import Coverage
-from tests.sim.sabotage import SABOTAGES
+from tests.sim.sabotage_time import ALL as SABOTAGES
 from tests.sim.world import Outcome
 
 CHUNK_COUNT = 8

@@ -392,8 +392,8 @@ class Actors:
         }
         name = chance.choice((likely.get(state.status, "withdraw-order"), chance.choice(ORDER_COMMANDS)))
         if name == "declare-order-overdue":
-            late = timedelta(seconds=1 if chance.random() < 0.8 else -1)
-            facts = facts_of(name, due=state.due, seen_at=state.due + late)
+            seen_at = world.clock.now() if chance.random() < 0.8 else state.due - timedelta(seconds=1)
+            facts = facts_of(name, due=state.due, seen_at=seen_at)
         else:
             facts = facts_of(name, note=NOTE)
         await self._ask(name, address, facts, state)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from services.supervision import http as supervision_http
 from shared.case.base import Owner, Position
 from shared.case.commands import Command
 from shared.case.reasons import Rejected
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 TRIES_COUNT_MAX = 6
 # What an answer may be, other than done, when no reason of the law is named.
 PERMITTED = frozenset({"access.refused", "not_registered"})
+UNNAMED = frozenset("unit.unknown person.unknown region.unknown centre.unknown clock.several content.erased".split())
 OTHER_BODY = "idempotency.key_reused"
 LOST = "lost"  # no answer: the process died, or the log or a database was silent
 
@@ -134,7 +136,7 @@ class Client:
                 self.world.violated("said to be another body, and there is none", asked.command)
         elif code in _CODES:
             self._rejection(asked, code, stood, before, after)
-        elif code not in ("unit.unknown", "person.unknown", "region.unknown", "content.erased"):
+        elif code not in UNNAMED:
             self.world.violated(f"answered {code}: {error}", asked.command, error)
         return code
 
@@ -148,12 +150,17 @@ class Client:
             verdict = LAWS[command.address.kind].decide(command, self.world.state(command.address, count))
             if isinstance(verdict, Rejected) and verdict.reason.code == code:
                 return
-        if not self._of_the_merged(command):
+        if not (self._of_the_merged(command) or self._nothing_still(command, code, before, after)):
             self.world.violated(f"rejected ({code}) for no state the case was in", command)
 
     def _of_the_merged(self, command: Command) -> bool:
         """Whether the answer may be about the case that an attachment would merge."""
         return command.name == "attach" and getattr(command.facts, "merged_from", None) is not None
+
+    def _nothing_still(self, command: Command, code: str, before: int, after: int) -> bool:
+        """Whether no clock could be told to go on, which is asked before the law is."""
+        states = (self.world.state(command.address, count) for count in range(before, after + 1))
+        return command.name == "resume" and any(_still(state, command) == code for state in states)
 
     def _refusal(self, asked: Asked, code: str, stood: bool, before: int, after: int) -> None:
         command, caller = asked.command, asked.caller
@@ -166,6 +173,14 @@ class Client:
                 return
         if not self._of_the_merged(command):
             self.world.violated(f"refused ({code}) for no state the case was in", command)
+
+
+def _still(state: Any, command: Command) -> str:
+    try:
+        supervision_http._standing_still(state, command)
+    except ProblemError as error:
+        return error.problem.code
+    return ""
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from shared.case.base import Facts, above
+from shared.case.clocks import Clock
 from shared.case.commands import COMMANDS
 from shared.case.facts import (
     Channel,
@@ -28,11 +29,11 @@ from shared.case.facts import (
     Stage,
     TimeBase,
 )
-from shared.case.state import CaseState, Clock
+from shared.case.state import CaseState
 from tests.sim.places import ALL_REGIONS, MARK, REGIONS, TEXTS, staff, units_of
 
 NOTE = Note(text=f"because {MARK}")
-STAGES = (Stage.SIGN, Stage.HANDLE, Stage.CO_HANDLE, Stage.FEEDBACK)
+STAGES = tuple(Stage)
 HOUR = timedelta(hours=1)
 
 
@@ -95,10 +96,12 @@ class Pen:
 
     def deadline(self, stage: Stage, unit: str | None = None) -> Deadline:
         start = self.now
-        due = start + HOUR * self.pick(1, 2, 5)
+        amount = self.pick(1, 2, 5)
+        due = start + HOUR * amount
+        warn = self.pick(0, 1) if amount > 1 else 0
         return Deadline(
-            stage=stage, start=start, due=due, warn_at=self.pick(None, due - HOUR / 2, due - HOUR / 2),
-            base=TimeBase.HOURS, amount=5, unit=unit,
+            stage=stage, start=start, due=due, warn_at=due - HOUR * warn if warn else None,
+            base=TimeBase.HOURS, amount=amount, warn=warn, unit=unit,
         )  # fmt: skip
 
     def named(self, flag: str = "") -> dict[str, Any]:
@@ -162,18 +165,16 @@ def _split(pen: Pen) -> dict[str, Any]:
 
 
 def _set_deadlines(pen: Pen) -> dict[str, Any]:
-    running = {clock.deadline.stage for clock in pen.state.clocks}
-    closes = tuple(stage for stage in running if pen.chance.random() < 0.3)
-    closes = tuple(sorted(closes)) if pen.sane else (pen.pick(*STAGES),)
-    free = [stage for stage in STAGES if stage not in running or stage in closes]
-    if not pen.sane and running and pen.chance.random() < 0.5:
-        closes, free = (), sorted(running)
-    opens = [pen.chance.choice(free)] if free and (pen.sane or pen.chance.random() < 0.7) else []
-    unit = pen.pick(None, *pen.state.co_units)
-    return {
-        "opens": tuple(pen.deadline(one, unit if one is Stage.CO_HANDLE else None) for one in opens),
-        "closes": closes,
-    }
+    """Other clocks for what runs, or clocks for stages that have none yet, or none that make sense."""
+    state = pen.state
+    if not pen.sane:
+        stage = pen.pick(*STAGES)
+        closes = pen.pick((), (pen.pick(*STAGES),), tuple({clock.deadline.stage for clock in state.clocks}))
+        return {"opens": pen.pick((), (pen.deadline(stage),)), "closes": closes}
+    closes = {clock.deadline.stage for clock in state.clocks if clock.ended_at or pen.chance.random() < 0.3}
+    open_ones = {clock.key for clock in state.clocks if clock.deadline.stage not in closes}
+    opens = [key for key in sorted(state.duties - open_ones, key=str) if key[0] is not Stage.REPORT]
+    return {"opens": tuple(pen.deadline(*key) for key in opens), "closes": tuple(sorted(closes - {Stage.REPORT}))}
 
 
 def _recompute(pen: Pen) -> dict[str, Any]:
@@ -184,21 +185,22 @@ def _recompute(pen: Pen) -> dict[str, Any]:
 
 
 def _resume(pen: Pen) -> dict[str, Any]:
-    standing = [clock for clock in pen.state.clocks if clock.suspended]
-    clock = pen.chance.choice(standing) if standing and pen.sane else pen.clock()
-    old = clock.deadline if clock else pen.deadline(pen.pick(*STAGES))
-    return {"deadline": old.model_copy(update={"due": old.due + HOUR})}
+    """Of which clock; the service says when it is due."""
+    named = pen.named("suspended")
+    clock = pen.state.clock(named["stage"], named["unit"])
+    old = clock.deadline if clock else pen.deadline(named["stage"], named["unit"])
+    return named | {"deadline": old.model_copy(update={"due": old.due + HOUR})}
 
 
 def _fire(pen: Pen) -> dict[str, Any]:
     clock = pen.clock()
     old = clock.deadline if clock else pen.deadline(pen.pick(*STAGES))
-    seen_at = old.due + timedelta(seconds=1) if pen.sane else old.due - HOUR
+    seen_at = pen.now if pen.sane else old.due - HOUR
     return {"stage": old.stage, "unit": old.unit, "due": old.due, "seen_at": seen_at}
 
 
 def _annul(pen: Pen) -> dict[str, Any]:
-    stage, unit = pen.chance.choice(pen.state.late) if pen.state.late and pen.sane else (pen.pick(*STAGES), None)
+    stage, unit = pen.chance.choice(pen.state.late).key if pen.state.late and pen.sane else (pen.pick(*STAGES), None)
     return {"stage": stage, "unit": unit, "proof": "stamped in time"}
 
 
@@ -254,7 +256,10 @@ _WRITERS: dict[str, Callable[[Pen], dict[str, Any]]] = {
     "extend": lambda pen: pen.longer() | {"note": NOTE, "approver": "jj-director"},
     "refuse-extension": lambda pen: pen.named("extension_requested") | {"note": NOTE},
     "request-pause": lambda pen: pen.named() | {"note": NOTE, "cause": pen.pick(*PauseCause)},
-    "suspend": lambda pen: pen.named() | {"note": NOTE, "cause": pen.pick(*PauseCause)},
+    "suspend": lambda pen: (
+        pen.named()
+        | {"note": NOTE, "cause": pen.pick(*PauseCause), "until": pen.pick(None, pen.now + HOUR, pen.now + 2 * HOUR)}
+    ),
     "refuse-pause": lambda pen: pen.named("pause_requested") | {"note": NOTE},
     "resume": _resume,
     "warn": _fire,

@@ -43,7 +43,6 @@ KINDS = {
 
 # Failpoints that no world can pass, and why.
 UNREACHED = {
-    "webhook.sent": "webhooks speak to other machines; they are judged by the tests of webhooks",
     "webhook.sent": "webhooks speak to sockets; they are judged on the real servers",
     "import.row": "the importer speaks to files and settings; it is judged by the crash tests",
 }

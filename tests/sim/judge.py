@@ -15,8 +15,8 @@ from services.routing.policy import REACTIONS as ROUTING_REACTIONS
 from services.routing.projection import work_row
 from services.supervision.policy import REACTIONS as SUPERVISION_REACTIONS
 from shared.case import events as e
-from shared.case.base import Address, Owner, Position, Recorded, derived_id
-from shared.case.commands import Command
+from shared.case.base import FILLED, Address, Owner, Position, Recorded, derived_id
+from shared.case.commands import COMMANDS, Command
 from shared.case.reasons import Rejected
 from shared.case.state import variant
 from shared.kit.failpoints import CATALOGUE
@@ -25,9 +25,10 @@ from shared.kit.seal import unseal_fields
 from shared.log import fsck, number, topology
 from shared.log.envelope import encode
 from shared.log.fsck import Finding, Questions
+from tests.sim.hours import library
+from tests.sim.judge_time import TimeJudge, comparable, ids_of_the_ticker
 from tests.sim.law import LAWS
 from tests.sim.places import MARK, PLATFORM
-from tests.sim.process import library
 from tests.support.streams import texts
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Judge:
         self._reactions()
         self._clear()
         self._platforms()
+        TimeJudge(self.world, self.by_subject).judge()
         self._arrows()
 
     async def _log(self) -> None:
@@ -98,7 +100,7 @@ class Judge:
             address = events[0].address
             change = Change(address, self.world.state(address), position, events)
             row = rows.get(subject)
-            if row is None or _comparable(row["row"]) != _comparable(work_row(change)):
+            if row is None or comparable(row["row"]) != comparable(work_row(change)):
                 yield Finding("read_model", "", change.address.id, "missing" if row is None else "differs")
         for subject in rows:
             if subject not in cases:
@@ -125,7 +127,10 @@ class Judge:
                 event = unseal_fields(event, key, recorded.address.id, recorded.id)
             except Exception:  # the log's judge says so
                 return
-        for name in type(command.facts).model_fields:
+        ours = COMMANDS[command.name].owner is not Owner.SUPERVISION
+        for name, told in type(command.facts).model_fields.items():
+            if FILLED in told.metadata and not ours:  # by the service, from the case as it was then
+                continue
             said, stands = getattr(command.facts, name), getattr(event, name)
             moving = name in ("contact_time", "attachments")  # they follow from when and where it was taken
             if said != stands and not moving and not (key is None and name in event.PRIVATE):
@@ -251,12 +256,6 @@ class Judge:
         )
 
 
-def _comparable(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A row whose folded state does not depend on the order of a set."""
-    state = from_json(row[-1])
-    return (*row[:-1], {**state, "applied": sorted(state.get("applied", ()))})
-
-
 def _follows(reaction: Reaction, cause: Recorded[Any], wanted: Next) -> str:
     return derived_id(reaction.name, cause.id, wanted.address.subject, wanted.name + wanted.what)
 
@@ -264,6 +263,9 @@ def _follows(reaction: Reaction, cause: Recorded[Any], wanted: Next) -> str:
 def _ids_that_follow(cause: Recorded[Any], recorded: Recorded[Any]) -> set[str]:
     """Every command id that a reaction to `cause` may have given to `recorded`."""
     name = fsck._COMMAND_OF[recorded.type]
-    what = ["", *getattr(cause.event, "cases", ())]
+    stage, unit = (getattr(recorded.event, one, None) for one in ("stage", "unit"))
+    what = ["", "corrected", f"{stage} {unit or ''}", *getattr(cause.event, "cases", ())]
     subject = recorded.address.subject
-    return {derived_id(one.name, cause.id, subject, name + w) for one in REACTIONS for w in what}
+    return {ids_of_the_ticker(recorded)} | {
+        derived_id(one.name, cause.id, subject, name + w) for one in REACTIONS for w in what
+    }

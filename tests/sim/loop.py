@@ -111,14 +111,31 @@ def run(world: Callable[[], Awaitable[T]]) -> T:
 
 
 class SimClock:
-    """`Clock` of one process: virtual time with an offset of its own, chance from the world's seed."""
+    """`Clock` of one process: a time of day that jumps, drifts and stops, chance from the world's seed.
 
-    def __init__(self, chance: Random) -> None:
+    The time of day passes `pace` times as fast as the seconds that services wait for (`monotonic`, `sleep`).
+    """
+
+    def __init__(self, chance: Random, pace: float = 1.0) -> None:
         self._chance = chance
+        self.pace = self.rate = pace
         self.offset_s = 0.0
+        self._at_s = self._shown_s = 0.0  # what it showed when the rate was last set
+
+    def _reading(self) -> float:
+        return self._shown_s + (asyncio.get_running_loop().time() - self._at_s) * self.rate
 
     def now(self) -> datetime:
-        return START + timedelta(seconds=asyncio.get_running_loop().time() + self.offset_s)
+        return START + timedelta(seconds=self._reading() + self.offset_s)
+
+    def run_at(self, rate: float) -> None:
+        """From now on so many seconds pass in one: 0 and it stands still."""
+        self._shown_s, self._at_s, self.rate = self._reading(), asyncio.get_running_loop().time(), rate
+
+    def set_by(self, right: SimClock) -> None:
+        """Show the time that another one shows, and run as it does."""
+        self._shown_s, self._at_s, self.rate = right._shown_s, right._at_s, right.rate
+        self.offset_s = right.offset_s
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()

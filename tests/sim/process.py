@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from contextvars import Context
-from functools import cache
+from datetime import datetime
 from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
@@ -24,11 +24,10 @@ from shared.kit.vault import MasterKeys
 from shared.log.memory import MemoryLog, _Durable, _Place
 from shared.log.port import Conflict, Durable, for_owner
 from shared.log.port import Unavailable as LogUnavailable
-from shared.reference.library import Library
-from shared.reference.load import demo_documents
+from shared.reference.models import Document
 from tests.sim.faults import Faults
+from tests.sim.hours import PACE, own_library
 from tests.sim.loop import GROUP, Group, SimClock
-from tests.sim.places import people
 from tests.support.store import MemoryDatabase, Tables
 from tests.support.streams import MemoryStreams
 from tests.support.vaults import SharedVault
@@ -37,6 +36,7 @@ OWNERS = (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION)
 COPIES = 2
 OLD_MASTERS, NEW_MASTERS = MasterKeys([b"o" * 32, b"n" * 32]), MasterKeys([b"n" * 32, b"o" * 32])
 SETTINGS = Settings()
+ELSEWHERE = frozenset({"supervision.webhooks"})  # jobs that speak to other machines: tested with real ones
 _APPS: dict[Owner, Any] = {
     Owner.INTAKE: intake_app,
     Owner.ROUTING: routing_app,
@@ -44,22 +44,18 @@ _APPS: dict[Owner, Any] = {
 }
 
 
-@cache
-def library() -> Library:
-    """The demo's documents, and people of the simulation in its units."""
-    return Library([*demo_documents(), people()])
-
-
 class SimLog(MemoryLog):
     """The log of a world: it notes conflicts and stale readers, and lets an append arrive late."""
 
     def __init__(self, areas: tuple[str, ...], clock: SimClock, faults: Faults) -> None:
         super().__init__(areas, clock, faults.pause)
-        self.faults = faults
+        self.faults, self.right = faults, clock
         self.late: list[asyncio.Task[None]] = []
+        self.true_at: dict[str, datetime] = {}  # event -> when it was first sent, by the only clock that is right
 
     async def append(self, recorded: Recorded[Event], expected: int) -> Position:
         faults = self.faults
+        self.true_at.setdefault(recorded.id, self.right.now())
         if faults.on and GROUP.get() and faults.chance.random() < faults.weather.fault / 4:
             faults.reached["late"] += 1
             arrives = self._arrive(recorded, expected, faults.chance.random() * 4)
@@ -115,21 +111,30 @@ class Process:
     def __init__(self, owner: Owner, number: int, world: Outside) -> None:
         self.owner, self.name = owner, f"{owner}-{number}"
         self.group = Group(self.name)
-        self.clock = SimClock(world.chance)
+        self.clock = SimClock(world.chance, PACE)
+        self.clock.set_by(world.clock)
+        self.library = own_library()
+        for document in world.published:
+            self.library.put(document)
         faults = world.faults
         log = for_owner(world.log, owner)
         vault = SharedVault(world.masters, self.clock, faults.pause, world.vault)
         self.database = MemoryDatabase(world.tables[owner], faults.pause)
         self.kit = Kit(
-            owner, SETTINGS, self.clock, log, cast(Any, world.streams), vault, cast(Any, self.database), library(),
-            Handler(log, vault, self.clock), Reached(self.clock), {},
+            owner, SETTINGS, self.clock, log, cast(Any, world.streams), vault, cast(Any, self.database), self.library,
+            Handler(log, vault, self.clock), Reached(self.clock, self._look_up), {},
         )  # fmt: skip
         self.registrar: Any = None
         self.fills = getattr(_APPS[owner].http, "FILLS", {})
         service = self._build()
-        self.jobs = service.jobs
-        (self.reactor,) = [job.__self__ for name, job in service.jobs.items() if name.endswith(".reactions")]
+        self.jobs = {name: job for name, job in service.jobs.items() if name not in ELSEWHERE}
+        (self.reactor,) = [job.__self__ for name, job in self.jobs.items() if name.endswith(".reactions")]
         self.failed: BaseException | None = None
+
+    async def _look_up(self, model: str, stream: str) -> int:
+        """How far a read model is that the twin of this process keeps."""
+        rows = await self.database.fetch("read_checkpoints", model)
+        return next((row["sequence"] for row in rows if row["stream"] == stream), 0)
 
     def _build(self) -> Any:
         """The service's own composition, with nothing in the place of its web app."""
@@ -166,7 +171,8 @@ class Outside:
 
     def __init__(self, chance: Random, faults: Faults) -> None:
         self.chance, self.faults = chance, faults
-        self.clock = SimClock(chance)
+        self.clock = SimClock(chance, PACE)
+        self.published: list[Document] = []  # newer reference documents, which processes hear of one by one
         self.log = SimLog(("5101", "5107"), self.clock, faults)
         self.streams = MemoryStreams(self.clock, faults.pause)
         self.masters = OLD_MASTERS

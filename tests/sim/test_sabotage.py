@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.sim import world
-from tests.sim.sabotage import SABOTAGES
+from tests.sim.sabotage_time import ALL as SABOTAGES
 from tests.support import DEEP
 
 WORLDS_COUNT_MAX = 200

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from contextvars import Context
 from dataclasses import dataclass, field
+from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,12 @@ from shared.case.commands import Command
 from shared.case.state import CaseState
 from shared.kit import failpoints
 from shared.kit.handle import BIRTHS
+from shared.reference.models import Kind
 from tests.sim.clients import Asked
 from tests.sim.faults import Faults, Weather
+from tests.sim.hours import PACE, calendar
 from tests.sim.law import LAWS
-from tests.sim.loop import Group, run
+from tests.sim.loop import Group, SimClock, run
 from tests.sim.process import COPIES, NEW_MASTERS, OWNERS, Outside, Process
 
 if TYPE_CHECKING:
@@ -78,6 +81,7 @@ class World(Outside):
         self._states: dict[str, list[Any]] = {}
         self._born: dict[str, list[Address]] = {"case": [], "order": []}
         self._read: dict[str, int] = {}
+        self.ahead = timedelta(0)  # by how much a clock was ahead of the right time at most
 
     # What actors see: the truth, at once.
 
@@ -137,7 +141,7 @@ class World(Outside):
     def start(self, owner: Owner, number: int) -> None:
         process = Process(owner, number, self)
         if self.faults.on and self.chance.random() < 0.3:
-            process.clock.offset_s = self.chance.uniform(-3, 3)
+            process.clock.offset_s += self.chance.uniform(-3, 3)
         self._infect(process)
         self.processes[process.name] = process
         process.start()
@@ -160,6 +164,7 @@ class World(Outside):
         process = self.processes.get(group.name)
         if process is None or process.group is not group:
             return
+        self.measure()
         process.die()
         self.by_itself(self._restart(process, self.faults.chance.random() * 5))
 
@@ -181,8 +186,7 @@ class World(Outside):
             draw = chance.random()
             process = chance.choice(sorted(self.processes.values(), key=lambda one: one.name))
             if draw < 0.08 and self.weather.fault:
-                reached["clock_jump"] += 1
-                process.clock.offset_s = chance.choice((1, 1, 10)) * chance.uniform(-9, 9)
+                self._disturb(process.clock)
             elif draw < 0.10 and self.weather.outage:
                 reached["durable_deleted"] += 1
                 stream = chance.choice(self.log.streams())
@@ -194,6 +198,48 @@ class World(Outside):
                 self.masters = NEW_MASTERS
             elif draw < 0.5 and self.weather.slow and self.poison is None:
                 self.poison = NEXT
+            elif draw < 0.53:
+                self.by_itself(self._publish_calendar())
+            elif draw < 0.56 and self.weather.outage:
+                self._pass(timedelta(hours=chance.choice((1, 3, 30))))
+            elif draw < 0.6 and self.weather.fault and process.database.drop_locks():
+                reached["lock_lost"] += 1
+
+    def _disturb(self, clock: SimClock) -> None:
+        """The time of day of a process jumps, drifts, or stands still, until the next time."""
+        chance, reached = self.faults.chance, self.faults.reached
+        self.measure()
+        clock.run_at(PACE)
+        kind = chance.choice(("clock_jump", "clock_jump", "clock_drift", "clock_stop"))
+        reached[kind] += 1
+        if kind == "clock_jump":
+            clock.offset_s = self.clock.offset_s + chance.choice((1, 1, 10, 600)) * chance.uniform(-9, 9)
+        elif kind == "clock_drift":
+            clock.run_at(PACE * chance.choice((0.5, 0.9, 1.1, 2)))
+        else:
+            clock.run_at(0)
+        self.measure()
+
+    def measure(self) -> None:
+        """Note by how much a process has been ahead of the right time."""
+        ahead = (one.clock.now() - self.clock.now() for one in self.processes.values())
+        self.ahead = max(self.ahead, *ahead)
+
+    def _pass(self, much: timedelta) -> None:
+        """Time passes for everybody, as when all was switched off."""
+        self.faults.reached["time_gap"] += 1
+        for clock in (self.clock, *(process.clock for process in self.processes.values())):
+            clock.offset_s += much.total_seconds()
+
+    async def _publish_calendar(self) -> None:
+        """Other days are off from now on; one process after the other hears of it."""
+        self.faults.reached["calendar"] += 1
+        document = calendar(self.faults.chance, 1_000 + len(self.published))
+        self.published.append(document)
+        for process in list(self.processes.values()):
+            await asyncio.sleep(self.faults.chance.random())
+            for newest in self.published:
+                process.library.put(newest)
 
     def _redeliver(self) -> None:
         """Messages that are being worked are handed out again, as when the server moves."""
@@ -251,9 +297,14 @@ class World(Outside):
 
     def heal(self) -> None:
         """No more faults; clocks are right again, what was broken is repaired."""
+        self.measure()
         self.faults.on = False
+        self._pass(timedelta(days=self.chance.choice((0, 1, 60))))
+        self.clock.run_at(0)  # what is due now is due, and no more
         for process in self.processes.values():
-            process.clock.offset_s = 0.0
+            process.clock.set_by(self.clock)
+            for document in self.published:
+                process.library.put(document)
 
     async def _rest(self, operator: Operator) -> None:
         """Until nothing is left to do: every message settled, every read model at the end, parked ones worked."""
@@ -283,13 +334,23 @@ class World(Outside):
                 mark = stream.durables.get(f"{owner}-reactions")
                 if mark is None or mark.due or mark.handed < len(stream.events):
                     found.append(f"{owner} {name}")
-            row = self.tables[Owner.ROUTING].table("checkpoints").get(("routing.work", name))
-            if (row["sequence"] if row else 0) < len(stream.events):
-                found.append(f"routing.work {name}")
+            for owner, model in ((Owner.ROUTING, "routing.work"), (Owner.SUPERVISION, "supervision.watched")):
+                row = self.tables[owner].table("checkpoints").get((model, name))
+                if (row["sequence"] if row else 0) < len(stream.events):
+                    found.append(f"{model} {name}")
+            writers = [one for one in self.processes.values() if one.owner is Owner.SUPERVISION]
+            if max(one.kit.reached.at("feed", name) for one in writers) < len(stream.events):
+                found.append(f"feed {name}")
         for name, place in self.streams.kept["SUBMISSIONS"].durables.items():
             if place.due or place.handed < self.streams.kept["SUBMISSIONS"].end:
                 found.append(name)
-        return found
+        (one, *_) = writers
+        in_force = {document.reference for document in one.library.documents() if document.kind is Kind.CALENDARS}
+        if in_force != set(self.tables[Owner.SUPERVISION].table("calendars_applied")):
+            found.append("calendars")
+        now = self.clock.now()
+        due = [one["row"] for one in self.tables[Owner.SUPERVISION].table("moments").values() if one["row"][4] < now]
+        return [*found, *(f"due {' '.join(map(str, row))}" for row in due[:3])]
 
 
 DEBUG = False

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from shared.kit.problems import Unavailable
+
 Pause = Callable[[str], Awaitable[None]]
 Row = dict[str, Any]
 
@@ -45,6 +47,10 @@ class MemorySession:
     async def fetch_one(self, name: str, *args: Any) -> Row | None:
         return next(iter(await self.fetch(name, *args)), None)
 
+    async def fetch_value(self, name: str, *args: Any) -> Any:
+        row = await self.fetch_one(name, *args)
+        return None if row is None else next(iter(row.values()))
+
     async def execute(self, name: str, *args: Any) -> int:
         await self._pause("db.statement")
         done: int = STATEMENTS[name](self, *args) or 0
@@ -75,8 +81,14 @@ class MemoryLock:
     def __init__(self, tables: Tables, key: str, pause: Pause) -> None:
         self._tables, self._key, self._pause = tables, key, pause
 
+    @property
+    def held(self) -> bool:
+        return self._tables.locks.get(self._key) is self
+
     async def verify(self) -> None:
         await self._pause("db.lock")
+        if not self.held:
+            raise Unavailable("The lock is lost.")
 
     async def release(self) -> None:
         self.drop()
@@ -136,13 +148,24 @@ class MemoryDatabase:
 
     def disconnect(self) -> None:
         """As when the process dies: its locks are free again."""
-        for lock in self._locks:
+        self.drop_locks()
+
+    def drop_locks(self) -> bool:
+        """As when the connections that hold locks break; whether there were any."""
+        held = [lock for lock in self._locks if lock.held]
+        for lock in held:
             lock.drop()
+        self._locks.clear()
+        return bool(held)
 
 
 def _read_checkpoint(session: MemorySession, model: str, stream: str) -> list[Row]:
     row = session.table("checkpoints").get((model, stream))
     return [row] if row else []
+
+
+def _read_checkpoints(session: MemorySession, model: str) -> list[Row]:
+    return [row for (name, _), row in session.table("checkpoints").items() if name == model]
 
 
 def _write_checkpoint(session: MemorySession, model: str, stream: str, sequence: int, event_id: str) -> None:
@@ -185,9 +208,83 @@ def _clear_work(session: MemorySession) -> None:
         session.drop("work", key)
 
 
+def _watched_states(session: MemorySession, subjects: list[str]) -> list[Row]:
+    watched = session.table("watched")
+    return [{"subject": one, "state": watched[one]["row"][-1]} for one in subjects if one in watched]
+
+
+def _write_watched(session: MemorySession, *columns: list[Any]) -> list[Row]:
+    written = []
+    for row in zip(*columns, strict=True):
+        before = session.table("watched").get(row[0])
+        if before is None or before["row"][2] < row[2]:
+            session.put("watched", row[0], {"row": row})
+            written.append({"subject": row[0]})
+    return written
+
+
+def _forget_moments(session: MemorySession, subjects: list[str]) -> None:
+    for subject in subjects:
+        for key in [key for key in session.table("moments") if key[0] == subject]:
+            session.drop("moments", key)
+
+
+def _write_moments(session: MemorySession, *columns: list[Any]) -> None:
+    for row in zip(*columns, strict=True):
+        session.put("moments", row[:4], {"row": row})
+
+
+def _clear_watched(session: MemorySession) -> None:
+    for name in ("watched", "moments"):
+        for key in list(session.table(name)):
+            session.drop(name, key)
+
+
+def _moments(session: MemorySession, after: tuple[Any, ...], fits: Callable[[tuple[Any, ...]], bool]) -> list[Row]:
+    watched, found = session.table("watched"), []
+    for one in session.table("moments").values():
+        subject, what, stage, unit, at, cause = one["row"]
+        place = (at, subject, what, stage, unit)
+        if place > after and fits(place):
+            known = watched[subject]["row"]
+            names = {"at": at, "subject": subject, "what": what, "stage": stage, "unit": unit, "cause": cause}
+            found.append((place, names | {"sequence": known[2], "state": known[-1]}))
+    return [row for _, row in sorted(found, key=lambda one: one[0])]
+
+
+def _due(session: MemorySession, now: Any, *rest: Any) -> list[Row]:
+    *after, count_max = rest
+    return _moments(session, tuple(after), lambda place: place[0] <= now)[:count_max]
+
+
+def _running(session: MemorySession, *rest: Any) -> list[Row]:
+    *after, count_max = rest
+    return _moments(session, tuple(after), lambda place: place[2] == "overdue")[:count_max]
+
+
+def _next_moment(session: MemorySession, after: Any) -> list[Row]:
+    coming = [at for one in session.table("moments").values() if (at := one["row"][4]) > after]
+    return [{"at": min(coming)}] if coming else []
+
+
+def _calendars_applied(session: MemorySession) -> list[Row]:
+    return [{"reference": one} for one in sorted(session.table("calendars_applied"))]
+
+
+def _forget_calendars(session: MemorySession) -> None:
+    for key in list(session.table("calendars_applied")):
+        session.drop("calendars_applied", key)
+
+
+def _note_calendars(session: MemorySession, references: list[str]) -> None:
+    for one in references:
+        session.put("calendars_applied", one, {"reference": one})
+
+
 # By name, as in the services' queries.sql and the kit's project.sql.
 STATEMENTS: dict[str, Callable[..., Any]] = {
     "read_checkpoint": _read_checkpoint,
+    "read_checkpoints": _read_checkpoints,
     "write_checkpoint": _write_checkpoint,
     "clear_checkpoints": _clear_checkpoints,
     "claim": _claim,
@@ -195,4 +292,15 @@ STATEMENTS: dict[str, Callable[..., Any]] = {
     "work_states": _work_states,
     "write_work": _write_work,
     "clear_work": _clear_work,
+    "watched_states": _watched_states,
+    "write_watched": _write_watched,
+    "forget_moments": _forget_moments,
+    "write_moments": _write_moments,
+    "clear_watched": _clear_watched,
+    "due": _due,
+    "running": _running,
+    "next_moment": _next_moment,
+    "calendars_applied": _calendars_applied,
+    "forget_calendars": _forget_calendars,
+    "note_calendars": _note_calendars,
 }

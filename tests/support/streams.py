@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatch
@@ -16,13 +16,13 @@ from typing import Any, Protocol
 
 from shared.log.port import Conflict, DurableMissing
 from shared.log.pull import Message
-from shared.log.streams import Ack
-from shared.log.topology import PARKED, PROGRESS, RECEIPTS, SUBMISSIONS
+from shared.log.streams import Ack, Outgoing
+from shared.log.topology import FEED, PARKED, PROGRESS, RECEIPTS, SUBMISSIONS
 
 ACK_WAIT_S = 30.0
 WAIT_S_MIN = 1e-6  # a shorter wait may end before the clock has moved at all
 Pause = Callable[[str], Awaitable[None]]
-_STREAMS = {"submit": SUBMISSIONS, "receipt": RECEIPTS, "progress": PROGRESS, "parked": PARKED}
+_STREAMS = {"submit": SUBMISSIONS, "receipt": RECEIPTS, "progress": PROGRESS, "parked": PARKED, "feed": FEED}
 
 
 class Ticks(Protocol):
@@ -94,9 +94,25 @@ class MemoryStreams:
         await self.pause("publish.stored")
         return Ack(sequence, False)
 
+    async def publish_all(self, messages: Sequence[Outgoing], expected_end: int) -> Ack:
+        """All of them or none, as one batch."""
+        await self.pause("publish")
+        kept = self.kept[_STREAMS[messages[0].subject.partition(".")[0]]]
+        if expected_end != kept.end:
+            raise Conflict(messages[0].subject, expected_end, kept.end)
+        for one in messages:
+            kept.end += 1
+            kept.messages[kept.end] = Message(one.subject, kept.end, one.data, one.headers)
+            kept.stored_at[kept.end] = self.clock.now()
+        end = kept.end
+        kept.wake()
+        await self.pause("publish.stored")
+        return Ack(end, False)
+
     async def last(self, stream: str, subject: str) -> Message | None:
         await self.pause("last")
-        return next((m for m in reversed(self.kept[stream].messages.values()) if m.subject == subject), None)
+        pattern = subject.replace(">", "*")
+        return next((m for m in reversed(self.kept[stream].messages.values()) if fnmatch(m.subject, pattern)), None)
 
     async def read(self, stream: str, subject: str, after: int = 0) -> list[Message]:
         await self.pause("read")

@@ -1,0 +1,188 @@
+"""The verdict on time: nothing late in silence, nothing early, nothing twice, rungs in turn; agenda and feed whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
+
+from services.supervision import policy
+from services.supervision.projection import moments, watched_row
+from shared.case import events as e
+from shared.case.base import Owner, Position, Recorded, derived_id
+from shared.case.facts import Hold
+from shared.case.orders import OrderState, OrderStatus
+from shared.case.state import CaseState
+from shared.kit.feed.items import items
+from shared.kit.pure import Change
+from shared.log import fsck, number
+from shared.reference.terms import reckoned_anew
+from tests.sim.hours import own_library
+from tests.support.law_watch_time import RUNGS, Clocks
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+TICKER = "supervision.ticker"
+FIRINGS = (e.Warned, e.Overdue, e.Resumed, e.OrderOverdue, *RUNGS)
+INSTANT = timedelta(microseconds=1)
+
+
+def ids_of_the_ticker(recorded: Recorded[Any]) -> str:
+    """The command id under which the ticker fires what an event says."""
+    event = recorded.known
+    of = event.deadline if isinstance(event, e.Resumed | e.DeadlineRecomputed) else event
+    stage, unit, what = getattr(of, "stage", None), getattr(of, "unit", None), ""
+    if isinstance(event, e.OrderIssued | e.Urged | e.Escalated):
+        stage, unit, what = event.late_stage, event.late_unit, f"rung {event.rung}"
+    elif isinstance(event, e.DeadlineRecomputed):
+        what = str(of.calendar_reference)
+    name = fsck._COMMAND_OF[recorded.type]
+    what = f"{name} {stage or ''} {unit or ''} {what}"
+    return derived_id(TICKER, recorded.meta.causation_id or "", recorded.address.subject, what)
+
+
+class TimeJudge:
+    """Looks through the log of a world at rest, and at what was made of it."""
+
+    def __init__(self, world: World, by_subject: dict[str, list[Recorded[Any]]]) -> None:
+        self.world, self.by_subject = world, by_subject
+        self.now = world.clock.now()
+        asked = world.asked
+        self.said = {one.id for many in by_subject.values() for one in many if one.meta.command_id in asked}
+        self.library = own_library()
+        for document in world.published:
+            self.library.put(document)
+
+    def judge(self) -> None:
+        """Everything about time."""
+        for subject, events in self.by_subject.items():
+            state = self.world.state(events[0].address)
+            for what in self._of_a_case(events, state) if isinstance(state, CaseState) else self._of_an_order(state):
+                self.world.violated(what, subject)
+            for count, recorded in enumerate(events):
+                self._not_early(recorded, self.world.state(recorded.address, count))
+        self._agenda()
+        self._feed()
+
+    def _of_a_case(self, events: Sequence[Recorded[Any]], state: CaseState) -> Iterator[str]:
+        account = Clocks()
+        for count, recorded in enumerate(events):
+            before, after = (self.world.state(recorded.address, n) for n in (count, count + 1))
+            try:
+                account.follow(before, recorded, after)
+            except (AssertionError, KeyError) as error:
+                yield f"the clocks at {recorded.type} {recorded.position}: {type(error).__name__} {error}"
+                return
+            if isinstance(recorded.event, e.Overdue):
+                yield from self._warned_before(before, recorded)
+        if state.erased or Hold.IMPORT in state.holds:
+            return
+        for (stage, unit), one in account.own.items():
+            late = one.due < (one.ended or self.now)
+            if late and not (one.seen or one.suspended):
+                yield f"late in silence: {stage} {unit or ''} due {one.due}"
+        yield from self._in_force(state)
+
+    def _warned_before(self, before: CaseState, recorded: Recorded[Any]) -> Iterator[str]:
+        event = recorded.known
+        clock = before.clock(event.stage, event.unit)
+        if clock is None or clock.ended_at is not None or recorded.meta.command_id in self.world.asked:
+            return
+        if clock.deadline.warn_at is not None and not clock.warned:
+            yield f"overdue without a warning: {event.stage} at {recorded.position}"
+
+    def _in_force(self, state: CaseState) -> Iterator[str]:
+        """What runs has its clock, by the calendar in force, and its next rung is to come."""
+        for key in state.duties:
+            clock = state.clock(*key)
+            if clock is None or clock.ended_at is not None:
+                if policy._opened(self.library, state, *key) is not None:
+                    yield f"no clock for {key[0]} {key[1] or ''}"
+                continue
+            if clock.suspended and clock.resume_at is not None and clock.resume_at < self.now:
+                yield f"a pause of {key[0]} outlived its end"
+            late = state.late_one(*key)
+            due = late is not None and late.next_at is not None and late.next_at < self.now
+            if due and clock.overdue and not clock.suspended:
+                yield f"a rung of {key[0]} was not taken"
+            if not clock.overdue and not clock.suspended and self._by_the_book(clock):
+                new = reckoned_anew(clock, self.library.calendar(state.in_charge))
+                if new.due != clock.deadline.due:
+                    yield f"{key[0]} is due by an old calendar: {clock.deadline.due}, not {new.due}"
+        for late in state.late:
+            if late.ended_at is not None and late.ended_at <= late.due:
+                yield f"{late.stage} ended in time, and its overdue stands"
+
+    def _by_the_book(self, clock: Any) -> bool:
+        """Whether nobody but the service itself said when it is due."""
+        return not self.said & {clock.set_by, *(move.event for move in clock.moves)}
+
+    def _of_an_order(self, state: OrderState) -> Iterator[str]:
+        waits = state.status is OrderStatus.ISSUED and not state.overdue
+        if waits and state.due is not None and state.due < self.now:
+            yield f"an order is late in silence, due {state.due}"
+
+    def _not_early(self, recorded: Recorded[Any], before: Any) -> None:
+        """By the one clock that is right, and by how much those of the services were ahead of it."""
+        event = recorded.event
+        if not isinstance(event, FIRINGS) or recorded.meta.command_id in self.world.asked:
+            return
+        moment: datetime | None = getattr(event, "moment", None)
+        if isinstance(event, e.Overdue | e.OrderOverdue):
+            moment = event.due
+        elif isinstance(event, e.Warned | e.Resumed):
+            of = event.deadline if isinstance(event, e.Resumed) else event
+            clock = before.clock(of.stage, of.unit)
+            moment = clock.deadline.warn_at if isinstance(event, e.Warned) else clock.resume_at
+        sent = self.world.log.true_at[recorded.id]
+        if moment is not None and sent + self.world.ahead + INSTANT < moment:
+            self.world.violated(f"{recorded.type} was {moment - sent} early", str(recorded.position))
+
+    def _agenda(self) -> None:
+        """The read model of the clocks equals what a fresh replay gives."""
+        tables = self.world.tables[Owner.SUPERVISION]
+        watched = {subject: row["row"] for subject, row in tables.table("watched").items()}
+        due = Counter(row["row"] for row in tables.table("moments").values())
+        for subject, events in self.by_subject.items():
+            state, position = self.world.state(events[0].address), events[-1].position
+            assert position is not None
+            expected = watched_row(Change(events[0].address, state, position, events))
+            found = watched.pop(subject, None)
+            if found is None or comparable(found) != comparable(expected):
+                self.world.violated("supervision.watched differs from the log", subject)
+            told = moments(subject, state)
+            due.subtract((one.subject, one.what, one.stage, one.unit, one.at, one.cause) for one in told)
+        if watched or any(due.values()):
+            self.world.violated(f"supervision.watched has what is not there, or not what is: {watched or +due or -due}")
+
+    def _feed(self) -> None:
+        """Each item stands once, and those of one case in order."""
+        wanted: dict[str, list[str]] = {}
+        for subject, events in self.by_subject.items():
+            born = events[0].position
+            assert born is not None
+            name = number.write(Position(born.stream, born.sequence))
+            for count, recorded in enumerate(events):
+                before, after = (self.world.state(recorded.address, n) for n in (count, count + 1))
+                wanted.setdefault(subject, []).extend(item.id for item in items(before, after, recorded, name))
+        whose = {id: subject for subject, ids in wanted.items() for id in ids}
+        found: dict[str, list[str]] = {subject: [] for subject in wanted}
+        for message in self.world.streams.kept["FEED"].messages.values():
+            id = from_json(message.data)["id"]
+            if id in whose:
+                found[whose[id]].append(id)
+            elif message.subject != "feed.mark":
+                self.world.violated(f"an item of the feed is of nothing: {message.subject}")
+        for subject, ids in wanted.items():
+            if found[subject] != ids:
+                self.world.violated(f"the feed holds {len(found[subject])} items where {len(ids)} belong", subject)
+
+
+def comparable(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A row whose folded state does not depend on the order of a set."""
+    state = from_json(row[-1])
+    return (*row[:-1], {**state, "applied": sorted(state.get("applied", ()))})

@@ -1,0 +1,287 @@
+"""Guards of time switched off, one at a time: the ticker's, the agenda's, the clocks' policy, the feed's writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, cast
+from unittest.mock import patch
+
+from services.supervision import policy, projection
+from services.supervision import store as supervision_store
+from services.supervision.store import Agenda
+from services.supervision.stream import Calendars
+from shared.case import decide as law
+from shared.case.base import Address, derived_id
+from shared.case.clocks import Clock
+from shared.case.reasons import Reason
+from shared.case.state import CaseState
+from shared.kit import ticker
+from shared.kit.feed import writer
+from shared.kit.feed.writer import Place
+from shared.kit.pure import Due, Next, Seen
+from shared.kit.ticker import Dued, Ticker
+from shared.reference.library import Library
+from tests.sim.sabotage import SABOTAGES, _named, _reaction, _without
+from tests.support import store
+from tests.support.streams import MemoryStreams
+
+# What the law refuses of clocks and ladders, one reason at a time.
+RULES = (
+    Reason.STAGE_OVER, Reason.STAGE_RUNS, Reason.LATE_UNSEEN, Reason.NO_EXTENSION, Reason.EXTENDED_TOO_OFTEN,
+    Reason.EXTENDED_TOO_FAR, Reason.WRONG_APPROVER, Reason.NO_PAUSE, Reason.PAUSED_TOO_OFTEN, Reason.PAUSE_TOO_LONG,
+)  # fmt: skip
+for _reason in RULES:
+    SABOTAGES[f"law-without-{_reason.code.replace('_', '-')}"] = _without(_reason)
+
+
+# The ticker
+
+
+class _Always:
+    """A lock that everybody has."""
+
+    held = True
+
+    async def verify(self) -> None: ...
+    async def release(self) -> None: ...
+
+
+@_named
+@contextmanager
+def _tickers_without_a_lock_fire_under_ids_of_their_own() -> Iterator[None]:
+    count = iter(range(1 << 60))
+
+    async def mine(self: Agenda) -> Any:
+        return _Always()
+
+    def fresh(policy: str, cause: str, subject: str, what: str) -> str:
+        return derived_id(policy, cause, subject, f"{what} {next(count)}")
+
+    with patch.object(Agenda, "lock", mine), patch.object(ticker, "derived_id", fresh):
+        yield
+
+
+@_named
+@contextmanager
+def _tickers_without_lock_ids_and_law() -> Iterator[None]:
+    twice = _without(Reason.ALREADY_FIRED)
+    with _tickers_without_a_lock_fire_under_ids_of_their_own(), twice():
+        yield
+
+
+@_named
+def _the_ticker_fires_what_is_not_due_yet() -> AbstractContextManager[Any]:
+    due = Agenda.due
+
+    async def hasty(self: Agenda, now: datetime, after: Due | None, count_max: int) -> list[Dued]:
+        return await due(self, now + timedelta(minutes=30), after, count_max)
+
+    work = Ticker.work
+
+    async def lying(self: Ticker, one: Dued, fire: Any = None) -> Any:
+        clock, self._clock = self._clock, cast(Any, _Ahead(self._clock))
+        try:
+            return await work(self, one, fire)
+        finally:
+            self._clock = clock
+
+    return _both(patch.object(Agenda, "due", hasty), patch.object(Ticker, "work", lying))
+
+
+class _Ahead:
+    def __init__(self, clock: Any) -> None:
+        self._clock = clock
+
+    def now(self) -> datetime:
+        now: datetime = self._clock.now() + timedelta(minutes=30)
+        return now
+
+
+@contextmanager
+def _both(*patches: AbstractContextManager[Any]) -> Iterator[None]:
+    first, second = patches
+    with first, second:
+        yield
+
+
+@_named
+def _after_an_outage_only_what_is_new_fires() -> AbstractContextManager[Any]:
+    due = Agenda.due
+
+    async def forgetful(self: Agenda, now: datetime, after: Due | None, count_max: int) -> list[Dued]:
+        return [one for one in await due(self, now, after, count_max) if one.due.at > now - timedelta(hours=12)]
+
+    return patch.object(Agenda, "due", forgetful)
+
+
+@_named
+def _one_thing_per_tick_and_the_rest_is_forgotten() -> AbstractContextManager[Any]:
+    work, seen = Ticker.work, set()
+
+    async def once(self: Ticker, one: Dued, fire: Any = None) -> Any:
+        if (one.due.key, one.due.cause) in seen:
+            return None
+        seen.add((one.due.key, one.due.cause))
+        return await work(self, one, fire)
+
+    return patch.object(Ticker, "work", once)
+
+
+# The agenda
+
+
+def _moments(keep: Any) -> AbstractContextManager[Any]:
+    def some(subject: str, state: Any) -> list[Due]:
+        return [one for one in projection.moments(subject, state) if keep(one)]
+
+    return patch.object(supervision_store, "moments", some)
+
+
+@_named
+def _the_agenda_loses_the_clocks_of_co_handlers() -> AbstractContextManager[Any]:
+    return _moments(lambda one: not one.unit)
+
+
+@_named
+def _the_agenda_loses_the_ends_of_pauses() -> AbstractContextManager[Any]:
+    return _moments(lambda one: one.what != "resume")
+
+
+@_named
+def _the_agenda_loses_orders() -> AbstractContextManager[Any]:
+    return _moments(lambda one: one.what != "order")
+
+
+@_named
+def _the_agenda_keeps_what_is_no_longer_in_force() -> AbstractContextManager[Any]:
+    return patch.dict(store.STATEMENTS, {"forget_moments": lambda session, subjects: None})
+
+
+# The policy of clocks
+
+
+def _keep_clocks(changed: Any) -> AbstractContextManager[Any]:
+    keep = policy.keep_clocks
+    decide = lambda seen: changed(seen, keep(seen))  # noqa: E731
+    return _reaction(policy.REACTIONS, "supervision.keep_clocks", decide=decide)
+
+
+@_named
+def _what_ended_late_is_not_declared() -> AbstractContextManager[Any]:
+    return _keep_clocks(lambda seen, wanted: [one for one in wanted if one.name != "declare-overdue"])
+
+
+@_named
+@contextmanager
+def _what_ended_late_is_forgotten_by_all() -> Iterator[None]:
+    """By the reaction, by the agenda and by the law."""
+
+    def only_running(seen: Seen, wanted: Sequence[Next]) -> Sequence[Next]:
+        return [one for one in wanted if one.name != "declare-overdue"]
+
+    over = _moments(lambda one: one.what != "overdue")
+    with _keep_clocks(only_running), over, _without(Reason.LATE_UNSEEN)():
+        yield
+
+
+@_named
+def _clocks_of_a_stage_that_is_over_stay() -> AbstractContextManager[Any]:
+    return _keep_clocks(lambda seen, wanted: [one for one in wanted if not getattr(one.facts, "closes", ())])
+
+
+@_named
+def _overdues_that_proved_in_time_stand() -> AbstractContextManager[Any]:
+    return _reaction(policy.REACTIONS, "supervision.annul", decide=lambda seen: ())
+
+
+@_named
+def _a_rung_is_skipped_and_the_law_lets_it() -> AbstractContextManager[Any]:
+    climb = policy._climb
+
+    def two_at_a_time(address: Address, state: CaseState, late: Any, now: datetime, library: Any) -> Next:
+        rung = late.rung + 1 if late.rung == 1 else late.rung
+        return climb(address, state, replace(late, rung=rung), now, library)
+
+    return _both(patch.object(policy, "_climb", two_at_a_time), patch.object(law, "out_of_turn", lambda *_: None))
+
+
+@_named
+def _a_ladder_goes_on_when_the_stage_is_over() -> AbstractContextManager[Any]:
+    def ended(subject: str, state: Any) -> list[Due]:
+        told = list(projection.moments(subject, state))
+        for late in getattr(state, "late", ()):
+            clock = state.clock(*late.key)
+            if clock is not None and clock.ended_at is not None and late.next_at is not None:
+                told.append(Due(late.next_at, subject, "rung", late.stage.value, late.unit or "", late.cause))
+        return told
+
+    return _both(patch.object(supervision_store, "moments", ended), patch.object(law, "out_of_turn", lambda *_: None))
+
+
+@_named
+def _overdue_without_a_warning() -> AbstractContextManager[Any]:
+    fire = policy._fire
+
+    def blunt(address: Address, state: CaseState, clock: Clock, what: str, now: datetime, library: Library) -> Any:
+        return fire(address, state, clock, what, now, library)[-1:]
+
+    return patch.object(policy, "_fire", blunt)
+
+
+@_named
+@contextmanager
+def _published_days_off_change_nothing() -> Iterator[None]:
+    async def nothing(self: Calendars) -> int:
+        return 0
+
+    with patch.object(Calendars, "_look_through", nothing):
+        yield
+
+
+@_named
+def _newer_calendars_are_looked_for_once() -> AbstractContextManager[Any]:
+    look = Calendars._look_through
+
+    async def once(self: Calendars) -> int:
+        self._turn = not getattr(self, "_turn", False)  # type: ignore[attr-defined]
+        return await look(self) if self._turn else 0  # type: ignore[attr-defined]
+
+    return patch.object(Calendars, "_look_through", once)
+
+
+# The feed
+
+
+@_named
+def _the_feed_is_written_without_its_guard() -> AbstractContextManager[Any]:
+    publish = MemoryStreams.publish
+
+    async def blind(self: MemoryStreams, *args: Any, expected_end: int | None = None, **more: Any) -> Any:
+        return await publish(self, *args, **more)
+
+    return patch.object(MemoryStreams, "publish", blind)
+
+
+def _place(changed: Callable[[Place], Place]) -> AbstractContextManager[Any]:
+    read = writer.read_headers
+    return patch.object(writer, "read_headers", lambda told, end: changed(read(told, end)))
+
+
+@_named
+def _the_feed_forgets_how_many_items_are_done() -> AbstractContextManager[Any]:
+    return _place(lambda place: replace(place, done=0))
+
+
+@_named
+def _the_feed_goes_on_behind_what_it_had_begun() -> AbstractContextManager[Any]:
+    def behind(place: Place) -> Place:
+        at = place.at
+        return place if at is None else replace(place, at=None, reached={**place.reached, at.stream: at.sequence})
+
+    return _place(behind)
+
+
+ALL = SABOTAGES
