@@ -13,6 +13,7 @@ from enum import StrEnum
 from infra.backtest.mapping import Backtest
 from infra.backtest.play import Played
 from infra.backtest.world import INSTANT
+from shared.case.facts import Ends
 
 SECOND = timedelta(seconds=1)
 
@@ -114,11 +115,21 @@ class Judge:
             return Why.REFUSED
         if not self._ticker_is_right(played):
             return Why.TICKER
+        if theirs is Verdict.LATE and self._earlier(played):
+            return Why.RULE_DIFFERS
         if theirs in (ours, Verdict.NOTHING):
             return None
         if ours is Verdict.NOTHING:
             return self._why_no_deadline(played) if theirs is Verdict.LATE else None
         return self._why_dates(played, ours)
+
+    def _earlier(self, played: Played) -> bool:
+        """Whether the file called it late on a day before that of our due moment."""
+        told_at, deadline = played.case.told_at, played.deadline
+        if told_at is None or deadline is None:
+            return False
+        due = deadline.due - INSTANT if deadline.ends is Ends.DAY else deadline.due  # 24:00 is of the day that it ends
+        return told_at.astimezone(self._mapping.zone).date() < due.astimezone(self._mapping.zone).date()
 
     def _why_no_deadline(self, played: Played) -> Why:
         case = played.case

@@ -22,7 +22,6 @@ from shared.case.facts import Nature
 
 XES = ".xes"
 OPEN_HEADING = (XES, ".ndjson", ".jsonl")  # what columns there are is known when all is read
-ALONE = {"settled": Alone.LAST, "closed": Alone.LAST, "due": Alone.OVER}
 TELL_EVERY = 1000
 
 
@@ -225,7 +224,7 @@ class Source:
             if moment is not None:
                 self.tally.saw(moment)
         return Case(
-            said.events[0].number,
+            min(one.number for one in said.events),
             said.events[0].id,
             nature,
             subject,
@@ -267,7 +266,10 @@ class _Said:
         """The moments in order of time, and when the stage ended as the file has it. Raises LeftOut."""
         begin, end = SPANS[self._mapping.stage]
         mapped = dict(self._mapping.moments())
-        found = {name: self._moment(moment, ALONE.get(name, Alone.FIRST)) for name, moment in mapped.items()}
+        over = MOMENTS[MOMENTS.index(end) :]  # a day alone: by its last moment it was done
+        found = {
+            name: self._moment(moment, Alone.LAST if name in over else Alone.FIRST) for name, moment in mapped.items()
+        }
         if "registered" not in mapped:
             found["registered"] = next((one.at for one in self.events if one.at is not None), None)
         if found["registered"] is None:

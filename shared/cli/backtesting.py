@@ -52,6 +52,7 @@ async def _backtest(file: Path, mapping_file: Path, differences: Path | None, gi
     try:
         mapping = load_backtest(mapping_file)
         until = read_until(mapping, given)
+        say(f"{file.name} is read by {mapping_file.name}, then played")
         with progress(f"reading {file.name}", None) as tell:
             source = Source(file, mapping, lambda rows: tell(rows, "rows"))
             cases = await read_cases(source)

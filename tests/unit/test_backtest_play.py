@@ -1,0 +1,205 @@
+"""Cases of a file lived by the law and the ticker: what is declared, at which instant, and why the file may differ."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infra.backtest.judge import EXPLAINED, UNEXPLAINED, Verdict, Why
+from tests.support.backtest import LOG, TABLE, lived
+
+HEAD = "id,start,end,due"
+DAY = {"amount": 1, "base": "calendar_days"}
+LATE, IN_TIME, NOTHING = Verdict.LATE, Verdict.IN_TIME, Verdict.NOTHING
+INSTANT = timedelta(microseconds=1)
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+@pytest.mark.clause("5.1.3a")
+def test_late_and_in_time_to_the_microsecond(tmp_path: Path) -> None:
+    rows = [
+        "early,2024-03-01 10:00,2024-03-04 11:59,2024-03-04 12:00",
+        "equal,2024-03-01 10:00,2024-03-04 12:00,2024-03-04 12:00",
+        "late,2024-03-01 10:00,2024-03-04 12:00:00.000001,2024-03-04 12:00",
+        "open,2024-03-01 10:00,,2024-03-04 12:00",
+        "running,2024-03-01 10:00,,2024-03-09 12:00",
+        "none,2024-03-01 10:00,2024-03-05 12:00,",
+    ]
+    found, report = lived(tmp_path, TABLE, [HEAD, *rows], warn=DAY)
+    assert {id: (one.ours, one.theirs) for id, one in found.items()} == {
+        "early": (IN_TIME, IN_TIME),
+        "equal": (IN_TIME, IN_TIME),
+        "late": (LATE, LATE),
+        "open": (LATE, LATE),
+        "running": (IN_TIME, IN_TIME),
+        "none": (NOTHING, NOTHING),
+    }
+    due = at("2024-03-04T12:00+01:00")
+    assert found["late"].played.overdue == found["open"].played.overdue == ((due, due + INSTANT),)
+    warned = at("2024-03-03T12:00+01:00") + INSTANT
+    assert [found[id].played.warned for id in ("early", "late", "running")] == [(warned,), (warned,), ()]
+    assert (report.warned, report.overdue, report.open_late, report.deadlines) == (4, 2, 1, 5)
+    assert report.good
+
+
+def test_why_the_file_says_something_else(tmp_path: Path) -> None:
+    rows = {
+        "missing,2024-03-01 10:00,2024-03-04 12:00,,yes": Why.DUE_MISSING,
+        "before,2024-03-01 10:00,2024-03-04 12:00,2024-02-01,yes": Why.DUE_BEFORE_CASE,
+        "equal,2024-03-01 10:00,2024-03-04 12:00,2024-03-04 12:00,yes": Why.END_IS_DUE,
+        "second,2024-03-01 10:00,2024-03-04 12:00:00.4,2024-03-04 12:00,no": Why.WITHIN_A_SECOND,
+        "day,2024-03-01 10:00,2024-03-04 17:00,2024-03-04 12:00,no": Why.SAME_DAY,
+        "midnight,2024-03-01 10:00,2024-03-04 17:00,2024-03-05 00:00,yes": Why.SAME_DAY,
+        "wrong,2024-03-01 10:00,2024-03-09 17:00,2024-03-04 12:00,no": Why.CONTRADICTS_ITSELF,
+        "open,2024-03-01 10:00,,2024-03-04 12:00,no": Why.STILL_OPEN,
+        "after,2024-03-01 10:00,2024-06-01 10:00,2024-05-01,yes": Why.ENDS_LATER,
+    }
+    late = {"column": "late", "is": "yes"}
+    found, report = lived(tmp_path, TABLE, [HEAD + ",late", *rows], late=late, until="2024-04-01")
+    assert {id: one.why for id, one in found.items()} == {row.split(",")[0]: why for row, why in rows.items()}
+    assert report.unexplained == 0
+    assert set(EXPLAINED) == set(Why)
+
+
+def test_a_rule_that_the_mapping_does_not_state_is_unexplained(tmp_path: Path) -> None:
+    found, report = lived(
+        tmp_path, TABLE, ["id,start,end,late", "a,2024-03-01,2024-03-05,yes"], due=None,
+        limits=[{"amount": 30, "base": "calendar_days"}], late={"column": "late", "is": "yes"},
+    )  # fmt: skip
+    assert found["a"].why is Why.RULE_DIFFERS
+    assert Why.RULE_DIFFERS in UNEXPLAINED
+    assert not report.good
+
+
+def test_a_due_date_that_moves(tmp_path: Path) -> None:
+    lines = [
+        "id,act,time,due,end", "a,x,2024-03-01 10:00,2024-03-05 10:00,2024-03-20 10:00",
+        "a,y,2024-03-10 10:00,2024-03-25 10:00,2024-03-20 10:00",
+        "b,x,2024-03-01 10:00,2024-03-05 10:00,2024-03-20 10:00",
+        "b,y,2024-03-02 10:00,2024-03-25 10:00,2024-03-20 10:00",
+    ]  # fmt: skip
+    found, _ = lived(tmp_path, LOG, lines, due="due", settled="end", warn=DAY)
+    assert (found["a"].ours, found["a"].theirs, found["a"].why) == (LATE, IN_TIME, Why.DUE_MOVED)
+    assert [due for due, _ in found["a"].played.overdue] == [at("2024-03-05T10:00+01:00")]
+    assert (found["b"].ours, found["b"].theirs, found["b"].why) == (IN_TIME, IN_TIME, None)
+    assert found["b"].due == at("2024-03-25T10:00+01:00")
+
+
+SIXTY = {"amount": 60, "base": "calendar_days", "ends": "clock"}
+
+
+@pytest.mark.parametrize(
+    ("notified", "penalty"),
+    [
+        ("2024-02-15T00:00:00+01:00", "2024-04-15T00:00:00+02:00"),  # an hour less passes than sixty times 24
+        ("2024-09-10T00:00:00+02:00", "2024-11-09T00:00:00+01:00"),  # an hour more
+        ("2024-01-01T00:00:00+01:00", "2024-03-01T00:00:00+01:00"),
+        ("2024-01-31T02:30:00+01:00", "2024-03-31T03:30:00+02:00"),  # 02:30 is skipped on that day
+    ],
+)
+def test_sixty_days_across_a_change_of_clock_time(tmp_path: Path, notified: str, penalty: str) -> None:
+    lines = ["id,act,time", "a,fine,2024-01-01T00:00:00+01:00", f"a,notify,{notified}", f"a,penalty,{penalty}",
+             "b,fine,2024-01-01T00:00:00+01:00", f"b,notify,{notified}", f"b,pay,{penalty}"]  # fmt: skip
+    found, report = lived(
+        tmp_path, LOG, lines, signed={"activity": "notify"}, settled={"activity": "pay"}, limits=[SIXTY],
+        late={"activity": "penalty"}, until="2024-12-01",
+    )  # fmt: skip
+    assert found["a"].due == found["b"].due == at(penalty)
+    assert (found["a"].ours, found["a"].theirs) == (LATE, LATE)
+    assert (found["b"].ours, found["b"].theirs) == (IN_TIME, IN_TIME)  # paid at the very moment
+    assert report.declared == {"the same moment": 1}
+
+
+def test_a_file_that_counts_sixty_times_24_hours_is_told_by_its_clock_change(tmp_path: Path) -> None:
+    row = "a,2024-02-15 00:00,2024-04-15 00:30,2024-04-15 01:00"  # 1,440 hours after the start
+    found, report = lived(tmp_path, TABLE, [HEAD, row], limits=[SIXTY], late="dates")
+    assert (found["a"].ours, found["a"].theirs, found["a"].why) == (LATE, IN_TIME, Why.CLOCK_CHANGE)
+    assert report.dues == {"the same day": 1}
+
+
+@pytest.mark.clause("5.1.3a")
+@pytest.mark.parametrize(
+    ("more", "row", "due"),
+    [
+        ({"base": "working_days", "calendar": "weekends"}, "2024-03-01 10:00", "2024-03-06T00:00+01:00"),
+        ({"base": "working_days", "calendar": "weekends", "holidays": ["2024-03-04"]},
+         "2024-03-01", "2024-03-07T00:00+01:00"),
+        ({"base": "calendar_days", "calendar": "weekends"}, "2024-02-29 10:00", "2024-03-05T00:00+01:00"),  # moves on
+        ({"base": "calendar_days"}, "2024-02-29 10:00", "2024-03-03T00:00+01:00"),
+        ({"base": "hours"}, "2024-03-31 01:00", "2024-03-31T04:00+02:00"),  # hours that pass
+        ({"base": "hours", "ends": "office", "calendar": "weekends", "office": ["09:00-12:00", "13:00-17:00"]},
+         "2024-03-01 16:30", "2024-03-04T10:30+01:00"),
+        ({"base": "working_days", "ends": "office", "calendar": "weekends", "office": ["09:00-17:00"]},
+         "2024-03-01 10:00", "2024-03-05T17:00+01:00"),
+        ({"base": "working_days", "calendar": "china"}, "2024-02-08 10:00", "2024-02-19T00:00+01:00"),
+    ],
+)  # fmt: skip
+def test_limits_of_our_own(tmp_path: Path, more: dict[str, Any], row: str, due: str) -> None:
+    """Two units each; China's Spring Festival of 2024 is off from February 10 to 17, with Sunday the 18th made up."""
+    found, report = lived(
+        tmp_path, TABLE, [HEAD, f"a,{row},2024-12-01,"], limits=[{"amount": 2} | more], late="nothing"
+    )
+    assert found["a"].due == at(due)
+    assert (found["a"].ours, found["a"].theirs) == (LATE, NOTHING)
+    assert report.good
+
+
+@pytest.mark.parametrize(
+    ("stage", "moments", "end"),
+    [
+        ("triage", {"assigned": "end"}, "2024-03-05"),
+        ("sign", {"assigned": "mid", "signed": "end"}, "2024-03-05"),
+        ("feedback", {"settled": "mid", "closed": "end"}, "2024-03-05"),
+    ],
+)
+def test_every_stage_can_be_judged(tmp_path: Path, stage: str, moments: dict[str, str], end: str) -> None:
+    base = {key: value for key, value in TABLE.items() if key != "settled"}
+    lines = ["id,start,mid,end,due", f"late,2024-03-01,2024-03-02,{end},2024-03-04",
+             f"fine,2024-03-01,2024-03-02,{end},2024-03-05", "open,2024-03-01,2024-03-02,,2024-03-04"]  # fmt: skip
+    found, _ = lived(tmp_path, base, lines, stage=stage, **moments)
+    assert {id: one.ours for id, one in found.items()} == {"late": LATE, "fine": IN_TIME, "open": LATE}
+    assert not any(one.why or one.played.refused for one in found.values())
+
+
+def test_many_due_at_one_instant_and_until(tmp_path: Path) -> None:
+    rows = [f"{n},2024-03-01,2024-03-{5 + n % 20:02d},2024-03-10" for n in range(700)]  # more than one batch
+    found, report = lived(tmp_path, TABLE, [HEAD, *rows, "z,2024-05-01,,2024-05-02"], until="2024-04-01")
+    assert report.overdue == sum(5 + n % 20 > 10 for n in range(700))
+    assert (report.later, len(found), sum(report.why.values())) == (1, 700, 0)
+
+
+MINUTES = st.integers(0, 60 * 24 * 40)
+CASES = st.lists(st.tuples(MINUTES, st.none() | MINUTES, st.none() | MINUTES), min_size=1, max_size=12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases=CASES, until=MINUTES)
+def test_it_declares_what_two_times_say(cases: list[tuple[int, int | None, int | None]], until: int) -> None:
+    """Whatever begins, ends and is due when, also in the wrong order: as the plain comparison of two times says."""
+    start = datetime(2024, 3, 10, tzinfo=UTC)  # the clock changes on the way
+
+    def shown(minutes: int | None) -> str:
+        return "" if minutes is None else (start + timedelta(minutes=minutes)).isoformat()
+
+    rows = [f"c{n},{shown(b)},{shown(e)},{shown(d)}" for n, (b, e, d) in enumerate(cases)]
+    with TemporaryDirectory() as folder:
+        found, report = lived(
+            Path(folder), TABLE, [HEAD, *rows], until=shown(until), warn={"amount": 5, "base": "hours"}
+        )
+    expected = {}
+    for n, (begin, end, due) in enumerate(cases):
+        if begin <= until:
+            over = until if end is None or end > until else max(begin, end)
+            expected[f"c{n}"] = NOTHING if due is None or due <= begin else LATE if due < over else IN_TIME
+    assert {id: one.ours for id, one in found.items()} == expected
+    assert report.unexplained == 0
+    assert all(one.why in (None, Why.DUE_BEFORE_CASE) for one in found.values())
