@@ -66,7 +66,7 @@ insert into calendars_applied (reference) select unnest($1::text[]);
 select in_charge, id::text as id, subject, state
 from watched
 where open and orders = 0 and (hand_backs > 0 or repeats > 0 or lateness > 0 or people > 1)
-  and in_charge collate "C" < $1 and (in_charge collate "C", id) > ($2::text, $3::uuid)
+  and in_charge collate "C" < $1 and (in_charge collate "C", watched.id) > ($2::text, $3::uuid)
   and (hand_backs >= $4 or repeats >= $5 or lateness >= $6 or people >= $7)
-order by in_charge collate "C", id
+order by in_charge collate "C", watched.id
 limit $8;
