@@ -17,6 +17,12 @@ import pytest_asyncio
 from nats.errors import NoRespondersError
 
 from shared.kit import failpoints
+from shared.log.mux import connect
+from shared.log.streams import Streams
+from shared.reference.library import Library
+from shared.reference.models import Kind
+from shared.reference.publish import publish
+from shared.reference.rights import Right
 from tests.support.platforms import WAIT_S_MAX, World, open_world, services, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -301,6 +307,45 @@ async def everything(world: World) -> list[bytes]:
                 continue
             found.append(message.data or b"")
     return found
+
+
+async def test_what_a_service_fills_in_over_http_it_fills_in_here_too(world: World) -> None:
+    await grant(world, Right.SUSPEND)
+    async with services(world) as web:
+        id, _ = await world.submit("register", demand(nature="help", title="一件小事", text="想请人帮忙看看。"))
+        told = (await world.receipt(id))["data"]
+        path = f"/supervision/cases/{told['id']}/deadlines"
+
+        async def clocks() -> Any:
+            answer = await web.get(path, headers={"Authorization": "Bearer demo-jj-director"})
+            return answer.json()["clocks"]
+
+        (before,) = await until(clocks)
+        pause = {"stage": "triage", "cause": "papers", "note": {"text": "等材料"}}
+        paused, _ = await submit_on(world, told["number"], "suspend", pause)
+        assert (await world.receipt(paused))["type"] == "submission.accepted"
+        own, _ = await submit_on(world, told["number"], "resume", {"deadline": {"due": "2099-01-01T00:00:00Z"}})
+        assert (await world.receipt(own))["data"]["code"] == "request.invalid"
+        goes_on, _ = await submit_on(world, told["number"], "resume", {})
+        assert (await world.receipt(goes_on))["type"] == "submission.accepted"
+        again, _ = await submit_on(world, told["number"], "resume", {})
+        assert (await world.receipt(again))["data"]["code"] == "not_suspended"
+        (after,) = await clocks()
+        assert (after["state"], after["pauses"], after["due"]) == ("running", 1, before["due"])
+
+
+async def grant(world: World, right: Right) -> None:
+    """Platforms may do this from now on."""
+    mux = await connect(world.endpoints.nats["admin"], name="test")
+    try:
+        library = Library()
+        await library.load(Streams(mux))
+        posts = library.document(Kind.POSTS, "510000000000")
+        assert posts is not None
+        rows = [r.model_copy(update={"rights": (*r.rights, right)}) if r.key == "platform" else r for r in posts.rows]
+        await publish(Streams(mux), [posts.model_copy(update={"rows": tuple(rows)})])
+    finally:
+        await mux.close()
 
 
 def snippet(number: int) -> str:
