@@ -12,17 +12,23 @@ import pytest
 import pytest_asyncio
 
 from shared.case.base import Position
+from shared.kit.await_position import Reached
+from shared.kit.clock import SystemClock
+from shared.kit.failpoints import armed
+from shared.kit.feed.writer import Writer
 from shared.log.jetstream import CODES_CONFLICT, GUARD, JetStreamLog
 from shared.log.mux import ApiError, Mux, connect
 from shared.log.port import Conflict, Unavailable
-from shared.log.streams import ensure_topology
-from shared.log.topology import Topology
+from shared.log.streams import Streams, ensure_topology
+from shared.log.topology import FEED, Topology
+from tests.support import feeds
 from tests.support.log import address, recorded
 from tests.support.nats import NatsServer, cluster
 
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(180)]
 
 LOG = "LOG_5101"
+CLOCK = SystemClock()
 TOPOLOGY = Topology(("5101",), replicas=3)
 
 
@@ -50,8 +56,8 @@ async def mux(servers: list[NatsServer]) -> AsyncIterator[Mux]:
     await one.close()
 
 
-async def leader(mux: Mux, servers: list[NatsServer]) -> NatsServer:
-    name = (await mux.api(f"$JS.API.STREAM.INFO.{LOG}"))["cluster"]["leader"]
+async def leader(mux: Mux, servers: list[NatsServer], stream: str = LOG) -> NatsServer:
+    name = (await mux.api(f"$JS.API.STREAM.INFO.{stream}"))["cluster"]["leader"]
     return next(one for one in servers if one.folder.name == name)
 
 
@@ -117,3 +123,49 @@ async def test_what_was_acknowledged_survives_the_death_of_the_leader(mux: Mux, 
             seen += [one.position for one in await anext(batches)]
     assert seen == [Position(LOG, number) for number in range(1, 961)]
     assert sorted(taken, key=lambda one: one.sequence) == seen
+
+
+async def test_the_feed_of_three_replicas_holds_each_item_once_though_two_write_and_its_leader_is_killed(
+    mux: Mux, servers: list[NatsServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topology = Topology(feeds.AREAS, replicas=3)
+    await ensure_topology(mux, topology)
+    log, streams = JetStreamLog(mux, topology), Streams(mux)
+    await feeds.fill(log, feeds.lives(150, seed=1))
+    killed = asyncio.Event()
+
+    async def kill(name: str) -> None:
+        if name == "feed.published" and not killed.is_set():
+            killed.set()
+            (await leader(mux, servers, FEED)).kill()
+
+    database = cast(Any, Unlocked())
+    writers = [asyncio.create_task(Writer(log, streams, database, CLOCK, Reached(CLOCK)).run()) for _ in range(2)]
+    with armed(kill):
+        await killed.wait()
+        async with asyncio.timeout(60):
+            while await _feed_of(streams, log) != await feeds.expected(log):
+                await asyncio.sleep(0.2)
+    for one in writers:
+        one.cancel()
+    await asyncio.gather(*writers, return_exceptions=True)
+
+
+async def _feed_of(streams: Streams, log: JetStreamLog) -> Any:
+    try:
+        return await feeds.written(streams, log)
+    except Unavailable:  # a leader is being chosen
+        return None
+
+
+class Unlocked:
+    """A database whose locks keep nobody out."""
+
+    async def try_advisory_lock(self, key: str) -> Unlocked:
+        return self
+
+    async def verify(self) -> None:
+        """It seems to be held."""
+
+    async def release(self) -> None:
+        """There is nothing to give up."""
