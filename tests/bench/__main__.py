@@ -17,14 +17,14 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import desk, lists, projections, report
+from tests.bench import crowd, desk, lists, projections, report, ticker
 from tests.bench.base import Figure
 from tests.support.stack import stack_in
 
 DESK = frozenset({"registrations", "pipeline", "commands", "hot", "memory", "start"})
 PROJECTIONS = frozenset({"projections", "rebuild"})
-NAMES = sorted(DESK | PROJECTIONS | {"lists"})
-RUN_S_MAX, QUICK_RUN_S_MAX = 2400.0, 420.0
+NAMES = sorted(DESK | PROJECTIONS | {"lists", "ticker", "crowd"})
+RUN_S_MAX, QUICK_RUN_S_MAX = 3600.0, 600.0
 
 
 def say(text: str) -> None:
@@ -45,6 +45,14 @@ async def measure(wanted: frozenset[str], quick: bool, folder: Path) -> AsyncIte
     if "lists" in wanted:
         with stack_in("bench-lists") as stack:
             async for figure in lists.measure(stack, quick, say):
+                yield figure
+            stack.stop()
+    if "ticker" in wanted:
+        async for figure in ticker.measure(folder / "ticker", quick, say):
+            yield figure
+    if "crowd" in wanted:
+        with stack_in("bench-crowd") as stack:
+            async for figure in crowd.measure(stack, quick, say):
                 yield figure
             stack.stop()
 

@@ -20,7 +20,7 @@ from tests.support.stack import Stack
 
 APPEND_BYTES = 700  # an event of ours, about
 SETTLE_S_MAX = 300.0
-MODELS = {"routing": "routing.work", "reporting": "reporting"}
+MODELS = {"routing": "routing.work", "reporting": "reporting", "supervision": "supervision.watched"}
 POLL_S = 0.02
 STRANGERS_SHARE_TOLD = 0.05
 Say = Callable[[str], None]

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 from services.supervision.store import Agenda, Watched
 from shared.case import events as e
@@ -20,6 +22,7 @@ from shared.kit.feed.writer import Mark, headers
 from shared.kit.project import Projector
 from shared.kit.seal import seal_fields
 from shared.kit.service import Kit
+from shared.kit.sql import Statements
 from shared.kit.vault import Vault
 from shared.log.envelope import encode
 from shared.log.mux import Mux
@@ -27,9 +30,11 @@ from shared.log.topology import FEED_MARK
 from shared.reference.models import Kind
 from shared.reference.terms import cited
 
+SQL = Statements.load(Path(__file__).with_suffix(".sql"))
 HOURS = 24  # that every limit here grants
 ACK_EVERY = 500
 KEYS_AT_ONCE = 1000
+OPEN_AT_ONCE = 100_000
 DESK = "desk"
 Say = Callable[[str], None]
 
@@ -140,3 +145,13 @@ async def note_calendars(kit: Kit) -> None:
     """Nothing is to be recomputed."""
     in_force = sorted(one.reference for one in kit.library.documents() if one.kind is Kind.CALENDARS)
     await Agenda(kit.database).note_calendars(in_force)
+
+
+async def seed_open(admin: Any, first: int, last: int, due: datetime, say: Say) -> None:
+    """Open cases of these numbers in the read model alone, due from `due` on; `admin` is a connection."""
+    state = await admin.fetchval(SQL["any_state"])
+    for start in range(first, last, OPEN_AT_ONCE):
+        end = min(start + OPEN_AT_ONCE, last)
+        await admin.execute(SQL["seed_open"], start + 1, end, state, due, timeout=600)
+        say(f"open cases: {end:,} of {last:,}")
+    await admin.execute("vacuum analyze supervision.watched, supervision.moments", timeout=600)

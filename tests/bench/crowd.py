@@ -1,0 +1,98 @@
+"""(j) Many deadlines that fall due at one instant: how fast they drain, and people at work meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+from tests.bench.base import Costs, Figure, Say, percentiles, watched
+from tests.bench.desk import BARE, registrations
+from tests.bench.falling import (
+    DRAIN_S_MAX,
+    QUIET,
+    SEED_PER_S,
+    SEED_S,
+    drained,
+    fired_of,
+    opened,
+    projected,
+    until,
+    written,
+)
+from tests.bench.load import connect
+from tests.support import deadlines
+from tests.support.stack import Stack
+
+DESK_MS_MAX = 100.0
+CROWD, QUICK_CROWD = 50_000, 5_000
+IDLE_S, WARM_S = 15.0, 3.0
+DESK_PER_S, DESK_LINES = 40, 8
+SERVICES = ("supervision", "routing", "intake", "reporting")
+
+
+async def measure(stack: Stack, quick: bool, say: Say) -> AsyncIterator[Figure]:
+    """All figures of a crowd, on a stack that was not started yet."""
+    count = QUICK_CROWD if quick else CROWD
+    due = datetime.now(UTC) + timedelta(seconds=2 * SEED_S + IDLE_S + 2 * count / SEED_PER_S)
+    planned = deadlines.plan("crowd", [due] * count, (QUIET,))
+    await written(stack.data, planned, say)
+    async with opened(stack.data) as (endpoints, kit):
+        await projected(endpoints, kit, SERVICES, say)
+        ends = {stream: await kit.log.end(stream) for stream in kit.log.streams()}
+    stack.start()
+    async with watched(stack) as bench:
+        await bench.caught_up()
+        await _working(stack, datetime.now(UTC) + timedelta(seconds=WARM_S))
+        idle_until = datetime.now(UTC) + timedelta(seconds=IDLE_S)
+        idle = await _working(stack, idle_until)
+        limit = await bench.bare_appends(3000)
+        await until(due, say, f"{count:,} at one instant")
+        costs = Costs(stack)
+        ended = asyncio.Event()
+        working = asyncio.create_task(_working(stack, due + timedelta(seconds=DRAIN_S_MAX), ended))
+        await drained(bench.postgres, due, say)
+        ended.set()
+        busy = await working
+        cost = costs.spent()
+        async with stack.log() as log:
+            fired = await fired_of(log, QUIET, ends)
+        assert len(fired.dues) == count, f"{len(fired.dues):,} of {count:,} fired"
+    seconds = max(fired.late_ms) / 1000
+    more: dict[str, float | int | str] = {
+        "drained_s": round(seconds, 1),
+        "in_due_order": "yes",
+        "lost": 0,
+        **cost.per(count),
+    }
+    what = f"{count:,} deadlines due at one instant, all services in one process"
+    yield Figure("crowd", what, count / seconds, "/s", None, "more", BARE, limit, more, cost.busiest())
+    told = percentiles(busy)
+    what = f"registrations over HTTP while they fire, {DESK_PER_S} a second, p99"
+    more = {"p50_ms": told["p50_ms"], "registered": len(busy)}
+    idle_ms = float(percentiles(idle)["p99_ms"])
+    yield Figure("crowd_desk", what, float(told["p99_ms"]), "ms", DESK_MS_MAX, "less", "the same before", idle_ms, more)
+
+
+async def _working(stack: Stack, until: datetime, ended: asyncio.Event | None = None) -> list[float]:
+    """Registrations at an even pace until a moment; how long each took, in seconds."""
+    times: list[float] = []
+    wait_s = DESK_LINES / DESK_PER_S
+    requests = registrations(1_000_000, start=int(time.monotonic() * 1000))
+
+    async def one(number: int) -> None:
+        line = await connect(stack.port)
+        await asyncio.sleep(wait_s * number / DESK_LINES)
+        try:
+            while datetime.now(UTC) < until and not (ended and ended.is_set()):
+                began = time.perf_counter()
+                status, body = await line.ask(next(requests))
+                assert status == 201, body
+                times.append(time.perf_counter() - began)
+                await asyncio.sleep(max(wait_s - times[-1], 0.0))
+        finally:
+            line.close()
+
+    await asyncio.gather(*(one(number) for number in range(DESK_LINES)))
+    return times
