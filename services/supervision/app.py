@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.supervision import http
 from services.supervision.policy import REACTIONS, fire_by
 from services.supervision.store import Agenda, Watched
-from services.supervision.stream import Calendars, Eraser
+from services.supervision.stream import Calendars, Clockless, Eraser
 from shared.case.base import Address
 from shared.kit.feed import sse, webhooks_http
 from shared.kit.feed.webhooks import Webhooks
@@ -15,6 +15,8 @@ from shared.kit.react import Reactor
 from shared.kit.service import Kit, Service, web_app
 from shared.kit.submit import Submissions
 from shared.kit.ticker import Ticker
+
+LINGER_S = 0.2  # a rule triages and assigns within this time: one clock is set, not three in a row
 
 
 def build(kit: Kit) -> Service:
@@ -26,7 +28,7 @@ def build(kit: Kit) -> Service:
     eraser = Eraser(kit)
     reactor = Reactor(
         kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor,
-        others={"case.erased": eraser.erase},
+        others={"case.erased": eraser.erase}, linger_s=LINGER_S,
     )  # fmt: skip
     projector = Projector(Watched(), kit.database, kit.log, kit.clock, kit.reached)
     agenda = Agenda(kit.database)
@@ -42,6 +44,7 @@ def build(kit: Kit) -> Service:
         "supervision.watched": projector.run,
         "supervision.ticker": ticker.run,
         "supervision.calendars": Calendars(kit, agenda, ticker).follow,
+        "supervision.clockless": Clockless(kit, agenda, reactor).follow,
         "supervision.feed": Writer(kit.log, kit.streams, kit.database, kit.clock, kit.reached).run,
         "supervision.webhooks": Webhooks(kit).run,
         "supervision.reactions": reactor.run,

@@ -133,11 +133,14 @@ def fire(address: Address, state: Any, due: Due, now: datetime, library: InForce
     clock = state.clock(Stage(due.stage), due.unit or None)
     if clock is None:
         return ()
-    if due.what == "rung":
+    if due.what == "rung":  # an order is no matter of the case: its law does not see that the rung is not due
         late = state.late_one(*clock.key)
-        return () if late is None or late.next_at is None else (_climb(address, state, late, now, library),)
+        waits = clock.suspended or clock.ended_at is not None or not clock.overdue
+        if waits or late is None or late.next_at is None or late.next_at > now:
+            return ()
+        return (_climb(address, state, clock, late, now, library),)
     if due.what == "resume":
-        if clock.resume_at is None:  # somebody was faster
+        if clock.resume_at is None or clock.resume_at > now:  # somebody was faster
             return ()
         goes_on = resumed(clock, clock.resume_at, library.calendar(state.in_charge))
         return (Next(address, "resume", facts("resume", deadline=goes_on)),)
@@ -193,7 +196,7 @@ def recompute(address: Address, clock: Clock, new: Any) -> Next:
 # The ladder: remind the person, urge the unit, order, the level above (domain 1.a''; clause 11.2)
 
 
-def _climb(address: Address, state: CaseState, late: Late, now: datetime, library: InForce) -> Next:
+def _climb(address: Address, state: CaseState, clock: Clock, late: Late, now: datetime, library: InForce) -> Next:
     found = rung_at(library, state, late.stage, late.due, late.rung)
     row = found[0] if found else None
     to = _centre_above(library, state.in_charge)
@@ -214,7 +217,9 @@ def _climb(address: Address, state: CaseState, late: Late, now: datetime, librar
     if row is not None and row.act is Act.ESCALATE and to:
         return Next(address, "escalate", facts("escalate", to=to, **said), what=what)
     if row is not None and row.act is Act.ORDER:
-        return _order(address, state, late, row, said, now, library)
+        # a case whose clock stood still refused the order: when it goes on it is another one
+        cause = f"{late.cause} {what}" + (f" after {clock.pauses}" if clock.pauses else "")
+        return _order(address, state, late, row, said, now, library, cause)
     person = state.person_of(late.unit) if row is not None and row.act is Act.REMIND else None
     said |= {"unit": _who(state, late), "person": person}
     return Next(address, "urge", facts("urge", **said), what=what)
@@ -228,9 +233,10 @@ def _order(
     said: dict[str, Any],
     now: datetime,
     library: InForce,
+    cause: str,
 ) -> Next:
     region = ordering_region(state.in_charge, state)
-    order = Address("order", region, new_id(region, f"{late.cause} rung {late.rung}"))
+    order = Address("order", region, new_id(region, cause))
     due = later(library.calendar(region), now, row.answer, row.answer_base)
     said |= {
         "kind": row.order_kind,

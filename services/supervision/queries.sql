@@ -48,6 +48,14 @@ where m.what = 'overdue' and (m.at, m.subject, m.what, m.stage, m.unit) > ($1::t
 order by m.at, m.subject, m.what, m.stage, m.unit
 limit $6;
 
+-- name: clockless
+-- Open cases of which nothing is due, by subject, after $1: a clock may be missing, or stand still.
+select w.subject
+from watched w
+where w.open and w.subject > $1 and not exists (select from moments m where m.subject = w.subject)
+order by w.subject
+limit $2;
+
 -- name: calendars_applied
 -- The calendars that every running deadline was reckoned with.
 select reference from calendars_applied order by reference;

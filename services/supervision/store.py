@@ -80,6 +80,11 @@ class Agenda:
         async with self._database.session() as session:
             return [_dued(row) for row in await session.fetch("running", *at, count_max)]
 
+    async def clockless(self, after: str, count_max: int) -> list[str]:
+        """Open cases of which nothing is due, by subject, after one. Raises Unavailable."""
+        async with self._database.session() as session:
+            return [row["subject"] for row in await session.fetch("clockless", after, count_max)]
+
     async def calendars(self) -> list[str]:
         """The calendars that every running deadline was reckoned with. Raises Unavailable."""
         async with self._database.session() as session:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from services.supervision.policy import recompute_by
+from services.supervision.policy import STAGE_EVENTS, recompute_by
 from services.supervision.store import Agenda
 from shared.case.base import Address, Recorded
 from shared.kit import telemetry
 from shared.kit.failpoints import failpoint
 from shared.kit.pace import PACE
 from shared.kit.problems import Unavailable
+from shared.kit.react import Reactor
 from shared.kit.service import Kit
 from shared.kit.ticker import Ticker
 from shared.log.port import Unavailable as LogUnavailable
@@ -20,6 +21,9 @@ from shared.reference.models import Kind
 
 ORPHAN_AGE_MAX = timedelta(days=1)
 SWEEP_EVERY_S = 3600.0
+CLOCKLESS_AFTER_S = 60.0
+CLOCKLESS_EVERY_S = 3600.0
+CLOCKLESS_BATCH_COUNT = 200
 CALENDAR_EVERY_S = 2.0
 HEARD_S_MAX = 30.0  # every process has heard of a new document by then
 CALENDAR_BATCH_COUNT = 200
@@ -98,3 +102,34 @@ class Calendars:
             await self._kit.clock.sleep(0)
             await PACE.breathe(self._kit.clock)
         return moved
+
+
+class Clockless:
+    """Finds open cases without the clock that they should have: born before this program, parked, or newly limited."""
+
+    def __init__(self, kit: Kit, agenda: Agenda, reactor: Reactor) -> None:
+        self._kit, self._agenda, self._reactor = kit, agenda, reactor
+
+    async def follow(self) -> None:
+        """Look soon after the start and then once an hour; returns only by cancellation."""
+        await self._kit.clock.sleep(CLOCKLESS_AFTER_S)
+        while True:
+            try:
+                await self.look()
+            except (LogUnavailable, Unavailable):
+                telemetry.warn("the search for cases without a clock waits")
+            await self._kit.clock.sleep(CLOCKLESS_EVERY_S)
+
+    async def look(self) -> int:
+        """React once more to what brought each of them to its stage; how many cases were looked at."""
+        looked, place = 0, ""
+        while batch := await self._agenda.clockless(place, CLOCKLESS_BATCH_COUNT):
+            place = batch[-1]
+            for subject in batch:
+                events = await self._kit.log.load(Address.parse(subject))
+                stage = [recorded for recorded in events if recorded.type in STAGE_EVENTS]
+                if stage:
+                    await self._reactor.react(stage[-1])
+            looked += len(batch)
+            await PACE.breathe(self._kit.clock)
+        return looked

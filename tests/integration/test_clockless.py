@@ -1,0 +1,65 @@
+"""A case that nobody gave a clock is found and gets one: nothing is late in silence, whatever went wrong before."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from infra.embedded import Endpoints
+from infra.stack import prepare, settings_for
+from services.supervision.app import build
+from services.supervision.store import STATEMENTS, Agenda, Watched
+from services.supervision.stream import Clockless
+from shared.case.base import Address, Owner
+from shared.case.facts import Stage
+from shared.kit.clock import SystemClock
+from shared.kit.project import Projector
+from shared.kit.service import open_kit
+from shared.kit.settings import Settings
+from shared.log.envelope import encode
+from shared.log.mux import connect
+from tests.support.deadlines import life, new_keys, plan
+
+
+@pytest.mark.clause("5.1.3a")
+async def test_an_open_case_without_a_clock_gets_one_and_only_one(servers: Endpoints, areas: tuple[str, str]) -> None:
+    settings = Settings(areas=areas, demo=True)
+    await prepare(settings_for(settings, servers, "admin"))
+    async with open_kit(
+        Owner.SUPERVISION, settings_for(settings, servers, "supervision"), STATEMENTS, SystemClock()
+    ) as kit:
+        one = plan("clockless", [kit.clock.now() + timedelta(days=1)], (f"{areas[0]}000000",))[0]
+        keys = await new_keys(kit.vault, [one])
+        born = next(life(one, kit, keys[one.address.id]))
+        admin = await connect(servers.nats["admin"], name="clockless")
+        await admin.api(one.address.subject, encode(born))
+        await admin.close()
+
+        projector = Projector(Watched(), kit.database, kit.log, kit.clock, kit.reached)
+        job = build(kit).jobs["supervision.clockless"]
+        clockless = getattr(job, "__self__", None)
+        assert isinstance(clockless, Clockless)
+
+        await catch_up(projector, kit.log.stream_of(one.address))
+        assert await clockless.look() >= 1
+        state = (await kit.handler.state(one.address, fresh=True)).state
+        assert [clock.deadline.stage for clock in state.clocks] == [Stage.TRIAGE]
+
+        await catch_up(projector, kit.log.stream_of(one.address))
+        assert one.address.subject not in await Agenda(kit.database).clockless("", 100)
+        version = state.version
+        await clockless.look()
+        assert (await kit.handler.state(one.address, fresh=True)).state.version == version
+
+
+async def catch_up(projector: Projector, stream: str) -> None:
+    """Project what the stream holds, once."""
+    after = await projector.checkpoint(stream)
+    log = projector._log
+    while after < await log.end(stream):
+        async for batch in log.follow(stream, after):
+            await projector.apply(stream, batch)
+            assert batch[-1].position is not None
+            after = batch[-1].position.sequence
+            break
