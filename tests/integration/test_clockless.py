@@ -11,7 +11,7 @@ from infra.stack import prepare, settings_for
 from services.supervision.app import build
 from services.supervision.store import STATEMENTS, Agenda, Watched
 from services.supervision.stream import Clockless
-from shared.case.base import Address, Owner
+from shared.case.base import Owner
 from shared.case.facts import Stage
 from shared.kit.clock import SystemClock
 from shared.kit.project import Projector
