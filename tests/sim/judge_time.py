@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 TICKER = "supervision.ticker"
-FIRINGS = (e.Warned, e.Overdue, e.Resumed, e.OrderOverdue, *RUNGS)
+FIRINGS = (e.Warned, e.Overdue, e.Resumed, e.OrderOverdue, e.OrderIssued, *RUNGS)
 INSTANT = timedelta(microseconds=1)
 
 

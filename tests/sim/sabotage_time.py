@@ -201,9 +201,9 @@ def _overdues_that_proved_in_time_stand() -> AbstractContextManager[Any]:
 def _a_rung_is_skipped_and_the_law_lets_it() -> AbstractContextManager[Any]:
     climb = policy._climb
 
-    def two_at_a_time(address: Address, state: CaseState, late: Any, now: datetime, library: Any) -> Next:
+    def two_at_a_time(address: Address, state: CaseState, clock: Any, late: Any, now: datetime, library: Any) -> Next:
         rung = late.rung + 1 if late.rung == 1 else late.rung
-        return climb(address, state, replace(late, rung=rung), now, library)
+        return climb(address, state, clock, replace(late, rung=rung), now, library)
 
     return _both(patch.object(policy, "_climb", two_at_a_time), patch.object(law, "out_of_turn", lambda *_: None))
 
