@@ -14,6 +14,7 @@ _LOOSE = re.compile(
 _HOURS = re.compile("%[HIcXsT]")
 UNIX = {"unix": 1.0, "unix_ms": 0.001}  # instead of a form: seconds or milliseconds since 1970
 LAST = time(23, 59, 59, 999_999)
+YEAR_MIN, YEAR_MAX = 1000, 9000  # what lies outside stands for no time at all
 
 
 class Alone(StrEnum):
@@ -56,6 +57,8 @@ class Times:
         """A cell as a moment. Raises BadTime."""
         try:
             found = self._by_format(cell) or _iso(cell) or _loose(cell)
+            if not YEAR_MIN <= found.year <= YEAR_MAX:
+                raise BadTime("is no time that exists; a placeholder is named under `empty`")
             if not isinstance(found, datetime):
                 found = _of_day(found, alone)
             if found.tzinfo is not None:
