@@ -84,7 +84,9 @@ def test_the_days_that_a_limit_skips_are_told_as_runs_with_their_reasons(desk: D
 
 @pytest.mark.clause("5.1.3a")
 def test_a_limit_of_the_law_is_told_with_its_article_and_a_stage_that_ended_is_still_explained(desk: Desk) -> None:
-    case = desk.settled()  # a complaint about a property manager
+    case = desk.handled()  # a complaint about a property manager
+    until_clock(desk, case, "handle")
+    desk.ok("jj-housing-1", f"/routing/cases/{case.id}/settle", SETTLE)
     until_clock(desk, case, "feedback")
     desk.ok("jj-director", f"/routing/cases/{case.id}/close", {})
     told = deadlines(desk, case, "handle")
