@@ -100,6 +100,9 @@ async def test_what_happens_in_a_region_comes_signed_to_who_asked_for_it(ask: As
         answer = await ask(person, "GET", HOOKS)
         assert place["id"] in answer.text, person
         assert "secret" not in answer.text
+    assert place["id"] in (await ask("cd-supervisor", "GET", f"{HOOKS}?region={COUNTY}")).text
+    assert place["id"] not in (await ask("cd-supervisor", "GET", f"{HOOKS}?region=510105000000")).text
+    await refused(ask("cd-supervisor", "GET", f"{HOOKS}?region={OTHER_COUNTY}"), 403, "access.refused")
     for person in ("my-supervisor", "jgy-director"):
         assert place["id"] not in (await ask(person, "GET", HOOKS)).text, person
         await refused(ask(person, "GET", path), 404, "not.found")

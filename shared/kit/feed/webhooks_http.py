@@ -261,10 +261,14 @@ def _making(api: APIRouter, desk: _Desk) -> None:
     @api.get(
         "/webhooks", operation_id="supervision_webhooks", summary="The webhooks of one's region, with their state."
     )
-    async def webhooks(caller: Who) -> WebhookList:
+    async def webhooks(
+        caller: Who, region: Annotated[Region | None, Query(description="For its centre and below")] = None
+    ) -> WebhookList:
         _need(caller, Right.WEBHOOK)
+        if region is not None and not holds(caller.region, region):
+            raise Forbidden("This region is not inside yours; leave `region` out for your own.")
         end = await desk.end()
-        places = await desk.places.within(stem(caller.region))
+        places = await desk.places.within(stem(region or caller.region))
         return WebhookList(webhooks=[Webhook.of(place, end) for place in places if _steers(caller, place)])
 
     @api.get("/webhooks/{id}", operation_id="supervision_webhook", summary="One webhook with its state.")
