@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support.client import CITY, COUNTY, HOUSING, LABOUR, POLL_S, PROVINCE, SETTLE, TOWNSHIP, WAIT_S_MAX, Desk
-from tests.support.short_limits import HASTY, LONG, ago, begun, deadlines, in_handling, until_clock
+from tests.support.short_limits import HASTY, LONG, ago, begun, deadlines, in_handling, publish_anew, until_clock
+from tests.support.stack import Stack, until
 
 pytestmark = pytest.mark.usefixtures("hours")
 HOUR = timedelta(hours=1)
@@ -130,3 +131,11 @@ def test_the_second_time_of_a_stage_is_the_one_explained(desk: Desk) -> None:
     told = deadlines(desk, case, "handle")
     assert told["state"] == "running"
     assert told["start"] > first["start"]
+
+
+def test_a_version_that_is_no_longer_in_force_is_still_told(desk: Desk, stack: Stack) -> None:
+    case = in_handling(desk, LONG)
+    before = deadlines(desk, case, "handle")["limit"]
+    publish_anew(stack, note="试验，第二版")
+    until(lambda: not deadlines(desk, case, "handle")["limit"]["in_force"], "a newer version is in force")
+    assert deadlines(desk, case, "handle")["limit"] == before | {"in_force": False}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from shared.log.streams import Streams
 from shared.reference.load import load_yaml
+from shared.reference.models import Document, Kind
 from shared.reference.publish import publish
 from tests.support.client import HOUSING, WAIT_S_MAX, Case, Desk
 from tests.support.stack import Stack
@@ -20,14 +22,14 @@ HASTY, LONG = "9901", "9902"
 FILE = Path(__file__).with_suffix(".yaml")
 
 
-async def _publish(stack: Stack) -> None:
+async def _publish(stack: Stack, documents: Sequence[Document]) -> None:
     async with stack.mux() as mux:
-        await publish(Streams(mux), load_yaml(FILE).documents)
+        await publish(Streams(mux), documents)
 
 
 def publish_short_limits(desk: Desk, stack: Stack) -> None:
     """Put them in force, and wait until the services heard of it."""
-    asyncio.run(_publish(stack))
+    asyncio.run(_publish(stack, load_yaml(FILE).documents))
     end = time.monotonic() + WAIT_S_MAX
     while True:
         state = desk.until_clocked(desk.waiting(nature="dispute", subject=HASTY).id)
@@ -81,3 +83,9 @@ def deadlines(desk: Desk, case: Case, stage: str = "", person: str = "cd-directo
     assert answer.status_code == 200, answer.text
     told: dict[str, Any] = answer.json()
     return told
+
+
+def publish_anew(stack: Stack, note: str) -> None:
+    """The same limits as a newer version."""
+    limits = next(one for one in load_yaml(FILE).documents if one.kind is Kind.LIMITS)
+    asyncio.run(_publish(stack, [limits.model_copy(update={"note": note})]))
