@@ -182,11 +182,11 @@ def _stages_ended(state: CaseState, entered: bool, at: datetime) -> CaseState:
     still = state.duties
     if entered:  # another stage began, be it the same one anew
         still -= {(stage, None) for stage in STAGES.values()}
+    if state.status not in ENDED and all(clock.ended_at or clock.key in still for clock in state.clocks):
+        return state
     now = clocks.ended(state.clocks, still, at)
-    late = clocks.late_ended(state.late, now)
-    if state.status in ENDED:
-        now = tuple(clock for clock in now if clock.late_unseen)
-    return _with(state, {"clocks": now, "late": late})
+    kept = tuple(clock for clock in now if clock.late_unseen) if state.status in ENDED else now
+    return _with(state, {"clocks": kept, "late": clocks.late_ended(state.late, now)})
 
 
 _PUT: dict[str, Callable[[CaseState, Any], None]]
