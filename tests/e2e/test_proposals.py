@@ -104,6 +104,7 @@ def test_an_order_is_for_who_may_issue_one_about_a_case_of_theirs(desk: Desk) ->
 
 
 @pytest.mark.clause("5.1.1i")
+@pytest.mark.clause("11.1")
 def test_a_superior_centre_opens_a_case_for_a_centre_below_and_follows_it(desk: Desk) -> None:
     handed = {**MATTER, "channel": "superior", "handed_by": CITY}
     desk.refused(403, "access.refused", "jj-director", "/intake/cases", handed)

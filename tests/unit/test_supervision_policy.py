@@ -148,6 +148,7 @@ def test_without_a_limit_there_is_no_clock() -> None:
     assert Life(*REGISTERED, documents=library(limits=[limit("handle", 5)])).running == set()
 
 
+@pytest.mark.clause("11.1")
 def test_a_report_upward_is_timed_where_a_limit_says_so() -> None:
     accidents = library(limits=[limit("report", 1, "hours", when={"subject": ["0101"]})])
     assert Life(ask("register", subject="010101"), documents=accidents).running == {REPORT}
