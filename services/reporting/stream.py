@@ -138,6 +138,7 @@ class Listener:
         ends = {stream: await self._kit.log.end(stream) for stream in self._places}
         batches: asyncio.Queue[Batch | Exception] = asyncio.Queue(1)
         tasks = [asyncio.create_task(self._follow(stream, batches), name=f"events.{stream}") for stream in self._places]
+        tasks.append(asyncio.create_task(self._until_the_end(batches), name="events.ending"))
         try:
             while self._kit.clock.monotonic() < until:
                 if not self._live and all(self._places[stream] >= end for stream, end in ends.items()):
@@ -166,6 +167,10 @@ class Listener:
                 await batches.put((stream, list(batch)))
         except (log_port.LogError, ProblemError) as error:
             await batches.put(error)
+
+    async def _until_the_end(self, batches: asyncio.Queue[Batch | Exception]) -> None:
+        await self._kit.ending.wait()
+        await batches.put(Unavailable("The service stops; come again with the last place."))
 
     async def _shown(self, stream: str, batch: Sequence[Recorded[Any]]) -> list[tuple[str, str, dict[str, Any]]]:
         """What the caller may see of a batch, once the read model knows its cases."""

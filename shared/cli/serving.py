@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +65,7 @@ async def _serve(stack: Running, own: Settings, embedded: Embedded | None) -> No
         stack.app, host=own.host, port=own.port, log_config=None, access_log=False, loop="none", lifespan="off",
         http="httptools", timeout_graceful_shutdown=STOP_S_MAX,
     )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = _Server(config, stack)
     # What lives long (documents, folded cases) is no garbage: looking all through it held every request for 100 ms and
     # more, the longer the more cases the caches hold. Young garbage is collected as before.
     gc.freeze()
@@ -82,6 +83,19 @@ async def _serve(stack: Running, own: Settings, embedded: Embedded | None) -> No
         raise Refused(died.result())
     if stack.jobs.done():
         await stack.jobs
+
+
+class _Server(uvicorn.Server):
+    """Tells those who listen without end that it stops, before it waits for requests to end."""
+
+    def __init__(self, config: uvicorn.Config, stack: Running) -> None:
+        super().__init__(config)
+        self._stack = stack
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for service in self._stack.services:
+            service.kit.ending.set()
+        await super().shutdown(sockets)
 
 
 def say_demo(own: Settings) -> None:

@@ -49,7 +49,7 @@ ACTORS_COUNT_MAX = 4096
 
 @dataclass
 class Kit:
-    """What one service has at hand."""
+    """What one service has at hand. `ending` is set when the web server stops: who listens without end must go."""
 
     owner: Owner
     settings: Settings
@@ -62,6 +62,7 @@ class Kit:
     handler: Handler
     reached: Reached
     tokens: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of a token in hex -> person
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
 
     def caller(self, token: str) -> Caller | None:
         """Who a bearer token stands for; demo tokens only in the embedded mode."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.support.client import HOUSING, UNRULED, Desk, new_key
 from tests.support.nats import free_port
 from tests.support.stack import START_S_MAX, STOP_S_MAX, Stack, caseflow, stack_in, until
 
+LISTENERS_GO_S_MAX = 8.0  # less than the server waits for requests to end
 SECOND_START_CPU_S_MAX = 6.0  # on a machine with nothing else to do this is the time it takes, and more
 
 
@@ -45,10 +47,14 @@ def test_ctrl_c_stops_everything_and_the_next_start_goes_on_where_it_was(idle: S
     with closing(Desk(idle.url)) as desk:
         case = desk.assigned()
         waiting = desk.ok("jj-window", "/intake/cases", UNRULED, key)
+        for id in (case.id, waiting["id"]):
+            desk.until_clocked(id)
         servers = idle.servers
         before = asyncio.run(ends(idle))
-        with listening(desk):
+        with listening(desk, "/reporting/events", "id: LOG_"), listening(desk, "/supervision/feed", ": caseflow feed"):
+            began = time.monotonic()
             assert idle.stop() == 0, idle.text[-2000:]
+            assert time.monotonic() - began < LISTENERS_GO_S_MAX, "who listens is told to go"
         assert not any(psutil.pid_exists(pid) for pid in servers.values())
         assert "caseflow: stopping" in idle.text
 
@@ -64,12 +70,12 @@ def test_ctrl_c_stops_everything_and_the_next_start_goes_on_where_it_was(idle: S
 
 
 @contextmanager
-def listening(desk: Desk) -> Iterator[None]:
-    """Somebody listens to the event stream for the length of the block: that must not hold up the end."""
+def listening(desk: Desk, path: str, opening: str) -> Iterator[None]:
+    """Somebody listens to a stream for the length of the block: that must not hold up the end."""
     headers = {"Accept": "text/event-stream", "Authorization": "Bearer demo-cd-director"}
-    with desk.client.stream("GET", "/reporting/events", headers=headers) as answer:
+    with desk.client.stream("GET", path, headers=headers) as answer:
         assert answer.status_code == 200
-        assert next(answer.iter_lines()).startswith("id: LOG_")
+        assert next(answer.iter_lines()).startswith(opening)
         yield
 
 

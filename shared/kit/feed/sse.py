@@ -205,9 +205,10 @@ class Listener:
         until = self._kit.clock.monotonic() + LISTEN_S_MAX
         batches = self._kit.streams.follow_raw(FEED, self._asked.subject, self._at)
         coming = asyncio.ensure_future(anext(batches))
+        ending = asyncio.ensure_future(self._kit.ending.wait())
         try:
-            while self._kit.clock.monotonic() < until:
-                await asyncio.wait({coming}, timeout=KEEPALIVE_S)
+            while self._kit.clock.monotonic() < until and not ending.done():
+                await asyncio.wait({coming, ending}, timeout=KEEPALIVE_S, return_when=asyncio.FIRST_COMPLETED)
                 if not coming.done():
                     yield self._sent(comment="nothing new")
                     continue
@@ -222,7 +223,8 @@ class Listener:
             telemetry.warn("a listener of the feed was let go", reason=type(error).__name__)
         finally:
             coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
+            ending.cancel()
+            await asyncio.gather(coming, ending, return_exceptions=True)
             await batches.aclose()
 
     def _sent(self, **said: Any) -> bytes:
