@@ -4,42 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from email.utils import format_datetime
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from infra.embedded import Endpoints
 from shared.kit.failpoints import FailpointHit, armed, from_spec
 from shared.kit.feed import target, webhooks
 from shared.kit.feed.places import Moved
 from shared.kit.feed.rounds import DELAYS_S
-from tests.support.nats import NatsServer
 from tests.support.receivers import OK, Received, Receiver, status
-from tests.support.servers import fresh_database
-from tests.support.webhooks import COUNTY, World, open_world, prepare
-
-Grounds = tuple[str, Mapping[str, str]]
+from tests.support.webhooks import COUNTY, World
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def grounds(servers: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Grounds]:
-    """A NATS server and a database of the module's own."""
-    nats = NatsServer(tmp_path_factory.mktemp("nats") / "nats")
-    nats.start()
-    async with fresh_database(servers) as dsns:
-        await prepare(nats.url, dsns)
-        yield nats.url, dsns
-    nats.kill()
-
-
-@pytest_asyncio.fixture
-async def world(grounds: Grounds, tmp_path: Path) -> AsyncIterator[World]:
-    async with open_world(*grounds, tmp_path) as opened:
-        yield opened
+@pytest.fixture
+def world(webhook_world: World) -> World:
+    return webhook_world
 
 
 async def test_each_item_comes_once_signed_with_its_id_and_its_sequence(world: World) -> None:

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from infra.embedded import Endpoints
 from shared.kit.feed import places
-from tests.support.client import CITY, COUNTY, HOUSING, MATTER, OTHER_COUNTY, SETTLE
+from tests.support.client import CITY, COUNTY, HOUSING, MATTER, NOTE, OTHER_COUNTY, SETTLE
 from tests.support.receivers import Receiver, receiving
 from tests.support.stack import in_process
 
@@ -297,3 +297,13 @@ async def test_the_settled_notice_names_the_unit(ask: Ask, receiver: Receiver) -
     await receiver.until(1)
     texts = [one.item["data"]["text"] for one in receiver.got if one.item["subject"] == case["id"]]
     assert texts == [TEXTS["settled"].format(number=case["number"], unit="成都市锦江区住房和城乡建设局")]
+
+
+async def test_an_order_is_told_to_who_watches_the_region(ask: Ask, receiver: Receiver) -> None:
+    case = await told(ask("jj-window", "POST", "/intake/cases", MATTER), 201)
+    await told(ask("jj-supervisor", "POST", HOOKS, {"url": receiver.url, "kinds": ["ordered"]}), 201)
+    due = (datetime.now(UTC) + timedelta(days=3)).isoformat()
+    body = {"kind": "ordinary", "region": COUNTY, "unit": HOUSING, "cases": [case["id"]], "due": due, "note": NOTE}
+    order = await told(ask("jj-supervisor", "POST", "/supervision/orders", body), 201)
+    await receiver.until(2)
+    assert {one.item["subject"] for one in receiver.got} == {order["id"], case["id"]}

@@ -18,6 +18,7 @@ from shared.case.facts import Channel, Matter, Nature, Parties, Party
 from shared.kit import vault
 from shared.kit.await_position import Reached
 from shared.kit.feed.items import FeedData, FeedItem
+from shared.kit.feed.places import NoticeBook
 from shared.kit.feed.rounds import Place
 from shared.kit.feed.webhooks import Webhooks
 from shared.kit.handle import Handler
@@ -59,6 +60,10 @@ class World:
     webhooks: Webhooks
     _made: list[str] = field(default_factory=list)
     _ends: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def book(self) -> NoticeBook:
+        return NoticeBook(self.kit)
 
     async def place(self, **changed: Any) -> tuple[Place, str]:
         """A webhook of the city's supervisor for all overdue items to the receiver, unless changed; and its secret."""

@@ -111,7 +111,7 @@ class Notices:
         row = library.unit(data.unit or f"{data.in_charge}-centre")
         centre = library.centre_of(data.in_charge)
         name = row.name if row is not None else centre.name if centre is not None else ""
-        due = _day(data.due, library.calendar(data.in_charge).zone) if data.due else ""
+        due = last_day(data.due, library.calendar(data.in_charge).zone) if data.due else ""
         return self._texts.fill(data.template or "", data.number, name, due)
 
     async def _number(self, case_id: str) -> str:
@@ -131,7 +131,7 @@ class Notices:
         raise NoNotice("no_number")
 
 
-def _day(due: datetime, zone: str) -> str:
+def last_day(due: datetime, zone: str) -> str:
     """The last day of a time limit: one that ends at 24:00 ends on the day before."""
     day = (due - timedelta(seconds=1)).astimezone(ZoneInfo(zone))
     return f"{day.year}年{day.month}月{day.day}日"
