@@ -129,7 +129,16 @@ class Clockless:
                 events = await self._kit.log.load(Address.parse(subject))
                 stage = [recorded for recorded in events if recorded.type in STAGE_EVENTS]
                 if stage:
-                    await self._reactor.react(stage[-1])
+                    await self._again(stage[-1])
             looked += len(batch)
             await PACE.breathe(self._kit.clock)
         return looked
+
+    async def _again(self, recorded: Recorded[Any]) -> None:
+        """What fails every time was parked for that and is the operator's; the others are looked at all the same."""
+        try:
+            await self._reactor.react(recorded)
+        except (LogUnavailable, Unavailable):
+            raise
+        except Exception as error:
+            telemetry.warn("a case stays without a clock", event=recorded.id, reason=type(error).__name__)

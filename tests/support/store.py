@@ -267,6 +267,13 @@ def _next_moment(session: MemorySession, after: Any) -> list[Row]:
     return [{"at": min(coming)}] if coming else []
 
 
+def _clockless(session: MemorySession, after: str, count_max: int) -> list[Row]:
+    timed = {one["row"][0] for one in session.table("moments").values()}
+    watched = session.table("watched").items()
+    found = (subject for subject, row in watched if row["row"][5] and subject > after and subject not in timed)
+    return [{"subject": subject} for subject in sorted(found)[:count_max]]
+
+
 def _calendars_applied(session: MemorySession) -> list[Row]:
     return [{"reference": one} for one in sorted(session.table("calendars_applied"))]
 
@@ -300,6 +307,7 @@ STATEMENTS: dict[str, Callable[..., Any]] = {
     "due": _due,
     "running": _running,
     "next_moment": _next_moment,
+    "clockless": _clockless,
     "calendars_applied": _calendars_applied,
     "forget_calendars": _forget_calendars,
     "note_calendars": _note_calendars,
