@@ -171,8 +171,9 @@ class Play:
     def _moves(self, case: Case, deadline: Deadline, began: datetime | None, ended: datetime | None) -> Iterator[Step]:
         """The file sets another due date while the stage runs."""
         for at, due in case.dues:
-            new = self._limits.by_file(case, due)
-            if began is not None and began < at and (ended is None or at < ended) and new and new.due != deadline.due:
+            while_it_runs = began is not None and began < at and (ended is None or at < ended)
+            new = self._limits.by_file(case, due) if while_it_runs else None
+            if new is not None and new.due != deadline.due:
                 yield Step(at, "recompute-deadline", deadline=new, due_before=deadline.due)
                 deadline = new
 
