@@ -123,7 +123,7 @@ def evolve_order(state: OrderState, recorded: Recorded[Any]) -> OrderState:
     status, _ = ORDER_ARROWS.get((state.status, event.TYPE), (state.status, ""))
     state = replace(state, status=status)
     if isinstance(event, e.OrderIssued):
-        said = {"kind": event.kind, "region": event.region, "unit": event.unit, "cases": event.cases, "due": event.due}
+        said: dict[str, Any] = {name: getattr(event, name) for name in ("kind", "region", "unit", "cases", "due")}
         return replace(state, **said, issued_by=recorded.id)
     if isinstance(event, e.OrderOverdue):
         return replace(state, overdue=True)
