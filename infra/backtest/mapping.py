@@ -140,7 +140,7 @@ class Backtest(Part):
             ("id", self.id),
             ("time", self.time if self.rows == "events" else None),
             ("activity", self.activity if asks else None),
-            *((name, moment.column) for name, moment in self.moments()),
+            *((name, column) for name, moment in self.moments() for column in moment.column),
             *((place, cell.column if cell else None) for place, cell in whens),
             ("due", self.due),
             *((f"late.{name}", getattr(late, name)) for name in ("column", "ended", "due")),

@@ -14,6 +14,7 @@ from infra.importing.mapping import Column, Part
 from shared.case.facts import SHORT_CHARS_MAX, Ends, TimeBase
 
 Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+Columns = Annotated[tuple[Column, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 Amount = Annotated[int, Field(gt=0, le=10_000)]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=SHORT_CHARS_MAX)]
 
@@ -61,9 +62,10 @@ class Cell(Part):
 
 
 class Moment(Part):
-    """When something happened: the time in a column, or the time of an activity, its `first` or its `last`."""
+    """When something happened: the time in a column (of several, the first that has one), or the time of an activity,
+    its `first` or its `last`."""
 
-    column: Column | None = None
+    column: Columns = ()
     activity: Words = ()
     when: Cell | None = None
     which: Literal["first", "last"] = "first"
@@ -72,13 +74,13 @@ class Moment(Part):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if (self.column is None) is (not self.activity):
+        if bool(self.column) is bool(self.activity):
             raise ValueError("give a column, or the names of activities")
         return self
 
 
 def _as_column(value: Any) -> Any:
-    return {"column": value} if isinstance(value, str) else value
+    return {"column": value} if isinstance(value, str | list) else value
 
 
 class Days(Part):

@@ -274,7 +274,7 @@ class _Said:
             found["registered"] = next((one.at for one in self.events if one.at is not None), None)
         if found["registered"] is None:
             named = mapped.get("registered")
-            raise LeftOut(named.column if named and named.column else "", "says no time when it was registered")
+            raise LeftOut(" or ".join(named.column) if named else "", "says no time when it was registered")
         ended = found[end]
         for before, name in pairwise(MOMENTS):
             if name not in mapped:
@@ -299,10 +299,11 @@ class _Said:
         return tuple(moments)
 
     def _moment(self, moment: Moment, alone: Alone) -> datetime | None:
-        if moment.column is not None:
+        if moment.column:
             if moment.when is not None and not moment.when.holds(self.cells):
                 return None
-            return self.time(moment.column, alone)
+            times = (self.time(column, alone) for column in moment.column)
+            return next((at for at in times if at is not None), None)
         found = [one.at for one in self._acts(moment) if one.at is not None]
         return (found[0] if moment.which == "first" else found[-1]) if found else None
 

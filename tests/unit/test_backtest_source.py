@@ -116,6 +116,16 @@ def test_moments_out_of_order_are_put_right_and_told(tmp_path: Path) -> None:
     assert case.odd == ("end_before_begin", "moments_out_of_order")
 
 
+def test_of_several_columns_the_first_that_says_something(tmp_path: Path) -> None:
+    lines = (
+        "id,start,resolved,closed,due",
+        "1,2024-03-01,,2024-03-03T00:00Z,",
+        "2,2024-03-01,2024-03-02T00:00Z,2024-03-03,",
+    )
+    cases, _ = read(csv(tmp_path / "a.csv", *lines), mapped(TABLE, settled=["resolved", "closed"]))
+    assert [case.ended for case in cases] == [at("2024-03-03T00:00Z"), at("2024-03-02T00:00Z")]
+
+
 def test_a_clock_time_of_the_change_is_told(tmp_path: Path) -> None:
     path = csv(tmp_path / "a.csv", "id,start,end,due", "1,2024-03-31 02:30,2024-10-27 02:30,2024-12-01")
     assert read(path, mapped(TABLE))[0][0].odd == ("local_time_comes_twice", "local_time_does_not_exist")
