@@ -20,6 +20,7 @@ from shared.log.topology import ATTACHMENTS, LOG_FLAGS, LOG_FORBIDDEN, Topology
 BATCH_COUNT_MAX = 1000
 OBJECT_WAIT_S_MAX = 30.0
 OBJECT_TRIES_MAX = 3  # one that is replaced or deleted between two questions is looked up again
+CODE_NO_BATCHES = 10174
 CODES_GONE = frozenset({10037, 10043})  # no such message
 
 
@@ -84,7 +85,7 @@ class Streams:
     async def publish_all(self, messages: Sequence[Outgoing], expected_end: int) -> Ack:
         """Publish these messages, 1 to BATCH_COUNT_MAX, one behind the other or none of them; the ack of the last.
 
-        Only into a stream with `allow_atomic`. It takes some 25 ms, however few they are. Raises Conflict.
+        It takes some 25 ms, however few they are. Raises Conflict, WrongTopology for a stream without `allow_atomic`.
         """
         batch = self._mux.client.new_inbox().rpartition(".")[2]
         *others, last = (
@@ -100,6 +101,8 @@ class Streams:
         except ApiError as error:
             if error.code in CODES_CONFLICT:
                 raise Conflict(subject, expected_end, _actual(error)) from error
+            if error.code == CODE_NO_BATCHES:
+                raise WrongTopology(f"{subject}: no batches here; `caseflow up` sets allow_atomic") from error
             raise Unavailable(f"{subject}: {error}") from error
         return Ack(ack["seq"], False)
 

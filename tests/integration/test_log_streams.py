@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from shared.log import topology
 from shared.log.mux import Mux, connect
-from shared.log.port import Conflict, Unavailable
+from shared.log.port import Conflict
 from shared.log.streams import Ack, Outgoing, Streams, WrongTopology, ensure_topology
 from shared.log.topology import Topology
 from tests.support.log import AREAS
@@ -66,8 +66,8 @@ async def test_a_batch_is_taken_whole_behind_its_place_or_not_at_all(streams: St
     assert await streams.kept(topology.FEED) == (1, 1001)
 
 
-async def test_a_batch_for_a_stream_that_takes_none_is_no_answer_from_it(streams: Streams) -> None:
-    with pytest.raises(Unavailable):
+async def test_a_batch_for_a_stream_that_takes_none_is_refused_with_what_to_do(streams: Streams) -> None:
+    with pytest.raises(WrongTopology, match="allow_atomic"):
         await streams.publish_all([Outgoing(topology.receipt("a", n), b"", {}) for n in "12"], 0)
     assert await streams.end(topology.RECEIPTS) == 0
 

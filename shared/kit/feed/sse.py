@@ -31,6 +31,7 @@ from shared.kit.access import Caller, may_see_flow
 from shared.kit.feed.items import KINDS, LEFT, FeedItem
 from shared.kit.handle import Held
 from shared.kit.http import ERRORS, Who
+from shared.kit.pace import PACE
 from shared.kit.problems import BadRequest, Forbidden, TooManyRequests, Unavailable, Unprocessable
 from shared.kit.service import Kit
 from shared.log import port as log_port
@@ -217,6 +218,7 @@ class Listener:
                     for message, item in await self._heard(batch[start : start + SLICE_COUNT]):
                         self._at = message.sequence
                         yield self._sent(event=item.data.kind, data=message.data.decode())
+                    await PACE.breathe(self._kit.clock)
                 self._at = batch[-1].sequence
                 coming = asyncio.ensure_future(anext(batches))
         except (log_port.LogError, Unavailable) as error:  # the listener comes again and is told why
