@@ -223,10 +223,13 @@ class Database:
         """Become the one writer of `key`, for example "reporting.cases"; None when another process is."""
         with unavailable():
             connection = await asyncpg.connect(**self._options)
-            taken = await connection.fetchval(_OWN["try_lock"], key)
-        if taken:
-            return AdvisoryLock(connection)
-        await connection.close()
+            try:
+                if await connection.fetchval(_OWN["try_lock"], key):
+                    return AdvisoryLock(connection)
+                await connection.close()
+            except BaseException:  # told to stop meanwhile: nobody else would hang up
+                connection.terminate()
+                raise
         return None
 
 
