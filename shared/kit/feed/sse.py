@@ -95,8 +95,9 @@ def router(kit: Kit) -> APIRouter:
         region = region or caller.region
         if not holds(caller.region, region):
             raise Forbidden("This region is not inside yours; leave `region` out for your own.")
+        kinds = _kinds(kind)
         after, gap = await place(kit.streams, last)
-        asked = Asked(caller, region, _kinds(kind), level, after, gap)
+        asked = Asked(caller, region, kinds, level, after, gap)
         return _Live(Listener(kit, present, asked).told(), seats.take(caller))
 
     return api
