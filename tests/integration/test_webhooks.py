@@ -324,6 +324,14 @@ async def test_a_creator_who_may_no_longer_ends_it(world: World) -> None:
     assert "may not receive" in (place.last_error or "")
 
 
+async def test_a_feed_that_is_shorter_than_a_place_ends_it_loudly(world: World) -> None:
+    place, _ = await world.place(cursor=await world.end() + 100)
+    await world.item(await world.case())
+    place = await world.send(place)
+    assert (place.status, world.receiver.got) == ("paused", [])
+    assert "restored" in (place.last_error or "")
+
+
 async def test_too_many_that_wait_stop_the_cursor(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "WAITING_COUNT_MAX", 10)
     place, _ = await world.place()
@@ -339,22 +347,3 @@ async def test_too_many_that_wait_stop_the_cursor(world: World, monkeypatch: pyt
     for _ in range(8):
         place = await world.later(place, 400)
     assert (place.waiting, place.cursor) == (0, await world.end())
-
-
-async def test_the_job_serves_all_places_as_items_come_and_one_process_alone_sends(world: World) -> None:
-    job = asyncio.create_task(world.webhooks.run())
-    twin = webhooks.Webhooks(world.kit)
-    other = asyncio.create_task(twin.run())
-    try:
-        places = [await world.place() for _ in range(3)]
-        case = await world.case()
-        items = [await world.item(case) for _ in range(5)]
-        await world.receiver.until(15)
-        await asyncio.sleep(0.2)
-        assert sorted(world.receiver.ids) == sorted([one.id for one in items] * 3), "each place each item once"
-        for _, secret in places:
-            assert [one.id for one in world.receiver.got if one.is_signed_by(secret)] == [one.id for one in items]
-    finally:
-        for task in (job, other):
-            task.cancel()
-        await asyncio.gather(job, other, return_exceptions=True)

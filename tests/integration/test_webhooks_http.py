@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from infra.embedded import Endpoints
-from shared.kit.feed import places
+from shared.kit.feed import places, webhooks
 from tests.support.client import CITY, COUNTY, HOUSING, MATTER, NOTE, OTHER_COUNTY, SETTLE
 from tests.support.receivers import Receiver, receiving
 from tests.support.stack import in_process
@@ -32,8 +32,10 @@ TEXTS = {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def web(servers: Endpoints) -> AsyncIterator[httpx.AsyncClient]:
-    async with in_process(servers) as client:
-        yield client
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(webhooks, "CHECK_S", 0.05)  # what is told to another process is noticed at once
+        async with in_process(servers) as client:
+            yield client
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -118,6 +120,8 @@ async def test_who_may_have_what_sent_where(ask: Ask, receiver: Receiver) -> Non
         await refused(ask("jj-supervisor", "POST", HOOKS, good | {"region": region}), 403, "access.refused")
     await refused(ask("jj-supervisor", "POST", HOOKS, good | {"numbers": True}), 403, "access.refused")
     await refused(ask("sms-demo", "POST", HOOKS, good | {"numbers": True}), 422, "webhook.numbers")
+    past = {"kinds": ["notice"], "numbers": True, "after": 0}
+    await refused(ask("sms-demo", "POST", HOOKS, good | past), 422, "webhook.numbers")
     await refused(ask("jj-supervisor", "POST", HOOKS, good | {"after": 10**12}), 422, "feed.beyond_end")
     wrongs: tuple[dict[str, Any], ...] = (
         {"kinds": []}, {"kinds": ["weather"]}, {"level": 6}, {"url": ""}, {"url": "https://a b/"}, {"x": 1},

@@ -183,14 +183,15 @@ class Places:
             )  # fmt: skip
             if not moved:
                 raise Moved
-            if verdict.done:
+            if verdict.done and before.waiting:
                 await session.execute("drop_items", place.id, list(verdict.done))
             if verdict.kept:
                 await session.execute("keep_items", place.id, *_columns(verdict))
             if verdict.back:
                 await session.execute("wake_items", place.id, now, True)
-            subjects = list({one.subject for one in (*wave.letters, *wave.behind)})
-            await session.execute("free_items", place.id, subjects, now)
+            if before.waiting or verdict.kept:
+                subjects = list({one.subject for one in (*wave.letters, *wave.behind)})
+                await session.execute("free_items", place.id, subjects, now)
             if place.numbers and sent:
                 await session.execute("end_notices", now, *_notices(verdict, sent))
 

@@ -57,6 +57,10 @@ UNUSABLE = -1  # the status of an item that cannot be made ready
 SENT = telemetry.counter("caseflow_webhook_items_total", "Feed items sent to webhooks", "outcome")
 
 
+class FeedShorter(Exception):
+    """FEED ends before a place: it was restored from an older copy."""
+
+
 class Backlog:
     """What lies ahead of one place in FEED, read some at a time."""
 
@@ -68,9 +72,11 @@ class Backlog:
         self._read_to = self.cursor = place.cursor
 
     async def fill(self) -> None:
-        """Read on until there is something for the place, or nothing more. Raises LogUnavailable."""
+        """Read on until there is something for the place, or nothing more. Raises FeedShorter, LogUnavailable."""
         while not self._letters:
             end = await self._streams.end(FEED)
+            if end < self._read_to:
+                raise FeedShorter
             found = await self._streams.read(FEED, self._subject, self._read_to, READ_COUNT)
             self._letters.extend(_letter(one) for one in found if one.subject.split(".", 2)[1] in self._kinds)
             self._read_to = found[-1].sequence if found else self._read_to
@@ -222,7 +228,11 @@ class Webhooks:
                 return
             if backlog is None or backlog.cursor != place.cursor:
                 backlog = Backlog(self._kit.streams, place)
-            wave = await self._next(place, backlog)
+            try:
+                wave = await self._next(place, backlog)
+            except FeedShorter:
+                await self.places.pause(id, "The feed ends before this place: it was restored. Replay, then resume.")
+                return
             if wave is None:
                 self._drained[id] = place.version
                 return
@@ -241,13 +251,14 @@ class Webhooks:
     async def _next(self, place: Place, backlog: Backlog) -> Wave | None:
         """What to send now. While the receiver fails: one item, and rather one that was never tried."""
         count = 1 if place.tries else WAVE_COUNT
-        letters = await self.places.due(place.id, count)
+        letters = await self.places.due(place.id, count) if place.waiting else []
         due = Wave(tuple(letters), (), place.cursor) if letters else None
         if due and not place.tries:
             return due
         if place.waiting < WAITING_COUNT_MAX:
             await backlog.fill()
-            fresh = backlog.take(count, await self.places.blocked(place.id, backlog.subjects))
+            blocked = await self.places.blocked(place.id, backlog.subjects) if place.waiting else frozenset[str]()
+            fresh = backlog.take(count, blocked)
             if fresh is not None:
                 return fresh
         return due

@@ -123,10 +123,10 @@ select id, master, wrapped from webhook_secrets where master <> $1 for update;
 update webhook_secrets set master = $2, wrapped = $3 where id = $1;
 
 -- name: begin_notices
--- These notices go to a gateway now; what is known of them already stays.
+-- These notices go to a gateway now; what is known of their delivery stays.
 insert into notices (item, case_id, webhook, gateway, outcome, at)
 select i.item, i.case_id, $1, $2, 'sending', $3 from unnest($4::uuid[], $5::uuid[]) as i (item, case_id)
-on conflict (item) do nothing;
+on conflict (item) do update set webhook = excluded.webhook, gateway = excluded.gateway;
 
 -- name: end_notices
 -- What became of them.

@@ -241,8 +241,11 @@ def _making(api: APIRouter, desk: _Desk) -> None:
             raise Forbidden("This region is not inside yours; leave `region` out for your own.")
         if body.numbers:
             _need(caller, Right.NOTIFY)
-            if body.kinds != (NOTICE,):
-                raise Unprocessable("With `numbers` the one kind is `notice`.", code="webhook.numbers")
+            if body.kinds != (NOTICE,) or body.after is not None:
+                raise Unprocessable(
+                    "With `numbers` the one kind is `notice`, and residents are told what comes from now on: leave "
+                    "`after` out.", code="webhook.numbers",
+                )  # fmt: skip
         try:
             url = httpx.URL(body.url)
         except httpx.InvalidURL:
