@@ -145,7 +145,7 @@ class Judge:
         due = played.deadline.due
         if case.ended is not None and case.ended > self._until:
             return Why.ENDS_LATER
-        if len(played.dues) > 1:
+        if len(played.dues) > 1 and not self._mapping.limits:
             return Why.DUE_MOVED
         theirs = case.their_due or (case.dues[-1][1] if case.dues else None)
         if theirs is not None and theirs != due:
@@ -178,16 +178,13 @@ class Judge:
         """Whether it declared just what two times say, at the first instant at which the clock could tell."""
         if not played.dues:
             return not played.overdue and not played.warned
-        ends = [at for at, _ in played.dues[1:]] + [played.ended or self._until]
-        expected = [
-            (due, max(due + INSTANT, since))
-            for (since, due), end in zip(played.dues, ends, strict=True)
-            if due < end
-        ]  # fmt: skip
+        last = played.ended or self._until
+        ran_out = (one for one in played.dues if one.due < (one.until or last))
+        expected = [(one.due, max(one.due + INSTANT, one.since)) for one in ran_out]
         if list(played.overdue) != expected:
             return False
         if len(played.dues) != 1 or played.deadline is None:
             return True
-        warn_at, (since, _) = played.deadline.warn_at, played.dues[0]
-        wanted = warn_at is not None and warn_at < ends[0]
+        warn_at, (since, until, _) = played.deadline.warn_at, played.dues[0]
+        wanted = warn_at is not None and warn_at < (until or last)
         return list(played.warned) == ([max(warn_at + INSTANT, since)] if warn_at is not None and wanted else [])

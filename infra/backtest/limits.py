@@ -8,8 +8,8 @@ from functools import cache
 
 from infra.backtest.mapping import MOMENTS, SPANS, Backtest
 from infra.backtest.parts import Days, Limit
-from infra.backtest.source import Case
-from shared.case.calendar import Calendar, before, reckon
+from infra.backtest.source import Case, Stood
+from shared.case.calendar import Calendar, before, reckon, resume
 from shared.case.facts import Deadline, Ends, TimeBase
 from shared.reference.library import Library
 from shared.reference.load import demo_documents
@@ -63,6 +63,20 @@ class Limits:
             stage=self._mapping.stage, start=start, due=found.due, warn_at=warn_at, base=limit.base,
             amount=limit.amount, ends=limit.ends, last_day=found.last_day, legal_basis=limit.basis,
         )  # fmt: skip
+
+    def resumed(self, case: Case, deadline: Deadline, stood: Stood) -> Deadline:
+        """The clock that goes on after a pause, with what was left of it (petitions regulation, 36)."""
+        assert case.limit is not None
+        assert stood.until is not None, "a pause that lasts moves nothing"
+        limit = self._mapping.limits[case.limit]
+        calendar, moves_on = self._calendar(limit), limit.calendar != "none"
+        old = deadline.due, deadline.last_day
+        found = resume(*old, stood.at, stood.until, limit.base, calendar, limit.ends, moves_on)
+        warn_at = None
+        if limit.warn:
+            warn_at = _within(stood.until, before(found.due, limit.warn, limit.base, calendar, limit.ends), found.due)
+        said = {"due": found.due, "last_day": found.last_day, "warn_at": warn_at}
+        return deadline.model_copy(update=said)
 
     def _calendar(self, days: Days) -> Calendar:
         wanted = Days(calendar=days.calendar, holidays=days.holidays, office=days.office)

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, StringConstraints, ValidationError, field_validator, model_validator
 
-from infra.backtest.parts import Cell, Late, LeaveOut, Limit, Moment, MomentOf, Warn
+from infra.backtest.parts import Cell, Late, LeaveOut, Limit, Moment, MomentOf, Pause, Warn
 from infra.importing.mapping import Choice, Chosen, Column, Part
 from infra.importing.tree import BadMapping, Place, nearest, read_tree
 from shared.case.base import Code, Region
@@ -55,6 +55,7 @@ class Backtest(Part):
     warn: Warn | None = None
     limits: tuple[Limit, ...] = ()
     late: Annotated[Late, BeforeValidator(lambda v: {"by": v} if isinstance(v, str) else v)] | None = None
+    pauses: tuple[Pause, ...] = ()
     leave_out: tuple[LeaveOut, ...] = ()
     until: str | None = None
     region: Region = "510100000000"
@@ -98,6 +99,8 @@ class Backtest(Part):
             yield f"give `due`, the column of due dates, or `limits` of our own; see {HELP}"
         if self.warn is not None and self.due is None:
             yield "warn: is for the due dates of the file; a limit has a `warn` of its own"
+        if self.pauses and not self.limits:
+            yield "pauses: stop the clock of a limit; a due date of the file is what it is: give `limits`"
         if self.late is not None and self.late.by == "dates" and self.due is None:
             yield "late: dates needs `due`; say what the file calls late, or `late: nothing`"
         if self.rows == "cases":
@@ -112,7 +115,7 @@ class Backtest(Part):
     def _faults_of_cases(self) -> Iterator[str]:
         if self.registered is None:
             yield f"registered is missing: name the column of the time when a case began; see {HELP}"
-        for name, moment in self.moments():
+        for name, moment in (*self.moments(), *self._stops()):
             if moment.activity or moment.when:
                 yield f"{name}: activities are of event logs: write `rows: events`, or name a column"
         if self.late is not None and self.late.activity:
@@ -121,6 +124,11 @@ class Backtest(Part):
     def moments(self) -> Iterator[tuple[str, Moment]]:
         """What is mapped of the moments of a case, in order."""
         return ((name, moment) for name in MOMENTS if (moment := getattr(self, name)) is not None)
+
+    def _stops(self) -> Iterator[tuple[str, Moment]]:
+        for index, pause in enumerate(self.pauses):
+            yield f"pauses.{index}.stops", pause.stops
+            yield f"pauses.{index}.goes_on", pause.goes_on
 
     def _choices(self) -> Iterator[tuple[str, Choice]]:
         return ((n, choice) for n, choice in (("nature", self.nature), ("subject", self.subject)) if choice is not None)
@@ -132,15 +140,16 @@ class Backtest(Part):
     def named(self) -> Iterator[tuple[str, str]]:
         """Every column that the mapping names, with the place where it does."""
         late = self.late or Late(by="nothing")
-        asks = bool(late.activity) or any(moment.activity for _, moment in self.moments())
-        whens: list[tuple[str, Cell | None]] = [(f"{name}.when", moment.when) for name, moment in self.moments()]
+        moments = (*self.moments(), *self._stops())
+        asks = bool(late.activity) or any(moment.activity for _, moment in moments)
+        whens: list[tuple[str, Cell | None]] = [(f"{name}.when", moment.when) for name, moment in moments]
         whens += [(f"limits.{index}.when", limit.when) for index, limit in enumerate(self.limits)]
         whens += [(f"leave_out.{index}", one) for index, one in enumerate(self.leave_out)]
         given: list[tuple[str, str | None]] = [
             ("id", self.id),
             ("time", self.time if self.rows == "events" else None),
             ("activity", self.activity if asks else None),
-            *((name, column) for name, moment in self.moments() for column in moment.column),
+            *((name, column) for name, moment in moments for column in moment.column),
             *((place, cell.column if cell else None) for place, cell in whens),
             ("due", self.due),
             *((f"late.{name}", getattr(late, name)) for name in ("column", "ended", "due")),
@@ -169,7 +178,14 @@ def load_backtest(path: Path) -> Backtest:
 
 def _fields(place: Place) -> Sequence[str]:
     """The fields of the part of the mapping at a place."""
-    parts: dict[str, type[Part]] = {"limits": Limit, "late": Late, "leave_out": LeaveOut, "warn": Warn, "when": Cell}
+    parts: dict[str, type[Part]] = {
+        "limits": Limit,
+        "late": Late,
+        "leave_out": LeaveOut,
+        "warn": Warn,
+        "when": Cell,
+        "pauses": Pause,
+    }
     names = [one for one in place if isinstance(one, str)]
     part = parts.get(names[-1], Moment) if names else Backtest
     return [field.alias or name for name, field in part.model_fields.items()]

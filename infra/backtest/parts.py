@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from infra.importing.mapping import Column, Part
-from shared.case.facts import SHORT_CHARS_MAX, Ends, TimeBase
+from shared.case.facts import SHORT_CHARS_MAX, Ends, PauseCause, TimeBase
 
 Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 Columns = Annotated[tuple[Column, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
@@ -81,6 +81,9 @@ class Moment(Part):
 
 def _as_column(value: Any) -> Any:
     return {"column": value} if isinstance(value, str | list) else value
+
+
+MomentOf = Annotated[Moment, BeforeValidator(_as_column)]
 
 
 class Days(Part):
@@ -178,4 +181,9 @@ class LeaveOut(Cell):
     why: Reason
 
 
-MomentOf = Annotated[Moment, BeforeValidator(_as_column)]
+class Pause(Part):
+    """What stops the clock of a limit and lets it go on: two columns, or two activities as often as they happen."""
+
+    stops: MomentOf
+    goes_on: MomentOf
+    cause: PauseCause = PauseCause.PAPERS

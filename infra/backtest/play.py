@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from infra.backtest.limits import Limits
 from infra.backtest.mapping import MOMENTS, SPANS, Backtest
@@ -18,11 +18,11 @@ from infra.backtest.world import LONG_AGO, World
 from shared.case import events as e
 from shared.case.base import Actor, Address, Meta, derived_id, new_id
 from shared.case.commands import COMMANDS
-from shared.case.facts import Channel, Deadline, Matter, Note, Outcome, Stage
+from shared.case.facts import Channel, Deadline, Matter, Note, Outcome, PauseCause, Stage
 from shared.case.reasons import Rejected
 from shared.kit.handle import command
 
-FILE = "file"  # who did whatever the file says was done
+FILE, HANDLER = "file", "file-handler"  # who did whatever the file says was done; nobody stops a clock of their own
 BREATH_COUNT = 200  # steps between two moments at which an interruption is heard
 ASKED: dict[str, tuple[str, ...]] = {
     "registered": ("register",),
@@ -31,6 +31,7 @@ ASKED: dict[str, tuple[str, ...]] = {
     "settled": ("settle",),
     "closed": ("close",),
 }
+CHANGING = (e.DeadlinesSet, e.DeadlineRecomputed, e.Suspended, e.Resumed)
 MATTER, REPLY = Matter(title=FILE, text=FILE), Note(text=FILE)
 
 
@@ -43,18 +44,27 @@ class Step:
     ends: bool = False
     deadline: Deadline | None = None
     due_before: datetime | None = None
+    cause: PauseCause | None = None
+
+
+class InForce(NamedTuple):
+    """A due moment that was in force from one moment to another: None is the end of the stage, or of the play."""
+
+    since: datetime
+    until: datetime | None
+    due: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What became of a case by its own log: due moments set, when it was warned, what was declared overdue and when.
+    """What became of a case by its own log: due moments in force, when it was warned, what was overdue and since when.
 
     `deadline` is the last one in force, `ended` when its stage was over. `refused` is what the law did not take.
     """
 
     case: Case
     deadline: Deadline | None
-    dues: tuple[tuple[datetime, datetime], ...] = ()
+    dues: tuple[InForce, ...] = ()
     warned: tuple[datetime, ...] = ()
     overdue: tuple[tuple[datetime, datetime], ...] = ()
     ended: datetime | None = None
@@ -164,15 +174,27 @@ class Play:
             steps += [Step(at, asked, name == end) for asked in ASKED[name]]
             if name == begin and deadline is not None:
                 steps.append(Step(at, "set-deadlines", deadline=deadline))
-        if deadline is not None and not self._mapping.limits:
-            steps += self._moves(case, deadline, *(case.moments[MOMENTS.index(name)] for name in (begin, end)))
+        began, ended = (case.moments[MOMENTS.index(name)] for name in (begin, end))
+        if deadline is not None and began is not None:
+            changes = self._pauses if self._mapping.limits else self._moves
+            steps += changes(case, deadline, began, ended or self._until)
         return iter(sorted(steps, key=attrgetter("at")))
 
-    def _moves(self, case: Case, deadline: Deadline, began: datetime | None, ended: datetime | None) -> Iterator[Step]:
+    def _pauses(self, case: Case, deadline: Deadline, began: datetime, ended: datetime) -> Iterator[Step]:
+        """The clock stands still before it is due, and goes on while the stage runs."""
+        for stood in case.pauses:
+            if not began < stood.at < min(ended, deadline.due):
+                continue
+            yield Step(stood.at, "suspend", cause=stood.cause)
+            if stood.until is None or stood.until >= ended:
+                return
+            deadline = self._limits.resumed(case, deadline, stood)
+            yield Step(stood.until, "resume", deadline=deadline)
+
+    def _moves(self, case: Case, deadline: Deadline, began: datetime, ended: datetime) -> Iterator[Step]:
         """The file sets another due date while the stage runs."""
         for at, due in case.dues:
-            while_it_runs = began is not None and began < at and (ended is None or at < ended)
-            new = self._limits.by_file(case, due) if while_it_runs else None
+            new = self._limits.by_file(case, due) if began < at < ended else None
             if new is not None and new.due != deadline.due:
                 yield Step(at, "recompute-deadline", deadline=new, due_before=deadline.due)
                 deadline = new
@@ -214,11 +236,15 @@ class Play:
             case "triage" | "assign":
                 return {"unit": self._unit, "basis": FILE}
             case "sign-for":
-                return {"unit": self._unit, "person": FILE}
+                return {"unit": self._unit, "person": HANDLER}
             case "set-deadlines":
                 return {"opens": (step.deadline,)}
             case "recompute-deadline":
                 return {"deadline": step.deadline, "due_before": step.due_before, "why": "the file moved its due date"}
+            case "suspend":
+                return {"stage": self._mapping.stage, "cause": step.cause, "note": REPLY}
+            case "resume":
+                return {"deadline": step.deadline}
             case "settle":
                 return {"outcome": Outcome.EXPLAINED, "reply": REPLY, "basis": FILE}
         return {"basis": FILE}
@@ -226,12 +252,15 @@ class Play:
     def _over(self, living: _Living) -> Played:
         """What the log says of a case of which nothing more will come, which is then forgotten."""
         del self._open[living.address.id]
-        deadline, dues, warned, overdue = None, [], [], []
+        deadline: Deadline | None = None
+        dues, warned, overdue = list[InForce](), [], []
         for recorded in self._world.events(living.address):
             event = recorded.event
-            if isinstance(event, e.DeadlinesSet | e.DeadlineRecomputed):
+            if isinstance(event, CHANGING) and dues and dues[-1].until is None:
+                dues[-1] = dues[-1]._replace(until=recorded.meta.time)
+            if isinstance(event, e.DeadlinesSet | e.DeadlineRecomputed | e.Resumed):
                 deadline = event.opens[0] if isinstance(event, e.DeadlinesSet) else event.deadline
-                dues.append((recorded.meta.time, deadline.due))
+                dues.append(InForce(recorded.meta.time, None, deadline.due))
             elif isinstance(event, e.Warned):
                 warned.append(event.seen_at)
             elif isinstance(event, e.Overdue):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import groupby, pairwise
+from itertools import groupby, islice, pairwise
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from infra.backtest.times import Alone, BadTime, Times
 from infra.backtest.xes import CELL_CHARS_MAX, traces
 from infra.importing.rows import heading_of, kind_of, read
 from shared.case.base import derived_id
-from shared.case.facts import Nature
+from shared.case.facts import Nature, PauseCause
 
 XES = ".xes"
 OPEN_HEADING = (XES, ".ndjson", ".jsonl")  # what columns there are is known when all is read
@@ -46,6 +46,14 @@ class Happening(NamedTuple):
     cells: dict[str, str]
 
 
+class Stood(NamedTuple):
+    """The clock stood still from one moment to another, None while it still does, and what for."""
+
+    at: datetime
+    until: datetime | None
+    cause: PauseCause
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """What the file says of one case. `moments` are those of `MOMENTS`, in order of time, None where there is none.
@@ -68,6 +76,7 @@ class Case:
     their_end: datetime | None
     their_due: datetime | None
     odd: tuple[str, ...]
+    pauses: tuple[Stood, ...] = ()
 
     @property
     def began(self) -> datetime:
@@ -237,6 +246,7 @@ class Source:
             their_end,
             their_due,
             tuple(sorted(said.odd)),
+            said.pauses(),
         )
 
     def time(self, column: str, cell: str, alone: Alone, odd: set[str]) -> datetime:
@@ -299,19 +309,36 @@ class _Said:
         return tuple(moments)
 
     def _moment(self, moment: Moment, alone: Alone) -> datetime | None:
-        if moment.column:
-            if moment.when is not None and not moment.when.holds(self.cells):
-                return None
-            times = (self.time(column, alone) for column in moment.column)
-            return next((at for at in times if at is not None), None)
-        found = [one.at for one in self._acts(moment) if one.at is not None]
-        return (found[0] if moment.which == "first" else found[-1]) if found else None
+        found = list(self._all(moment, alone))
+        return (found[0] if moment.column or moment.which == "first" else found[-1]) if found else None
 
-    def _acts(self, moment: Moment) -> Iterator[Happening]:
+    def _all(self, moment: Moment, alone: Alone) -> Iterator[datetime]:
+        """Every moment that is meant, in order of time; of columns the first that says something alone."""
+        if moment.column:
+            if moment.when is None or moment.when.holds(self.cells):
+                times = (self.time(column, alone) for column in moment.column)
+                yield from islice((at for at in times if at is not None), 1)
+            return
         column, when = self._mapping.activity, moment.when
         for one in self.events:
-            if fits(one.cells.get(column, ""), moment.activity) and (when is None or when.holds(one.cells)):
-                yield one
+            meant = fits(one.cells.get(column, ""), moment.activity) and (when is None or when.holds(one.cells))
+            if meant and one.at is not None:
+                yield one.at
+
+    def pauses(self) -> tuple[Stood, ...]:
+        """When the clock stood still, one pause after the other; what begins during another one is none."""
+        found: list[Stood] = []
+        for pause in self._mapping.pauses:
+            goes_on = list(self._all(pause.goes_on, Alone.FIRST))
+            found += (
+                Stood(at, next((one for one in goes_on if one > at), None), pause.cause)
+                for at in self._all(pause.stops, Alone.FIRST)
+            )
+        kept: list[Stood] = []
+        for one in sorted(found, key=attrgetter("at")):
+            if not kept or (kept[-1].until is not None and kept[-1].until <= one.at):
+                kept.append(one)
+        return tuple(kept)
 
     def lateness(self) -> tuple[bool | None, datetime | None]:
         """What the file says by a word or an activity, and since when; None: it says nothing that way."""

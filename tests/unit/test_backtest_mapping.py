@@ -79,6 +79,7 @@ def test_the_good_one_is_good(tmp_path: Path) -> None:
         ("settled: End", "settled: {activity: closed}", "settled: activities are of event logs: write `rows: events`"),
         ("settled: End", "settled: {which: last}", "m.yaml:5: settled: give a column, or the names of activities"),
         ("why: no due date", "wy: x", "m.yaml:14: unknown 'leave_out.0.wy'; did you mean 'why'?"),
+        ("source: sample", "source: sample\npauses: [{stops: Due, goes_on: Stop}]", "pauses.0.goes_on: the file has"),
         ("source: sample", "source: sample\nstage: report", "stage: report has no moments in a file"),
         ("source: sample", "source: sample\nlate: always", "m.yaml:2: late.by"),
         ("source: sample", "source: sample\nlate: {column: Late}", "`column` goes with `is`"),

@@ -113,6 +113,36 @@ def test_a_due_date_that_moves(tmp_path: Path) -> None:
     assert found["b"].due == at("2024-03-25T10:00+01:00")
 
 
+DAYS = {"base": "calendar_days"}
+PAUSES = [{"stops": {"activity": "ask"}, "goes_on": {"activity": "papers"}, "cause": "papers"}]
+
+
+@pytest.mark.parametrize(
+    ("acts", "limit", "due", "ours"),
+    [
+        # five days, stopped on the second and going on eight days later: the day it goes on does not count
+        (["x 03-01", "ask 03-03", "papers 03-11", "pay 03-15 00:00"], DAYS, "2024-03-15T00:00+01:00", IN_TIME),
+        (["x 03-01", "ask 03-03", "papers 03-11", "pay 03-15 00:01"], DAYS, "2024-03-15T00:00+01:00", LATE),
+        (["x 03-01", "ask 03-03", "pay 03-30"], DAYS, "2024-03-07T00:00+01:00", IN_TIME),  # it still stands
+        (["x 03-01", "ask 03-09", "papers 03-11", "pay 03-30"], DAYS, "2024-03-07T00:00+01:00", LATE),  # too late
+        (["x 03-01", "ask 03-03", "ask 03-05", "papers 03-11", "ask 03-12", "papers 03-20", "pay 03-30"],
+         DAYS, "2024-03-23T00:00+01:00", LATE),
+        (["x 03-31", "ask 03-31 03:00", "papers 03-31 04:00", "pay 04-01"],
+         {"base": "hours"}, "2024-03-31T07:00+02:00", LATE),
+    ],
+)  # fmt: skip
+def test_a_clock_that_stands_still(
+    tmp_path: Path, acts: list[str], limit: dict[str, Any], due: str, ours: Verdict
+) -> None:
+    lines = ["id,act,time", *(f"a,{act},2024-{at}" for act, _, at in (one.partition(" ") for one in acts))]
+    found, report = lived(
+        tmp_path, LOG, [*lines, "z,x,2024-05-01"], settled={"activity": "pay"}, limits=[{"amount": 5} | limit],
+        pauses=PAUSES, until="2024-05-02",
+    )  # fmt: skip
+    assert (found["a"].due, found["a"].ours, found["a"].why) == (at(due), ours, None)
+    assert report.unexplained == 0
+
+
 SIXTY = {"amount": 60, "base": "calendar_days", "ends": "clock"}
 
 
@@ -222,3 +252,42 @@ def test_it_declares_what_two_times_say(cases: list[tuple[int, int | None, int |
     assert {id: one.ours for id, one in found.items()} == expected
     assert report.unexplained == 0
     assert all(one.why in (None, Why.DUE_BEFORE_CASE) for one in found.values())
+
+
+ACTS = st.dictionaries(st.integers(1, 4000), st.sampled_from(["ask", "papers", "ask", "papers", "pay"]), max_size=8)
+
+
+def ran_out(acts: dict[int, str], left: int, end: int) -> bool:
+    """Whether a clock of so many minutes runs out before the end, told minute by minute of what happens."""
+    running, since = True, 0
+    for at, act in sorted(acts.items()):
+        if at >= end:
+            break
+        if running:
+            if at - since >= left:
+                break
+            if act == "ask":
+                running, left = False, left - (at - since)
+        elif act == "papers":
+            running, since = True, at
+    return running and end - since > left
+
+
+@settings(max_examples=25, deadline=None)
+@given(cases=st.lists(ACTS, min_size=1, max_size=6), hours=st.integers(1, 50))
+def test_what_stood_still_does_not_count(cases: list[dict[int, str]], hours: int) -> None:
+    """Pauses in any number and order: as a clock that is stopped and started by hand."""
+    start, until = datetime(2024, 3, 30, tzinfo=UTC), 5000
+    lines, expected = ["id,act,time"], {}
+    for n, acts in enumerate(cases):
+        timed = {0: "x"} | acts
+        lines += [f"c{n},{act},{(start + timedelta(minutes=at)).isoformat()}" for at, act in timed.items()]
+        end = max((at for at, act in acts.items() if act == "pay"), default=until)
+        expected[f"c{n}"] = LATE if ran_out(acts, 60 * hours, end) else IN_TIME
+    with TemporaryDirectory() as folder:
+        found, report = lived(
+            Path(folder), LOG, lines, settled={"activity": "pay", "which": "last"}, pauses=PAUSES,
+            limits=[{"amount": hours, "base": "hours"}], until=(start + timedelta(minutes=until)).isoformat(),
+        )  # fmt: skip
+    assert {id: one.ours for id, one in found.items()} == expected
+    assert report.unexplained == 0
