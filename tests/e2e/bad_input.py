@@ -24,6 +24,7 @@ from shared.log import number
 from tests.support.client import TOWNSHIP, UNRULED, Desk
 from tests.support.stack import ROOT, START_S_MAX, Stack
 
+HEADERS = {"key": "Idempotency-Key", "last": "Last-Event-ID"}
 PAGE = ROOT / "docs" / "bad-input.md"
 TRIED: dict[str, dict[str, list[dict[str, Any]]]] = yaml.safe_load(
     Path(__file__).with_suffix(".yaml").read_text("utf-8")
@@ -57,7 +58,7 @@ def asked(desk: Desk, stack: Stack, row: Mapping[str, Any], places: Mapping[str,
     if row.get("hangs_up"):
         return _hung_up(desk, stack, row)
     method, _, path = _filled(row["send"], places).partition(" ")
-    headers = {"Idempotency-Key": row["key"]} if "key" in row else {}
+    headers = {header: row[name] for name, header in HEADERS.items() if name in row}
     options: dict[str, Any] = {}
     if "raw" in row:
         options["content"] = full(row["raw"]).encode(row.get("encoding", "utf-8"))
@@ -147,6 +148,8 @@ def request(row: Mapping[str, Any]) -> str:
     words = [f"`{row['send']}`", f"as {row['as']}" if "as" in row else "without a token"]
     if "key" in row:
         words.append(f"under the key `{row['key']}`")
+    if "last" in row:
+        words.append(f"with `Last-Event-ID: {row['last']}`")
     if "demand" in row:
         words.append(f"the demand with `{shown(row['demand'])}`" if row["demand"] else "the demand")
     if "first" in row:
