@@ -31,7 +31,7 @@ from shared.kit.vault import KeyErased
 from shared.log.port import Log
 from shared.log.port import Unavailable as LogUnavailable
 
-BATCH_COUNT_MAX = 500
+BATCH_COUNT_MAX = 200  # their states are read at once, and the read model is waited for after each batch
 TICK_COUNT_MAX = 10_000  # then the lock is looked at again
 IN_FLIGHT_COUNT_MAX = 16  # on one stream; fewer while people wait for an answer
 SLEEP_S_MAX = 1.0  # also how soon a clock that was set right, or a moment just set, is noticed
