@@ -27,7 +27,7 @@ from starlette.types import Send
 from shared.case.base import Address, Position, Region, holds
 from shared.case.orders import OrderState
 from shared.kit import telemetry
-from shared.kit.access import Caller, may_see_flow
+from shared.kit.access import Caller, barred, may_see_flow
 from shared.kit.feed.items import KINDS, LEFT, FeedItem
 from shared.kit.handle import Held
 from shared.kit.http import ERRORS, Who
@@ -187,6 +187,8 @@ def hears(caller: Caller, item: FeedItem, state: Any) -> bool:
     if isinstance(state, OrderState):
         reads = bool(caller.rights & {Right.READ, Right.AUDIT})
         return caller.unit == state.unit or (reads and holds(caller.region, state.region))
+    if barred(caller, state):  # auditors too: `may_see_flow` lets them see the flow of every case
+        return False
     if may_see_flow(caller, state):
         return True
     return data.kind == LEFT and may_see_flow(caller, replace(state, in_charge=data.region))
