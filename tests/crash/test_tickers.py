@@ -37,7 +37,7 @@ REGIONS = ("510104001000", "510703100000")  # a stream each
 SEED_S = 2.0  # and WRITE_PER_S cases more each second
 WRITE_PER_S = 400
 LIFE_S_MIN = 2.0  # of a process, some two seconds of which it needs to start
-CATCH_UP_S_MAX = 120.0
+CATCH_UP_S_MAX = 900.0
 
 
 @dataclass
@@ -127,7 +127,7 @@ async def watch(kit: Kit, stream: str, after: int, count: int) -> Seen:
     [pytest.param(5, 100, 4.0, id="short"), pytest.param(120, 500, 10.0, id="long", marks=pytest.mark.deep)],
 )
 async def test_two_tickers_killed_at_random_fire_every_deadline_once_in_due_order(
-    seconds: int, per_s: int, life_s_max: float, capsys: pytest.CaptureFixture[str]
+    seconds: int, per_s: int, life_s_max: float, pytestconfig: pytest.Config
 ) -> None:
     with open_folder("tickers") as folder:
         async with opened(folder) as (endpoints, kit):
@@ -141,7 +141,7 @@ async def test_two_tickers_killed_at_random_fire_every_deadline_once_in_due_orde
                     copy.kill()
             late_ms = sorted(1000 * late for one in seen.values() for late in one.late_s)
             told = ", ".join(f"p{p} {late_ms[len(late_ms) * p // 100]:,.0f} ms" for p in (50, 90, 99))
-            with capsys.disabled():
+            with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
                 told = f"{len(planned):,} deadlines, {per_s}/s, {kills} kills of {COPIES} copies: late {told}"
                 say(f"\n{told}")
             for stream, one in seen.items():
