@@ -253,7 +253,6 @@ class Writer:
         return found
 
     def _outgoing(self, item: FeedItem, at: Position, count: int) -> Outgoing:
-        ITEMS.labels(item.type).inc()
         data = item.model_dump_json(exclude_none=True).encode()
         return Outgoing(item.nats_subject, data, headers(self._reached, at, count))
 
@@ -267,6 +266,8 @@ class Writer:
                 ack = await self._streams.publish_all(some, end)
             self._place = Place(ack.sequence, self._place.reached, self._place.at, self._place.done)
             self._wrote_at = self._clock.monotonic()
+            for one in some:
+                ITEMS.labels(TYPE_PREFIX + one.subject.split(".")[1]).inc()
             await failpoint("feed.published")
 
     async def _mark(self) -> None:
