@@ -63,6 +63,7 @@ class Projector:
         self._model, self._database, self._log, self._clock = model, database, log, clock
         self._reached = reached
         self._folded: OrderedDict[str, Any] = OrderedDict()
+        self._at: dict[str, int] = {}  # how far this one has written each stream
 
     async def run(self) -> None:
         """Project for ever, as soon as this process is the one writer. Raises Rebuild, log_port.Damaged."""
@@ -117,7 +118,11 @@ class Projector:
         return int(row["sequence"])
 
     async def apply(self, stream: str, batch: Sequence[Recorded[Any]]) -> None:
-        """Project one batch: rows and checkpoint in one transaction. A failure leaves both as they were."""
+        """Project one batch: rows and checkpoint in one transaction. A failure leaves both as they were.
+
+        What stands already is passed over: a writer that lost its lock may go on for a second beside the next one.
+        Raises Unavailable when another one writes at the same time.
+        """
         if not batch:
             return
         last = batch[-1]
@@ -125,17 +130,32 @@ class Projector:
         with telemetry.span(f"project.{self._model.name}", count=len(batch)):
             try:
                 async with self._database.transaction() as session:
-                    changes = await self._fold(session, batch)
-                    await failpoint("project.folded")
-                    await self._model.write(session, changes)
-                    at = (self._model.name, stream, last.position.sequence, last.id)
-                    await session.using(KIT_STATEMENTS).execute("write_checkpoint", *at)
-                    await failpoint("project.written")
+                    await self._write(session, stream, batch)
             except BaseException:
                 self._folded.clear()
                 raise
+        self._at[stream] = last.position.sequence
         await failpoint("project.committed")
         self._reached.set(self._model.name, last.position)
+
+    async def _write(self, session: Session, stream: str, batch: Sequence[Recorded[Any]]) -> None:
+        own = session.using(KIT_STATEMENTS)
+        row = await own.fetch_one("read_checkpoint", self._model.name, stream)
+        reached = int(row["sequence"]) if row else 0
+        if self._at.get(stream, 0) != reached:  # others have written what is remembered here as it was before
+            self._folded.clear()
+        new = [recorded for recorded in batch if recorded.position and recorded.position.sequence > reached]
+        if not new:
+            return
+        changes = await self._fold(session, new)
+        await failpoint("project.folded")
+        await self._model.write(session, changes)
+        last = new[-1]
+        assert last.position is not None, "what is read has its position"
+        at = (self._model.name, stream, last.position.sequence, last.id, reached)
+        if not await own.execute("write_checkpoint", *at):
+            raise Unavailable("Another process writes this read model.")
+        await failpoint("project.written")
 
     async def _fold(self, session: Session, batch: Sequence[Recorded[Any]]) -> list[Change]:
         known = [r for r in batch if r.address.kind in self._model.kinds]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from contextvars import Context
 from datetime import datetime
 from random import Random
@@ -144,7 +144,12 @@ class Process:
             self.registrar = registrar
 
         module = _APPS[self.owner]
-        with patch.object(module, "web_app", lambda kit, title: app), patch.object(module.http, "router", router):
+        others = {one for one in vars(module).values() if hasattr(one, "router") and one is not module.http}
+        with ExitStack() as stack:
+            stack.enter_context(patch.object(module, "web_app", lambda kit, title: app))
+            stack.enter_context(patch.object(module.http, "router", router))
+            for other in others:
+                stack.enter_context(patch.object(other, "router", lambda kit: None))
             return module.build(self.kit)
 
     def start(self) -> None:

@@ -297,7 +297,8 @@ def _checkpoint_committed_before_the_rows() -> AbstractContextManager[Any]:
         last = batch[-1]
         assert last.position is not None
         async with self._database.transaction() as session:
-            at = (self._model.name, stream, last.position.sequence, last.id)
+            row = await session.using(KIT_STATEMENTS).fetch_one("read_checkpoint", self._model.name, stream)
+            at = (self._model.name, stream, last.position.sequence, last.id, row["sequence"] if row else 0)
             await session.using(KIT_STATEMENTS).execute("write_checkpoint", *at)
         await apply(self, stream, batch)
 

@@ -168,10 +168,14 @@ def _read_checkpoints(session: MemorySession, model: str) -> list[Row]:
     return [row for (name, _), row in session.table("checkpoints").items() if name == model]
 
 
-def _write_checkpoint(session: MemorySession, model: str, stream: str, sequence: int, event_id: str) -> None:
+def _write_checkpoint(
+    session: MemorySession, model: str, stream: str, sequence: int, event_id: str, expected: int
+) -> int:
     before = session.table("checkpoints").get((model, stream))
-    if before is None or before["sequence"] < sequence:
-        session.put("checkpoints", (model, stream), {"stream": stream, "sequence": sequence, "event_id": event_id})
+    if before is not None and before["sequence"] != expected:
+        return 0
+    session.put("checkpoints", (model, stream), {"stream": stream, "sequence": sequence, "event_id": event_id})
+    return 1
 
 
 def _clear_checkpoints(session: MemorySession, model: str) -> None:
