@@ -114,6 +114,40 @@ def test_eight_weeks_across_a_change_of_clock_time() -> None:
     assert set(found["differences"]) == {"due_differs"}
 
 
+@pytest.mark.deep
+def test_fifteen_working_days_of_a_bank() -> None:
+    """A log without due dates by a limit of our own; counted a second time with nothing but weekdays."""
+    path, zone = real("logs", "bpic2012.xes.gz"), ZoneInfo("Europe/Amsterdam")
+    cases: list[tuple[datetime, list[datetime]]] = []
+    until = datetime.min.replace(tzinfo=zone)
+    for trace in gzip.decompress(path.read_bytes()).decode().split("<trace>")[1:]:
+        events = re.findall(r"<event>(.*?)</event>", trace, re.DOTALL)
+        times = [datetime.fromisoformat(_value(event, "time:timestamp")) for event in events]
+        decided = [_value(event, "concept:name") in ("A_DECLINED", "A_CANCELLED", "A_ACTIVATED") for event in events]
+        until = max(until, *times)
+        began = datetime.fromisoformat(_value(trace, "REG_DATE"))
+        cases.append((began, [at for at, ends in zip(times, decided, strict=True) if ends]))
+    said = Counter[str]()
+    for began, ends in cases:
+        day, left = began.astimezone(zone).date(), 15
+        while left:
+            day += timedelta(days=1)
+            left -= day.weekday() < 5
+        over = datetime.combine(day + timedelta(days=1), datetime.min.time(), zone)
+        said["late"] += bool(ends) and min(ends) > over
+        said["open"] += not ends and until > over
+    found = report(path, MAPPINGS / "bpic2012.yaml")
+    assert said == {"late": 1922, "open": 177}
+    assert found["declared_overdue"] == {"all": 2099, "still_open": 177}
+    assert (found["rows"], found["cases"], found["differences"]) == (262_200, 13_087, {})
+
+
+def _value(text: str, key: str) -> str:
+    found = re.search(f'key="{key}" value="([^"]+)"', text)
+    assert found is not None
+    return found[1]
+
+
 def fines(path: Path, count: int) -> tuple[int, int]:
     """Made-up fines over a year of 2023: notified, paid or not, a penalty sixty days later at the same time of day.
 
