@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from contextlib import suppress
 from datetime import timedelta
 from email.utils import format_datetime
 
@@ -82,11 +83,17 @@ async def test_whatever_fails_at_random_each_comes_at_least_once_and_in_order_pe
     async def answer(got: Received, _: asyncio.StreamWriter) -> bytes:
         return OK if world.clock.random() < 0.7 else status([500, 503, 404, 429][int(world.clock.random() * 4)])
 
+    async def killed(name: str) -> None:
+        if name == "webhook.sent" and world.clock.random() < 0.1:
+            raise FailpointHit(name)
+
     world.receiver.answer = answer
-    for _ in range(200):
-        place = await world.later(place, 1800)
-        if not place.waiting and place.cursor == await world.end():
-            break
+    with armed(killed):
+        for _ in range(300):
+            with suppress(FailpointHit):
+                place = await world.later(place, 1800)
+                if not place.waiting and place.cursor == await world.end():
+                    break
     assert (place.waiting, place.parked) == (0, 0)
     first: dict[str, list[str]] = defaultdict(list)
     for got in world.receiver.got:
@@ -132,6 +139,19 @@ async def test_a_receiver_that_is_down_stops_the_cursor_and_is_asked_by_one_item
         place = await world.later(place, 4400)
     assert (place.waiting, place.parked, place.tries, place.cursor) == (0, 0, 0, await world.end())
     assert sorted(set(world.receiver.ids)) == sorted(one.id for one in items)
+
+
+async def test_once_the_receiver_is_back_what_waited_for_it_comes_at_once(world: World) -> None:
+    place, _ = await world.place()
+    item = await world.item(await world.case())
+    await world.receiver.stop()
+    for _ in range(6):
+        place = await world.later(place, 4400)
+    await world.receiver.start()
+    fresh = await world.item(await world.case())
+    place = await world.later(place, 4400)
+    assert set(world.receiver.ids) == {item.id, fresh.id}, "not after the hours that its own delay would be"
+    assert place.waiting == 0
 
 
 @pytest.mark.parametrize("dated", [False, True])

@@ -189,9 +189,6 @@ class Places:
                 await session.execute("keep_items", place.id, *_columns(verdict))
             if verdict.back:
                 await session.execute("wake_items", place.id, now, True)
-            if before.waiting or verdict.kept:
-                subjects = list({one.subject for one in (*wave.letters, *wave.behind)})
-                await session.execute("free_items", place.id, subjects, now)
             if place.numbers and sent:
                 await session.execute("end_notices", now, *_notices(verdict, sent))
 

@@ -52,16 +52,8 @@ update webhooks set cursor = $2, version = version + 1, tries = 0, next_at = nul
 -- What lies behind the sequence is read from FEED again.
 delete from webhook_items where webhook = $1 and sequence > $2;
 
--- name: free_items
--- Of every case whose earlier item is gone, the first one that is left is due.
-update webhook_items i set next_at = $3
-where i.webhook = $1 and i.subject = any ($2) and i.parked_at is null and i.next_at is null and not exists (
-    select from webhook_items e
-    where e.webhook = i.webhook and e.subject = i.subject and e.parked_at is null and e.sequence < i.sequence
-);
-
 -- name: due_items
--- The first waiting item of each case that is due, the longest due first.
+-- The first waiting item of each case that is due, the longest due first; one that was behind is due once it is first.
 select sequence, item, subject, kind, attempts, since from (
     select distinct on (subject) * from webhook_items
     where webhook = $1 and parked_at is null order by subject, sequence
