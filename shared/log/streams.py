@@ -18,6 +18,7 @@ from shared.log.pull import CODE_NO_STREAM, Message, RawDurable
 from shared.log.topology import ATTACHMENTS, LOG_FLAGS, LOG_FORBIDDEN, Topology
 
 BATCH_COUNT_MAX = 1000
+BREATH_COUNT = 50
 OBJECT_WAIT_S_MAX = 30.0
 OBJECT_TRIES_MAX = 3  # one that is replaced or deleted between two questions is looked up again
 CODE_NO_BATCHES = 10174
@@ -93,8 +94,10 @@ class Streams:
             for at, one in enumerate(messages, 1)
         )
         (others or [last])[0]["Nats-Expected-Last-Sequence"] = str(expected_end)
-        for one, headers in zip(messages, others, strict=False):
+        for place, (one, headers) in enumerate(zip(messages, others, strict=False), 1):
             await self._mux.send(one.subject, one.data, headers=headers)
+            if place % BREATH_COUNT == 0:
+                await self._mux.pause(0)  # sending alone lets nobody else run
         subject = messages[-1].subject
         try:
             ack = await self._mux.api(subject, messages[-1].data, last | {"Nats-Batch-Commit": "1"})
