@@ -175,13 +175,15 @@ class Reads:
         who = (*_who(caller), Right.AUDIT in caller.rights)
         asked = (*ways, *start, rows_max + 1, *who, since, *_filters(wanted), self._walked_rows_max)
         rows = await self._opened(await self._database.fetch("list_cases", *asked))
-        if len(rows) > rows_max:
-            return rows[:rows_max], rows[rows_max - 1].place
-        seen_to = await self._database.fetch_one("horizon", *ways, *start, since, self._walked_rows_max)
-        if seen_to is None:
-            return rows, None
-        end = seen_to["registered_at"], UUID(seen_to["id"])
-        return [row for row in rows if row.place >= end], end
+        full = len(rows) > rows_max
+        down_to = max(since, rows[rows_max - 1].place[0]) if full else since
+        seen_to = await self._database.fetch_one("horizon", *ways, *start, down_to, self._walked_rows_max)
+        if seen_to is not None:  # behind it another lane may hold cases that nobody has looked at yet
+            end = seen_to["registered_at"], UUID(seen_to["id"])
+            rows = [row for row in rows if row.place >= end]
+            if len(rows) <= rows_max:
+                return rows, end
+        return (rows[:rows_max], rows[rows_max - 1].place) if len(rows) > rows_max else (rows, None)
 
     async def search(
         self, caller: Caller, wanted: Wanted, query: str, after: Place | None, rows_max: int
