@@ -170,11 +170,6 @@ def _keep_clocks(changed: Any) -> AbstractContextManager[Any]:
 
 
 @_named
-def _what_ended_late_is_not_declared() -> AbstractContextManager[Any]:
-    return _keep_clocks(lambda seen, wanted: [one for one in wanted if one.name != "declare-overdue"])
-
-
-@_named
 @contextmanager
 def _what_ended_late_is_forgotten_by_all() -> Iterator[None]:
     """By the reaction, by the agenda and by the law."""
