@@ -12,7 +12,7 @@ import pytest
 
 from shared.kit.failpoints import FailpointHit, armed, from_spec
 from shared.kit.feed import target, webhooks
-from shared.kit.feed.places import Moved
+from shared.kit.feed.places import STATEMENTS, Moved
 from shared.kit.feed.rounds import DELAYS_S
 from tests.support.receivers import OK, Received, Receiver, status
 from tests.support.webhooks import COUNTY, World
@@ -349,6 +349,22 @@ async def test_a_feed_that_is_shorter_than_a_place_ends_it_loudly(world: World) 
     await world.item(await world.case())
     place = await world.send(place)
     assert (place.status, world.receiver.got) == ("paused", [])
+    assert "restored" in (place.last_error or "")
+
+
+async def test_what_waits_and_is_another_item_in_the_feed_ends_it_loudly(world: World) -> None:
+    place, _ = await world.place()
+    await world.item(await world.case())
+    world.receiver.answers(500)
+    place = await world.send(place)
+    now = world.clock.now()
+    async with world.kit.database.using(STATEMENTS).transaction() as session:
+        letter = (await session.fetch("due_items", place.id, now + timedelta(days=1), 1))[0]
+        await session.execute("drop_items", place.id, [letter["sequence"]])
+        columns = letter["sequence"], place.id, letter["subject"], "overdue", 1, now, now, False, None, None
+        await session.execute("keep_items", place.id, *([one] for one in columns))
+    place = await world.later(place, 10)
+    assert (place.status, len(world.receiver.got)) == ("paused", 1)
     assert "restored" in (place.last_error or "")
 
 

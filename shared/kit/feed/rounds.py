@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import NamedTuple
 
 from shared.kit.feed.target import Outcome
@@ -21,10 +22,12 @@ PROBE_S_MAX = 3600.0  # a receiver that is back waits no longer
 REFUSED_COUNT_MAX = 3  # rounds in a row in which each item was refused; then it is the receiver
 
 
-class Status:
+class Status(StrEnum):
     """Whether a place is sent to: `paused` by a person or because its creator may no longer, `gone` by 410."""
 
-    ACTIVE, PAUSED, GONE = "active", "paused", "gone"
+    ACTIVE = "active"
+    PAUSED = "paused"
+    GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)

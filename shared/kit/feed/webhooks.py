@@ -58,7 +58,7 @@ SENT = telemetry.counter("caseflow_webhook_items_total", "Feed items sent to web
 
 
 class FeedShorter(Exception):
-    """FEED ends before a place: it was restored from an older copy."""
+    """FEED ends before a place, or holds something else there: it was restored from an older copy."""
 
 
 class Backlog:
@@ -230,13 +230,13 @@ class Webhooks:
                 backlog = Backlog(self._kit.streams, place)
             try:
                 wave = await self._next(place, backlog)
+                if wave is None:
+                    self._drained[id] = place.version
+                    return
+                sent = await self._send_all(place, caller, wave)
             except FeedShorter:
                 await self.places.pause(id, "The feed ends before this place: it was restored. Replay, then resume.")
                 return
-            if wave is None:
-                self._drained[id] = place.version
-                return
-            sent = await self._send_all(place, caller, wave)
             verdict = judge(place, wave, sent, self._clock.now(), self._clock.random)
             await self.places.commit(place, wave, verdict, sent)
             await PACE.breathe(self._clock)
@@ -296,19 +296,27 @@ class Webhooks:
 
     async def _body(self, place: Place, caller: Caller, letter: Letter) -> bytes:
         """What goes out. Raises NoNotice when nothing does; `why` says so for a notice."""
-        data = letter.data or (await self._kit.streams.read(FEED, FEED_ITEMS, letter.sequence - 1, 1))[0].data
+        data = letter.data or await self._read(letter)
         item = FeedItem.model_validate_json(data)
         kind = "case" if item.data.case is not None else "order"
+        address = Address.of(kind, item.subject)
         try:
-            address = Address.of(kind, item.subject)
+            if place.numbers:  # who informed may be known since a moment ago: ask the log each time
+                held = await self._kit.handler.state(address, fresh=True)
+                return await self._notices.body(caller, data, item, held.state)
             state = await self._present.state(address, Position.parse(item.data.position).sequence)
         except NoArea:
             raise NoNotice("no_area") from None
-        if place.numbers:
-            return await self._notices.body(caller, data, item, state)
         if not hears(caller, item, state):
             raise NoNotice("not_for_creator")
         return data
+
+    async def _read(self, letter: Letter) -> bytes:
+        """What FEED has at the sequence of a letter that waited. Raises FeedShorter."""
+        found = await self._kit.streams.read(FEED, FEED_ITEMS, letter.sequence - 1, 1)
+        if not found or from_json(found[0].data).get("id") != letter.item:
+            raise FeedShorter
+        return found[0].data
 
 
 def signed(letter: Letter, body: bytes, signers: Sequence[Webhook], now: datetime) -> dict[str, str]:
