@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from shared.kit.settings import Settings
 from shared.kit.sql import Statements
 from shared.log.jetstream import JetStreamLog
 from shared.log.mux import connect
+from shared.log.port import Unavailable
 from shared.log.streams import Streams
 from shared.log.topology import FEED, FEED_ITEMS, Topology
 from tests.support.feeds import AREAS, expected, fill, lives, messages, moved, written
@@ -70,6 +71,15 @@ class Feed:
             assert told.answer.status_code != 200
             assert told.answer.headers["content-type"] == "application/problem+json"
             return told.answer
+
+    async def up(self) -> None:
+        """Until the log answers us again."""
+        async with asyncio.timeout(HEARD_S_MAX):
+            while True:
+                with suppress(Unavailable):
+                    await self.log.end(self.log.streams()[0])
+                    return
+                await asyncio.sleep(0.05)
 
     async def written(self, cases: Sequence[Case]) -> int:
         """Put these cases on the log and wait until FEED has all items; where FEED ends."""
@@ -130,7 +140,7 @@ async def serving(nats: NatsServer, endpoints: Endpoints, port: int) -> AsyncIte
         listener = stack.enter_context(socket.create_server(("127.0.0.1", port)))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
         kit = await stack.enter_async_context(open_kit(Owner.SUPERVISION, settings, Statements({}), SystemClock()))
-        mux = await connect(nats.url)
+        mux = await connect(nats.url, wait_s=0.5)
         stack.push_async_callback(mux.close)
         app = web_app(kit, "supervision")
         app.include_router(sse.router(kit))
@@ -219,6 +229,24 @@ async def test_a_listener_goes_on_where_it_was_after_everything_was_killed(
         "each once, in order, nothing left out"
     )
     assert heard[-1].id == last > end
+
+
+async def test_a_listener_hears_on_when_the_server_behind_is_killed_until_its_hour_is_over(
+    feed: Feed, nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with feed.listening("jj-director") as one:
+        await one.block()
+        before = await one.until(await feed.written(cases(1, 20)))
+        nats.kill()
+        nats.start()
+        await feed.up()
+        heard = await one.until(await feed.written(cases(1, 21)))
+        assert [one.id for one in before + heard] == list(range(before[0].id, heard[-1].id + 1))
+    monkeypatch.setattr(sse, "LISTEN_S_MAX", 0.0)
+    async with feed.listening("jj-director", 0) as one:
+        await one.block()
+        with pytest.raises(StopAsyncIteration):
+            await one.block()
 
 
 async def test_what_is_not_kept_is_told_as_a_gap(feed: Feed) -> None:
