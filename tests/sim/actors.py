@@ -344,7 +344,8 @@ class Actors:
 
     def _time(self, process: Process) -> Any:
         """When it happened: now, or set back a little as a source may."""
-        return process.clock.now() - timedelta(seconds=2) if self.chance.random() < 0.05 else None
+        back = timedelta(seconds=self.chance.choice((2, 600, 7_200)))
+        return process.clock.now() - back if self.chance.random() < 0.12 else None
 
     # Orders
 

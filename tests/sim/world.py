@@ -237,7 +237,7 @@ class World(Outside):
         document = calendar(self.faults.chance, 1_000 + len(self.published))
         self.published.append(document)
         for process in list(self.processes.values()):
-            await asyncio.sleep(self.faults.chance.random())
+            await asyncio.sleep(self.faults.chance.choice((0.2, 1, 4)) * self.faults.chance.random())
             for newest in self.published:
                 process.library.put(newest)
 
