@@ -28,7 +28,7 @@ def _limit(
 ) -> LimitRow:
     return LimitRow(
         id=f"sim-{stage}", stage=stage, amount=amount, base=base, warn=warn, ends=ends, basis=LAW, extend_max=5,
-        extend_by="director", extend_times_max=2, pauses=tuple(PauseCause), pause_times_max=3,
+        extend_by="director", extend_times_max=1, pauses=tuple(PauseCause), pause_times_max=1,
     )  # fmt: skip
 
 

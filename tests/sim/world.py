@@ -315,10 +315,10 @@ class World(Outside):
             if self.poison and (self.parked() or not self._busy() or self.clock.monotonic() > end - CALM_S_MAX / 2):
                 self.poison = None
             calm = self.poison is None and not self._busy() and all(one.done() for one in self.log.late)
-            if calm and not await operator.operate():
+            if calm and not await operator.operate() and not self._due():
                 return
             if self.clock.monotonic() > end:
-                raise Unfinished(f"not at rest: {self._busy()}")
+                raise Unfinished(f"not at rest: {self._busy() or self._due()}")
 
     def parked(self) -> list[dict[str, Any]]:
         """What was left to the operator."""
@@ -348,9 +348,13 @@ class World(Outside):
         in_force = {document.reference for document in one.library.documents() if document.kind is Kind.CALENDARS}
         if in_force != set(self.tables[Owner.SUPERVISION].table("calendars_applied")):
             found.append("calendars")
+        return found
+
+    def _due(self) -> list[str]:
+        """What should have fired: some of it may wait for the operator to work what was parked."""
         now = self.clock.now()
         due = [one["row"] for one in self.tables[Owner.SUPERVISION].table("moments").values() if one["row"][4] < now]
-        return [*found, *(f"due {' '.join(map(str, row))}" for row in due[:3])]
+        return [f"due {' '.join(map(str, row))}" for row in due[:3]]
 
 
 DEBUG = False
