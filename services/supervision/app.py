@@ -30,7 +30,7 @@ def build(kit: Kit) -> Service:
         kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor,
         others={"case.erased": eraser.erase}, linger_s=LINGER_S,
     )  # fmt: skip
-    projector = Projector(Watched(), kit.database, kit.log, kit.clock, kit.reached)
+    projector = Projector(Watched(), kit.database, kit.log, kit.clock, kit.reached, kit.handler.made)
     agenda = Agenda(kit.database)
 
     async def key_of(address: Address) -> None:
@@ -45,7 +45,7 @@ def build(kit: Kit) -> Service:
         "supervision.ticker": ticker.run,
         "supervision.calendars": Calendars(kit, agenda, ticker).follow,
         "supervision.clockless": Clockless(kit, agenda, reactor).follow,
-        "supervision.feed": Writer(kit.log, kit.streams, kit.database, kit.clock, kit.reached).run,
+        "supervision.feed": Writer(kit.log, kit.streams, kit.database, kit.clock, kit.reached, kit.handler.made).run,
         "supervision.webhooks": Webhooks(kit).run,
         "supervision.reactions": reactor.run,
         "supervision.submissions": Submissions(kit, fills=http.FILLS).run,

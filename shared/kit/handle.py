@@ -31,6 +31,7 @@ from shared.log import port as log_port
 from shared.log.port import Log
 
 CACHED_COUNT_MAX = 50_000
+MADE_COUNT_MAX = 5_000
 RETRY_S_MAX = 2.0
 BACKOFF_S_MIN = 0.002
 BACKOFF_S_MAX = 0.1
@@ -64,6 +65,23 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """What an event of this process made of its aggregate."""
+
+    before: Any
+    after: Any
+    sequence: int
+
+
+# the event as it was read from the log -> what it made, for who would read and fold the same again
+Recall = Callable[[Recorded[Any]], Made | None]
+
+
+def nothing_made(recorded: Recorded[Any]) -> None:
+    """Recalls nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """A command that stands: the aggregate after it, where its last event lies, and the event if it was made now."""
 
@@ -81,6 +99,7 @@ class Handler:
         self._clock = clock
         self._cached_count_max = cached_count_max
         self._cache: OrderedDict[str, Held] = OrderedDict()
+        self._made: OrderedDict[str, Made] = OrderedDict()
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def handle(self, command: Command) -> Done | Rejected:
@@ -109,6 +128,11 @@ class Handler:
         known = self._cache.get(address.subject)
         if known is None or known.sequence < held.sequence:
             self._remember(address.subject, held)
+
+    def made(self, recorded: Recorded[Any]) -> Made | None:
+        """What an event made, while this process remembers that it appended it; None for others and older ones."""
+        made = self._made.get(recorded.id)
+        return made if made and recorded.position and made.sequence == recorded.position.sequence else None
 
     async def state_since(self, recorded: Recorded[Any]) -> Held:
         """The aggregate at least as new as this event of it: what a reaction to the event may decide on.
@@ -163,9 +187,12 @@ class Handler:
         position = await self._log.append(sealed, held.sequence)
         await failpoint("handle.appended")
         sealed = replace(sealed, position=position)
-        held = Held(law.evolve(held.state, sealed), position.sequence)
-        self._remember(address.subject, held)
-        return Done(held.state, position, sealed)
+        after = law.evolve(held.state, sealed)
+        self._made[sealed.id] = Made(held.state, after, position.sequence)
+        if len(self._made) > MADE_COUNT_MAX:
+            self._made.popitem(last=False)
+        self._remember(address.subject, Held(after, position.sequence))
+        return Done(after, position, sealed)
 
     async def _sealed(self, recorded: Recorded[Any]) -> Recorded[Any]:
         event: Event = recorded.known

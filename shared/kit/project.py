@@ -20,7 +20,7 @@ from shared.kit import telemetry
 from shared.kit.await_position import Reached
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
-from shared.kit.handle import BIRTHS, LAWS
+from shared.kit.handle import BIRTHS, LAWS, Recall, nothing_made
 from shared.kit.pace import PACE
 from shared.kit.problems import Unavailable
 from shared.kit.pure import ADAPTERS, Change
@@ -57,11 +57,14 @@ class ReadModel(Protocol):
 
 
 class Projector:
-    """Keeps one read model of one service."""
+    """Keeps one read model of one service. `made` recalls what this process has folded already (`Handler.made`)."""
 
-    def __init__(self, model: ReadModel, database: Database, log: Log, clock: Clock, reached: Reached) -> None:
+    def __init__(
+        self, model: ReadModel, database: Database, log: Log, clock: Clock, reached: Reached,
+        made: Recall = nothing_made,
+    ) -> None:  # fmt: skip
         self._model, self._database, self._log, self._clock = model, database, log, clock
-        self._reached = reached
+        self._reached, self._made = reached, made
         self._folded: OrderedDict[str, Any] = OrderedDict()
         self._at: dict[str, int] = {}  # how far this one has written each stream
 
@@ -164,7 +167,7 @@ class Projector:
             if isinstance(recorded.event, Unknown):
                 telemetry.warn("skipped an event newer than this program", type=recorded.event.type)
             by_subject.setdefault(recorded.address.subject, []).append(recorded)
-        missing = [s for s, events in by_subject.items() if s not in self._folded and events[0].type not in BIRTHS]
+        missing = [s for s, events in by_subject.items() if s not in self._folded and not self._begins(events[0])]
         stored = await self._model.states(session, missing) if missing else {}
         changes = []
         for subject, events in by_subject.items():
@@ -176,10 +179,15 @@ class Projector:
                 text = stored.get(subject)
                 state = ADAPTERS[address.kind].validate_json(text) if text else law.unborn
             for recorded in events:
-                state = law.evolve(state, recorded)
+                made = self._made(recorded)
+                state = made.after if made else law.evolve(state, recorded)
             self._remember(subject, state)
             changes.append(Change(address, state, position, events))
         return changes
+
+    def _begins(self, recorded: Recorded[Any]) -> bool:
+        """Whether nothing that stands is needed to fold from this event on."""
+        return recorded.type in BIRTHS or self._made(recorded) is not None
 
     def _remember(self, subject: str, state: Any) -> None:
         self._folded[subject] = state

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from tests.bench.base import Costs, Figure, Say, percentiles, watched
+from tests.bench.base import Cost, Costs, Figure, Say, percentiles, watched
 from tests.bench.desk import BARE, registrations
 from tests.bench.falling import (
     DRAIN_S_MAX,
     QUIET,
     SEED_PER_S,
     SEED_S,
+    Fired,
     drained,
     fired_of,
     opened,
@@ -29,7 +31,19 @@ DESK_MS_MAX = 100.0
 CROWD, QUICK_CROWD = 50_000, 5_000
 IDLE_S, WARM_S = 15.0, 3.0
 DESK_PER_S, DESK_LINES = 40, 8
+TOLD_CHARS_MAX = 3000
 SERVICES = ("supervision", "routing", "intake", "reporting")
+
+
+@dataclass(frozen=True)
+class Drain:
+    """What fired; times of registrations before and meanwhile in seconds; bare publishes per second; what it cost."""
+
+    fired: Fired
+    idle: list[float]
+    busy: list[float]
+    limit: float
+    cost: Cost
 
 
 async def measure(stack: Stack, quick: bool, say: Say) -> AsyncIterator[Figure]:
@@ -41,38 +55,41 @@ async def measure(stack: Stack, quick: bool, say: Say) -> AsyncIterator[Figure]:
     async with opened(stack.data) as (endpoints, kit):
         await projected(endpoints, kit, SERVICES, say)
         ends = {stream: await kit.log.end(stream) for stream in kit.log.streams()}
-    stack.start()
+    try:
+        stack.start()
+        drain = await _drain(stack, due, count, ends, say)
+    except BaseException:
+        say(stack.text[-TOLD_CHARS_MAX:])
+        raise
+    seconds = max(drain.fired.late_ms) / 1000
+    more: dict[str, float | int | str] = {"drained_s": round(seconds, 1), "in_due_order": "yes", "lost": 0}
+    more |= drain.cost.per(count)
+    what = f"{count:,} deadlines due at one instant, all services in one process"
+    yield Figure("crowd", what, count / seconds, "/s", None, "more", BARE, drain.limit, more, drain.cost.busiest())
+    told = percentiles(drain.busy)
+    what = f"registrations over HTTP while they fire, {DESK_PER_S} a second, p99"
+    more = {"p50_ms": told["p50_ms"], "registered": len(drain.busy)}
+    idle_ms = float(percentiles(drain.idle)["p99_ms"])
+    yield Figure("crowd_desk", what, float(told["p99_ms"]), "ms", DESK_MS_MAX, "less", "the same before", idle_ms, more)
+
+
+async def _drain(stack: Stack, due: datetime, count: int, ends: dict[str, int], say: Say) -> Drain:
     async with watched(stack) as bench:
         await bench.caught_up()
         await _working(stack, datetime.now(UTC) + timedelta(seconds=WARM_S))
-        idle_until = datetime.now(UTC) + timedelta(seconds=IDLE_S)
-        idle = await _working(stack, idle_until)
+        idle = await _working(stack, datetime.now(UTC) + timedelta(seconds=IDLE_S))
         limit = await bench.bare_appends(3000)
         await until(due, say, f"{count:,} at one instant")
-        costs = Costs(stack)
-        ended = asyncio.Event()
-        working = asyncio.create_task(_working(stack, due + timedelta(seconds=DRAIN_S_MAX), ended))
-        await drained(bench.postgres, due, say)
-        ended.set()
-        busy = await working
+        costs, ended = Costs(stack), asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(_working(stack, due + timedelta(seconds=DRAIN_S_MAX), ended))
+            await drained(bench.postgres, due, say)
+            ended.set()
         cost = costs.spent()
         async with stack.log() as log:
             fired = await fired_of(log, QUIET, ends)
-        assert len(fired.dues) == count, f"{len(fired.dues):,} of {count:,} fired"
-    seconds = max(fired.late_ms) / 1000
-    more: dict[str, float | int | str] = {
-        "drained_s": round(seconds, 1),
-        "in_due_order": "yes",
-        "lost": 0,
-        **cost.per(count),
-    }
-    what = f"{count:,} deadlines due at one instant, all services in one process"
-    yield Figure("crowd", what, count / seconds, "/s", None, "more", BARE, limit, more, cost.busiest())
-    told = percentiles(busy)
-    what = f"registrations over HTTP while they fire, {DESK_PER_S} a second, p99"
-    more = {"p50_ms": told["p50_ms"], "registered": len(busy)}
-    idle_ms = float(percentiles(idle)["p99_ms"])
-    yield Figure("crowd_desk", what, float(told["p99_ms"]), "ms", DESK_MS_MAX, "less", "the same before", idle_ms, more)
+    assert len(fired.dues) == count, f"{len(fired.dues):,} of {count:,} fired"
+    return Drain(fired, idle, working.result(), limit, cost)
 
 
 async def _working(stack: Stack, until: datetime, ended: asyncio.Event | None = None) -> list[float]:

@@ -26,7 +26,7 @@ from shared.kit.await_position import Reached
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
 from shared.kit.feed.items import EVENT_TYPES, SOURCE, TYPE_PREFIX, FeedItem, item_id, items
-from shared.kit.handle import BIRTHS, LAWS
+from shared.kit.handle import BIRTHS, LAWS, Made, Recall, nothing_made
 from shared.kit.pace import PACE
 from shared.kit.problems import Unavailable
 from shared.kit.sql import AdvisoryLock, Database
@@ -101,12 +101,15 @@ def read_headers(told: Mapping[str, str], end: int) -> Place:
 class Writer:
     """Writes the feed of a whole installation; as many copies as one likes, one of which is active.
 
-    `reached` hears how far it is, under the name "feed".
+    `reached` hears how far it is, under the name "feed". `made` recalls what this process has folded already.
     """
 
-    def __init__(self, log: Log, streams: Streams, database: Database, clock: Clock, reached: Reached) -> None:
+    def __init__(
+        self, log: Log, streams: Streams, database: Database, clock: Clock, reached: Reached,
+        made: Recall = nothing_made,
+    ) -> None:  # fmt: skip
         self._log, self._streams, self._database, self._clock = log, streams, database, clock
-        self._told = reached
+        self._told, self._made = reached, made
         self._folded: OrderedDict[str, _Folded] = OrderedDict()
         self._place = Place(0, {})
         self._reached: dict[str, int] = {}
@@ -217,24 +220,33 @@ class Writer:
                 born.add(subject)
             elif subject in self._folded:
                 self._folded.move_to_end(subject)
-            elif recorded.type in EVENT_TYPES and subject not in born:
-                first.setdefault(subject, recorded)
+            elif recorded.type in EVENT_TYPES and subject not in born and subject not in first:
+                if self._recalled(recorded):
+                    born.add(subject)  # known from here on: what came before it may not be folded behind it
+                else:
+                    first[subject] = recorded
         earlier = await asyncio.gather(*(self._log.load(recorded.address) for recorded in first.values()))
         for recorded, events in zip(first.values(), earlier, strict=True):
             for one in events:
                 if _sequence(one) < _sequence(recorded):
                     self._fold(one)
 
+    def _recalled(self, recorded: Recorded[Any]) -> Made | None:
+        """What it made, of a case: an order does not know where it was born."""
+        return self._made(recorded) if recorded.address.kind == "case" else None
+
     def _fold(self, recorded: Recorded[Any]) -> tuple[_Folded, _Folded] | None:
         """Its case before and after an event; None when nobody needs to know: nothing was heard of it."""
         subject, sequence = recorded.address.subject, _sequence(recorded)
-        law = LAWS[recorded.address.kind]
+        law, made = LAWS[recorded.address.kind], self._recalled(recorded)
         before = self._folded.get(subject)
         if before is None and recorded.type in BIRTHS:
             before = _Folded(law.unborn, 0, sequence)
+        if before is None and made is not None:
+            before = _Folded(made.before, 0, made.before.born)
         if before is None or before.sequence >= sequence:
             return None
-        after = _Folded(law.evolve(before.state, recorded), sequence, before.born)
+        after = _Folded(made.after if made else law.evolve(before.state, recorded), sequence, before.born)
         self._folded[subject] = after
         return before, after
 
