@@ -163,7 +163,8 @@ with page as materialized (
             limit $18
         ) s cross join lateral (
             select c.in_charge, kit.may_see($6, $7, $8, $9, c.region, c.in_charge, c.unit, c.co_units, c.first_asked,
-                                            c.people, c.complained_unit, c.stand_aside) as content
+                                            c.people, c.complained_unit, c.stand_aside) as content,
+                   coalesce(c.complained_unit = $7, false) or $6 = any (c.stand_aside) as barred
             from cases c
             where c.id = s.id
               and ($12::text is null or starts_with(c.in_charge, $12))
@@ -174,7 +175,7 @@ with page as materialized (
               and ($17::text is null or c.nature = $17)
             offset 0
         ) m
-        where m.content or ($10 and starts_with(m.in_charge, $8))
+        where m.content or ($10 and starts_with(m.in_charge, $8) and not m.barred)
         order by s.registered_at desc, s.id desc
         limit $5
     ) f
@@ -251,7 +252,8 @@ from cases c
 where c.id = any ($1::uuid[])
   and (kit.may_see($2, $3, $4, $5, c.region, c.in_charge, c.unit, c.co_units, c.first_asked, c.people, c.complained_unit,
                    c.stand_aside)
-       or ($6 and starts_with(c.in_charge, $4)))
+       or ($6 and starts_with(c.in_charge, $4) and c.complained_unit is distinct from $3
+           and not ($2 = any (c.stand_aside))))
   and (starts_with(c.in_charge, $7) or starts_with(c.region, $7))
 union all
 select o.id::text

@@ -53,7 +53,7 @@ def may_see(caller: Caller, case: CaseState) -> bool:
 def may_see_flow(caller: Caller, case: CaseState) -> bool:
     """Whether the caller may read the flow facts: who may see the case, and auditors of its region, without content."""
     auditor = Right.AUDIT in caller.rights and holds(caller.region, case.in_charge)
-    return auditor or may_see(caller, case)
+    return may_see(caller, case) or (auditor and not barred(caller, case))
 
 
 def may_see_reporter(caller: Caller, case: CaseState) -> bool:

@@ -313,9 +313,12 @@ async def test_the_flow_is_told_in_order_without_content_to_who_may_see(desk: De
     for secret in ("流水", "停车费", "张三", "seal1.", "matter"):
         assert secret not in json.dumps(lines, ensure_ascii=False), secret
     assert lines[-1]["kind"] == "end"
-    assert await flow(desk, "jj-director", after=lines[-1]["after"]) == [lines[-1]]
+    *later, end = await flow(desk, "jj-director", after=lines[-1]["after"])
+    assert end["kind"] == "end"
+    assert {line["type"] for line in later} <= {"case.deadlines_set"}, "nothing comes again; clocks follow by themselves"
     rest = await flow(desk, "jj-director", after=own[0]["after"])
-    assert [line["id"] for line in rest if line.get("aggregate_id") == case["id"]] == [line["id"] for line in own[1:]]
+    told = [line["id"] for line in rest if line.get("aggregate_id") == case["id"]]
+    assert told[: len(own) - 1] == [line["id"] for line in own[1:]]
     others: list[tuple[str, dict[str, Any]]] = [("my-director", {}), ("jj-women", {})]
     for person, params in (*others, ("jj-director", {"region": "510104022000"})):
         assert case["id"] not in json.dumps(await flow(desk, person, **params)), person
