@@ -315,7 +315,7 @@ async def test_the_flow_is_told_in_order_without_content_to_who_may_see(desk: De
     assert lines[-1]["kind"] == "end"
     *later, end = await flow(desk, "jj-director", after=lines[-1]["after"])
     assert end["kind"] == "end"
-    assert {line["type"] for line in later} <= {"case.deadlines_set"}, "nothing comes again; clocks follow by themselves"
+    assert {line["type"] for line in later} <= {"case.deadlines_set"}, "nothing else comes"
     rest = await flow(desk, "jj-director", after=own[0]["after"])
     told = [line["id"] for line in rest if line.get("aggregate_id") == case["id"]]
     assert told[: len(own) - 1] == [line["id"] for line in own[1:]]
@@ -351,9 +351,11 @@ async def test_server_sent_events_go_on_live_with_heartbeats(desk: Desk, monkeyp
     answer = await listening
     assert answer.headers["content-type"].startswith("text/event-stream")
     messages = [dict(line.split(": ", 1) for line in one.splitlines()) for one in answer.text.strip().split("\n\n")]
-    assert messages[0] == {"id": place, "event": "heartbeat", "data": "{}"}
-    events = [json.loads(one["data"]) for one in messages if one["event"] == "event"]
-    assert events[0]["aggregate_id"] == case["id"]
+    beats = [one for one in messages if one["event"] == "heartbeat"]
+    assert beats, "a heartbeat says where it is"
+    assert all(one["data"] == "{}" and one["id"].startswith("LOG_") for one in beats)
+    told = [json.loads(one["data"]) for one in messages if one["event"] == "event"]
+    events = [one for one in told if one["aggregate_id"] == case["id"]]  # clocks of other cases may follow late
     assert (events[0]["type"], messages[-1]["event"]) == ("case.registered", "end")
     assert "现在发生" not in answer.text
 
