@@ -236,17 +236,6 @@ def _published_days_off_change_nothing() -> Iterator[None]:
         yield
 
 
-@_named
-def _newer_calendars_are_looked_for_once() -> AbstractContextManager[Any]:
-    look = Calendars._look_through
-
-    async def once(self: Calendars) -> int:
-        self._turn = not getattr(self, "_turn", False)  # type: ignore[attr-defined]
-        return await look(self) if self._turn else 0  # type: ignore[attr-defined]
-
-    return patch.object(Calendars, "_look_through", once)
-
-
 # The feed
 
 
