@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from shared.case.base import Position, Recorded, Unknown
 from shared.kit import telemetry
+from shared.kit.alone import Lock, alone, keep
 from shared.kit.await_position import Reached
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
@@ -25,12 +26,9 @@ from shared.kit.pace import PACE
 from shared.kit.problems import Unavailable
 from shared.kit.pure import ADAPTERS, Change
 from shared.kit.sql import Database, Session, Statements
-from shared.log import port as log_port
 from shared.log.port import Log
 
 FOLDED_COUNT_MAX = 20_000
-LOCK_RETRY_S = 1.0
-PAUSE_S = 0.5
 REBUILD_COUNT = 4000  # events in one transaction of a rebuild
 T = TypeVar("T")
 KIT_STATEMENTS = Statements.load(Path(__file__).with_name("project.sql"))
@@ -70,35 +68,17 @@ class Projector:
 
     async def run(self) -> None:
         """Project for ever, as soon as this process is the one writer. Raises Rebuild, log_port.Damaged."""
-        while True:
-            try:
-                lock = await self._database.try_advisory_lock(f"project.{self._model.name}")
-                if lock is None:
-                    await self._clock.sleep(LOCK_RETRY_S)
-                    continue
-                try:
-                    # in a task of its own: a group cancels the task that holds it when a child fails, and 3.11 leaves
-                    # that standing, as if somebody had told us to stop
-                    await asyncio.create_task(self._together(lock), name=f"project.{self._model.name}")
-                finally:
-                    await lock.release()
-            except* (Unavailable, log_port.Unavailable):
-                self._folded.clear()
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():  # 3.11 loses a cancellation that meets a child's error
-                raise asyncio.CancelledError
-            await self._clock.sleep(PAUSE_S)
+        name = f"project.{self._model.name}"
+        await alone(name, lambda: self._database.try_advisory_lock(name), self._together, self._clock, self._forget)
 
-    async def _together(self, lock: Any) -> None:
+    def _forget(self, reason: str) -> None:
+        self._folded.clear()
+
+    async def _together(self, lock: Lock) -> None:
         async with asyncio.TaskGroup() as group:
             for stream in self._log.streams():
                 group.create_task(self._follow(stream), name=f"project.{self._model.name}.{stream}")
-            group.create_task(self._keep(lock))
-
-    async def _keep(self, lock: Any) -> None:
-        while True:
-            await self._clock.sleep(LOCK_RETRY_S)
-            await lock.verify()
+            group.create_task(keep(lock, self._clock))
 
     async def _follow(self, stream: str) -> None:
         after = await self.checkpoint(stream)

@@ -20,23 +20,20 @@ from typing import Any, Protocol
 from shared.case.base import Actor, Address, Meta, Position, derived_id
 from shared.case.reasons import Rejected
 from shared.kit import telemetry
+from shared.kit.alone import Lock, alone
 from shared.kit.await_position import Reached
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
 from shared.kit.handle import Done, Handler, Held, command
 from shared.kit.pace import PACE
-from shared.kit.problems import Unavailable
 from shared.kit.pure import Due, Fire, Next
 from shared.kit.vault import KeyErased
 from shared.log.port import Log
-from shared.log.port import Unavailable as LogUnavailable
 
 BATCH_COUNT_MAX = 200  # their states are read at once, and the read model is waited for after each batch
 TICK_COUNT_MAX = 10_000  # then the lock is looked at again
 IN_FLIGHT_COUNT_MAX = 16  # on one stream; fewer while people wait for an answer
 SLEEP_S_MAX = 1.0  # also how soon a clock that was set right, or a moment just set, is noticed
-LOCK_RETRY_S = 1.0
-PAUSE_S = 0.5
 SEEN_WAIT_S_MAX = 2.0
 
 
@@ -47,15 +44,6 @@ class Dued:
     due: Due
     state: Any
     sequence: int
-
-
-class Lock(Protocol):
-    """The right to be the active ticker, until released or lost."""
-
-    @property
-    def held(self) -> bool: ...
-    async def verify(self) -> None: ...
-    async def release(self) -> None: ...
 
 
 class Agenda(Protocol):
@@ -92,19 +80,7 @@ class Ticker:
 
     async def run(self) -> None:
         """Tick for ever, as soon as this copy is the active one; returns only by cancellation."""
-        while True:
-            try:
-                lock = await self._agenda.lock()
-                if lock is None:
-                    await self._clock.sleep(LOCK_RETRY_S)
-                    continue
-                try:
-                    await self._tick_while(lock)
-                finally:
-                    await lock.release()
-            except (LogUnavailable, Unavailable) as error:
-                telemetry.warn("the ticker waits", reason=type(error).__name__)
-                await self._clock.sleep(PAUSE_S)
+        await alone(self.name, self._agenda.lock, self._tick_while, self._clock, _tell)
 
     async def _tick_while(self, lock: Lock) -> None:
         while lock.held:
@@ -224,6 +200,10 @@ class Ticker:
             return await self._handler.handle(command(wanted.address, meta, wanted.name, wanted.facts))
         except KeyErased:
             return None
+
+
+def _tell(reason: str) -> None:
+    telemetry.warn("the ticker waits", reason=reason)
 
 
 LATE = telemetry.histogram("caseflow_ticker_late_seconds", "How late what is due fires", "type")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from shared.kit import alone
 from shared.kit.await_position import Reached
 from shared.kit.clock import SystemClock
 from shared.kit.failpoints import armed
@@ -170,7 +171,7 @@ async def test_two_writers_at_once_disturb_each_other_and_nothing_else(
         return NoLock()
 
     monkeypatch.setattr(world.database, "try_advisory_lock", granted)
-    monkeypatch.setattr(feed_writer, "PAUSE_S", 0.02)
+    monkeypatch.setattr(alone, "PAUSE_S", 0.02)
     refused = 0
     publish = world.streams.publish
 

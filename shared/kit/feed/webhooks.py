@@ -24,6 +24,7 @@ from standardwebhooks import Webhook
 from shared.case.base import Address, Position, holds
 from shared.kit import telemetry
 from shared.kit.access import Caller
+from shared.kit.alone import PAUSE_S, Lock, alone, keep
 from shared.kit.failpoints import failpoint
 from shared.kit.feed.items import FeedItem
 from shared.kit.feed.notices import NoNotice, Notices
@@ -35,7 +36,6 @@ from shared.kit.pace import PACE
 from shared.kit.problems import Unavailable
 from shared.kit.seal import SealBroken
 from shared.kit.service import Kit
-from shared.kit.sql import AdvisoryLock
 from shared.kit.vault import KeyMissing
 from shared.log.port import NoArea
 from shared.log.port import Unavailable as LogUnavailable
@@ -51,8 +51,6 @@ READ_COUNT = 256  # items read ahead for one place
 WAITING_COUNT_MAX = 1000  # then a place goes no further in FEED until some of it is taken or parked
 CURSOR_STEP = 1000  # how far the cursor may lie behind when nothing was for the place
 CHECK_S = 1.0
-LOCK_RETRY_S = 1.0
-PAUSE_S = 0.5
 UNUSABLE = -1  # the status of an item that cannot be made ready
 SENT = telemetry.counter("caseflow_webhook_items_total", "Feed items sent to webhooks", "outcome")
 
@@ -137,25 +135,7 @@ class Webhooks:
 
     async def run(self) -> None:
         """Send for ever, as soon as this process is the one that sends."""
-        while True:
-            try:
-                lock = await self.places.lock()
-                if lock is None:
-                    await self._clock.sleep(LOCK_RETRY_S)
-                    continue
-                try:
-                    # in a task of its own, as in kit/project.py: 3.11 leaves a cancelled holder standing
-                    await asyncio.create_task(self._together(lock), name=NAME)
-                finally:
-                    await lock.release()
-            except* (Unavailable, LogUnavailable):
-                pass
-            finally:
-                await self.close()
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise asyncio.CancelledError
-            await self._clock.sleep(PAUSE_S)
+        await alone(NAME, self.places.lock, self._together, self._clock, _tell)
 
     async def close(self) -> None:
         """Let go of every connection."""
@@ -163,20 +143,18 @@ class Webhooks:
         for target in targets.values():
             await target.close()
 
-    async def _together(self, lock: AdvisoryLock) -> None:
+    async def _together(self, lock: Lock) -> None:
         self._drained.clear()
         self._busy.clear()
-        await self.places.secrets.rewrap()
-        after = await self._kit.streams.end(FEED)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep(lock))
-            group.create_task(self._hear(after))
-            group.create_task(self._watch(group))
-
-    async def _keep(self, lock: AdvisoryLock) -> None:
-        while True:
-            await self._clock.sleep(LOCK_RETRY_S)
-            await lock.verify()
+        try:
+            await self.places.secrets.rewrap()
+            after = await self._kit.streams.end(FEED)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(keep(lock, self._clock))
+                group.create_task(self._hear(after))
+                group.create_task(self._watch(group))
+        finally:
+            await self.close()
 
     async def _hear(self, after: int) -> None:
         """Notice for whom something new is there."""
@@ -340,3 +318,7 @@ def _fits(row: Any, tokens: tuple[str, ...]) -> bool:
         and row["level"] in (None, int(tokens[2]))
         and holds(row["region"], "".join(tokens[3:8]))
     )
+
+
+def _tell(reason: str) -> None:
+    telemetry.warn("the webhooks wait", reason=reason)

@@ -22,14 +22,14 @@ from pydantic import AwareDatetime
 
 from shared.case.base import Position, Recorded, Unknown, derived_id
 from shared.kit import telemetry
+from shared.kit.alone import Lock, alone, keep
 from shared.kit.await_position import Reached
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
 from shared.kit.feed.items import EVENT_TYPES, SOURCE, TYPE_PREFIX, FeedItem, item_id, items
 from shared.kit.handle import BIRTHS, LAWS, Made, Recall, nothing_made
 from shared.kit.pace import PACE
-from shared.kit.problems import Unavailable
-from shared.kit.sql import AdvisoryLock, Database
+from shared.kit.sql import Database
 from shared.kit.submission import CloudEvent
 from shared.log import number
 from shared.log import port as log_port
@@ -45,8 +45,6 @@ SINGLES_COUNT_MAX = 50  # more than that and a batch is quicker
 WAITING_BATCHES_MAX = 2
 MARK_COUNT = 2000  # events without an item
 MARK_S = 60.0
-LOCK_RETRY_S = 1.0
-PAUSE_S = 0.5
 ITEMS = telemetry.counter("caseflow_feed_items_total", "Feed items written", "type")
 
 Batch = Sequence[Recorded[Any]]
@@ -118,37 +116,16 @@ class Writer:
 
     async def run(self) -> None:
         """Write for ever, as soon as this process is the one writer. Raises log_port.Damaged, log_port.Malformed."""
-        while True:
-            try:
-                lock = await self._database.try_advisory_lock(NAME)
-                if lock is None:
-                    await self._clock.sleep(LOCK_RETRY_S)
-                    continue
-                try:
-                    # in a task of its own: see Projector.run
-                    await asyncio.create_task(self._together(lock), name=NAME)
-                finally:
-                    await lock.release()
-            except* (Unavailable, log_port.Unavailable, log_port.Conflict) as error:
-                telemetry.warn("the feed's writer reads its place again", reason=type(error.exceptions[0]).__name__)
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():  # 3.11 loses a cancellation that meets a child's error
-                raise asyncio.CancelledError
-            await self._clock.sleep(PAUSE_S)
+        await alone(NAME, lambda: self._database.try_advisory_lock(NAME), self._together, self._clock, _tell)
 
-    async def _together(self, lock: AdvisoryLock) -> None:
+    async def _together(self, lock: Lock) -> None:
         await self.find_place()
         batches: asyncio.Queue[Batch] = asyncio.Queue(WAITING_BATCHES_MAX)
         async with asyncio.TaskGroup() as group:
             for stream in self._log.streams():
                 group.create_task(self._read(stream, self._reached.get(stream, 0), batches), name=f"{NAME}.{stream}")
-            group.create_task(self._keep(lock))
+            group.create_task(keep(lock, self._clock))
             group.create_task(self._write(batches))
-
-    async def _keep(self, lock: AdvisoryLock) -> None:
-        while True:
-            await self._clock.sleep(LOCK_RETRY_S)
-            await lock.verify()
 
     async def _read(self, stream: str, after: int, batches: asyncio.Queue[Batch]) -> None:
         async for batch in self._log.follow(stream, after):
@@ -290,6 +267,10 @@ class Writer:
             mark = Mark(id=derived_id("feed", "mark", told[REACHED], ""), time=now)
             await self._append([Outgoing(FEED_MARK, mark.model_dump_json().encode(), told)])
         self._unmarked, self._wrote_at = 0, self._clock.monotonic()
+
+
+def _tell(reason: str) -> None:
+    telemetry.warn("the feed's writer reads its place again", reason=reason)
 
 
 def _sequence(recorded: Recorded[Any]) -> int:
