@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 from services.supervision import policy, projection
 from services.supervision import store as supervision_store
+from services.supervision import stream as supervision_stream
 from services.supervision.store import Agenda
 from services.supervision.stream import Calendars
 from shared.case import decide as law
@@ -234,6 +235,11 @@ def _published_days_off_change_nothing() -> Iterator[None]:
 
     with patch.object(Calendars, "_look_through", nothing):
         yield
+
+
+@_named
+def _newer_calendars_are_noted_before_all_have_heard() -> AbstractContextManager[Any]:
+    return patch.object(supervision_stream, "HEARD_S_MAX", 0.0)
 
 
 # The feed
