@@ -33,6 +33,7 @@ from tests.support.streams import MemoryStreams
 RULES = (
     Reason.STAGE_OVER, Reason.STAGE_RUNS, Reason.LATE_UNSEEN, Reason.NO_EXTENSION, Reason.EXTENDED_TOO_OFTEN,
     Reason.EXTENDED_TOO_FAR, Reason.WRONG_APPROVER, Reason.NO_PAUSE, Reason.PAUSED_TOO_OFTEN, Reason.PAUSE_TOO_LONG,
+    Reason.NOT_LATE, Reason.WRONG_RUNG,
 )  # fmt: skip
 for _reason in RULES:
     SABOTAGES[f"law-without-{_reason.code.replace('_', '-')}"] = _without(_reason)
