@@ -147,14 +147,16 @@ class Projector:
             if isinstance(recorded.event, Unknown):
                 telemetry.warn("skipped an event newer than this program", type=recorded.event.type)
             by_subject.setdefault(recorded.address.subject, []).append(recorded)
-        missing = [s for s, events in by_subject.items() if s not in self._folded and not self._begins(events[0])]
+        # at once, before anything is awaited or remembered: what makes room for others may be needed for these
+        states = {s: self._folded[s] for s in by_subject if s in self._folded}
+        missing = [s for s, events in by_subject.items() if s not in states and not self._begins(events[0])]
         stored = await self._model.states(session, missing) if missing else {}
         changes = []
         for subject, events in by_subject.items():
             address, position = events[0].address, events[-1].position
             assert position is not None, "what is read has its position"
             law = LAWS[address.kind]
-            state = self._folded.get(subject)
+            state = states.get(subject)
             if state is None:
                 text = stored.get(subject)
                 state = ADAPTERS[address.kind].validate_json(text) if text else law.unborn
