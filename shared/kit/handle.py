@@ -66,10 +66,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What an event of this process made of its aggregate."""
+    """What an event of this process made of its aggregate; the stream sequences of the one before it and of itself."""
 
     before: Any
     after: Any
+    since: int
     sequence: int
 
 
@@ -188,7 +189,7 @@ class Handler:
         await failpoint("handle.appended")
         sealed = replace(sealed, position=position)
         after = law.evolve(held.state, sealed)
-        self._made[sealed.id] = Made(held.state, after, position.sequence)
+        self._made[sealed.id] = Made(held.state, after, held.sequence, position.sequence)
         if len(self._made) > MADE_COUNT_MAX:
             self._made.popitem(last=False)
         self._remember(address.subject, Held(after, position.sequence))

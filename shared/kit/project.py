@@ -149,7 +149,9 @@ class Projector:
             by_subject.setdefault(recorded.address.subject, []).append(recorded)
         # at once, before anything is awaited or remembered: what makes room for others may be needed for these
         states = {s: self._folded[s] for s in by_subject if s in self._folded}
-        missing = [s for s, events in by_subject.items() if s not in states and not self._begins(events[0])]
+        made = {recorded.id: one for recorded in known if (one := self._made(recorded))}
+        begins = {recorded.id for recorded in known if recorded.type in BIRTHS or recorded.id in made}
+        missing = [s for s, events in by_subject.items() if s not in states and events[0].id not in begins]
         stored = await self._model.states(session, missing) if missing else {}
         changes = []
         for subject, events in by_subject.items():
@@ -161,15 +163,11 @@ class Projector:
                 text = stored.get(subject)
                 state = ADAPTERS[address.kind].validate_json(text) if text else law.unborn
             for recorded in events:
-                made = self._made(recorded)
-                state = made.after if made else law.evolve(state, recorded)
+                one = made.get(recorded.id)
+                state = one.after if one else law.evolve(state, recorded)
             self._remember(subject, state)
             changes.append(Change(address, state, position, events))
         return changes
-
-    def _begins(self, recorded: Recorded[Any]) -> bool:
-        """Whether nothing that stands is needed to fold from this event on."""
-        return recorded.type in BIRTHS or self._made(recorded) is not None
 
     def _remember(self, subject: str, state: Any) -> None:
         self._folded[subject] = state

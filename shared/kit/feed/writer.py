@@ -198,8 +198,8 @@ class Writer:
             elif subject in self._folded:
                 self._folded.move_to_end(subject)
             elif recorded.type in EVENT_TYPES and subject not in born and subject not in first:
-                if self._recalled(recorded):
-                    born.add(subject)  # known from here on: what came before it may not be folded behind it
+                if made := self._recalled(recorded):  # taken now: it may be forgotten while the others are read
+                    self._folded[subject] = _Folded(made.before, made.since, made.before.born)
                 else:
                     first[subject] = recorded
         earlier = await asyncio.gather(*(self._log.load(recorded.address) for recorded in first.values()))
@@ -219,8 +219,6 @@ class Writer:
         before = self._folded.get(subject)
         if before is None and recorded.type in BIRTHS:
             before = _Folded(law.unborn, 0, sequence)
-        if before is None and made is not None:
-            before = _Folded(made.before, 0, made.before.born)
         if before is None or before.sequence >= sequence:
             return None
         after = _Folded(made.after if made else law.evolve(before.state, recorded), sequence, before.born)
