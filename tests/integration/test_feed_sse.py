@@ -3,160 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
-import uvicorn
 
 from infra.embedded import Endpoints
 from infra.stack import prepare, settings_for
-from shared.case.base import Owner, Recorded
-from shared.kit.clock import SystemClock
+from shared.case.base import Recorded
 from shared.kit.feed import sse
 from shared.kit.feed.items import KINDS
-from shared.kit.feed.writer import Writer
-from shared.kit.service import open_kit, web_app
 from shared.kit.settings import Settings
-from shared.kit.sql import Statements
-from shared.log.jetstream import JetStreamLog
 from shared.log.mux import connect
-from shared.log.port import Unavailable
 from shared.log.streams import Streams
-from shared.log.topology import FEED, FEED_ITEMS, Topology
-from tests.support.feeds import AREAS, expected, fill, lives, messages, moved, written
+from shared.log.topology import FEED, FEED_ITEMS
+from tests.support.feeds import AREAS, lives, messages, moved
 from tests.support.law import CITY, COUNTY, TOWNSHIP, accepted, ask, given
+from tests.support.listening import BUFFER_BYTES, HEARD_S_MAX, Case, Feed, Heard, serving
 from tests.support.nats import NatsServer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
-HEARD_S_MAX = 10.0
-BUFFER_BYTES = 4096
-Case = list[Recorded[Any]]
-
-
-@dataclass(frozen=True)
-class Heard:
-    """One event as a client parses it (WHATWG HTML, 9.2.6)."""
-
-    event: str
-    id: int
-    data: dict[str, Any]
-
-
-class Feed:
-    """The feed as it is served at a port, and the log behind it."""
-
-    def __init__(self, port: int, log: JetStreamLog, streams: Streams) -> None:
-        self.port, self.log, self.streams = port, log, streams
-        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=HEARD_S_MAX)
-
-    @asynccontextmanager
-    async def listening(self, person: str, last: int | str | None = None, **params: Any) -> AsyncIterator[Listening]:
-        """Somebody listens for the length of the block."""
-        headers = {"Authorization": f"Bearer demo-{person}"} | ({} if last is None else {"Last-Event-ID": str(last)})
-        async with self.client.stream("GET", "/feed", headers=headers, params=params) as answer:
-            if answer.status_code != 200:
-                await answer.aread()
-            yield Listening(answer)
-
-    async def refused(self, person: str, last: int | str | None = None, **params: Any) -> httpx.Response:
-        """What somebody is told who may not listen so."""
-        async with self.listening(person, last, **params) as told:
-            assert told.answer.status_code != 200
-            assert told.answer.headers["content-type"] == "application/problem+json"
-            return told.answer
-
-    async def up(self) -> None:
-        """Until the log answers us again."""
-        async with asyncio.timeout(HEARD_S_MAX):
-            while True:
-                with suppress(Unavailable):
-                    await self.log.end(self.log.streams()[0])
-                    return
-                await asyncio.sleep(0.05)
-
-    async def written(self, cases: Sequence[Case]) -> int:
-        """Put these cases on the log and wait until FEED has all items; where FEED ends."""
-        await fill(self.log, cases)
-        wanted = await expected(self.log)
-        async with asyncio.timeout(HEARD_S_MAX):
-            while await written(self.streams, self.log) != wanted:
-                await asyncio.sleep(0.01)
-        return await self.streams.end(FEED)
-
-
-class Listening:
-    """A stream of events as it comes."""
-
-    def __init__(self, answer: httpx.Response) -> None:
-        self.answer = answer
-        self.opening: list[str] = []
-        self._blocks = self._parsed()
-
-    async def _parsed(self) -> AsyncIterator[list[tuple[str, str]]]:
-        block: list[tuple[str, str]] = []
-        async for line in self.answer.aiter_lines():
-            if line:
-                name, _, value = line.partition(": ")
-                block.append((name, value))
-            elif block:
-                yield block
-                block = []
-
-    async def block(self) -> dict[str, str]:
-        """The next block, also one without data."""
-        async with asyncio.timeout(HEARD_S_MAX):
-            return dict(await anext(self._blocks))
-
-    async def next(self) -> Heard:
-        """The next event."""
-        while True:
-            told = await self.block()
-            if "data" in told:
-                return Heard(told["event"], int(told["id"]), json.loads(told["data"]))
-
-    async def until(self, id: int) -> list[Heard]:
-        """What is told up to the place that FEED has reached, by an event or by a comment."""
-        found: list[Heard] = []
-        while True:
-            told = await self.block()
-            if "data" in told:
-                found.append(Heard(told["event"], int(told["id"]), json.loads(told["data"])))
-            if int(told["id"]) >= id:
-                return found
-
-
-@asynccontextmanager
-async def serving(nats: NatsServer, endpoints: Endpoints, port: int) -> AsyncIterator[Feed]:
-    """Supervision's feed with its writer; ended without a farewell."""
-    settings = settings_for(Settings(areas=AREAS), endpoints, "supervision").model_copy(update={"nats_url": nats.url})
-    async with AsyncExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", port)))
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
-        kit = await stack.enter_async_context(open_kit(Owner.SUPERVISION, settings, Statements({}), SystemClock()))
-        mux = await connect(nats.url, wait_s=0.5)
-        stack.push_async_callback(mux.close)
-        app = web_app(kit, "supervision")
-        app.include_router(sse.router(kit))
-        config = uvicorn.Config(app, loop="none", lifespan="off", log_config=None, timeout_graceful_shutdown=0)
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve([listener]))
-        writing = asyncio.create_task(Writer(kit.log, kit.streams, kit.database, kit.clock, kit.reached).run())
-        feed = Feed(listener.getsockname()[1], JetStreamLog(mux, Topology(AREAS)), Streams(mux))
-        stack.push_async_callback(feed.client.aclose)
-        try:
-            yield feed
-        finally:
-            server.should_exit = True
-            await serving
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
 
 
 @pytest.fixture(scope="module")
