@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -20,19 +22,33 @@ from shared.kit.settings import Settings
 from shared.log.envelope import encode
 from shared.log.mux import connect
 from tests.support.deadlines import life, new_keys, plan
+from tests.support.nats import NatsServer
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsServer]:
+    """A server of the test's own: the streams of the whole topology are no other test's business."""
+    one = NatsServer(tmp_path / "nats")
+    one.start()
+    yield one
+    one.kill()
 
 
 @pytest.mark.clause("5.1.3a")
-async def test_an_open_case_without_a_clock_gets_one_and_only_one(servers: Endpoints, areas: tuple[str, str]) -> None:
+async def test_an_open_case_without_a_clock_gets_one_and_only_one(
+    servers: Endpoints, nats: NatsServer, areas: tuple[str, str]
+) -> None:
     settings = Settings(areas=areas, demo=True)
-    await prepare(settings_for(settings, servers, "admin"))
-    async with open_kit(
-        Owner.SUPERVISION, settings_for(settings, servers, "supervision"), STATEMENTS, SystemClock()
-    ) as kit:
+
+    def own(user: str) -> Settings:
+        return settings_for(settings, servers, user).model_copy(update={"nats_url": nats.url})
+
+    await prepare(own("admin"))
+    async with open_kit(Owner.SUPERVISION, own("supervision"), STATEMENTS, SystemClock()) as kit:
         one = plan("clockless", [kit.clock.now() + timedelta(days=1)], (f"{areas[0]}000000",))[0]
         keys = await new_keys(kit.vault, [one])
         born = next(life(one, kit, keys[one.address.id]))
-        admin = await connect(servers.nats["admin"], name="clockless")
+        admin = await connect(nats.url, name="clockless")
         await admin.api(one.address.subject, encode(born))
         await admin.close()
 
