@@ -16,7 +16,7 @@ from shared.kit.service import Kit, Service, web_app
 from shared.kit.submit import Submissions
 from shared.kit.ticker import Ticker
 
-LINGER_S = 0.2  # a rule triages and assigns within this time: one clock is set, not three in a row
+LINGER_S = 0.2  # many a case is triaged and assigned meanwhile by a rule: one clock is set, not three
 
 
 def build(kit: Kit) -> Service:

@@ -64,7 +64,7 @@ class Reactor:
         others: Mapping[str, Callable[[Recorded[Any], Any], Awaitable[None]]] | None = None,
         linger_s: float = 0.0,
     ) -> None:
-        """`linger_s`: how long to let a batch rest first, for reactions that care for where a case comes to stand."""
+        """`linger_s`: how long to rest between batches, for reactions that care for where a case comes to stand."""
         self.owner = owner
         self._linger_s = linger_s
         self._fetch_count = FETCH_COUNT_MAX if not linger_s else LINGERING_COUNT_MAX
@@ -102,13 +102,13 @@ class Reactor:
         """Fetch what is there and work it, as many at once as the pace allows; how many messages that was."""
         deliveries = await durable.fetch(self._fetch_count, wait_s)
         if deliveries:
-            if self._linger_s:
-                await self._clock.sleep(self._linger_s)
             await failpoint("react.fetched")
             with telemetry.span(f"react.{self.owner}", count=len(deliveries)):
                 await self._fetch_keys([delivery.recorded for delivery in deliveries])
                 todo = iter(deliveries)
                 await asyncio.gather(*(self._work_all(todo) for _ in range(min(PACE.slots, len(deliveries)))))
+            if self._linger_s:  # with nothing in hand: what a killed process holds comes again much later
+                await self._clock.sleep(self._linger_s)
         return len(deliveries)
 
     async def _fetch_keys(self, batch: Sequence[Recorded[Any]]) -> None:
