@@ -191,7 +191,9 @@ async def test_two_writers_at_once_disturb_each_other_and_nothing_else(
     assert refused > 0, "they met"
 
 
-@pytest.mark.parametrize("count", [15, 300], ids=["one by one", "in batches"])
+@pytest.mark.parametrize(
+    "count", [pytest.param(15, id="one by one", marks=pytest.mark.deep), pytest.param(300, id="in batches")]
+)
 async def test_the_server_killed_while_it_writes(world: World, server: NatsServer, count: int) -> None:
     await fill(world.log, lives(count, seed=10))
     hits = 0

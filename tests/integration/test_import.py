@@ -179,6 +179,7 @@ def many_rows(path: Path) -> Path:
     return path
 
 
+@pytest.mark.deep
 def test_killed_in_the_middle_and_run_again_ends_the_same(own_stack: Stack, tmp_path: Path) -> None:
     """kill -9 of an import that runs servers of its own, then to the end, judged, its tables made anew."""
     data, file = own_stack.data, many_rows(tmp_path / "many.csv")

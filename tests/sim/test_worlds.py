@@ -15,7 +15,7 @@ from tests.sim.coverage import Coverage
 from tests.sim.world import CASES_COUNT_MIN, STEPS_COUNT_MIN
 from tests.support import DEEP
 
-WORLDS_COUNT = 4_000 if DEEP else 18
+WORLDS_COUNT = 4_000 if DEEP else 10
 SHARES_MIN = {"arrows": 0.95 if DEEP else 0.8, "failpoints": 0.95, "fault kinds": 0.95}
 ROOT = Path(__file__).parents[2]
 
