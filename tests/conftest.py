@@ -28,7 +28,7 @@ BUDGET_S = {
     "property": 20,
     "sim": 32,
     "contract": 15,
-    "integration": 115,
+    "integration": 106,
     "e2e": 50,
     "crash": 45,
     "browser": 10,
