@@ -17,6 +17,8 @@ from shared.reference.load import demo_documents
 from shared.reference.models import NATION
 from tests.support import DEEP, slow_time
 
+pytestmark = pytest.mark.slow
+
 ZONES = ("Asia/Shanghai", "Europe/Amsterdam", "America/New_York", "America/Sao_Paulo", "UTC")
 FIRST, LAST = datetime(2004, 1, 1, tzinfo=UTC), datetime(2030, 12, 31, tzinfo=UTC)
 REAL = Library(demo_documents()).calendar(NATION)

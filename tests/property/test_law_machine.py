@@ -82,6 +82,7 @@ def _walk(seed: int, seen: AbstractSet[tuple[Status, str]] = frozenset()) -> Cas
     return watch
 
 
+@pytest.mark.slow
 def test_long_walks_keep_every_rule_and_go_along_every_arrow() -> None:
     """What is random above is a fixed set of walks here: it proves that the rules are put to the test everywhere."""
     arrows: set[tuple[Status, str]] = set()
@@ -91,6 +92,7 @@ def test_long_walks_keep_every_rule_and_go_along_every_arrow() -> None:
     assert len(missed) <= UNSEEN_ARROWS_MAX, missed
 
 
+@pytest.mark.slow
 def test_long_walks_of_an_order_go_along_every_arrow() -> None:
     arrows: set[tuple[OrderStatus, str]] = set()
     for seed in range(WALKS):
@@ -165,6 +167,7 @@ def test_a_part_of_the_law_that_is_missing_is_missed(part: str, monkeypatch: pyt
         _walks()
 
 
+@pytest.mark.slow
 def test_long_walks_come_by_every_reason_of_the_clocks() -> None:
     """So that the rules above judge more than what never happens."""
     met: set[Reason] = set()

@@ -9,6 +9,8 @@ import pytest
 from infra.backtest.mapping import load_backtest
 from infra.importing.tree import BadMapping
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "docs" / "mappings" / "backtest").glob("*.yaml"))
 GOOD = """\

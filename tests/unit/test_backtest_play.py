@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from infra.backtest.judge import EXPLAINED, UNEXPLAINED, Judge, Verdict, Why
 from tests.support.backtest import LOG, TABLE, lived
 
+pytestmark = pytest.mark.slow
+
 HEAD = "id,start,end,due"
 DAY = {"amount": 1, "base": "calendar_days"}
 LATE, IN_TIME, NOTHING = Verdict.LATE, Verdict.IN_TIME, Verdict.NOTHING

@@ -17,6 +17,8 @@ from infra.backtest.source import Case, Source
 from infra.importing.rows import BadFile
 from infra.importing.tree import BadMapping
 
+pytestmark = pytest.mark.slow
+
 TABLE: dict[str, Any] = {
     "source": "table", "id": "id", "time_zone": "Europe/Amsterdam", "registered": "start", "settled": "end",
     "due": "due",

@@ -9,6 +9,8 @@ import pytest
 
 from infra.backtest.times import Alone, BadTime, Odd, Times
 
+pytestmark = pytest.mark.slow
+
 AMSTERDAM = Times(ZoneInfo("Europe/Amsterdam"))
 
 

@@ -12,6 +12,8 @@ from infra.backtest.spill import in_order
 from infra.backtest.xes import TOKEN_BYTES_MAX, traces
 from infra.importing.rows import BadFile
 
+pytestmark = pytest.mark.slow
+
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 TRACE = (
     '<trace><string key="concept:name" value="A1"/><date key="deadline" value="2011-12-06T13:41:31.788+01:00">'
