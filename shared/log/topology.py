@@ -152,9 +152,7 @@ class Topology:
     def configurations(self) -> list[dict[str, Any]]:
         """Every stream as the server takes it (JetStream API, STREAM.CREATE)."""
         return [self._log(area) for area in self.areas] + [
-            self._stream(
-                SUBMISSIONS, "submit.>", max_age=SUBMISSION_AGE_S_MAX * 10**9, max_msg_size=LOG_MESSAGE_BYTES_MAX
-            ),
+            self._submissions(),
             self._stream(RECEIPTS, "receipt.>"),
             self._stream(PROGRESS, "progress.>"),
             self._stream(REFERENCE, "reference.>", max_msg_size=REFERENCE_BYTES_MAX, **LOG_FLAGS),
@@ -167,11 +165,12 @@ class Topology:
         ]
 
     def _submissions(self) -> dict[str, Any]:
-        # Nats-Msg-Id is one name space for all publishers: two platforms that both say "1" would lose one of them. The
-        # claim makes a submission happen once; the server's own window is as short as it allows.
-        window = {"duplicate_window": DUPLICATE_WINDOW_NS_MIN}
-        limits = {"max_age": SUBMISSION_AGE_S_MAX * 10**9, "max_msg_size": LOG_MESSAGE_BYTES_MAX}
-        return self._stream(SUBMISSIONS, "submit.>", **limits, **window)
+        return self._stream(
+            SUBMISSIONS, "submit.>", max_age=SUBMISSION_AGE_S_MAX * 10**9, max_msg_size=LOG_MESSAGE_BYTES_MAX,
+            # Nats-Msg-Id is one name space for all publishers: of two platforms that both say "1" one would lose its
+            # submission. The claim makes it happen once; the server's own window is as short as the server allows.
+            duplicate_window=DUPLICATE_WINDOW_NS_MIN,
+        )  # fmt: skip
 
     def _log(self, area: str) -> dict[str, Any]:
         levels = ".".join(area[at : at + 2] for at in range(0, len(area), 2))

@@ -105,6 +105,16 @@ async def test_each_owner_takes_submissions_with_its_own_durable(streams: Stream
         await one.ack()
 
 
+async def test_two_platforms_that_use_the_same_message_id_lose_nothing(streams: Streams) -> None:
+    one, other = (topology.submission(source, REGION) for source in ("12345", "grid"))
+    await streams.publish(one, b"a resident's demand", msg_id="1")
+    await asyncio.sleep(2 * topology.DUPLICATE_WINDOW_NS_MIN / 1e9)
+    ack = await streams.publish(other, b"another resident's demand", msg_id="1")
+    assert (ack.sequence, ack.duplicate) == (2, False)
+    (kept,) = await streams.read(topology.SUBMISSIONS, other)
+    assert kept.data == b"another resident's demand"
+
+
 async def test_attachments(streams: Streams) -> None:
     large = bytes(range(256)) * 2000
     await streams.put("case-1/a", large)
