@@ -94,11 +94,11 @@ class Calendars:
         return moved
 
     async def _look_through(self) -> int:
-        moved, place = 0, None
+        moved, place, look = 0, None, recompute_by(self._kit.library)
         while batch := await self._agenda.running(place, CALENDAR_BATCH_COUNT):
             place = batch[-1].due
             for one in batch:
-                moved += await self._ticker.work(one, recompute_by(self._kit.library)) is not None
+                moved += await self._ticker.work(one, look) is not None
             await self._kit.clock.sleep(0)
             await PACE.breathe(self._kit.clock)
         return moved

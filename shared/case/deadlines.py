@@ -14,9 +14,11 @@ from shared.case import events as e
 from shared.case.base import Event
 from shared.case.clocks import Clock
 from shared.case.commands import Command
-from shared.case.facts import Hold, Stage
+from shared.case.facts import Hold
 from shared.case.reasons import Reason
 from shared.case.state import CaseState
+
+Rule = Callable[[CaseState, Any, Command], Reason | None]
 
 
 def _set(state: CaseState, event: e.DeadlinesSet, command: Command) -> Reason | None:
@@ -40,12 +42,17 @@ def _set(state: CaseState, event: e.DeadlinesSet, command: Command) -> Reason | 
     return Reason.DEADLINE_OPEN if twice else None
 
 
-def _running(state: CaseState, stage: Stage, unit: str | None) -> Clock | Reason:
-    """The clock of a stage that is not over, or why there is none."""
-    clock = state.clock(stage, unit)
-    if clock is None:
-        return Reason.NO_SUCH_DEADLINE
-    return clock if clock.ended_at is None else Reason.STAGE_OVER
+def _while_running(rule: Callable[[CaseState, Clock, Any, Command], Reason | None]) -> Rule:
+    """A rule about the clock that the event names, which must be there and its stage not be over."""
+
+    def ruled(state: CaseState, event: Any, command: Command) -> Reason | None:
+        named = getattr(event, "deadline", event)
+        clock = state.clock(named.stage, named.unit)
+        if clock is None:
+            return Reason.NO_SUCH_DEADLINE
+        return Reason.STAGE_OVER if clock.ended_at is not None else rule(state, clock, event, command)
+
+    return ruled
 
 
 def _passed(state: CaseState, clock: Clock, command: Command) -> bool:
@@ -54,17 +61,13 @@ def _passed(state: CaseState, clock: Clock, command: Command) -> bool:
     return not waits and clock.deadline.due < command.meta.time
 
 
-def _recompute(state: CaseState, event: e.DeadlineRecomputed, command: Command) -> Reason | None:
-    clock = _running(state, event.deadline.stage, event.deadline.unit)
-    if isinstance(clock, Reason):
-        return clock
+@_while_running
+def _recompute(state: CaseState, clock: Clock, event: e.DeadlineRecomputed, command: Command) -> Reason | None:
     return None if clock.deadline.due == event.due_before else Reason.DEADLINE_MOVED
 
 
-def _request_extension(state: CaseState, event: e.ExtensionRequested, command: Command) -> Reason | None:
-    clock = _running(state, event.stage, event.unit)
-    if isinstance(clock, Reason):
-        return clock
+@_while_running
+def _request_extension(state: CaseState, clock: Clock, event: e.ExtensionRequested, command: Command) -> Reason | None:
     return _not_extensible(clock, event) or (Reason.REQUEST_PENDING if clock.extension_requested else None)
 
 
@@ -82,10 +85,8 @@ def _not_extensible(clock: Clock, event: e.ExtensionRequested | e.Extended) -> R
     return Reason.EXTENDED_TOO_FAR if allows.extend_until and event.due > allows.extend_until else None
 
 
-def _request_pause(state: CaseState, event: e.PauseRequested, command: Command) -> Reason | None:
-    clock = _running(state, event.stage, event.unit)
-    if isinstance(clock, Reason):
-        return clock
+@_while_running
+def _request_pause(state: CaseState, clock: Clock, event: e.PauseRequested, command: Command) -> Reason | None:
     return _not_pausable(clock, event) or (Reason.REQUEST_PENDING if clock.pause_requested else None)
 
 
@@ -101,10 +102,8 @@ def _not_pausable(clock: Clock, event: e.PauseRequested | e.Suspended) -> Reason
     return Reason.PAUSED_TOO_OFTEN if allows.pause_times_max and clock.pauses >= allows.pause_times_max else None
 
 
-def _extend(state: CaseState, event: e.Extended, command: Command) -> Reason | None:
-    clock = _running(state, event.stage, event.unit)
-    if isinstance(clock, Reason):
-        return clock
+@_while_running
+def _extend(state: CaseState, clock: Clock, event: e.Extended, command: Command) -> Reason | None:
     if event.approver in state.stand_aside:
         return Reason.MUST_STAND_ASIDE
     if state.person_of(event.unit) in (event.approver, command.meta.actor.person):
@@ -124,10 +123,8 @@ def _refuse(state: CaseState, event: e.ExtensionRefused | e.PauseRefused, comman
     return None if asked else Reason.NO_REQUEST
 
 
-def _suspend(state: CaseState, event: e.Suspended, command: Command) -> Reason | None:
-    clock = _running(state, event.stage, event.unit)
-    if isinstance(clock, Reason):
-        return clock
+@_while_running
+def _suspend(state: CaseState, clock: Clock, event: e.Suspended, command: Command) -> Reason | None:
     if command.meta.actor.person == state.person_of(event.unit):
         return Reason.SELF_APPROVAL
     if event.until is not None and event.until <= command.meta.time:
@@ -145,10 +142,8 @@ def _too_long(clock: Clock, event: e.Suspended, command: Command) -> Reason | No
     return Reason.PAUSE_TOO_LONG if event.until is None or event.until > latest else None
 
 
-def _resume(state: CaseState, event: e.Resumed, command: Command) -> Reason | None:
-    clock = _running(state, event.deadline.stage, event.deadline.unit)
-    if isinstance(clock, Reason):
-        return clock
+@_while_running
+def _resume(state: CaseState, clock: Clock, event: e.Resumed, command: Command) -> Reason | None:
     if not clock.suspended:
         return Reason.NOT_SUSPENDED
     return Reason.NOT_LATER if event.deadline.due < clock.deadline.due else None
@@ -191,7 +186,7 @@ def out_of_turn(state: CaseState, event: e.Urged | e.Ordered | e.Escalated, comm
     """
     if event.rung is None:
         return None
-    late = next((one for one in state.late if one.key == (event.late_stage, event.late_unit)), None)
+    late = state.late_one(event.late_stage, event.late_unit) if event.late_stage else None
     clock = None if late is None else state.clock(late.stage, late.unit)
     if late is None or clock is None or not clock.overdue:
         return Reason.NOT_LATE
@@ -204,7 +199,7 @@ def out_of_turn(state: CaseState, event: e.Urged | e.Ordered | e.Escalated, comm
     return Reason.NOT_YET_DUE if event.moment is None or command.meta.time < event.moment else None
 
 
-RULES: dict[type[Event], Callable[[CaseState, Any, Command], Reason | None]] = {
+RULES: dict[type[Event], Rule] = {
     e.DeadlinesSet: _set,
     e.DeadlineRecomputed: _recompute,
     e.ExtensionRequested: _request_extension,

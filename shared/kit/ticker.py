@@ -147,11 +147,12 @@ class Ticker:
             if subject in flying or len(flying) >= min(IN_FLIGHT_COUNT_MAX, PACE.slots):
                 await land()  # the same case once more is decided on what it is then
             now, wanted = await self._wanted(one, self._fire)
-            alone = any(other.address.subject != subject for other in wanted)  # its key is made first: that takes time
-            if alone:
+            # An event of another address (an order) has a key made first, and that takes time.
+            by_itself = any(other.address.subject != subject for other in wanted)
+            if by_itself:
                 await land()
             flying[subject] = one.due, wanted, now
-            if alone:
+            if by_itself:
                 await land()
         await land()
         return fired
