@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from services.supervision.projection import moments
 from shared.case import events as e
 from shared.case.base import Address, Level, above, level_of, new_id, region_at
 from shared.case.clocks import Clock, Key, Late
@@ -125,24 +126,23 @@ def note_refusal(seen: Seen, wanted: Next, outcome: Rejected) -> Sequence[Next]:
 
 
 def fire(address: Address, state: Any, due: Due, now: datetime, library: InForce) -> Sequence[Next]:
-    """What must be asked of the case (or order) because a moment has come; nothing when it is no longer in force."""
-    if isinstance(state, OrderState):
-        if state.due is None:
-            return ()
-        return (Next(address, "declare-order-overdue", facts("declare-order-overdue", due=state.due, seen_at=now)),)
-    clock = state.clock(Stage(due.stage), due.unit or None)
-    if clock is None:
+    """What must be asked of the case (or order) because a moment has come; nothing when it is no longer in force.
+
+    The agenda may be behind, so what it says is compared with the case: under an older cause it would be asked for in
+    vain, since what follows from that one has been done.
+    """
+    if due.at > now or due not in moments(address.subject, state):
         return ()
-    if due.what == "rung":  # an order is no matter of the case: its law does not see that the rung is not due
+    if isinstance(state, OrderState):
+        return (Next(address, "declare-order-overdue", facts("declare-order-overdue", due=due.at, seen_at=now)),)
+    clock = state.clock(Stage(due.stage), due.unit or None)
+    assert clock is not None, "a moment in force is of a clock"
+    if due.what == "rung":
         late = state.late_one(*clock.key)
-        waits = clock.suspended or clock.ended_at is not None or not clock.overdue
-        if waits or late is None or late.next_at is None or late.next_at > now:
-            return ()
+        assert late is not None, "a rung in force is of an overdue"
         return (_climb(address, state, clock, late, now, library),)
     if due.what == "resume":
-        if clock.resume_at is None or clock.resume_at > now:  # somebody was faster
-            return ()
-        goes_on = resumed(clock, clock.resume_at, library.calendar(state.in_charge))
+        goes_on = resumed(clock, due.at, library.calendar(state.in_charge))
         return (Next(address, "resume", facts("resume", deadline=goes_on)),)
     return _fire(address, state, clock, due.what, now, library)
 

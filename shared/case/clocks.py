@@ -102,10 +102,23 @@ def late_ended(lates: Lates, clocks: Clocks) -> Lates:
 
 
 def set_anew(clocks: Clocks, event: e.DeadlinesSet, id: str) -> Clocks:
-    """A change of stage. A clock that is closed and opened again unchanged goes on as it was."""
+    """A change of stage. A clock that is closed and opened again for the same moment goes on as it was."""
     kept = tuple(clock for clock in clocks if clock.deadline.stage not in event.closes)
-    before = {clock.deadline: replace(clock, ended_at=None) for clock in clocks}
-    return (*kept, *(before.get(deadline) or Clock(deadline, id) for deadline in event.opens))
+    before = {_moment(clock.deadline): clock for clock in clocks}
+    return (*kept, *(_opened(before.get(_moment(deadline)), deadline, id) for deadline in event.opens))
+
+
+def _moment(deadline: Deadline) -> tuple[Any, ...]:
+    return deadline.stage, deadline.unit, deadline.start, deadline.due
+
+
+def _opened(before: Clock | None, deadline: Deadline, id: str) -> Clock:
+    """What has fired for a moment does not fire again, whatever other version of a document leads to it now."""
+    if before is None:
+        return Clock(deadline, id)
+    warned = before.warned and before.deadline.warn_at == deadline.warn_at
+    set_by = before.set_by if before.deadline == deadline else id
+    return replace(before, deadline=deadline, set_by=set_by, warned=warned, ended_at=None)
 
 
 def extended(clocks: Clocks, event: e.Extended, recorded: Recorded[Any]) -> Clocks:

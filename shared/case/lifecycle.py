@@ -93,7 +93,7 @@ _TABLE: tuple[Arrow, ...] = (
     Arrow("case.pause_requested", IN_PROGRESS, None, "petitions regulation 36"),
     Arrow("case.suspended", IN_PROGRESS, None, "petitions regulation 36: the time of a hearing does not count"),
     Arrow("case.pause_refused", IN_PROGRESS, None, "petitions regulation 36"),
-    Arrow("case.resumed", IN_PROGRESS, None, "petitions regulation 36"),
+    Arrow("case.resumed", OPEN, None, "petitions regulation 36; the report upward waits on while a reply is out"),
     Arrow("case.warned", OPEN, None, "5.1.3 a: handled within a time limit"),
     Arrow("case.overdue", BORN, None, "5.1.3 a: nothing is late in silence, also what ended before it was seen"),
     Arrow("case.overdue_annulled", BORN, None, "what was done in time is not late, whenever the proof arrives"),

@@ -183,7 +183,8 @@ class Judge:
         """Whether there was a moment at which the law refused it."""
         target = self.by_subject.get(wanted.address.subject, [])
         first = index + 1 if target is events else 0
-        command = Command(wanted.address, cause.meta, wanted.name, wanted.facts)
+        meta = cause.meta.model_copy(update={"command_id": "asked once more"})
+        command = Command(wanted.address, meta, wanted.name, wanted.facts)
         states = (self.world.state(wanted.address, count) for count in range(first, len(target) + 1))
         return any(isinstance(LAWS[wanted.address.kind].decide(command, state), Rejected) for state in states)
 

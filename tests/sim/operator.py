@@ -41,9 +41,11 @@ class Operator:
         later = world.clock.now() + timedelta(days=2)
         await self._as(supervision, supervision.kit.vault.sweep_orphans(later, eraser._exists))
         vault = supervision.kit.vault
-        vault._masters = MasterKeys([b"x" * 32, b"n" * 32, b"o" * 32])
+        masters = MasterKeys([b"x" * 32, b"n" * 32, b"o" * 32])
+        for process in world.processes.values():  # the file of all first, then the keys
+            process.kit.vault._masters = masters
         await self._as(supervision, vault.rewrap())
-        world.vault._masters = vault._masters
+        world.vault._masters = masters
         return True
 
     async def _as(self, process: Process, doing: Any) -> Any:

@@ -39,6 +39,7 @@ ENDS_MAIN = (
 class Own:
     """One clock as the watch knows it; `seen`: its overdue for this due moment stands on the log."""
 
+    start: datetime
     due: datetime
     warn_at: datetime | None
     allows: Allowance | None
@@ -102,9 +103,10 @@ class Clocks:
         assert not kept.keys() & opened.keys()
         for key, named in opened.items():
             was = gone.get(key)
-            same = was is not None and (was.due, was.warn_at, was.allows) == (named.due, named.warn_at, named.allows)
-            new = Own(named.due, named.warn_at, named.allows)
-            kept[key] = replace(was, ended=None) if same and was is not None else new
+            kept[key] = Own(named.start, named.due, named.warn_at, named.allows)
+            if was is not None and (was.start, was.due) == (named.start, named.due):
+                warned = was.warned and was.warn_at == named.warn_at
+                kept[key] = replace(was, warn_at=named.warn_at, allows=named.allows, ended=None, warned=warned)
         self.own = kept
 
     def _fired(self, event: e.Warned | e.Overdue, imported: bool) -> None:

@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 from services.supervision import policy
+from services.supervision.projection import moments
 from shared.case.base import Meta, Recorded
 from shared.case.clocks import Clock, Late
 from shared.case.commands import Command
@@ -126,7 +127,9 @@ class Life:
 
     def fire(self, what: str, stage: Stage, at: datetime, unit: str = "") -> Sequence[Any]:
         """What a moment wants, done."""
-        wanted = policy.fire(WHERE, self.state, Due(at, WHERE.subject, what, stage, unit), at, self.library)
+        in_force = {(one.what, one.stage, one.unit): one for one in moments(WHERE.subject, self.state)}
+        due = in_force.get((what, stage, unit)) or Due(at, WHERE.subject, what, stage, unit)
+        wanted = policy.fire(WHERE, self.state, due, at, self.library)
         for one in wanted:
             self.want(one, at)
         return wanted

@@ -328,3 +328,21 @@ def test_every_open_stage_has_one_duty_and_no_other_clock_can_be_opened(situatio
 def test_what_bounds_a_clock_stays_with_it() -> None:
     state = given("clocked, bounded, extended")
     assert state.clocks[0].deadline.allows == BOUNDED
+
+
+def test_a_report_upward_that_stood_still_goes_on_though_the_case_was_settled_meanwhile() -> None:
+    clocked = after(given("handled"), ask("set-deadlines", opens=[deadline(Stage.REPORT)]))
+    settled = after(clocked, ask("suspend", stage=Stage.REPORT, until=START + DAY), ask("settle"))
+    on = after(settled, ask("resume", deadline=deadline(Stage.REPORT, LATER)))
+    clock = on.clock(Stage.REPORT)
+    assert (on.status, clock.suspended, clock.deadline.due) == (S.SETTLED, False, LATER)
+
+
+def test_the_same_moment_by_another_version_of_a_document_is_late_once() -> None:
+    """A report that was due before the case was closed is due at the same moment when it is taken up again."""
+    late = given("overdue")
+    newer = deadline().model_copy(update={"calendar_reference": f"calendars:{COUNTY}@99"})
+    set_anew = after(late, ask("set-deadlines", opens=[newer], closes=["handle"], at=TOO_LATE))
+    assert refused(set_anew, ask("declare-overdue", at=TOO_LATE)) is R.ALREADY_FIRED
+    again = set_anew.clock(Stage.HANDLE)
+    assert (again.deadline, again.overdue, set_anew.lateness) == (newer, True, 1)

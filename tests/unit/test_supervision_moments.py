@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from services.supervision import policy
+from services.supervision.projection import moments
 from shared.case.facts import Stage
-from shared.kit.pure import Due
 from shared.reference.models import NATION, Kind
 from tests.support.law import LATER, START, WHERE, Ask, ask
 from tests.support.policy_life import HOUR, Life, document, library
@@ -55,7 +55,7 @@ def test_no_order_is_issued_of_what_waits_is_over_or_has_time_again(ended: Ask) 
 def test_an_order_that_met_a_pause_is_another_one_afterwards() -> None:
     life = _late()
     at = _next(life)
-    due = Due(at, WHERE.subject, "rung", Stage.HANDLE)
+    (due,) = (one for one in moments(WHERE.subject, life.state) if one.what == "rung")
     (first,) = policy.fire(WHERE, life.state, due, at, life.library)
     life.ask(ask("suspend", at=at, until=at + HOUR))  # before the case heard of its order
     life.fire("resume", Stage.HANDLE, at + HOUR)

@@ -167,9 +167,8 @@ def test_a_clock_is_warned_of_then_overdue_then_on_the_first_rung_each_once() ->
     deadline = life.clock(Stage.HANDLE).deadline
     assert deadline.warn_at is not None
     assert due_of(life) == [(deadline.warn_at, "warn"), (deadline.due, "overdue")]
-    life.fire("warn", Stage.HANDLE, deadline.warn_at)
-    life.fire("warn", Stage.HANDLE, deadline.warn_at)
-    assert life.refused == [Reason.ALREADY_FIRED]
+    assert len(life.fire("warn", Stage.HANDLE, deadline.warn_at)) == 1
+    assert life.fire("warn", Stage.HANDLE, deadline.warn_at) == ()
     seen_at = deadline.due + 7 * HOUR
     (declared,) = life.fire("overdue", Stage.HANDLE, seen_at)
     told = declared.facts
@@ -228,9 +227,26 @@ def test_a_new_calendar_that_says_the_same_holds_nothing_up() -> None:
     assert wanted.name == "declare-overdue"
 
 
+def test_what_an_agenda_that_is_behind_says_of_a_moved_deadline_is_left_until_it_knows() -> None:
+    """Asked for under the old cause, the second warning would have the id of the first, and never come."""
+    life = Life(*HANDLING)
+    before = life.clock(Stage.HANDLE).deadline
+    assert before.warn_at is not None
+    told = [one for one in moments(WHERE.subject, life.state) if one.stage == Stage.HANDLE]
+    life.fire("warn", Stage.HANDLE, before.warn_at)
+    life.ask(ask("extend", at=before.warn_at + HOUR, due=before.due + timedelta(days=1)))
+    after = life.clock(Stage.HANDLE).deadline
+    assert {one.what for one in told} == {"warn", "overdue"}
+    for stale in told:
+        assert policy.fire(WHERE, life.state, stale, after.due + HOUR, life.library) == ()
+    assert [one.name for one in life.fire("overdue", Stage.HANDLE, after.due + HOUR)] == ["warn", "declare-overdue"]
+    assert life.refused == []
+
+
 def test_an_order_that_nobody_answers_is_overdue() -> None:
     order = given("issued")
-    (wanted,) = policy.fire(ORDER_WHERE, order, Due(order.due, ORDER_WHERE.subject, "order"), LATER, LIBRARY)
+    (due,) = moments(ORDER_WHERE.subject, order)
+    (wanted,) = policy.fire(ORDER_WHERE, order, due, LATER, LIBRARY)
     assert isinstance(law(order, wanted, LATER), Recorded)
     nobody = given("no order")
     assert policy.fire(ORDER_WHERE, nobody, Due(LATER, ORDER_WHERE.subject, "order"), LATER, LIBRARY) == ()
