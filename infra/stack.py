@@ -23,6 +23,7 @@ from infra.embedded import Endpoints
 from shared.case.base import Owner
 from shared.kit import problems, vault
 from shared.kit.clock import Clock
+from shared.kit.known import Known
 from shared.kit.service import Service, open_kit, run_jobs
 from shared.kit.settings import Settings
 from shared.kit.sql import migrate
@@ -30,7 +31,6 @@ from shared.log import topology
 from shared.log.mux import connect
 from shared.log.streams import Streams, ensure_topology
 from shared.log.topology import Topology
-from shared.reference.library import Library
 from shared.reference.load import demo_documents
 from shared.reference.models import Document
 from shared.reference.publish import publish
@@ -105,11 +105,11 @@ class Running:
 async def running(settings: Mapping[Owner, Settings], clock: Clock) -> AsyncIterator[Running]:
     """Open these services and run their jobs for as long as the block lasts; watch `jobs` for one that ends."""
     async with AsyncExitStack() as stack:
-        library: Library | None = None
+        library, known = None, Known()
         services = []
         for owner, own in settings.items():
             statements = importlib.import_module(f"services.{owner}.store").STATEMENTS
-            kit = await stack.enter_async_context(open_kit(owner, own, statements, clock, library))
+            kit = await stack.enter_async_context(open_kit(owner, own, statements, clock, library, known))
             library = kit.library
             services.append(importlib.import_module(f"services.{owner}.app").build(kit))
         first = services[0].kit

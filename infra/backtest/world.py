@@ -112,7 +112,7 @@ class _Handler(Handler):
 
     def forget(self, address: Address) -> None:
         """Drop a case from the cache."""
-        self._cache.pop(address.subject, None)
+        self._known.forget(address.subject)
 
 
 class World:

@@ -18,7 +18,7 @@ def build(kit: Kit) -> Service:
     reads = Reads(kit.database, model)
     app.include_router(http.router(kit, reads))
     app.include_router(stream.router(kit, reads))
-    projector = Projector(model, kit.database, kit.log, kit.clock, kit.reached)
+    projector = Projector(model, kit.database, kit.log, kit.clock, kit.reached, kit.handler.made)
     jobs: Mapping[str, Job] = {
         "reporting.project": projector.run,
         "reporting.sweep": partial(sweep, kit.database, kit.clock),

@@ -16,7 +16,7 @@ def build(kit: Kit) -> Service:
     app = web_app(kit, "routing")
     app.include_router(http.router(kit))
     reactor = Reactor(kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor)
-    projector = Projector(Work(), kit.database, kit.log, kit.clock, kit.reached)
+    projector = Projector(Work(), kit.database, kit.log, kit.clock, kit.reached, kit.handler.made)
     jobs = {
         "routing.reactions": reactor.run,
         "routing.submissions": Submissions(kit).run,

@@ -6,7 +6,7 @@ Pure: standard library and pydantic only. Region codes are the twelve digits 2+2
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from hashlib import sha1
@@ -175,11 +175,15 @@ class Address:
     kind: str
     region: str
     id: str
+    _subject: str = field(default="", init=False, repr=False, compare=False)  # asked for some thirty times per event
 
     @property
     def subject(self) -> str:
-        r = self.region
-        return f"{self.kind}.{r[:2]}.{r[2:4]}.{r[4:6]}.{r[6:9]}.{r[9:12]}.{self.id}"
+        if not self._subject:
+            r = self.region
+            told = f"{self.kind}.{r[:2]}.{r[2:4]}.{r[4:6]}.{r[6:9]}.{r[9:12]}.{self.id}"
+            object.__setattr__(self, "_subject", told)
+        return self._subject
 
     @classmethod
     def parse(cls, subject: str) -> Address:

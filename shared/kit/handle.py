@@ -9,12 +9,9 @@ topping up from the stream's leader.
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
-from weakref import WeakValueDictionary
 
 from shared.case.base import Address, Event, Position, Recorded
 from shared.case.commands import COMMANDS, Command
@@ -24,14 +21,13 @@ from shared.case.reasons import Rejected
 from shared.case.state import UNBORN, CaseState, evolve
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
+from shared.kit.known import Held, Known, Made
 from shared.kit.problems import Unavailable
 from shared.kit.seal import seal_fields
 from shared.kit.vault import Vault
 from shared.log import port as log_port
 from shared.log.port import Log
 
-CACHED_COUNT_MAX = 50_000
-MADE_COUNT_MAX = 5_000
 RETRY_S_MAX = 2.0
 BACKOFF_S_MIN = 0.002
 BACKOFF_S_MAX = 0.1
@@ -57,32 +53,6 @@ LAWS: dict[str, Law] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """An aggregate as this process knows it: its folded state and the stream sequence of its last event."""
-
-    state: Any
-    sequence: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What an event of this process made of its aggregate; the stream sequences of the one before it and of itself."""
-
-    before: Any
-    after: Any
-    since: int
-    sequence: int
-
-
-# the event as it was read from the log -> what it made, for who would read and fold the same again
-Recall = Callable[[Recorded[Any]], Made | None]
-
-
-def nothing_made(recorded: Recorded[Any]) -> None:
-    """Recalls nothing."""
-
-
-@dataclass(frozen=True, slots=True)
 class Done:
     """A command that stands: the aggregate after it, where its last event lies, and the event if it was made now."""
 
@@ -94,14 +64,12 @@ class Done:
 class Handler:
     """Decides commands on the log of one service. Safe to call from many tasks at once."""
 
-    def __init__(self, log: Log, vault: Vault, clock: Clock, cached_count_max: int = CACHED_COUNT_MAX) -> None:
+    def __init__(self, log: Log, vault: Vault, clock: Clock, known: Known | None = None) -> None:
+        """`known` is what the services of one process share."""
         self._log = log
         self._vault = vault
         self._clock = clock
-        self._cached_count_max = cached_count_max
-        self._cache: OrderedDict[str, Held] = OrderedDict()
-        self._made: OrderedDict[str, Made] = OrderedDict()
-        self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._known = known or Known()
 
     async def handle(self, command: Command) -> Done | Rejected:
         """Decide a command and append what comes of it, exactly once however often it is sent.
@@ -109,9 +77,7 @@ class Handler:
         Raises Unavailable when the log or the vault gave no answer within RETRY_S_MAX: the same command may be sent
         again. Raises KeyErased when the content's key is destroyed, AlreadySealed, TooLarge.
         """
-        subject = command.address.subject
-        queue = self._queues.setdefault(subject, asyncio.Lock())
-        async with queue:
+        async with self._known.queue(command.address.subject):
             return await self._until_settled(command)
 
     async def state(self, address: Address, fresh: bool = False) -> Held:
@@ -119,21 +85,18 @@ class Handler:
 
         Raises Unavailable.
         """
-        held = self._cache.get(address.subject)
+        held = self._known.get(address.subject)
         if held is None or fresh:
             held = await self._top_up(address, held)
         return held
 
     def prime(self, address: Address, held: Held) -> None:
         """Remember an aggregate that a read model knows, where this process knows nothing newer."""
-        known = self._cache.get(address.subject)
-        if known is None or known.sequence < held.sequence:
-            self._remember(address.subject, held)
+        self._known.remember(address.subject, held)
 
     def made(self, recorded: Recorded[Any]) -> Made | None:
         """What an event made, while this process remembers that it appended it; None for others and older ones."""
-        made = self._made.get(recorded.id)
-        return made if made and recorded.position and made.sequence == recorded.position.sequence else None
+        return self._known.made(recorded)
 
     async def state_since(self, recorded: Recorded[Any]) -> Held:
         """The aggregate at least as new as this event of it: what a reaction to the event may decide on.
@@ -142,14 +105,20 @@ class Handler:
         """
         address, position = recorded.address, recorded.position
         assert position is not None, "what is read has its position"
-        held = self._cache.get(address.subject)
-        if held is None and recorded.type in BIRTHS:  # the first event of an aggregate is all of it
-            law = LAWS[address.kind]
-            held = Held(law.evolve(law.unborn, recorded), position.sequence)
-            self._remember(address.subject, held)
+        held = self._known.get(address.subject)
+        if held is None and (after := self._after(recorded)) is not None:
+            held = Held(after, position.sequence)
+            self._known.remember(address.subject, held)
         if held is None or held.sequence < position.sequence:
             held = await self._top_up(address, held)
         return held
+
+    def _after(self, recorded: Recorded[Any]) -> Any:
+        """What an event made of its aggregate, where nothing has to be read for it: a first one is all there is."""
+        if made := self._known.made(recorded):
+            return made.after
+        law = LAWS[recorded.address.kind]
+        return law.evolve(law.unborn, recorded) if recorded.type in BIRTHS else None
 
     async def _until_settled(self, command: Command) -> Done | Rejected:
         give_up_at = self._clock.monotonic() + RETRY_S_MAX
@@ -168,7 +137,7 @@ class Handler:
     async def _once(self, command: Command, fresh: bool) -> Done | Rejected:
         address = command.address
         law = LAWS[address.kind]
-        held = self._cache.get(address.subject)
+        held = self._known.get(address.subject)
         if held is None and COMMANDS[command.name].event.TYPE in BIRTHS:
             held = Held(law.unborn)  # as a rule; the guard knows better
         guessed = held is not None and not fresh
@@ -189,10 +158,8 @@ class Handler:
         await failpoint("handle.appended")
         sealed = replace(sealed, position=position)
         after = law.evolve(held.state, sealed)
-        self._made[sealed.id] = Made(held.state, after, held.sequence, position.sequence)
-        if len(self._made) > MADE_COUNT_MAX:
-            self._made.popitem(last=False)
-        self._remember(address.subject, Held(after, position.sequence))
+        self._known.note(sealed, Made(held.state, after, held.sequence, position.sequence))
+        self._known.remember(address.subject, Held(after, position.sequence))
         return Done(after, position, sealed)
 
     async def _sealed(self, recorded: Recorded[Any]) -> Recorded[Any]:
@@ -218,14 +185,8 @@ class Handler:
             assert last is not None, "what is loaded has its position"
             held = Held(state, last.sequence)
         if held.sequence:
-            self._remember(address.subject, held)
+            self._known.remember(address.subject, held)
         return held
-
-    def _remember(self, subject: str, held: Held) -> None:
-        self._cache[subject] = held
-        self._cache.move_to_end(subject)
-        if len(self._cache) > self._cached_count_max:
-            self._cache.popitem(last=False)
 
     def _position(self, address: Address, held: Held) -> Position:
         return Position(self._log.stream_of(address), held.sequence)

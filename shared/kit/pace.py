@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from shared.kit.clock import Clock
 
-SLOTS_COUNT = 32  # events that a reactor works at once
+SLOTS_COUNT = 32
 BUSY_SLOTS_COUNT = 4
 BREATH_S = 0.02
 
@@ -21,6 +21,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._answering = 0
+        self._behind: set[str] = set()
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -36,9 +37,18 @@ class Pace:
         """How many events a reactor may work at once now."""
         return BUSY_SLOTS_COUNT if self._answering else SLOTS_COUNT
 
-    async def breathe(self, clock: Clock) -> None:
-        """Between two batches: let the desk go first."""
-        if self._answering:
+    def follows(self, who: str, behind: bool) -> None:
+        """A follower of the log says whether it has more to do than it could take in hand."""
+        (self._behind.add if behind else self._behind.discard)(who)
+
+    @property
+    def behind(self) -> bool:
+        """Whether somebody has more to do than they could take in hand."""
+        return bool(self._behind)
+
+    async def breathe(self, clock: Clock, who: str = "") -> None:
+        """Between two batches: let the desk go first, then those who are behind, unless that is `who` breathes."""
+        if self._answering or self._behind - {who}:
             await clock.sleep(BREATH_S)
 
 

@@ -21,7 +21,8 @@ from shared.kit.alone import Lock, alone, keep
 from shared.kit.await_position import Reached
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
-from shared.kit.handle import BIRTHS, LAWS, Recall, nothing_made
+from shared.kit.handle import BIRTHS, LAWS
+from shared.kit.known import Recall, nothing_made
 from shared.kit.pace import PACE
 from shared.kit.problems import Unavailable
 from shared.kit.pure import ADAPTERS, Change
@@ -55,7 +56,7 @@ class ReadModel(Protocol):
 
 
 class Projector:
-    """Keeps one read model of one service. `made` recalls what this process has folded already (`Handler.made`)."""
+    """Keeps one read model of one service. `made` recalls what this process has folded already (`Known.made`)."""
 
     def __init__(
         self, model: ReadModel, database: Database, log: Log, clock: Clock, reached: Reached,

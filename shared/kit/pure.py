@@ -17,6 +17,9 @@ from shared.case.reasons import Rejected
 from shared.case.state import STATE
 
 ADAPTERS: dict[str, Any] = {"case": STATE, "order": ORDER_STATE}
+TEXTS_KEPT_MAX = 512
+# By what a state is and not by what it says, which would have to be compared; it is kept, so nothing else gets its id.
+_texts: dict[int, tuple[Any, str]] = {}  # the read models of one process write down the same states
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,5 +85,8 @@ class Change:
 
 def state_json(kind: str, state: Any) -> str:
     """A folded state as text for a `state` column; `ADAPTERS[kind]` reads it back."""
-    text: str = ADAPTERS[kind].dump_json(state, exclude_defaults=True).decode()
-    return text
+    if id(state) not in _texts:
+        if len(_texts) >= TEXTS_KEPT_MAX:
+            del _texts[next(iter(_texts))]
+        _texts[id(state)] = state, ADAPTERS[kind].dump_json(state, exclude_defaults=True).decode()
+    return _texts[id(state)][1]

@@ -19,7 +19,8 @@ from shared.case.reasons import Reason, Rejected
 from shared.kit import telemetry
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
-from shared.kit.handle import Done, Handler, Held, command
+from shared.kit.handle import Done, Handler, command
+from shared.kit.known import Held
 from shared.kit.pace import PACE
 from shared.kit.problems import Unavailable
 from shared.kit.pure import Next, Reaction, Seen
@@ -28,13 +29,14 @@ from shared.kit.vault import KeyErased, Vault
 from shared.log.port import Delivery, Durable, DurableMissing, Log
 from shared.log.port import Unavailable as LogUnavailable
 
-FETCH_COUNT_MAX = 64
+FETCH_COUNT_MAX = 256
 LINGERING_COUNT_MAX = 512
 FETCH_WAIT_S = 5.0
 ATTEMPTS_COUNT_MAX = 8
 DELAY_S_MIN = 0.2
 DELAY_S_MAX = 60.0
 PAUSE_S = 1.0
+LINGER_S_MAX = 2.0
 
 
 class Parking(Protocol):
@@ -88,15 +90,32 @@ class Reactor:
         while True:
             try:
                 durable = durable or await self._log.durable(stream, f"{self.owner}-reactions")
-                if not await self.step(durable, FETCH_WAIT_S):
-                    await self._clock.sleep(0)
-                await PACE.breathe(self._clock)
+                count = await self.step(durable, FETCH_WAIT_S)
+                await self._rest(stream, count)
+                await PACE.breathe(self._clock, f"{self.owner} {stream}")
             except (LogUnavailable, Unavailable):  # the log, or the vault that a batch asks for its keys
                 await self._clock.sleep(PAUSE_S)
             except DurableMissing:
                 # every reaction is idempotent: starting again from the first event repeats nothing
                 telemetry.warn("durable missing, made anew from the first event", stream=stream, service=self.owner)
                 durable = None
+
+    async def _rest(self, stream: str, count: int) -> None:
+        """After a batch, with nothing in hand: what a process holds that is killed comes again much later.
+
+        Where a case comes to stand is up to other reactors: for those that are behind, one that lingers waits too.
+        """
+        full = count == self._fetch_count
+        if not self._linger_s:
+            PACE.follows(f"{self.owner} {stream}", full)
+            if not count:
+                await self._clock.sleep(0)
+            return
+        give_up_at = self._clock.monotonic() + LINGER_S_MAX
+        if count and not full:
+            await self._clock.sleep(self._linger_s)
+        while PACE.behind and self._clock.monotonic() < give_up_at:
+            await self._clock.sleep(self._linger_s)
 
     async def step(self, durable: Durable, wait_s: float) -> int:
         """Fetch what is there and work it, as many at once as the pace allows; how many messages that was."""
@@ -105,10 +124,8 @@ class Reactor:
             await failpoint("react.fetched")
             with telemetry.span(f"react.{self.owner}", count=len(deliveries)):
                 await self._fetch_keys([delivery.recorded for delivery in deliveries])
-                todo = iter(deliveries)
+                todo = _by_case(deliveries)
                 await asyncio.gather(*(self._work_all(todo) for _ in range(min(PACE.slots, len(deliveries)))))
-            if self._linger_s:  # with nothing in hand: what a killed process holds comes again much later
-                await self._clock.sleep(self._linger_s)
         return len(deliveries)
 
     async def _fetch_keys(self, batch: Sequence[Recorded[Any]]) -> None:
@@ -117,14 +134,14 @@ class Reactor:
         if len(wanted) > 1:
             await self._vault.keys(wanted)
 
-    async def _work_all(self, todo: Iterator[Delivery]) -> None:
-        for delivery in todo:
-            await self._work(delivery)
+    async def _work_all(self, todo: Iterator[list[Delivery]]) -> None:
+        for deliveries in todo:
+            for delivery in deliveries:
+                await self._work(delivery, deliveries[-1].recorded)
 
-    async def _work(self, delivery: Delivery) -> None:
-        recorded = delivery.recorded
+    async def _work(self, delivery: Delivery, newest: Recorded[Any]) -> None:
         try:
-            await self.react(recorded)
+            await self.react(delivery.recorded, newest)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # whatever went wrong, the message comes again or is parked: never lost
@@ -145,12 +162,15 @@ class Reactor:
         await failpoint("react.parked")
         await delivery.term()
 
-    async def react(self, recorded: Recorded[Any]) -> None:
-        """Do whatever follows from one event. Raises what went wrong; doing it again is harmless."""
+    async def react(self, recorded: Recorded[Any], newest: Recorded[Any] | None = None) -> None:
+        """Do whatever follows from one event, of a case in which `newest` has happened too.
+
+        Raises what went wrong; doing it again is harmless.
+        """
         if isinstance(recorded.event, Unknown):
             return
         for reaction in self._by_type.get(recorded.type, ()):
-            held = await self._handler.state_since(recorded)
+            held = await self._handler.state_since(newest or recorded)
             opened = await self._opened(recorded) if reaction.opens else recorded
             if opened is not None:
                 await self._follow_up(reaction, opened, held)
@@ -206,6 +226,14 @@ class Reactor:
             return None
         event = unseal_fields(recorded.known, key, recorded.address.id, recorded.id)
         return Recorded(recorded.id, recorded.address, recorded.meta, event, recorded.position)
+
+
+def _by_case(deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:
+    """What a batch holds of each case, in order: side by side they would decide the same, and all but one in vain."""
+    cases: dict[str, list[Delivery]] = {}
+    for delivery in deliveries:
+        cases.setdefault(delivery.recorded.address.subject, []).append(delivery)
+    return iter(cases.values())
 
 
 def _imported(state: Any) -> bool:

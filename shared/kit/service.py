@@ -24,6 +24,7 @@ from shared.kit.access import Caller
 from shared.kit.await_position import Reached
 from shared.kit.clock import Clock
 from shared.kit.handle import Handler
+from shared.kit.known import Known
 from shared.kit.pace import PACE
 from shared.kit.project import KIT_STATEMENTS
 from shared.kit.seal import AlreadySealed
@@ -134,9 +135,10 @@ class Service:
 
 @asynccontextmanager
 async def open_kit(
-    owner: Owner, settings: Settings, statements: Statements, clock: Clock, library: Library | None = None
-) -> AsyncIterator[Kit]:
-    """Connect a service. `library` is shared by the services of one process. Raises Unavailable, BadSettings."""
+    owner: Owner, settings: Settings, statements: Statements, clock: Clock, library: Library | None = None,
+    known: Known | None = None,
+) -> AsyncIterator[Kit]:  # fmt: skip
+    """Connect a service. The services of one process share `library` and `known`. Raises Unavailable, BadSettings."""
     async with AsyncExitStack() as stack:
         user, password = settings.nats_user or None, settings.nats_password.get_secret_value() or None
         mux = await connect(settings.nats_url, user=user, password=password, name=f"caseflow {owner}")
@@ -158,7 +160,7 @@ async def open_kit(
             return next((row["sequence"] for row in rows if row["stream"] == stream), 0)
 
         yield Kit(
-            owner, settings, clock, owned, streams, vault, database, library, Handler(owned, vault, clock),
+            owner, settings, clock, owned, streams, vault, database, library, Handler(owned, vault, clock, known),
             Reached(clock, look_up), read_tokens(settings.tokens_file),
         )  # fmt: skip
 

@@ -24,7 +24,8 @@ from shared.kit.alone import Lock, alone
 from shared.kit.await_position import Reached
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
-from shared.kit.handle import Done, Handler, Held, command
+from shared.kit.handle import Done, Handler, command
+from shared.kit.known import Held
 from shared.kit.pace import PACE
 from shared.kit.pure import Due, Fire, Next
 from shared.kit.vault import KeyErased

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.case.base import Address, Event, Position, Recorded
 from shared.log.envelope import decode, encode
@@ -17,7 +17,7 @@ from shared.log.topology import Topology
 # One replica says 10071; three say 10164 or 10158 while another append to the subject is in flight.
 CODES_CONFLICT = frozenset({10071, 10158, 10164})
 GUARD = "Nats-Expected-Last-Subject-Sequence"
-DECODED_COUNT_MAX = 1024
+DECODED_COUNT_MAX = 4096
 
 _decoded: dict[tuple[str, int], tuple[bytes, Recorded[Event]]] = {}
 
@@ -35,13 +35,15 @@ class JetStreamLog:
         stream, subject, data = self.stream_of(recorded.address), recorded.address.subject, encode(recorded)
         try:
             ack = await self._mux.api(subject, data, {GUARD: str(expected)})
-            return Position(ack["stream"], ack["seq"])
+            position = Position(ack["stream"], ack["seq"])
         except ApiError as error:
             if error.code not in CODES_CONFLICT:
                 raise Unavailable(f"{stream}: {error}") from error
             return await self._settle(stream, subject, data, expected, None)
         except Unavailable as error:
             return await self._settle(stream, subject, data, expected, error)
+        _note(data, replace(recorded, position=position))
+        return position
 
     async def _settle(
         self, stream: str, subject: str, data: bytes, expected: int, unanswered: Unavailable | None
@@ -102,15 +104,21 @@ class JetStreamLog:
 
 
 def _event(stream: str, message: Message) -> Recorded[Event]:
-    """The event of a message. Services and read models of one process read the same ones: each is decoded once."""
+    """The event of a message. Services and read models of one process read the same ones, and those it wrote."""
     place = (stream, message.sequence)
     data, recorded = _decoded.get(place, (b"", None))
     if recorded is None or data != message.data:  # other data: the same place of another log
         recorded = decode(message.data, Position(*place))
-        if len(_decoded) >= DECODED_COUNT_MAX:
-            del _decoded[next(iter(_decoded))]
-        _decoded[place] = (message.data, recorded)
+        _note(message.data, recorded)
     return recorded
+
+
+def _note(data: bytes, recorded: Recorded[Event]) -> None:
+    """The event of these bytes, for whoever reads them next; the bytes are compared."""
+    assert recorded.position is not None, "what stands on the log has its position"
+    if len(_decoded) >= DECODED_COUNT_MAX:
+        del _decoded[next(iter(_decoded))]
+    _decoded[recorded.position.stream, recorded.position.sequence] = (data, recorded)
 
 
 def _sequence(found: list[Recorded[Event]]) -> int:

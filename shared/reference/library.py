@@ -10,6 +10,7 @@ from typing import Any
 
 from shared.case.base import Owner, above
 from shared.case.calendar import Calendar
+from shared.case.facts import Stage
 from shared.log import topology
 from shared.reference.calendars import calendar_of
 from shared.reference.codec import decode, head
@@ -27,12 +28,14 @@ from shared.reference.models import (
 )
 from shared.reference.publish import Message, Shelf
 from shared.reference.regions import RegionTree
+from shared.reference.rules import Choice, RoutingFacts, choose_limit
 
 # The kinds whose document in force stands on every event: who may, who is there, what rules and limits say. A deadline
 # cites its calendar itself. Ladders say what becomes of lateness, which supervision decides: no other event has them.
 CITED = (Kind.POSTS, Kind.PEOPLE, Kind.UNITS, Kind.RULES, Kind.LIMITS)
 CITED_BY: dict[Owner | None, tuple[Kind, ...]] = {Owner.SUPERVISION: (*CITED, Kind.LADDERS)}
 VERSIONS_KEPT_MAX = 64  # of old versions that were asked for
+LIMITS_KEPT_MAX = 4096  # of choices, one for each sort of case; every document that is put in force begins anew
 _CITATION = re.compile(r"([a-z]+):([0-9]{12})@([0-9]{1,18})")
 
 _log = logging.getLogger(__name__)
@@ -54,6 +57,7 @@ class Library:
         self._units: dict[str, UnitRow] = {}
         self._people_of: dict[str, list[PersonRow]] = {}
         self._references: dict[tuple[str, Owner | None], tuple[str, ...]] = {}
+        self._limits: dict[tuple[Stage, RoutingFacts], Choice | None] = {}
         self.calendar_version = 0  # the newest calendars document: another number when one of them changes
         self._calendars: dict[str, Calendar] = {}
         self._versions: dict[str, Document] = {}
@@ -104,6 +108,7 @@ class Library:
         place = (document.kind, document.region)
         self.refused.pop(document.name, None)
         self._references.clear()
+        self._limits.clear()
         if document.kind is Kind.CALENDARS:
             self._calendars.clear()
             self.calendar_version = max(self.calendar_version, document.sequence)
@@ -169,6 +174,15 @@ class Library:
     def limits(self, region: str) -> tuple[Document, ...]:
         """The time limits for a region, nearest document first."""
         return self.chain(Kind.LIMITS, region)
+
+    def limit(self, stage: Stage, facts: RoutingFacts) -> Choice | None:
+        """The time limit of a stage of such a case, None when none is set."""
+        asked = (stage, facts)
+        if asked not in self._limits:
+            if len(self._limits) >= LIMITS_KEPT_MAX:
+                self._limits.clear()
+            self._limits[asked] = choose_limit(self.limits(facts.region), stage, facts)
+        return self._limits[asked]
 
     def ladders(self, region: str) -> tuple[Document, ...]:
         """The ladders for a region, nearest document first."""

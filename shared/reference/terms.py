@@ -16,14 +16,14 @@ from shared.case.facts import Allowance, Deadline, Ends, Stage, TimeBase
 from shared.case.state import CaseState
 from shared.reference.models import CentreRow, Document, LimitRow
 from shared.reference.models_time import LadderRow
-from shared.reference.rules import RoutingFacts, choose_limit, ladder_for, rung
+from shared.reference.rules import Choice, RoutingFacts, ladder_for, rung
 
 
 class InForce(Protocol):
     """The documents in force, as far as policies ask them: `Library` is one."""
 
     def calendar(self, region: str) -> Calendar: ...
-    def limits(self, region: str) -> Sequence[Document]: ...
+    def limit(self, stage: Stage, facts: RoutingFacts) -> Choice | None: ...
     def ladders(self, region: str) -> Sequence[Document]: ...
     def centre(self, region: str) -> CentreRow | None: ...
     def centre_of(self, region: str) -> CentreRow | None: ...
@@ -45,7 +45,7 @@ def deadline_for(
 
     A law's own limit is a ceiling: a promise may be stricter than the law, never laxer.
     """
-    choice = choose_limit(library.limits(state.in_charge), stage, facts_of(state))
+    choice = library.limit(stage, facts_of(state))
     if choice is None:
         return None
     calendar = library.calendar(state.in_charge)

@@ -56,7 +56,7 @@ def test_a_merged_case_goes_on_in_the_surviving_one(desk: Desk) -> None:
     attach(desk, survivor, merged_from=other.id)
     state = desk.until(other.id, status="merged")
     assert state["merged_into"] == survivor.id
-    said = desk.timeline(survivor.id)["timeline"][-1]["facts"]
+    (said,) = [one["facts"] for one in desk.timeline(survivor.id)["timeline"] if one["type"] == "case.attached"]
     assert (said["merged_from"], said["merged_registered_at"]) == (other.id, state["registered_at"])
     assert "李四娘" not in public(desk, other)
     assert "merged" in public(desk, other)

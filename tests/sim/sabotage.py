@@ -101,7 +101,7 @@ def _rejections_from_a_stale_cache() -> AbstractContextManager[Any]:
     once = Handler._once
 
     async def hasty(self: Handler, command: Command, fresh: bool) -> Done | Rejected:
-        held = self._cache.get(command.address.subject)
+        held = self._known.get(command.address.subject)
         if held is not None and not fresh:
             verdict = LAWS[command.address.kind].decide(command, held.state)
             if isinstance(verdict, Rejected):
@@ -119,7 +119,7 @@ def _already_applied_check_off() -> AbstractContextManager[Any]:
 @_named
 def _the_cache_is_not_topped_up_after_a_conflict() -> AbstractContextManager[Any]:
     async def stubborn(self: Handler, address: Address, fresh: bool = False) -> Any:
-        held = self._cache.get(address.subject)
+        held = self._known.get(address.subject)
         return held or await self._top_up(address, None)
 
     return patch.object(Handler, "state", stubborn)
@@ -171,9 +171,9 @@ def _other_body_check_off() -> AbstractContextManager[Any]:
 def _reactions_acknowledge_before_handling() -> AbstractContextManager[Any]:
     work = Reactor._work
 
-    async def eager(self: Reactor, delivery: Any) -> None:
+    async def eager(self: Reactor, delivery: Any, newest: Any) -> None:
         await delivery.ack()
-        await work(self, delivery)
+        await work(self, delivery, newest)
 
     return patch.object(Reactor, "_work", eager)
 
@@ -210,7 +210,7 @@ def _derived_ids_random_per_try() -> AbstractContextManager[Any]:
 @_named
 def _reactions_read_an_old_case() -> AbstractContextManager[Any]:
     async def old(self: Handler, recorded: Recorded[Any]) -> Any:
-        held = self._cache.get(recorded.address.subject)
+        held = self._known.get(recorded.address.subject)
         return held or await self._top_up(recorded.address, None)
 
     return patch.object(Handler, "state_since", old)

@@ -149,13 +149,13 @@ class World(Outside):
     def _infect(self, process: Process) -> None:
         reactor, react = process.reactor, process.reactor.react
 
-        async def reacting(recorded: Recorded[Any]) -> None:
+        async def reacting(recorded: Recorded[Any], *newest: Recorded[Any]) -> None:
             if self.poison == NEXT and recorded.type in reactor._by_type:
                 self.poison = recorded.id
             if recorded.id == self.poison:
                 self.faults.reached["poison"] += 1
                 raise RuntimeError("poison")
-            await react(recorded)
+            await react(recorded, *newest)
 
         reactor.react = reacting
 

@@ -14,7 +14,7 @@ from shared.kit.access import Caller
 from shared.kit.feed import sse
 from shared.kit.feed.items import FeedItem, items
 from shared.kit.feed.sse import Present, hears
-from shared.kit.handle import Held
+from shared.kit.known import Held
 from shared.reference.rights import Right
 from tests.support.clock import FakeClock
 from tests.support.law import (

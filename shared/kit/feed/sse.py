@@ -29,8 +29,8 @@ from shared.case.orders import OrderState
 from shared.kit import telemetry
 from shared.kit.access import Caller, barred, may_see_flow
 from shared.kit.feed.items import KINDS, LEFT, FeedItem
-from shared.kit.handle import Held
 from shared.kit.http import ERRORS, Who
+from shared.kit.known import Held
 from shared.kit.pace import PACE
 from shared.kit.problems import BadRequest, Forbidden, TooManyRequests, Unavailable, Unprocessable
 from shared.kit.service import Kit

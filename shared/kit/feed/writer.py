@@ -27,7 +27,8 @@ from shared.kit.await_position import Reached
 from shared.kit.clock import Clock
 from shared.kit.failpoints import failpoint
 from shared.kit.feed.items import EVENT_TYPES, SOURCE, TYPE_PREFIX, FeedItem, item_id, items
-from shared.kit.handle import BIRTHS, LAWS, Made, Recall, nothing_made
+from shared.kit.handle import BIRTHS, LAWS
+from shared.kit.known import Made, Recall, nothing_made
 from shared.kit.pace import PACE
 from shared.kit.sql import Database
 from shared.kit.submission import CloudEvent
