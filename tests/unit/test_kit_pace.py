@@ -26,6 +26,25 @@ async def test_while_a_command_is_answered_reactions_are_few_and_jobs_breathe() 
     assert pace.slots == SLOTS_COUNT
 
 
+async def test_while_somebody_is_behind_the_others_breathe_and_they_do_not() -> None:
+    pace, clock = Pace(), FakeClock()
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    clock.sleep = sleep  # type: ignore[method-assign]
+    pace.follows("routing", True)
+    await pace.breathe(clock, "routing")
+    assert (slept, pace.behind) == ([], True)
+    await pace.breathe(clock, "intake")
+    await pace.breathe(clock)
+    assert slept == [BREATH_S, BREATH_S]
+    pace.follows("routing", False)
+    await pace.breathe(clock)
+    assert (len(slept), pace.behind) == (2, False)
+
+
 def test_an_answer_that_fails_is_no_longer_waited_for() -> None:
     pace = Pace()
     with pytest.raises(ValueError, match="broken"), pace.answering():
