@@ -43,12 +43,13 @@ def keep_clocks(seen: Seen) -> Sequence[Next]:
     if Hold.IMPORT in state.holds or state.erased:
         return ()
     address, library = seen.recorded.address, seen.library
-    wanted = [_late_unseen(address, clock) for clock in state.clocks if clock.late_unseen]
-    if not state.duties:
-        return wanted
     running = {clock.key: clock.deadline for clock in state.clocks if clock.ended_at is None}
     missing = sorted(state.duties - running.keys(), key=str)
     opened = {key: one for key in missing if (one := _opened(library, state, *key)) is not None}
+    unseen = [clock for clock in state.clocks if clock.late_unseen]
+    wanted = [_late_unseen(seen, clock, opened.get(clock.key)) for clock in unseen]
+    if not state.duties:
+        return wanted
     over = {clock.deadline.stage for clock in state.clocks if clock.ended_at is not None}
     goes_on = {key: one for key, one in running.items() if key[0] in over}  # another co-handling unit's was meant
     if over or opened:
@@ -66,10 +67,16 @@ def _set(address: Address, opens: Mapping[Key, Deadline], closes: Collection[Sta
     return Next(address, "set-deadlines", said, what=what)
 
 
-def _late_unseen(address: Address, clock: Clock) -> Next:
+def _late_unseen(seen: Seen, clock: Clock, again: Deadline | None) -> Next:
+    """What ended late; a ladder comes of it only where the same stage runs on (a report of a case taken up again)."""
     deadline, seen_at = clock.deadline, clock.ended_at
-    said = facts("declare-overdue", stage=deadline.stage, unit=deadline.unit, due=deadline.due, seen_at=seen_at)
-    return Next(address, "declare-overdue", said, what=f"{deadline.stage} {deadline.unit or ''}")
+    runs_on = again is not None and (again.start, again.due) == (deadline.start, deadline.due)
+    first = rung_at(seen.library, seen.state, deadline.stage, deadline.due, 0) if runs_on else None
+    said = facts(
+        "declare-overdue", stage=deadline.stage, unit=deadline.unit, due=deadline.due, seen_at=seen_at,
+        next_at=first[1] if first else None,
+    )  # fmt: skip
+    return Next(seen.recorded.address, "declare-overdue", said, what=f"{deadline.stage} {deadline.unit or ''}")
 
 
 def _outdated(seen: Seen, clock: Clock) -> bool:
@@ -157,14 +164,10 @@ def _fire(
         if new.due != deadline.due:  # the calendar in force says otherwise: nothing fires by an old one
             return (recompute(address, clock, new),)
     said = {"stage": deadline.stage, "unit": deadline.unit, "due": deadline.due, "seen_at": now}
-    warning = (Next(address, "warn", facts("warn", **said)),)
     if what == "warn":
-        return warning
+        return (Next(address, "warn", facts("warn", **said)),)
     first = None if clock.ended_at else rung_at(library, state, deadline.stage, deadline.due, 0)
-    overdue = Next(address, "declare-overdue", facts("declare-overdue", **said, next_at=first[1] if first else None))
-    # its moment to warn may have been moved, and so missed, by a newer calendar just now
-    unwarned = deadline.warn_at is not None and not clock.warned and clock.ended_at is None
-    return (*warning, overdue) if unwarned else (overdue,)
+    return (Next(address, "declare-overdue", facts("declare-overdue", **said, next_at=first[1] if first else None)),)
 
 
 def recompute_by(library: InForce) -> Fire:

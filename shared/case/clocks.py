@@ -101,11 +101,13 @@ def late_ended(lates: Lates, clocks: Clocks) -> Lates:
     return tuple(replace(one, ended_at=one.ended_at or ends.get(one.key)) for one in lates)
 
 
-def set_anew(clocks: Clocks, event: e.DeadlinesSet, id: str) -> Clocks:
-    """A change of stage. A clock that is closed and opened again for the same moment goes on as it was."""
+def set_anew(clocks: Clocks, lates: Lates, event: e.DeadlinesSet, id: str) -> dict[str, Any]:
+    """A change of stage. A clock that is closed and opened again for the same moment goes on as it was, late or not."""
     kept = tuple(clock for clock in clocks if clock.deadline.stage not in event.closes)
     before = {_moment(clock.deadline): clock for clock in clocks}
-    return (*kept, *(_opened(before.get(_moment(deadline)), deadline, id) for deadline in event.opens))
+    new = (*kept, *(_opened(before.get(_moment(deadline)), deadline, id) for deadline in event.opens))
+    runs = {clock.key for clock in new if clock.overdue and clock.ended_at is None}
+    return {"clocks": new, "late": tuple(replace(one, ended_at=None) if one.key in runs else one for one in lates)}
 
 
 def _moment(deadline: Deadline) -> tuple[Any, ...]:

@@ -360,7 +360,7 @@ def _released(state: CaseState, event: e.Released, recorded: Recorded[Any]) -> d
 
 @_on(e.DeadlinesSet)
 def _deadlines_set(state: CaseState, event: e.DeadlinesSet, recorded: Recorded[Any]) -> dict[str, Any]:
-    return {"clocks": clocks.set_anew(state.clocks, event, recorded.id)}
+    return clocks.set_anew(state.clocks, state.late, event, recorded.id)
 
 
 @_on(e.DeadlineRecomputed, e.Resumed)

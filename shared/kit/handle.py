@@ -74,8 +74,8 @@ class Handler:
     async def handle(self, command: Command) -> Done | Rejected:
         """Decide a command and append what comes of it, exactly once however often it is sent.
 
-        Raises Unavailable when the log or the vault gave no answer within RETRY_S_MAX: the same command may be sent
-        again. Raises KeyErased when the content's key is destroyed, AlreadySealed, TooLarge.
+        Raises Unavailable when the log or the vault gave no answer within RETRY_S_MAX of its turn: the same command may
+        be sent again. Raises KeyErased when the content's key is destroyed, AlreadySealed, TooLarge.
         """
         async with self._known.queue(command.address.subject):
             return await self._until_settled(command)
@@ -91,8 +91,12 @@ class Handler:
         return held
 
     def prime(self, address: Address, held: Held) -> None:
-        """Remember an aggregate that a read model knows, where this process knows nothing newer."""
-        self._known.remember(address.subject, held)
+        """Remember an aggregate that a read model knows, where this process knows nothing newer.
+
+        Not one that held what was newer than the program that folded it: this program may know it.
+        """
+        if not held.state.newer_event:
+            self._known.remember(address.subject, held)
 
     def made(self, recorded: Recorded[Any]) -> Made | None:
         """What an event made, while this process remembers that it appended it; None for others and older ones."""

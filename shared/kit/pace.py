@@ -21,7 +21,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._answering = 0
-        self._behind: set[str] = set()
+        self._behind: set[tuple[str, str]] = set()
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -37,18 +37,17 @@ class Pace:
         """How many events a reactor may work at once now."""
         return BUSY_SLOTS_COUNT if self._answering else SLOTS_COUNT
 
-    def follows(self, who: str, behind: bool) -> None:
-        """A follower of the log says whether it has more to do than it could take in hand."""
-        (self._behind.add if behind else self._behind.discard)(who)
+    def follows(self, who: str, stream: str, behind: bool) -> None:
+        """A follower of the log says whether a stream has more for it to do than it could take in hand."""
+        (self._behind.add if behind else self._behind.discard)((who, stream))
 
-    @property
-    def behind(self) -> bool:
-        """Whether somebody has more to do than they could take in hand."""
-        return bool(self._behind)
+    def behind(self, stream: str) -> bool:
+        """Whether somebody has more to do on a stream than they could take in hand."""
+        return any(one == stream for _, one in self._behind)
 
     async def breathe(self, clock: Clock, who: str = "") -> None:
         """Between two batches: let the desk go first, then those who are behind, unless that is `who` breathes."""
-        if self._answering or self._behind - {who}:
+        if self._answering or any(other != who for other, _ in self._behind):
             await clock.sleep(BREATH_S)
 
 

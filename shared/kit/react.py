@@ -30,7 +30,7 @@ from shared.log.port import Delivery, Durable, DurableMissing, Log
 from shared.log.port import Unavailable as LogUnavailable
 
 FETCH_COUNT_MAX = 256
-LINGERING_COUNT_MAX = 512
+LINGERING_COUNT_MAX = 1024
 FETCH_WAIT_S = 5.0
 ATTEMPTS_COUNT_MAX = 8
 DELAY_S_MIN = 0.2
@@ -86,14 +86,21 @@ class Reactor:
                 group.create_task(self._follow(stream), name=f"react.{self.owner}.{stream}")
 
     async def _follow(self, stream: str) -> None:
+        try:
+            await self._follow_on(stream)
+        finally:
+            PACE.follows(self.owner, stream, False)
+
+    async def _follow_on(self, stream: str) -> None:
         durable: Durable | None = None
         while True:
             try:
                 durable = durable or await self._log.durable(stream, f"{self.owner}-reactions")
                 count = await self.step(durable, FETCH_WAIT_S)
                 await self._rest(stream, count)
-                await PACE.breathe(self._clock, f"{self.owner} {stream}")
+                await PACE.breathe(self._clock, self.owner)
             except (LogUnavailable, Unavailable):  # the log, or the vault that a batch asks for its keys
+                PACE.follows(self.owner, stream, False)  # nobody waits for who cannot go on
                 await self._clock.sleep(PAUSE_S)
             except DurableMissing:
                 # every reaction is idempotent: starting again from the first event repeats nothing
@@ -107,14 +114,14 @@ class Reactor:
         """
         full = count == self._fetch_count
         if not self._linger_s:
-            PACE.follows(f"{self.owner} {stream}", full)
+            PACE.follows(self.owner, stream, full)
             if not count:
                 await self._clock.sleep(0)
             return
         give_up_at = self._clock.monotonic() + LINGER_S_MAX
         if count and not full:
             await self._clock.sleep(self._linger_s)
-        while PACE.behind and self._clock.monotonic() < give_up_at:
+        while PACE.behind(stream) and self._clock.monotonic() < give_up_at:
             await self._clock.sleep(self._linger_s)
 
     async def step(self, durable: Durable, wait_s: float) -> int:
@@ -125,7 +132,9 @@ class Reactor:
             with telemetry.span(f"react.{self.owner}", count=len(deliveries)):
                 await self._fetch_keys([delivery.recorded for delivery in deliveries])
                 todo = _by_case(deliveries)
-                await asyncio.gather(*(self._work_all(todo) for _ in range(min(PACE.slots, len(deliveries)))))
+                workers = (self._work_all(todo) for _ in range(min(PACE.slots, len(deliveries))))
+                for failed in filter(None, await asyncio.gather(*workers, return_exceptions=True)):
+                    raise failed
         return len(deliveries)
 
     async def _fetch_keys(self, batch: Sequence[Recorded[Any]]) -> None:
@@ -136,24 +145,29 @@ class Reactor:
 
     async def _work_all(self, todo: Iterator[list[Delivery]]) -> None:
         for deliveries in todo:
+            newest, silent = deliveries[-1].recorded, False
             for delivery in deliveries:
-                await self._work(delivery, deliveries[-1].recorded)
+                if silent:  # what did not answer for the one before it would keep the rest in hand too long
+                    await delivery.nack(DELAY_S_MIN)
+                else:
+                    silent = await self._work(delivery, newest)
 
-    async def _work(self, delivery: Delivery, newest: Recorded[Any]) -> None:
+    async def _work(self, delivery: Delivery, newest: Recorded[Any]) -> bool:
+        """React and acknowledge; True where the log or the vault gave no answer."""
         try:
             await self.react(delivery.recorded, newest)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # whatever went wrong, the message comes again or is parked: never lost
             await self._again_or_park(delivery, error)
-            return
+            return _patient(error)
         await failpoint("react.handled")
         await delivery.ack()
         await failpoint("react.acked")
+        return False
 
     async def _again_or_park(self, delivery: Delivery, error: Exception) -> None:
-        patient = isinstance(error, LogUnavailable | Unavailable)
-        if patient or delivery.attempts < ATTEMPTS_COUNT_MAX:
+        if _patient(error) or delivery.attempts < ATTEMPTS_COUNT_MAX:
             await delivery.nack(min(DELAY_S_MIN * 2 ** min(delivery.attempts, 16), DELAY_S_MAX))
             return
         reason = type(error).__name__  # never its text: it may quote content
@@ -229,11 +243,19 @@ class Reactor:
 
 
 def _by_case(deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:
-    """What a batch holds of each case, in order: side by side they would decide the same, and all but one in vain."""
+    """What a batch holds of each case, in order: side by side they would decide the same, and all but one in vain.
+
+    What comes again may come behind what is newer.
+    """
     cases: dict[str, list[Delivery]] = {}
-    for delivery in deliveries:
+    for delivery in sorted(deliveries, key=lambda one: one.recorded.position.sequence if one.recorded.position else 0):
         cases.setdefault(delivery.recorded.address.subject, []).append(delivery)
     return iter(cases.values())
+
+
+def _patient(error: Exception) -> bool:
+    """Whether it is enough to wait."""
+    return isinstance(error, LogUnavailable | Unavailable)
 
 
 def _imported(state: Any) -> bool:

@@ -175,7 +175,9 @@ class Ticker:
         self._handler.prime(address, Held(one.state, one.sequence))
         held = await self._handler.state(address)
         now = self._clock.now()
-        return now, fire(address, held.state, one.due, now)
+        # as the agenda knows it, for as long as it has not gone on: what the agenda says follows from that
+        state = held.state if held.sequence > one.sequence else one.state
+        return now, fire(address, state, one.due, now)
 
     async def _ask_all(self, due: Due, wanted: Sequence[Next], now: datetime) -> Position | None:
         position = None

@@ -17,7 +17,7 @@ from shared.log.topology import Topology
 # One replica says 10071; three say 10164 or 10158 while another append to the subject is in flight.
 CODES_CONFLICT = frozenset({10071, 10158, 10164})
 GUARD = "Nats-Expected-Last-Subject-Sequence"
-DECODED_COUNT_MAX = 4096
+DECODED_COUNT_MAX = 2048
 
 _decoded: dict[tuple[str, int], tuple[bytes, Recorded[Event]]] = {}
 

@@ -14,7 +14,7 @@ from tests.support import DEEP
 WORLDS_COUNT_MAX = 200
 # One of each sort for every day; all of them at length.
 DAILY = (
-    "append-without-the-guard", "rejections-from-a-stale-cache", "reactions-acknowledge-before-handling",
+    "append-without-the-guard", "the-cache-is-not-topped-up-after-a-conflict", "reactions-acknowledge-before-handling",
     "derived-ids-random-per-try", "claims-not-unique", "checkpoint-committed-before-the-rows",
     "only-the-first-case-hears-of-an-order", "law-without-co-handlers-open", "the-agenda-loses-orders",
     "a-rung-is-skipped-and-the-law-lets-it", "the-feed-forgets-how-many-items-are-done",

@@ -34,15 +34,15 @@ async def test_while_somebody_is_behind_the_others_breathe_and_they_do_not() -> 
         slept.append(seconds)
 
     clock.sleep = sleep  # type: ignore[method-assign]
-    pace.follows("routing", True)
+    pace.follows("routing", "LOG_5101", True)
     await pace.breathe(clock, "routing")
-    assert (slept, pace.behind) == ([], True)
+    assert (slept, pace.behind("LOG_5101"), pace.behind("LOG_5107")) == ([], True, False)
     await pace.breathe(clock, "intake")
     await pace.breathe(clock)
     assert slept == [BREATH_S, BREATH_S]
-    pace.follows("routing", False)
+    pace.follows("routing", "LOG_5101", False)
     await pace.breathe(clock)
-    assert (len(slept), pace.behind) == (2, False)
+    assert (len(slept), pace.behind("LOG_5101")) == (2, False)
 
 
 def test_an_answer_that_fails_is_no_longer_waited_for() -> None:

@@ -346,3 +346,16 @@ def test_the_same_moment_by_another_version_of_a_document_is_late_once() -> None
     assert refused(set_anew, ask("declare-overdue", at=TOO_LATE)) is R.ALREADY_FIRED
     again = set_anew.clock(Stage.HANDLE)
     assert (again.deadline, again.overdue, set_anew.lateness) == (newer, True, 1)
+
+
+@pytest.mark.clause("11.4")
+def test_a_report_that_was_late_when_its_case_was_closed_is_late_and_climbs_when_it_is_taken_up_again() -> None:
+    closed = after(
+        given("settled"), ask("set-deadlines", opens=[deadline(Stage.REPORT)]), ask("close", at=TOO_LATE),
+        ask("reopen", at=TOO_LATE),
+    )  # fmt: skip
+    late = ask("declare-overdue", stage=Stage.REPORT, seen_at=TOO_LATE, next_at=RUNG, at=TOO_LATE)
+    again = after(closed, late, ask("set-deadlines", opens=[deadline(Stage.REPORT)], closes=["report"], at=TOO_LATE))
+    (one,) = again.late
+    assert (one.ended_at, one.next_at, again.clock(Stage.REPORT).ended_at) == (None, RUNG, None)
+    assert closed.clock(Stage.REPORT).late_unseen
