@@ -13,8 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from services.supervision.policy import fire_by
-from services.supervision.projection import moments
+from services.supervision.policy import fire_by, moments
 from shared.case.base import Actor, Address, Event, Recorded
 from shared.case.commands import Command
 from shared.case.reasons import Rejected

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, create_model
 
 from services.supervision import policy
-from services.supervision.projection import moments
+from services.supervision.policy import moments
 from shared.case.base import Address, Recorded, Region, UnitCode, holds, new_id, stem
 from shared.case.clocks import Clock
 from shared.case.commands import COMMANDS, Command

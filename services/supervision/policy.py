@@ -10,14 +10,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from services.supervision.projection import moments
 from shared.case import events as e
 from shared.case.base import Address, Level, above, level_of, new_id, region_at
 from shared.case.clocks import Clock, Key, Late
 from shared.case.commands import facts
 from shared.case.events.supervision import RungFacts
 from shared.case.facts import Deadline, Hold, Note, Stage
-from shared.case.orders import OrderState
+from shared.case.orders import OrderState, OrderStatus
 from shared.case.reasons import Rejected
 from shared.case.state import CaseState
 from shared.kit.pure import Due, Fire, Next, Reaction, Seen
@@ -130,6 +129,37 @@ def note_refusal(seen: Seen, wanted: Next, outcome: Rejected) -> Sequence[Next]:
 
 
 # Moments
+
+
+def moments(subject: str, state: CaseState | OrderState) -> Iterator[Due]:
+    """What comes next of each clock, and when; nothing for a case under import, which lives by its file's clock."""
+    if isinstance(state, OrderState):
+        if state.status is OrderStatus.ISSUED and state.due is not None and not state.overdue:
+            yield Due(state.due, subject, "order", cause=state.issued_by)
+        return
+    if Hold.IMPORT in state.holds or state.erased:
+        return
+    for clock in state.clocks:
+        yield from _of_clock(subject, state, clock)
+
+
+def _of_clock(subject: str, state: CaseState, clock: Clock) -> Iterator[Due]:
+    deadline = clock.deadline
+    stage, unit = deadline.stage.value, deadline.unit or ""
+    if clock.ended_at is not None and not clock.late_unseen:
+        return
+    if clock.suspended:
+        if clock.resume_at is not None:
+            yield Due(clock.resume_at, subject, "resume", stage, unit, clock.moves[-1].event)
+        return
+    if clock.overdue:
+        late = state.late_one(*clock.key)
+        if late is not None and late.next_at is not None:
+            yield Due(late.next_at, subject, "rung", stage, unit, late.cause)
+        return
+    if deadline.warn_at is not None and not clock.warned and clock.ended_at is None:
+        yield Due(deadline.warn_at, subject, "warn", stage, unit, clock.set_by)
+    yield Due(deadline.due, subject, "overdue", stage, unit, clock.set_by)
 
 
 def fire(address: Address, state: Any, due: Due, now: datetime, library: InForce) -> Sequence[Next]:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from services.supervision.projection import moments, watched_row
+from services.supervision.policy import moments
+from services.supervision.projection import watched_row
 from shared.kit.pure import ADAPTERS, Change, Due
 from shared.kit.sql import AdvisoryLock, Database, Session, Statements
 from shared.kit.ticker import Dued

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from services.supervision.projection import moments
+from services.supervision.policy import moments
 from services.supervision.store import Agenda, Watched
 from shared.case.clocks import Clock
 from shared.case.facts import Stage

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json
 
 from services.supervision import policy
-from services.supervision.projection import moments, watched_row
+from services.supervision.policy import moments
+from services.supervision.projection import watched_row
 from shared.case import events as e
 from shared.case.base import Owner, Position, Recorded, derived_id
 from shared.case.facts import Hold

@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 from services.supervision import policy
-from services.supervision.projection import moments
+from services.supervision.policy import moments
 from shared.case.base import Meta, Recorded
 from shared.case.clocks import Clock, Late
 from shared.case.commands import Command

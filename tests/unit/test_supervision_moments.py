@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from services.supervision import policy
-from services.supervision.projection import moments
+from services.supervision.policy import moments
 from shared.case.facts import Stage
 from shared.reference.models import NATION, Kind
 from tests.support.law import LATER, START, WHERE, Ask, ask

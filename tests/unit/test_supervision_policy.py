@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from services.supervision import policy
-from services.supervision.projection import moments
+from services.supervision.policy import moments
 from shared.case.base import Address, Recorded
 from shared.case.facts import Stage
 from shared.case.reasons import Reason, Rejected

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.supervision.policy import fire_by
-from services.supervision.projection import moments
+from services.supervision.policy import fire_by, moments
 from shared.case.base import Actor, Address, Meta, new_id
 from shared.case.commands import COMMANDS, Command
 from shared.case.facts import Stage
