@@ -29,7 +29,7 @@ from tests.sim.sabotage import SABOTAGES, _named, _reaction, _without
 from tests.support import store
 from tests.support.streams import MemoryStreams
 
-_moments = policy.moments  # as it is, for those that change what it says
+_AS_IT_IS = policy.moments  # as it is, for those that change what it says
 # What the law refuses of clocks and ladders, one reason at a time.
 RULES = (
     Reason.STAGE_OVER, Reason.STAGE_RUNS, Reason.LATE_UNSEEN, Reason.NO_EXTENSION, Reason.EXTENDED_TOO_OFTEN,
@@ -138,7 +138,7 @@ def _one_thing_per_tick_and_the_rest_is_forgotten() -> AbstractContextManager[An
 
 def _moments(keep: Any) -> AbstractContextManager[Any]:
     def some(subject: str, state: Any) -> list[Due]:
-        return [one for one in _moments(subject, state) if keep(one)]
+        return [one for one in _AS_IT_IS(subject, state) if keep(one)]
 
     return patch.object(supervision_store, "moments", some)
 
@@ -209,7 +209,7 @@ def _a_rung_is_skipped_and_the_law_lets_it() -> AbstractContextManager[Any]:
 @_named
 def _a_ladder_goes_on_when_the_stage_is_over() -> AbstractContextManager[Any]:
     def ended(subject: str, state: Any) -> list[Due]:
-        told = list(_moments(subject, state))
+        told = list(_AS_IT_IS(subject, state))
         for late in getattr(state, "late", ()):
             clock = state.clock(*late.key)
             if clock is not None and clock.ended_at is not None and late.next_at is not None:
