@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
@@ -192,7 +192,10 @@ class Database:
             try:
                 yield session
             except BaseException:
-                if not _is_gone(session.connection):
+                with (
+                    suppress(Unavailable),
+                    unavailable(session.connection),
+                ):  # a link that is gone has done it by itself
                     await block.rollback()
                 raise
             with unavailable(session.connection):
@@ -315,6 +318,7 @@ def _is_gone(connection: Connection) -> bool:
 
 
 _AWAY = (
+    asyncpg.InternalClientError,  # asked between the server's last word ("you are terminated") and the end of the link
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,  # shutdown, crash, cannot connect now, statement cancelled
     asyncpg.InsufficientResourcesError,  # disk full, too many connections

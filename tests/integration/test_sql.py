@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +43,14 @@ select n from generate_series(1, $1::int) as n;
 -- name: end_session
 -- Cut a connection, as a restart of the server does.
 select pg_terminate_backend(pg_backend_pid());
+
+-- name: own_pid
+-- The process of this connection.
+select pg_backend_pid();
+
+-- name: end_other
+-- Cut another connection.
+select pg_terminate_backend($1);
 
 -- name: forbidden
 -- What the role of a service may not do.
@@ -134,6 +143,25 @@ async def test_a_lost_connection_is_unavailable_and_the_next_call_has_a_new_one(
         await half()
     assert await db.fetch_value("count_things") == 0
     await db.ping()
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_connection_that_was_cut_meanwhile_is_unavailable_however_much_of_it_has_been_heard(
+    db: Database, turns: int
+) -> None:
+    """Between the server's last word and the end of the link a question is no mistake of ours."""
+
+    async def cut_and_ask() -> None:
+        async with db.session() as other, db.transaction() as session:
+            assert await other.fetch_value("end_other", await session.fetch_value("own_pid"))
+            time.sleep(0.05)  # both lie in the socket, where the loop has not looked
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await session.fetch("all_things")
+
+    with pytest.raises(Unavailable):
+        await cut_and_ask()
+    assert await db.fetch_value("count_things") == 0
 
 
 async def test_a_server_that_is_not_there_is_unavailable(statements: Statements) -> None:
