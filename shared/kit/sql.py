@@ -147,7 +147,8 @@ class AdvisoryLock:
 
     async def release(self) -> None:
         """Give it up; another may take it at once."""
-        await self._connection.close(timeout=CONNECT_WAIT_S_MAX)
+        with suppress(Unavailable), unavailable(self._connection):  # a link that is cut has given it up
+            await self._connection.close(timeout=CONNECT_WAIT_S_MAX)
 
 
 class Database:
@@ -192,10 +193,7 @@ class Database:
             try:
                 yield session
             except BaseException:
-                with (
-                    suppress(Unavailable),
-                    unavailable(session.connection),
-                ):  # a link that is gone has done it by itself
+                with suppress(Unavailable), unavailable(session.connection):  # a link that is cut has rolled back
                     await block.rollback()
                 raise
             with unavailable(session.connection):

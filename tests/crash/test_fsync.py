@@ -58,7 +58,7 @@ def _joined(text: str) -> list[str]:
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed (apt-get install strace)")
 def test_the_server_syncs_each_registration_to_disk_before_it_acknowledges_it(stack: Stack, tmp_path: Path) -> None:
     with closing(Desk(stack.url)) as desk:
-        desk.register(**UNRULED)
+        desk.until_clocked(desk.waiting().id)  # nothing of it is still to be written when the trace begins
         with traced(stack.servers["nats"], tmp_path / "calls"):
             sequences = [int(desk.register(**UNRULED).position.partition(":")[2]) for _ in range(COUNT)]
     written = durable = 0  # messages of the log since the trace began; they are written in the order of their sequences
