@@ -136,6 +136,7 @@ GUARDED: tuple[type[Event], ...] = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guarded", GUARDED, ids=lambda event: event.TYPE)
 def test_a_rule_that_is_switched_off_is_missed(guarded: type[Event], monkeypatch: pytest.MonkeyPatch) -> None:
     """The watch would see it: a law without this rule does not get through the walks."""
@@ -183,6 +184,7 @@ def test_long_walks_come_by_every_reason_of_the_clocks() -> None:
     assert rungs >= RUNGS_MIN
 
 
+@pytest.mark.slow
 def test_an_arrow_that_should_not_be_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settling a case that has ended would be seen."""
     arrow = ARROWS[Status.HANDLING, "case.settled"]
