@@ -11,7 +11,6 @@ from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, create_model
 
 from services.supervision import policy
-from services.supervision.policy import moments
 from shared.case.base import Address, Recorded, Region, UnitCode, holds, new_id, stem
 from shared.case.clocks import Clock
 from shared.case.commands import COMMANDS, Command
@@ -220,7 +219,7 @@ def _deadlines(api: APIRouter, kit: Kit) -> None:
         state = fold(history)
         following = [
             Moment(at=due.at, what=due.what, stage=Stage(due.stage), unit=due.unit or None)
-            for due in sorted(moments(address.subject, state), key=lambda due: due.key)
+            for due in sorted(policy.moments(address.subject, state), key=lambda due: due.key)
         ]
         return Deadlines(
             id=address.id,

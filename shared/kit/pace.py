@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from shared.kit.clock import Clock
 
-SLOTS_COUNT = 32
+SLOTS_COUNT = 32  # events that a reactor works at once
 BUSY_SLOTS_COUNT = 4
 BREATH_S = 0.02
 

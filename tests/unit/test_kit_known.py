@@ -118,3 +118,13 @@ async def test_the_events_of_a_case_in_one_batch_are_decided_on_in_turn_and_on_t
     assert desk.versions == [3, 4, 4], "all on the newest state; side by side each would have decided on the third"
     assert desk.log.loads == (0 if shared else 1), "its own memory knows nothing of what the others did"
     assert await desk.log.end(stream) == 4
+
+
+async def test_what_an_older_program_could_not_read_to_its_end_is_read_anew() -> None:
+    desk = Desk(shared=True)
+    await desk.vault.new_keys(None, [(PLACE.id, TOWNSHIP)])
+    await desk.act(1, "register")
+    held = await desk.handler.state(PLACE)
+    other = Handler(desk.log, desk.vault, desk.clock)
+    other.prime(PLACE, Held(replace(held.state, newer_event=True), held.sequence))
+    assert await other.state(PLACE) == held

@@ -8,14 +8,19 @@ from shared.kit.pace import BREATH_S, BUSY_SLOTS_COUNT, SLOTS_COUNT, Pace
 from tests.support.clock import FakeClock
 
 
-async def test_while_a_command_is_answered_reactions_are_few_and_jobs_breathe() -> None:
-    pace, clock = Pace(), FakeClock()
-    slept: list[float] = []
+def _watched() -> tuple[FakeClock, list[float]]:
+    """A clock, and how long it was slept by."""
+    clock, slept = FakeClock(), list[float]()
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
     clock.sleep = sleep  # type: ignore[method-assign]
+    return clock, slept
+
+
+async def test_while_a_command_is_answered_reactions_are_few_and_jobs_breathe() -> None:
+    pace, (clock, slept) = Pace(), _watched()
     assert pace.slots == SLOTS_COUNT
     await pace.breathe(clock)
     assert slept == []
@@ -27,13 +32,7 @@ async def test_while_a_command_is_answered_reactions_are_few_and_jobs_breathe() 
 
 
 async def test_while_somebody_is_behind_the_others_breathe_and_they_do_not() -> None:
-    pace, clock = Pace(), FakeClock()
-    slept: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    clock.sleep = sleep  # type: ignore[method-assign]
+    pace, (clock, slept) = Pace(), _watched()
     pace.follows("routing", "LOG_5101", True)
     await pace.breathe(clock, "routing")
     assert (slept, pace.behind("LOG_5101"), pace.behind("LOG_5107")) == ([], True, False)
