@@ -13,7 +13,7 @@ help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(STAMP) ## Start NATS, Postgres and the four services on http://127.0.0.1:8080; ctrl-C stops them
-	@exec $(PY) -m shared.cli up $(ARGS)
+	@exec $(PY) -m infra.cli up $(ARGS)
 
 setup: $(STAMP) ## Make .venv with the pinned dependencies (the other verbs do it when needed)
 
@@ -30,19 +30,19 @@ bench: $(STAMP) ## Measure, each figure beside the limit measured in the same ru
 	$(PY) -m tests.bench $(ARGS)
 
 clauses: $(STAMP) ## Write the page clause -> tests -> result
-	$(PY) -m infra.clauses $(ARGS)
+	$(PY) -m infra.dev.clauses $(ARGS)
 
 generate: $(STAMP) ## Write shared/contract from the catalogue
-	$(PY) -m infra.generate $(ARGS)
+	$(PY) -m infra.dev.generate $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy, import-linter and the house rules
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports
-	$(PY) -m infra.tidy
+	$(PY) -m infra.dev.house_rules
 
 tidy: $(STAMP) ## Check the house rules
-	$(PY) -m infra.tidy
+	$(PY) -m infra.dev.house_rules
 
 lock: $(STAMP) ## Pin requirements.in anew into requirements.lock
 	$(PY) -m venv build/lock && build/lock/bin/python -m pip install --quiet pip-tools

@@ -24,7 +24,7 @@ packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("pure
 echo "$root" > "$packages/caseflow.pth"
 cat > .venv/bin/caseflow <<'END'
 #!/bin/sh
-exec "$(dirname "$(readlink -f "$0")")/python" -P -m shared.cli "$@"
+exec "$(dirname "$(readlink -f "$0")")/python" -P -m infra.cli "$@"
 END
 chmod 755 .venv/bin/caseflow
 touch .venv/ready

@@ -11,7 +11,7 @@ from infra.backtest.parts import Days, Limit
 from infra.backtest.source import Case, Stood
 from shared.case.calendar import Calendar, before, reckon, resume
 from shared.case.facts import Deadline, Ends, TimeBase
-from shared.reference.library import Library
+from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
 
 AMOUNT_MAX = 10_000
@@ -98,4 +98,4 @@ def _calendar(days: Days, zone: str) -> Calendar:
 
 @cache
 def _china() -> Calendar:
-    return Library(demo_documents()).calendar(CHINA)
+    return ReferenceData(demo_documents()).calendar(CHINA)

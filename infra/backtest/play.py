@@ -20,7 +20,7 @@ from shared.case.base import Actor, Address, Meta, derived_id, new_id
 from shared.case.commands import COMMANDS
 from shared.case.facts import Channel, Deadline, Matter, Note, Outcome, PauseCause, Stage
 from shared.case.reasons import Rejected
-from shared.kit.handle import command
+from shared.kit.command_handler import command
 
 FILE, HANDLER = "file", "file-handler"  # who did whatever the file says was done; nobody stops a clock of their own
 BREATH_COUNT = 200  # steps between two moments at which an interruption is heard
@@ -263,7 +263,7 @@ class Play:
                 dues.append(InForce(recorded.meta.time, None, deadline.due))
             elif isinstance(event, e.Warned):
                 warned.append(event.seen_at)
-            elif isinstance(event, e.Overdue):
+            elif isinstance(event, e.OverdueDeclared):
                 overdue.append((event.due, event.seen_at))
         self._world.forget(living.address)
         return Played(

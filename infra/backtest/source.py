@@ -104,7 +104,7 @@ class Tally:
 
 
 class Source:
-    """Reads one file by its mapping."""
+    """CaseQueries one file by its mapping."""
 
     def __init__(self, path: Path, mapping: Backtest, tell: Callable[[int], None] = lambda rows: None) -> None:
         self._path, self._mapping, self._tell = path, mapping, tell

@@ -13,18 +13,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
+from services.supervision.deadlines.memory_agenda import MemoryAgenda
+from services.supervision.deadlines.ticker import Ticker
 from services.supervision.policy import fire_by, moments
 from shared.case.base import Actor, Address, Event, Recorded
 from shared.case.commands import Command
 from shared.case.reasons import Rejected
-from shared.kit.agenda import MemoryAgenda
-from shared.kit.await_position import Reached
-from shared.kit.handle import Done, Handler
-from shared.kit.pure import Change
-from shared.kit.ticker import Ticker
+from shared.kit.command_handler import CommandHandler, Committed
+from shared.kit.effects import AggregateChange
+from shared.kit.read_your_writes import ProjectionProgress
 from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.memory import MemoryLog
-from shared.reference.library import Library
+from shared.reference.library import ReferenceData
 
 MODEL = "backtest"
 INSTANT = timedelta(microseconds=1)  # what is due by a moment is late the instant after it
@@ -93,18 +93,18 @@ class _Agenda(MemoryAgenda):
         self._watched.pop(address.subject, None)
 
 
-class _Handler(Handler):
+class _Handler(CommandHandler):
     """Tells the agenda at once what the projector would tell it."""
 
-    def __init__(self, log: _Log, vault: _Vault, clock: LogClock, agenda: _Agenda, reached: Reached) -> None:
+    def __init__(self, log: _Log, vault: _Vault, clock: LogClock, agenda: _Agenda, reached: ProjectionProgress) -> None:
         super().__init__(log, vault, clock)
         self._agenda, self._reached = agenda, reached
         self.changed: list[Address] = []  # since somebody looked
 
-    async def handle(self, command: Command) -> Done | Rejected:
+    async def handle(self, command: Command) -> Committed | Rejected:
         outcome = await super().handle(command)
-        if isinstance(outcome, Done) and outcome.recorded is not None:
-            self._agenda.put([Change(command.address, outcome.state, outcome.position, (outcome.recorded,))])
+        if isinstance(outcome, Committed) and outcome.recorded is not None:
+            self._agenda.put([AggregateChange(command.address, outcome.state, outcome.position, (outcome.recorded,))])
             self._reached.set(MODEL, outcome.position)
             self.changed.append(command.address)
         return outcome
@@ -120,15 +120,15 @@ class World:
     def __init__(self, start: datetime, region: str, actor: Actor) -> None:
         self.clock = LogClock(start)
         self._log = _Log((region[:4],), self.clock)
-        vault, reached = _Vault(MasterKeys([_KEY]), self.clock), Reached(self.clock)
+        vault, reached = _Vault(MasterKeys([_KEY]), self.clock), ProjectionProgress(self.clock)
         self._agenda = _Agenda(moments)
         self._handler = _Handler(self._log, vault, self.clock, self._agenda, reached)
         self._ticker = Ticker(
-            "backtest.ticker", MODEL, self._agenda, fire_by(Library([])), self._log, self._handler, self.clock, reached,
-            lambda address: actor, _nothing,
+            "backtest.ticker", MODEL, self._agenda, fire_by(ReferenceData([])), self._log, self._handler, self.clock,
+            reached, lambda address: actor, _nothing,
         )  # fmt: skip
 
-    async def ask(self, command: Command) -> Done | Rejected:
+    async def ask(self, command: Command) -> Committed | Rejected:
         """Have the law decide a command."""
         return await self._handler.handle(command)
 

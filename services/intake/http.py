@@ -10,6 +10,7 @@ from fastapi import APIRouter, File, Form, Header, Query, Request, Response, Upl
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from services.intake.policy import RegisterBody, public_steps, registration
+from services.intake.rates import Rates
 from services.intake.store import Registrar, UploadedFile
 from shared.case import decide as law
 from shared.case.base import Address
@@ -27,10 +28,9 @@ from shared.case.state import CaseState
 from shared.kit import http as kit_http
 from shared.kit import telemetry
 from shared.kit.access import Caller, may_see
-from shared.kit.handle import command
-from shared.kit.http import ERRORS, Answer, Desk, Fill, IdText, Key, Who
+from shared.kit.command_handler import command
+from shared.kit.http import ERRORS, Answer, Desk, Enricher, IdText, Key, Who
 from shared.kit.problems import Forbidden, NotFound, TooLarge, Unprocessable, describe
-from shared.kit.rates import Rates
 from shared.kit.seal import unseal_fields
 from shared.kit.service import Kit
 from shared.kit.vault import FIRST_GENERATION, same_secret
@@ -40,7 +40,7 @@ SecretHeader = Annotated[str | None, Header(alias="Case-Secret", max_length=64)]
 SecretQuery = Annotated[str | None, Query(alias="secret", max_length=64)]
 
 
-class Registered(Answer):
+class RegistrationAnswer(Answer):
     """A registration's answer; `secret` opens the public look-up and is told here only."""
 
     secret: str
@@ -87,14 +87,14 @@ def router(kit: Kit, registrar: Registrar) -> APIRouter:
     _registration(api, kit, registrar)
     _attachments(api, kit, registrar)
     _public(api, kit)
-    api.include_router(kit_http.command_router(kit, "case", skip=frozenset({"register"}), fills=FILLS))
+    api.include_router(kit_http.command_router(kit, "case", skip=frozenset({"register"}), fills=ENRICHERS))
     return api
 
 
 def _registration(api: APIRouter, kit: Kit, registrar: Registrar) -> None:
     async def register(
         body: RegisterBody, caller: Caller, key: str | None, files: Sequence[UploadedFile]
-    ) -> Registered:
+    ) -> RegistrationAnswer:
         command_id = kit_http.http_command_id(caller, "register", key, kit.clock)
         meta = kit_http.meta_of(kit, caller, command_id, body.region, body.time, body.channel)
         said = registration(body, caller.person, caller.unit, meta.time, [file.name for file in files])
@@ -108,10 +108,10 @@ def _registration(api: APIRouter, kit: Kit, registrar: Registrar) -> None:
             raise kit_http.rejected(outcome)
         answer = kit_http.answer(address, outcome)
         generation = FIRST_GENERATION if outcome.recorded else None  # of a case born just now nobody had it issued anew
-        return Registered(**answer.model_dump(), secret=await kit.vault.secret(address.id, generation))
+        return RegistrationAnswer(**answer.model_dump(), secret=await kit.vault.secret(address.id, generation))
 
     @api.post("/cases", status_code=201, operation_id="intake_register", summary="Register a demand: a case is born.")
-    async def register_case(body: RegisterBody, response: Response, caller: Who, key: Key = None) -> Registered:
+    async def register_case(body: RegisterBody, response: Response, caller: Who, key: Key = None) -> RegistrationAnswer:
         given = await register(body, caller, key, ())
         response.headers["Location"] = f"/reporting/cases/{given.id}"
         return given
@@ -127,7 +127,7 @@ def _registration(api: APIRouter, kit: Kit, registrar: Registrar) -> None:
         case: Annotated[str, Form()],
         files: Annotated[list[UploadFile], File(max_length=ATTACHMENTS_MAX)],
         key: Key = None,
-    ) -> Registered:
+    ) -> RegistrationAnswer:
         try:
             body = RegisterBody.model_validate_json(case)
         except ValidationError as error:
@@ -232,7 +232,7 @@ async def _merged_facts(desk: Desk, caller: Caller, asked: Command) -> Command:
     return replace(asked, facts=said.model_copy(update=filled))
 
 
-FILLS: Mapping[str, Fill] = {"attach": _merged_facts}
+ENRICHERS: Mapping[str, Enricher] = {"attach": _merged_facts}
 
 
 def _public(api: APIRouter, kit: Kit) -> None:

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from pydantic_core import PydanticCustomError
 
 from shared.case import events as e
-from shared.case.base import Address, Code, Event, PersonId, Recorded, Region, UnitCode, holds, new_id
+from shared.case.base import Address, Code, Event, PersonId, Recorded, Region, UnitCode, contains, new_id
 from shared.case.facts import (
     Channel,
     Matter,
@@ -26,8 +26,8 @@ from shared.case.facts import (
     Text,
     Title,
 )
-from shared.case.state import UNBORN, CaseState, evolve
-from shared.kit.pure import Next, Reaction, Seen
+from shared.case.state import NEW, CaseState, evolve
+from shared.kit.effects import CommandRequest, Reaction, ReactionContext
 
 
 class RegisterBody(BaseModel):
@@ -96,7 +96,7 @@ def registration(
     )
 
 
-def register_parts(seen: Seen) -> Sequence[Next]:
+def register_parts(seen: ReactionContext) -> Sequence[CommandRequest]:
     """Each part of a split case is born with the first asked person of the whole (clause 11.1: for ever)."""
     event, state = seen.recorded.event, seen.state
     assert isinstance(event, e.Split)
@@ -122,13 +122,13 @@ def register_parts(seen: Seen) -> Sequence[Next]:
             hold=next(iter(h for h in state.holds if h == "import"), None),
         )
         id = new_id(part.region, f"{seen.recorded.id} {number}")
-        nexts.append(Next(Address("case", part.region, id), "register", facts))
+        nexts.append(CommandRequest(Address("case", part.region, id), "register", facts))
     return nexts
 
 
 def _below(upper: str, lower: str) -> bool:
     """Whether the superior that handed a matter down goes on following a part of it."""
-    return holds(upper, lower) and upper != lower
+    return contains(upper, lower) and upper != lower
 
 
 REACTIONS: tuple[Reaction, ...] = (
@@ -191,7 +191,7 @@ def step_of(type_: str) -> str | None:
 
 def steps_in_the_open(events: Iterable[Recorded[Any]]) -> list[PublicStep]:
     """The public steps of a case, from all of its events, sealed as they are."""
-    found, state = [], UNBORN
+    found, state = [], NEW
     for recorded in events:
         state = evolve(state, recorded)
         if (step := step_of(recorded.type)) is not None:

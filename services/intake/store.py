@@ -17,10 +17,10 @@ from typing import Protocol
 from shared.case.base import Address, Level, Meta, new_id, region_at
 from shared.case.facts import Attachment, Registration
 from shared.case.reasons import Rejected
-from shared.case.state import UNBORN
+from shared.case.state import NEW
 from shared.kit.clock import Clock
+from shared.kit.command_handler import DECIDERS, CommandHandler, Committed, command
 from shared.kit.failpoints import failpoint
-from shared.kit.handle import LAWS, Done, Handler, command
 from shared.kit.problems import Unavailable, Unprocessable
 from shared.kit.seal import seal_bytes
 from shared.kit.sql import Database, Statements
@@ -30,7 +30,7 @@ CLAIMS_PER_BATCH_MAX = 64
 STATEMENTS = Statements.load(Path(__file__).with_name("queries.sql"))
 
 
-class OtherBody(Unprocessable):
+class IdempotencyConflict(Unprocessable):
     """The same id was used for another registration."""
 
     code = "idempotency.key_reused"
@@ -93,7 +93,7 @@ class Claims:
             if future.done():
                 continue
             if digest != claim.digest:
-                future.set_exception(OtherBody("This id was used for another registration."))
+                future.set_exception(IdempotencyConflict("This id was used for another registration."))
             else:
                 future.set_result(Address.parse(subject))
 
@@ -118,7 +118,7 @@ class Claims:
 class Registrar:
     """The steps of a registration, each harmless to repeat: claim and key, attachments, event."""
 
-    def __init__(self, claims: Claims, handler: Handler, vault: Vault, streams: Objects, clock: Clock) -> None:
+    def __init__(self, claims: Claims, handler: CommandHandler, vault: Vault, streams: Objects, clock: Clock) -> None:
         self._claims, self._handler, self._vault = claims, handler, vault
         self._streams, self._clock = streams, clock
 
@@ -131,7 +131,7 @@ class Registrar:
         told: bytes,
         files: Sequence[UploadedFile] = (),
         id: str | None = None,
-    ) -> tuple[Address, Done | Rejected]:
+    ) -> tuple[Address, Committed | Rejected]:
         """Register once by (source, source_id), however often it is asked; the first answer stands.
 
         `told` is the body as it came in: the same id with another body is refused. What the law rejects claims
@@ -140,7 +140,7 @@ class Registrar:
         born = Address("case", facts.region, id or new_id(facts.region, meta.command_id))
         digest = await self._digest(facts.region, told, files)
         facts = facts.model_copy(update={"attachments": tuple(file.attachment(born.id) for file in files)})
-        verdict = LAWS["case"].decide(command(born, meta, "register", facts), UNBORN)
+        verdict = DECIDERS["case"].decide(command(born, meta, "register", facts), NEW)
         if isinstance(verdict, Rejected):
             return born, verdict
         address = await self._claims.claim(Claim(source, source_id, digest, born))

@@ -13,20 +13,20 @@ from shared.case.base import Address, Meta, Recorded
 from shared.case.reasons import Rejected
 from shared.kit import http as kit_http
 from shared.kit.access import Caller
-from shared.kit.handle import Handler, command
-from shared.kit.http import Answer, Fill
+from shared.kit.command_handler import CommandHandler, command
+from shared.kit.http import Answer, Enricher
 from shared.kit.service import Kit
-from shared.kit.submission import Progress, StepFacts, Told
-from shared.kit.submit import PERSON_PREFIX, Submissions
+from shared.kit.submission import ParsedSubmission, Progress, StepFacts
+from shared.kit.submissions import PERSON_PREFIX, Submissions
 from shared.log import topology
 from shared.log.port import Conflict
 from shared.log.topology import PROGRESS
 
 
-def submissions(kit: Kit, registrar: Registrar, fills: Mapping[str, Fill]) -> Submissions:
+def submissions(kit: Kit, registrar: Registrar, fills: Mapping[str, Enricher]) -> Submissions:
     """What platforms ask of intake; a registration takes the form that a desk fills in over HTTP."""
 
-    async def register(told: Told, caller: Caller, meta: Meta) -> Answer:
+    async def register(told: ParsedSubmission, caller: Caller, meta: Meta) -> Answer:
         body: RegisterBody = told.body
         assert told.id is not None, "what is decided has an id"
         said = registration(body, caller.person, caller.unit, meta.time)
@@ -49,7 +49,7 @@ class Follower:
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
 
-    async def follow(self, recorded: Recorded[Any], handler: Handler) -> None:
+    async def follow(self, recorded: Recorded[Any], handler: CommandHandler) -> None:
         """Bring the progress of an event's case up to the log; does nothing for cases of nobody's platform."""
         if step_of(recorded.type) is None:
             return

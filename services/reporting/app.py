@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 
 from services.reporting import http, stream
-from services.reporting.store import Model, Reads, sweep
-from shared.kit.project import Projector
+from services.reporting.store import CaseQueries, Model, sweep
+from shared.kit.projections import ProjectionRunner
 from shared.kit.service import Job, Kit, Service, web_app
 
 
@@ -15,10 +15,10 @@ def build(kit: Kit) -> Service:
     """The service around its kit."""
     app = web_app(kit, "reporting")
     model = Model(kit.vault)
-    reads = Reads(kit.database, model)
+    reads = CaseQueries(kit.database, model)
     app.include_router(http.router(kit, reads))
     app.include_router(stream.router(kit, reads))
-    projector = Projector(model, kit.database, kit.log, kit.clock, kit.reached, kit.handler.made)
+    projector = ProjectionRunner(model, kit.database, kit.log, kit.clock, kit.reached, kit.handler.made)
     jobs: Mapping[str, Job] = {
         "reporting.project": projector.run,
         "reporting.sweep": partial(sweep, kit.database, kit.clock),

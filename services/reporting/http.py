@@ -16,10 +16,10 @@ from urllib.parse import quote
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.reporting.policy import Place, Wanted, cursor, place, reads_region
+from services.reporting.policy import CaseFilter, Place, cursor, place, reads_region
 from services.reporting.projection import Entry, entry, file_name, state_facts
-from services.reporting.store import Reads, Row
-from shared.case.base import Address, Code, PersonId, Position, Recorded, Region, UnitCode, holds
+from services.reporting.store import CaseQueries, Row
+from shared.case.base import Address, Code, PersonId, Position, Recorded, Region, UnitCode, contains
 from shared.case.facts import Attachment, Nature
 from shared.case.lifecycle import OPEN, Status
 from shared.case.orders import OrderState, OrderStatus
@@ -27,7 +27,7 @@ from shared.case.state import CaseState
 from shared.kit import http as kit_http
 from shared.kit import telemetry
 from shared.kit.access import Caller, may_see, may_see_flow, may_see_reporter
-from shared.kit.handle import LAWS
+from shared.kit.command_handler import DECIDERS
 from shared.kit.http import ERRORS, IdText, Who
 from shared.kit.problems import BadRequest, Forbidden, NotFound, ProblemError, Unavailable, Unprocessable
 from shared.kit.seal import unseal_bytes
@@ -59,7 +59,7 @@ class Page(BaseModel):
     late: bool | None = None
 
 
-class CaseFilter(Page):
+class CaseListQuery(Page):
     """What a list of cases can be asked for. `region` is the subtree in charge; `subject` a code or its beginning."""
 
     status: Status | None = None
@@ -72,11 +72,11 @@ class CaseFilter(Page):
     q: Annotated[str, Field(max_length=QUERY_CHARS_MAX)] | None = None
 
     @property
-    def wanted(self) -> Wanted:
-        return Wanted(**{name: getattr(self, name) for name in Wanted.__dataclass_fields__})
+    def wanted(self) -> CaseFilter:
+        return CaseFilter(**{name: getattr(self, name) for name in CaseFilter.__dataclass_fields__})
 
 
-class OrderFilter(Page):
+class OrderListQuery(Page):
     """What a list of supervision orders can be asked for."""
 
     status: OrderStatus | None = None
@@ -171,7 +171,7 @@ class Counts(BaseModel):
     complete: bool = True
 
 
-def router(kit: Kit, reads: Reads) -> APIRouter:
+def router(kit: Kit, reads: CaseQueries) -> APIRouter:
     """All routes of reporting but the event stream."""
     api = APIRouter(responses=ERRORS)
     _lists(api, kit, reads)
@@ -181,9 +181,9 @@ def router(kit: Kit, reads: Reads) -> APIRouter:
     return api
 
 
-def _lists(api: APIRouter, kit: Kit, reads: Reads) -> None:
+def _lists(api: APIRouter, kit: Kit, reads: CaseQueries) -> None:
     @api.get("/cases", operation_id="reporting_cases", summary="Cases that the caller may see, newest first.")
-    async def cases(asked: Annotated[CaseFilter, Query()], caller: Who) -> Cases:
+    async def cases(asked: Annotated[CaseListQuery, Query()], caller: Who) -> Cases:
         after = _checked(kit, asked)
         complete = await kit_http.after(kit, "reporting", asked.after)
         if asked.q is None:
@@ -197,10 +197,10 @@ def _lists(api: APIRouter, kit: Kit, reads: Reads) -> None:
         return Cases(cases=items, next=following and cursor(following), complete=complete)
 
     @api.get("/orders", operation_id="reporting_orders", summary="Supervision orders that the caller may see.")
-    async def orders(asked: Annotated[OrderFilter, Query()], caller: Who) -> Orders:
+    async def orders(asked: Annotated[OrderListQuery, Query()], caller: Who) -> Orders:
         after = _checked(kit, asked)
         complete = await kit_http.after(kit, "reporting", asked.after)
-        wanted = Wanted(region=asked.region, unit=asked.unit, late=asked.late)
+        wanted = CaseFilter(region=asked.region, unit=asked.unit, late=asked.late)
         rows = await reads.orders(caller, after, asked.limit, wanted, asked.status)
         more = len(rows) > asked.limit
         rows = rows[: asked.limit]
@@ -233,7 +233,7 @@ def _item(row: Row) -> CaseItem:
     return CaseItem(**told, number=where, subject=facts["subject_code"], title=title)
 
 
-def _counts(api: APIRouter, kit: Kit, reads: Reads) -> None:
+def _counts(api: APIRouter, kit: Kit, reads: CaseQueries) -> None:
     @api.get("/counts", operation_id="reporting_counts", summary="How many cases, by region below and status.")
     async def counts(
         caller: Who,
@@ -242,7 +242,7 @@ def _counts(api: APIRouter, kit: Kit, reads: Reads) -> None:
     ) -> Counts:
         complete = await kit_http.after(kit, "reporting", after)
         region = region or caller.region
-        if not reads_region(caller) or not holds(caller.region, region):
+        if not reads_region(caller) or not contains(caller.region, region):
             raise Forbidden("Counts of a region are for posts that read the whole of it; ask for a region of your own.")
         by_region: dict[str, list[Mapping[str, Any]]] = {}
         rows = await reads.tallies(caller, region)
@@ -350,8 +350,8 @@ async def _loaded(kit: Kit, kind: str, id: str) -> tuple[Address, list[Recorded[
         events = []
     if not events:
         raise NotFound(f"There is no such {kind}.", code="not_registered")
-    law = LAWS[kind]
-    state = law.unborn
+    law = DECIDERS[kind]
+    state = law.new
     for recorded in events:
         state = law.evolve(state, recorded)
     return address, events, state
@@ -360,7 +360,7 @@ async def _loaded(kit: Kit, kind: str, id: str) -> tuple[Address, list[Recorded[
 def _content(caller: Caller, state: Any) -> bool:
     """Whether the caller gets the content as well as the flow. Raises Forbidden when neither."""
     if isinstance(state, OrderState):
-        reads, own = holds(caller.region, state.region), caller.unit == state.unit
+        reads, own = contains(caller.region, state.region), caller.unit == state.unit
         if not (own or (reads and reads_region(caller))):
             raise Forbidden("This order is not in your hands.")
         return own or Right.READ in caller.rights

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import cache
 from uuid import UUID
 
-from shared.case.base import Level, holds, level_of, region_at, stem
+from shared.case.base import Level, contains, level_of, region_at, region_prefix
 from shared.case.lifecycle import OPEN, Status
 from shared.kit.access import Caller
 from shared.reference.rights import Right
@@ -23,7 +23,7 @@ Place = tuple[datetime, UUID]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CaseFilter:
     """What a list is asked for; None means whatever."""
 
     region: str | None = None
@@ -43,54 +43,54 @@ def reads_region(caller: Caller) -> bool:
     return bool(caller.rights & {Right.READ, Right.AUDIT})
 
 
-def keys(caller: Caller, wanted: Wanted) -> list[str]:
+def keys(caller: Caller, wanted: CaseFilter) -> list[str]:
     """The keys of `seen` that together hold every case the caller may see and asks for."""
     if wanted.person is not None:
         return [f"@{wanted.person}"]
     region = wanted.region
-    inside = reads_region(caller) and region is not None and holds(caller.region, region)
+    inside = reads_region(caller) and region is not None and contains(caller.region, region)
     if wanted.unit is not None and (wanted.unit == caller.unit or _in_charge_of(caller, wanted.unit)):
         return [wanted.unit]
     if inside:
         assert region is not None
-        return [stem(region)]
+        return [region_prefix(region)]
     own = [caller.unit, f"@{caller.person}"]
-    apart = region is not None and not holds(region, caller.region)
+    apart = region is not None and not contains(region, caller.region)
     if reads_region(caller) and not apart:
-        own.append(stem(caller.region))
+        own.append(region_prefix(caller.region))
     if Right.READ in caller.rights:
-        own.append(f"<{stem(caller.region)}")
+        own.append(f"<{region_prefix(caller.region)}")
     return own
 
 
 def _in_charge_of(caller: Caller, unit: str) -> bool:
-    return reads_region(caller) and unit.startswith(stem(caller.region))
+    return reads_region(caller) and unit.startswith(region_prefix(caller.region))
 
 
-def lane(open: bool, late: bool) -> int:
+def bucket(open: bool, late: bool) -> int:
     """The lane of a case in `seen`."""
     return 2 * open + late
 
 
-def lanes(wanted: Wanted) -> list[int]:
+def buckets(wanted: CaseFilter) -> list[int]:
     """The lanes that can hold what is asked for."""
     opens = {True, False} if wanted.open is None else {wanted.open}
     if wanted.status is not None:
         opens &= {wanted.status in OPEN}
     lates = (True, False) if wanted.late is None else (wanted.late,)
-    return [lane(open, late) for open in sorted(opens) for late in lates]
+    return [bucket(open, late) for open in sorted(opens) for late in lates]
 
 
 @cache
 def stems(region: str) -> tuple[str, ...]:
     """The stems of a region and of every region above it, from the top."""
-    return tuple(stem(region_at(region, level)) for level in Level if level <= level_of(region))
+    return tuple(region_prefix(region_at(region, level)) for level in Level if level <= level_of(region))
 
 
 def child_digits(region: str) -> int:
     """How many digits tell the regions one level below apart; a village has none below it."""
     below = Level(min(level_of(region) + 1, Level.VILLAGE))
-    return len(stem(region_at("9" * 12, below)))
+    return len(region_prefix(region_at("9" * 12, below)))
 
 
 def cursor(place: Place) -> str:
@@ -111,7 +111,7 @@ def place(text: str) -> Place:
     return found
 
 
-def before(wanted: Wanted, after: Place | None) -> Place:
+def before(wanted: CaseFilter, after: Place | None) -> Place:
     """The place that a page lies before: the end of the page before it, or the end of the time asked for."""
     places = [NEWEST] if after is None else [after]
     if wanted.until is not None:

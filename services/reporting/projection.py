@@ -17,14 +17,14 @@ from unicodedata import normalize
 
 from pydantic import AwareDatetime, BaseModel
 
-from services.reporting.policy import lane, stems
+from services.reporting.policy import bucket, stems
 from shared.case import events as e
 from shared.case.base import Actor, Event, Level, Recorded, Unknown, region_at
 from shared.case.facts import Matter
 from shared.case.lifecycle import ENDED, OPEN
 from shared.case.orders import OrderState
 from shared.case.state import CaseState
-from shared.kit.pure import ADAPTERS, Change, state_json
+from shared.kit.effects import ADAPTERS, AggregateChange, state_json
 from shared.kit.seal import unseal_fields
 
 SEARCH_AFTER_END_DAYS_MAX = 30
@@ -34,7 +34,7 @@ _SPACE = re.compile(r"\s+")
 _ENDING = ("case.closed", "case.declined", "case.withdrawn", "case.merged", "case.split")
 
 
-def case_row(change: Change) -> tuple[Any, ...]:
+def case_row(change: AggregateChange) -> tuple[Any, ...]:
     """One row of `cases`, in the order of the statement `write_cases`; lists of codes joined by spaces."""
     state: CaseState = change.state
     people = [one for one in (state.person, *(co.person for co in state.co_handlers)) if one is not None]
@@ -47,7 +47,7 @@ def case_row(change: Change) -> tuple[Any, ...]:
         change.position.sequence,
         state.version,
         state_json("case", state),
-        state.born,
+        state.registration_sequence,
         state.status.value,
         open,
         late,
@@ -70,12 +70,12 @@ def case_row(change: Change) -> tuple[Any, ...]:
         state.last_at,
         min(running) if running else None,
         state.repeats,
-        " ".join(ties(state, people)),
-        lane(open, late),
+        " ".join(visibility_keys(state, people)),
+        bucket(open, late),
     )
 
 
-def ties(state: CaseState, people: Iterable[str]) -> list[str]:
+def visibility_keys(state: CaseState, people: Iterable[str]) -> list[str]:
     """The keys under which a case stands in `seen`, sorted."""
     found = set(stems(state.in_charge))
     if state.region != state.in_charge:
@@ -88,7 +88,7 @@ def ties(state: CaseState, people: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
-def order_row(change: Change) -> tuple[Any, ...]:
+def order_row(change: AggregateChange) -> tuple[Any, ...]:
     """One row of `orders`, in the order of the statement `write_orders`."""
     state: OrderState = change.state
     issued = next((r.meta.time for r in change.events if isinstance(r.event, e.OrderIssued)), None)
@@ -120,7 +120,7 @@ class SealedMatter:
     token: str
 
 
-def newest_matter(change: Change) -> SealedMatter | None:
+def newest_matter(change: AggregateChange) -> SealedMatter | None:
     """The last matter among a case's new events, if they bring one."""
     for recorded in reversed(change.events):
         event = recorded.event
@@ -129,7 +129,7 @@ def newest_matter(change: Change) -> SealedMatter | None:
     return None
 
 
-def searchable_until(change: Change) -> tuple[bool, datetime | None]:
+def searchable_until(change: AggregateChange) -> tuple[bool, datetime | None]:
     """Whether a case's new events change how long it can be found, and until when (None: as long as it is open)."""
     for recorded in reversed(change.events):
         if recorded.type in _ENDING and change.state.status in ENDED:
@@ -220,7 +220,7 @@ def entry(recorded: Recorded[Any], key: bytes | None, hide_reporter: bool) -> En
 def state_facts(state: CaseState | OrderState) -> dict[str, Any]:
     """The facts of a folded state, without the ids of the commands that made it."""
     adapter = ADAPTERS["case" if isinstance(state, CaseState) else "order"]
-    facts: dict[str, Any] = adapter.dump_python(state, mode="json", exclude={"applied"})
+    facts: dict[str, Any] = adapter.dump_python(state, mode="json", exclude={"applied"}, by_alias=True)
     return facts
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-from services.reporting.policy import Place, Wanted, before, child_digits, keys, lanes, reads_region
+from services.reporting.policy import CaseFilter, Place, before, buckets, child_digits, keys, reads_region
 from services.reporting.projection import (
     Pairs,
     SealedMatter,
@@ -21,13 +21,13 @@ from services.reporting.projection import (
     searched,
     terms,
 )
-from shared.case.base import stem
+from shared.case.base import region_prefix
 from shared.case.events import Corrected
 from shared.case.facts import Matter
 from shared.kit import telemetry
 from shared.kit.access import Caller
 from shared.kit.clock import Clock
-from shared.kit.pure import Change
+from shared.kit.effects import AggregateChange
 from shared.kit.seal import SealBroken, unseal_fields
 from shared.kit.sql import Database, Session, Statements
 from shared.kit.vault import Vault
@@ -59,7 +59,7 @@ class Model:
         rows = await session.using(STATEMENTS).fetch("case_states", ids)
         return {row["subject"]: row["state"] for row in rows}
 
-    async def write(self, session: Session, changes: Sequence[Change]) -> None:
+    async def write(self, session: Session, changes: Sequence[AggregateChange]) -> None:
         """Upsert the rows of these cases and orders; the same again, or older, changes nothing.
 
         A case whose registration is newer than this program is left out: nothing is known of it.
@@ -83,7 +83,7 @@ class Model:
             self._pairs[county] = Pairs((await self._vault.county_key(county))[:64])
         return self._pairs[county]
 
-    async def _write_content(self, session: Session, changes: Sequence[Change]) -> None:
+    async def _write_content(self, session: Session, changes: Sequence[AggregateChange]) -> None:
         matters = [m for c in changes if not c.state.erased and (m := newest_matter(c)) is not None]
         if matters:
             await session.execute("write_sealed", *_columns([(m.id, m.event_id, m.token) for m in matters]))
@@ -92,7 +92,9 @@ class Model:
         if erased := [change.address.id for change in changes if change.state.erased]:
             await session.execute("forget", erased)
 
-    async def _write_index(self, session: Session, changes: Sequence[Change], matters: list[SealedMatter]) -> None:
+    async def _write_index(
+        self, session: Session, changes: Sequence[AggregateChange], matters: list[SealedMatter]
+    ) -> None:
         untils = [(c.address.id, until) for c in changes for changed, until in [searchable_until(c)] if changed]
         known = {matter.id for matter in matters}
         if again := [id for id, until in untils if until is None and id not in known]:  # it may be swept by now
@@ -156,7 +158,7 @@ class Row:
         return self.facts["registered_at"], UUID(self.facts["id"])
 
 
-class Reads:
+class CaseQueries:
     """What is asked of the read model; every answer goes through `kit.may_see`."""
 
     def __init__(self, database: Database, model: Model, walked_rows_max: int = WALKED_ROWS_MAX) -> None:
@@ -164,14 +166,14 @@ class Reads:
         self._walked_rows_max = walked_rows_max
 
     async def page(
-        self, caller: Caller, wanted: Wanted, after: Place | None, rows_max: int
+        self, caller: Caller, wanted: CaseFilter, after: Place | None, rows_max: int
     ) -> tuple[list[Row], Place | None]:
         """Cases that the caller may see, newest first, and the place to go on from.
 
         Of each key and lane at most `walked_rows_max` cases are looked at, so where few fit a page may be shorter than
         asked for and still lead on.
         """
-        ways, start, since = (keys(caller, wanted), lanes(wanted)), before(wanted, after), wanted.since or _EARLIEST
+        ways, start, since = (keys(caller, wanted), buckets(wanted)), before(wanted, after), wanted.since or _EARLIEST
         who = (*_who(caller), Right.AUDIT in caller.rights)
         asked = (*ways, *start, rows_max + 1, *who, since, *_filters(wanted), self._walked_rows_max)
         rows = await self._opened(await self._database.fetch("list_cases", *asked))
@@ -186,7 +188,7 @@ class Reads:
         return (rows[:rows_max], rows[rows_max - 1].place) if len(rows) > rows_max else (rows, None)
 
     async def search(
-        self, caller: Caller, wanted: Wanted, query: str, after: Place | None, rows_max: int
+        self, caller: Caller, wanted: CaseFilter, query: str, after: Place | None, rows_max: int
     ) -> tuple[list[Row], Place | None]:
         """Cases that hold every word of the query, proven on the text, and the place to go on from.
 
@@ -199,7 +201,7 @@ class Reads:
         looked = 0
         while looked < CANDIDATES_PER_SEARCH_MAX:
             args = (*index, *before(wanted, after), rows_max, *_who(caller), wanted.since or _EARLIEST)
-            found = await self._database.fetch("search_cases", *args, *_filters(wanted), lanes(wanted))
+            found = await self._database.fetch("search_cases", *args, *_filters(wanted), buckets(wanted))
             looked += len(found)
             for row in await self._opened(found):
                 after = row.place
@@ -224,29 +226,29 @@ class Reads:
     async def tallies(self, caller: Caller, region: str) -> list[Any]:
         """Cases by region one level below `region`, status and lateness. For posts that read the whole region."""
         kept = [f"!{caller.unit}", f"!@{caller.person}"]
-        return await self._database.fetch("tallies", stem(region), child_digits(region), kept)
+        return await self._database.fetch("tallies", region_prefix(region), child_digits(region), kept)
 
     async def visible(self, caller: Caller, region: str, ids: Sequence[str]) -> set[str]:
         """Which of these cases and orders the caller may follow, inside a region ("" for wherever)."""
-        args = (*_who(caller), Right.AUDIT in caller.rights, stem(region) if region else "")
+        args = (*_who(caller), Right.AUDIT in caller.rights, region_prefix(region) if region else "")
         return {row["id"] for row in await self._database.fetch("visible", ids, *args)}
 
     async def orders(
-        self, caller: Caller, after: Place | None, rows_max: int, wanted: Wanted, status: str | None
+        self, caller: Caller, after: Place | None, rows_max: int, wanted: CaseFilter, status: str | None
     ) -> list[Any]:
         """Supervision orders that the caller may see, newest first; one more than `rows_max` when there are more."""
-        region = wanted.region and stem(wanted.region)
-        who = (stem(caller.region), reads_region(caller), caller.unit)
+        region = wanted.region and region_prefix(wanted.region)
+        who = (region_prefix(caller.region), reads_region(caller), caller.unit)
         filters = (region, status, wanted.unit, wanted.late)
         return await self._database.fetch("list_orders", *before(wanted, after), rows_max + 1, *who, *filters)
 
 
 def _who(caller: Caller) -> tuple[str, str, str, bool]:
-    return caller.person, caller.unit, stem(caller.region), Right.READ in caller.rights
+    return caller.person, caller.unit, region_prefix(caller.region), Right.READ in caller.rights
 
 
-def _filters(wanted: Wanted) -> tuple[str | None, ...]:
-    region = wanted.region and stem(wanted.region)
+def _filters(wanted: CaseFilter) -> tuple[str | None, ...]:
+    region = wanted.region and region_prefix(wanted.region)
     return region, wanted.status, wanted.unit, wanted.person, wanted.subject, wanted.nature
 
 

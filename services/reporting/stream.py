@@ -16,8 +16,8 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic_core import to_json
 
-from services.reporting.store import Reads
-from shared.case.base import Position, Recorded, Region, Unknown, stem
+from services.reporting.store import CaseQueries
+from shared.case.base import Position, Recorded, Region, Unknown, region_prefix
 from shared.kit.access import Caller
 from shared.kit.http import ERRORS, Who
 from shared.kit.problems import BadRequest, ProblemError, TooManyRequests, Unavailable
@@ -35,7 +35,7 @@ AFTER_CHARS_MAX = 4000
 Batch = tuple[str, list[Recorded[Any]]]
 
 
-def router(kit: Kit, reads: Reads) -> APIRouter:
+def router(kit: Kit, reads: CaseQueries) -> APIRouter:
     """The route of the event stream."""
     api = APIRouter(responses=ERRORS)
     listeners = 0
@@ -117,13 +117,15 @@ async def _places(kit: Kit, region: str | None, text: str | None) -> dict[str, i
 def _overlaps(stream: str, region: str | None) -> bool:
     area = stream.removeprefix(LOG_PREFIX)
     # A case lives for ever where it began, and may be in charge anywhere in its province by now.
-    return region is None or area[:2] == stem(region)[:2]
+    return region is None or area[:2] == region_prefix(region)[:2]
 
 
 class Listener:
     """One reader of the event stream: follows the log streams, shows what the read model says may be seen."""
 
-    def __init__(self, kit: Kit, reads: Reads, caller: Caller, region: str, places: dict[str, int], live: bool) -> None:
+    def __init__(
+        self, kit: Kit, reads: CaseQueries, caller: Caller, region: str, places: dict[str, int], live: bool
+    ) -> None:
         self._kit, self._reads, self._caller, self._region = kit, reads, caller, region
         self._places, self._live = places, live
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from services.routing import http
 from services.routing.policy import REACTIONS
 from services.routing.store import Work
-from shared.kit.project import Projector
-from shared.kit.react import Reactor
+from shared.kit.projections import ProjectionRunner
+from shared.kit.reactions import ReactionRunner
 from shared.kit.service import Kit, Service, web_app
-from shared.kit.submit import Submissions
+from shared.kit.submissions import Submissions
 
 
 def build(kit: Kit) -> Service:
     """The service around its kit."""
     app = web_app(kit, "routing")
     app.include_router(http.router(kit))
-    reactor = Reactor(kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor)
-    projector = Projector(Work(), kit.database, kit.log, kit.clock, kit.reached, kit.handler.made)
+    reactor = ReactionRunner(
+        kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor
+    )
+    projector = ProjectionRunner(Work(), kit.database, kit.log, kit.clock, kit.reached, kit.handler.made)
     jobs = {
         "routing.reactions": reactor.run,
         "routing.submissions": Submissions(kit).run,

@@ -13,13 +13,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, model_validator
 from pydantic_core import to_json
 
 from services.routing.policy import question, words_of
-from shared.case.base import Address, PersonId, Position, Region, UnitCode, holds, stem
+from shared.case.base import Address, PersonId, Position, Region, UnitCode, contains, region_prefix
 from shared.case.commands import Command, facts
 from shared.case.facts import Note, Text
 from shared.case.state import STATE, CaseState
 from shared.kit import http as kit_http
 from shared.kit.access import Caller
-from shared.kit.handle import command
+from shared.kit.command_handler import command
 from shared.kit.http import ERRORS, IdText, Key, Who
 from shared.kit.problems import BadRequest, Forbidden, ProblemError, Unavailable
 from shared.kit.seal import unseal_fields
@@ -103,8 +103,8 @@ def _queue(api: APIRouter, kit: Kit) -> None:
         complete = await kit_http.after(kit, "routing.work", after)
         since, last = _page(page)
         rows = await kit.database.fetch(
-            "queue", stem(region or caller.region), since, last, caller.person, caller.unit, stem(caller.region),
-            Right.READ in caller.rights, limit + 1,
+            "queue", region_prefix(region or caller.region), since, last, caller.person, caller.unit,
+            region_prefix(caller.region), Right.READ in caller.rights, limit + 1,
         )  # fmt: skip
         cases = [_waiting(kit, row) for row in rows[:limit]]
         more = f"{cases[-1].registered_at.isoformat()} {cases[-1].id}" if len(rows) > limit else None
@@ -115,7 +115,7 @@ def _queue(api: APIRouter, kit: Kit) -> None:
         address = await kit_http.locate(kit, id)
         held = await kit.handler.state(address, fresh=True)
         state: CaseState = held.state
-        if Right.TRIAGE not in caller.rights or not state.in_charge.startswith(stem(caller.region)):
+        if Right.TRIAGE not in caller.rights or not state.in_charge.startswith(region_prefix(caller.region)):
             raise Forbidden("Only the triage desk of the centre in charge may ask this.")
         first = (await kit.log.load(address))[0]
         key = await kit.vault.key(address.id)
@@ -139,7 +139,7 @@ def _waiting(kit: Kit, row: Any) -> Waiting:
     state = STATE.validate_json(row["state"])
     return Waiting(
         id=address.id,
-        number=number.write(Position(kit.log.stream_of(address), state.born)),
+        number=number.write(Position(kit.log.stream_of(address), state.registration_sequence)),
         status=row["status"],
         in_charge=row["in_charge"],
         registered_at=row["registered_at"],
@@ -161,11 +161,11 @@ def _hand_over(api: APIRouter, kit: Kit) -> None:
         wanted = Right.REASSIGN if body.from_person else Right.ASSIGN
         if wanted not in caller.rights:
             raise Forbidden(f"Your post lacks the right {wanted}.")
-        if not holds(caller.region, body.region):
+        if not contains(caller.region, body.region):
             raise Forbidden("That region is not yours; ask the centre that has it.")
         await _caught_up(kit)
         batch = kit_http.http_command_id(caller, "hand-over", key, kit.clock)
-        rows = await kit.database.fetch("cases_of", stem(body.region), body.from_person, body.from_unit)
+        rows = await kit.database.fetch("cases_of", region_prefix(body.region), body.from_person, body.from_unit)
         return StreamingResponse(_lines(kit, caller, body, batch, rows), media_type="application/x-ndjson")
 
 

@@ -14,7 +14,7 @@ from shared.case.commands import facts
 from shared.case.facts import Matter, Note, Outcome, Satisfaction
 from shared.case.lifecycle import Status
 from shared.case.state import CaseState
-from shared.kit.pure import Next, Reaction, Seen
+from shared.kit.effects import CommandRequest, Reaction, ReactionContext
 from shared.reference.rules import RoutingFacts, route
 
 HAPPY = frozenset({Satisfaction.SATISFIED, Satisfaction.BASICALLY})
@@ -32,7 +32,7 @@ def question(state: CaseState, words: str) -> RoutingFacts:
     return RoutingFacts(state.nature, state.in_charge, state.subject, state.severity, words, state.complained_unit)
 
 
-def triage_by_rule(seen: Seen) -> Sequence[Next]:
+def triage_by_rule(seen: ReactionContext) -> Sequence[CommandRequest]:
     """A case that nobody has triaged goes where the first matching rule says (clause 5.1.3 a: centralised triage)."""
     state: CaseState = seen.state
     if state.status is not Status.AWAITING_TRIAGE or state.hand_backs:
@@ -51,10 +51,10 @@ def triage_by_rule(seen: Seen) -> Sequence[Next]:
         rule=hit.rule,
         rule_reference=hit.reference,
     )
-    return (Next(seen.recorded.address, "triage", said),)
+    return (CommandRequest(seen.recorded.address, "triage", said),)
 
 
-def assign_by_rule(seen: Seen) -> Sequence[Next]:
+def assign_by_rule(seen: ReactionContext) -> Sequence[CommandRequest]:
     """What a rule triaged is assigned at once; what a person triaged, a person assigns."""
     event, state = seen.recorded.event, seen.state
     assert isinstance(event, e.Triaged)
@@ -68,19 +68,21 @@ def assign_by_rule(seen: Seen) -> Sequence[Next]:
         rule=event.rule,
         rule_reference=event.rule_reference,
     )
-    return (Next(seen.recorded.address, "assign", said),)
+    return (CommandRequest(seen.recorded.address, "assign", said),)
 
 
-def merge_the_other(seen: Seen) -> Sequence[Next]:
+def merge_the_other(seen: ReactionContext) -> Sequence[CommandRequest]:
     """The second step of a merge: attached to the surviving case first, then the other one ends in it."""
     event = seen.recorded.event
     assert isinstance(event, e.Attached)
     if event.merged_from is None:
         return ()
-    return (Next(Address.of("case", event.merged_from), "merge", facts("merge", into=seen.recorded.address.id)),)
+    return (
+        CommandRequest(Address.of("case", event.merged_from), "merge", facts("merge", into=seen.recorded.address.id)),
+    )
 
 
-def heed_the_resident(seen: Seen) -> Sequence[Next]:
+def heed_the_resident(seen: ReactionContext) -> Sequence[CommandRequest]:
     """Satisfied closes; not satisfied is handled again (Jinan 12345, article 27)."""
     event, state = seen.recorded.event, seen.state
     assert isinstance(event, e.CalledBack)
@@ -88,9 +90,9 @@ def heed_the_resident(seen: Seen) -> Sequence[Next]:
         return ()
     if event.satisfaction is Satisfaction.DISSATISFIED or event.outcome is Outcome.UNSOLVED:
         note = Note(text="called back: not satisfied or not solved")
-        return (Next(seen.recorded.address, "send-back", facts("send-back", note=note)),)
+        return (CommandRequest(seen.recorded.address, "send-back", facts("send-back", note=note)),)
     if event.satisfaction in HAPPY:
-        return (Next(seen.recorded.address, "close", facts("close", basis="called back: satisfied")),)
+        return (CommandRequest(seen.recorded.address, "close", facts("close", basis="called back: satisfied")),)
     return ()
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from shared.case.state import CaseState
-from shared.kit.pure import Change, state_json
+from shared.kit.effects import AggregateChange, state_json
 
 
-def work_row(change: Change) -> tuple[Any, ...]:
+def work_row(change: AggregateChange) -> tuple[Any, ...]:
     """One row of `work`, in the order of the statement `write_work`; lists of codes joined by spaces."""
     state: CaseState = change.state
     people = [p for p in (state.person, *(co.person for co in state.co_handlers)) if p]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from services.routing.projection import work_row
-from shared.kit.pure import Change
+from shared.kit.effects import AggregateChange
 from shared.kit.sql import Session, Statements
 
 STATEMENTS = Statements.load(Path(__file__).with_name("queries.sql"))
@@ -24,7 +24,7 @@ class Work:
         """The folded states of these cases."""
         return {row["subject"]: row["state"] for row in await session.fetch("work_states", subjects)}
 
-    async def write(self, session: Session, changes: Sequence[Change]) -> None:
+    async def write(self, session: Session, changes: Sequence[AggregateChange]) -> None:
         """Upsert the rows; the same again, or older, changes nothing."""
         if changes:
             columns = zip(*(work_row(change) for change in changes), strict=True)

@@ -11,8 +11,18 @@ from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, create_model
 
 from services.supervision import policy
-from shared.case.base import Address, Recorded, Region, UnitCode, holds, new_id, stem
-from shared.case.clocks import Clock
+from services.supervision.deadlines import explanations
+from services.supervision.deadlines.explanations import (
+    ClockHistory,
+    ClockView,
+    Explanation,
+    OverdueView,
+    RungView,
+    clocks_of,
+)
+from services.supervision.proposals import ProposalItem, Proposals, item, lowest, order_proposed, proposed
+from shared.case.base import Address, Recorded, Region, UnitCode, contains, new_id, region_prefix
+from shared.case.clocks import RunningDeadline
 from shared.case.commands import COMMANDS, Command
 from shared.case.events.orders import IssueFacts
 from shared.case.events.routing import TransferFacts
@@ -23,16 +33,13 @@ from shared.case.reasons import Reason, Rejected
 from shared.case.state import STATE, CaseState, fold
 from shared.kit import http as kit_http
 from shared.kit.access import Caller, may_see, may_see_flow
-from shared.kit.handle import command
-from shared.kit.http import ERRORS, Answer, Desk, Fill, IdText, Key, Who
+from shared.kit.command_handler import command
+from shared.kit.http import ERRORS, Answer, Desk, Enricher, IdText, Key, Who
 from shared.kit.problems import BadRequest, Conflict, Forbidden, NotFound, Unprocessable
 from shared.kit.seal import unseal_fields
 from shared.kit.service import Kit
-from shared.reference import explain
-from shared.reference.explain import ClockTold, Explanation, LateTold, RungTold, Told, clocks_of
 from shared.reference.library import NoDocument
 from shared.reference.models import Document, Kind
-from shared.reference.proposals import ProposalItem, Proposals, item, lowest, order_proposed, proposed
 from shared.reference.terms import resumed
 
 PAGE_ROWS = 50
@@ -60,8 +67,8 @@ class Deadlines(BaseModel):
     id: str
     number: str
     status: Status
-    clocks: list[ClockTold]
-    late: list[LateTold]
+    clocks: list[ClockView]
+    late: list[OverdueView]
     lateness: int
     next: list[Moment]
 
@@ -84,7 +91,7 @@ def router(kit: Kit) -> APIRouter:
     _orders(api, kit)
     _deadlines(api, kit)
     _proposals(api, kit)
-    api.include_router(kit_http.command_router(kit, "case", fills=FILLS))
+    api.include_router(kit_http.command_router(kit, "case", fills=ENRICHERS))
     api.include_router(kit_http.command_router(kit, "order", skip=frozenset({"issue-order"})))
     return api
 
@@ -106,7 +113,7 @@ async def _goes_on(desk: Desk, caller: Caller, asked: Command) -> Command:
     return replace(asked, facts=asked.facts.model_copy(update={"deadline": deadline}))
 
 
-def _standing_still(state: CaseState, asked: Command) -> Clock:
+def _standing_still(state: CaseState, asked: Command) -> RunningDeadline:
     stage, unit = getattr(asked.facts, "stage", None), getattr(asked.facts, "unit", None)
     named = [c for c in state.clocks if stage in (None, c.deadline.stage) and unit in (None, c.deadline.unit)]
     still = [clock for clock in named if clock.suspended]
@@ -117,7 +124,7 @@ def _standing_still(state: CaseState, asked: Command) -> Clock:
     return still[0]
 
 
-def _names(clocks: Sequence[Clock]) -> str:
+def _names(clocks: Sequence[RunningDeadline]) -> str:
     keys = (clock.key for clock in clocks)
     return ", ".join(f"{stage} of {unit}" if unit else stage for stage, unit in keys)
 
@@ -152,7 +159,7 @@ def _with_centre(desk: Desk, asked: Command) -> str:
     return to
 
 
-FILLS: Mapping[str, Fill] = {
+ENRICHERS: Mapping[str, Enricher] = {
     "extend": _approved, "resume": _goes_on, "escalate": _told_above, "hand-down": _to_a_centre,
 }  # fmt: skip
 
@@ -225,9 +232,9 @@ def _deadlines(api: APIRouter, kit: Kit) -> None:
             id=address.id,
             number=kit.number(address, state),
             status=state.status,
-            clocks=[explain.clock_told(clock) for clock in state.clocks],
-            late=[explain.late_told(one) for one in state.late],
-            lateness=state.lateness,
+            clocks=[explanations.clock_view(clock) for clock in state.clocks],
+            late=[explanations.overdue_view(one) for one in state.late],
+            lateness=state.overdue_count,
             next=following,
         )
 
@@ -258,7 +265,7 @@ async def _history(kit: Kit, caller: Caller, id: str) -> tuple[Address, list[Rec
     return address, history
 
 
-def _chosen(told: Mapping[Any, Told], stage: Stage, unit: str | None) -> Told:
+def _chosen(told: Mapping[Any, ClockHistory], stage: Stage, unit: str | None) -> ClockHistory:
     """The clock asked for; of a stage with one clock the unit need not be said. Raises NotFound."""
     of_stage = [one for key, one in told.items() if key[0] is stage and unit in (None, key[1])]
     own = told.get((stage, unit)) or (of_stage[0] if len(of_stage) == 1 else None)
@@ -269,19 +276,19 @@ def _chosen(told: Mapping[Any, Told], stage: Stage, unit: str | None) -> Told:
     return own
 
 
-async def _explained(kit: Kit, address: Address, told: Told) -> Explanation:
+async def _explained(kit: Kit, address: Address, told: ClockHistory) -> Explanation:
     deadline, state, library = told.clock.deadline, told.state, kit.library
     limit, used = [await _version(kit, one) for one in (deadline.limit_reference, deadline.calendar_reference)]
     in_force = library.documents()
     to_come = [
-        RungTold(rung=rung, moment=at, act=row.act, acts=row.acts, informs=list(row.informs), basis=str(row.basis))
+        RungView(rung=rung, moment=at, act=row.act, acts=row.acts, informs=list(row.informs), basis=str(row.basis))
         for rung, row, at in policy.rungs_ahead(library, state, told.clock)
     ]
-    return explain.explanation(
+    return explanations.explanation(
         told,
-        explain.calendar_cited(library.chain(Kind.CALENDARS, state.in_charge), used),
-        explain.cite(limit, explain.limit_rows(limit, deadline), in_force) if limit else None,
-        explain.cite(used, explain.year_rows(used, deadline), in_force) if used else None,
+        explanations.calendar_cited(library.chain(Kind.CALENDARS, state.in_charge), used),
+        explanations.cite(limit, explanations.limit_rows(limit, deadline), in_force) if limit else None,
+        explanations.cite(used, explanations.year_rows(used, deadline), in_force) if used else None,
         to_come,
         id=address.id,
         number=kit.number(address, state),
@@ -312,7 +319,7 @@ def _proposals(api: APIRouter, kit: Kit) -> None:
         after: Annotated[str | None, Query(max_length=60)] = None,
     ) -> Proposals:
         complete = await kit_http.after(kit, "supervision.watched", after)
-        where = stem(region or caller.region)
+        where = region_prefix(region or caller.region)
         place = max((where, FIRST_ID), _place(cursor) if cursor else ("", ""))
         least = lowest(kit.library)
         found: list[ProposalItem] = []
@@ -344,7 +351,7 @@ def _proposals(api: APIRouter, kit: Kit) -> None:
         body = body or ProposedOrder()
         case = await kit_http.locate(kit, id)
         state: CaseState = (await kit.handler.state(case, fresh=True)).state
-        if not may_see(caller, state) or not holds(caller.region, state.in_charge):
+        if not may_see(caller, state) or not contains(caller.region, state.in_charge):
             raise Forbidden("This case is not there, or not in the hands of your centre or one below.")
         command_id = kit_http.http_command_id(caller, f"order-proposed {case.id}", key, kit.clock)
         region = policy.ordering_region(caller.region, state)

@@ -11,15 +11,15 @@ from datetime import datetime
 from typing import Any
 
 from shared.case import events as e
-from shared.case.base import Address, Level, above, level_of, new_id, region_at
-from shared.case.clocks import Clock, Key, Late
+from shared.case.base import Address, Level, level_of, new_id, parent, region_at
+from shared.case.clocks import Key, Overdue, RunningDeadline
 from shared.case.commands import facts
 from shared.case.events.supervision import RungFacts
 from shared.case.facts import Deadline, Hold, Note, Stage
 from shared.case.orders import OrderState, OrderStatus
 from shared.case.reasons import Rejected
 from shared.case.state import CaseState
-from shared.kit.pure import Due, Fire, Next, Reaction, Seen
+from shared.kit.effects import CommandRequest, Reaction, ReactionContext, Timer, TimerPolicy
 from shared.reference.models_time import Act, Informed, LadderRow
 from shared.reference.rules import ladder_for
 from shared.reference.terms import InForce, cited, deadline_for, facts_of, later, reckoned_anew, resumed, rung_at
@@ -36,18 +36,18 @@ STAGE_NAMES = {
 # Clocks follow the stages
 
 
-def keep_clocks(seen: Seen) -> Sequence[Next]:
+def keep_clocks(seen: ReactionContext) -> Sequence[CommandRequest]:
     """Every stage that runs has its clock, none that is over, and what ended late is declared first (5.1.3 a)."""
     state: CaseState = seen.state
     if Hold.IMPORT in state.holds or state.erased:
         return ()
     address, library = seen.recorded.address, seen.library
     running = {clock.key: clock.deadline for clock in state.clocks if clock.ended_at is None}
-    missing = sorted(state.duties - running.keys(), key=str)
+    missing = sorted(state.running_stages - running.keys(), key=str)
     opened = {key: one for key in missing if (one := _opened(library, state, *key)) is not None}
     unseen = [clock for clock in state.clocks if clock.late_unseen]
     wanted = [_late_unseen(seen, clock, opened.get(clock.key)) for clock in unseen]
-    if not state.duties:
+    if not state.running_stages:
         return wanted
     over = {clock.deadline.stage for clock in state.clocks if clock.ended_at is not None}
     goes_on = {key: one for key, one in running.items() if key[0] in over}  # another co-handling unit's was meant
@@ -61,12 +61,12 @@ def keep_clocks(seen: Seen) -> Sequence[Next]:
     return wanted
 
 
-def _set(address: Address, opens: Mapping[Key, Deadline], closes: Collection[Stage], what: str = "") -> Next:
+def _set(address: Address, opens: Mapping[Key, Deadline], closes: Collection[Stage], what: str = "") -> CommandRequest:
     said = facts("set-deadlines", opens=tuple(opens.values()), closes=tuple(sorted(closes)))
-    return Next(address, "set-deadlines", said, what=what)
+    return CommandRequest(address, "set-deadlines", said, what=what)
 
 
-def _late_unseen(seen: Seen, clock: Clock, again: Deadline | None) -> Next:
+def _late_unseen(seen: ReactionContext, clock: RunningDeadline, again: Deadline | None) -> CommandRequest:
     """What ended late; a ladder comes of it only where the same stage runs on (a report of a case taken up again)."""
     deadline, seen_at = clock.deadline, clock.ended_at
     runs_on = again is not None and (again.start, again.due) == (deadline.start, deadline.due)
@@ -75,10 +75,12 @@ def _late_unseen(seen: Seen, clock: Clock, again: Deadline | None) -> Next:
         "declare-overdue", stage=deadline.stage, unit=deadline.unit, due=deadline.due, seen_at=seen_at,
         next_at=first[1] if first else None,
     )  # fmt: skip
-    return Next(seen.recorded.address, "declare-overdue", said, what=f"{deadline.stage} {deadline.unit or ''}")
+    return CommandRequest(
+        seen.recorded.address, "declare-overdue", said, what=f"{deadline.stage} {deadline.unit or ''}"
+    )
 
 
-def _outdated(seen: Seen, clock: Clock) -> bool:
+def _outdated(seen: ReactionContext, clock: RunningDeadline) -> bool:
     """Whether a correction of what the case is about gives its clock another limit; not once somebody moved it."""
     moved = clock.moves or clock.overdue or clock.ended_at is not None
     if moved or not isinstance(seen.recorded.event, e.Corrected | e.Triaged):
@@ -97,14 +99,15 @@ def _opened(library: InForce, state: CaseState, stage: Stage, unit: str | None) 
     return deadline_for(library, state, stage, unit, since)
 
 
-def annul(seen: Seen) -> Sequence[Next]:
+def annul(seen: ReactionContext) -> Sequence[CommandRequest]:
     """What was done in time is not late, whenever the proof arrives: its overdue is set right."""
     state: CaseState = seen.state
     recorded = seen.recorded
     proof = f"{recorded.type} {recorded.id}"
     return [
-        Next(recorded.address, "annul-overdue", facts("annul-overdue", stage=one.stage, unit=one.unit, proof=proof),
-             what=f"{one.stage} {one.unit or ''}")
+        CommandRequest(recorded.address, "annul-overdue",
+                       facts("annul-overdue", stage=one.stage, unit=one.unit, proof=proof),
+                       what=f"{one.stage} {one.unit or ''}")
         for one in state.late
         if one.ended_at is not None and one.ended_at <= one.due
     ]  # fmt: skip
@@ -113,29 +116,29 @@ def annul(seen: Seen) -> Sequence[Next]:
 # Orders
 
 
-def tell_the_cases(seen: Seen) -> Sequence[Next]:
+def tell_the_cases(seen: ReactionContext) -> Sequence[CommandRequest]:
     """One `ordered` per case of a new order (clause 5.1.1 f)."""
     event, order = seen.recorded.event, seen.recorded.address
     assert isinstance(event, e.OrderIssued)
     rung = {name: getattr(event, name) for name in RungFacts.model_fields}
     said = facts("order", order=order.id, kind=event.kind, due=event.due, **rung)
-    return [Next(Address.parse(subject), "order", said) for subject in event.cases]
+    return [CommandRequest(Address.parse(subject), "order", said) for subject in event.cases]
 
 
-def note_refusal(seen: Seen, wanted: Next, outcome: Rejected) -> Sequence[Next]:
+def note_refusal(seen: ReactionContext, wanted: CommandRequest, outcome: Rejected) -> Sequence[CommandRequest]:
     """The order knows which of its cases it does not reach, and why."""
     said = facts("note-case-refusal", case=wanted.address.subject, reason=outcome.reason.code)
-    return [Next(seen.recorded.address, "note-case-refusal", said, what=wanted.address.subject)]
+    return [CommandRequest(seen.recorded.address, "note-case-refusal", said, what=wanted.address.subject)]
 
 
 # Moments
 
 
-def moments(subject: str, state: CaseState | OrderState) -> Iterator[Due]:
+def moments(subject: str, state: CaseState | OrderState) -> Iterator[Timer]:
     """What comes next of each clock, and when; nothing for a case under import, which lives by its file's clock."""
     if isinstance(state, OrderState):
         if state.status is OrderStatus.ISSUED and state.due is not None and not state.overdue:
-            yield Due(state.due, subject, "order", cause=state.issued_by)
+            yield Timer(state.due, subject, "order", cause=state.issued_by)
         return
     if Hold.IMPORT in state.holds or state.erased:
         return
@@ -143,26 +146,26 @@ def moments(subject: str, state: CaseState | OrderState) -> Iterator[Due]:
         yield from _of_clock(subject, state, clock)
 
 
-def _of_clock(subject: str, state: CaseState, clock: Clock) -> Iterator[Due]:
+def _of_clock(subject: str, state: CaseState, clock: RunningDeadline) -> Iterator[Timer]:
     deadline = clock.deadline
     stage, unit = deadline.stage.value, deadline.unit or ""
     if clock.ended_at is not None and not clock.late_unseen:
         return
     if clock.suspended:
         if clock.resume_at is not None:
-            yield Due(clock.resume_at, subject, "resume", stage, unit, clock.moves[-1].event)
+            yield Timer(clock.resume_at, subject, "resume", stage, unit, clock.moves[-1].event)
         return
     if clock.overdue:
-        late = state.late_one(*clock.key)
+        late = state.overdue_of(*clock.key)
         if late is not None and late.next_at is not None:
-            yield Due(late.next_at, subject, "rung", stage, unit, late.cause)
+            yield Timer(late.next_at, subject, "rung", stage, unit, late.cause)
         return
     if deadline.warn_at is not None and not clock.warned and clock.ended_at is None:
-        yield Due(deadline.warn_at, subject, "warn", stage, unit, clock.set_by)
-    yield Due(deadline.due, subject, "overdue", stage, unit, clock.set_by)
+        yield Timer(deadline.warn_at, subject, "warn", stage, unit, clock.set_by)
+    yield Timer(deadline.due, subject, "overdue", stage, unit, clock.set_by)
 
 
-def fire(address: Address, state: Any, due: Due, now: datetime, library: InForce) -> Sequence[Next]:
+def fire(address: Address, state: Any, due: Timer, now: datetime, library: InForce) -> Sequence[CommandRequest]:
     """What must be asked of the case (or order) because a moment has come; nothing when it is no longer in force.
 
     The agenda may be behind, so what it says is compared with the case: under an older cause it would be asked for in
@@ -171,22 +174,24 @@ def fire(address: Address, state: Any, due: Due, now: datetime, library: InForce
     if due.at > now or due not in moments(address.subject, state):
         return ()
     if isinstance(state, OrderState):
-        return (Next(address, "declare-order-overdue", facts("declare-order-overdue", due=due.at, seen_at=now)),)
+        return (
+            CommandRequest(address, "declare-order-overdue", facts("declare-order-overdue", due=due.at, seen_at=now)),
+        )
     clock = state.clock(Stage(due.stage), due.unit or None)
     assert clock is not None, "a moment in force is of a clock"
     if due.what == "rung":
-        late = state.late_one(*clock.key)
+        late = state.overdue_of(*clock.key)
         assert late is not None, "a rung in force is of an overdue"
         return (_climb(address, state, clock, late, now, library),)
     if due.what == "resume":
         goes_on = resumed(clock, due.at, library.calendar(state.in_charge))
-        return (Next(address, "resume", facts("resume", deadline=goes_on)),)
+        return (CommandRequest(address, "resume", facts("resume", deadline=goes_on)),)
     return _fire(address, state, clock, due.what, now, library)
 
 
 def _fire(
-    address: Address, state: CaseState, clock: Clock, what: str, now: datetime, library: InForce
-) -> Sequence[Next]:
+    address: Address, state: CaseState, clock: RunningDeadline, what: str, now: datetime, library: InForce
+) -> Sequence[CommandRequest]:
     deadline = clock.deadline
     calendar = library.calendar(state.in_charge)
     if clock.ended_at is None and deadline.calendar_reference != cited(calendar, deadline):
@@ -195,15 +200,19 @@ def _fire(
             return (recompute(address, clock, new),)
     said = {"stage": deadline.stage, "unit": deadline.unit, "due": deadline.due, "seen_at": now}
     if what == "warn":
-        return (Next(address, "warn", facts("warn", **said)),)
+        return (CommandRequest(address, "warn", facts("warn", **said)),)
     first = None if clock.ended_at else rung_at(library, state, deadline.stage, deadline.due, 0)
-    return (Next(address, "declare-overdue", facts("declare-overdue", **said, next_at=first[1] if first else None)),)
+    return (
+        CommandRequest(
+            address, "declare-overdue", facts("declare-overdue", **said, next_at=first[1] if first else None)
+        ),
+    )
 
 
-def recompute_by(library: InForce) -> Fire:
+def recompute_by(library: InForce) -> TimerPolicy:
     """What a running deadline asks for when it is looked at by the calendar in force: its new moment, or nothing."""
 
-    def look(address: Address, state: Any, due: Due, now: datetime) -> Sequence[Next]:
+    def look(address: Address, state: Any, due: Timer, now: datetime) -> Sequence[CommandRequest]:
         clock = state.clock(Stage(due.stage), due.unit or None) if isinstance(state, CaseState) else None
         if clock is None or clock.overdue or clock.ended_at is not None:
             return ()
@@ -213,23 +222,25 @@ def recompute_by(library: InForce) -> Fire:
     return look
 
 
-def fire_by(library: InForce) -> Fire:
+def fire_by(library: InForce) -> TimerPolicy:
     """What a moment asks for, by the documents in force."""
     return lambda address, state, due, now: fire(address, state, due, now, library)
 
 
-def recompute(address: Address, clock: Clock, new: Any) -> Next:
+def recompute(address: Address, clock: RunningDeadline, new: Any) -> CommandRequest:
     """A due moment by a newer calendar, with the old one and why."""
     old = clock.deadline
     why = f"calendar {old.calendar_reference or 'provisional'} -> {new.calendar_reference or 'provisional'}"
     said = facts("recompute-deadline", deadline=new, due_before=old.due, why=why)
-    return Next(address, "recompute-deadline", said, what=str(new.calendar_reference))
+    return CommandRequest(address, "recompute-deadline", said, what=str(new.calendar_reference))
 
 
 # The ladder: remind the person, urge the unit, order, the level above (domain 1.a''; clause 11.2)
 
 
-def _climb(address: Address, state: CaseState, clock: Clock, late: Late, now: datetime, library: InForce) -> Next:
+def _climb(
+    address: Address, state: CaseState, clock: RunningDeadline, late: Overdue, now: datetime, library: InForce
+) -> CommandRequest:
     found = rung_at(library, state, late.stage, late.due, late.rung)
     row = found[0] if found else None
     to = _centre_above(library, state.in_charge)
@@ -248,26 +259,26 @@ def _climb(address: Address, state: CaseState, clock: Clock, late: Late, now: da
     }
     what = f"rung {late.rung}"
     if row is not None and row.act is Act.ESCALATE and to:
-        return Next(address, "escalate", facts("escalate", to=to, **said), what=what)
+        return CommandRequest(address, "escalate", facts("escalate", to=to, **said), what=what)
     if row is not None and row.act is Act.ORDER:
         # a case whose clock stood still refused the order: when it goes on it is another one
         cause = f"{late.cause} {what}" + (f" after {clock.pauses}" if clock.pauses else "")
         return _order(address, state, late, row, said, now, library, cause)
     person = state.person_of(late.unit) if row is not None and row.act is Act.REMIND else None
     said |= {"unit": _who(state, late), "person": person}
-    return Next(address, "urge", facts("urge", **said), what=what)
+    return CommandRequest(address, "urge", facts("urge", **said), what=what)
 
 
 def _order(
     address: Address,
     state: CaseState,
-    late: Late,
+    late: Overdue,
     row: LadderRow,
     said: dict[str, Any],
     now: datetime,
     library: InForce,
     cause: str,
-) -> Next:
+) -> CommandRequest:
     region = ordering_region(state.in_charge, state)
     order = Address("order", region, new_id(region, cause))
     due = later(library.calendar(region), now, row.answer, row.answer_base)
@@ -278,12 +289,14 @@ def _order(
         "cases": (address.subject,),
         "due": due,
     }
-    return Next(order, "issue-order", facts("issue-order", **said), what=f"rung {late.rung}")
+    return CommandRequest(order, "issue-order", facts("issue-order", **said), what=f"rung {late.rung}")
 
 
-def rungs_ahead(library: InForce, state: CaseState, clock: Clock) -> Iterator[tuple[int, LadderRow, datetime]]:
+def rungs_ahead(
+    library: InForce, state: CaseState, clock: RunningDeadline
+) -> Iterator[tuple[int, LadderRow, datetime]]:
     """The rungs that are to come if nothing happens, with their moments; of one that repeats for ever the first two."""
-    late = state.late_one(*clock.key) if clock.overdue else None
+    late = state.overdue_of(*clock.key) if clock.overdue else None
     if clock.ended_at is not None or clock.suspended or (clock.overdue and (late is None or late.next_at is None)):
         return
     stage, due = clock.deadline.stage, clock.deadline.due
@@ -309,7 +322,7 @@ def ordering_region(centre: str, state: CaseState) -> str:
     return region_at(state.region, Level.CITY) if level_of(centre) is Level.PROVINCE else centre
 
 
-def _who(state: CaseState, late: Late) -> str:
+def _who(state: CaseState, late: Overdue) -> str:
     """The unit that must act: the co-handling one, the responsible one, else the centre in charge."""
     centre = f"{state.in_charge}-centre"
     if late.stage in (Stage.TRIAGE, Stage.FEEDBACK):
@@ -320,7 +333,7 @@ def _who(state: CaseState, late: Late) -> str:
 def _centre_above(library: InForce, region: str) -> str | None:
     """The next region up the tree that has a centre; None above the province."""
     while level_of(region) is not Level.PROVINCE:
-        region = above(region) or region
+        region = parent(region) or region
         if library.centre(region) is not None:
             return region
     return None
@@ -333,7 +346,7 @@ def informed_of_escalation(library: InForce, state: CaseState, to: str) -> tuple
     return tuple(name for name in (*own, f"{to}-centre") if name)
 
 
-def _informed(library: InForce, state: CaseState, late: Late, whom: Sequence[Informed]) -> tuple[str, ...]:
+def _informed(library: InForce, state: CaseState, late: Overdue, whom: Sequence[Informed]) -> tuple[str, ...]:
     """Whom a rung informs, by name (clause 11.2: the own party committee and government, and the centre above)."""
     centre = library.centre_of(state.in_charge)
     upper = _centre_above(library, state.in_charge)
@@ -348,7 +361,7 @@ def _informed(library: InForce, state: CaseState, late: Late, whom: Sequence[Inf
     return tuple(dict.fromkeys(name for one in whom if (name := names[one]) is not None))
 
 
-def _words(late: Late, row: LadderRow | None) -> str:
+def _words(late: Overdue, row: LadderRow | None) -> str:
     basis = f"（{row.basis}）" if row else ""
     said = f"{STAGE_NAMES[late.stage]}环节已超期，应于 {late.due.isoformat()} 前完成"
     return f"{said}；系统第 {late.rung + 1} 级催督{basis}。"

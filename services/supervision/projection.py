@@ -7,10 +7,10 @@ from typing import Any
 from shared.case.lifecycle import OPEN
 from shared.case.orders import OrderState
 from shared.case.state import CaseState
-from shared.kit.pure import Change, state_json
+from shared.kit.effects import AggregateChange, state_json
 
 
-def watched_row(change: Change) -> tuple[Any, ...]:
+def watched_row(change: AggregateChange) -> tuple[Any, ...]:
     """One row of `watched`, in the order of the statement `write_watched`."""
     state: CaseState | OrderState = change.state
     kind = change.address.kind
@@ -24,7 +24,7 @@ def watched_row(change: Change) -> tuple[Any, ...]:
         case.status in OPEN and not case.erased,
         case.hand_backs,
         case.repeats,
-        case.lateness,
+        case.overdue_count,
         case.people_count,
         len(case.orders),
         state_json(kind, state),

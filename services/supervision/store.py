@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from services.supervision.deadlines.ticker import DueTimer
 from services.supervision.policy import moments
 from services.supervision.projection import watched_row
-from shared.kit.pure import ADAPTERS, Change, Due
+from shared.kit.effects import ADAPTERS, AggregateChange, Timer
 from shared.kit.sql import AdvisoryLock, Database, Session, Statements
-from shared.kit.ticker import Dued
 
 STATEMENTS = Statements.load(Path(__file__).with_name("queries.sql"))
 TABLES: tuple[str, ...] = ("watched", "moments")
-BEGINNING = Due(datetime.min.replace(tzinfo=UTC), "", "")
+BEGINNING = Timer(datetime.min.replace(tzinfo=UTC), "", "")
 
 
 class Watched:
@@ -28,7 +28,7 @@ class Watched:
         """The folded states of these cases and orders."""
         return {row["subject"]: row["state"] for row in await session.fetch("watched_states", subjects)}
 
-    async def write(self, session: Session, changes: Sequence[Change]) -> None:
+    async def write(self, session: Session, changes: Sequence[AggregateChange]) -> None:
         """Upsert the rows and what is due; the same again, or older, changes nothing."""
         if not changes:
             return
@@ -53,7 +53,7 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-class Agenda:
+class PgAgenda:
     """What is due, for the ticker and for the recomputation; the right to be the active one."""
 
     def __init__(self, database: Database) -> None:
@@ -63,7 +63,7 @@ class Agenda:
         """The right to be the active ticker, None while another has it. Raises Unavailable."""
         return await self._database.try_advisory_lock("supervision.ticker")
 
-    async def due(self, now: datetime, after: Due | None, count_max: int) -> list[Dued]:
+    async def due(self, now: datetime, after: Timer | None, count_max: int) -> list[DueTimer]:
         """What is due by `now`, in due order, after a place. Raises Unavailable."""
         at = (after or BEGINNING).key
         async with self._database.session() as session:
@@ -75,7 +75,7 @@ class Agenda:
             moment: datetime | None = await session.fetch_value("next_moment", after)
             return moment
 
-    async def running(self, after: Due | None, count_max: int) -> list[Dued]:
+    async def running(self, after: Timer | None, count_max: int) -> list[DueTimer]:
         """Deadlines that run, soonest first, after a place: what a newer calendar may move. Raises Unavailable."""
         at = (after or BEGINNING).key
         async with self._database.session() as session:
@@ -98,7 +98,7 @@ class Agenda:
             await session.execute("note_calendars", list(references))
 
 
-def _dued(row: Any) -> Dued:
-    due = Due(row["at"], row["subject"], row["what"], row["stage"], row["unit"], row["cause"])
+def _dued(row: Any) -> DueTimer:
+    due = Timer(row["at"], row["subject"], row["what"], row["stage"], row["unit"], row["cause"])
     kind = due.subject.partition(".")[0]
-    return Dued(due, ADAPTERS[kind].validate_json(row["state"]), row["sequence"])
+    return DueTimer(due, ADAPTERS[kind].validate_json(row["state"]), row["sequence"])

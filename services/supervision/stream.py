@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from services.supervision.deadlines.ticker import Ticker
 from services.supervision.policy import STAGE_EVENTS, recompute_by
-from services.supervision.store import Agenda
+from services.supervision.store import PgAgenda
 from shared.case.base import Address, Recorded
 from shared.kit import telemetry
 from shared.kit.failpoints import failpoint
-from shared.kit.pace import PACE
+from shared.kit.load_gate import LOAD_GATE
 from shared.kit.problems import Unavailable
-from shared.kit.react import Reactor
+from shared.kit.reactions import ReactionRunner
 from shared.kit.service import Kit
-from shared.kit.ticker import Ticker
 from shared.log.port import Unavailable as LogUnavailable
 from shared.reference.models import Kind
 
@@ -66,7 +66,7 @@ class Eraser:
 class Calendars:
     """Reckons running deadlines anew when a calendar is published: soonest first, behind live work, once."""
 
-    def __init__(self, kit: Kit, agenda: Agenda, ticker: Ticker) -> None:
+    def __init__(self, kit: Kit, agenda: PgAgenda, ticker: Ticker) -> None:
         self._kit, self._agenda, self._ticker = kit, agenda, ticker
 
     async def follow(self) -> None:
@@ -100,14 +100,14 @@ class Calendars:
             for one in batch:
                 moved += await self._ticker.work(one, look) is not None
             await self._kit.clock.sleep(0)
-            await PACE.breathe(self._kit.clock)
+            await LOAD_GATE.breathe(self._kit.clock)
         return moved
 
 
 class Clockless:
     """Finds open cases without the clock that they should have: born before this program, parked, or newly limited."""
 
-    def __init__(self, kit: Kit, agenda: Agenda, reactor: Reactor) -> None:
+    def __init__(self, kit: Kit, agenda: PgAgenda, reactor: ReactionRunner) -> None:
         self._kit, self._agenda, self._reactor = kit, agenda, reactor
 
     async def follow(self) -> None:
@@ -131,7 +131,7 @@ class Clockless:
                 if stage:
                     await self._again(stage[-1])
             looked += len(batch)
-            await PACE.breathe(self._kit.clock)
+            await LOAD_GATE.breathe(self._kit.clock)
         return looked
 
     async def _again(self, recorded: Recorded[Any]) -> None:

@@ -63,17 +63,17 @@ def region_at(region: str, level: Level) -> str:
     return region[: _CUTS[level]].ljust(12, "0")
 
 
-def stem(region: str) -> str:
+def region_prefix(region: str) -> str:
     """The significant digits of a region code: what every region inside it begins with."""
     return region[: _CUTS[level_of(region)]]
 
 
-def holds(outer: str, inner: str) -> bool:
+def contains(outer: str, inner: str) -> bool:
     """Whether region `inner` is `outer` or lies in it (clause 4: one tree)."""
-    return inner.startswith(stem(outer))
+    return inner.startswith(region_prefix(outer))
 
 
-def above(region: str) -> str | None:
+def parent(region: str) -> str | None:
     """The region one level up, None above a province (clause 11.2: the centre above)."""
     level = level_of(region)
     return None if level is Level.PROVINCE else region_at(region, Level(level - 1))

@@ -29,7 +29,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class RunningDeadline:
     """A deadline in force: `set_by` is the event that set the moment, the cause of whatever fires.
 
     `warned` and `overdue` say that it has fired, once for its due moment; whether an overdue stands is in `late`.
@@ -60,7 +60,7 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
-class Late:
+class Overdue:
     """An overdue that stands: `rung` rungs of the ladder were taken, the next one comes at `next_at`.
 
     `cause` is the event that set that moment; `ended_at` is when the stage was over, if it is.
@@ -79,29 +79,29 @@ class Late:
         return self.stage, self.unit
 
 
-Clocks = tuple[Clock, ...]
-Lates = tuple[Late, ...]
+RunningDeadlines = tuple[RunningDeadline, ...]
+Overdues = tuple[Overdue, ...]
 
 
-def find(clocks: Iterable[Clock], key: Key) -> Clock | None:
+def find(clocks: Iterable[RunningDeadline], key: Key) -> RunningDeadline | None:
     """The clock of a stage; there is one at most, and another opens only when it is closed."""
     return next((clock for clock in clocks if clock.key == key), None)
 
 
-def ended(clocks: Clocks, still: Collection[Key], at: datetime) -> Clocks:
+def ended(clocks: RunningDeadlines, still: Collection[Key], at: datetime) -> RunningDeadlines:
     """The clocks after the stages other than `still` ended at a moment."""
     return tuple(
         clock if clock.ended_at is not None or clock.key in still else replace(clock, ended_at=at) for clock in clocks
     )
 
 
-def late_ended(lates: Lates, clocks: Clocks) -> Lates:
+def late_ended(lates: Overdues, clocks: RunningDeadlines) -> Overdues:
     """What is late, with the ends of the stages that `clocks` tell."""
     ends = {clock.key: clock.ended_at for clock in clocks if clock.overdue and clock.ended_at is not None}
     return tuple(replace(one, ended_at=one.ended_at or ends.get(one.key)) for one in lates)
 
 
-def set_anew(clocks: Clocks, lates: Lates, event: e.DeadlinesSet, id: str) -> dict[str, Any]:
+def set_anew(clocks: RunningDeadlines, lates: Overdues, event: e.DeadlinesSet, id: str) -> dict[str, Any]:
     """A change of stage. A clock that is closed and opened again for the same moment goes on as it was, late or not."""
     kept = tuple(clock for clock in clocks if clock.deadline.stage not in event.closes)
     before = {_moment(clock.deadline): clock for clock in clocks}
@@ -114,16 +114,16 @@ def _moment(deadline: Deadline) -> tuple[Any, ...]:
     return deadline.stage, deadline.unit, deadline.start, deadline.due
 
 
-def _opened(before: Clock | None, deadline: Deadline, id: str) -> Clock:
+def _opened(before: RunningDeadline | None, deadline: Deadline, id: str) -> RunningDeadline:
     """What has fired for a moment does not fire again, whatever other version of a document leads to it now."""
     if before is None:
-        return Clock(deadline, id)
+        return RunningDeadline(deadline, id)
     warned = before.warned and before.deadline.warn_at == deadline.warn_at
     set_by = before.set_by if before.deadline == deadline else id
     return replace(before, deadline=deadline, set_by=set_by, warned=warned, ended_at=None)
 
 
-def extended(clocks: Clocks, event: e.Extended, recorded: Recorded[Any]) -> Clocks:
+def extended(clocks: RunningDeadlines, event: e.Extended, recorded: Recorded[Any]) -> RunningDeadlines:
     """Somebody named a later due moment; the moment to warn moves along, and both may fire again."""
     clock = find(clocks, (event.stage, event.unit))
     if clock is None:
@@ -135,7 +135,9 @@ def extended(clocks: Clocks, event: e.Extended, recorded: Recorded[Any]) -> Cloc
     return _changed(clocks, clock, _moved(clock, new, recorded) | fresh)
 
 
-def reckoned_anew(clocks: Clocks, event: e.DeadlineRecomputed | e.Resumed, recorded: Recorded[Any]) -> Clocks:
+def reckoned_anew(
+    clocks: RunningDeadlines, event: e.DeadlineRecomputed | e.Resumed, recorded: Recorded[Any]
+) -> RunningDeadlines:
     """A due moment was reckoned anew: what has fired for another moment may fire again."""
     new = event.deadline
     clock = find(clocks, (new.stage, new.unit))
@@ -149,7 +151,7 @@ def reckoned_anew(clocks: Clocks, event: e.DeadlineRecomputed | e.Resumed, recor
     return _changed(clocks, clock, changes)
 
 
-def _moved(clock: Clock, new: Deadline, recorded: Recorded[Any]) -> dict[str, Any]:
+def _moved(clock: RunningDeadline, new: Deadline, recorded: Recorded[Any]) -> dict[str, Any]:
     move = Move(recorded.id, recorded.type, recorded.meta.time, new.due)
     return {"deadline": new, "set_by": recorded.id, "moves": (*clock.moves, move)}
 
@@ -161,12 +163,12 @@ _FLAGS: dict[type[Any], dict[str, Any]] = {
     e.PauseRefused: {"pause_requested": False},
     e.Suspended: {"suspended": True, "pause_requested": False},
     e.Warned: {"warned": True},
-    e.Overdue: {"overdue": True},
+    e.OverdueDeclared: {"overdue": True},
 }
 FLAGGING = tuple(_FLAGS)
 
 
-def flagged(clocks: Clocks, event: Any, recorded: Recorded[Any]) -> Clocks:
+def flagged(clocks: RunningDeadlines, event: Any, recorded: Recorded[Any]) -> RunningDeadlines:
     """What fired, was asked for, refused or stopped on one clock."""
     clock = find(clocks, (event.stage, event.unit))
     if clock is None:
@@ -178,22 +180,22 @@ def flagged(clocks: Clocks, event: Any, recorded: Recorded[Any]) -> Clocks:
     return _changed(clocks, clock, changes)
 
 
-def _changed(clocks: Clocks, chosen: Clock, changes: dict[str, Any]) -> Clocks:
+def _changed(clocks: RunningDeadlines, chosen: RunningDeadline, changes: dict[str, Any]) -> RunningDeadlines:
     return tuple(replace(clock, **changes) if clock is chosen else clock for clock in clocks)
 
 
-def declared(lates: Lates, event: e.Overdue, id: str, ended_at: datetime | None) -> Lates:
+def declared(lates: Overdues, event: e.OverdueDeclared, id: str, ended_at: datetime | None) -> Overdues:
     """One more overdue that stands; a new one of the same clock begins its ladder anew."""
     kept = annulled(lates, (event.stage, event.unit))
-    return (*kept, Late(event.stage, event.unit, event.due, id, next_at=event.next_at, ended_at=ended_at))
+    return (*kept, Overdue(event.stage, event.unit, event.due, id, next_at=event.next_at, ended_at=ended_at))
 
 
-def annulled(lates: Lates, key: Key) -> Lates:
+def annulled(lates: Overdues, key: Key) -> Overdues:
     """Without the overdue of one clock."""
     return tuple(one for one in lates if one.key != key)
 
 
-def climbed(lates: Lates, event: e.Urged | e.Ordered | e.Escalated, id: str) -> Lates:
+def climbed(lates: Overdues, event: e.Urged | e.Ordered | e.Escalated, id: str) -> Overdues:
     """A rung of the ladder was taken; what a person does by their own decision is none."""
     if event.rung is None:
         return lates

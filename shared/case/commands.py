@@ -85,7 +85,7 @@ _TABLE: tuple[tuple[str, type[Event]], ...] = (
     ("refuse-pause", e.PauseRefused),
     ("resume", e.Resumed),
     ("warn", e.Warned),
-    ("declare-overdue", e.Overdue),
+    ("declare-overdue", e.OverdueDeclared),
     ("annul-overdue", e.OverdueAnnulled),
     ("escalate", e.Escalated),
     ("hand-down", e.HandedDown),

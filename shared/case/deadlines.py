@@ -12,7 +12,7 @@ from typing import Any
 
 from shared.case import events as e
 from shared.case.base import Event
-from shared.case.clocks import Clock
+from shared.case.clocks import RunningDeadline
 from shared.case.commands import Command
 from shared.case.facts import Hold
 from shared.case.reasons import Reason
@@ -36,13 +36,13 @@ def _set(state: CaseState, event: e.DeadlinesSet, command: Command) -> Reason | 
     opened = [(deadline.stage, deadline.unit) for deadline in event.opens]
     if any(clock.ended_at is None and clock.key not in opened for clock in gone):
         return Reason.STAGE_RUNS
-    if not state.duties.issuperset(opened):
+    if not state.running_stages.issuperset(opened):
         return Reason.STAGE_OVER
     twice = len(set(opened)) != len(opened) or any(key in kept for key in opened)
     return Reason.DEADLINE_OPEN if twice else None
 
 
-def _while_running(rule: Callable[[CaseState, Clock, Any, Command], Reason | None]) -> Rule:
+def _while_running(rule: Callable[[CaseState, RunningDeadline, Any, Command], Reason | None]) -> Rule:
     """A rule about the clock that the event names, which must be there and its stage not be over."""
 
     def ruled(state: CaseState, event: Any, command: Command) -> Reason | None:
@@ -55,23 +55,27 @@ def _while_running(rule: Callable[[CaseState, Clock, Any, Command], Reason | Non
     return ruled
 
 
-def _passed(state: CaseState, clock: Clock, command: Command) -> bool:
+def _passed(state: CaseState, clock: RunningDeadline, command: Command) -> bool:
     """Whether a running clock is late and nobody has seen it: what ends or moves it now would hide that for ever."""
     waits = clock.overdue or clock.suspended or clock.ended_at is not None or Hold.IMPORT in state.holds
     return not waits and clock.deadline.due < command.meta.time
 
 
 @_while_running
-def _recompute(state: CaseState, clock: Clock, event: e.DeadlineRecomputed, command: Command) -> Reason | None:
+def _recompute(
+    state: CaseState, clock: RunningDeadline, event: e.DeadlineRecomputed, command: Command
+) -> Reason | None:
     return None if clock.deadline.due == event.due_before else Reason.DEADLINE_MOVED
 
 
 @_while_running
-def _request_extension(state: CaseState, clock: Clock, event: e.ExtensionRequested, command: Command) -> Reason | None:
+def _request_extension(
+    state: CaseState, clock: RunningDeadline, event: e.ExtensionRequested, command: Command
+) -> Reason | None:
     return _not_extensible(clock, event) or (Reason.REQUEST_PENDING if clock.extension_requested else None)
 
 
-def _not_extensible(clock: Clock, event: e.ExtensionRequested | e.Extended) -> Reason | None:
+def _not_extensible(clock: RunningDeadline, event: e.ExtensionRequested | e.Extended) -> Reason | None:
     """What the limit says of a later due moment (petitions regulation, 34): whether, how often, how late."""
     if event.due <= clock.deadline.due:
         return Reason.NOT_LATER
@@ -86,11 +90,13 @@ def _not_extensible(clock: Clock, event: e.ExtensionRequested | e.Extended) -> R
 
 
 @_while_running
-def _request_pause(state: CaseState, clock: Clock, event: e.PauseRequested, command: Command) -> Reason | None:
+def _request_pause(
+    state: CaseState, clock: RunningDeadline, event: e.PauseRequested, command: Command
+) -> Reason | None:
     return _not_pausable(clock, event) or (Reason.REQUEST_PENDING if clock.pause_requested else None)
 
 
-def _not_pausable(clock: Clock, event: e.PauseRequested | e.Suspended) -> Reason | None:
+def _not_pausable(clock: RunningDeadline, event: e.PauseRequested | e.Suspended) -> Reason | None:
     """What the limit says of standing still: for which cause, how often."""
     if clock.suspended:
         return Reason.ALREADY_SUSPENDED
@@ -103,7 +109,7 @@ def _not_pausable(clock: Clock, event: e.PauseRequested | e.Suspended) -> Reason
 
 
 @_while_running
-def _extend(state: CaseState, clock: Clock, event: e.Extended, command: Command) -> Reason | None:
+def _extend(state: CaseState, clock: RunningDeadline, event: e.Extended, command: Command) -> Reason | None:
     if event.approver in state.stand_aside:
         return Reason.MUST_STAND_ASIDE
     if state.person_of(event.unit) in (event.approver, command.meta.actor.person):
@@ -124,7 +130,7 @@ def _refuse(state: CaseState, event: e.ExtensionRefused | e.PauseRefused, comman
 
 
 @_while_running
-def _suspend(state: CaseState, clock: Clock, event: e.Suspended, command: Command) -> Reason | None:
+def _suspend(state: CaseState, clock: RunningDeadline, event: e.Suspended, command: Command) -> Reason | None:
     if command.meta.actor.person == state.person_of(event.unit):
         return Reason.SELF_APPROVAL
     if event.until is not None and event.until <= command.meta.time:
@@ -134,7 +140,7 @@ def _suspend(state: CaseState, clock: Clock, event: e.Suspended, command: Comman
     return _not_pausable(clock, event) or _too_long(clock, event, command)
 
 
-def _too_long(clock: Clock, event: e.Suspended, command: Command) -> Reason | None:
+def _too_long(clock: RunningDeadline, event: e.Suspended, command: Command) -> Reason | None:
     days_max = clock.deadline.allows.pause_days_max if clock.deadline.allows else 0
     if not days_max:
         return None
@@ -143,13 +149,13 @@ def _too_long(clock: Clock, event: e.Suspended, command: Command) -> Reason | No
 
 
 @_while_running
-def _resume(state: CaseState, clock: Clock, event: e.Resumed, command: Command) -> Reason | None:
+def _resume(state: CaseState, clock: RunningDeadline, event: e.Resumed, command: Command) -> Reason | None:
     if not clock.suspended:
         return Reason.NOT_SUSPENDED
     return Reason.NOT_LATER if event.deadline.due < clock.deadline.due else None
 
 
-def _fire(state: CaseState, event: e.Warned | e.Overdue, command: Command) -> Reason | None:
+def _fire(state: CaseState, event: e.Warned | e.OverdueDeclared, command: Command) -> Reason | None:
     clock = state.clock(event.stage, event.unit)
     if clock is None:
         return Reason.NO_SUCH_DEADLINE
@@ -164,8 +170,8 @@ def _fire(state: CaseState, event: e.Warned | e.Overdue, command: Command) -> Re
     return _too_early_or_twice(clock, event)
 
 
-def _too_early_or_twice(clock: Clock, event: e.Warned | e.Overdue) -> Reason | None:
-    if isinstance(event, e.Overdue):
+def _too_early_or_twice(clock: RunningDeadline, event: e.Warned | e.OverdueDeclared) -> Reason | None:
+    if isinstance(event, e.OverdueDeclared):
         if clock.overdue:
             return Reason.ALREADY_FIRED
         return Reason.NOT_YET_DUE if event.seen_at <= clock.deadline.due else None
@@ -176,7 +182,7 @@ def _too_early_or_twice(clock: Clock, event: e.Warned | e.Overdue) -> Reason | N
 
 
 def _annul(state: CaseState, event: e.OverdueAnnulled, command: Command) -> Reason | None:
-    return Reason.NOTHING_TO_ANNUL if state.late_one(event.stage, event.unit) is None else None
+    return Reason.NOTHING_TO_ANNUL if state.overdue_of(event.stage, event.unit) is None else None
 
 
 def out_of_turn(state: CaseState, event: e.Urged | e.Ordered | e.Escalated, command: Command) -> Reason | None:
@@ -186,7 +192,7 @@ def out_of_turn(state: CaseState, event: e.Urged | e.Ordered | e.Escalated, comm
     """
     if event.rung is None:
         return None
-    late = state.late_one(event.late_stage, event.late_unit) if event.late_stage else None
+    late = state.overdue_of(event.late_stage, event.late_unit) if event.late_stage else None
     clock = None if late is None else state.clock(late.stage, late.unit)
     if late is None or clock is None or not clock.overdue:
         return Reason.NOT_LATE
@@ -210,6 +216,6 @@ RULES: dict[type[Event], Rule] = {
     e.Suspended: _suspend,
     e.Resumed: _resume,
     e.Warned: _fire,
-    e.Overdue: _fire,
+    e.OverdueDeclared: _fire,
     e.OverdueAnnulled: _annul,
 }

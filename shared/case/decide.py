@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.case import events as e
-from shared.case.base import Event, Recorded, event_id, holds, stem
+from shared.case.base import Event, Recorded, contains, event_id, region_prefix
 from shared.case.commands import COMMANDS, Command
 from shared.case.deadlines import RULES as CLOCK_RULES
 from shared.case.deadlines import out_of_turn
 from shared.case.facts import PARTIES_MAX, DeclineReason, Hold, KeptFrom, Outcome, PartMatters, Retention, Satisfaction
-from shared.case.lifecycle import ENDED, Status, target
+from shared.case.lifecycle import ENDED, Status, next_status
 from shared.case.reasons import Reason, Rejected
 from shared.case.state import CaseState, variant
 
@@ -59,13 +59,13 @@ def record(command: Command, event: Event) -> Recorded[Any]:
 def _barred(state: CaseState, event: Event, command: Command) -> Rejected | None:
     """What holds for every command: the case is born, not erased, and the table has an arrow."""
     birth = isinstance(event, e.Registered)
-    if state.status is Status.UNBORN and not birth:
+    if state.status is Status.NEW and not birth:
         return Rejected(Reason.NOT_REGISTERED)
-    if birth and state.status is not Status.UNBORN:
+    if birth and state.status is not Status.NEW:
         return Rejected(Reason.ALREADY_REGISTERED)
     if state.erased:
         return Rejected(Reason.ERASED)
-    if target(state.status, variant(event, state)) is None:
+    if next_status(state.status, variant(event, state)) is None:
         reason = Reason.CASE_CLOSED if state.status in ENDED else Reason.WRONG_STATUS
         return Rejected(reason, f"status {state.status}, command {command.name}")
     if state.contact_time is not None and command.meta.time < state.contact_time:
@@ -83,7 +83,7 @@ def _for(*types: type[Event]) -> Callable[[Rule], Rule]:
 
 
 def _above(upper: str, lower: str) -> bool:
-    return holds(upper, lower) and stem(upper) != stem(lower)
+    return contains(upper, lower) and region_prefix(upper) != region_prefix(lower)
 
 
 # Intake
@@ -91,7 +91,7 @@ def _above(upper: str, lower: str) -> bool:
 
 @_for(e.Registered)
 def _register(state: CaseState, event: e.Registered, command: Command) -> Reason | None:
-    if event.region != command.address.region or not holds(event.region, (event.grid or event.region)[:12]):
+    if event.region != command.address.region or not contains(event.region, (event.grid or event.region)[:12]):
         return Reason.WRONG_REGION
     if event.contact_time > command.meta.time:
         return Reason.CONTACT_AFTER_REGISTRATION

@@ -25,7 +25,7 @@ from shared.case.reasons import Reason, Rejected
 class OrderStatus(StrEnum):
     """Where an order stands."""
 
-    UNBORN = "unborn"
+    NEW = "unborn"
     ISSUED = "issued"
     ANSWERED = "answered"
     ACCEPTED = "accepted"
@@ -36,7 +36,7 @@ class OrderStatus(StrEnum):
 class OrderState:
     """One order: what it demands of whom, for which cases, which refused it; `issued_by` is its first event."""
 
-    status: OrderStatus = OrderStatus.UNBORN
+    status: OrderStatus = OrderStatus.NEW
     version: int = 0
     kind: OrderKind | None = None
     region: str = ""
@@ -51,11 +51,11 @@ class OrderState:
 
 
 ORDER_STATE = TypeAdapter(OrderState)
-UNBORN_ORDER = OrderState()
+NEW_ORDER = OrderState()
 
 # (status, event) -> (status, why)
-ORDER_ARROWS: dict[tuple[OrderStatus, str], tuple[OrderStatus, str]] = {
-    (OrderStatus.UNBORN, "order.issued"): (
+ORDER_TRANSITIONS: dict[tuple[OrderStatus, str], tuple[OrderStatus, str]] = {
+    (OrderStatus.NEW, "order.issued"): (
         OrderStatus.ISSUED,
         "Weifang 12345, 26: refused, overdue or unsolved matters are supervised",
     ),
@@ -84,11 +84,11 @@ def decide_order(command: Command, state: OrderState) -> Verdict:
         return Rejected(Reason.NEWER_EVENT)
     event = COMMANDS[command.name].event.model_construct(**command.facts.__dict__)
     birth = isinstance(event, e.OrderIssued)
-    if state.status is OrderStatus.UNBORN and not birth:
+    if state.status is OrderStatus.NEW and not birth:
         return Rejected(Reason.NOT_REGISTERED)
-    if birth and state.status is not OrderStatus.UNBORN:
+    if birth and state.status is not OrderStatus.NEW:
         return Rejected(Reason.ALREADY_REGISTERED)
-    if (state.status, event.TYPE) not in ORDER_ARROWS:
+    if (state.status, event.TYPE) not in ORDER_TRANSITIONS:
         return Rejected(Reason.WRONG_STATUS, f"status {state.status}, command {command.name}")
     reason = _rule(state, event, command)
     return Rejected(reason) if reason else Accepted(record(command, event))
@@ -120,7 +120,7 @@ def evolve_order(state: OrderState, recorded: Recorded[Any]) -> OrderState:
     state = replace(state, version=state.version + 1, applied=state.applied | {recorded.meta.command_id})
     if isinstance(event, Unknown):
         return replace(state, newer_event=True)
-    status, _ = ORDER_ARROWS.get((state.status, event.TYPE), (state.status, ""))
+    status, _ = ORDER_TRANSITIONS.get((state.status, event.TYPE), (state.status, ""))
     state = replace(state, status=status)
     if isinstance(event, e.OrderIssued):
         said: dict[str, Any] = {name: getattr(event, name) for name in ("kind", "region", "unit", "cases", "due")}
@@ -132,7 +132,7 @@ def evolve_order(state: OrderState, recorded: Recorded[Any]) -> OrderState:
     return state
 
 
-def fold_order(recorded: Iterable[Recorded[Any]], state: OrderState = UNBORN_ORDER) -> OrderState:
+def fold_order(recorded: Iterable[Recorded[Any]], state: OrderState = NEW_ORDER) -> OrderState:
     """The order after these events, from `state` on."""
     for one in recorded:
         state = evolve_order(state, one)

@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from operator import attrgetter
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from shared.case import clocks
 from shared.case import events as e
 from shared.case.base import Event, Recorded, Unknown
-from shared.case.clocks import Clock, Key, Late
+from shared.case.clocks import Key, Overdue, RunningDeadline
 from shared.case.facts import Hold, KeptFrom, Nature, Outcome, Retention, Satisfaction, Severity, Stage
-from shared.case.lifecycle import ARROWS, ENDED, OPEN, STAGES, WITH_UNIT, Status
+from shared.case.lifecycle import ENDED, OPEN, STAGES, TRANSITIONS, WITH_UNIT, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,15 @@ class CoHandler:
 class CaseState:
     """One case: status, who has it, its clocks and ties.
 
-    `version` counts its events, for people; `born` is the stream sequence of its birth, from which its number follows;
-    `late` are the overdues that stand, also after their clock ended, `lateness` counts them; `since` is when the
-    present stage began, `ours_since` when an import let go of the case: until then its file's clock ruled.
+    `version` counts its events, for people; `registration_sequence` is the stream sequence of its first event, from
+    which its number follows; `late` are the overdues that stand, also after their clock ended, `overdue_count` counts
+    them; `since` is when the present stage began, `live_since` when an import let go of the case: until then the clock
+    of its file ruled. The aliases are the names in stored states, which never change.
     """
 
-    status: Status = Status.UNBORN
+    status: Status = Status.NEW
     version: int = 0
-    born: int = 0
+    registration_sequence: Annotated[int, Field(alias="born")] = 0
     region: str = ""
     in_charge: str = ""
     nature: Nature | None = None
@@ -69,9 +70,9 @@ class CaseState:
     send_backs: int = 0
     repeats: int = 0
     people_count: int = 0
-    clocks: tuple[Clock, ...] = ()
-    late: tuple[Late, ...] = ()
-    lateness: int = 0
+    clocks: tuple[RunningDeadline, ...] = ()
+    late: tuple[Overdue, ...] = ()
+    overdue_count: Annotated[int, Field(alias="lateness")] = 0
     reported_up: bool = False
     reopened: bool = False
     orders: tuple[str, ...] = ()
@@ -89,7 +90,7 @@ class CaseState:
     closed_at: datetime | None = None
     last_at: datetime | None = None
     since: datetime | None = None
-    ours_since: datetime | None = None
+    live_since: Annotated[datetime | None, Field(alias="ours_since")] = None
     applied: frozenset[str] = field(default_factory=frozenset)
 
     @property
@@ -114,16 +115,16 @@ class CaseState:
             return self.person
         return next((co.person for co in self.co_handlers if co.unit == unit), None)
 
-    def clock(self, stage: Stage, unit: str | None = None) -> Clock | None:
+    def clock(self, stage: Stage, unit: str | None = None) -> RunningDeadline | None:
         """The clock in force of a stage (of one co-handling unit, where several run)."""
         return clocks.find(self.clocks, (stage, unit))
 
-    def late_one(self, stage: Stage, unit: str | None = None) -> Late | None:
+    def overdue_of(self, stage: Stage, unit: str | None = None) -> Overdue | None:
         """The overdue of a stage that stands."""
         return next((one for one in self.late if one.key == (stage, unit)), None)
 
     @property
-    def duties(self) -> frozenset[Key]:
+    def running_stages(self) -> frozenset[Key]:
         """The stages that run now, each of which has a clock (clause 5.1.3 a): the case's own and its co-handlers'."""
         if self.status not in OPEN:
             return frozenset()
@@ -136,7 +137,7 @@ class CaseState:
 
 
 STATE = TypeAdapter(CaseState)
-UNBORN = CaseState()
+NEW = CaseState()
 
 Step = Callable[[CaseState, Any, Recorded[Any]], dict[str, Any]]
 _STEPS: dict[type[Event], Step] = {}
@@ -167,7 +168,7 @@ def evolve(state: CaseState, recorded: Recorded[Any]) -> CaseState:
         return _with(state, common | {"newer_event": True})
     step = _STEPS.get(type(event))
     changes = step(state, event, recorded) if step else {}
-    arrow = ARROWS.get((state.status, variant(event, state)))
+    arrow = TRANSITIONS.get((state.status, variant(event, state)))
     entered = arrow is not None and arrow.target is not None and not isinstance(event, e.Triaged)
     if arrow is not None:
         common["status"] = arrow.target or state.status
@@ -179,7 +180,7 @@ def evolve(state: CaseState, recorded: Recorded[Any]) -> CaseState:
 
 def _stages_ended(state: CaseState, entered: bool, at: datetime) -> CaseState:
     """Which clocks the event has ended. A case that ended keeps those alone that are late and that nobody has seen."""
-    still = state.duties
+    still = state.running_stages
     if entered:  # another stage began, be it the same one anew
         still -= {(stage, None) for stage in STAGES.values()}
     if state.status not in ENDED and all(clock.ended_at or clock.key in still for clock in state.clocks):
@@ -204,7 +205,7 @@ def _with(state: CaseState, changes: Mapping[str, Any]) -> CaseState:
     return new
 
 
-def fold(recorded: Iterable[Recorded[Any]], state: CaseState = UNBORN) -> CaseState:
+def fold(recorded: Iterable[Recorded[Any]], state: CaseState = NEW) -> CaseState:
     """The case after these events, from `state` on."""
     for one in recorded:
         state = evolve(state, one)
@@ -233,7 +234,7 @@ def _registered(state: CaseState, event: e.Registered, recorded: Recorded[Any]) 
     return changes | {
         "channel": event.channel.value,
         "in_charge": event.region,
-        "born": recorded.position.sequence if recorded.position else 0,
+        "registration_sequence": recorded.position.sequence if recorded.position else 0,
         "registered_at": recorded.meta.time,
         "holds": (event.hold,) if event.hold else (),
         "settled_at": recorded.meta.time if answered else None,
@@ -355,7 +356,7 @@ _STEPS |= {
 @_on(e.Released)
 def _released(state: CaseState, event: e.Released, recorded: Recorded[Any]) -> dict[str, Any]:
     holds = {"holds": tuple(hold for hold in state.holds if hold is not event.hold)}
-    return holds | ({"ours_since": recorded.meta.recorded_at} if event.hold is Hold.IMPORT else {})
+    return holds | ({"live_since": recorded.meta.recorded_at} if event.hold is Hold.IMPORT else {})
 
 
 @_on(e.DeadlinesSet)
@@ -378,16 +379,16 @@ def _extended(state: CaseState, event: e.Extended, recorded: Recorded[Any]) -> d
 @_on(*clocks.FLAGGING)
 def _flagged(state: CaseState, event: Any, recorded: Recorded[Any]) -> dict[str, Any]:
     changed = {"clocks": clocks.flagged(state.clocks, event, recorded)}
-    if not isinstance(event, e.Overdue):
+    if not isinstance(event, e.OverdueDeclared):
         return changed
     clock = state.clock(event.stage, event.unit)
     late = clocks.declared(state.late, event, recorded.id, clock.ended_at if clock else None)
-    return changed | {"late": late, "lateness": state.lateness + 1}
+    return changed | {"late": late, "overdue_count": state.overdue_count + 1}
 
 
 @_on(e.OverdueAnnulled)
 def _annulled(state: CaseState, event: e.OverdueAnnulled, recorded: Recorded[Any]) -> dict[str, Any]:
-    return {"late": clocks.annulled(state.late, (event.stage, event.unit)), "lateness": state.lateness - 1}
+    return {"late": clocks.annulled(state.late, (event.stage, event.unit)), "overdue_count": state.overdue_count - 1}
 
 
 @_on(e.Urged, e.Ordered, e.Escalated)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from shared.case.base import Actor, holds, stem
+from shared.case.base import Actor, contains, region_prefix
 from shared.case.commands import Command
 from shared.case.orders import OrderState
 from shared.case.state import CaseState
@@ -45,14 +45,16 @@ def may_see(caller: Caller, case: CaseState) -> bool:
     """
     if barred(caller, case):
         return False
-    if Right.READ in caller.rights and (holds(caller.region, case.in_charge) or holds(caller.region, case.region)):
+    if Right.READ in caller.rights and (
+        contains(caller.region, case.in_charge) or contains(caller.region, case.region)
+    ):
         return True
     return _tied(caller, case)
 
 
 def may_see_flow(caller: Caller, case: CaseState) -> bool:
     """Whether the caller may read the flow facts: who may see the case, and auditors of its region, without content."""
-    auditor = Right.AUDIT in caller.rights and holds(caller.region, case.in_charge)
+    auditor = Right.AUDIT in caller.rights and contains(caller.region, case.in_charge)
     return may_see(caller, case) or (auditor and not barred(caller, case))
 
 
@@ -60,14 +62,14 @@ def may_see_reporter(caller: Caller, case: CaseState) -> bool:
     """Whether the caller may know who reported: of an informant only the centre in charge and the first asked may."""
     if not may_see(caller, case):
         return False
-    at_centre = Right.READ in caller.rights and holds(caller.region, case.in_charge)
+    at_centre = Right.READ in caller.rights and contains(caller.region, case.in_charge)
     return not case.informant or caller.person == case.first_asked or at_centre
 
 
 def may_notify(caller: Caller, case: CaseState) -> bool:
     """Whether the caller's gateway may be told the reporter's number to send a notice: of the cases of its region, but
     never of an informant's, which nobody but the centre may know of (petitions regulation, article 30)."""
-    inside = holds(caller.region, case.in_charge) or holds(caller.region, case.region)
+    inside = contains(caller.region, case.in_charge) or contains(caller.region, case.region)
     return Right.NOTIFY in caller.rights and inside and not case.informant
 
 
@@ -196,7 +198,7 @@ def _brought_in(caller: Caller, state: Any) -> bool:
         caller.source is not None
         and isinstance(state, CaseState)
         and state.source == caller.source
-        and holds(caller.region, state.in_charge)
+        and contains(caller.region, state.in_charge)
     )
 
 
@@ -207,17 +209,17 @@ def _unit(caller: Caller, command: Command, case: CaseState) -> bool:
 
 def _named_unit(caller: Caller, command: Command, state: CaseState) -> bool:
     unit: str = getattr(command.facts, "unit", "")
-    at_centre = caller.unit == f"{caller.region}-centre" and holds(caller.region, state.in_charge)
-    return unit == caller.unit or (at_centre and unit.startswith(stem(caller.region)))
+    at_centre = caller.unit == f"{caller.region}-centre" and contains(caller.region, state.in_charge)
+    return unit == caller.unit or (at_centre and unit.startswith(region_prefix(caller.region)))
 
 
 def _order_centre(caller: Caller, command: Command, state: OrderState) -> bool:
-    return bool(state.region) and holds(caller.region, state.region)
+    return bool(state.region) and contains(caller.region, state.region)
 
 
 _TIES: dict[Tie, Callable[[Caller, Command, Any], bool]] = {
-    Tie.REGION: lambda caller, command, _: holds(caller.region, command.address.region),
-    Tie.CENTRE: lambda caller, _, case: bool(case.in_charge) and holds(caller.region, case.in_charge),
+    Tie.REGION: lambda caller, command, _: contains(caller.region, command.address.region),
+    Tie.CENTRE: lambda caller, _, case: bool(case.in_charge) and contains(caller.region, case.in_charge),
     Tie.SEES: lambda caller, _, case: may_see(caller, case),
     Tie.UNIT: _unit,
     Tie.NAMED_UNIT: _named_unit,

@@ -20,21 +20,21 @@ from shared.case.commands import Command, CommandSpec, owned_by
 from shared.case.reasons import Rejected
 from shared.kit import access
 from shared.kit.access import Caller
-from shared.kit.await_position import Reached
 from shared.kit.clock import Clock
-from shared.kit.handle import Done, Handler, command
+from shared.kit.command_handler import CommandHandler, Committed, command
 from shared.kit.problems import BadRequest, Forbidden, NotFound, Problem, ProblemError, Unauthorized, Unprocessable
+from shared.kit.read_your_writes import ProjectionProgress
 from shared.kit.seal import unseal_fields
 from shared.kit.settings import Settings
 from shared.kit.vault import Vault
 from shared.log import number
 from shared.log.port import Log
 from shared.log.streams import Streams
-from shared.reference.library import Library
+from shared.reference.library import ReferenceData
 
 AHEAD_S_MAX = 120
 IDEMPOTENCY_KEY_CHARS_MAX = 200
-NO_FILLS: Mapping[str, Fill] = MappingProxyType({})
+NO_ENRICHERS: Mapping[str, Enricher] = MappingProxyType({})
 IdText = Annotated[str, Path(min_length=1, max_length=80, description="The case's id, or its number")]
 Key = Annotated[
     str | None,
@@ -53,17 +53,17 @@ class Desk(Protocol):
     clock: Clock
     log: Log
     vault: Vault
-    handler: Handler
-    reached: Reached
+    handler: CommandHandler
+    reached: ProjectionProgress
     streams: Streams
-    library: Library
+    library: ReferenceData
 
     def caller(self, token: str) -> Caller | None: ...
     def references(self, region: str) -> tuple[str, ...]: ...
 
 
 # Fills in what a command's sender does not say but the service knows. Raises ProblemError.
-Fill = Callable[[Desk, Caller, Command], Awaitable[Command]]
+Enricher = Callable[[Desk, Caller, Command], Awaitable[Command]]
 
 
 class Answer(BaseModel):
@@ -175,7 +175,7 @@ async def check_named(desk: Desk, asked: Command) -> None:
             )
 
 
-async def decide(desk: Desk, caller: Caller, asked: Command, fill: Fill | None = None) -> Answer:
+async def decide(desk: Desk, caller: Caller, asked: Command, fill: Enricher | None = None) -> Answer:
     """Permit, fill in, decide, append; the answer. Raises ProblemError for every refusal."""
     await permit(desk, caller, asked)
     asked = await fill(desk, caller, asked) if fill else asked
@@ -188,9 +188,9 @@ async def decide(desk: Desk, caller: Caller, asked: Command, fill: Fill | None =
     return answer(asked.address, outcome)
 
 
-def answer(address: Address, done: Done) -> Answer:
+def answer(address: Address, done: Committed) -> Answer:
     """What a command came to, for the caller."""
-    born = getattr(done.state, "born", 0) or done.position.sequence
+    born = getattr(done.state, "registration_sequence", 0) or done.position.sequence
     return Answer(
         id=address.id,
         number=number.write(Position(done.position.stream, born)),
@@ -264,7 +264,7 @@ def _opened(annotation: Any) -> Any:
 
 
 def command_router(
-    desk: Desk, kind: str, skip: frozenset[str] = frozenset(), fills: Mapping[str, Fill] = NO_FILLS
+    desk: Desk, kind: str, skip: frozenset[str] = frozenset(), fills: Mapping[str, Enricher] = NO_ENRICHERS
 ) -> APIRouter:
     """A route for every command of the service that people may send, on cases or on orders."""
     router = APIRouter(responses=ERRORS)
@@ -274,7 +274,7 @@ def command_router(
     return router
 
 
-def _add(router: APIRouter, desk: Desk, spec: CommandSpec, fill: Fill | None) -> None:
+def _add(router: APIRouter, desk: Desk, spec: CommandSpec, fill: Enricher | None) -> None:
     body_type = body_of(spec.facts)
 
     async def send(id: str, body: Any, response: Response, caller: Any, key: Any = None) -> Answer:

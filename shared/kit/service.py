@@ -21,24 +21,24 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from shared.case.base import Actor, Address, Owner, Position, Recorded, Unknown
 from shared.kit import problems, telemetry
 from shared.kit.access import Caller
-from shared.kit.await_position import Reached
+from shared.kit.aggregate_cache import AggregateCache
 from shared.kit.clock import Clock
-from shared.kit.handle import Handler
-from shared.kit.known import Known
-from shared.kit.pace import PACE
-from shared.kit.project import KIT_STATEMENTS
+from shared.kit.command_handler import CommandHandler
+from shared.kit.load_gate import LOAD_GATE
+from shared.kit.projections import KIT_STATEMENTS
+from shared.kit.read_your_writes import ProjectionProgress
 from shared.kit.seal import AlreadySealed
 from shared.kit.settings import BadSettings, Role, Settings
 from shared.kit.sql import Database, Statements
 from shared.kit.vault import MasterKeys, PgVault, Vault
 from shared.log import number, topology
+from shared.log.connection import connect
 from shared.log.jetstream import JetStreamLog
-from shared.log.mux import connect
 from shared.log.port import Log, NoArea, TooLarge, for_owner
 from shared.log.port import Unavailable as LogUnavailable
 from shared.log.streams import Streams
 from shared.log.topology import Topology
-from shared.reference.library import Library
+from shared.reference.library import ReferenceData
 from shared.reference.rights import Right
 
 RESIDENT = "resident"
@@ -59,9 +59,9 @@ class Kit:
     streams: Streams
     vault: Vault
     database: Database
-    library: Library
-    handler: Handler
-    reached: Reached
+    library: ReferenceData
+    handler: CommandHandler
+    reached: ProjectionProgress
     tokens: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of a token in hex -> person
     ending: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -94,7 +94,7 @@ class Kit:
 
     def number(self, address: Address, state: Any) -> str:
         """The case number that can be read out over the phone."""
-        return number.write(Position(self.log.stream_of(address), state.born))
+        return number.write(Position(self.log.stream_of(address), state.registration_sequence))
 
     async def follow_library(self) -> None:
         """Keep the reference documents current; never returns."""
@@ -135,8 +135,8 @@ class Service:
 
 @asynccontextmanager
 async def open_kit(
-    owner: Owner, settings: Settings, statements: Statements, clock: Clock, library: Library | None = None,
-    known: Known | None = None,
+    owner: Owner, settings: Settings, statements: Statements, clock: Clock, library: ReferenceData | None = None,
+    known: AggregateCache | None = None,
 ) -> AsyncIterator[Kit]:  # fmt: skip
     """Connect a service. The services of one process share `library` and `known`. Raises Unavailable, BadSettings."""
     async with AsyncExitStack() as stack:
@@ -149,7 +149,7 @@ async def open_kit(
         log = JetStreamLog(mux, Topology(tuple(settings.areas), settings.replicas))
         streams = Streams(mux)
         if library is None:
-            library = Library()
+            library = ReferenceData()
             await library.load(streams)
         vault = PgVault(database, MasterKeys.load(settings.master_key_file), clock)
         owned = for_owner(log, owner)
@@ -160,8 +160,9 @@ async def open_kit(
             return next((row["sequence"] for row in rows if row["stream"] == stream), 0)
 
         yield Kit(
-            owner, settings, clock, owned, streams, vault, database, library, Handler(owned, vault, clock, known),
-            Reached(clock, look_up), read_tokens(settings.tokens_file),
+            owner, settings, clock, owned, streams, vault, database, library,
+            CommandHandler(owned, vault, clock, known), ProjectionProgress(clock, look_up),
+            read_tokens(settings.tokens_file),
         )  # fmt: skip
 
 
@@ -271,7 +272,7 @@ class Traced:
             await send(message)
 
         method = scope["method"]
-        first = nullcontext() if method == "GET" else PACE.answering()
+        first = nullcontext() if method == "GET" else LOAD_GATE.answering()
         with first, telemetry.continued(given, self._kit.clock), telemetry.span("http", method=method):
             try:
                 await self._app(scope, receive, noted)

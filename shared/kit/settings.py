@@ -69,7 +69,9 @@ class Settings(BaseModel):
 
     # Where webhooks may go besides the public network: networks such as 10.20.0.0/16
     webhook_networks: tuple[Network, ...] = ()
-    notices: Path | None = None  # what residents are told by text message; default: shared/kit/feed/notices.yaml
+    notices: Path | None = (
+        None  # what residents are told by text message; default: services/supervision/feed/notices.yaml
+    )
 
     # Secrets
     master_key: Path | None = None  # default: <data>/secrets/master.key

@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal, TypeGuard
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError, from_json
 
-from shared.case.base import Owner, derived_id, holds
+from shared.case.base import Owner, contains, derived_id
 from shared.case.commands import COMMANDS, CommandSpec
 from shared.kit import access
 from shared.kit import http as kit_http
 from shared.kit.http import Answer
 from shared.kit.problems import FieldError, Forbidden, Problem, ProblemError, Unprocessable, describe
-from shared.log.pull import Message
+from shared.log.consumers import Message
 
 Form = type[BaseModel]
 PREFIX = "command."
@@ -149,7 +149,7 @@ class Progress(CloudEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ParsedSubmission:
     """What a message says, as far as it can be read. `problem`: why it cannot be done; then `body` may be missing."""
 
     source: str
@@ -183,10 +183,10 @@ class Told:
         return f"seq-{self.sequence}"
 
 
-def read(message: Message, forms: Mapping[str, Form]) -> Told:
+def read(message: Message, forms: Mapping[str, Form]) -> ParsedSubmission:
     """Read and check a message without asking anybody; never raises. `forms`: bodies other than the command's facts."""
     parts = message.subject.split(".")
-    told = Told(parts[1], message.sequence)
+    told = ParsedSubmission(parts[1], message.sequence)
     try:
         body = from_json(message.data)
     except ValueError:
@@ -204,7 +204,9 @@ def read(message: Message, forms: Mapping[str, Form]) -> Told:
         return replace(told, problem=error.problem)
 
 
-def _checked(told: Told, body: dict[str, Any], parts: Sequence[str], forms: Mapping[str, Form]) -> Told:
+def _checked(
+    told: ParsedSubmission, body: dict[str, Any], parts: Sequence[str], forms: Mapping[str, Form]
+) -> ParsedSubmission:
     if [len(part) for part in parts[2:]] != [2, 2, 2, 3, 3] or not all(p.isascii() and p.isdigit() for p in parts[2:]):
         raise Unprocessable("The subject is not submit.<source>.<pp>.<cc>.<xx>.<ttt>.<vvv>.", code="subject.malformed")
     try:
@@ -247,7 +249,7 @@ def _wrong(field: str, code: str, message: str) -> Unprocessable:
     )
 
 
-def within(told: Told, region: str) -> None:
+def within(told: ParsedSubmission, region: str) -> None:
     """Raises Forbidden when a region lies outside the one that the submission was published for."""
-    if not holds(told.region, region):
+    if not contains(told.region, region):
         raise Forbidden("The case's region lies outside the subject that this was published on.", code="region.outside")

@@ -21,9 +21,9 @@ from shared.case.base import SEAL_PREFIX, Address, Position, Recorded, Unknown, 
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, decide
 from shared.case.lifecycle import IN_PROGRESS, Status
-from shared.case.orders import UNBORN_ORDER, decide_order, evolve_order
+from shared.case.orders import NEW_ORDER, decide_order, evolve_order
 from shared.case.reasons import Reason
-from shared.case.state import UNBORN, evolve
+from shared.case.state import NEW, evolve
 from shared.log.port import Damaged, Log, Malformed, NoArea
 
 STATES_COUNT_MAX = 20_000
@@ -169,14 +169,14 @@ async def _batches(log: Log, stream: str, end: int, report: Report) -> AsyncIter
 class _Law:
     """The law of one kind of aggregate."""
 
-    unborn: Any
+    new: Any
     decide: Callable[[Command, Any], Any]
     evolve: Callable[[Any, Recorded[Any]], Any]
 
 
 _LAWS = {
-    "case": _Law(UNBORN, decide, evolve),
-    "order": _Law(UNBORN_ORDER, decide_order, evolve_order),
+    "case": _Law(NEW, decide, evolve),
+    "order": _Law(NEW_ORDER, decide_order, evolve_order),
 }
 _COMMAND_OF = {spec.event.TYPE: name for name, spec in COMMANDS.items()}
 _CLOSED = (Reason.CASE_CLOSED, Reason.ERASED)
@@ -270,12 +270,12 @@ class _Judge:
             return state
         if not self._seen.add(subject):
             self.report.aggregates += 1
-            return law.unborn
-        state = law.unborn
+            return law.new
+        state = law.new
         for earlier in await self._load(recorded.address):
             if _at(earlier).sequence < _at(recorded).sequence:
                 state = law.evolve(state, earlier)
-        if state is law.unborn:  # it only seemed to have been seen
+        if state is law.new:  # it only seemed to have been seen
             self.report.aggregates += 1
         return state
 
@@ -363,11 +363,11 @@ class _Judge:
             address = Address.of("case", other)
         except ValueError:
             return  # no case of ours: the merge was refused
-        state, refusable = UNBORN, False
+        state, refusable = NEW, False
         for one in await self._load(address):
             state = evolve(state, one)
             refusable = refusable or state.status not in IN_PROGRESS
-        if state.status is not Status.UNBORN and not refusable and other != recorded.address.id:
+        if state.status is not Status.NEW and not refusable and other != recorded.address.id:
             self.find("not_merged", recorded, other)
 
     async def _orders(self, subject: str) -> tuple[str, ...]:
@@ -381,7 +381,7 @@ class _Judge:
     async def _now(self, address: Address) -> Any:
         """The aggregate as it now stands."""
         law = _LAWS[address.kind]
-        state = law.unborn
+        state = law.new
         for one in await self._load(address):
             state = law.evolve(state, one)
         return state

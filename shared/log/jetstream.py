@@ -8,10 +8,19 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from shared.case.base import Address, Event, Position, Recorded
+from shared.log.connection import ApiError, NatsConnection
+from shared.log.consumers import (
+    Message,
+    RawDelivery,
+    RawDurable,
+    direct_get,
+    durable,
+    follow,
+    last_sequence,
+    leader_get,
+)
 from shared.log.envelope import decode, encode
-from shared.log.mux import ApiError, Mux
 from shared.log.port import Conflict, Delivery, Durable, Malformed, Unavailable
-from shared.log.pull import Message, RawDelivery, RawDurable, direct_get, durable, follow, last_sequence, leader_get
 from shared.log.topology import Topology
 
 # One replica says 10071; three say 10164 or 10158 while another append to the subject is in flight.
@@ -27,7 +36,7 @@ _log = logging.getLogger(__name__)
 class JetStreamLog:
     """`Log` over a connection. The streams must be there: `streams.ensure_topology`."""
 
-    def __init__(self, mux: Mux, topology: Topology) -> None:
+    def __init__(self, mux: NatsConnection, topology: Topology) -> None:
         self._mux = mux
         self._topology = topology
 

@@ -10,11 +10,11 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 from nats.js.object_store import ObjectStore
 
-from shared.log import pull
+from shared.log import consumers
+from shared.log.connection import ApiError, NatsConnection
+from shared.log.consumers import CODE_NO_STREAM, Message, RawDurable
 from shared.log.jetstream import CODES_CONFLICT, GUARD
-from shared.log.mux import ApiError, Mux
 from shared.log.port import Conflict, Damaged, LogError, Unavailable
-from shared.log.pull import CODE_NO_STREAM, Message, RawDurable
 from shared.log.topology import ATTACHMENTS, LOG_FLAGS, LOG_FORBIDDEN, Topology
 
 BATCH_COUNT_MAX = 1000
@@ -47,7 +47,7 @@ class Outgoing(NamedTuple):
 class Streams:
     """Publish to, read and follow any stream; keep sealed objects. All raise Unavailable when the server is silent."""
 
-    def __init__(self, mux: Mux) -> None:
+    def __init__(self, mux: NatsConnection) -> None:
         self._mux = mux
         self._bucket = ObjectStore(ATTACHMENTS, f"OBJ_{ATTACHMENTS}", mux.client.jetstream())
 
@@ -111,31 +111,31 @@ class Streams:
 
     async def last(self, stream: str, subject: str) -> Message | None:
         """The last message of a subject, as the leader has it."""
-        return await pull.leader_get(self._mux, stream, {"last_by_subj": subject})
+        return await consumers.leader_get(self._mux, stream, {"last_by_subj": subject})
 
     async def first(self, stream: str, subject: str, after: int) -> Message | None:
         """The first message above `after` that fits `subject` (it may have wildcards), as the leader has it."""
-        return await pull.leader_get(self._mux, stream, {"seq": after + 1, "next_by_subj": subject})
+        return await consumers.leader_get(self._mux, stream, {"seq": after + 1, "next_by_subj": subject})
 
     async def read(self, stream: str, subject: str, after: int = 0, count_max: int | None = None) -> list[Message]:
         """All messages, or the first, that fit `subject` (it may have wildcards) above `after`, as a replica has it."""
-        return await pull.direct_get(self._mux, stream, subject, after, count_max)
+        return await consumers.direct_get(self._mux, stream, subject, after, count_max)
 
     async def end(self, stream: str) -> int:
         """The last sequence of a stream, 0 when it is empty."""
-        return await pull.last_sequence(self._mux, stream)
+        return await consumers.last_sequence(self._mux, stream)
 
     async def kept(self, stream: str) -> tuple[int, int]:
         """The first and the last sequence of a stream; nothing is there when the first lies behind the last."""
-        return await pull.kept(self._mux, stream)
+        return await consumers.kept(self._mux, stream)
 
     def follow_raw(self, stream: str, subject: str, after: int) -> AsyncGenerator[list[Message], None]:
         """As `Log.follow`, raw; with another subject than `>` holes are expected."""
-        return pull.follow(self._mux, stream, after, subject)
+        return consumers.follow(self._mux, stream, after, subject)
 
     async def durable_raw(self, stream: str, name: str, subject: str) -> RawDurable:
         """As `Log.durable`, raw."""
-        return await pull.durable(self._mux, stream, name, subject)
+        return await consumers.durable(self._mux, stream, name, subject)
 
     async def wipe(self, stream: str, sequence: int) -> None:
         """Overwrite and remove one message; one that is gone already is no error. A log stream refuses it."""
@@ -192,7 +192,7 @@ def _actual(error: ApiError) -> int:
     return int(number) if number.isdigit() else 0
 
 
-async def ensure_topology(mux: Mux, topology: Topology) -> list[str]:
+async def ensure_topology(mux: NatsConnection, topology: Topology) -> list[str]:
     """Make the streams that are missing, widen what may change, check the rest; the names of those made.
 
     Raises WrongTopology: the server is never brought to give up what makes a stream a log. Raises Unavailable.

@@ -13,7 +13,7 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
-from shared.case.base import EVENT_BYTES_MAX, Address, stem
+from shared.case.base import EVENT_BYTES_MAX, Address, region_prefix
 from shared.log.port import NoArea
 
 KINDS = ("case", "order")
@@ -90,7 +90,7 @@ def feed(kind: str, level: int, region: str, case_id: str) -> str:
 
 def feeds(region: str, kind: str = "*", level: int | None = None) -> str:
     """The feed items for the centres of a region and below it: of one kind and level, or of any."""
-    digits = stem(region)
+    digits = region_prefix(region)
     parts = [digits[start:end] for start, end in _PARTS if digits[start:end]]
     return f"feed.{kind}.{level or '*'}.{'.'.join(parts)}.>"
 

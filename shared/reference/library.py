@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from typing import Any
 
-from shared.case.base import Owner, above
+from shared.case.base import Owner, parent
 from shared.case.calendar import Calendar
 from shared.case.facts import Stage
 from shared.log import topology
@@ -45,7 +45,7 @@ class NoDocument(LookupError):
     """No document of that kind is in force for the region."""
 
 
-class Library:
+class ReferenceData:
     """What is in force. Look-ups are synchronous and cheap; only `load` and `follow` wait."""
 
     def __init__(self, documents: Iterable[Document] = ()) -> None:
@@ -291,5 +291,5 @@ def _outward(region: str) -> Iterator[str]:
     place: str | None = region if region != NATION else None
     while place is not None:
         yield place
-        place = above(place)
+        place = parent(place)
     yield NATION

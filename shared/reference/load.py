@@ -1,4 +1,4 @@
-"""Reads documents from YAML files and rows from CSV and XLSX, and says of every fault where it is and what to do.
+"""CaseQueries documents from YAML files and rows from CSV and XLSX, and says of every fault where it is and what to do.
 
 A YAML file holds any number of documents: `kind`, `region`, `note` and `rows`, where rows are a mapping from key to
 name or to fields, or a list of fields. Scalars stay text until the model of the row reads them, so that `0101` is a

@@ -18,7 +18,7 @@ class MemoryMessage:
     data: bytes
 
 
-class MemoryShelf:
+class MemoryReferenceStream:
     """A `Shelf` of one stream, whatever name it is asked by."""
 
     def __init__(self) -> None:

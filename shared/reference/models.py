@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from shared.case.base import Code, Level, PersonId, Region, UnitCode, holds
+from shared.case.base import Code, Level, PersonId, Region, UnitCode, contains
 from shared.case.facts import CO_UNITS_MAX, Ends, PauseCause, Severity, Stage, TimeBase
 from shared.reference.calendars import CalendarRow
 from shared.reference.models_time import AMOUNT_MAX, LadderRow, ProposalRow
@@ -35,7 +35,7 @@ UnitPattern = Annotated[
 
 def inside(outer: str, inner: str) -> bool:
     """Whether region `inner` is `outer` or lies in it; everything lies in the nation, 000000000000."""
-    return outer == NATION or holds(outer, inner)
+    return outer == NATION or contains(outer, inner)
 
 
 class RegionRow(Row):

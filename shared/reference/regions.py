@@ -21,7 +21,7 @@ from typing import IO, cast
 
 from pydantic import ValidationError
 
-from shared.case.base import Level, above, level_of
+from shared.case.base import Level, level_of, parent
 from shared.reference.codec import decode, explain
 from shared.reference.load import Fault, LoadError
 from shared.reference.models import NATION, Document, Kind, RegionRow
@@ -86,9 +86,9 @@ class RegionTree:
 
     def parent(self, code: str) -> str | None:
         """The next region above that exists: some cities have no counties. None above a province."""
-        outer = above(code)
+        outer = parent(code)
         while outer is not None and outer not in self:
-            outer = above(outer)
+            outer = parent(outer)
         return outer
 
     def children(self, code: str, day: date | None = None) -> list[RegionRow]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from shared.case.base import Level, above, region_at
+from shared.case.base import Level, parent, region_at
 from shared.case.facts import SHORT_CHARS_MAX, Nature, Severity, Stage
 from shared.reference.models import Document, LimitRow, RuleRow
 from shared.reference.models_time import LadderRow
@@ -177,7 +177,7 @@ def _verdict(document: Document, rule: RuleRow, facts: RoutingFacts, exists: Cal
     first = _resolve(rule.then.unit, facts.region)
     unit: str | None = first
     while unit is not None and unit in barred:
-        place, slug = above(unit[:12]), unit[13:]
+        place, slug = parent(unit[:12]), unit[13:]
         unit = f"{place}-{slug}" if place else None
     if unit is None or not exists(unit):
         if first in barred:

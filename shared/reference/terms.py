@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from shared.case.calendar import Calendar, Reckoned, before, reckon, resume
-from shared.case.clocks import Clock
+from shared.case.clocks import RunningDeadline
 from shared.case.facts import Allowance, Deadline, Ends, Stage, TimeBase
 from shared.case.state import CaseState
 from shared.reference.models import CentreRow, Document, LimitRow
@@ -64,7 +64,7 @@ def _start(row: LimitRow, state: CaseState, since: datetime) -> datetime:
     """
     again = state.send_backs or state.reopened
     start = state.registered_at if row.counts_from == "registered" and state.registered_at and not again else since
-    return max(start, state.ours_since) if state.ours_since else start
+    return max(start, state.live_since) if state.live_since else start
 
 
 def _deadline(
@@ -111,7 +111,7 @@ def _warn_at(
     return moment if start < moment < due else None
 
 
-def resumed(clock: Clock, at: datetime, calendar: Calendar) -> Deadline:
+def resumed(clock: RunningDeadline, at: datetime, calendar: Calendar) -> Deadline:
     """The deadline of a clock that stood still since its last move and goes on at a moment."""
     old = clock.deadline
     stopped_at = next(move.at for move in reversed(clock.moves) if move.type == "case.suspended")
@@ -123,13 +123,13 @@ def resumed(clock: Clock, at: datetime, calendar: Calendar) -> Deadline:
     return _with(old, new, calendar, allows=allows)
 
 
-def reckoned_anew(clock: Clock, calendar: Calendar) -> Deadline:
+def reckoned_anew(clock: RunningDeadline, calendar: Calendar) -> Deadline:
     """The deadline of a clock by the calendar in force, with all that moved it since it was set."""
     *_, (_, last) = retold(clock, calendar)
     return _with(clock.deadline, last, calendar)
 
 
-def retold(clock: Clock, calendar: Calendar) -> Iterator[tuple[str, Reckoned]]:
+def retold(clock: RunningDeadline, calendar: Calendar) -> Iterator[tuple[str, Reckoned]]:
     """How the due moment came about: (event that moved it, "" for the setting; due moment and steps), oldest first."""
     old = clock.deadline
     now = reckon(old.start, old.amount, old.base, calendar, old.ends)

@@ -9,9 +9,9 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
-from shared.case.base import Level, above, level_of
+from shared.case.base import Level, level_of, parent
 from shared.reference.calendars import CalendarRow
-from shared.reference.library import Library
+from shared.reference.library import ReferenceData
 from shared.reference.models import (
     NATION,
     Document,
@@ -67,7 +67,7 @@ def validate(
     their own, `places` the files and lines from loading.
     """
     documents = list(documents)
-    check = _Check(Library(documents), regions)
+    check = _Check(ReferenceData(documents), regions)
     found = [
         Finding(gravity, document.name, row.key, reason)
         for document in documents
@@ -86,7 +86,7 @@ _Said = Iterator[tuple[Gravity, str]]
 
 
 class _Check:
-    def __init__(self, library: Library, regions: RegionTree | None) -> None:
+    def __init__(self, library: ReferenceData, regions: RegionTree | None) -> None:
         self.library, self.outer = library, regions
         self.seen: dict[tuple[Kind, str], str] = {}
         self.centres: dict[Level, list[str]] = {level: [] for level in Level}
@@ -145,9 +145,9 @@ class _Check:
             yield Gravity.ERROR, f"stands in {other} too; keep it in one of them"
 
     def _region(self, row: RegionRow) -> _Said:
-        outer = above(row.code)
+        outer = parent(row.code)
         while outer is not None and not self.known(outer):
-            outer = above(outer)
+            outer = parent(outer)
         if outer is None and level_of(row.code) is not Level.PROVINCE:
             yield Gravity.ERROR, "no region above it is in the documents; add its province, city and county"
         for successor in row.successors:

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import asyncpg
 import psutil
 
+from shared.log.connection import NatsConnection
 from shared.log.jetstream import GUARD
-from shared.log.mux import Mux
 from tests.support.stack import Stack
 
 APPEND_BYTES = 700  # an event of ours, about
@@ -130,7 +130,7 @@ def _pss_mb(process: psutil.Process) -> float:
 class Bench:
     """A stack that runs, seen from inside: its log and its tables."""
 
-    def __init__(self, stack: Stack, mux: Mux, postgres: asyncpg.Connection) -> None:
+    def __init__(self, stack: Stack, mux: NatsConnection, postgres: asyncpg.Connection) -> None:
         self.stack, self.mux, self.postgres = stack, mux, postgres
 
     async def ends(self) -> dict[str, int]:

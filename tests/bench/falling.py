@@ -13,15 +13,15 @@ from typing import Any, cast
 
 import asyncpg
 
-from infra.embedded import Endpoints
-from infra.stack import prepare, settings_for
+from infra.servers.composition import prepare, settings_for
+from infra.servers.embedded import Endpoints
 from services.supervision.store import STATEMENTS
 from shared.case.base import Address, Owner
 from shared.case.facts import TimeBase
 from shared.kit.clock import SystemClock
 from shared.kit.service import Kit, open_kit
 from shared.kit.settings import Settings
-from shared.log.mux import connect
+from shared.log.connection import connect
 from shared.log.port import Log
 from shared.log.streams import Streams
 from shared.reference.models import Document, Kind

@@ -12,13 +12,13 @@ from pathlib import Path
 import nats
 from nats.aio.msg import Msg
 
-from infra.embedded import Endpoints
-from infra.stack import prepare, settings_for
+from infra.servers.composition import prepare, settings_for
+from infra.servers.embedded import Endpoints
 from services.reporting import store as reporting
 from services.routing import store as routing
 from shared.case.base import Owner
 from shared.kit.clock import SystemClock
-from shared.kit.project import Projector, ReadModel
+from shared.kit.projections import ProjectionRunner, ReadModel
 from shared.kit.service import Kit, open_kit
 from shared.kit.settings import Settings
 from shared.kit.sql import Statements
@@ -108,7 +108,7 @@ async def _project(
     kit: Kit, model: ReadModel, key: str, what: str, count: int, bare: float, aim: float | None, say: Say
 ) -> Figure:
     """Rebuild a read model from the first `count` events; one process, as `caseflow rebuild` does it."""
-    projector = Projector(model, kit.database, kit.log, kit.clock, kit.reached)
+    projector = ProjectionRunner(model, kit.database, kit.log, kit.clock, kit.reached)
     done, began, cpu = 0, time.perf_counter(), sum(os.times()[:2])
     told = began
 

@@ -12,15 +12,15 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from infra.embedded import Embedded, Endpoints
-from infra.folder import Folder, write_private
-from infra.programs import nats_program
+from infra.servers.embedded import Embedded, Endpoints
+from infra.servers.folder import Folder, write_private
+from infra.servers.programs import nats_program
 from shared.case.base import Actor, Address, Event, Meta, Recorded, event_id, new_id
 from shared.kit.clock import SystemClock
 from shared.kit.seal import seal_fields
 from shared.kit.vault import Vault
+from shared.log.connection import NatsConnection, connect
 from shared.log.envelope import encode
-from shared.log.mux import Mux, connect
 from tests.bench.base import Say
 from tests.support.reporting import EVENTS_PER_CASE, START, VILLAGE, _life, matter
 
@@ -62,7 +62,7 @@ async def new_keys(vault: Vault, count: int) -> dict[str, bytes]:
 class Seeder:
     """Writes lives to the log as fast as the server takes them."""
 
-    def __init__(self, mux: Mux) -> None:
+    def __init__(self, mux: NatsConnection) -> None:
         self._mux, self._clock, self._texts = mux, SystemClock(), texts()
         self._actor = Actor(person="li.na", post="desk", unit=f"{VILLAGE}-desk", centre=VILLAGE, region=VILLAGE)
 
@@ -98,7 +98,7 @@ class Seeder:
 
 
 @asynccontextmanager
-async def lazy_nats(data: Path) -> AsyncIterator[Mux]:
+async def lazy_nats(data: Path) -> AsyncIterator[NatsConnection]:
     """The NATS server of a stopped stack, for a while without fsync on every append: seeding is not measured."""
     run, folder = data / "run", Folder(data.resolve())
     config = run / "seeding.conf"

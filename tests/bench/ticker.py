@@ -13,14 +13,14 @@ from typing import Any
 import asyncpg
 import psutil
 
-from infra.embedded import Endpoints
+from infra.servers.embedded import Endpoints
+from services.supervision.deadlines.ticker import Ticker
 from services.supervision.policy import fire_by
-from services.supervision.store import Agenda, Watched
+from services.supervision.store import PgAgenda, Watched
 from shared.case.base import Address
 from shared.kit.clock import SystemClock
-from shared.kit.project import Projector
+from shared.kit.projections import ProjectionRunner
 from shared.kit.service import Kit
-from shared.kit.ticker import Ticker
 from tests.bench.base import Figure, Say
 from tests.bench.falling import (
     QUIET,
@@ -186,7 +186,7 @@ class TickCost:
 
 async def _tick_costs(data: Path, kit: Kit, past: Sequence[Planned]) -> TickCost:
     clock = _SteppedClock(past[0].due - timedelta(seconds=5))
-    agenda = Agenda(kit.database)
+    agenda = PgAgenda(kit.database)
 
     async def prepared(address: Address) -> None:
         await kit.vault.new_keys(None, [(address.id, address.region)])
@@ -195,7 +195,7 @@ async def _tick_costs(data: Path, kit: Kit, past: Sequence[Planned]) -> TickCost
         "supervision.ticker", Watched.name, agenda, fire_by(kit.library), kit.log, kit.handler, clock, kit.reached,
         kit.own_actor, prepared, kit.vault.keys,
     )  # fmt: skip
-    projector = Projector(Watched(), kit.database, kit.log, kit.clock, kit.reached)
+    projector = ProjectionRunner(Watched(), kit.database, kit.log, kit.clock, kit.reached)
     projecting = asyncio.create_task(projector.run())
     try:
 

@@ -9,9 +9,9 @@ import pytest
 import pytest_asyncio
 
 from shared.kit.clock import SystemClock
+from shared.log.connection import connect
 from shared.log.jetstream import JetStreamLog
 from shared.log.memory import MemoryLog
-from shared.log.mux import connect
 from shared.log.port import Log
 from shared.log.streams import ensure_topology
 from shared.log.topology import Topology

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from services.supervision.deadlines.memory_agenda import MemoryAgenda
+from services.supervision.deadlines.ticker import DueTimer
 from services.supervision.policy import moments
-from services.supervision.store import Agenda, Watched
-from shared.case.clocks import Clock
+from services.supervision.store import PgAgenda, Watched
+from shared.case.clocks import RunningDeadline
 from shared.case.facts import Stage
-from shared.kit.agenda import MemoryAgenda
+from shared.kit.effects import AggregateChange, Timer
 from shared.kit.problems import Unavailable
-from shared.kit.pure import Change, Due
-from shared.kit.ticker import Dued
 from tests.support.supervision import START, deadline, opened, watched
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
@@ -28,10 +28,10 @@ ALL = datetime.max.replace(tzinfo=UTC)
 class Made:
     """An agenda and how cases get into it."""
 
-    agenda: Agenda | MemoryAgenda
-    put: Callable[[Sequence[Change]], Awaitable[None]]
+    agenda: PgAgenda | MemoryAgenda
+    put: Callable[[Sequence[AggregateChange]], Awaitable[None]]
 
-    async def due(self, now: datetime, after: Due | None = None, count_max: int = 100) -> list[Dued]:
+    async def due(self, now: datetime, after: Timer | None = None, count_max: int = 100) -> list[DueTimer]:
         return await self.agenda.due(now, after, count_max)
 
     async def named(self, now: datetime) -> list[tuple[str, datetime]]:
@@ -49,22 +49,22 @@ async def made(dsns: Mapping[str, str] | None) -> AsyncIterator[Made]:
     if dsns is None:
         agenda = MemoryAgenda(moments)
 
-        async def remember(changes: Sequence[Change]) -> None:
+        async def remember(changes: Sequence[AggregateChange]) -> None:
             agenda.put(changes)
 
         yield Made(agenda, remember)
         return
     async with opened(dsns) as database:
 
-        async def write(changes: Sequence[Change]) -> None:
+        async def write(changes: Sequence[AggregateChange]) -> None:
             async with database.transaction() as session:
                 await Watched().write(session, changes)
 
-        yield Made(Agenda(database), write)
+        yield Made(PgAgenda(database), write)
 
 
-def running(due: datetime, set_by: str = "set", stage: Stage = Stage.HANDLE, **more: Any) -> Clock:
-    return Clock(deadline(due, stage, warn_at=due - HOUR), set_by, **more)
+def running(due: datetime, set_by: str = "set", stage: Stage = Stage.HANDLE, **more: Any) -> RunningDeadline:
+    return RunningDeadline(deadline(due, stage, warn_at=due - HOUR), set_by, **more)
 
 
 async def test_nothing_is_due_of_nothing(made: Made) -> None:
@@ -89,8 +89,8 @@ async def test_it_goes_on_after_a_place_also_among_many_of_one_instant(made: Mad
     whole = await made.due(START)
     assert len(whole) == 7
     assert whole == sorted(whole, key=lambda one: one.due.key)
-    pages: list[Dued] = []
-    place: Due | None = None
+    pages: list[DueTimer] = []
+    place: Timer | None = None
     while page := await made.due(START, place, 3):
         pages, place = pages + page, page[-1].due
     assert pages == whole
@@ -162,7 +162,7 @@ async def test_one_is_active_until_it_gives_the_lock_up(made: Made) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_after_any_changes_it_tells_what_a_plain_list_tells(made: Made, seed: int) -> None:
-    random, known = Random(seed), dict[str, Change]()
+    random, known = Random(seed), dict[str, AggregateChange]()
     for sequence in range(1, 60):
         name = str(random.randrange(8))
         clocks = [

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from shared.log.mux import connect
+from shared.log.connection import connect
 from shared.log.port import Conflict
 from shared.log.streams import Streams, ensure_topology
 from shared.log.topology import REFERENCE, Topology, reference
-from shared.reference.library import Library, NoDocument
+from shared.reference.library import NoDocument, ReferenceData
 from shared.reference.load import demo_documents
-from shared.reference.memory import MemoryShelf
+from shared.reference.memory import MemoryReferenceStream
 from shared.reference.models import Document, Kind, UnitRow
 from shared.reference.publish import Shelf, publish
 from tests.support.log import AREAS
@@ -23,7 +23,7 @@ from tests.support.nats import NatsServer
 @pytest_asyncio.fixture(params=["memory", "jetstream"])
 async def shelf(request: pytest.FixtureRequest) -> AsyncIterator[Shelf]:
     if request.param == "memory":
-        yield MemoryShelf()
+        yield MemoryReferenceStream()
         return
     server: NatsServer = request.getfixturevalue("server")
     mux = await connect(server.url)
@@ -50,7 +50,7 @@ async def test_the_demo_is_published_once_and_is_in_force_as_it_was_written(shel
     documents = demo_documents()
     await publish(shelf, documents)
     counts = await publish(shelf, documents)
-    library, written = Library(), Library(documents)
+    library, written = ReferenceData(), ReferenceData(documents)
     await library.load(shelf)
     assert (counts.published, counts.unchanged) == (0, len(documents))
     assert (
@@ -69,7 +69,7 @@ async def test_a_version_that_is_no_longer_in_force_can_be_read_again(shelf: She
 
     for documents in ([units("a")], [units("x", region="510703000000")], [units("a", "b")]):
         await publish(shelf, documents)
-    library = Library()
+    library = ReferenceData()
     await library.load(shelf)
     assert library.references("510104000000") == ("units:510104000000@3",)
     for cited, names in (("units:510104000000@1", ["a"]), ("units:510104000000@3", ["a", "b"])):

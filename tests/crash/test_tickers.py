@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import pytest
 
-from infra.embedded import Embedded, Endpoints
-from infra.stack import prepare, settings_for
+from infra.servers.composition import prepare, settings_for
+from infra.servers.embedded import Embedded, Endpoints
 from services.supervision.store import STATEMENTS
 from shared.case.base import Owner, Recorded
 from shared.kit.clock import SystemClock
@@ -24,8 +24,8 @@ from shared.kit.seal import unseal_fields
 from shared.kit.service import Kit, open_kit
 from shared.kit.settings import Settings
 from shared.log import fsck
+from shared.log.connection import connect
 from shared.log.fsck import Questions
-from shared.log.mux import connect
 from tests.support import deadlines
 from tests.support.deadlines import Planned
 from tests.support.folders import copy_made, open_folder

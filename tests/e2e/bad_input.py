@@ -101,7 +101,7 @@ def ran(stack: Stack, row: Mapping[str, Any]) -> str:
             (folder / file).write_text(text, row.get("encoding", "utf-8"))
         data = {"CASEFLOW_DATA": str(stack.data if row.get("running") else folder / "data")}
         done = subprocess.run(
-            (sys.executable, "-m", "shared.cli", *row["run"].replace("{dir}", name).split()),
+            (sys.executable, "-m", "infra.cli", *row["run"].replace("{dir}", name).split()),
             cwd=ROOT, capture_output=True, text=True, timeout=START_S_MAX, check=False,
             env={**os.environ, **data, **free, **row.get("env", {}), "TERM": "dumb", "COLUMNS": "200"},
         )  # fmt: skip

@@ -19,8 +19,8 @@ from typing import Any
 import httpx
 import uvicorn
 
-from infra.embedded import Embedded
-from infra.stack import SERVICES, prepare, running, settings_for
+from infra.servers.composition import SERVICES, prepare, running, settings_for
+from infra.servers.embedded import Embedded
 from shared.kit.settings import Settings
 from tests.support.client import UNRULED
 from tests.support.fast_clock import FastClock

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from infra.embedded import Endpoints
+from infra.servers.embedded import Endpoints
 from tests.contract.conftest import server
 from tests.support.nats import NatsServer
 from tests.support.servers import fresh_database

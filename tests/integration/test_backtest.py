@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from typer.testing import CliRunner, Result
 
-from shared.cli import app
+from infra.cli import app
 
 ROOT = Path(__file__).parents[2]
 MAPPINGS = ROOT / "docs" / "mappings" / "backtest"
@@ -271,9 +271,7 @@ def test_it_is_interrupted_at_once(tmp_path: Path) -> None:
     fines(tmp_path / "fines.xes.gz", 8_000)
     (tmp_path / "m.yaml").write_text(FINES, "utf-8")
     words = ["backtest", str(tmp_path / "fines.xes.gz"), "--mapping", str(tmp_path / "m.yaml")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "shared.cli", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-m", "infra.cli", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert "fines.xes.gz" in process.stderr.readline()  # it is at work
     process.send_signal(signal.SIGTERM)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from infra.attach import endpoints, is_running
-from infra.folder import CannotStart
-from shared.cli import app
+from infra.cli import app
+from infra.servers.attach import endpoints, is_running
+from infra.servers.folder import CannotStart
 from tests.support.stack import ROOT, Stack
 
 pytestmark = pytest.mark.slow

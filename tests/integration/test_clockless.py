@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from infra.embedded import Endpoints
-from infra.stack import prepare, settings_for
+from infra.servers.composition import prepare, settings_for
+from infra.servers.embedded import Endpoints
 from services.supervision.app import build
-from services.supervision.store import STATEMENTS, Agenda, Watched
+from services.supervision.store import STATEMENTS, PgAgenda, Watched
 from services.supervision.stream import Clockless
 from shared.case.base import Owner
 from shared.case.facts import Stage
 from shared.kit.clock import SystemClock
-from shared.kit.project import Projector
+from shared.kit.projections import ProjectionRunner
 from shared.kit.service import open_kit
 from shared.kit.settings import Settings
+from shared.log.connection import connect
 from shared.log.envelope import encode
-from shared.log.mux import connect
 from tests.support.deadlines import life, new_keys, plan
 from tests.support.nats import NatsServer
 
@@ -52,7 +52,7 @@ async def test_an_open_case_without_a_clock_gets_one_and_only_one(
         await admin.api(one.address.subject, encode(born))
         await admin.close()
 
-        projector = Projector(Watched(), kit.database, kit.log, kit.clock, kit.reached)
+        projector = ProjectionRunner(Watched(), kit.database, kit.log, kit.clock, kit.reached)
         job = build(kit).jobs["supervision.clockless"]
         clockless = getattr(job, "__self__", None)
         assert isinstance(clockless, Clockless)
@@ -63,13 +63,13 @@ async def test_an_open_case_without_a_clock_gets_one_and_only_one(
         assert [clock.deadline.stage for clock in state.clocks] == [Stage.TRIAGE]
 
         await catch_up(projector, kit.log.stream_of(one.address))
-        assert one.address.subject not in await Agenda(kit.database).clockless("", 100)
+        assert one.address.subject not in await PgAgenda(kit.database).clockless("", 100)
         version = state.version
         await clockless.look()
         assert (await kit.handler.state(one.address, fresh=True)).state.version == version
 
 
-async def catch_up(projector: Projector, stream: str) -> None:
+async def catch_up(projector: ProjectionRunner, stream: str) -> None:
     """Project what the stream holds, once."""
     after = await projector.checkpoint(stream)
     log = projector._log

@@ -21,8 +21,8 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
 
-from infra.embedded import DEMO_PLATFORM, ROLES, Embedded, Endpoints, holder_of, require_port
-from infra.folder import CannotStart, Folder
+from infra.servers.embedded import DEMO_PLATFORM, ROLES, Embedded, Endpoints, holder_of, require_port
+from infra.servers.folder import CannotStart, Folder
 from tests.support.folders import copy_made, open_folder
 
 MARKER = b"marker-7f3a91 that must not lie in the clear"
@@ -236,8 +236,8 @@ async def test_root_runs_postgres_as_nobody_even_where_nobody_may_not_enter(data
 AS_SOMEBODY = """
 import asyncio, concurrent.futures.thread, os, sys
 from pathlib import Path
-from infra.embedded import Embedded
-from infra.programs import nats_program
+from infra.servers.embedded import Embedded
+from infra.servers.programs import nats_program
 
 async def main():
     stack = Embedded(print)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from infra.embedded import Endpoints
-from infra.stack import prepare, settings_for
+from infra.servers.composition import prepare, settings_for
+from infra.servers.embedded import Endpoints
+from services.supervision.feed import sse
+from services.supervision.feed.items import ITEM_KINDS
 from shared.case.base import Recorded
-from shared.kit.feed import sse
-from shared.kit.feed.items import KINDS
 from shared.kit.settings import Settings
-from shared.log.mux import connect
+from shared.log.connection import connect
 from shared.log.streams import Streams
 from shared.log.topology import FEED, FEED_ITEMS
 from tests.support.feeds import AREAS, lives, messages, moved
@@ -157,7 +157,7 @@ async def test_what_cannot_be_asked_for_is_refused_with_what_can(feed: Feed) -> 
     assert (outside.status_code, outside.json()["code"]) == (403, "access.refused")
     unknown = await feed.refused("jj-director", kind="late")
     assert (unknown.status_code, unknown.json()["code"]) == (422, "kind.unknown")
-    assert all(kind in unknown.json()["detail"] for kind in KINDS)
+    assert all(kind in unknown.json()["detail"] for kind in ITEM_KINDS)
     assert (await feed.refused("jj-director", level=6)).status_code == 422
     assert (await feed.refused("nobody")).status_code == 401
 
@@ -181,7 +181,7 @@ async def test_kind_level_and_region_narrow_what_is_told(feed: Feed) -> None:
 
 async def last_of(feed: Feed, place: int, end: int, **params: Any) -> int:
     """The place of the last item that fits."""
-    kinds = params.get("kind") or list(KINDS)
+    kinds = params.get("kind") or list(ITEM_KINDS)
     found = place
     for message in await messages(feed.streams):
         _, kind, level, *region = message.subject.split(".")

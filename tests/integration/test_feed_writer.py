@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from shared.kit import alone
-from shared.kit.await_position import Reached
+from services.supervision.feed import writer as feed_writer
+from services.supervision.feed.writer import AT, REACHED, FeedWriter
+from shared.kit import leader
 from shared.kit.clock import SystemClock
 from shared.kit.failpoints import armed
-from shared.kit.feed import writer as feed_writer
-from shared.kit.feed.writer import AT, REACHED, Writer
+from shared.kit.read_your_writes import ProjectionProgress
 from shared.kit.sql import Database, Statements
+from shared.log.connection import NatsConnection, connect
 from shared.log.jetstream import JetStreamLog
-from shared.log.mux import Mux, connect
 from shared.log.port import Conflict, Damaged
 from shared.log.streams import Ack, Streams, ensure_topology
 from shared.log.topology import FEED, FEED_MARK, Topology
@@ -36,16 +36,16 @@ WAIT_S_MAX = 20.0
 class World:
     """A log, FEED, and a database for the lock."""
 
-    def __init__(self, mux: Mux, database: Database) -> None:
+    def __init__(self, mux: NatsConnection, database: Database) -> None:
         self.log, self.streams, self.database = JetStreamLog(mux, Topology(AREAS)), Streams(mux), database
 
-    def writer(self) -> tuple[Writer, Reached]:
+    def writer(self) -> tuple[FeedWriter, ProjectionProgress]:
         """A copy of the writer, not started, and what it tells of its place."""
-        reached = Reached(CLOCK)
-        return Writer(self.log, self.streams, self.database, CLOCK, reached), reached
+        reached = ProjectionProgress(CLOCK)
+        return FeedWriter(self.log, self.streams, self.database, CLOCK, reached), reached
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Reached]:
+    async def writing(self) -> AsyncIterator[ProjectionProgress]:
         """A copy that runs for the length of the block."""
         writer, reached = self.writer()
         task = asyncio.create_task(writer.run())
@@ -54,7 +54,7 @@ class World:
         finally:
             await ended_by_us(task)
 
-    async def caught_up(self, *copies: Reached) -> None:
+    async def caught_up(self, *copies: ProjectionProgress) -> None:
         """Wait until one of the copies has read all that the log holds."""
         async with asyncio.timeout(WAIT_S_MAX):
             for stream in self.log.streams():
@@ -171,7 +171,7 @@ async def test_two_writers_at_once_disturb_each_other_and_nothing_else(
         return NoLock()
 
     monkeypatch.setattr(world.database, "try_advisory_lock", granted)
-    monkeypatch.setattr(alone, "PAUSE_S", 0.02)
+    monkeypatch.setattr(leader, "PAUSE_S", 0.02)
     refused = 0
     publish = world.streams.publish
 

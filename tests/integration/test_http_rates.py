@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from infra.embedded import Endpoints
+from infra.servers.embedded import Endpoints
 from tests.support.client import UNRULED
 from tests.support.stack import in_process
 

@@ -20,7 +20,7 @@ import openpyxl
 import pytest
 from typer.testing import CliRunner, Result
 
-from shared.cli import app
+from infra.cli import app
 from tests.support.stack import ROOT, Stack, until
 
 SAMPLE = ROOT / "tests" / "support" / "messages.csv"
@@ -185,7 +185,7 @@ def test_killed_in_the_middle_and_run_again_ends_the_same(own_stack: Stack, tmp_
     data, file = own_stack.data, many_rows(tmp_path / "many.csv")
     mapping = mapping_of(tmp_path, "killed")
     place = data / "import" / "killed.json"
-    command = (sys.executable, "-m", "shared.cli", "import", str(file), "--mapping", str(mapping), "--data", str(data))
+    command = (sys.executable, "-m", "infra.cli", "import", str(file), "--mapping", str(mapping), "--data", str(data))
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until(place.exists, "some rows", WAIT_S_MAX)
     process.kill()

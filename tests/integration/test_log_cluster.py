@@ -11,13 +11,13 @@ from typing import Any, cast
 import pytest
 import pytest_asyncio
 
+from services.supervision.feed.writer import FeedWriter
 from shared.case.base import Position
-from shared.kit.await_position import Reached
 from shared.kit.clock import SystemClock
 from shared.kit.failpoints import armed
-from shared.kit.feed.writer import Writer
+from shared.kit.read_your_writes import ProjectionProgress
+from shared.log.connection import ApiError, NatsConnection, connect
 from shared.log.jetstream import CODES_CONFLICT, GUARD, JetStreamLog
-from shared.log.mux import ApiError, Mux, connect
 from shared.log.port import Conflict, Unavailable
 from shared.log.streams import Streams, ensure_topology
 from shared.log.topology import FEED, Topology
@@ -43,7 +43,7 @@ async def servers(tmp_path: Path) -> AsyncIterator[list[NatsServer]]:
 
 
 @pytest_asyncio.fixture
-async def mux(servers: list[NatsServer]) -> AsyncIterator[Mux]:
+async def mux(servers: list[NatsServer]) -> AsyncIterator[NatsConnection]:
     one = await connect(",".join(server.url for server in servers), wait_s=2.0)
     async with asyncio.timeout(60):
         while True:  # the cluster chooses its leaders first
@@ -56,12 +56,12 @@ async def mux(servers: list[NatsServer]) -> AsyncIterator[Mux]:
     await one.close()
 
 
-async def leader(mux: Mux, servers: list[NatsServer], stream: str = LOG) -> NatsServer:
+async def leader(mux: NatsConnection, servers: list[NatsServer], stream: str = LOG) -> NatsServer:
     name = (await mux.api(f"$JS.API.STREAM.INFO.{stream}"))["cluster"]["leader"]
     return next(one for one in servers if one.folder.name == name)
 
 
-async def test_conflicts_of_three_replicas_have_codes_we_know_and_one_writer_wins(mux: Mux) -> None:
+async def test_conflicts_of_three_replicas_have_codes_we_know_and_one_writer_wins(mux: NatsConnection) -> None:
     codes: set[int] = set()
     for number in range(100):
         answers = await asyncio.gather(
@@ -75,7 +75,7 @@ async def test_conflicts_of_three_replicas_have_codes_we_know_and_one_writer_win
 
 
 async def test_a_load_right_after_an_acknowledgement_has_it_whichever_server_is_asked(
-    mux: Mux, servers: list[NatsServer]
+    mux: NatsConnection, servers: list[NatsServer]
 ) -> None:
     others = [await connect(one.url) for one in servers]
     writer, readers = JetStreamLog(mux, TOPOLOGY), [JetStreamLog(one, TOPOLOGY) for one in others]
@@ -92,7 +92,9 @@ async def test_a_load_right_after_an_acknowledgement_has_it_whichever_server_is_
         await each.close()
 
 
-async def test_what_was_acknowledged_survives_the_death_of_the_leader(mux: Mux, servers: list[NatsServer]) -> None:
+async def test_what_was_acknowledged_survives_the_death_of_the_leader(
+    mux: NatsConnection, servers: list[NatsServer]
+) -> None:
     log = JetStreamLog(mux, TOPOLOGY)
     taken: list[Position] = []
 
@@ -126,7 +128,7 @@ async def test_what_was_acknowledged_survives_the_death_of_the_leader(mux: Mux, 
 
 
 async def test_the_feed_of_three_replicas_holds_each_item_once_though_two_write_and_its_leader_is_killed(
-    mux: Mux, servers: list[NatsServer], monkeypatch: pytest.MonkeyPatch
+    mux: NatsConnection, servers: list[NatsServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     topology = Topology(feeds.AREAS, replicas=3)
     await ensure_topology(mux, topology)
@@ -140,7 +142,10 @@ async def test_the_feed_of_three_replicas_holds_each_item_once_though_two_write_
             (await leader(mux, servers, FEED)).kill()
 
     database = cast(Any, Unlocked())
-    writers = [asyncio.create_task(Writer(log, streams, database, CLOCK, Reached(CLOCK)).run()) for _ in range(2)]
+    writers = [
+        asyncio.create_task(FeedWriter(log, streams, database, CLOCK, ProjectionProgress(CLOCK)).run())
+        for _ in range(2)
+    ]
     with armed(kill):
         await killed.wait()
         async with asyncio.timeout(60):

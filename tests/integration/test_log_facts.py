@@ -13,8 +13,8 @@ from typing import Any, cast
 import pytest
 
 from shared.case.base import Address, Event, Position, Recorded
+from shared.log.connection import ApiError, NatsConnection, connect
 from shared.log.jetstream import CODES_CONFLICT, GUARD, JetStreamLog
-from shared.log.mux import ApiError, Mux, connect
 from shared.log.port import Conflict, Damaged, DurableMissing, Unavailable
 from shared.log.streams import WrongTopology, ensure_topology
 from shared.log.topology import Topology
@@ -27,7 +27,7 @@ TOPOLOGY = Topology(AREAS)
 
 
 @asynccontextmanager
-async def opened(url: str, wait_s: float = 5.0) -> AsyncIterator[tuple[Mux, JetStreamLog]]:
+async def opened(url: str, wait_s: float = 5.0) -> AsyncIterator[tuple[NatsConnection, JetStreamLog]]:
     mux = await connect(url, wait_s=wait_s)
     try:
         await ensure_topology(mux, TOPOLOGY)

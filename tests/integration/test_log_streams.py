@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from shared.log import topology
-from shared.log.mux import Mux, connect
+from shared.log.connection import NatsConnection, connect
 from shared.log.port import Conflict
 from shared.log.streams import Ack, Outgoing, Streams, WrongTopology, ensure_topology
 from shared.log.topology import Topology
@@ -21,7 +21,7 @@ REGION = "510104001002"
 
 
 @pytest_asyncio.fixture
-async def mux(server: NatsServer) -> AsyncIterator[Mux]:
+async def mux(server: NatsServer) -> AsyncIterator[NatsConnection]:
     one = await connect(server.url)
     await ensure_topology(one, Topology(AREAS))
     yield one
@@ -29,7 +29,7 @@ async def mux(server: NatsServer) -> AsyncIterator[Mux]:
 
 
 @pytest_asyncio.fixture
-async def streams(mux: Mux) -> Streams:
+async def streams(mux: NatsConnection) -> Streams:
     return Streams(mux)
 
 
@@ -130,7 +130,7 @@ async def test_attachments(streams: Streams) -> None:
     assert await streams.get("case-1/none") is None
 
 
-async def test_a_stream_of_other_subjects_is_not_taken_over(mux: Mux) -> None:
+async def test_a_stream_of_other_subjects_is_not_taken_over(mux: NatsConnection) -> None:
     await mux.api("$JS.API.STREAM.DELETE.RECEIPTS")
     await mux.api("$JS.API.STREAM.CREATE.RECEIPTS", {"name": "RECEIPTS", "subjects": ["receipts.>"], "storage": "file"})
     with pytest.raises(WrongTopology, match="RECEIPTS holds"):

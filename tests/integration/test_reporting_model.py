@@ -11,9 +11,9 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from services.reporting.policy import Wanted
+from services.reporting.policy import CaseFilter
 from services.reporting.projection import SEARCH_AFTER_END_DAYS_MAX
-from services.reporting.store import STATEMENTS, SWEEP_EVERY_S, Model, Reads, checksums, sweep
+from services.reporting.store import STATEMENTS, SWEEP_EVERY_S, CaseQueries, Model, checksums, sweep
 from shared.case import events as e
 from shared.case.base import Address, Event, Recorded
 from shared.case.facts import Note
@@ -49,7 +49,7 @@ async def tables(database: Mapping[str, str]) -> AsyncIterator[Database]:
 
 
 async def found(tables: Database, model: Model, words: str) -> int:
-    rows, _ = await Reads(tables, model).search(READER, Wanted(), words, None, 50)
+    rows, _ = await CaseQueries(tables, model).search(READER, CaseFilter(), words, None, 50)
     return len(rows)
 
 
@@ -134,7 +134,7 @@ async def test_an_erased_case_leaves_nothing_sealed_behind_and_no_later_batch_br
     async with tables.session() as session:
         told = await checksums(session)
     assert (told["cases"][0], told["sealed"][0]) == (1, 0)
-    (row,), _ = await Reads(tables, Model(vault)).page(READER, Wanted(), None, 10)
+    (row,), _ = await CaseQueries(tables, Model(vault)).page(READER, CaseFilter(), None, 10)
     assert row.matter is None
 
 
@@ -165,7 +165,7 @@ async def test_a_seal_that_does_not_open_hides_one_title_and_stops_nothing(
 
     events = [birth(good, await vault.key(good.id)), birth(bad, b"x" * 32)]
     await projector(tables, Model(vault), clock).apply(STREAM, events)
-    rows, _ = await Reads(tables, Model(vault)).page(READER, Wanted(), None, 10)
+    rows, _ = await CaseQueries(tables, Model(vault)).page(READER, CaseFilter(), None, 10)
     assert {row.facts["id"]: row.matter and row.matter.title for row in rows} == {good.id: "大坝村没有水", bad.id: None}
 
 
@@ -187,10 +187,10 @@ async def test_a_list_walks_one_key_and_never_all_cases(
 ) -> None:
     admin = await asyncpg.connect(database["admin"], server_settings={"search_path": "reporting, public"})
     await seed(admin, LATENCY_ROWS)
-    reads = Reads(tables, Model(MemoryVault(MasterKeys([b"k" * 32]), FakeClock())))
+    reads = CaseQueries(tables, Model(MemoryVault(MasterKeys([b"k" * 32]), FakeClock())))
     reader = replace(caller(region, Right.READ), person="nobody")
     before = await _read_rows(admin)
-    for wanted in (Wanted(region=region, open=True), Wanted(region=region), Wanted(open=True, unit=UNIT)):
+    for wanted in (CaseFilter(region=region, open=True), CaseFilter(region=region), CaseFilter(open=True, unit=UNIT)):
         for _ in range(7):  # the first five are planned for their arguments, the others for any
             await reads.page(reader, wanted, None, 50)
     assert await _read_rows(admin) == before, "no list looked through a whole table"

@@ -20,11 +20,11 @@ import asyncpg
 import nats
 import pytest
 
-from infra.embedded import DEMO_PLATFORM
+from infra.servers.embedded import DEMO_PLATFORM
 from shared.case.base import Actor, Address, Meta, Owner, new_id
 from shared.case.commands import COMMANDS
 from shared.kit.clock import SystemClock
-from shared.kit.handle import Done, Handler, command
+from shared.kit.command_handler import CommandHandler, Committed, command
 from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.port import for_owner
 from shared.log.streams import Streams
@@ -287,8 +287,8 @@ def test_a_parked_message_says_what_and_why_without_the_content(stack: Stack) ->
         vault = MemoryVault(MasterKeys((bytes(32),)), clock)
         await vault.new_keys(None, [(address.id, address.region)])
         async with stack.log() as log, stack.mux() as mux:
-            handler = Handler(for_owner(log, Owner.INTAKE), vault, clock)
-            assert isinstance(await handler.handle(command(address, meta, "register", facts)), Done)
+            handler = CommandHandler(for_owner(log, Owner.INTAKE), vault, clock)
+            assert isinstance(await handler.handle(command(address, meta, "register", facts)), Committed)
             end = time.monotonic() + 90
             while not (parked := await Streams(mux).read("PARKED", ">")):
                 assert time.monotonic() < end, f"a message that cannot be worked is parked: {stack.text[-3000:]}"

@@ -17,9 +17,9 @@ import pytest_asyncio
 from nats.errors import NoRespondersError
 
 from shared.kit import failpoints
-from shared.log.mux import connect
+from shared.log.connection import connect
 from shared.log.streams import Streams
-from shared.reference.library import Library
+from shared.reference.library import ReferenceData
 from shared.reference.models import Kind
 from shared.reference.publish import publish
 from shared.reference.rights import Right
@@ -216,7 +216,7 @@ async def gone(world: World, sequence: int) -> bool:
 
 
 async def test_poison_is_parked_with_a_receipt_that_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.kit.submit.ATTEMPTS_COUNT_MAX", 2)
+    monkeypatch.setattr("shared.kit.submissions.ATTEMPTS_COUNT_MAX", 2)
     id, sequence = await world.submit("register", demand())
 
     async def hook(name: str) -> None:
@@ -338,7 +338,7 @@ async def grant(world: World, right: Right) -> None:
     """Platforms may do this from now on."""
     mux = await connect(world.endpoints.nats["admin"], name="test")
     try:
-        library = Library()
+        library = ReferenceData()
         await library.load(Streams(mux))
         posts = library.document(Kind.POSTS, "510000000000")
         assert posts is not None

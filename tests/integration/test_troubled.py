@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from services.supervision.store import STATEMENTS, Watched
-from shared.kit.pure import Change
+from shared.kit.effects import AggregateChange
 from shared.kit.sql import Database
 from tests.support.supervision import TOWNSHIP, opened, watched
 
@@ -24,7 +24,7 @@ from generate_series(1, 20000) as n
 """
 
 
-async def put(database: Database, changes: Sequence[Change]) -> None:
+async def put(database: Database, changes: Sequence[AggregateChange]) -> None:
     async with database.transaction() as session:
         await Watched().write(session, changes)
 

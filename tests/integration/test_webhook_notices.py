@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from services.supervision.feed.delivery import Webhook
 from shared.case.events import Corrected, Erased
 from shared.case.facts import Note, Retention
-from shared.kit.feed.rounds import Place
 from tests.support.webhooks import CITY, World
 
 ERASED = Erased(retention=Retention.YEAR_1, basis="9.4 b")
@@ -21,7 +21,7 @@ def world(webhook_world: World) -> World:
     return webhook_world
 
 
-async def gateway(world: World) -> Place:
+async def gateway(world: World) -> Webhook:
     place, _ = await world.place(kinds=("notice",), creator="sms-demo", numbers=True)
     return place
 

@@ -10,10 +10,10 @@ from email.utils import format_datetime
 
 import pytest
 
+from services.supervision.feed import webhook_client, webhooks
+from services.supervision.feed.delivery import DELAYS_S
+from services.supervision.feed.webhook_store import STATEMENTS, Moved
 from shared.kit.failpoints import FailpointHit, armed, from_spec
-from shared.kit.feed import target, webhooks
-from shared.kit.feed.places import STATEMENTS, Moved
-from shared.kit.feed.rounds import DELAYS_S
 from tests.support.receivers import OK, Received, Receiver, status
 from tests.support.webhooks import COUNTY, World
 
@@ -199,7 +199,7 @@ async def test_a_redirect_is_a_failure_and_is_not_followed(world: World) -> None
 
 
 async def test_a_slow_receiver_is_given_up_in_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(target, "SEND_S_MAX", 0.3)
+    monkeypatch.setattr(webhook_client, "SEND_S_MAX", 0.3)
     place, _ = await world.place()
     await world.item(await world.case())
 
@@ -216,7 +216,7 @@ async def test_a_slow_receiver_is_given_up_in_time(world: World, monkeypatch: py
 
 
 async def test_an_endless_answer_is_not_read_to_its_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(target, "DRAIN_S_MAX", 5.0)
+    monkeypatch.setattr(webhook_client, "DRAIN_S_MAX", 5.0)
     place, _ = await world.place()
     await world.item(await world.case())
     sent = 0

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from services.supervision.feed import webhooks
 from shared.kit.clock import SystemClock
-from shared.kit.feed import webhooks
 from shared.log.port import Unavailable
 from tests.support.nats import NatsServer
 from tests.support.webhooks import World, open_world, prepare

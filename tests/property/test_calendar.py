@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shared.case.calendar import Calendar, before, reckon, resume
 from shared.case.facts import Ends, TimeBase
-from shared.reference.library import Library
+from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
 from shared.reference.models import NATION
 from tests.support import DEEP, slow_time
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 ZONES = ("Asia/Shanghai", "Europe/Amsterdam", "America/New_York", "America/Sao_Paulo", "UTC")
 FIRST, LAST = datetime(2004, 1, 1, tzinfo=UTC), datetime(2030, 12, 31, tzinfo=UTC)
-REAL = Library(demo_documents()).calendar(NATION)
+REAL = ReferenceData(demo_documents()).calendar(NATION)
 OFFICES = ((), REAL.office, ((time(8, 30), time(12)), (time(13), time(17, 30))), ((time(6), time(22)),))
 HOURS_MAX = 60 if DEEP else 24  # of limits: the slow count takes them minute by minute
 quick = settings(max_examples=settings.default.max_examples * 2 if settings.default else 80)

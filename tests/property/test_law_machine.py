@@ -14,8 +14,8 @@ from shared.case import clocks, deadlines
 from shared.case import decide as law
 from shared.case import events as e
 from shared.case.base import Event
-from shared.case.lifecycle import ARROWS, Status
-from shared.case.orders import ORDER_ARROWS, OrderStatus
+from shared.case.lifecycle import TRANSITIONS, Status
+from shared.case.orders import ORDER_TRANSITIONS, OrderStatus
 from shared.case.reasons import Reason, Rejected
 from tests.support import DEEP
 from tests.support.law_walk import propose_case, propose_order
@@ -88,7 +88,7 @@ def test_long_walks_keep_every_rule_and_go_along_every_arrow() -> None:
     arrows: set[tuple[Status, str]] = set()
     for seed in range(WALKS):
         arrows |= _walk(seed, arrows).arrows
-    missed = set(ARROWS) - arrows
+    missed = set(TRANSITIONS) - arrows
     assert len(missed) <= UNSEEN_ARROWS_MAX, missed
 
 
@@ -101,7 +101,7 @@ def test_long_walks_of_an_order_go_along_every_arrow() -> None:
             watch.ask(propose_order(chance, watch.state))
         watch.look_back()
         arrows |= watch.arrows
-    assert arrows == set(ORDER_ARROWS)
+    assert arrows == set(ORDER_TRANSITIONS)
 
 
 def _walks() -> None:
@@ -127,7 +127,7 @@ GUARDED: tuple[type[Event], ...] = (
     e.Suspended,
     e.Resumed,
     e.Warned,
-    e.Overdue,
+    e.OverdueDeclared,
     e.DeadlinesSet,
     e.DeadlineRecomputed,
     e.Urged,
@@ -154,7 +154,7 @@ PARTS: dict[str, tuple[object, str, object]] = {
     "fired early or twice": (deadlines, "_too_early_or_twice", lambda *_: None),
     "rungs out of turn": (law, "out_of_turn", lambda *_: None),
     "clocks that outlive their stage": (clocks, "ended", lambda clocks, still, at: clocks),
-    "lateness that nobody saw is forgotten": (clocks.Clock, "late_unseen", property(lambda _: False)),
+    "lateness that nobody saw is forgotten": (clocks.RunningDeadline, "late_unseen", property(lambda _: False)),
     "overdues that nobody remembers": (clocks, "declared", lambda lates, *_: lates),
     "rungs that nobody counts": (clocks, "climbed", lambda lates, *_: lates),
 }
@@ -187,7 +187,7 @@ def test_long_walks_come_by_every_reason_of_the_clocks() -> None:
 @pytest.mark.slow
 def test_an_arrow_that_should_not_be_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settling a case that has ended would be seen."""
-    arrow = ARROWS[Status.HANDLING, "case.settled"]
-    monkeypatch.setitem(ARROWS, (Status.CLOSED, "case.settled"), arrow)
+    arrow = TRANSITIONS[Status.HANDLING, "case.settled"]
+    monkeypatch.setitem(TRANSITIONS, (Status.CLOSED, "case.settled"), arrow)
     with pytest.raises(AssertionError):
         _walks()

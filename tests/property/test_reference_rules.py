@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from shared.case.facts import Nature, Severity, Stage
 from shared.reference.codec import decode
-from shared.reference.library import Library
+from shared.reference.library import ReferenceData
 from shared.reference.load import LoadError, demo_documents, load_yaml
 from shared.reference.models import Document, Kind, LimitRow, PostRow, RuleRow
 from shared.reference.rights import SEPARATED, Right
 from shared.reference.row import Mark
 from shared.reference.rules import RoutingFacts, choose_limit, examine, route
 
-LIBRARY = Library(demo_documents())
+LIBRARY = ReferenceData(demo_documents())
 REGIONS = ["510000000000", "510100000000", "510104000000", "510104022000", "510104017001", "510703001003"]
 SLUGS = ["housing", "land", "land-mediation", "police", "urban", "centre", "justice", "none"]
 WORDS = ["物业", "噪声", "征地", "ABC", "占道", "邻居"]

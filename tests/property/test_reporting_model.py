@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.reporting.policy import Wanted, reads_region
-from services.reporting.store import TABLES, Model, Reads, checksums
-from shared.case.base import Address, Position, Recorded, holds, new_id
+from services.reporting.policy import CaseFilter, reads_region
+from services.reporting.store import TABLES, CaseQueries, Model, checksums
+from shared.case.base import Address, Position, Recorded, contains, new_id
 from shared.case.lifecycle import OPEN, Status
 from shared.case.state import CaseState
 from shared.kit.access import Caller, may_see, may_see_flow
-from shared.kit.project import KIT_STATEMENTS
-from shared.kit.pure import Change
+from shared.kit.effects import AggregateChange
+from shared.kit.projections import KIT_STATEMENTS
 from shared.kit.seal import seal_fields
 from shared.kit.sql import Database
 from shared.kit.vault import MasterKeys, MemoryVault
@@ -51,7 +51,7 @@ FILTERS = {
 # Few filters at once, or nothing is left to judge.
 WANTED = st.lists(
     st.sampled_from(sorted(FILTERS)).flatmap(lambda name: st.tuples(st.just(name), FILTERS[name])), max_size=2
-).map(lambda chosen: Wanted(**dict(chosen)))
+).map(lambda chosen: CaseFilter(**dict(chosen)))
 
 
 @pytest.fixture
@@ -72,10 +72,10 @@ def vault() -> MemoryVault:
     walked_rows_max=st.sampled_from([2, 3, 100]),
 )
 async def test_a_list_holds_what_the_caller_may_see_and_nothing_else(
-    tables: Database, cases: list[CaseState], asked: list[tuple[Caller, Wanted]], walked_rows_max: int
+    tables: Database, cases: list[CaseState], asked: list[tuple[Caller, CaseFilter]], walked_rows_max: int
 ) -> None:
     model = Model(vault(), index=False)
-    reads = Reads(tables, model, walked_rows_max)
+    reads = CaseQueries(tables, model, walked_rows_max)
     known = {new_id(case.region, f"case {n}"): case for n, case in enumerate(cases)}
     async with tables.transaction() as session:
         await model.clear(session)
@@ -102,21 +102,21 @@ async def test_a_list_holds_what_the_caller_may_see_and_nothing_else(
             await _check_tallies(reads, caller, known)
 
 
-async def _check_tallies(reads: Reads, caller: Caller, known: Mapping[str, CaseState]) -> None:
+async def _check_tallies(reads: CaseQueries, caller: Caller, known: Mapping[str, CaseState]) -> None:
     rows = await reads.tallies(caller, caller.region)
-    inside = [case for case in known.values() if holds(caller.region, case.in_charge) and may_see_flow(caller, case)]
+    inside = [case for case in known.values() if contains(caller.region, case.in_charge) and may_see_flow(caller, case)]
     assert sum(row["count"] for row in rows) == len(inside)
-    assert all(row["count"] > 0 and holds(caller.region, row["region"]) for row in rows)
+    assert all(row["count"] > 0 and contains(caller.region, row["region"]) for row in rows)
     late = [case for case in inside if case.late]
     assert sum(row["count"] for row in rows if row["late"]) == len(late)
 
 
-def _fits(case: CaseState, wanted: Wanted) -> bool:
+def _fits(case: CaseState, wanted: CaseFilter) -> bool:
     assert case.registered_at is not None
     people = (case.person, case.first_asked, *(co.person for co in case.co_handlers))
     return all(
         (
-            wanted.region is None or holds(wanted.region, case.in_charge),
+            wanted.region is None or contains(wanted.region, case.in_charge),
             wanted.status in (None, case.status),
             wanted.open in (None, case.status in OPEN),
             wanted.unit is None or wanted.unit in (case.unit, *case.co_units),
@@ -130,8 +130,8 @@ def _fits(case: CaseState, wanted: Wanted) -> bool:
     )
 
 
-def _change(id: str, case: CaseState) -> Change:
-    return Change(Address("case", case.region, id), case, Position(STREAM, 1), ())
+def _change(id: str, case: CaseState) -> AggregateChange:
+    return AggregateChange(Address("case", case.region, id), case, Position(STREAM, 1), ())
 
 
 @SAME_TABLES
@@ -213,5 +213,5 @@ async def test_an_auditor_reads_the_flow_of_the_region_and_no_title(tables: Data
     async with tables.transaction() as session:
         await model.write(session, [_change(new_id(TOWNSHIP, "one"), replace(case, first_asked="li.na"))])
     auditor = Caller("a", "auditor", "510000000000-centre", "510000000000", frozenset({Right.AUDIT}))
-    (row,), _ = await Reads(tables, model).page(auditor, Wanted(), None, 10)
+    (row,), _ = await CaseQueries(tables, model).page(auditor, CaseFilter(), None, 10)
     assert (row.facts["content"], row.facts["token"], row.matter) == (False, None, None)

@@ -21,7 +21,7 @@ from shared.case.state import CaseState
 from shared.kit import access
 from shared.kit import http as kit_http
 from shared.kit.access import Caller, Tie
-from shared.kit.handle import command
+from shared.kit.command_handler import command
 from shared.log import topology
 from shared.reference.rights import Right
 from tests.sim.clients import Asked, Client, by_itself, over_http

@@ -18,7 +18,7 @@ from shared.case.reasons import Rejected
 from shared.kit import access
 from shared.kit import http as kit_http
 from shared.kit.access import Caller
-from shared.kit.handle import Done
+from shared.kit.command_handler import Committed
 from shared.kit.problems import ProblemError, Unavailable
 from shared.log.port import Unavailable as LogUnavailable
 from tests.sim.law import LAWS
@@ -112,7 +112,7 @@ class Client:
         event = events[0] if events else None
         if len(events) > 1:
             self.world.violated("acknowledged, and on the log twice", command)
-        if isinstance(result, Done):
+        if isinstance(result, Committed):
             told, place = result.recorded.id if result.recorded else None, result.position
         else:
             told, place = result.event, Position.parse(result.position)

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.case.lifecycle import ARROWS
-from shared.case.orders import ORDER_ARROWS
+from shared.case.lifecycle import TRANSITIONS
+from shared.case.orders import ORDER_TRANSITIONS
 from shared.kit.failpoints import CATALOGUE
 from tests.sim.faults import KINDS, UNREACHED
 from tests.sim.world import Outcome
 
-ALL_ARROWS = {f"{status} {event}" for status, event in [*ARROWS, *ORDER_ARROWS]}
+ALL_ARROWS = {f"{status} {event}" for status, event in [*TRANSITIONS, *ORDER_TRANSITIONS]}
 
 
 @dataclass

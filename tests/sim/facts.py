@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from shared.case.base import Facts, above
-from shared.case.clocks import Clock
+from shared.case.base import Facts, parent
+from shared.case.clocks import RunningDeadline
 from shared.case.commands import COMMANDS
 from shared.case.facts import (
     Channel,
@@ -91,7 +91,7 @@ class Pen:
             people = list(state.stand_aside)
         return {"unit": unit, "person": self.chance.choice(people)}
 
-    def clock(self) -> Clock | None:
+    def clock(self) -> RunningDeadline | None:
         return self.chance.choice(self.state.clocks) if self.state.clocks and self.sane else None
 
     def deadline(self, stage: Stage, unit: str | None = None) -> Deadline:
@@ -120,7 +120,7 @@ class Pen:
     def region(self, up: bool) -> str:
         here = self.state.in_charge or REGIONS[0]
         if self.sane and up:
-            return above(here) or here
+            return parent(here) or here
         below = [one for one in REGIONS if one != here and one.startswith(here.rstrip("0"))]
         return str(self.chance.choice(below if self.sane and below else ALL_REGIONS))
 
@@ -173,7 +173,7 @@ def _set_deadlines(pen: Pen) -> dict[str, Any]:
         return {"opens": pen.pick((), (pen.deadline(stage),)), "closes": closes}
     closes = {clock.deadline.stage for clock in state.clocks if clock.ended_at or pen.chance.random() < 0.3}
     open_ones = {clock.key for clock in state.clocks if clock.deadline.stage not in closes}
-    opens = [key for key in sorted(state.duties - open_ones, key=str) if key[0] is not Stage.REPORT]
+    opens = [key for key in sorted(state.running_stages - open_ones, key=str) if key[0] is not Stage.REPORT]
     return {"opens": tuple(pen.deadline(*key) for key in opens), "closes": tuple(sorted(closes - {Stage.REPORT}))}
 
 

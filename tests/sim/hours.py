@@ -9,7 +9,7 @@ from random import Random
 
 from shared.case.facts import Ends, OrderKind, PauseCause, Stage, TimeBase
 from shared.reference.calendars import CalendarRow
-from shared.reference.library import Library
+from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
 from shared.reference.models import Document, Kind, LimitRow
 from shared.reference.models_time import Act, Informed, LadderRow
@@ -69,12 +69,12 @@ def _ladder() -> Document:
 
 
 @cache
-def library() -> Library:
+def library() -> ReferenceData:
     """The demo's documents, people of the simulation in its units, and its limits and ladder."""
-    return Library([*demo_documents(), people(), *_limits(), _ladder()])
+    return ReferenceData([*demo_documents(), people(), *_limits(), _ladder()])
 
 
-def own_library() -> Library:
+def own_library() -> ReferenceData:
     """One for a process, whose calendars may change without the others' knowing."""
     one = copy(library())
     one._documents, one._rows = dict(one._documents), dict(one._rows)

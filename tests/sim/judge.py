@@ -19,8 +19,8 @@ from shared.case.base import FILLED, Address, Owner, Position, Recorded, derived
 from shared.case.commands import COMMANDS, Command
 from shared.case.reasons import Rejected
 from shared.case.state import variant
+from shared.kit.effects import AggregateChange, CommandRequest, Reaction, ReactionContext
 from shared.kit.failpoints import CATALOGUE
-from shared.kit.pure import Change, Next, Reaction, Seen
 from shared.kit.seal import unseal_fields
 from shared.log import fsck, number, topology
 from shared.log.envelope import encode
@@ -88,7 +88,7 @@ class Judge:
         event = unseal_fields(recorded.event, key, recorded.address.id, recorded.id)
         state = self.world.state(recorded.address)
         opened = Recorded(recorded.id, recorded.address, recorded.meta, event, recorded.position)
-        return [wanted.address for wanted in register_parts(Seen(opened, state, library()))]
+        return [wanted.address for wanted in register_parts(ReactionContext(opened, state, library()))]
 
     async def _work(self) -> AsyncIterator[Finding]:
         """The worklist equals what a fresh replay gives."""
@@ -98,7 +98,7 @@ class Judge:
             position = events[-1].position
             assert position is not None
             address = events[0].address
-            change = Change(address, self.world.state(address), position, events)
+            change = AggregateChange(address, self.world.state(address), position, events)
             row = rows.get(subject)
             if row is None or comparable(row["row"]) != comparable(work_row(change)):
                 yield Finding("read_model", "", change.address.id, "missing" if row is None else "differs")
@@ -167,7 +167,7 @@ class Judge:
             event = unseal_fields(recorded.known, key, recorded.address.id, recorded.id)
             recorded = Recorded(recorded.id, recorded.address, recorded.meta, event, recorded.position)
         for count in range(index + 1, len(events) + 1):
-            wanted = reaction.decide(Seen(recorded, self.world.state(recorded.address, count), library()))
+            wanted = reaction.decide(ReactionContext(recorded, self.world.state(recorded.address, count), library()))
             missing = [one for one in wanted if not self._stands(reaction, recorded, one)]
             if not missing:
                 return
@@ -175,11 +175,11 @@ class Judge:
             if not self._refusable(one, recorded, events, index):
                 self.world.violated(f"{reaction.name} was left undone: {one.name} {one.address.subject}", recorded.id)
 
-    def _stands(self, reaction: Reaction, cause: Recorded[Any], wanted: Next) -> bool:
+    def _stands(self, reaction: Reaction, cause: Recorded[Any], wanted: CommandRequest) -> bool:
         id = _follows(reaction, cause, wanted)
         return any(one.meta.command_id == id for one in self.by_subject.get(wanted.address.subject, ()))
 
-    def _refusable(self, wanted: Next, cause: Recorded[Any], events: list[Recorded[Any]], index: int) -> bool:
+    def _refusable(self, wanted: CommandRequest, cause: Recorded[Any], events: list[Recorded[Any]], index: int) -> bool:
         """Whether there was a moment at which the law refused it."""
         target = self.by_subject.get(wanted.address.subject, [])
         first = index + 1 if target is events else 0
@@ -257,7 +257,7 @@ class Judge:
         )
 
 
-def _follows(reaction: Reaction, cause: Recorded[Any], wanted: Next) -> str:
+def _follows(reaction: Reaction, cause: Recorded[Any], wanted: CommandRequest) -> str:
     return derived_id(reaction.name, cause.id, wanted.address.subject, wanted.name + wanted.what)
 
 

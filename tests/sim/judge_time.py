@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json
 
 from services.supervision import policy
+from services.supervision.feed.items import items
 from services.supervision.policy import moments
 from services.supervision.projection import watched_row
 from shared.case import events as e
@@ -17,8 +18,7 @@ from shared.case.base import Owner, Position, Recorded, derived_id
 from shared.case.facts import Hold
 from shared.case.orders import OrderState, OrderStatus
 from shared.case.state import CaseState
-from shared.kit.feed.items import items
-from shared.kit.pure import Change
+from shared.kit.effects import AggregateChange
 from shared.log import fsck, number
 from shared.reference.terms import reckoned_anew
 from tests.sim.hours import own_library
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 TICKER = "supervision.ticker"
-FIRINGS = (e.Warned, e.Overdue, e.Resumed, e.OrderOverdue, e.OrderIssued, *RUNGS)
+FIRINGS = (e.Warned, e.OverdueDeclared, e.Resumed, e.OrderOverdue, e.OrderIssued, *RUNGS)
 INSTANT = timedelta(microseconds=1)
 
 
@@ -78,7 +78,7 @@ class TimeJudge:
             except (AssertionError, KeyError) as error:
                 yield f"the clocks at {recorded.type} {recorded.position}: {type(error).__name__} {error}"
                 return
-            if isinstance(recorded.event, e.Overdue):
+            if isinstance(recorded.event, e.OverdueDeclared):
                 yield from self._warned_before(before, recorded)
         if state.erased or Hold.IMPORT in state.holds:
             return
@@ -98,7 +98,7 @@ class TimeJudge:
 
     def _in_force(self, state: CaseState) -> Iterator[str]:
         """What runs has its clock, by the calendar in force, and its next rung is to come."""
-        for key in state.duties:
+        for key in state.running_stages:
             clock = state.clock(*key)
             if clock is None or clock.ended_at is not None:
                 if policy._opened(self.library, state, *key) is not None:
@@ -106,7 +106,7 @@ class TimeJudge:
                 continue
             if clock.suspended and clock.resume_at is not None and clock.resume_at < self.now:
                 yield f"a pause of {key[0]} outlived its end"
-            late = state.late_one(*key)
+            late = state.overdue_of(*key)
             due = late is not None and late.next_at is not None and late.next_at < self.now
             if due and clock.overdue and not clock.suspended:
                 yield f"a rung of {key[0]} was not taken"
@@ -133,7 +133,7 @@ class TimeJudge:
         if not isinstance(event, FIRINGS) or recorded.meta.command_id in self.world.asked:
             return
         moment: datetime | None = getattr(event, "moment", None)
-        if isinstance(event, e.Overdue | e.OrderOverdue):
+        if isinstance(event, e.OverdueDeclared | e.OrderOverdue):
             moment = event.due
         elif isinstance(event, e.Warned | e.Resumed):
             of = event.deadline if isinstance(event, e.Resumed) else event
@@ -151,7 +151,7 @@ class TimeJudge:
         for subject, events in self.by_subject.items():
             state, position = self.world.state(events[0].address), events[-1].position
             assert position is not None
-            expected = watched_row(Change(events[0].address, state, position, events))
+            expected = watched_row(AggregateChange(events[0].address, state, position, events))
             found = watched.pop(subject, None)
             if found is None or comparable(found) != comparable(expected):
                 self.world.violated("supervision.watched differs from the log", subject)

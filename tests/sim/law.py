@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from shared.kit.handle import LAWS as _LAWS
+from shared.kit.command_handler import DECIDERS as _LAWS
 
 LAWS = dict(_LAWS)

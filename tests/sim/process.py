@@ -16,9 +16,9 @@ from services.intake import app as intake_app
 from services.routing import app as routing_app
 from services.supervision import app as supervision_app
 from shared.case.base import Address, Event, Owner, Position, Recorded
-from shared.kit.await_position import Reached
-from shared.kit.handle import Handler
-from shared.kit.known import Known
+from shared.kit.aggregate_cache import AggregateCache
+from shared.kit.command_handler import CommandHandler
+from shared.kit.read_your_writes import ProjectionProgress
 from shared.kit.service import Kit
 from shared.kit.settings import Settings
 from shared.kit.vault import MasterKeys
@@ -123,8 +123,8 @@ class Process:
         self.database = MemoryDatabase(world.tables[owner], faults.pause)
         self.kit = Kit(
             owner, SETTINGS, self.clock, log, cast(Any, world.streams), vault, cast(Any, self.database), self.library,
-            Handler(log, vault, self.clock, world.known if number == 1 else None),
-            Reached(self.clock, self._look_up), {},
+            CommandHandler(log, vault, self.clock, world.known if number == 1 else None),
+            ProjectionProgress(self.clock, self._look_up), {},
         )  # fmt: skip
         self.registrar: Any = None
         self.fills = getattr(_APPS[owner].http, "FILLS", {})
@@ -185,4 +185,4 @@ class Outside:
         self.masters = OLD_MASTERS
         self.vault = SharedVault(NEW_MASTERS, self.clock, faults.pause)
         self.tables = {owner: Tables() for owner in OWNERS}
-        self.known = Known()  # the first copy of each service is of one process, as in `caseflow up`
+        self.known = AggregateCache()  # the first copy of each service is of one process, as in `caseflow up`

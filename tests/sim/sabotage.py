@@ -15,15 +15,15 @@ from shared.case.base import Address, Position, Recorded, derived_id
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, record
 from shared.case.reasons import Reason, Rejected
-from shared.kit import access, handle, react
+from shared.kit import access, command_handler, reactions
 from shared.kit import http as kit_http
-from shared.kit.handle import LAWS, Done, Handler
+from shared.kit.command_handler import DECIDERS, CommandHandler, Committed
+from shared.kit.effects import CommandRequest
 from shared.kit.problems import Forbidden, Unavailable
-from shared.kit.project import KIT_STATEMENTS, Projector
-from shared.kit.pure import Next
-from shared.kit.react import Reactor
+from shared.kit.projections import KIT_STATEMENTS, ProjectionRunner
+from shared.kit.reactions import ReactionRunner
 from shared.kit.seal import seal_fields
-from shared.kit.submit import Submissions
+from shared.kit.submissions import Submissions
 from shared.kit.vault import Row
 from shared.log import envelope, port
 from shared.log.memory import MemoryLog
@@ -81,16 +81,16 @@ def _owner_check_off() -> AbstractContextManager[Any]:
 
 @_named
 def _an_unanswered_append_counts_as_done() -> AbstractContextManager[Any]:
-    once = Handler._once
+    once = CommandHandler._once
 
-    async def hopeful(self: Handler, command: Command, fresh: bool) -> Done | Rejected:
+    async def hopeful(self: CommandHandler, command: Command, fresh: bool) -> Committed | Rejected:
         try:
             return await once(self, command, fresh)
         except port.Unavailable:
             held = await self.state(command.address)
-            return Done(held.state, self._position(command.address, held), None)
+            return Committed(held.state, self._position(command.address, held), None)
 
-    return patch.object(Handler, "_once", hopeful)
+    return patch.object(CommandHandler, "_once", hopeful)
 
 
 # Handling
@@ -98,17 +98,17 @@ def _an_unanswered_append_counts_as_done() -> AbstractContextManager[Any]:
 
 @_named
 def _rejections_from_a_stale_cache() -> AbstractContextManager[Any]:
-    once = Handler._once
+    once = CommandHandler._once
 
-    async def hasty(self: Handler, command: Command, fresh: bool) -> Done | Rejected:
+    async def hasty(self: CommandHandler, command: Command, fresh: bool) -> Committed | Rejected:
         held = self._known.get(command.address.subject)
         if held is not None and not fresh:
-            verdict = LAWS[command.address.kind].decide(command, held.state)
+            verdict = DECIDERS[command.address.kind].decide(command, held.state)
             if isinstance(verdict, Rejected):
                 return verdict
         return await once(self, command, fresh)
 
-    return patch.object(Handler, "_once", hasty)
+    return patch.object(CommandHandler, "_once", hasty)
 
 
 @_named
@@ -118,19 +118,19 @@ def _already_applied_check_off() -> AbstractContextManager[Any]:
 
 @_named
 def _the_cache_is_not_topped_up_after_a_conflict() -> AbstractContextManager[Any]:
-    async def stubborn(self: Handler, address: Address, fresh: bool = False) -> Any:
+    async def stubborn(self: CommandHandler, address: Address, fresh: bool = False) -> Any:
         held = self._known.get(address.subject)
         return held or await self._top_up(address, None)
 
-    return patch.object(Handler, "state", stubborn)
+    return patch.object(CommandHandler, "state", stubborn)
 
 
 @_named
 def _seal_skipped() -> AbstractContextManager[Any]:
-    async def open_(self: Handler, recorded: Recorded[Any]) -> Recorded[Any]:
+    async def open_(self: CommandHandler, recorded: Recorded[Any]) -> Recorded[Any]:
         return recorded
 
-    return patch.object(Handler, "_sealed", open_)
+    return patch.object(CommandHandler, "_sealed", open_)
 
 
 @_named
@@ -143,7 +143,7 @@ def _nothing_is_sealed_and_nobody_checks() -> Iterator[None]:
 @_named
 def _sealed_with_one_key_for_all() -> AbstractContextManager[Any]:
     seal = seal_fields
-    return patch.object(handle, "seal_fields", lambda event, key, *rest: seal(event, b"k" * 32, *rest))
+    return patch.object(command_handler, "seal_fields", lambda event, key, *rest: seal(event, b"k" * 32, *rest))
 
 
 @_named
@@ -169,32 +169,32 @@ def _other_body_check_off() -> AbstractContextManager[Any]:
 
 @_named
 def _reactions_acknowledge_before_handling() -> AbstractContextManager[Any]:
-    work = Reactor._work
+    work = ReactionRunner._work
 
-    async def eager(self: Reactor, delivery: Any, newest: Any) -> None:
+    async def eager(self: ReactionRunner, delivery: Any, newest: Any) -> None:
         await delivery.ack()
         await work(self, delivery, newest)
 
-    return patch.object(Reactor, "_work", eager)
+    return patch.object(ReactionRunner, "_work", eager)
 
 
 @_named
 def _what_fails_is_forgotten() -> AbstractContextManager[Any]:
-    async def forget(self: Reactor, delivery: Any, error: Exception) -> None:
+    async def forget(self: ReactionRunner, delivery: Any, error: Exception) -> None:
         await delivery.ack()
 
-    return patch.object(Reactor, "_again_or_park", forget)
+    return patch.object(ReactionRunner, "_again_or_park", forget)
 
 
 @_named
 def _poison_is_not_parked() -> AbstractContextManager[Any]:
-    async def drop(self: Reactor, delivery: Any, error: Exception) -> None:
+    async def drop(self: ReactionRunner, delivery: Any, error: Exception) -> None:
         if isinstance(error, port.Unavailable | Unavailable):
             await delivery.nack(0.5)
         else:
             await delivery.term()
 
-    return patch.object(Reactor, "_again_or_park", drop)
+    return patch.object(ReactionRunner, "_again_or_park", drop)
 
 
 @_named
@@ -204,39 +204,39 @@ def _derived_ids_random_per_try() -> AbstractContextManager[Any]:
     def fresh(policy: str, cause: str, subject: str, what: str) -> str:
         return derived(policy, cause, subject, f"{what} {next(count)}")
 
-    return patch.object(react, "derived_id", fresh)
+    return patch.object(reactions, "derived_id", fresh)
 
 
 @_named
 def _reactions_read_an_old_case() -> AbstractContextManager[Any]:
-    async def old(self: Handler, recorded: Recorded[Any]) -> Any:
+    async def old(self: CommandHandler, recorded: Recorded[Any]) -> Any:
         held = self._known.get(recorded.address.subject)
         return held or await self._top_up(recorded.address, None)
 
-    return patch.object(Handler, "state_since", old)
+    return patch.object(CommandHandler, "state_since", old)
 
 
 @_named
 def _a_silent_log_ends_the_reactions() -> AbstractContextManager[Any]:
-    async def once(self: Reactor, stream: str) -> None:
+    async def once(self: ReactionRunner, stream: str) -> None:
         durable = await self._log.durable(stream, f"{self.owner}-reactions")
         while True:
-            await self.step(durable, react.FETCH_WAIT_S)
+            await self.step(durable, reactions.FETCH_WAIT_S)
 
-    return patch.object(Reactor, "_follow", once)
+    return patch.object(ReactionRunner, "_follow", once)
 
 
 @_named
 def _reactions_live_by_their_own_clock() -> AbstractContextManager[Any]:
-    return patch.object(react, "max", lambda now, cause: now, create=True)
+    return patch.object(reactions, "max", lambda now, cause: now, create=True)
 
 
 @_named
 def _merge_order_reversed() -> AbstractContextManager[Any]:
-    def backwards(seen: Any) -> Sequence[Next]:
+    def backwards(seen: Any) -> Sequence[CommandRequest]:
         event = seen.recorded.event
         facts = COMMANDS["merge"].facts.model_validate({"into": event.merged_from or seen.recorded.address.id})
-        return (Next(seen.recorded.address, "merge", facts),) if event.merged_from else ()
+        return (CommandRequest(seen.recorded.address, "merge", facts),) if event.merged_from else ()
 
     return _reaction(routing_policy.REACTIONS, "routing.merge_the_other", decide=backwards)
 
@@ -291,9 +291,9 @@ def _living_keys_swept_as_orphans() -> AbstractContextManager[Any]:
 
 @_named
 def _checkpoint_committed_before_the_rows() -> AbstractContextManager[Any]:
-    apply = Projector.apply
+    apply = ProjectionRunner.apply
 
-    async def early(self: Projector, stream: str, batch: Sequence[Recorded[Any]]) -> None:
+    async def early(self: ProjectionRunner, stream: str, batch: Sequence[Recorded[Any]]) -> None:
         last = batch[-1]
         assert last.position is not None
         async with self._database.transaction() as session:
@@ -302,18 +302,18 @@ def _checkpoint_committed_before_the_rows() -> AbstractContextManager[Any]:
             await session.using(KIT_STATEMENTS).execute("write_checkpoint", *at)
         await apply(self, stream, batch)
 
-    return patch.object(Projector, "apply", early)
+    return patch.object(ProjectionRunner, "apply", early)
 
 
 @_named
 def _a_batch_that_fails_is_passed_over() -> AbstractContextManager[Any]:
-    apply = Projector.apply
+    apply = ProjectionRunner.apply
 
-    async def careless(self: Projector, stream: str, batch: Sequence[Recorded[Any]]) -> None:
+    async def careless(self: ProjectionRunner, stream: str, batch: Sequence[Recorded[Any]]) -> None:
         with suppress(Unavailable):
             await apply(self, stream, batch)
 
-    return patch.object(Projector, "apply", careless)
+    return patch.object(ProjectionRunner, "apply", careless)
 
 
 @_named
@@ -339,13 +339,13 @@ def _submissions_acknowledged_first() -> AbstractContextManager[Any]:
 
 def _law(changed: Callable[[Any, Command, Any], Any]) -> AbstractContextManager[Any]:
     laws = {}
-    for kind, law in LAWS.items():
+    for kind, law in DECIDERS.items():
 
         def decide(command: Command, state: Any, law: Any = law) -> Any:
             return changed(law.decide, command, state)
 
         laws[kind] = replace(law, decide=decide)
-    return patch.dict(LAWS, laws)
+    return patch.dict(DECIDERS, laws)
 
 
 def _without(reason: Reason) -> Sabotage:

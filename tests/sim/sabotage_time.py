@@ -12,19 +12,19 @@ from unittest.mock import patch
 from services.supervision import policy
 from services.supervision import store as supervision_store
 from services.supervision import stream as supervision_stream
-from services.supervision.store import Agenda
+from services.supervision.deadlines import ticker
+from services.supervision.deadlines.ticker import DueTimer, Ticker
+from services.supervision.feed import writer
+from services.supervision.feed.writer import FeedPlace
+from services.supervision.store import PgAgenda
 from services.supervision.stream import Calendars
 from shared.case import decide as law
 from shared.case.base import Address, derived_id
-from shared.case.clocks import Clock
+from shared.case.clocks import RunningDeadline
 from shared.case.reasons import Reason
 from shared.case.state import CaseState
-from shared.kit import ticker
-from shared.kit.feed import writer
-from shared.kit.feed.writer import Place
-from shared.kit.pure import Due, Next, Seen
-from shared.kit.ticker import Dued, Ticker
-from shared.reference.library import Library
+from shared.kit.effects import CommandRequest, ReactionContext, Timer
+from shared.reference.library import ReferenceData
 from tests.sim.sabotage import SABOTAGES, _named, _reaction, _without
 from tests.support import store
 from tests.support.streams import MemoryStreams
@@ -57,13 +57,13 @@ class _Always:
 def _tickers_without_a_lock_fire_under_ids_of_their_own() -> Iterator[None]:
     count = iter(range(1 << 60))
 
-    async def mine(self: Agenda) -> Any:
+    async def mine(self: PgAgenda) -> Any:
         return _Always()
 
     def fresh(policy: str, cause: str, subject: str, what: str) -> str:
         return derived_id(policy, cause, subject, f"{what} {next(count)}")
 
-    with patch.object(Agenda, "lock", mine), patch.object(ticker, "derived_id", fresh):
+    with patch.object(PgAgenda, "lock", mine), patch.object(ticker, "derived_id", fresh):
         yield
 
 
@@ -77,21 +77,21 @@ def _tickers_without_lock_ids_and_law() -> Iterator[None]:
 
 @_named
 def _the_ticker_fires_what_is_not_due_yet() -> AbstractContextManager[Any]:
-    due = Agenda.due
+    due = PgAgenda.due
 
-    async def hasty(self: Agenda, now: datetime, after: Due | None, count_max: int) -> list[Dued]:
+    async def hasty(self: PgAgenda, now: datetime, after: Timer | None, count_max: int) -> list[DueTimer]:
         return await due(self, now + timedelta(minutes=30), after, count_max)
 
     work = Ticker.work
 
-    async def lying(self: Ticker, one: Dued, fire: Any = None) -> Any:
+    async def lying(self: Ticker, one: DueTimer, fire: Any = None) -> Any:
         clock, self._clock = self._clock, cast(Any, _Ahead(self._clock))
         try:
             return await work(self, one, fire)
         finally:
             self._clock = clock
 
-    return _both(patch.object(Agenda, "due", hasty), patch.object(Ticker, "work", lying))
+    return _both(patch.object(PgAgenda, "due", hasty), patch.object(Ticker, "work", lying))
 
 
 class _Ahead:
@@ -112,19 +112,19 @@ def _both(*patches: AbstractContextManager[Any]) -> Iterator[None]:
 
 @_named
 def _after_an_outage_only_what_is_new_fires() -> AbstractContextManager[Any]:
-    due = Agenda.due
+    due = PgAgenda.due
 
-    async def forgetful(self: Agenda, now: datetime, after: Due | None, count_max: int) -> list[Dued]:
+    async def forgetful(self: PgAgenda, now: datetime, after: Timer | None, count_max: int) -> list[DueTimer]:
         return [one for one in await due(self, now, after, count_max) if one.due.at > now - timedelta(hours=12)]
 
-    return patch.object(Agenda, "due", forgetful)
+    return patch.object(PgAgenda, "due", forgetful)
 
 
 @_named
 def _one_thing_per_tick_and_the_rest_is_forgotten() -> AbstractContextManager[Any]:
     work, seen = Ticker.work, set()
 
-    async def once(self: Ticker, one: Dued, fire: Any = None) -> Any:
+    async def once(self: Ticker, one: DueTimer, fire: Any = None) -> Any:
         if (one.due.key, one.due.cause) in seen:
             return None
         seen.add((one.due.key, one.due.cause))
@@ -137,7 +137,7 @@ def _one_thing_per_tick_and_the_rest_is_forgotten() -> AbstractContextManager[An
 
 
 def _moments(keep: Any) -> AbstractContextManager[Any]:
-    def some(subject: str, state: Any) -> list[Due]:
+    def some(subject: str, state: Any) -> list[Timer]:
         return [one for one in _AS_IT_IS(subject, state) if keep(one)]
 
     return patch.object(supervision_store, "moments", some)
@@ -177,7 +177,7 @@ def _keep_clocks(changed: Any) -> AbstractContextManager[Any]:
 def _what_ended_late_is_forgotten_by_all() -> Iterator[None]:
     """By the reaction, by the agenda and by the law."""
 
-    def only_running(seen: Seen, wanted: Sequence[Next]) -> Sequence[Next]:
+    def only_running(seen: ReactionContext, wanted: Sequence[CommandRequest]) -> Sequence[CommandRequest]:
         return [one for one in wanted if one.name != "declare-overdue"]
 
     over = _moments(lambda one: one.what != "overdue")
@@ -199,7 +199,9 @@ def _overdues_that_proved_in_time_stand() -> AbstractContextManager[Any]:
 def _a_rung_is_skipped_and_the_law_lets_it() -> AbstractContextManager[Any]:
     climb = policy._climb
 
-    def two_at_a_time(address: Address, state: CaseState, clock: Any, late: Any, now: datetime, library: Any) -> Next:
+    def two_at_a_time(
+        address: Address, state: CaseState, clock: Any, late: Any, now: datetime, library: Any
+    ) -> CommandRequest:
         rung = late.rung + 1 if late.rung == 1 else late.rung
         return climb(address, state, clock, replace(late, rung=rung), now, library)
 
@@ -208,12 +210,12 @@ def _a_rung_is_skipped_and_the_law_lets_it() -> AbstractContextManager[Any]:
 
 @_named
 def _a_ladder_goes_on_when_the_stage_is_over() -> AbstractContextManager[Any]:
-    def ended(subject: str, state: Any) -> list[Due]:
+    def ended(subject: str, state: Any) -> list[Timer]:
         told = list(_AS_IT_IS(subject, state))
         for late in getattr(state, "late", ()):
             clock = state.clock(*late.key)
             if clock is not None and clock.ended_at is not None and late.next_at is not None:
-                told.append(Due(late.next_at, subject, "rung", late.stage.value, late.unit or "", late.cause))
+                told.append(Timer(late.next_at, subject, "rung", late.stage.value, late.unit or "", late.cause))
         return told
 
     wrong = _both(patch.object(supervision_store, "moments", ended), patch.object(policy, "moments", ended))
@@ -224,7 +226,9 @@ def _a_ladder_goes_on_when_the_stage_is_over() -> AbstractContextManager[Any]:
 def _overdue_without_a_warning() -> AbstractContextManager[Any]:
     fire = policy._fire
 
-    def blunt(address: Address, state: CaseState, clock: Clock, what: str, now: datetime, library: Library) -> Any:
+    def blunt(
+        address: Address, state: CaseState, clock: RunningDeadline, what: str, now: datetime, library: ReferenceData
+    ) -> Any:
         return () if what == "warn" else fire(address, state, clock, what, now, library)
 
     return patch.object(policy, "_fire", blunt)
@@ -258,7 +262,7 @@ def _the_feed_is_written_without_its_guard() -> AbstractContextManager[Any]:
     return patch.object(MemoryStreams, "publish", blind)
 
 
-def _place(changed: Callable[[Place], Place]) -> AbstractContextManager[Any]:
+def _place(changed: Callable[[FeedPlace], FeedPlace]) -> AbstractContextManager[Any]:
     read = writer.read_headers
     return patch.object(writer, "read_headers", lambda told, end: changed(read(told, end)))
 
@@ -270,7 +274,7 @@ def _the_feed_forgets_how_many_items_are_done() -> AbstractContextManager[Any]:
 
 @_named
 def _the_feed_goes_on_behind_what_it_had_begun() -> AbstractContextManager[Any]:
-    def behind(place: Place) -> Place:
+    def behind(place: FeedPlace) -> FeedPlace:
         at = place.at
         return place if at is None else replace(place, at=None, reached={**place.reached, at.stream: at.sequence})
 

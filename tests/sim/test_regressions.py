@@ -17,7 +17,7 @@ from shared.case.facts import Hold, Matter, Nature, Note, Part, PartMatters
 from shared.case.lifecycle import Status
 from shared.kit import http as kit_http
 from shared.kit.access import Caller
-from shared.kit.handle import Done
+from shared.kit.command_handler import Committed
 from shared.kit.problems import ProblemError, Unavailable
 from shared.log import topology
 from shared.log.port import Unavailable as LogUnavailable
@@ -66,7 +66,7 @@ class Town:
         meta = kit_http.meta_of(process.kit, self.chief, command_id, TOWN, None, "visit")
         facts = registration(body, "jj-window", f"{COUNTY}-centre", meta.time).model_copy(update={"hold": hold})
         address, outcome = await process.registrar.register(meta, facts, "http", command_id, body.text.encode())
-        assert isinstance(outcome, Done)
+        assert isinstance(outcome, Committed)
         return Address.of("case", address.id)
 
     def asked(self, name: str, where: Address, key: str, by: Caller | None = None, /, **facts: Any) -> Command:

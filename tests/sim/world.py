@@ -14,7 +14,7 @@ from shared.case.base import Address, Owner, Recorded
 from shared.case.commands import Command
 from shared.case.state import CaseState
 from shared.kit import failpoints
-from shared.kit.handle import BIRTHS
+from shared.kit.command_handler import CREATES
 from shared.reference.models import Kind
 from tests.sim.clients import Asked
 from tests.sim.faults import Faults, Weather
@@ -88,7 +88,7 @@ class World(Outside):
     def state(self, address: Address, count: int | None = None) -> Any:
         """The aggregate as the log has it, or as it was after its first `count` events."""
         law = LAWS[address.kind]
-        states = self._states.setdefault(address.subject, [law.unborn])
+        states = self._states.setdefault(address.subject, [law.new])
         for recorded in self.log.events(address.subject)[len(states) - 1 :]:
             states.append(law.evolve(states[-1], recorded))
         return states[-1 if count is None else count]
@@ -97,7 +97,7 @@ class World(Outside):
         """Every aggregate of a kind, about in the order of birth."""
         for name, stream in self.log._streams.items():
             for recorded in stream.events[self._read.get(name, 0) :]:
-                if recorded.type in BIRTHS and recorded.address not in self._born[recorded.address.kind]:
+                if recorded.type in CREATES and recorded.address not in self._born[recorded.address.kind]:
                     self._born[recorded.address.kind].append(recorded.address)
             self._read[name] = len(stream.events)
         return self._born[kind]

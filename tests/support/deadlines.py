@@ -14,18 +14,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from services.supervision.store import Agenda, Watched
+from services.supervision.feed.writer import FeedMark, headers
+from services.supervision.store import PgAgenda, Watched
 from shared.case import events as e
 from shared.case.base import Actor, Address, Event, Meta, Recorded, event_id, new_id
 from shared.case.facts import Channel, Deadline, Matter, Nature, Stage, TimeBase
-from shared.kit.feed.writer import Mark, headers
-from shared.kit.project import Projector
+from shared.kit.projections import ProjectionRunner
 from shared.kit.seal import seal_fields
 from shared.kit.service import Kit
 from shared.kit.sql import Statements
 from shared.kit.vault import Vault
+from shared.log.connection import NatsConnection
 from shared.log.envelope import encode
-from shared.log.mux import Mux
 from shared.log.topology import FEED_MARK
 from shared.reference.models import Kind
 from shared.reference.terms import cited
@@ -67,7 +67,7 @@ async def new_keys(vault: Vault, planned: list[Planned]) -> dict[str, bytes]:
     return found
 
 
-async def write(mux: Mux, kit: Kit, planned: list[Planned], keys: Mapping[str, bytes], say: Say) -> None:
+async def write(mux: NatsConnection, kit: Kit, planned: list[Planned], keys: Mapping[str, bytes], say: Say) -> None:
     """Birth and clock of each case on the log, as the services write them."""
     told, count = time.monotonic(), 0
     for one in planned:
@@ -107,7 +107,7 @@ def _clock(one: Planned, kit: Kit) -> e.DeadlinesSet:
     return e.DeadlinesSet(opens=(made.model_copy(update={"calendar_reference": reference}),))
 
 
-async def skip(mux: Mux, kit: Kit, services: Iterable[str]) -> None:
+async def skip(mux: NatsConnection, kit: Kit, services: Iterable[str]) -> None:
     """What stands on the log is done: nobody reacts to it, and the feed begins behind it."""
     reached = {}
     for stream in kit.log.streams():
@@ -120,7 +120,7 @@ async def skip(mux: Mux, kit: Kit, services: Iterable[str]) -> None:
             }  # fmt: skip
             body = {"stream_name": stream, "config": config}
             await mux.api(f"$JS.API.CONSUMER.CREATE.{stream}.{name}", body)
-    mark = Mark(id="seeded", time=kit.clock.now())
+    mark = FeedMark(id="seeded", time=kit.clock.now())
     await mux.api(FEED_MARK, mark.model_dump_json().encode(), headers(reached))
 
 
@@ -134,7 +134,7 @@ async def project(kit: Kit, say: Say) -> None:
             told = time.monotonic()
             say(f"read model: {stream} {at:,} of {end:,}")
 
-    projector = Projector(Watched(), kit.database, kit.log, kit.clock, kit.reached)
+    projector = ProjectionRunner(Watched(), kit.database, kit.log, kit.clock, kit.reached)
     async with aclosing(projector.rebuild(progress)) as steps:
         async for _ in steps:
             pass
@@ -144,7 +144,7 @@ async def project(kit: Kit, say: Say) -> None:
 async def note_calendars(kit: Kit) -> None:
     """Nothing is to be recomputed."""
     in_force = sorted(one.reference for one in kit.library.documents() if one.kind is Kind.CALENDARS)
-    await Agenda(kit.database).note_calendars(in_force)
+    await PgAgenda(kit.database).note_calendars(in_force)
 
 
 async def seed_open(admin: Any, first: int, last: int, due: datetime, say: Say) -> None:

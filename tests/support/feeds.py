@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from services.supervision.feed.items import items
+from services.supervision.feed.writer import AT
 from shared.case.base import Address, Event, Recorded, event_id, new_id
-from shared.kit.feed.items import items
-from shared.kit.feed.writer import AT
-from shared.kit.handle import LAWS
+from shared.kit.command_handler import DECIDERS
 from shared.log import number
+from shared.log.consumers import Message
 from shared.log.port import Log
-from shared.log.pull import Message
 from shared.log.streams import Streams
 from shared.log.topology import FEED, FEED_ITEMS, FEED_MARK
 from tests.support.law import ORDER_SITUATIONS, SITUATIONS, TOWNSHIP, history
@@ -77,8 +77,8 @@ async def expected(log: Log) -> dict[str, list[Told]]:
         for recorded in await whole(log, stream):
             at, subject = recorded.position, recorded.address.subject
             assert at is not None
-            law = LAWS[recorded.address.kind]
-            before, born = states.get(subject, (law.unborn, at.sequence))
+            law = DECIDERS[recorded.address.kind]
+            before, born = states.get(subject, (law.new, at.sequence))
             after = law.evolve(before, recorded)
             states[subject] = (after, born)
             name = number.write(type(at)(stream, born))

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from infra.embedded import Embedded
+from infra.servers.embedded import Embedded
 
 
 @contextmanager

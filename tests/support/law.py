@@ -16,9 +16,9 @@ from shared.case.base import Actor, Address, Event, Meta, Recorded, new_id
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, Verdict, decide
 from shared.case.facts import Allowance, Deadline, PauseCause, Stage, TimeBase
-from shared.case.orders import UNBORN_ORDER, OrderState, decide_order, evolve_order
+from shared.case.orders import NEW_ORDER, OrderState, decide_order, evolve_order
 from shared.case.reasons import Reason, Rejected
-from shared.case.state import UNBORN, CaseState, evolve
+from shared.case.state import NEW, CaseState, evolve
 
 CONTACT = datetime(2026, 3, 2, 0, 50, tzinfo=UTC)  # ten minutes before the desk opens
 START = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)  # a Monday, nine in the morning in China
@@ -329,7 +329,7 @@ def event(asked: Ask) -> Event:
 
 
 def _unborn(situation: str) -> State:
-    return UNBORN_ORDER if situation in ORDER_SITUATIONS else UNBORN
+    return NEW_ORDER if situation in ORDER_SITUATIONS else NEW
 
 
 @cache

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any, TypeVar
 
-from shared.case.clocks import Clock, Late
+from shared.case.clocks import Overdue, RunningDeadline
 from shared.case.commands import COMMANDS
 from shared.case.facts import (
     Allowance,
@@ -28,7 +28,7 @@ from shared.case.facts import (
     Severity,
     Stage,
 )
-from shared.case.lifecycle import ARROWS, ENDED, Status
+from shared.case.lifecycle import ENDED, TRANSITIONS, Status
 from shared.case.orders import OrderState
 from shared.case.state import CaseState
 from tests.support.law import (
@@ -103,7 +103,7 @@ def _day(rng: Random) -> datetime:
     return START + timedelta(days=_pick(rng, DAYS))
 
 
-def _clock(rng: Random, state: CaseState) -> Clock | None:
+def _clock(rng: Random, state: CaseState) -> RunningDeadline | None:
     return _pick(rng, state.clocks) if state.clocks else None
 
 
@@ -122,7 +122,7 @@ ALLOWANCES = (
 
 
 def _deadline(rng: Random, state: CaseState) -> Deadline:
-    duties = sorted(state.duties, key=str)
+    duties = sorted(state.running_stages, key=str)
     if duties and rng.randrange(8):
         stage, unit = _pick(rng, duties)
     else:
@@ -200,7 +200,7 @@ def _waiting(rng: Random, state: CaseState) -> dict[str, Any]:
     return _named_clock(rng, asked[0] if asked else None)
 
 
-def _named_clock(rng: Random, clock: Clock | None) -> dict[str, Any]:
+def _named_clock(rng: Random, clock: RunningDeadline | None) -> dict[str, Any]:
     others = [(stage, None) for stage in STAGES]
     stage, unit = _mostly(rng, (clock.deadline.stage, clock.deadline.unit) if clock else None, others)
     return {"stage": stage, "unit": unit}
@@ -234,7 +234,7 @@ def _suspended(rng: Random, state: CaseState) -> dict[str, Any]:
 
 def _rung(rng: Random, state: CaseState) -> dict[str, Any]:
     """A rung of the ladder, more often than not the one that is next."""
-    late: Late | None = _pick(rng, state.late) if state.late else None
+    late: Overdue | None = _pick(rng, state.late) if state.late else None
     if late is None or not rng.randrange(4):
         return {} if rng.randrange(4) else {"late_stage": _pick(rng, STAGES), "rung": 0, "moment": _day(rng)}
     return {
@@ -324,7 +324,7 @@ CHOOSERS: dict[str, Chooser] = {
 
 def propose_case(rng: Random, state: CaseState, seen: AbstractSet[tuple[Status, str]] = frozenset()) -> Ask:
     """Something to ask of a case: seven times in eight what its status has an arrow for, or has not seen."""
-    here = [event for status, event in ARROWS if status is state.status]
+    here = [event for status, event in TRANSITIONS if status is state.status]
     unseen = [event for event in here if (state.status, event) not in seen] if seen else []
     fitting = {event.partition("+")[0] for event in (here if rng.randrange(4) else unseen or here)}
     names = [name for name in CASE_COMMANDS if COMMANDS[name].event.TYPE in fitting]

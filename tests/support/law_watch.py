@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.case import events as e
-from shared.case.base import Recorded, event_id, holds
+from shared.case.base import Recorded, contains, event_id
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, Verdict
 from shared.case.facts import DeclineReason, Hold, KeptFrom, Outcome, Retention, Satisfaction
-from shared.case.lifecycle import BORN, ENDED, Status, target
-from shared.case.orders import ORDER_ARROWS, ORDER_STATE, UNBORN_ORDER, OrderState, OrderStatus, fold_order
+from shared.case.lifecycle import ENDED, EXISTING, Status, next_status
+from shared.case.orders import NEW_ORDER, ORDER_STATE, ORDER_TRANSITIONS, OrderState, OrderStatus, fold_order
 from shared.case.reasons import Rejected
-from shared.case.state import STATE, UNBORN, CaseState, fold, variant
+from shared.case.state import NEW, STATE, CaseState, fold, variant
 from tests.support.law import Ask, then, when
 from tests.support.law_watch_time import Clocks
 
@@ -28,7 +28,7 @@ AFTER_CLOSING = (
     e.Held,
     e.Released,
     e.Erased,
-    e.Overdue,
+    e.OverdueDeclared,
     e.OverdueAnnulled,
     e.Reopened,
 )
@@ -38,7 +38,7 @@ AFTER_CLOSING = (
 class CaseWatch:
     """A case on its way: what was asked, what came of it, and the watch's own account."""
 
-    state: CaseState = UNBORN
+    state: CaseState = NEW
     events: list[Recorded[Any]] = field(default_factory=list)
     asked: list[Command] = field(default_factory=list)
     arrows: set[tuple[Status, str]] = field(default_factory=set)
@@ -77,8 +77,8 @@ class CaseWatch:
         assert fold(self.events) == self.state
         half = len(self.events) // 2
         assert fold(self.events[half:], fold(self.events[:half])) == self.state
-        assert STATE.validate_json(STATE.dump_json(self.state)) == self.state
-        assert STATE.validate_python(STATE.dump_python(self.state, mode="json")) == self.state
+        assert STATE.validate_json(STATE.dump_json(self.state, by_alias=True)) == self.state
+        assert STATE.validate_python(STATE.dump_python(self.state, mode="json", by_alias=True)) == self.state
         assert len({one.id for one in self.events}) == len(self.events)
 
 
@@ -91,8 +91,8 @@ def _is_of_its_command(command: Command, recorded: Recorded[Any]) -> None:
 
 
 def the_table_has_the_arrow(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
-    assert after.status is target(before.status, variant(recorded.known, before))
-    assert after.status in BORN
+    assert after.status is next_status(before.status, variant(recorded.known, before))
+    assert after.status in EXISTING
 
 
 def every_event_counts(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
@@ -187,8 +187,8 @@ def it_moves_along_the_tree(watch: CaseWatch, before: CaseState, recorded: Recor
         assert after.in_charge == recorded.address.region
     elif isinstance(event, e.Escalated | e.HandedDown | e.Transferred):
         assert after.in_charge == event.to != before.in_charge
-        assert not isinstance(event, e.Escalated) or holds(after.in_charge, before.in_charge)
-        assert not isinstance(event, e.HandedDown) or holds(before.in_charge, after.in_charge)
+        assert not isinstance(event, e.Escalated) or contains(after.in_charge, before.in_charge)
+        assert not isinstance(event, e.HandedDown) or contains(before.in_charge, after.in_charge)
     else:
         assert after.in_charge == before.in_charge
 
@@ -314,7 +314,7 @@ CASE_RULES = (
 class OrderWatch:
     """An order on its way."""
 
-    state: OrderState = UNBORN_ORDER
+    state: OrderState = NEW_ORDER
     events: list[Recorded[Any]] = field(default_factory=list)
     arrows: set[tuple[OrderStatus, str]] = field(default_factory=set)
 
@@ -331,7 +331,7 @@ class OrderWatch:
         self.arrows.add((before.status, recorded.known.TYPE))
         _is_of_its_command(command, recorded)
         assert when(after, command) == Accepted(None)
-        assert after.status is ORDER_ARROWS[before.status, recorded.known.TYPE][0]
+        assert after.status is ORDER_TRANSITIONS[before.status, recorded.known.TYPE][0]
         assert after.version == before.version + 1 == len(after.applied) == len(self.events)
         born = self.events[0].known
         assert (after.kind, after.unit, after.cases, after.due) == (born.kind, born.unit, born.cases, born.due)
@@ -343,4 +343,4 @@ class OrderWatch:
     def look_back(self) -> None:
         """The order is the fold of its events and survives as JSON."""
         assert fold_order(self.events) == self.state
-        assert ORDER_STATE.validate_json(ORDER_STATE.dump_json(self.state)) == self.state
+        assert ORDER_STATE.validate_json(ORDER_STATE.dump_json(self.state, by_alias=True)) == self.state

@@ -77,7 +77,7 @@ class Clocks:
         imported = Hold.IMPORT in before.holds
         if isinstance(event, e.DeadlinesSet):
             self._set(event, at, imported)
-        elif isinstance(event, e.Warned | e.Overdue):
+        elif isinstance(event, e.Warned | e.OverdueDeclared):
             self._fired(event, imported)
         elif isinstance(event, e.Extended | e.Suspended | e.Resumed | e.DeadlineRecomputed):
             self._moved(event, recorded, imported)
@@ -109,7 +109,7 @@ class Clocks:
                 kept[key] = replace(was, warn_at=named.warn_at, allows=named.allows, ended=None, warned=warned)
         self.own = kept
 
-    def _fired(self, event: e.Warned | e.Overdue, imported: bool) -> None:
+    def _fired(self, event: e.Warned | e.OverdueDeclared, imported: bool) -> None:
         key = event.stage, event.unit
         one = self.own[key]
         assert event.due == one.due
@@ -190,11 +190,11 @@ class Clocks:
         own = {key: (one.due, one.ended, one.seen, one.warned, one.suspended) for key, one in self.own.items()}
         assert len(told) == len(after.clocks), "one clock for each stage and unit"
         assert told == own
-        assert {key for key, one in self.own.items() if one.ended is None} <= after.duties
+        assert {key for key, one in self.own.items() if one.ended is None} <= after.running_stages
         assert {late.key: (late.rung, late.next_at) for late in after.late} == {
             key: (ladder.rung, ladder.at) for key, ladder in self.ladders.items()
         }
-        assert after.lateness == self.declared
+        assert after.overdue_count == self.declared
 
 
 def _main_ends(before: CaseState, event: Any) -> bool:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import asyncpg
 
-from infra.folder import Folder
+from infra.servers.folder import Folder
 from shared.log.streams import Streams
 from tests.support.stack import Stack
 

@@ -13,17 +13,17 @@ from typing import Any
 import httpx
 import uvicorn
 
-from infra.embedded import Endpoints
-from infra.stack import settings_for
+from infra.servers.composition import settings_for
+from infra.servers.embedded import Endpoints
+from services.supervision.feed import sse
+from services.supervision.feed.writer import FeedWriter
 from shared.case.base import Owner, Recorded
 from shared.kit.clock import SystemClock
-from shared.kit.feed import sse
-from shared.kit.feed.writer import Writer
 from shared.kit.service import open_kit, web_app
 from shared.kit.settings import Settings
 from shared.kit.sql import Statements
+from shared.log.connection import connect
 from shared.log.jetstream import JetStreamLog
-from shared.log.mux import connect
 from shared.log.port import Unavailable
 from shared.log.streams import Streams
 from shared.log.topology import FEED, Topology
@@ -142,7 +142,7 @@ async def serving(nats: NatsServer, endpoints: Endpoints, port: int) -> AsyncIte
         config = uvicorn.Config(app, loop="none", lifespan="off", log_config=None, timeout_graceful_shutdown=0)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve([listener]))
-        writing = asyncio.create_task(Writer(kit.log, kit.streams, kit.database, kit.clock, kit.reached).run())
+        writing = asyncio.create_task(FeedWriter(kit.log, kit.streams, kit.database, kit.clock, kit.reached).run())
         feed = Feed(listener.getsockname()[1], JetStreamLog(mux, Topology(AREAS)), Streams(mux))
         stack.push_async_callback(feed.client.aclose)
         try:

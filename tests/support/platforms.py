@@ -13,8 +13,8 @@ import nats
 from httpx import ASGITransport, AsyncClient
 from nats.aio.client import Client
 
-from infra.embedded import DEMO_PLATFORM, Embedded, Endpoints
-from infra.stack import prepare, running, settings_for
+from infra.servers.composition import prepare, running, settings_for
+from infra.servers.embedded import DEMO_PLATFORM, Embedded, Endpoints
 from shared.case.base import Owner
 from shared.kit.clock import SystemClock
 from shared.kit.settings import Settings

@@ -10,14 +10,14 @@ from typing import Any
 from services.supervision import policy
 from services.supervision.policy import moments
 from shared.case.base import Meta, Recorded
-from shared.case.clocks import Clock, Late
+from shared.case.clocks import Overdue, RunningDeadline
 from shared.case.commands import Command
 from shared.case.decide import Accepted
 from shared.case.facts import Stage
 from shared.case.reasons import Reason, Rejected
-from shared.case.state import UNBORN, CaseState
-from shared.kit.pure import Due, Next, Seen
-from shared.reference.library import Library
+from shared.case.state import NEW, CaseState
+from shared.kit.effects import CommandRequest, ReactionContext, Timer
+from shared.reference.library import ReferenceData
 from shared.reference.models import NATION, ROWS, Document, Kind
 from tests.support.law import CITY, COUNTY, TOWNSHIP, WHERE, Ask, given, person, then, when
 
@@ -66,19 +66,19 @@ LIMITS = (
 )
 
 
-def library(**changed: Sequence[dict[str, Any]]) -> Library:
+def library(**changed: Sequence[dict[str, Any]]) -> ReferenceData:
     """The documents in force, some of them `changed`."""
     rows: dict[str, Sequence[dict[str, Any]]] = {
         "centres": CENTRES, "limits": LIMITS, "ladders": LADDER, "calendars": [{"year": "2026"}],
     }  # fmt: skip
     named = (rows | changed).items()
-    return Library([document(Kind(kind), number, *some) for number, (kind, some) in enumerate(named, 1)])
+    return ReferenceData([document(Kind(kind), number, *some) for number, (kind, some) in enumerate(named, 1)])
 
 
 LIBRARY = library()
 
 
-def law(state: Any, wanted: Next, at: datetime) -> Recorded[Any] | Rejected | None:
+def law(state: Any, wanted: CommandRequest, at: datetime) -> Recorded[Any] | Rejected | None:
     """What comes of something that supervision wants."""
     meta = Meta(command_id=f"policy-{next(_numbers)}", time=at, recorded_at=at, actor=person())
     verdict = when(state, Command(wanted.address, meta, wanted.name, wanted.facts))
@@ -88,8 +88,8 @@ def law(state: Any, wanted: Next, at: datetime) -> Recorded[Any] | Rejected | No
 class Life:
     """A case that people work on and that supervision follows."""
 
-    def __init__(self, *asked: Ask, documents: Library = LIBRARY) -> None:
-        self.state: CaseState = UNBORN
+    def __init__(self, *asked: Ask, documents: ReferenceData = LIBRARY) -> None:
+        self.state: CaseState = NEW
         self.library = documents
         self.history: list[Recorded[Any]] = []
         self.refused: list[Reason] = []
@@ -108,15 +108,15 @@ class Life:
         self.history.append(recorded)
         for reaction in policy.REACTIONS:
             if recorded.type in reaction.on:
-                for wanted in reaction.decide(Seen(recorded, self.state, self.library)):
+                for wanted in reaction.decide(ReactionContext(recorded, self.state, self.library)):
                     self.want(wanted, recorded.time)
 
-    def want(self, wanted: Next, at: datetime) -> None:
+    def want(self, wanted: CommandRequest, at: datetime) -> None:
         """The law decides; an order is told to its case."""
         if wanted.address.kind == "order":
             issued = law(given("no order"), wanted, at)
             assert isinstance(issued, Recorded)
-            for told in policy.tell_the_cases(Seen(issued, None, self.library)):
+            for told in policy.tell_the_cases(ReactionContext(issued, None, self.library)):
                 self.want(told, at)
             return
         came = law(self.state, wanted, at)
@@ -128,7 +128,7 @@ class Life:
     def fire(self, what: str, stage: Stage, at: datetime, unit: str = "") -> Sequence[Any]:
         """What a moment wants, done."""
         in_force = {(one.what, one.stage, one.unit): one for one in moments(WHERE.subject, self.state)}
-        due = in_force.get((what, stage, unit)) or Due(at, WHERE.subject, what, stage, unit)
+        due = in_force.get((what, stage, unit)) or Timer(at, WHERE.subject, what, stage, unit)
         wanted = policy.fire(WHERE, self.state, due, at, self.library)
         for one in wanted:
             self.want(one, at)
@@ -143,12 +143,12 @@ class Life:
         assert all(clock.ended_at is None for clock in self.state.clocks), "what is over is closed"
         return {clock.key for clock in self.state.clocks}
 
-    def clock(self, stage: Stage) -> Clock:
+    def clock(self, stage: Stage) -> RunningDeadline:
         found = self.state.clock(stage)
         assert found is not None
         return found
 
     @property
-    def late(self) -> Late:
+    def late(self) -> Overdue:
         (one,) = self.state.late
         return one

@@ -13,9 +13,9 @@ from shared.case import events as e
 from shared.case.base import Actor, Address, Event, Meta, Position, Recorded, event_id, new_id
 from shared.case.facts import Channel, Deadline, Matter, Nature, Note, Outcome, Stage, TimeBase
 from shared.kit.access import Caller
-from shared.kit.await_position import Reached
 from shared.kit.clock import Clock
-from shared.kit.project import Projector
+from shared.kit.projections import ProjectionRunner
+from shared.kit.read_your_writes import ProjectionProgress
 from shared.kit.seal import seal_fields
 from shared.kit.sql import Database, Statements, migrate
 from shared.kit.vault import Vault
@@ -53,9 +53,9 @@ async def opened(dsns: Mapping[str, str]) -> AsyncIterator[Database]:
         await database.close()
 
 
-def projector(database: Database, model: Model, clock: Clock, log: MemoryLog | None = None) -> Projector:
+def projector(database: Database, model: Model, clock: Clock, log: MemoryLog | None = None) -> ProjectionRunner:
     """A projector with nothing remembered."""
-    return Projector(model, database, log or MemoryLog(("5101",), clock), clock, Reached(clock))
+    return ProjectionRunner(model, database, log or MemoryLog(("5101",), clock), clock, ProjectionProgress(clock))
 
 
 class Lives:

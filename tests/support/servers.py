@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from infra.embedded import Embedded, Endpoints
+from infra.servers.embedded import Embedded, Endpoints
 from tests.support.folders import open_folder
 
 _numbers = count(1)

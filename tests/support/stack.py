@@ -17,13 +17,13 @@ import httpx
 import psutil
 import pytest
 
-from infra.embedded import Endpoints
-from infra.folder import Folder
-from infra.stack import SERVICES, prepare, running, settings_for
+from infra.servers.composition import SERVICES, prepare, running, settings_for
+from infra.servers.embedded import Endpoints
+from infra.servers.folder import Folder
 from shared.kit.clock import SystemClock
 from shared.kit.settings import Settings
+from shared.log.connection import NatsConnection, connect
 from shared.log.jetstream import JetStreamLog
-from shared.log.mux import Mux, connect
 from shared.log.topology import Topology
 from tests.support.folders import copy_made, open_folder
 from tests.support.nats import free_port
@@ -48,7 +48,7 @@ def until(ready: Callable[[], bool], what: str, wait_s_max: float = 10.0) -> Non
 def caseflow(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command with these arguments, until it ends by itself."""
     return subprocess.run(
-        (sys.executable, "-m", "shared.cli", *arguments), cwd=ROOT, env=dict(os.environ) | environment,
+        (sys.executable, "-m", "infra.cli", *arguments), cwd=ROOT, env=dict(os.environ) | environment,
         capture_output=True, text=True, timeout=START_S_MAX, check=False,
     )  # fmt: skip
 
@@ -78,7 +78,7 @@ class Stack:
         places = {"CASEFLOW_DATA": str(self.data), "CASEFLOW_PORT": str(self.port)}
         with open(self.output, "ab") as output:
             self.process = subprocess.Popen(
-                (sys.executable, "-m", "shared.cli", "up"),
+                (sys.executable, "-m", "infra.cli", "up"),
                 cwd=ROOT,
                 env=dict(os.environ) | places | self.environment | own,
                 stdin=subprocess.DEVNULL,
@@ -172,7 +172,7 @@ class Stack:
         return f"postgresql://{role}:{self.passwords()[role]}@/{database}?host={where}&port=5432"
 
     @asynccontextmanager
-    async def mux(self, user: str = "admin") -> AsyncIterator[Mux]:
+    async def mux(self, user: str = "admin") -> AsyncIterator[NatsConnection]:
         """A connection to the NATS server of the stack."""
         ports = self.data / "run" / f"nats-server_{self.servers['nats']}.ports"
         url = json.loads(ports.read_text())["nats"][0]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from infra.folder import Folder
+from infra.servers.folder import Folder
 from shared.kit.clock import SystemClock
 from shared.kit.seal import unseal_fields
 from shared.kit.sql import Database, Statements

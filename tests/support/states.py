@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from shared.case.clocks import Late
+from shared.case.clocks import Overdue
 from shared.case.facts import Nature, Stage
-from shared.case.lifecycle import BORN
+from shared.case.lifecycle import EXISTING
 from shared.case.state import CaseState, CoHandler
 from shared.kit.access import Caller
 from shared.reference.rights import Right
@@ -36,9 +36,9 @@ _UNIT = st.none() | st.sampled_from(UNITS)
 _PERSON = st.none() | st.sampled_from(PEOPLE)
 CASES = st.builds(
     CaseState,
-    status=st.sampled_from(BORN),
+    status=st.sampled_from(EXISTING),
     version=st.just(3),
-    born=st.just(1),
+    registration_sequence=st.just(1),
     region=st.sampled_from(REGIONS),
     in_charge=st.sampled_from(REGIONS),
     nature=st.sampled_from([Nature.HELP, Nature.COMPLAINT]),
@@ -52,7 +52,7 @@ CASES = st.builds(
     co_handlers=st.lists(
         st.builds(CoHandler, unit=st.sampled_from(UNITS), person=_PERSON), max_size=2, unique_by=lambda co: co.unit
     ).map(tuple),
-    late=st.sampled_from([(), (), (Late(Stage.HANDLE, None, START, "cause"),)]),
+    late=st.sampled_from([(), (), (Overdue(Stage.HANDLE, None, START, "cause"),)]),
     registered_at=st.integers(0, 5).map(lambda days: START + timedelta(days=days)),
     last_at=st.just(START),
 )

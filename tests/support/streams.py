@@ -14,8 +14,8 @@ from datetime import datetime
 from fnmatch import fnmatch
 from typing import Any, Protocol
 
+from shared.log.consumers import Message
 from shared.log.port import Conflict, DurableMissing
-from shared.log.pull import Message
 from shared.log.streams import Ack, Outgoing
 from shared.log.topology import FEED, PARKED, PROGRESS, RECEIPTS, SUBMISSIONS
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from infra.embedded import Endpoints
+from infra.servers.embedded import Endpoints
 from tests.support.nats import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ class Process:
         """Start it and do not wait."""
         with open(self.output, "ab") as output:
             self.process = subprocess.Popen(
-                (sys.executable, "-m", "shared.cli", "serve", self.service), cwd=ROOT,
+                (sys.executable, "-m", "infra.cli", "serve", self.service), cwd=ROOT,
                 env=dict(os.environ) | self._environment, stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip

@@ -10,11 +10,11 @@ from typing import Any
 
 from services.supervision.store import STATEMENTS
 from shared.case.base import Address, Position, new_id
-from shared.case.clocks import Clock
+from shared.case.clocks import RunningDeadline
 from shared.case.facts import Deadline, Nature, Stage, TimeBase
 from shared.case.lifecycle import Status
 from shared.case.state import CaseState
-from shared.kit.pure import Change
+from shared.kit.effects import AggregateChange
 from shared.kit.sql import Database, migrate
 
 ROOT = Path(__file__).parents[2]
@@ -46,11 +46,12 @@ def deadline(due: datetime, stage: Stage = Stage.HANDLE, warn_at: datetime | Non
     )
 
 
-def watched(name: str, sequence: int, *clocks: Clock, **more: Any) -> Change:
+def watched(name: str, sequence: int, *clocks: RunningDeadline, **more: Any) -> AggregateChange:
     """A case in handling with these clocks, its last event at `sequence`."""
     address = Address("case", TOWNSHIP, new_id(TOWNSHIP, name))
     state = CaseState(
-        status=Status.HANDLING, version=sequence, born=1, region=TOWNSHIP, in_charge=TOWNSHIP, nature=Nature.HELP,
+        status=Status.HANDLING, version=sequence, registration_sequence=1, region=TOWNSHIP, in_charge=TOWNSHIP,
+        nature=Nature.HELP,
         unit=UNIT, registered_at=START, last_at=START, clocks=clocks, **more,
     )  # fmt: skip
-    return Change(address, state, Position(STREAM, sequence), ())
+    return AggregateChange(address, state, Position(STREAM, sequence), ())

@@ -10,22 +10,22 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from infra.embedded import Embedded, Endpoints
-from infra.stack import prepare, settings_for
+from infra.servers.composition import prepare, settings_for
+from infra.servers.embedded import Embedded, Endpoints
 from services.supervision.app import build
 from services.supervision.store import STATEMENTS
 from shared.case.base import Address, Meta, Owner, Recorded, new_id
-from shared.case.clocks import Clock
+from shared.case.clocks import RunningDeadline
 from shared.case.commands import COMMANDS
 from shared.case.facts import Deadline, Stage, TimeBase
 from shared.case.reasons import Rejected
 from shared.kit.clock import SystemClock
-from shared.kit.handle import Done, Handler, command
+from shared.kit.command_handler import CommandHandler, Committed, command
 from shared.kit.service import Kit, open_kit
 from shared.kit.settings import Settings
 from shared.kit.sql import Statements
+from shared.log.connection import NatsConnection, connect
 from shared.log.jetstream import JetStreamLog
-from shared.log.mux import Mux, connect
 from shared.log.topology import Topology
 from tests.support.clock import START
 from tests.support.folders import copy_made, open_folder
@@ -62,12 +62,12 @@ class World:
 
     endpoints: Endpoints
     clock: MovedClock
-    mux: Mux
+    mux: NatsConnection
     log: JetStreamLog
     kit: Kit
-    handler: Handler
+    handler: CommandHandler
 
-    async def act(self, name: str, address: Address, at: datetime | None = None, **facts: Any) -> Done:
+    async def act(self, name: str, address: Address, at: datetime | None = None, **facts: Any) -> Committed:
         """A command on a case or order by the law, at a time that may be earlier than now."""
         now = self.clock.now()
         meta = Meta(command_id=f"act {next(_numbers)}", time=at or now, recorded_at=now, actor=person())
@@ -101,7 +101,7 @@ class World:
         """Another clock for the stage that runs."""
         await self.act("set-deadlines", address, opens=[deadline], closes=[deadline.stage])
 
-    async def clock_of(self, address: Address, stage: Stage = Stage.TRIAGE) -> Clock:
+    async def clock_of(self, address: Address, stage: Stage = Stage.TRIAGE) -> RunningDeadline:
         """The clock of a stage as the log has it."""
         held = await self.handler.state(address, fresh=True)
         found = held.state.clock(stage, None)
@@ -155,7 +155,7 @@ async def open_world() -> AsyncIterator[World]:
         settings = settings_for(Settings(areas=AREAS), endpoints, Owner.INTAKE)
         kit = await after.enter_async_context(open_kit(Owner.INTAKE, settings, Statements({}), clock))
         log = JetStreamLog(mux, Topology(AREAS))
-        yield World(endpoints, clock, mux, log, kit, Handler(log, kit.vault, clock))
+        yield World(endpoints, clock, mux, log, kit, CommandHandler(log, kit.vault, clock))
 
 
 @asynccontextmanager

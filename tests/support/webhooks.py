@@ -12,26 +12,26 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from services.supervision.feed.delivery import Webhook
+from services.supervision.feed.items import FeedData, FeedItem
+from services.supervision.feed.webhook_store import NoticeBook
+from services.supervision.feed.webhooks import Webhooks
 from shared.case.base import Address, Event, Meta, Owner, Recorded, event_id, level_of, new_id
 from shared.case.events import Registered
 from shared.case.facts import Channel, Matter, Nature, Parties, Party
 from shared.kit import vault
-from shared.kit.await_position import Reached
-from shared.kit.feed.items import FeedData, FeedItem
-from shared.kit.feed.places import NoticeBook
-from shared.kit.feed.rounds import Place
-from shared.kit.feed.webhooks import Webhooks
-from shared.kit.handle import Handler
+from shared.kit.command_handler import CommandHandler
+from shared.kit.read_your_writes import ProjectionProgress
 from shared.kit.seal import seal_fields
 from shared.kit.service import Kit
 from shared.kit.settings import Settings
 from shared.kit.sql import Database, Statements, migrate
 from shared.kit.vault import MasterKeys, PgVault
+from shared.log.connection import NatsConnection, connect
 from shared.log.jetstream import JetStreamLog
-from shared.log.mux import Mux, connect
 from shared.log.streams import Streams, ensure_topology
 from shared.log.topology import FEED, Topology
-from shared.reference.library import Library
+from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
 from tests.support.clock import FakeClock
 from tests.support.log import DESK
@@ -46,8 +46,8 @@ _numbers = count(1)
 
 
 @cache
-def library() -> Library:
-    return Library(demo_documents())
+def library() -> ReferenceData:
+    return ReferenceData(demo_documents())
 
 
 @dataclass
@@ -65,27 +65,27 @@ class World:
     def book(self) -> NoticeBook:
         return NoticeBook(self.kit)
 
-    async def place(self, **changed: Any) -> tuple[Place, str]:
+    async def place(self, **changed: Any) -> tuple[Webhook, str]:
         """A webhook of the city's supervisor for all overdue items to the receiver, unless changed; and its secret."""
         told: dict[str, Any] = {
             "id": self.clock.new_id(), "url": self.receiver.url, "kinds": ("overdue",), "level": None, "region": CITY,
             "creator": "cd-supervisor", "numbers": False, "created_at": self.clock.now(), "cursor": await self.end(),
         }  # fmt: skip
-        place = Place(**told | changed)
+        place = Webhook(**told | changed)
         self._made.append(place.id)
         return place, await self.webhooks.places.make(place)
 
-    async def now(self, place: Place) -> Place:
+    async def now(self, place: Webhook) -> Webhook:
         found = await self.webhooks.places.read(place.id)
         assert found is not None
         return found
 
-    async def send(self, place: Place) -> Place:
+    async def send(self, place: Webhook) -> Webhook:
         """One turn; the place after it."""
         await self.webhooks.round(place.id)
         return await self.now(place)
 
-    async def later(self, place: Place, seconds: float) -> Place:
+    async def later(self, place: Webhook, seconds: float) -> Webhook:
         """Let time pass, then one turn."""
         await self.clock.advance(seconds)
         return await self.send(place)
@@ -136,7 +136,7 @@ class World:
         return self.webhooks
 
 
-async def _kit(mux: Mux, database: Database, dsns: Mapping[str, str], folder: Path, clock: FakeClock) -> Kit:
+async def _kit(mux: NatsConnection, database: Database, dsns: Mapping[str, str], folder: Path, clock: FakeClock) -> Kit:
     key = folder / "master.key"
     key.write_text("ab" * 32 + "\n")
     key.chmod(0o600)
@@ -144,8 +144,8 @@ async def _kit(mux: Mux, database: Database, dsns: Mapping[str, str], folder: Pa
     log = JetStreamLog(mux, Topology(("5101",)))
     keys = PgVault(database, MasterKeys.load(key), clock)
     return Kit(
-        Owner.SUPERVISION, settings, clock, log, Streams(mux), keys, database, library(), Handler(log, keys, clock),
-        Reached(clock),
+        Owner.SUPERVISION, settings, clock, log, Streams(mux), keys, database, library(),
+        CommandHandler(log, keys, clock), ProjectionProgress(clock),
     )  # fmt: skip
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from infra.cli import app
+from infra.cli.judging import flow_facts
 from shared.case import events as e
 from shared.case.base import Actor, Address, Meta, Position, Recorded, Unknown
 from shared.case.facts import Channel, Matter, Nature
-from shared.cli import app
-from shared.cli.judging import flow_facts
 
 SUPPORT = Path(__file__).parents[1] / "support"
 SAMPLE, MAPPING = SUPPORT / "messages.csv", SUPPORT / "messages.yaml"

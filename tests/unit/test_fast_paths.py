@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from shared.case import base
 from shared.case.state import CaseState, _with
-from shared.kit.project import _ahead
+from shared.kit.projections import _ahead
+from shared.log.consumers import Message
 from shared.log.envelope import encode
 from shared.log.jetstream import DECODED_COUNT_MAX, _decoded, _event
-from shared.log.pull import Message
 from tests.support.log import address, recorded
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from services.supervision.feed.items import EVENT_TYPES, ITEM_KINDS, TEMPLATES, FeedItem, items
 from shared.case.base import Position, Recorded, Unknown
 from shared.case.facts import Hold
-from shared.case.lifecycle import ARROWS
-from shared.case.orders import ORDER_ARROWS
-from shared.kit.feed.items import EVENT_TYPES, KINDS, TEMPLATES, FeedItem, items
+from shared.case.lifecycle import TRANSITIONS
+from shared.case.orders import ORDER_TRANSITIONS
 from tests.support.law import (
     ANSWER,
     CASE,
@@ -144,14 +144,14 @@ def test_what_is_heard(line: Row) -> None:
 
 def test_every_kind_and_every_event_of_the_table_is_heard_above() -> None:
     told = {(one.data.kind, one.data.event) for line in TABLE for one in hear(given(line.situation), line.asked)}
-    assert {kind for kind, _ in told} == set(KINDS)
+    assert {kind for kind, _ in told} == set(ITEM_KINDS)
     assert {event for _, event in told} == EVENT_TYPES
 
 
 def test_the_table_names_events_that_there_are() -> None:
-    known = {event for _, event in (*ARROWS, *ORDER_ARROWS)} | {"case.released+import"}
-    assert {event for kind in KINDS.values() for event in kind.on} <= known
-    assert set(TEMPLATES) == set(KINDS["notice"].on)
+    known = {event for _, event in (*TRANSITIONS, *ORDER_TRANSITIONS)} | {"case.released+import"}
+    assert {event for kind in ITEM_KINDS.values() for event in kind.on} <= known
+    assert set(TEMPLATES) == set(ITEM_KINDS["notice"].on)
 
 
 def test_an_item_says_where_the_case_stands_right_after() -> None:
@@ -257,4 +257,4 @@ def test_made_again_the_items_are_the_same() -> None:
 def test_the_page_for_subscribers_names_every_kind() -> None:
     page = (Path(__file__).parents[2] / "docs" / "feeds.md").read_text()
     table = page.partition("## The items")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)) == set(KINDS)
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)) == set(ITEM_KINDS)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.kit.feed.notices import SHIPPED, TEXT_CHARS_MAX, Texts, last_day
+from services.supervision.feed.notices import SHIPPED, TEXT_CHARS_MAX, Texts, last_day
 from shared.kit.settings import BadSettings
 
 GOOD = {"registered": "登记{number}", "extended": "延期{due}", "settled": "{unit}已答复"}

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from services.supervision.feed import sse
+from services.supervision.feed.items import FeedItem, items
+from services.supervision.feed.sse import Present, hears
 from shared.case.base import Position
 from shared.kit.access import Caller
-from shared.kit.feed import sse
-from shared.kit.feed.items import FeedItem, items
-from shared.kit.feed.sse import Present, hears
-from shared.kit.known import Held
+from shared.kit.aggregate_cache import Versioned
 from shared.reference.rights import Right
 from tests.support.clock import FakeClock
 from tests.support.law import (
@@ -92,9 +92,9 @@ class Cases:
     """A handler that has one case, and counts how often it is asked for it anew."""
 
     def __init__(self) -> None:
-        self.held, self.asked = Held(given("clocked"), 5), 0
+        self.held, self.asked = Versioned(given("clocked"), 5), 0
 
-    async def state(self, address: Any, fresh: bool = False) -> Held:
+    async def state(self, address: Any, fresh: bool = False) -> Versioned:
         assert fresh
         self.asked += 1
         found = self.held
@@ -117,11 +117,11 @@ async def test_what_is_older_than_the_item_is_asked_anew_at_once() -> None:
     cases, clock = Cases(), FakeClock()
     present = Present(SimpleNamespace(handler=cases, clock=clock))  # type: ignore[arg-type]
     await present.state(WHERE, 5)
-    cases.held = Held(after(given("clocked"), ask("correct", stand_aside=("chen.jun",))), 7)
+    cases.held = Versioned(after(given("clocked"), ask("correct", stand_aside=("chen.jun",))), 7)
     await clock.advance(0.1)
     states = await asyncio.gather(*(present.state(WHERE, 7) for _ in range(50)))
     assert all("chen.jun" in state.stand_aside for state in states)
     assert cases.asked == 2
-    cases.held = Held(given("clocked"), 6)  # a log that lost its end is no reason to ask for ever
+    cases.held = Versioned(given("clocked"), 6)  # a log that lost its end is no reason to ask for ever
     await clock.advance(sse.PRESENT_S_MAX + 0.1)
     await present.state(WHERE, 99)

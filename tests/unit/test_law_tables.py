@@ -11,10 +11,10 @@ import pytest
 from shared.case.base import Address, Recorded, Unknown, event_id
 from shared.case.commands import COMMANDS
 from shared.case.decide import Accepted
-from shared.case.lifecycle import ARROWS, BORN, ENDED, Status, target
-from shared.case.orders import ORDER_ARROWS, OrderState, OrderStatus
+from shared.case.lifecycle import ENDED, EXISTING, TRANSITIONS, Status, next_status
+from shared.case.orders import ORDER_TRANSITIONS, OrderState, OrderStatus
 from shared.case.reasons import Reason, Rejected
-from shared.case.state import UNBORN, CaseState, CoHandler, variant
+from shared.case.state import NEW, CaseState, CoHandler, variant
 from tests.support import law
 from tests.support.law import Ask, ask
 from tests.support.law_table import arrow_of
@@ -51,8 +51,8 @@ AFTER_CLOSING = {
 
 def _in(status: Status, key: str) -> CaseState:
     """A case in this status, complete enough for any event to be about it."""
-    if status is Status.UNBORN:
-        return UNBORN
+    if status is Status.NEW:
+        return NEW
     unit = None if key.endswith("+unassigned") else law.HOUSING
     state: CaseState = replace(law.given("co-handled, co-handler signed"), status=status, unit=unit)
     return state
@@ -81,8 +81,8 @@ def test_every_reason_is_reached() -> None:
 def test_every_arrow_of_the_life_cycle_is_reached() -> None:
     """Every event by a line of a table, from one status; from each other status on a case put there."""
     walked = {arrow_of(line) for line in ALL if line.kind == "case" and not isinstance(line.then, Reason)}
-    assert {event for _, event in walked} == {event for _, event in ARROWS}
-    for status, key in ARROWS.keys() - walked:
+    assert {event for _, event in walked} == {event for _, event in TRANSITIONS}
+    for status, key in TRANSITIONS.keys() - walked:
         state = _in(status, key)
         assert variant(law.event(KEYS[key]), state) == key
         verdict = law.when(state, KEYS[key].command)
@@ -92,33 +92,33 @@ def test_every_arrow_of_the_life_cycle_is_reached() -> None:
 
 def test_every_arrow_of_an_order_is_reached() -> None:
     walked = {arrow_of(line) for line in ORDERS if not isinstance(line.then, Reason)}
-    assert walked == set(ORDER_ARROWS)
+    assert walked == set(ORDER_TRANSITIONS)
 
 
 @pytest.mark.parametrize("status", Status)
 def test_what_has_no_arrow_is_refused(status: Status) -> None:
-    expected = {Reason.NOT_REGISTERED} if status is Status.UNBORN else {Reason.WRONG_STATUS}
+    expected = {Reason.NOT_REGISTERED} if status is Status.NEW else {Reason.WRONG_STATUS}
     expected = {Reason.CASE_CLOSED} if status in ENDED else expected
-    assert set(KEYS) == {event for _, event in ARROWS}
+    assert set(KEYS) == {event for _, event in TRANSITIONS}
     for key, asked in KEYS.items():
-        if (status, key) in ARROWS:
+        if (status, key) in TRANSITIONS:
             continue
         state = _in(status, key)
         # a case that is not born has no co-handlers and no unit: these variants cannot come about there
-        if status is not Status.UNBORN:
+        if status is not Status.NEW:
             assert variant(law.event(asked), state) == key
         verdict = law.when(state, asked.command)
         born_twice = {Reason.ALREADY_REGISTERED} if asked.name == "register" else expected
         assert isinstance(verdict, Rejected), f"{key} is accepted in {status}"
         assert {verdict.reason} == born_twice, f"{key} in {status}: {verdict}"
-        assert target(status, key) is None
+        assert next_status(status, key) is None
 
 
 @pytest.mark.parametrize(("status", "name"), list(product(OrderStatus, ORDER_COMMANDS)))
 def test_what_has_no_arrow_is_refused_of_an_order(status: OrderStatus, name: str) -> None:
-    if (status, COMMANDS[name].event.TYPE) in ORDER_ARROWS:
+    if (status, COMMANDS[name].event.TYPE) in ORDER_TRANSITIONS:
         return
-    state = OrderState() if status is OrderStatus.UNBORN else replace(law.given("issued"), status=status)
+    state = OrderState() if status is OrderStatus.NEW else replace(law.given("issued"), status=status)
     verdict = law.when(state, ask(name).command)
     assert isinstance(verdict, Rejected)
     assert verdict.reason in (Reason.WRONG_STATUS, Reason.NOT_REGISTERED, Reason.ALREADY_REGISTERED)
@@ -126,16 +126,16 @@ def test_what_has_no_arrow_is_refused_of_an_order(status: OrderStatus, name: str
 
 @pytest.mark.parametrize("status", ENDED)
 def test_nothing_that_handles_an_ended_case_follows_but_reopening(status: Status) -> None:
-    follows = {event for source, event in ARROWS if source is status}
+    follows = {event for source, event in TRANSITIONS if source is status}
     assert follows <= AFTER_CLOSING
     assert (status is Status.CLOSED) == (follows == AFTER_CLOSING)
-    moved = {event for event in follows if target(status, event) is not status}
+    moved = {event for event in follows if next_status(status, event) is not status}
     assert moved <= {"case.reopened"}
 
 
 def test_every_arrow_says_why() -> None:
-    assert all(arrow.why for arrow in ARROWS.values())
-    assert all(why for _, why in ORDER_ARROWS.values())
+    assert all(arrow.why for arrow in TRANSITIONS.values())
+    assert all(why for _, why in ORDER_TRANSITIONS.values())
 
 
 @pytest.mark.parametrize("kind", ["case", "order"])
@@ -166,9 +166,9 @@ def test_a_command_applied_before_is_accepted_whatever_came_since() -> None:
 def test_the_id_of_an_event_follows_from_command_and_case() -> None:
     command = ask("register").command
     other = replace(command, address=Address("case", law.TOWNSHIP, law.OTHER_CASE))
-    assert law.when(UNBORN, command) == law.when(UNBORN, command)
-    assert event_id(command.meta.command_id, command.address.subject) == law.accepted_command(UNBORN, command).id
-    assert law.accepted_command(UNBORN, other).id != law.accepted_command(UNBORN, command).id
+    assert law.when(NEW, command) == law.when(NEW, command)
+    assert event_id(command.meta.command_id, command.address.subject) == law.accepted_command(NEW, command).id
+    assert law.accepted_command(NEW, other).id != law.accepted_command(NEW, command).id
 
 
 def test_an_event_says_what_its_command_said() -> None:
@@ -180,5 +180,5 @@ def test_an_event_says_what_its_command_said() -> None:
 def test_every_situation_is_used() -> None:
     used = {line.situation for line in ALL}
     assert set(law.SITUATIONS | law.ORDER_SITUATIONS) - used == {"sent back", "reopened"}
-    assert all(law.given(name).status in BORN for name in ("sent back", "reopened"))
+    assert all(law.given(name).status in EXISTING for name in ("sent back", "reopened"))
     assert law.given("co-handled").co_handlers == (CoHandler(law.WATER, since=law.START),)

@@ -204,7 +204,7 @@ def test_the_clock_of_a_co_handling_unit_ends_with_its_task(end: Ask) -> None:
     state = after(given("co-clocked"), end)
     clock = state.clock(Stage.CO_HANDLE, WATER)
     assert (clock.late_unseen, clock.ended_at) == (True, TOO_LATE)
-    assert after(state, ask("declare-overdue", **CO_CLOCK)).late_one(Stage.CO_HANDLE, WATER).ended_at == TOO_LATE
+    assert after(state, ask("declare-overdue", **CO_CLOCK)).overdue_of(Stage.CO_HANDLE, WATER).ended_at == TOO_LATE
     handles = state.clock(Stage.HANDLE)
     assert (handles.ended_at is None) is (state.status is S.HANDLING), "the responsible unit's goes on if it does"
 
@@ -223,7 +223,7 @@ def test_what_is_reported_upward_ends_the_duty_to_report_for_ever() -> None:
     clocked = after(given("handled"), ask("set-deadlines", opens=[deadline(Stage.REPORT)]))
     state = after(clocked, ask("escalate"))
     assert state.clock(Stage.REPORT).ended_at == START
-    assert (Stage.REPORT, None) in clocked.duties - state.duties
+    assert (Stage.REPORT, None) in clocked.running_stages - state.running_stages
 
 
 @pytest.mark.clause("5.1.3a")
@@ -231,7 +231,7 @@ def test_a_case_has_ended_and_its_lateness_is_still_declared_once() -> None:
     state = given("ended late, closed")
     assert [clock.key for clock in state.clocks] == [(Stage.HANDLE, None)]
     declared = after(state, ask("declare-overdue"))
-    assert (declared.clocks, declared.lateness) == ((), 1)
+    assert (declared.clocks, declared.overdue_count) == ((), 1)
     assert refused(declared, ask("declare-overdue")) is R.NO_SUCH_DEADLINE
     assert refused(after(declared, ask("erase")), ask("declare-overdue")) is R.ERASED
 
@@ -243,7 +243,7 @@ def test_what_was_stamped_in_time_and_came_late_is_set_right() -> None:
     (late,) = state.late
     assert late.ended_at == DUE
     annulled = after(state, ask("annul-overdue"))
-    assert (annulled.late, annulled.lateness) == ((), 0)
+    assert (annulled.late, annulled.overdue_count) == ((), 0)
 
 
 def test_a_second_overdue_of_a_clock_begins_its_ladder_anew_and_counts() -> None:
@@ -251,7 +251,7 @@ def test_a_second_overdue_of_a_clock_begins_its_ladder_anew_and_counts() -> None
     assert (extended.late[0].rung, refused(extended, ask("urge", at=NEXT_RUNG, **ON_NEXT_RUNG))) == (1, R.NOT_LATE)
     again = after(extended, ask("declare-overdue", due=LATER, seen_at=LATER + DAY, next_at=LATER + 2 * DAY))
     (late,) = again.late
-    assert (late.due, late.rung, late.next_at, again.lateness) == (LATER, 0, LATER + 2 * DAY, 2)
+    assert (late.due, late.rung, late.next_at, again.overdue_count) == (LATER, 0, LATER + 2 * DAY, 2)
 
 
 @pytest.mark.clause("11.2")
@@ -289,7 +289,7 @@ def test_two_late_clocks_have_a_ladder_each() -> None:
 def test_who_co_handles_from_now_on_has_their_time_from_now_on() -> None:
     state = after(given("co-clocked"), ask("assign", co_units=(WATER, LABOUR), at=LATER))
     assert {co.unit: co.since for co in state.co_handlers} == {WATER: START, LABOUR: LATER}
-    assert (Stage.CO_HANDLE, LABOUR) in state.duties
+    assert (Stage.CO_HANDLE, LABOUR) in state.running_stages
 
 
 @pytest.mark.clause("5.1.3a")
@@ -318,10 +318,10 @@ _EVERYTHING = [name for name, asked in SITUATIONS.items() if asked]
 @pytest.mark.parametrize("situation", _EVERYTHING)
 def test_every_open_stage_has_one_duty_and_no_other_clock_can_be_opened(situation: str) -> None:
     state = given(situation)
-    main = {stage for stage, unit in state.duties if unit is None} - {Stage.REPORT}
+    main = {stage for stage, unit in state.running_stages if unit is None} - {Stage.REPORT}
     assert len(main) == (state.status in (S.AWAITING_TRIAGE, S.TRIAGED, S.ASSIGNED, S.HANDLING, S.SETTLED))
     for stage, unit in product(Stage, (None, WATER)):
-        if (stage, unit) not in state.duties and main and not state.holds:
+        if (stage, unit) not in state.running_stages and main and not state.holds:
             assert refused(state, ask("set-deadlines", opens=[deadline(stage, unit=unit)])) is R.STAGE_OVER
 
 
@@ -345,7 +345,7 @@ def test_the_same_moment_by_another_version_of_a_document_is_late_once() -> None
     set_anew = after(late, ask("set-deadlines", opens=[newer], closes=["handle"], at=TOO_LATE))
     assert refused(set_anew, ask("declare-overdue", at=TOO_LATE)) is R.ALREADY_FIRED
     again = set_anew.clock(Stage.HANDLE)
-    assert (again.deadline, again.overdue, set_anew.lateness) == (newer, True, 1)
+    assert (again.deadline, again.overdue, set_anew.overdue_count) == (newer, True, 1)
 
 
 @pytest.mark.clause("11.4")

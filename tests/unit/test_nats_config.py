@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.nats.config import ADMIN, SERVICES, Platform, accounts, server_config, tokens
+from infra.servers.nats_config import ADMIN, SERVICES, Platform, accounts, server_config, tokens
 
 DEMO, OTHER = Platform("demo", ("5101", "5107")), Platform("other", ("44",))
 PASSWORDS = {user: f"secret of {user}" for user in (ADMIN, *SERVICES, DEMO.user, OTHER.user)}

@@ -9,9 +9,9 @@ import pytest
 
 from shared.case.calendar import ZONE
 from shared.reference.calendars import CalendarRow
-from shared.reference.library import Library, NoDocument
+from shared.reference.library import NoDocument, ReferenceData
 from shared.reference.load import LoadError, demo_documents, load_table, load_yaml
-from shared.reference.memory import MemoryShelf
+from shared.reference.memory import MemoryReferenceStream
 from shared.reference.models import NATION, Document, Kind
 from shared.reference.publish import Counts, publish, with_years
 from shared.reference.validate import validate
@@ -83,7 +83,7 @@ def test_the_nearest_document_that_has_a_year_says_what_is_off_in_it() -> None:
         sequence=3,
     )
     city = calendars({"year": "2027", "holidays": ["2027-06-01"], "office": ["08:00-12:00"]}, region=CITY, sequence=5)
-    library = Library([national, city])
+    library = ReferenceData([national, city])
     near, far = library.calendar(COUNTY), library.calendar("510703000000")
     assert (near.holidays, near.makeup) == (frozenset({date(2026, 10, 1), date(2027, 6, 1)}), frozenset())
     assert (far.holidays, far.makeup) == (frozenset({date(2026, 10, 1), *SPRING}), frozenset({date(2027, 1, 31)}))
@@ -97,7 +97,7 @@ def test_the_nearest_document_that_has_a_year_says_what_is_off_in_it() -> None:
 
 def test_a_zone_holds_for_the_places_of_its_document() -> None:
     city = calendars({"year": "2026", "zone": "America/New_York"}, {"year": "2027"}, region=CITY)
-    library = Library([calendars({"year": "2026", "zone": "Europe/Amsterdam"}), city])
+    library = ReferenceData([calendars({"year": "2026", "zone": "Europe/Amsterdam"}), city])
     assert [library.calendar(region).zone for region in (COUNTY, "510703000000")] == [
         "America/New_York",
         "Europe/Amsterdam",
@@ -105,16 +105,16 @@ def test_a_zone_holds_for_the_places_of_its_document() -> None:
 
 
 def test_without_documents_and_in_a_forecast_everything_is_provisional() -> None:
-    assert Library().calendar(COUNTY).day_off(date(2026, 10, 1)) == "holiday (provisional)"
-    assert Library().calendar_version == 0
-    forecast = Library([calendars({"year": "2027", "holidays": SPRING, "published": False})]).calendar(NATION)
+    assert ReferenceData().calendar(COUNTY).day_off(date(2026, 10, 1)) == "holiday (provisional)"
+    assert ReferenceData().calendar_version == 0
+    forecast = ReferenceData([calendars({"year": "2027", "holidays": SPRING, "published": False})]).calendar(NATION)
     assert forecast.provisional(SPRING[0])
     assert forecast.day_off(SPRING[0]) == "holiday (provisional)"
     assert forecast.day_off(date(2027, 1, 1)) == "holiday (provisional)"
 
 
 async def test_publishing_a_year_is_a_new_calendar_and_the_old_one_can_be_read_again() -> None:
-    shelf, library = MemoryShelf(), Library()
+    shelf, library = MemoryReferenceStream(), ReferenceData()
     old = calendars({"year": "2026", "holidays": ["2026-10-01"]})
     await publish(shelf, [old])
     await library.load(shelf)
@@ -134,7 +134,7 @@ async def test_publishing_a_year_is_a_new_calendar_and_the_old_one_can_be_read_a
 
 
 async def test_a_version_stays_at_hand_and_one_that_never_was_is_named() -> None:
-    shelf, library = MemoryShelf(), Library()
+    shelf, library = MemoryReferenceStream(), ReferenceData()
     await publish(shelf, [calendars({"year": "2026"}), calendars({"year": "2027"}, region=CITY)])
     document = await library.version(shelf, f"calendars:{CITY}@2")
     shelf.messages.clear()
@@ -159,7 +159,7 @@ def test_a_new_year_keeps_the_old_ones_and_a_correction_replaces_its_own() -> No
 
 
 async def test_loading_it_again_changes_nothing() -> None:
-    shelf = MemoryShelf()
+    shelf = MemoryReferenceStream()
     old, new = calendars({"year": "2026"}), calendars({"year": "2027", "holidays": SPRING})
     await publish(shelf, [old])
     merged = with_years(new, old.model_copy(update={"sequence": 1}))
@@ -168,7 +168,7 @@ async def test_loading_it_again_changes_nothing() -> None:
 
 
 def test_the_demo_has_every_year_of_the_package() -> None:
-    calendar = Library(demo_documents()).calendar(COUNTY)
+    calendar = ReferenceData(demo_documents()).calendar(COUNTY)
     assert calendar.published == set(range(2004, 2027))
     days = [
         date(2026, 1, 4),

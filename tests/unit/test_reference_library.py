@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from shared.log.port import Conflict
-from shared.reference.library import Library, NoDocument
+from shared.reference.library import NoDocument, ReferenceData
 from shared.reference.load import demo_documents
-from shared.reference.memory import MemoryShelf
+from shared.reference.memory import MemoryReferenceStream
 from shared.reference.models import Document, Kind, PersonRow, UnitKind, UnitRow
 from shared.reference.publish import Counts, publish
 
@@ -22,10 +22,10 @@ def units(*names: str, region: str = COUNTY) -> Document:
 
 
 async def test_only_what_changed_is_published_and_cited_by_its_sequence() -> None:
-    shelf = MemoryShelf()
+    shelf = MemoryReferenceStream()
     assert await publish(shelf, [units("a"), units("b", region=OTHER)]) == Counts(2, 0, 2)
     assert await publish(shelf, [units("a"), units("b", "c", region=OTHER)]) == Counts(1, 1, 3)
-    library = Library()
+    library = ReferenceData()
     await library.load(shelf)
     assert [library.reference("units", region) for region in (COUNTY, "510703001003")] == [
         f"units:{COUNTY}@1",
@@ -34,7 +34,7 @@ async def test_only_what_changed_is_published_and_cited_by_its_sequence() -> Non
 
 
 async def test_an_edit_of_an_older_version_is_refused() -> None:
-    shelf = MemoryShelf()
+    shelf = MemoryReferenceStream()
     await publish(shelf, [units("a"), units("b")])
     edited = units("c").model_copy(update={"sequence": 1})
     with pytest.raises(Conflict):
@@ -42,7 +42,7 @@ async def test_an_edit_of_an_older_version_is_refused() -> None:
 
 
 async def test_publishing_goes_on_where_it_was_interrupted() -> None:
-    shelf, documents = MemoryShelf(), demo_documents()
+    shelf, documents = MemoryReferenceStream(), demo_documents()
     told: list[int] = []
 
     def stop(counts: Counts, document: Document) -> None:
@@ -58,7 +58,7 @@ async def test_publishing_goes_on_where_it_was_interrupted() -> None:
 
 
 async def test_following_keeps_it_current_and_an_empty_document_takes_out_of_force() -> None:
-    shelf, library = MemoryShelf(), Library()
+    shelf, library = MemoryReferenceStream(), ReferenceData()
     await publish(shelf, [units("a", "b")])
     await library.load(shelf)
     following = asyncio.create_task(library.follow(shelf))
@@ -72,7 +72,7 @@ async def test_following_keeps_it_current_and_an_empty_document_takes_out_of_for
 
 
 async def test_a_document_that_cannot_be_read_leaves_the_one_before_in_force() -> None:
-    shelf, library = MemoryShelf(), Library()
+    shelf, library = MemoryReferenceStream(), ReferenceData()
     await publish(shelf, [units("a")])
     for subject, data in ((f"units.{COUNTY}", b'{"kind":"units","rows":[{"code":"x"}]}'), (f"moods.{COUNTY}", b"{}")):
         await shelf.publish(f"reference.{subject}", data)
@@ -87,7 +87,7 @@ async def test_a_document_that_cannot_be_read_leaves_the_one_before_in_force() -
 
 
 def test_the_nearest_document_is_in_force_and_none_says_what_to_do() -> None:
-    library = Library(demo_documents())
+    library = ReferenceData(demo_documents())
     assert [document.region for document in library.rules("510104022006")] == [COUNTY, "0" * 12]
     assert [document.region for document in library.limits(OTHER)] == ["0" * 12]
     assert library.document(Kind.RULES, "330100000000") == library.document(Kind.RULES, "0" * 12)
@@ -105,14 +105,14 @@ def test_who_stands_in() -> None:
         )
 
     rows = (person("a", "b", False), person("b", "c", False), person("c", None, True), person("d", "d", False))
-    library = Library([Document(kind=Kind.PEOPLE, region=COUNTY, rows=rows)])
+    library = ReferenceData([Document(kind=Kind.PEOPLE, region=COUNTY, rows=rows)])
     assert [(one.id if one else None) for one in map(library.stand_in, "abcdx")] == ["c", "c", "c", None, None]
     assert [one.id for one in library.people_of(f"{COUNTY}-centre")] == ["c"]
 
 
 @pytest.mark.clause("7.1")
 def test_centres_and_grids_are_units_and_every_region_has_a_centre_above() -> None:
-    library = Library(demo_documents())
+    library = ReferenceData(demo_documents())
     centre, grid = library.unit("510104017001-centre"), library.unit("510104017001-grid001")
     assert centre is not None
     assert grid is not None

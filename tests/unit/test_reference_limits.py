@@ -12,14 +12,14 @@ from shared.case.base import Owner
 from shared.case.facts import SHORT_CHARS_MAX, Nature, Severity, Stage
 from shared.case.state import CaseState
 from shared.reference.codec import explain
-from shared.reference.library import Library
+from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
 from shared.reference.models import ROWS, Document, Kind, LimitRow
 from shared.reference.models_time import Act, Informed, LadderRow
 from shared.reference.rules import Choice, RoutingFacts, choose_limit, ladder_for, rung
 from shared.reference.terms import deadline_for
 
-LIBRARY = Library(demo_documents())
+LIBRARY = ReferenceData(demo_documents())
 COUNTY, CITY, NATION = "510104000000", "510100000000", "0" * 12
 MONDAY = datetime(2026, 3, 2, 1, tzinfo=UTC)
 LAW, CUSTOM = {"mark": "L", "text": "某法 第一条"}, {"mark": "C", "text": "自定"}
@@ -132,7 +132,7 @@ def test_a_custom_limit_may_be_stricter_than_the_law_and_never_laxer(amount: int
         limit("law", {"mark": "L", "text": "law"}, SPECIFIC, amount=15, base="calendar_days"),
     )
     state = CaseState(nature=Nature.COMPLAINT, in_charge=COUNTY)
-    deadline = deadline_for(Library([limits(NATION, *rows)]), state, Stage.HANDLE, None, MONDAY)
+    deadline = deadline_for(ReferenceData([limits(NATION, *rows)]), state, Stage.HANDLE, None, MONDAY)
     assert deadline is not None
     assert deadline.legal_basis.partition(" ")[0] == held
     assert "以先到期者为准" in deadline.choice
@@ -200,10 +200,10 @@ def test_only_supervision_cites_the_ladder() -> None:
 @pytest.mark.clause("5.1.1f")
 def test_the_nearer_threshold_for_an_order_holds() -> None:
     near = ROWS[Kind.PROPOSALS].model_validate({"id": "people", "at_least": 3, "basis": CUSTOM})
-    library = Library([*demo_documents(), Document(kind=Kind.PROPOSALS, region=CITY, rows=(near,))])
+    library = ReferenceData([*demo_documents(), Document(kind=Kind.PROPOSALS, region=CITY, rows=(near,))])
     assert library.proposals(COUNTY) == {"hand_backs": 2, "repeats": 3, "lateness": 2, "people": 3}
     assert library.proposals("510703000000")["people"] == 5
-    assert Library().proposals(COUNTY) == {}
+    assert ReferenceData().proposals(COUNTY) == {}
 
 
 LIMIT = {"id": "x", "stage": "handle", "amount": 5, "base": "working_days", "basis": LAW}

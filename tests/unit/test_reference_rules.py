@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from shared.case.facts import Nature, Severity, Stage, TimeBase
-from shared.reference.library import Library
+from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
 from shared.reference.row import Mark
 from shared.reference.rules import RoutingFacts, RuleHit, choose_limit, examine, route
 
-LIBRARY = Library(demo_documents())
+LIBRARY = ReferenceData(demo_documents())
 COUNTY = "510104000000"
 
 

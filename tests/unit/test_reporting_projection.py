@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.reporting import policy
-from services.reporting.policy import Wanted
+from services.reporting.policy import CaseFilter
 from services.reporting.projection import (
     SEARCH_AFTER_END_DAYS_MAX,
     Pairs,
@@ -25,13 +25,13 @@ from services.reporting.projection import (
     searched,
     state_facts,
     terms,
-    ties,
+    visibility_keys,
 )
 from shared.case.base import Position, Recorded, Unknown
 from shared.case.facts import Matter
 from shared.case.lifecycle import Status
 from shared.case.state import CaseState
-from shared.kit.pure import Change
+from shared.kit.effects import AggregateChange
 from shared.kit.seal import seal_fields
 from shared.reference.rights import Right
 from tests.support.clock import FakeClock
@@ -59,9 +59,9 @@ AT = datetime(2026, 3, 2, 9, 30, 0, 123456, tzinfo=UTC)
 KEY = b"k" * 32
 
 
-def change(name: str) -> Change:
+def change(name: str) -> AggregateChange:
     events = history(name)
-    return Change(events[0].address, situation(name), WHEN, events)
+    return AggregateChange(events[0].address, situation(name), WHEN, events)
 
 
 COLUMNS = """
@@ -112,7 +112,7 @@ def test_every_order_makes_a_row(name: str) -> None:
 
 def test_a_case_is_tied_to_its_regions_units_and_people_and_to_those_it_is_kept_from() -> None:
     state = replace(situation("co-handled"), in_charge="510100000000")
-    assert ties(state, [LI]) == sorted(
+    assert visibility_keys(state, [LI]) == sorted(
         ["51", "5101", "<510104", "<510104001", HOUSING, WATER, f"@{LI}", f"@{ZHANG}", f"!@{KIN}", f"!{COMPLAINED}"]
     )
 
@@ -122,22 +122,22 @@ def test_keys_follow_from_the_post_and_the_question() -> None:
     county = caller("510104000000", Right.READ, person="li.na")
     auditor = caller("510104000000", Right.AUDIT, person="li.na")
     handler = caller(TOWNSHIP, Right.HANDLE, person="li.na", unit=HOUSING)
-    assert policy.keys(reader, Wanted()) == [f"{TOWNSHIP}-centre", "@li.na", "510104001", "<510104001"]
-    assert policy.keys(county, Wanted(region=TOWNSHIP)) == ["510104001"]
-    assert policy.keys(reader, Wanted(region="510100000000"))[-2:] == ["510104001", "<510104001"]
-    assert policy.keys(reader, Wanted(region="330100000000")) == [f"{TOWNSHIP}-centre", "@li.na", "<510104001"]
-    assert policy.keys(auditor, Wanted()) == ["510104000000-centre", "@li.na", "510104"]
-    assert policy.keys(handler, Wanted()) == [HOUSING, "@li.na"]
-    assert policy.keys(handler, Wanted(unit=WATER)) == [HOUSING, "@li.na"]
-    assert policy.keys(county, Wanted(unit=WATER)) == [WATER]
-    assert policy.keys(county, Wanted(person="wang.fang")) == ["@wang.fang"]
+    assert policy.keys(reader, CaseFilter()) == [f"{TOWNSHIP}-centre", "@li.na", "510104001", "<510104001"]
+    assert policy.keys(county, CaseFilter(region=TOWNSHIP)) == ["510104001"]
+    assert policy.keys(reader, CaseFilter(region="510100000000"))[-2:] == ["510104001", "<510104001"]
+    assert policy.keys(reader, CaseFilter(region="330100000000")) == [f"{TOWNSHIP}-centre", "@li.na", "<510104001"]
+    assert policy.keys(auditor, CaseFilter()) == ["510104000000-centre", "@li.na", "510104"]
+    assert policy.keys(handler, CaseFilter()) == [HOUSING, "@li.na"]
+    assert policy.keys(handler, CaseFilter(unit=WATER)) == [HOUSING, "@li.na"]
+    assert policy.keys(county, CaseFilter(unit=WATER)) == [WATER]
+    assert policy.keys(county, CaseFilter(person="wang.fang")) == ["@wang.fang"]
 
 
 def test_lanes_follow_from_open_late_and_status() -> None:
-    assert policy.lanes(Wanted()) == [1, 0, 3, 2]
-    assert policy.lanes(Wanted(open=True, late=True)) == [3]
-    assert policy.lanes(Wanted(status=Status.CLOSED)) == [1, 0]
-    assert policy.lanes(Wanted(status=Status.CLOSED, open=True)) == []
+    assert policy.buckets(CaseFilter()) == [1, 0, 3, 2]
+    assert policy.buckets(CaseFilter(open=True, late=True)) == [3]
+    assert policy.buckets(CaseFilter(status=Status.CLOSED)) == [1, 0]
+    assert policy.buckets(CaseFilter(status=Status.CLOSED, open=True)) == []
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,9 @@ def test_what_is_no_cursor_is_refused(text: str) -> None:
 
 def test_a_page_ends_at_the_time_asked_for() -> None:
     later = (AT + timedelta(days=1), UUID(int=5))
-    assert policy.before(Wanted(until=AT), later) == (AT, UUID(int=0))
-    assert policy.before(Wanted(until=AT), None) == (AT, UUID(int=0))
-    assert policy.before(Wanted(), later) == later
+    assert policy.before(CaseFilter(until=AT), later) == (AT, UUID(int=0))
+    assert policy.before(CaseFilter(until=AT), None) == (AT, UUID(int=0))
+    assert policy.before(CaseFilter(), later) == later
 
 
 def sealed(recorded: Recorded[Any]) -> Recorded[Any]:

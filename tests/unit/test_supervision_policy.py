@@ -15,8 +15,8 @@ from services.supervision.policy import moments
 from shared.case.base import Address, Recorded
 from shared.case.facts import Stage
 from shared.case.reasons import Reason, Rejected
-from shared.kit.pure import Due, Next, Seen
-from shared.reference.library import Library
+from shared.kit.effects import CommandRequest, ReactionContext, Timer
+from shared.reference.library import ReferenceData
 from shared.reference.models import NATION, Kind
 from tests.support.law import (
     ANSWER,
@@ -97,7 +97,7 @@ def test_what_ended_late_before_anybody_saw_it_is_declared_before_its_clock_is_c
     life.ask(ask("sign-for", at=signed_at))
     assert life.names[-3:] == ["signed_for", "overdue", "deadlines_set"]
     assert (life.late.stage, life.late.ended_at, life.late.next_at) == (Stage.SIGN, signed_at, None)
-    assert life.state.lateness == 1
+    assert life.state.overdue_count == 1
     assert life.running == {HANDLE, WATERS}
 
 
@@ -113,10 +113,10 @@ def test_work_stamped_in_time_that_arrives_late_takes_the_overdue_back() -> None
     life = Life(*ASSIGNED)
     due = life.clock(Stage.SIGN).deadline.due
     life.fire("overdue", Stage.SIGN, due + HOUR)
-    assert life.state.lateness == 1
+    assert life.state.overdue_count == 1
     life.ask(ask("sign-for", at=due - HOUR))
     assert "overdue_annulled" in life.names
-    assert (life.state.late, life.state.lateness, life.running) == ((), 0, {HANDLE, WATERS})
+    assert (life.state.late, life.state.overdue_count, life.running) == ((), 0, {HANDLE, WATERS})
 
 
 def test_a_correction_gives_the_limit_of_what_the_case_is_about() -> None:
@@ -249,13 +249,13 @@ def test_an_order_that_nobody_answers_is_overdue() -> None:
     (wanted,) = policy.fire(ORDER_WHERE, order, due, LATER, LIBRARY)
     assert isinstance(law(order, wanted, LATER), Recorded)
     nobody = given("no order")
-    assert policy.fire(ORDER_WHERE, nobody, Due(LATER, ORDER_WHERE.subject, "order"), LATER, LIBRARY) == ()
+    assert policy.fire(ORDER_WHERE, nobody, Timer(LATER, ORDER_WHERE.subject, "order"), LATER, LIBRARY) == ()
 
 
 # The ladder
 
 
-def late_at(stage: Stage, *asked: Ask, documents: Library = LIBRARY) -> Life:
+def late_at(stage: Stage, *asked: Ask, documents: ReferenceData = LIBRARY) -> Life:
     """A case whose stage is late, and nobody has done anything about it."""
     life = Life(*asked, documents=documents)
     life.fire("overdue", stage, life.clock(stage).deadline.due + HOUR)
@@ -376,13 +376,13 @@ def test_what_is_to_come_is_what_comes() -> None:
 @pytest.mark.clause("5.1.1f")
 def test_every_case_of_an_order_is_told_and_one_that_refuses_is_noted() -> None:
     order = given("issued")
-    issued = law(given("no order"), Next(ORDER_WHERE, "issue-order", ask("issue-order").command.facts), START)
+    issued = law(given("no order"), CommandRequest(ORDER_WHERE, "issue-order", ask("issue-order").command.facts), START)
     assert isinstance(issued, Recorded)
-    (told,) = policy.tell_the_cases(Seen(issued, order, LIBRARY))
+    (told,) = policy.tell_the_cases(ReactionContext(issued, order, LIBRARY))
     assert (told.address, told.name) == (WHERE, "order")
     refused = law(given("closed"), told, START)
     assert isinstance(refused, Rejected)
-    (noted,) = policy.note_refusal(Seen(issued, order, LIBRARY), told, refused)
+    (noted,) = policy.note_refusal(ReactionContext(issued, order, LIBRARY), told, refused)
     recorded = law(order, noted, START)
     assert isinstance(recorded, Recorded)
     assert then(order, recorded).refused_by == (WHERE.subject,)

@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
+from services.supervision.deadlines import ticker as module
+from services.supervision.deadlines.memory_agenda import MemoryAgenda
+from services.supervision.deadlines.ticker import Ticker
 from services.supervision.policy import fire_by, moments
 from shared.case.base import Actor, Address, Meta, new_id
 from shared.case.commands import COMMANDS, Command
 from shared.case.facts import Stage
 from shared.case.reasons import Rejected
-from shared.kit import ticker as module
-from shared.kit.agenda import MemoryAgenda
-from shared.kit.await_position import Reached
-from shared.kit.handle import Done, Handler, command
-from shared.kit.pure import Change
-from shared.kit.ticker import Ticker
+from shared.kit.command_handler import CommandHandler, Committed, command
+from shared.kit.effects import AggregateChange
+from shared.kit.read_your_writes import ProjectionProgress
 from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.memory import MemoryLog
-from shared.reference.library import Library
+from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
 from tests.support.clock import FakeClock
 from tests.support.law import FACTS, TOWNSHIP, person
@@ -32,17 +32,17 @@ HOUR = timedelta(hours=1)
 FIRED = ("case.warned", "case.overdue", "case.urged")  # in the order in which they come
 
 
-class Watching(Handler):
+class Watching(CommandHandler):
     """Tells the agenda of each event at once, as a projection would."""
 
-    def __init__(self, agenda: MemoryAgenda, reached: Reached, *rest: Any) -> None:
+    def __init__(self, agenda: MemoryAgenda, reached: ProjectionProgress, *rest: Any) -> None:
         super().__init__(*rest)
         self._agenda, self._reached = agenda, reached
 
-    async def handle(self, command: Command) -> Done | Rejected:
+    async def handle(self, command: Command) -> Committed | Rejected:
         outcome = await super().handle(command)
-        if isinstance(outcome, Done) and outcome.recorded is not None:
-            self._agenda.put([Change(command.address, outcome.state, outcome.position, ())])
+        if isinstance(outcome, Committed) and outcome.recorded is not None:
+            self._agenda.put([AggregateChange(command.address, outcome.state, outcome.position, ())])
             self._reached.set(MODEL, outcome.position)
         return outcome
 
@@ -51,12 +51,12 @@ class World:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.log = MemoryLog(("5101",), self.clock)
-        self.agenda, reached = MemoryAgenda(moments), Reached(self.clock)
+        self.agenda, reached = MemoryAgenda(moments), ProjectionProgress(self.clock)
         self.vault = MemoryVault(MasterKeys([b"k" * 32]), self.clock)
         self.handler = Watching(self.agenda, reached, self.log, self.vault, self.clock)
         self.made = 0
         self.ticker = Ticker(
-            "supervision.ticker", MODEL, self.agenda, fire_by(Library(demo_documents())), self.log, self.handler,
+            "supervision.ticker", MODEL, self.agenda, fire_by(ReferenceData(demo_documents())), self.log, self.handler,
             self.clock, reached, self._actor, self._key, self.vault.keys,
         )  # fmt: skip
 
@@ -66,12 +66,12 @@ class World:
     async def _key(self, address: Address) -> None:
         await self.vault.new_keys(None, [(address.id, address.region)])
 
-    async def act(self, name: str, address: Address, handler: Handler | None = None, **facts: Any) -> None:
+    async def act(self, name: str, address: Address, handler: CommandHandler | None = None, **facts: Any) -> None:
         now = self.clock.now()
         self.made += 1
         meta = Meta(command_id=f"act {self.made}", time=now, recorded_at=now, actor=person())
         asked = command(address, meta, name, COMMANDS[name].facts.model_validate(FACTS[name] | facts))
-        assert isinstance(await (handler or self.handler).handle(asked), Done)
+        assert isinstance(await (handler or self.handler).handle(asked), Committed)
 
     async def case(self, due: datetime, warn_at: datetime | None = None) -> Address:
         address = Address("case", TOWNSHIP, new_id(TOWNSHIP, str(self.made)))
@@ -117,7 +117,7 @@ async def test_what_fires_sets_what_comes_before_the_rest(world: World) -> None:
 
 
 async def test_what_the_law_refuses_holds_up_nothing(world: World) -> None:
-    now, past = world.clock.now(), Handler(world.log, world.vault, world.clock)
+    now, past = world.clock.now(), CommandHandler(world.log, world.vault, world.clock)
     for _ in range(7):  # moved by another process, and the agenda does not know it yet
         await world.act("extend", await world.case(now + HOUR), past, stage=Stage.TRIAGE, due=now + 100 * HOUR)
     free = await world.case(now + 2 * HOUR)

@@ -148,7 +148,7 @@ class OverdueFacts(FiringFacts):
     next_at: AwareDatetime | None = None
 
 
-class Overdue(OverdueFacts, Event, type="case.overdue", owner=Owner.SUPERVISION):
+class OverdueDeclared(OverdueFacts, Event, type="case.overdue", owner=Owner.SUPERVISION):
     """A deadline passed."""
 
 

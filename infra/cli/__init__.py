@@ -1,0 +1,18 @@
+"""The `caseflow` command: start, serve, import, read the log, check it, rebuild, publish documents, find faults."""
+
+from __future__ import annotations
+
+import signal
+
+from infra.cli import backtesting, doctoring, importing, judging, reference, serving
+from infra.cli.base import app
+from infra.cli.serving import serve
+
+__all__ = ["app", "main", "serve"]
+COMMANDS = (serving, importing, backtesting, judging, reference, doctoring)  # importing them enters their commands
+
+
+def main() -> None:
+    """The entry point of `caseflow`."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    app()

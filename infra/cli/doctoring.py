@@ -1,0 +1,31 @@
+"""`caseflow doctor`: what is wrong with this installation, and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.cli.base import app, run, settings
+from infra.operations.doctor import State, examine
+from shared.kit.clock import SystemClock
+from shared.kit.settings import Settings
+
+
+@app.command()
+def doctor(
+    data: Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")] = None,
+) -> None:
+    """Say what is wrong with this installation and what to do; changes nothing."""
+    own = settings()
+    run(_doctor(own.model_copy(update={"data": data or own.data})))
+
+
+async def _doctor(own: Settings) -> None:
+    ill = 0
+    async for check in examine(own, SystemClock()):
+        typer.echo(str(check))
+        ill += check.state is State.BAD
+    if ill:
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""What the makers use: generators, house rules, pages made from tests."""

@@ -1,0 +1,75 @@
+"""EVENTS.md: the catalogue for people. Every event, command, arrow and reason, as the code has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from shared.case.base import Event, Facts, Owner
+from shared.case.catalogue import EVENTS
+from shared.case.commands import COMMANDS, CommandSpec
+from shared.case.lifecycle import TRANSITIONS, Status
+from shared.case.orders import ORDER_TRANSITIONS
+from shared.case.reasons import Reason
+from shared.kit import access
+
+HEAD = """# Events, commands, reasons
+
+Written by `make generate` from the code; do not edit. An event and a command have exactly one owner, and only the owner
+appends it. Fields in *italics* are sealed with a key of the case's own; all others stand in the open. Schemas:
+`schemas/<event>.v<n>.json` as on the log, `schemas/command.<name>.json` as sent. Clauses are those of GB/T 33200-2016.
+"""
+
+
+def events_page() -> str:
+    """The page as Markdown."""
+    lines = [HEAD]
+    for owner in Owner:
+        if events := [event for event in EVENTS.values() if event.OWNER is owner]:
+            lines += [f"## Events of {owner}", "", *_table(("event", "meaning", "fields"), map(_event, events)), ""]
+    lines += ["## The life of a case", "", *_table(("event", "from", "to", "why"), _arrows()), ""]
+    lines += ["## The life of an order", "", *_table(("event", "from", "to", "why"), _order_arrows()), ""]
+    lines += ["## Commands", "", "Over HTTP `POST /<owner>/<kind>s/<id>/<name>`, over NATS `type: command.<name>`.", ""]
+    lines += [*_table(("command", "owner", "makes", "who"), map(_command, COMMANDS.values())), ""]
+    lines += ["## Reasons", "", "Why the law says no; over HTTP and in receipts alike.", ""]
+    lines += _table(("code", "status", "message"), ((f"`{r.code}`", str(r.status), r.message) for r in Reason))
+    return "\n".join(lines) + "\n"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    yield _row(head)
+    yield _row(("---",) * len(head))
+    yield from map(_row, rows)
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _event(event: type[Event]) -> tuple[str, ...]:
+    doc = " ".join((event.__doc__ or "").split())
+    return f"`{event.TYPE}` v{event.VERSION}", doc, _fields(event, event.PRIVATE)
+
+
+def _fields(facts: type[Facts], private: tuple[str, ...]) -> str:
+    told = []
+    for name, field in facts.model_fields.items():
+        text = f"*{name}*" if name in private else f"`{name}`"
+        told.append(text if field.is_required() else f"[{text}]")
+    return ", ".join(told)
+
+
+def _arrows() -> Iterator[tuple[str, ...]]:
+    arrows = list(dict.fromkeys(TRANSITIONS.values()))
+    for arrow in arrows:
+        sources = ", ".join("(none)" if source is Status.NEW else source for source in arrow.sources)
+        yield f"`{arrow.event}`", sources, arrow.target or "stays", arrow.why
+
+
+def _order_arrows() -> Iterator[tuple[str, ...]]:
+    for (source, event), (target, why) in ORDER_TRANSITIONS.items():
+        yield f"`{event}`", "(none)" if source == "unborn" else source, target, why
+
+
+def _command(spec: CommandSpec) -> tuple[str, ...]:
+    who = access.needed(spec.name) if access.offered(spec.name) else "the service itself"
+    return f"`{spec.name}`", spec.owner, f"`{spec.event.TYPE}`", who

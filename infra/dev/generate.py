@@ -1,0 +1,192 @@
+"""Writes shared/contract from the program itself: `make generate`. With `--check` it only says what differs.
+
+    openapi/<service>.json     the HTTP of each service, from its app as it is built to run
+    schemas/*.json             events as they stand on the log, commands as people and platforms send them, envelopes
+    asyncapi.yaml              every subject, what is on it, and which stream keeps it
+    EVENTS.md                  the catalogue for people
+
+and the calendars of the demo from their package (infra/dev/seed_calendars.py).
+
+The same program writes the same bytes. Schemas of released versions stay as they are when a newer one comes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
+
+from infra.dev import seed_calendars
+from infra.dev.asyncapi import asyncapi
+from infra.dev.events_page import events_page
+from services.intake.policy import RegisterBody
+from services.supervision.feed.items import FeedItem
+from services.supervision.feed.writer import FeedMark
+from shared.case.base import PRIVATE, CaseId, Code, Event, Owner, PersonId, Region, Sealed, UnitCode
+from shared.case.catalogue import EVENTS
+from shared.case.commands import COMMANDS
+from shared.kit import access
+from shared.kit.clock import SystemClock
+from shared.kit.http import body_of
+from shared.kit.service import Kit
+from shared.kit.settings import Settings
+from shared.kit.submission import Envelope, Progress, Receipt
+from shared.reference.models import ROWS
+
+ROOT = Path(__file__).parents[2]
+CONTRACT = ROOT / "shared" / "contract"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class LogEnvelope(BaseModel):
+    """An event on the log, CloudEvents 1.0 in JSON. `time`: when it happened, `recordedat`: when it was taken.
+
+    The actor takes five attributes; `references` are the documents in force, separated by spaces. What a reader does
+    not know it tolerates.
+    """
+
+    specversion: Annotated[str, Field(pattern=r"^1\.0$")]
+    id: CaseId
+    source: Annotated[str, Field(pattern=r"^/(intake|routing|supervision)$")]
+    type: Annotated[str, Field(pattern=r"^(case|order)\.[a-z_]+$")]
+    version: Annotated[int, Field(ge=1)]
+    subject: Annotated[str, Field(pattern=r"^[a-z]+\.[0-9]{2}\.[0-9]{2}\.[0-9]{2}\.[0-9]{3}\.[0-9]{3}\.[0-9a-f-]{36}$")]
+    time: AwareDatetime
+    recordedat: AwareDatetime
+    actorperson: PersonId
+    actorpost: Code
+    actorunit: UnitCode
+    actorcentre: Region
+    actorregion: Region
+    commandid: str
+    causationid: str | None = None
+    correlationid: str | None = None
+    traceparent: str | None = None
+    references: str | None = None
+    datacontenttype: Annotated[str, Field(pattern=r"^application/json$")]
+    data: dict[str, Any]
+
+
+class _Absent:
+    """Stands where a service would find its servers: to ask for routes, none is needed."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self
+
+
+def openapi(owner: Owner) -> dict[str, Any]:
+    """The OpenAPI document of a service, from the app that `build` makes."""
+    absent: Any = _Absent()
+    kit = Kit(owner, Settings(), SystemClock(), *(absent,) * 7)
+    document: dict[str, Any] = importlib.import_module(f"services.{owner}.app").build(kit).app.openapi()
+    return document
+
+
+def event_schema(event: type[Event]) -> dict[str, Any]:
+    """The data of an event as it stands on the log: what is private is a seal, new fields are tolerated."""
+    fields: Any = {
+        name: (_sealed(field.rebuild_annotation()), ... if field.is_required() else field.default)
+        for name, field in event.model_fields.items()
+    }
+    model = create_model(event.TYPE, __config__=ConfigDict(extra="ignore"), __doc__=event.__doc__, **fields)
+    name = f"{event.TYPE}.v{event.VERSION}"
+    return _schema(name, model) | {"x-owner": event.OWNER.value, "x-sealed": list(event.PRIVATE)}
+
+
+def _sealed(annotation: Any) -> Any:
+    if get_origin(annotation) is Annotated and PRIVATE in annotation.__metadata__:
+        return Sealed
+    parts = get_args(annotation)
+    if type(None) in parts and PRIVATE in {mark for part in parts for mark in getattr(part, "__metadata__", ())}:
+        return Union[tuple(_sealed(part) for part in parts)]  # noqa: UP007
+    return annotation
+
+
+def command_schema(name: str) -> dict[str, Any]:
+    """The facts of a command as people and platforms send them, content in the open; `time` stands beside them."""
+    model: type[BaseModel] = body_of(COMMANDS[name].facts)
+    if name == "register":
+        model = RegisterBody
+    schema = _schema(f"command.{name}", model)
+    schema["properties"].pop("time")
+    return schema | {"description": COMMANDS[name].doc, "x-owner": COMMANDS[name].owner.value}
+
+
+def _schema(name: str, model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema()
+    # an id of its own, so that its references hold wherever the schema is put
+    return {"$schema": DIALECT, "$id": f"urn:caseflow:{name}"} | schema | {"title": name}
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Every schema by its file name."""
+    found = {f"{event.TYPE}.v{event.VERSION}": event_schema(event) for event in EVENTS.values()}
+    found |= {f"command.{name}": command_schema(name) for name in COMMANDS if access.offered(name)}
+    told: dict[str, type[BaseModel]] = {"submission": Envelope, "receipt": Receipt, "progress": Progress}
+    told |= {"event": LogEnvelope, "feed": FeedItem, "feed_mark": FeedMark}
+    found |= {f"envelope.{name}": _schema(f"envelope.{name}", model) for name, model in told.items()}
+    found |= {f"reference.{kind}": _schema(f"reference.{kind}", row) for kind, row in ROWS.items()}
+    return {f"{name}.json": schema for name, schema in found.items()}
+
+
+@cache
+def documents() -> dict[str, str]:
+    """Every file of the contract: its text by its path inside shared/contract."""
+    owners = [owner for owner in Owner if (ROOT / "services" / owner / "app.py").exists()]
+    found = {f"openapi/{owner}.json": _json(openapi(owner)) for owner in owners}
+    found |= {f"schemas/{name}": _json(schema) for name, schema in schemas().items()}
+    return found | {"asyncapi.yaml": asyncapi(), "EVENTS.md": events_page()}
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def differences(root: Path = CONTRACT) -> list[str]:
+    """What of the contract is not as the program says: paths to write anew or to remove."""
+    wanted = documents()
+    there = {path.relative_to(root).as_posix(): path.read_text() for path in root.rglob("*") if path.is_file()}
+    stale = {path for path in there.keys() - wanted.keys() if not _is_older(path)}
+    return sorted(stale | {path for path, text in wanted.items() if there.get(path) != text})
+
+
+def _is_older(path: str) -> bool:
+    """Whether this is the schema of a version that was released before today's."""
+    type_, _, version = path.removeprefix("schemas/").removesuffix(".json").rpartition(".v")
+    return type_ in EVENTS and version.isdigit() and int(version) < EVENTS[type_].VERSION
+
+
+def main() -> int:
+    """Write what differs, or with `--check` name it; 1 when the check found something."""
+    wrong, seeded = differences(), seed_calendars.is_current()
+    if "--check" in sys.argv[1:]:
+        for path in wrong:
+            print(f"shared/contract/{path} is not what the program says: run `make generate`")
+        if not seeded:
+            print(f"{seed_calendars.SEED.relative_to(ROOT)} is not what the package says: run `make generate`")
+        return 1 if wrong or not seeded else 0
+    if not seeded:
+        seed_calendars.SEED.write_text(seed_calendars.seed(), "utf-8")
+        print(f"wrote {seed_calendars.SEED.relative_to(ROOT)}")
+    wanted = documents()
+    for path in wrong:
+        file = CONTRACT / path
+        if path not in wanted:
+            file.unlink()
+            continue
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(wanted[path])
+        print(f"wrote shared/contract/{path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,288 @@
+"""The house rules that no linter has.
+
+`python -m infra.dev.house_rules` prints `file:line: message` for each breach and ends with 1 when there is one.
+
+A message names what to use instead. Who may import whom stands in pyproject.toml (import-linter).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+FUNCTION_LINES_MAX = 60
+ROOT = Path(__file__).parents[2]
+CODE = ("shared", "services", "infra", "tests")
+TEXTS = (".py", ".sql", ".yaml", ".toml", ".sh", ".css", ".html", ".js")
+
+# The only place that asks the machine for time and chance; infra starts processes, tests wait for real servers.
+AMBIENT_ALLOWED = ("shared/kit/clock.py", "infra/*", "tests/*")
+AMBIENT = {
+    "datetime.now": "clock.now()",
+    "datetime.utcnow": "clock.now()",
+    "datetime.today": "clock.now()",
+    "date.today": "clock.now()",
+    "time.time": "clock.now()",
+    "time.time_ns": "clock.now()",
+    "time.monotonic": "clock.monotonic()",
+    "time.monotonic_ns": "clock.monotonic()",
+    "time.perf_counter": "clock.monotonic()",
+    "time.sleep": "await clock.sleep()",
+    "asyncio.sleep": "await clock.sleep()",
+    "random": "clock.random()",
+    "secrets": "clock.token_bytes()",
+    "os.urandom": "clock.token_bytes()",
+    "uuid.uuid1": "clock.new_id()",
+    "uuid.uuid4": "clock.new_id()",
+}
+DRIVERS = {
+    "asyncpg": ("shared/kit/sql.py", "shared/kit/vault.py", "services/*/store.py", "tests/*"),
+    "nats": ("shared/log/*", "tests/*"),
+    "faststream": ("shared/kit/reactions.py", "services/*/stream.py", "infra/dev/generate.py", "tests/*"),
+}
+SUBSCRIBING = ("subscribe", "subscriber", "pull_subscribe", "durable", "durable_raw")
+SUBSCRIBING_ALLOWED = ("shared/log/*", "shared/kit/reactions.py", "shared/kit/submissions.py", "infra/*", "tests/*")
+SQL_ALLOWED = ("tests/*",)
+SQL = re.compile(
+    r"\s*(select\s.+\sfrom|insert\s+into|update\s+\S+\s+set|delete\s+from|with\s+\w+\s+as|truncate\s|call\s+\w+\s*\("
+    r"|(create|alter|drop)\s+(table|index|schema|role|database|view|function|extension|policy|materialized)|grant\s+\w+\s+on"
+    r"|lock\s+table|copy\s+\w+\s+(from|to)\s|set\s+(local|role|session)\s|select\s+\w+\s*\()",
+    re.IGNORECASE | re.DOTALL,
+)
+LATER = ("FIX" + "ME", "TO" + "DO", "XX" + "X")
+ANATOMY = (
+    *("__init__.py", "__main__.py", "app.py", "settings.py", "policy.py", "projection.py", "queries.sql", "migrations"),
+    *("store.py", "http.py", "stream.py", "web", "README.md"),
+)
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One rule broken at one place."""
+
+    path: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Module:
+    """A Python file under judgement: its path from the root, its text, its tree."""
+
+    path: str
+    text: str
+    tree: ast.Module
+
+    def within(self, patterns: Iterable[str]) -> bool:
+        """Whether its path matches one of the patterns (`*` crosses folders)."""
+        return any(fnmatch(self.path, pattern) for pattern in patterns)
+
+    def at(self, node: ast.AST, message: str) -> Finding:
+        """A finding at a node."""
+        return Finding(self.path, getattr(node, "lineno", 1), message)
+
+
+def sizes(module: Module) -> Iterator[Finding]:
+    """Functions short enough to be read at once. A file is as long as its one subject."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            count = (node.end_lineno or node.lineno) - node.lineno + 1
+            if count > FUNCTION_LINES_MAX:
+                yield module.at(node, f"{node.name} has {count} lines, at most {FUNCTION_LINES_MAX}: name a part of it")
+
+
+def ambient(module: Module) -> Iterator[Finding]:
+    """No clock, chance or sleep but through the Clock port."""
+    if module.within(AMBIENT_ALLOWED):
+        return
+    names = _imported(module.tree)
+    for node in ast.walk(module.tree):
+        name = _full_name(node, names) if isinstance(node, ast.Attribute | ast.Name) else None
+        for forbidden, instead in AMBIENT.items():
+            if name and (name == forbidden or name.startswith(forbidden + ".") or name.endswith("." + forbidden)):
+                yield module.at(node, f"{forbidden} cannot be repeated by a test: take a Clock, use {instead}")
+                break
+
+
+def drivers(module: Module) -> Iterator[Finding]:
+    """Database and stream drivers only behind the files that wrap them."""
+    for node in ast.walk(module.tree):
+        for name in _imports(node):
+            allowed = DRIVERS.get(name.partition(".")[0])
+            if allowed and not module.within(allowed):
+                yield module.at(node, f"{name} belongs in {', '.join(allowed)}: use what these offer")
+
+
+def subscribers(module: Module) -> Iterator[Finding]:
+    """Whatever consumes the log goes through kit/reactions.py, with its acknowledgements, delays and parking."""
+    if module.within(SUBSCRIBING_ALLOWED):
+        return
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SUBSCRIBING:
+            yield module.at(node, f".{node.func.attr}() outside kit/reactions.py: give the Reactor a Reaction instead")
+
+
+def sql(module: Module) -> Iterator[Finding]:
+    """Statements are named and described in .sql files."""
+    if module.within(SQL_ALLOWED):
+        return
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value):
+            yield module.at(node, "SQL in Python: name the statement in a .sql file and call it through kit/sql.py")
+
+
+def docstrings(module: Module) -> Iterator[Finding]:
+    """Modules, public classes and functions say what they are for."""
+    if not module.within(("shared/*", "services/*", "infra/*")):
+        return
+    public = [
+        node
+        for node in module.tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_")
+    ]
+    for node in (module.tree, *public):
+        if not ast.get_docstring(node) and (node is not module.tree or module.tree.body):
+            what = "the module" if isinstance(node, ast.Module) else node.name
+            yield module.at(node, f"{what} has no docstring: say what it is for, units, errors raised, clause")
+
+
+RULES: tuple[Callable[[Module], Iterator[Finding]], ...] = (sizes, ambient, drivers, subscribers, sql, docstrings)
+
+
+def later(path: str, text: str) -> Iterator[Finding]:
+    """What is not done is an issue, not a note in the code."""
+    for number, line in enumerate(text.splitlines(), 1):
+        for word in LATER:
+            if re.search(rf"\b{word}\b", line):
+                yield Finding(path, number, f"{word}: do it now, or file an issue and say nothing here")
+
+
+def anatomy(services: Mapping[str, Iterable[str]], readmes: Mapping[str, str]) -> Iterator[Finding]:
+    """Know one service, know four: the same names mean the same in each, and its README names any other.
+
+    `services`: the file and folder names of each; `readmes`: the text of each README.md.
+    """
+    for service, names in services.items():
+        for name in sorted(set(names) - set(ANATOMY)):
+            if f"`{name}`" not in readmes.get(service, ""):
+                yield Finding(
+                    f"services/{service}/{name}", 1,
+                    f"no service has a file of this name by rule: say in services/{service}/README.md what `{name}` is "
+                    f"for, or use one of {', '.join(ANATOMY)}",
+                )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EventFacts:
+    """What the rules ask of one event type of the catalogue."""
+
+    type: str
+    version: int
+    owner: str
+    documented: bool
+    commands: tuple[str, ...]  # owners of the commands that emit it
+    folded: bool  # an arrow of the life cycle names it
+
+
+def events(facts: Iterable[EventFacts], samples: Iterable[str]) -> Iterator[Finding]:
+    """Every event documented, owned, emitted by a command of its owner, folded, and sampled in each version."""
+    there = set(samples)
+    for event in facts:
+        wanted = [f"{event.type}.v{version}.json" for version in range(1, event.version + 1)]
+        broken = [
+            (not event.documented, "has no docstring: say what happened, and by which clause"),
+            (not event.commands, "is emitted by no command: give it one in shared/case/commands.py, or remove it"),
+            (any(owner != event.owner for owner in event.commands), f"is emitted by another owner than {event.owner}"),
+            (not event.folded, "has no arrow in the life cycle: say in shared/case/lifecycle.py when it may happen"),
+        ]
+        broken += [(name not in there, f"has no released sample shared/case/samples/{name}: add it") for name in wanted]
+        for wrong, message in broken:
+            if wrong:
+                yield Finding("shared/case/events", 1, f"{event.type} {message}")
+
+
+def catalogue() -> list[EventFacts]:
+    """The facts of the catalogue as it is."""
+    from shared.case.catalogue import EVENTS
+    from shared.case.commands import COMMANDS
+    from shared.case.lifecycle import TRANSITIONS
+    from shared.case.orders import ORDER_TRANSITIONS
+
+    arrows = {name for _, name in (*TRANSITIONS, *ORDER_TRANSITIONS)}
+    return [
+        EventFacts(
+            type=name,
+            version=cls.VERSION,
+            owner=cls.OWNER,
+            documented=bool(cls.__dict__.get("__doc__")),
+            commands=tuple(spec.owner for spec in COMMANDS.values() if spec.event is cls),
+            folded=any(arrow == name or re.match(re.escape(name) + r"\W", arrow) for arrow in arrows),
+        )
+        for name, cls in EVENTS.items()
+    ]
+
+
+def check(root: Path) -> list[Finding]:
+    """Every finding in the tree at `root`; the catalogue is that of the program itself."""
+    found: list[Finding] = []
+    files = [path for folder in CODE for path in sorted((root / folder).rglob("*")) if path.suffix in TEXTS]
+    for file in (path for path in files if path.is_file()):
+        path, text = file.relative_to(root).as_posix(), file.read_text()
+        found += later(path, text)
+        if file.suffix == ".py":
+            module = Module(path, text, ast.parse(text, path))
+            found += (finding for rule in RULES for finding in rule(module))
+    folders = [path for path in sorted((root / "services").glob("*")) if path.is_dir() and path.name[0] not in "_."]
+    names = {folder.name: [p.name for p in folder.iterdir() if p.name != "__pycache__"] for folder in folders}
+    readmes = {folder.name: (folder / "README.md").read_text() for folder in folders if (folder / "README.md").exists()}
+    found += anatomy(names, readmes)
+    found += events(catalogue(), (path.name for path in (root / "shared" / "case" / "samples").glob("*.json")))
+    return sorted(set(found))
+
+
+def _imports(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+
+
+def _imported(tree: ast.Module) -> dict[str, str]:
+    """Full name by the name it goes by in the module."""
+    names: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                top = alias.name.partition(".")[0]
+                names[alias.asname or top] = alias.name if alias.asname else top
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def _full_name(node: ast.expr, names: Mapping[str, str]) -> str | None:
+    """`dt.now` as `datetime.datetime.now` after `from datetime import datetime as dt`; None when not imported."""
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    if isinstance(node, ast.Attribute) and (value := _full_name(node.value, names)):
+        return f"{value}.{node.attr}"
+    return None
+
+
+def main() -> int:
+    """Print the findings of the checkout; 1 when there are any."""
+    found = check(ROOT)
+    for finding in found:
+        print(finding)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,1 +1,0 @@
-"""The configuration of the NATS server: who may publish and hear what."""

@@ -1,0 +1,141 @@
+"""The four services in one process on one origin: what `caseflow up` and the tests run.
+
+`prepare` makes streams and tables and publishes the demo's reference documents; `running` opens the services, runs
+their jobs and gives the web app. With external servers the same, by settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+from infra.servers.embedded import Endpoints
+from shared.case.base import Owner
+from shared.kit import problems, vault
+from shared.kit.aggregate_cache import AggregateCache
+from shared.kit.clock import Clock
+from shared.kit.service import Service, open_kit, run_jobs
+from shared.kit.settings import Settings
+from shared.kit.sql import migrate
+from shared.log import topology
+from shared.log.connection import connect
+from shared.log.streams import Streams, ensure_topology
+from shared.log.topology import Topology
+from shared.reference.load import demo_documents
+from shared.reference.models import Document
+from shared.reference.publish import publish
+
+ROOT = Path(__file__).parents[2]
+SERVICES = tuple(owner for owner in Owner if (ROOT / "services" / owner / "app.py").exists())
+CANCEL_EVERY_S = 1.0
+Say = Callable[[str], None]
+
+
+def settings_for(base: Settings, endpoints: Endpoints, user: str) -> Settings:
+    """The settings of one service (or of the admin) on the embedded servers."""
+    dsns = {f"pg_dsn_{role}": SecretStr(dsn) for role, dsn in endpoints.postgres.items()}
+    return base.model_copy(
+        update={**dsns, "nats_url": endpoints.nats[user], "master_key": endpoints.master_key, "demo": True}
+    )
+
+
+async def prepare(settings: Settings, say: Say = lambda text: None) -> None:
+    """Make the streams and the tables, and publish the demo's documents where there are none; twice does nothing.
+
+    Raises Unavailable, WrongTopology, MigrationRefused.
+    """
+    mux = await connect(
+        settings.nats_url,
+        user=settings.nats_user or None,
+        password=settings.nats_password.get_secret_value() or None,
+        name="caseflow admin",
+    )
+    try:
+        made = await ensure_topology(mux, Topology(tuple(settings.areas), settings.replicas))
+        if made:
+            say(f"made the streams {', '.join(made)}")
+        admin = settings.dsn("admin")
+        for schema, role, folder in _migrations():
+            for name in await migrate(admin, schema, role, folder):
+                say(f"schema {schema}: applied {name}")
+        if settings.demo:
+            counts = await publish(Streams(mux), await _absent(Streams(mux)))
+            if counts.published:
+                say(f"published {counts.published} reference documents of the demo")
+    finally:
+        await mux.close()
+
+
+async def _absent(streams: Streams) -> list[Document]:
+    """The demo's documents that have no version yet: what an operator has published since is not undone by a start."""
+    return [
+        document
+        for document in demo_documents()
+        if await streams.last(topology.REFERENCE, topology.reference(document.kind, document.region)) is None
+    ]
+
+
+def _migrations() -> list[tuple[str, str, Path]]:
+    """Schema, role that uses it, folder; the shared ones first."""
+    kit = ROOT / "shared" / "kit" / "migrations"
+    services = [(str(owner), str(owner), ROOT / "services" / owner / "migrations") for owner in SERVICES]
+    return [*(("kit", str(owner), kit) for owner in SERVICES), ("vault", "vault", vault.MIGRATIONS), *services]
+
+
+@dataclass(frozen=True)
+class Running:
+    """The services as they run, and the web app of their one origin."""
+
+    services: Sequence[Service]
+    app: Starlette
+    jobs: asyncio.Task[None]  # ends only when a job failed
+
+
+@asynccontextmanager
+async def running(settings: Mapping[Owner, Settings], clock: Clock) -> AsyncIterator[Running]:
+    """Open these services and run their jobs for as long as the block lasts; watch `jobs` for one that ends."""
+    async with AsyncExitStack() as stack:
+        library, known = None, AggregateCache()
+        services = []
+        for owner, own in settings.items():
+            statements = importlib.import_module(f"services.{owner}.store").STATEMENTS
+            kit = await stack.enter_async_context(open_kit(owner, own, statements, clock, library, known))
+            library = kit.library
+            services.append(importlib.import_module(f"services.{owner}.app").build(kit))
+        first = services[0].kit
+        jobs = asyncio.create_task(run_jobs(services, first.follow_library), name="jobs")
+        try:
+            yield Running(services, _origin(services), jobs)
+        finally:
+            while not jobs.done():  # a cancellation is lost where an error comes up with it: say it again
+                jobs.cancel()
+                await asyncio.wait({jobs}, timeout=CANCEL_EVERY_S)
+            await asyncio.gather(jobs, return_exceptions=True)
+
+
+def _origin(services: Sequence[Service]) -> Starlette:
+    """One origin: each service under its name; `/healthz` and `/readyz` for all of them."""
+
+    async def home(request: Request) -> Response:
+        names = ", ".join(f"/{service.kit.owner}" for service in services)
+        return PlainTextResponse(
+            f"caseflow\n\nServices: {names}; each has /openapi.json, /healthz, /readyz, /metrics.\n"
+        )
+
+    async def health(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    mounts = [Mount(f"/{service.kit.owner}", service.app) for service in services]
+    origin = Starlette(routes=[Route("/", home), Route("/healthz", health), *mounts])
+    problems.install(origin)  # what lies outside of every service is answered in the same way
+    return origin

@@ -1,0 +1,298 @@
+"""The embedded stack: a real NATS server and a real Postgres from wheels, started, watched and stopped by one process.
+
+Everything lies in one data folder (infra/servers/folder.py):
+
+    lock  run/ (pids, sockets, nats.conf)  logs/  nats/ (JetStream, encrypted)  postgres/  secrets/ (keys, passwords)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote
+
+import psutil
+
+from infra.servers.folder import CannotStart, Folder, private, write_private
+from infra.servers.nats_config import ADMIN, SERVICES, Platform, server_config
+from infra.servers.programs import OURSELVES, Runner, nats_program, postgres_programs, postgres_runner
+
+NATS_PORT = 4222
+DEMO_PLATFORM = Platform("demo", ("5101", "5107"))
+ROLES = (ADMIN, *SERVICES, "vault")
+DATABASE = "caseflow"
+START_S_MAX = 120.0  # a log of many millions of events is read again after a crash
+STOP_S_MAX = 30.0
+POLL_S = 0.01
+_NATS_ENVIRONMENT = {"GOMEMLIMIT": "512MiB"}  # block caches grew to 4.3 GB without it
+LOG_TAIL_BYTES = 1500
+
+POSTGRES_SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "max_connections": "120",
+    # Nothing of a row or a statement in the log.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+}
+# In this order, STOP_S_MAX for each: Postgres ends its sessions, then everything at once.
+_STOP_SIGNALS = {"nats": (signal.SIGTERM, signal.SIGKILL), "postgres": (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)}
+_ROLES_SQL = Path(__file__).with_name("roles.sql")
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where the servers of a running stack are. URLs and DSNs hold passwords and belong in no log."""
+
+    nats_url: str  # without a user
+    nats: Mapping[str, str]  # URL by user: admin and the services
+    platforms: Mapping[str, str]  # URL by source; the client needs Platform.inbox_prefix
+    postgres: Mapping[str, str]  # DSN by role: admin, the services, vault
+    master_key: Path
+
+
+class Embedded:
+    """Starts and stops both servers for one data folder. `say` is told, in a sentence, what is being done."""
+
+    def __init__(
+        self, say: Callable[[str], None] = lambda text: None, platforms: Sequence[Platform] = (DEMO_PLATFORM,)
+    ) -> None:
+        self._say = say
+        self._platforms = tuple(platforms)
+        self._lock: IO[str] | None = None
+        self._servers: dict[str, asyncio.subprocess.Process] = {}
+
+    async def start(self, data: Path, nats_port: int = NATS_PORT) -> Endpoints:
+        """Start both on the folder `data`, made when missing. `nats_port` 0, or one that is taken, means a free one.
+
+        Raises CannotStart: another copy runs on the folder, a key is missing, a server ends at once or is not ready in
+        START_S_MAX.
+        """
+        folder = Folder.of(data)
+        self._lock = folder.lock()
+        try:
+            folder.make()
+            await asyncio.to_thread(folder.end_leftovers, self._say)
+            passwords = folder.passwords([*ROLES, *(platform.user for platform in self._platforms)])
+            async with asyncio.TaskGroup() as both:
+                port = both.create_task(self._start_nats(folder, passwords, nats_port))
+                both.create_task(self._start_postgres(folder, passwords))
+        except BaseExceptionGroup as group:
+            await self.stop()
+            raise group.exceptions[0] from None
+        except BaseException:
+            await self.stop()
+            raise
+        return self._endpoints(folder, passwords, port.result())
+
+    async def stop(self) -> None:
+        """Stop both cleanly: open transactions are rolled back, acknowledged data is on disk. Twice does nothing."""
+        await asyncio.gather(*(self._end(name) for name in tuple(self._servers)))
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    async def died(self) -> str:
+        """Wait until a server ends without being told to, and return which, in a sentence. It is not started again."""
+        waits = {asyncio.create_task(server.wait()): name for name, server in self._servers.items()}
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        name = waits[next(iter(done))]
+        return f"{name} ended by itself with code {next(iter(done)).result()}; see logs/{name}.log in the data folder"
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process id of each running server: nats, postgres."""
+        return {name: server.pid for name, server in self._servers.items()}
+
+    async def _end(self, name: str) -> None:
+        server = self._servers.pop(name)
+        for sign in _STOP_SIGNALS[name]:
+            if server.returncode is not None:
+                return
+            with contextlib.suppress(ProcessLookupError):
+                server.send_signal(sign)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(server.wait(), STOP_S_MAX)
+
+    async def _start_nats(self, folder: Folder, passwords: Mapping[str, str], port: int) -> int:
+        if port and (holder := holder_of(port)):
+            self._say(f"NATS: port {port} is held by {holder}; taking a free one")
+            port = 0
+        config = folder.run / "nats.conf"
+        text = server_config(
+            port=port or -1,
+            store=folder.nats,
+            key=folder.jetstream_key(),
+            run=folder.run,
+            log=folder.logs / "nats.log",
+            passwords=passwords,
+            platforms=self._platforms,
+        )
+        write_private(config, text)
+        for stale in folder.run.glob("nats-server_*.ports"):
+            stale.unlink()
+        self._say("NATS: starting")
+        command = (nats_program(), "-c", str(config))
+        server = await _spawn(command, folder.logs / "nats.out", environment=_NATS_ENVIRONMENT)
+        self._servers["nats"] = server
+        ports = folder.run / f"nats-server_{server.pid}.ports"
+        try:
+            await _until(lambda: _port_in(ports) is not None, "NATS", server, folder.logs / "nats.log")
+        except CannotStart:
+            if port and holder_of(port):  # somebody took it since we looked
+                return await self._start_nats(folder, passwords, port)
+            raise
+        return _port_in(ports) or port
+
+    async def _start_postgres(self, folder: Folder, passwords: Mapping[str, str]) -> None:
+        runner = postgres_runner(folder)
+        if not folder.postgres.exists():
+            self._say("Postgres: making the database (once)")
+            await _init_postgres(folder, runner, passwords[ADMIN])
+        self._say("Postgres: starting")
+        settings = POSTGRES_SETTINGS | {"unix_socket_directories": str(folder.sockets)}
+        command = [str(postgres_programs() / "postgres"), "-D", str(folder.postgres)]
+        command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        log = folder.logs / "postgres.log"
+        if log.exists():
+            log.replace(folder.logs / "postgres.log.1")
+        server = await _spawn(command, log, runner)
+        self._servers["postgres"] = server
+        await _until(lambda: _is_ready(folder.postgres / "postmaster.pid", server.pid), "Postgres", server, log)
+        await _make_roles(folder, passwords)
+
+    def _endpoints(self, folder: Folder, passwords: Mapping[str, str], port: int) -> Endpoints:
+        def url(user: str) -> str:
+            return f"nats://{user}:{passwords[user]}@127.0.0.1:{port}"
+
+        where = f"host={quote(str(folder.sockets), safe='')}&port=5432"
+        return Endpoints(
+            nats_url=f"nats://127.0.0.1:{port}",
+            nats={user: url(user) for user in (ADMIN, *SERVICES)},
+            platforms={platform.source: url(platform.user) for platform in self._platforms},
+            postgres={role: f"postgresql://{role}:{passwords[role]}@/{DATABASE}?{where}" for role in ROLES},
+            master_key=folder.master_key,
+        )
+
+
+def holder_of(port: int) -> str | None:
+    """Who listens on 127.0.0.1:`port`, in words; None when it is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            return None
+        except PermissionError:
+            return "the system (ports below 1024 are for root)"
+        except OSError:
+            pass
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.status == "LISTEN" and connection.pid:
+                return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    return "a process of another user"
+
+
+def require_port(port: int) -> None:
+    """Raises CannotStart, with who holds it and what to do, when the HTTP port is taken."""
+    if holder := holder_of(port):
+        raise CannotStart(f"port {port} is held by {holder}: stop it, or choose another by CASEFLOW_PORT={port + 1}")
+
+
+async def _spawn(
+    command: Sequence[str], output: Path, runner: Runner = OURSELVES, environment: Mapping[str, str] | None = None
+) -> asyncio.subprocess.Process:
+    """Start a program in a session of its own: ctrl-C is for us, and we stop the servers after the services."""
+    with open(output, "ab", opener=private) as log:
+        return await asyncio.create_subprocess_exec(
+            *runner.prefix,
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+            env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", **(environment or {})},
+        )
+
+
+async def _init_postgres(folder: Folder, runner: Runner, password: str) -> None:
+    """Make the cluster aside and move it into place when it is whole, so that a kill in between leaves none."""
+    new = folder.root / "postgres.new"
+    if new.exists():
+        await asyncio.to_thread(shutil.rmtree, new)
+    new.mkdir(mode=0o700)
+    folder.give(new)
+    password_file = folder.sockets / "password"
+    write_private(password_file, password)
+    folder.give(password_file)
+    try:
+        command = (
+            *(str(postgres_programs() / "initdb"), "-D", str(new), "-U", ADMIN, "-A", "scram-sha-256"),
+            *("--pwfile", str(password_file), "--encoding=UTF8", "--locale=C.UTF-8", "-k"),
+        )
+        output = folder.logs / "initdb.log"
+        server = await _spawn(command, output, runner)
+        if await server.wait() != 0:
+            raise CannotStart(f"Postgres: initdb failed: {_tail(output)}")
+    finally:
+        password_file.unlink()
+    new.replace(folder.postgres)
+
+
+async def _make_roles(folder: Folder, passwords: Mapping[str, str]) -> None:
+    psql = str(postgres_programs() / "psql")
+    command = (psql, "-XqA", "-h", str(folder.sockets), "-U", ADMIN, "-d", "postgres", "-f", str(_ROLES_SQL))
+    words = {f"PASSWORD_{role.upper()}": passwords[role] for role in ROLES} | {"PGPASSWORD": passwords[ADMIN]}
+    output = folder.logs / "roles.log"
+    server = await _spawn(command, output, environment=words)
+    if await server.wait() != 0:
+        raise CannotStart(f"Postgres: making the roles failed: {_tail(output)}")
+
+
+async def _until(ready: Callable[[], bool], name: str, server: asyncio.subprocess.Process, log: Path) -> None:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + START_S_MAX
+    while not ready():
+        if server.returncode is not None:
+            raise CannotStart(f"{name} ended at once with code {server.returncode}: {_tail(log)}")
+        if loop.time() > end:
+            raise CannotStart(f"{name} is not ready after {START_S_MAX:.0f} s: {_tail(log)}")
+        await asyncio.sleep(POLL_S)
+
+
+def _port_in(ports: Path) -> int | None:
+    with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
+        return int(json.loads(ports.read_text())["nats"][0].rpartition(":")[2])
+    return None
+
+
+def _is_ready(pid_file: Path, pid: int) -> bool:
+    """Whether the server says so itself: its pid file's eighth line is its status."""
+    with contextlib.suppress(OSError):
+        lines = pid_file.read_text().splitlines()
+        return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
+    return False
+
+
+def _tail(log: Path) -> str:
+    with contextlib.suppress(OSError):
+        return f"{log} ends with: " + log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
+    return f"{log} could not be read"

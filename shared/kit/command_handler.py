@@ -1,0 +1,204 @@
+"""The whole I/O shell of a command: load, decide, seal, append, remember. Every decision goes through here.
+
+One writer per aggregate inside the process (a queue of its own); between processes the guard of the log decides, and a
+conflict means: load what is new and decide again, with jittered backoff, for at most `retry_s_max` seconds.
+
+A cached state may accept, since the guard checks it; a rejection and an "applied already" are answered only after
+topping up from the stream's leader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from shared.case.base import Address, Event, Position, Recorded
+from shared.case.commands import COMMANDS, Command
+from shared.case.decide import Accepted, Verdict, decide
+from shared.case.orders import NEW_ORDER, OrderState, decide_order, evolve_order
+from shared.case.reasons import Rejected
+from shared.case.state import NEW, CaseState, evolve
+from shared.kit.aggregate_cache import AggregateCache, StateChange, Versioned
+from shared.kit.clock import Clock
+from shared.kit.failpoints import failpoint
+from shared.kit.problems import Unavailable
+from shared.kit.seal import seal_fields
+from shared.kit.vault import Vault
+from shared.log import port as log_port
+from shared.log.port import Log
+
+RETRY_S_MAX = 2.0
+BACKOFF_S_MIN = 0.002
+BACKOFF_S_MAX = 0.1
+
+CREATES = frozenset({"case.registered", "order.issued"})
+
+AggregateState = CaseState | OrderState
+
+
+@dataclass(frozen=True, slots=True)
+class Decider:
+    """The law of one kind of aggregate."""
+
+    new: Any
+    decide: Callable[[Command, Any], Verdict]
+    evolve: Callable[[Any, Recorded[Any]], Any]
+
+
+DECIDERS: dict[str, Decider] = {
+    "case": Decider(NEW, decide, evolve),
+    "order": Decider(NEW_ORDER, decide_order, evolve_order),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A command that stands: the aggregate after it, where its last event lies, and the event if it was made now."""
+
+    state: Any
+    position: Position
+    recorded: Recorded[Any] | None
+
+
+class CommandHandler:
+    """Decides commands on the log of one service. Safe to call from many tasks at once."""
+
+    def __init__(self, log: Log, vault: Vault, clock: Clock, known: AggregateCache | None = None) -> None:
+        """`known` is what the services of one process share."""
+        self._log = log
+        self._vault = vault
+        self._clock = clock
+        self._known = known or AggregateCache()
+
+    async def handle(self, command: Command) -> Committed | Rejected:
+        """Decide a command and append what comes of it, exactly once however often it is sent.
+
+        Raises Unavailable when the log or the vault gave no answer within RETRY_S_MAX of its turn: the same command may
+        be sent again. Raises KeyErased when the content's key is destroyed, AlreadySealed, TooLarge.
+        """
+        async with self._known.queue(command.address.subject):
+            return await self._until_settled(command)
+
+    async def state(self, address: Address, fresh: bool = False) -> Versioned:
+        """The aggregate as this process knows it; `fresh` tops it up from the stream's leader first.
+
+        Raises Unavailable.
+        """
+        held = self._known.get(address.subject)
+        if held is None or fresh:
+            held = await self._top_up(address, held)
+        return held
+
+    def prime(self, address: Address, held: Versioned) -> None:
+        """Remember an aggregate that a read model knows, where this process knows nothing newer.
+
+        Not one that held what was newer than the program that folded it: this program may know it.
+        """
+        if not held.state.newer_event:
+            self._known.remember(address.subject, held)
+
+    def made(self, recorded: Recorded[Any]) -> StateChange | None:
+        """What an event made, while this process remembers that it appended it; None for others and older ones."""
+        return self._known.made(recorded)
+
+    async def state_since(self, recorded: Recorded[Any]) -> Versioned:
+        """The aggregate at least as new as this event of it: what a reaction to the event may decide on.
+
+        Whatever came later brings a reaction of its own. Raises Unavailable.
+        """
+        address, position = recorded.address, recorded.position
+        assert position is not None, "what is read has its position"
+        held = self._known.get(address.subject)
+        if held is None and (after := self._after(recorded)) is not None:
+            held = Versioned(after, position.sequence)
+            self._known.remember(address.subject, held)
+        if held is None or held.sequence < position.sequence:
+            held = await self._top_up(address, held)
+        return held
+
+    def _after(self, recorded: Recorded[Any]) -> Any:
+        """What an event made of its aggregate, where nothing has to be read for it: a first one is all there is."""
+        if made := self._known.made(recorded):
+            return made.after
+        law = DECIDERS[recorded.address.kind]
+        return law.evolve(law.new, recorded) if recorded.type in CREATES else None
+
+    async def _until_settled(self, command: Command) -> Committed | Rejected:
+        give_up_at = self._clock.monotonic() + RETRY_S_MAX
+        backoff_s = BACKOFF_S_MIN
+        fresh = False
+        while True:
+            try:
+                return await self._once(command, fresh)
+            except (log_port.Conflict, log_port.Unavailable) as error:
+                if self._clock.monotonic() + backoff_s >= give_up_at:
+                    raise Unavailable("The log gave no answer in time; the same command may be sent again.") from error
+            await self._clock.sleep(backoff_s * (0.5 + self._clock.random()))
+            backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
+            fresh = True
+
+    async def _once(self, command: Command, fresh: bool) -> Committed | Rejected:
+        address = command.address
+        law = DECIDERS[address.kind]
+        held = self._known.get(address.subject)
+        if held is None and COMMANDS[command.name].event.TYPE in CREATES:
+            held = Versioned(law.new)  # as a rule; the guard knows better
+        guessed = held is not None and not fresh
+        if held is None or fresh:
+            held = await self._top_up(address, held)
+        await failpoint("handle.loaded")
+        verdict = law.decide(command, held.state)
+        if guessed and not (isinstance(verdict, Accepted) and verdict.recorded):
+            held = await self._top_up(address, held)
+            verdict = law.decide(command, held.state)
+        if isinstance(verdict, Rejected):
+            return verdict
+        if verdict.recorded is None:
+            return Committed(held.state, self._position(address, held), None)
+        await failpoint("handle.decided")
+        sealed = await self._sealed(verdict.recorded)
+        position = await self._log.append(sealed, held.sequence)
+        await failpoint("handle.appended")
+        sealed = replace(sealed, position=position)
+        after = law.evolve(held.state, sealed)
+        self._known.note(sealed, StateChange(held.state, after, held.sequence, position.sequence))
+        self._known.remember(address.subject, Versioned(after, position.sequence))
+        return Committed(after, position, sealed)
+
+    async def _sealed(self, recorded: Recorded[Any]) -> Recorded[Any]:
+        event: Event = recorded.known
+        if all(getattr(event, name) is None for name in event.PRIVATE):
+            return recorded
+        key = await self._vault.key(recorded.address.id)
+        sealed = seal_fields(event, key, recorded.address.id, recorded.id, self._clock)
+        return Recorded(recorded.id, recorded.address, recorded.meta, sealed)
+
+    async def _top_up(self, address: Address, held: Versioned | None) -> Versioned:
+        law = DECIDERS[address.kind]
+        held = held or Versioned(law.new)
+        try:
+            newer = await self._log.load(address, held.sequence)
+        except log_port.Unavailable as error:
+            raise Unavailable("The log does not answer.") from error
+        state = held.state
+        for recorded in newer:
+            state = law.evolve(state, recorded)
+        if newer:
+            last = newer[-1].position
+            assert last is not None, "what is loaded has its position"
+            held = Versioned(state, last.sequence)
+        if held.sequence:
+            self._known.remember(address.subject, held)
+        return held
+
+    def _position(self, address: Address, held: Versioned) -> Position:
+        return Position(self._log.stream_of(address), held.sequence)
+
+
+def command(address: Address, meta: Any, name: str, facts: Any) -> Command:
+    """A command of the catalogue. Raises TypeError when the facts are not the command's own: a mistake of ours."""
+    spec = COMMANDS[name]
+    if not isinstance(facts, spec.facts) or address.kind != spec.kind:
+        raise TypeError(f"{name} of a {spec.kind} takes {spec.facts.__name__}, got {type(facts).__name__}")
+    return Command(address, meta, name, facts)

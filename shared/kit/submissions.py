@@ -1,0 +1,250 @@
+"""Submissions: commands that platforms publish as CloudEvents, each answered by exactly one receipt.
+
+A platform publishes a command of the catalogue on `submit.<source>.<pp>.<cc>.<xx>.<ttt>.<vvv>`; the server lets it do
+so only under its own name and areas. Each owner takes its own commands with a durable of its own; what nobody can take,
+intake refuses. The receipt goes to `receipt.<source>.<id>` and the first one stands; an answer that has no id to stand
+under, or finds another one there, goes to `receipt.<source>.seq-<n>`, n being the submission's sequence, which the
+platform was told when its publish was acknowledged. So no submission ends in silence, and none is answered twice.
+
+The order of steps is decide, receipt, wipe, acknowledge: a kill between any two repeats steps that change nothing. A
+submission holds a resident's words in the open (encrypted on disk), so it is overwritten once its receipt stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from pydantic_core import to_json
+
+from shared.case.base import Meta, derived_id
+from shared.kit import access, telemetry
+from shared.kit import http as kit_http
+from shared.kit.access import Caller
+from shared.kit.command_handler import command
+from shared.kit.failpoints import failpoint
+from shared.kit.http import AHEAD_S_MAX, NO_ENRICHERS, Answer, Enricher
+from shared.kit.problems import Forbidden, Problem, ProblemError, Unavailable, Unprocessable
+from shared.kit.reactions import ATTEMPTS_COUNT_MAX, DELAY_S_MAX, DELAY_S_MIN, FETCH_COUNT_MAX, FETCH_WAIT_S, PAUSE_S
+from shared.kit.service import TRANSLATIONS, Kit
+from shared.kit.submission import PARKED_CODE, Envelope, Form, ParsedSubmission, Receipt, is_source, read, within
+from shared.log import topology
+from shared.log.consumers import RawDelivery, RawDurable
+from shared.log.port import Conflict, DurableMissing
+from shared.log.port import Unavailable as LogUnavailable
+from shared.log.topology import RECEIPTS, SUBMISSIONS
+
+CHANNEL = "platform"  # whose allowance says how far back a submission's time may lie
+PERSON_PREFIX = "platform-"
+BEHIND_S_MAX = 2 * DELAY_S_MAX
+COUNTED = telemetry.counter("caseflow_submissions_total", "Submissions answered", "service", "outcome")
+
+
+class OtherSubmission(Unprocessable):
+    """The id was used for another submission, whose answer stands."""
+
+    code = "idempotency.key_reused"
+    advice = "Use a new id for a new submission; the answer to the first one stands under its id."
+
+
+Birth = Callable[[ParsedSubmission, Caller, Meta], Awaitable[Answer]]
+
+
+class Submissions:
+    """Runs the submissions of one service until cancelled.
+
+    `births`: for commands that give birth to an aggregate, their form and how it is done. `fills`: as over HTTP.
+    """
+
+    def __init__(
+        self,
+        kit: Kit,
+        births: Mapping[str, tuple[Form, Birth]] | None = None,
+        fills: Mapping[str, Enricher] = NO_ENRICHERS,
+    ) -> None:
+        self._kit, self._fills = kit, fills
+        self._births = dict(births or {})
+        self._forms = {name: form for name, (form, _) in self._births.items()}
+        # lane -> the submission that must come again before later ones, and until when: a twin may answer it instead
+        self._behind: dict[str, tuple[int, float]] = {}
+
+    async def run(self) -> None:
+        """Take submissions as they come; returns only by cancellation."""
+        durable = await self._durable()
+        while True:
+            try:
+                await self.step(durable, FETCH_WAIT_S)
+                await self._kit.clock.sleep(0)
+            except LogUnavailable:
+                await self._kit.clock.sleep(PAUSE_S)
+            except DurableMissing:
+                # receipts and claims tell what was done: starting again from the first message repeats nothing
+                telemetry.warn("durable missing, made anew from the first submission", service=self._kit.owner)
+                durable = await self._durable()
+
+    async def _durable(self) -> RawDurable:
+        while True:
+            try:
+                return await self._kit.streams.durable_raw(SUBMISSIONS, f"{self._kit.owner}-submissions", "submit.>")
+            except LogUnavailable:
+                await self._kit.clock.sleep(PAUSE_S)
+
+    async def step(self, durable: RawDurable, wait_s: float) -> int:
+        """Fetch what is there and work it, lane by lane; how many messages that was."""
+        deliveries = await durable.fetch(FETCH_COUNT_MAX, wait_s)
+        read_ones = [(read(delivery.message, self._forms), delivery) for delivery in deliveries]
+        ours = [one for one in read_ones if one[0].owner is self._kit.owner]
+        await asyncio.gather(*(d.ack() for told, d in read_ones if told.owner is not self._kit.owner))
+        lanes = groupby(sorted(ours, key=lambda one: (one[0].lane, one[0].sequence)), key=lambda one: one[0].lane)
+        with telemetry.span(f"submissions.{self._kit.owner}", count=len(ours)):
+            await asyncio.gather(*(self._in_order(lane, list(group)) for lane, group in lanes))
+        return len(deliveries)
+
+    async def _in_order(self, lane: str, group: Sequence[tuple[ParsedSubmission, RawDelivery]]) -> None:
+        for told, delivery in group:
+            first, until = self._behind.get(lane, (told.sequence, 0.0))
+            if first < told.sequence and self._kit.clock.monotonic() < until:
+                await delivery.nack(DELAY_S_MIN)
+            elif await self._settled(told, delivery):
+                self._behind.pop(lane, None)
+            else:
+                self._behind[lane] = told.sequence, self._kit.clock.monotonic() + BEHIND_S_MAX
+
+    async def _settled(self, told: ParsedSubmission, delivery: RawDelivery) -> bool:
+        """Answer one submission and be done with it; False: it comes again."""
+        try:
+            with telemetry.continued(told.envelope.traceparent if told.envelope else None, self._kit.clock):
+                await self._answer(told, delivery)
+        except Exception as error:  # whatever went wrong, it comes again or is parked with a receipt that says so
+            patient = isinstance(error, LogUnavailable | Unavailable)
+            if not patient and delivery.attempts >= ATTEMPTS_COUNT_MAX:
+                try:
+                    await self._park(told, delivery, type(error).__name__)  # never its text: it may quote content
+                    return True
+                except LogUnavailable:
+                    pass
+            await delivery.nack(min(DELAY_S_MIN * 2 ** min(delivery.attempts, 16), DELAY_S_MAX))
+            return False
+        return True
+
+    async def _answer(self, told: ParsedSubmission, delivery: RawDelivery) -> None:
+        """Decide and tell. Raises Unavailable, and problems of ours (500 and above) that poison may be the cause of."""
+        outcome: Answer | Problem
+        standing = await self._standing(told.source, told.id) if told.id else None
+        if standing is not None and standing.sequence == told.sequence:
+            await self._done(told, delivery)
+            return
+        places = [told.id] if told.id else []
+        try:
+            outcome = await self._decide(told, standing, delivery.stored_at)
+        except tuple(TRANSLATIONS) as error:
+            outcome = next(make for kind, make in TRANSLATIONS.items() if isinstance(error, kind))(error).problem
+        except ProblemError as error:
+            outcome = error.problem
+            if outcome.code == OtherSubmission.code:  # the answer to the first one stands, or is about to
+                outcome, places = OtherSubmission("This id was used for another submission.").problem, []
+        if isinstance(outcome, Problem) and outcome.status >= 500:
+            kind = Unavailable if outcome.status == Unavailable.status else ProblemError
+            raise kind(outcome.detail, code=outcome.code)
+        await self._tell(told, outcome, places)
+        await failpoint("intake.receipt.published")
+        await self._done(told, delivery)
+
+    async def _done(self, told: ParsedSubmission, delivery: RawDelivery) -> None:
+        await self._kit.streams.wipe(SUBMISSIONS, told.sequence)
+        await delivery.ack()
+
+    async def _standing(self, source: str, id: str) -> Receipt | None:
+        if not is_source(source):
+            return None
+        message = await self._kit.streams.last(RECEIPTS, topology.receipt(source, id))
+        return None if message is None else Receipt.model_validate_json(message.data)
+
+    async def _decide(self, told: ParsedSubmission, standing: Receipt | None, stored_at: datetime) -> Answer | Problem:
+        """Have it done, or the reason why not. Raises ProblemError and what TRANSLATIONS names."""
+        spec, envelope = told.spec, told.envelope
+        if told.problem is not None or envelope is None or spec is None:
+            assert told.problem is not None, "what has no command or envelope says why"
+            return told.problem
+        person = self._kit.person(f"{PERSON_PREFIX}{told.source}")
+        if person is None:
+            raise Forbidden(
+                "No platform of this name is known here.", code="platform.unknown",
+                advice=f"Ask the administrator for a person {PERSON_PREFIX}<source> among the reference documents.",
+            )  # fmt: skip
+        if standing is not None and not standing.may_repeat(spec.name):
+            raise OtherSubmission("")
+        caller = replace(person, source=told.source)
+        meta = self._meta(told, envelope, caller, stored_at)
+        if access.is_birth(spec.name):
+            if spec.name not in self._births:
+                raise Forbidden("Platforms do not send this command.", code="command.not_for_platforms")
+            within(told, told.body.region)
+            return await self._births[spec.name][1](told, caller, meta)
+        address = await kit_http.locate(self._kit, envelope.subject or "", spec.kind)
+        within(told, address.region)
+        if standing is not None and isinstance(standing.data, Answer) and standing.data.id != address.id:
+            raise OtherSubmission("")
+        said = kit_http.said(told.body, spec.facts)
+        if "source" in spec.facts.model_fields:
+            said = said.model_copy(update={"source": told.source, "source_id": envelope.id})
+        asked = command(address, meta, spec.name, said)
+        return await kit_http.decide(self._kit, caller, asked, self._fills.get(spec.name))
+
+    def _meta(self, told: ParsedSubmission, envelope: Envelope, caller: Caller, stored_at: datetime) -> Meta:
+        """`time` is judged from when the stream took it: a submission does not age while our services are down."""
+        time = envelope.time or stored_at
+        if time > stored_at + timedelta(seconds=AHEAD_S_MAX):
+            raise Unprocessable("`time` lies in the future. Leave it out, or set your clock.", code="time.ahead")
+        if time < stored_at - self._kit.settings.backdate_max(CHANNEL):
+            raise Unprocessable(
+                "`time` lies further back than a platform may set it. Leave it out, or have it imported.",
+                code="time.too_far_back",
+            )
+        now = self._kit.clock.now()
+        return Meta(
+            command_id=derived_id("submission", told.source, envelope.id, ""),
+            time=min(time, now),
+            recorded_at=now,
+            actor=caller.actor,
+            traceparent=telemetry.traceparent(),
+            references=self._kit.references(told.region),
+        )
+
+    async def _tell(self, told: ParsedSubmission, outcome: Answer | Problem, places: Sequence[str]) -> None:
+        """Publish the one receipt, under its id or, when another stands there, under its sequence."""
+        COUNTED.labels(str(self._kit.owner), "refused" if isinstance(outcome, Problem) else "accepted").inc()
+        if not is_source(told.source):  # nobody could read it; only who is not a platform can publish there
+            await self._note(told, "no source")
+            return
+        now, name = self._kit.clock.now(), told.name
+        for place in (*places, told.by_sequence):
+            receipt = Receipt.of(self._kit.owner, told.source, place, told.sequence, name, now, outcome)
+            subject, data = topology.receipt(told.source, place), to_json(receipt, exclude_none=True)
+            try:
+                await self._kit.streams.publish(subject, data, expected=0)
+                return
+            except Conflict:
+                standing = await self._standing(told.source, place)
+                if standing is not None and standing.answers(receipt):
+                    return
+
+    async def _park(self, told: ParsedSubmission, delivery: RawDelivery, reason: str) -> None:
+        """Poison: the operator hears the place and the reason, the platform that it is being looked at."""
+        telemetry.warn("parked", service=self._kit.owner, sequence=told.sequence, reason=reason)
+        await self._note(told, reason)
+        await failpoint("react.parked")
+        problem = ProblemError(
+            "This could not be processed and was set aside for the operator.", code=PARKED_CODE,
+            advice="Ask the operator, naming source and sequence; when it is repaired, send the same again, same id.",
+        )  # fmt: skip
+        await self._tell(told, problem.problem, [told.id] if told.id else [])
+        await self._done(told, delivery)
+
+    async def _note(self, told: ParsedSubmission, reason: str) -> None:
+        note = {"source": told.source, "sequence": told.sequence, "command": told.name, "reason": reason}
+        subject = topology.parked(self._kit.owner, "submissions")
+        await self._kit.streams.publish(subject, to_json(note), msg_id=f"submission {told.sequence}")
