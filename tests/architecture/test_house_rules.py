@@ -71,8 +71,8 @@ def test_drivers(driver: str, allowed: str) -> None:
 
 
 def test_subscribers() -> None:
-    (message,) = found("services/intake/stream.py", "async def f(log):\n    await log.durable('LOG_5101', 'mine')")
-    assert message.endswith("stream.py:2: .durable() outside kit/reactions.py: give the Reactor a Reaction instead")
+    (message,) = found("services/intake/jobs.py", "async def f(log):\n    await log.durable('LOG_5101', 'mine')")
+    assert message.endswith("jobs.py:2: .durable() outside kit/reactions.py: give the ReactionRunner a Reaction instead")
     assert not found("shared/kit/reactions.py", "log.durable('LOG_5101', 'mine')")
 
 
@@ -116,7 +116,7 @@ def test_later() -> None:
 
 
 def test_anatomy() -> None:
-    services = {"intake": ["app.py", "helpers.py"], "routing": ["store.py"]}
+    services = {"intake": ["app.py", "helpers.py"], "routing": ["http.py"]}
     (finding,) = house_rules.anatomy(services, {})
     assert "say in services/intake/README.md what `helpers.py` is for" in str(finding)
     assert not list(house_rules.anatomy(services, {"intake": "| `helpers.py` | helps |"}))
