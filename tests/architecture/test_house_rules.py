@@ -72,7 +72,9 @@ def test_drivers(driver: str, allowed: str) -> None:
 
 def test_subscribers() -> None:
     (message,) = found("services/intake/jobs.py", "async def f(log):\n    await log.durable('LOG_5101', 'mine')")
-    assert message.endswith("jobs.py:2: .durable() outside kit/reactions.py: give the ReactionRunner a Reaction instead")
+    assert message.endswith(
+        "jobs.py:2: .durable() outside kit/reactions.py: give the ReactionRunner a Reaction instead"
+    )
     assert not found("shared/kit/reactions.py", "log.durable('LOG_5101', 'mine')")
 
 
