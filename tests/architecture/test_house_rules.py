@@ -59,7 +59,6 @@ def test_sizes() -> None:
 @pytest.mark.parametrize(
     ("driver", "allowed"),
     [
-        ("asyncpg", "services/intake/store.py"),
         ("nats", "shared/log/connection.py"),
         ("faststream", "shared/kit/reactions.py"),
     ],
@@ -76,6 +75,20 @@ def test_subscribers() -> None:
         "jobs.py:2: .durable() outside kit/reactions.py: give the ReactionRunner a Reaction instead"
     )
     assert not found("shared/kit/reactions.py", "log.durable('LOG_5101', 'mine')")
+
+
+@pytest.mark.parametrize(
+    "call", ["application.data.log.load(address)", "self.handler.state(address)", "log.at(position)"]
+)
+def test_states_pass_the_gate(call: str) -> None:
+    (message,) = found("services/intake/http.py", f"async def f(): await {call}")
+    assert "passes by the gate: use Application.load" in message
+    assert not found("services/supervision/jobs.py", f"async def f(): await {call}")
+
+
+def test_commands_pass_the_steps() -> None:
+    (message,) = found("infra/importing/x.py", "async def f(a): await a.handler.handle(1)")
+    assert "passes by the steps of a command: use Application.execute" in message
 
 
 @pytest.mark.parametrize(

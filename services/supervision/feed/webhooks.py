@@ -121,7 +121,7 @@ class Webhooks:
         self._clock = self._runtime.clock
         self.places = WebhookStore(data.database, self._clock, identity.settings)
         self.rules = EgressRules.of(identity.settings)
-        self._notices, self._present = Notices(identity, data), Present(application)
+        self._notices, self._present = Notices(application), Present(application)
         self._targets: dict[str, WebhookClient] = {}
         self._known: Sequence[Any] = ()
         self._drained: dict[str, int] = {}  # place -> its version when nothing was left for it
