@@ -25,6 +25,7 @@ from shared.case.commands import COMMANDS
 from shared.case.facts import Hold, Matter, Note, Outcome, Parties, Party, Registration
 from shared.case.lifecycle import Status
 from shared.case.reasons import Rejected
+from shared.case.rights import Right
 from shared.case.state import CaseState
 from shared.kit.clock import Clock
 from shared.kit.command_handler import Committed, command
@@ -32,7 +33,6 @@ from shared.kit.reactions import ReactionRunner
 from shared.kit.service import Kit
 from shared.kit.vault import KeyErased
 from shared.log.port import NoArea
-from shared.reference.rights import Right
 
 IMPORTER = "import"
 STEPS_COUNT_MAX = 60  # a case has some ten; twenty co-handling units make it more

@@ -24,6 +24,7 @@ from shared.case.facts import (
     Text,
 )
 from shared.case.reasons import Reason, Rejected
+from shared.case.rights import Right
 from shared.case.state import CaseState
 from shared.kit import http as kit_http
 from shared.kit import telemetry
@@ -34,7 +35,6 @@ from shared.kit.problems import Forbidden, NotFound, TooLarge, Unprocessable, de
 from shared.kit.seal import unseal_fields
 from shared.kit.service import Kit
 from shared.kit.vault import FIRST_GENERATION, same_secret
-from shared.reference.rights import Right
 
 SecretHeader = Annotated[str | None, Header(alias="Case-Secret", max_length=64)]
 SecretQuery = Annotated[str | None, Query(alias="secret", max_length=64)]

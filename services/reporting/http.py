@@ -23,6 +23,7 @@ from shared.case.base import Address, Code, PersonId, Position, Recorded, Region
 from shared.case.facts import Attachment, Nature
 from shared.case.lifecycle import OPEN, Status
 from shared.case.orders import OrderState, OrderStatus
+from shared.case.rights import Right
 from shared.case.state import CaseState
 from shared.kit import http as kit_http
 from shared.kit import telemetry
@@ -35,7 +36,6 @@ from shared.kit.service import Kit
 from shared.log import number
 from shared.log.port import NoArea
 from shared.log.port import Unavailable as LogSilent
-from shared.reference.rights import Right
 
 PAGE_ROWS = 50
 QUERY_CHARS_MAX = 100

@@ -24,6 +24,7 @@ from services.reporting.projection import (
 from shared.case.base import region_prefix
 from shared.case.events import Corrected
 from shared.case.facts import Matter
+from shared.case.rights import Right
 from shared.kit import telemetry
 from shared.kit.access import Caller
 from shared.kit.clock import Clock
@@ -31,7 +32,6 @@ from shared.kit.effects import AggregateChange
 from shared.kit.seal import SealBroken, unseal_fields
 from shared.kit.sql import Database, Session, Statements
 from shared.kit.vault import Vault
-from shared.reference.rights import Right
 
 STATEMENTS = Statements.load(Path(__file__).with_name("queries.sql"))
 TABLES = ("cases", "seen", "tallies", "sealed", "orders")

@@ -16,6 +16,7 @@ from services.routing.policy import question, words_of
 from shared.case.base import Address, PersonId, Position, Region, UnitCode, contains, region_prefix
 from shared.case.commands import Command, facts
 from shared.case.facts import Note, Text
+from shared.case.rights import Right
 from shared.case.state import STATE, CaseState
 from shared.kit import http as kit_http
 from shared.kit.access import Caller
@@ -25,7 +26,6 @@ from shared.kit.problems import BadRequest, Forbidden, ProblemError, Unavailable
 from shared.kit.seal import unseal_fields
 from shared.kit.service import Kit
 from shared.log import number
-from shared.reference.rights import Right
 from shared.reference.rules import examine
 
 HAND_OVER_AT_ONCE_MAX = 8

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from shared.case.base import Actor, contains, region_prefix
 from shared.case.commands import Command
 from shared.case.orders import OrderState
+from shared.case.rights import Right, Tie
 from shared.case.state import CaseState
-from shared.reference.rights import Right
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +81,6 @@ def _tied(caller: Caller, case: CaseState) -> bool:
     units = (case.unit, *case.co_units)
     people = (case.first_asked, case.person, *(co.person for co in case.co_handlers))
     return caller.unit in units or caller.person in people
-
-
-class Tie(StrEnum):
-    """What binds a caller to a case, beside the right."""
-
-    REGION = "region"  # the region that the facts name lies in the caller's
-    CENTRE = "centre"  # the centre in charge lies in the caller's region
-    SEES = "sees"  # the caller may see the case
-    UNIT = "unit"  # the caller's unit is the responsible one, or the co-handling one that the facts name
-    NAMED_UNIT = "named_unit"  # the caller acts for the own unit, or for a unit of the own centre
-    ORDER_UNIT = "order_unit"  # the caller's unit is the one that the order is for
-    ORDER_CENTRE = "order_centre"  # the order was issued in the caller's region
 
 
 _COMMANDS: dict[str, tuple[Right, Tie]] = {

@@ -19,6 +19,7 @@ from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.case.base import Actor, Address, Owner, Position, Recorded, Unknown
+from shared.case.rights import Right
 from shared.kit import problems, telemetry
 from shared.kit.access import Caller
 from shared.kit.aggregate_cache import AggregateCache
@@ -39,7 +40,6 @@ from shared.log.port import Unavailable as LogUnavailable
 from shared.log.streams import Streams
 from shared.log.topology import Topology
 from shared.reference.library import ReferenceData
-from shared.reference.rights import Right
 
 RESIDENT = "resident"
 DEMO_TOKEN_PREFIX = "demo-"

@@ -17,13 +17,13 @@ from shared.case.commands import facts as facts_of
 from shared.case.facts import Channel, Hold, Nature, Note, Retention
 from shared.case.lifecycle import IN_PROGRESS, Status
 from shared.case.orders import OrderStatus
+from shared.case.rights import Right, Tie
 from shared.case.state import CaseState
 from shared.kit import access
 from shared.kit import http as kit_http
-from shared.kit.access import Caller, Tie
+from shared.kit.access import Caller
 from shared.kit.command_handler import command
 from shared.log import topology
-from shared.reference.rights import Right
 from tests.sim.clients import Asked, Client, by_itself, over_http
 from tests.sim.facts import NOTE, ORDER_KINDS, Pen
 from tests.sim.places import (

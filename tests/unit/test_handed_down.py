@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from services.intake.policy import RegisterBody, register_parts, registration
+from shared.case.rights import Right
 from shared.kit.access import Caller, refusal
 from shared.kit.effects import ReactionContext
-from shared.reference.rights import Right
 from tests.support.law import CITY, COUNTY, NEIGHBOUR, START, TOWNSHIP, VILLAGE, ask, given, history
 from tests.support.policy_life import LIBRARY
 

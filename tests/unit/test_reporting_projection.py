@@ -30,10 +30,10 @@ from services.reporting.projection import (
 from shared.case.base import Position, Recorded, Unknown
 from shared.case.facts import Matter
 from shared.case.lifecycle import Status
+from shared.case.rights import Right
 from shared.case.state import CaseState
 from shared.kit.effects import AggregateChange
 from shared.kit.seal import seal_fields
-from shared.reference.rights import Right
 from tests.support.clock import FakeClock
 from tests.support.law import (
     CHIEF,

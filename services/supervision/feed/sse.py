@@ -27,6 +27,7 @@ from starlette.types import Send
 from services.supervision.feed.items import ITEM_KINDS, LEFT, FeedItem
 from shared.case.base import Address, Position, Region, contains
 from shared.case.orders import OrderState
+from shared.case.rights import Right
 from shared.kit import telemetry
 from shared.kit.access import Caller, barred, may_see_flow
 from shared.kit.aggregate_cache import Versioned
@@ -40,7 +41,6 @@ from shared.log.consumers import Message
 from shared.log.port import NoArea
 from shared.log.streams import Streams
 from shared.log.topology import FEED
-from shared.reference.rights import Right
 
 KEEPALIVE_S = 15.0
 RETRY_MS = 2000

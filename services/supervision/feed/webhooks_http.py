@@ -17,6 +17,7 @@ from services.supervision.feed.items import ITEM_KINDS, NOTICE
 from services.supervision.feed.webhook_client import URL_CHARS_MAX, EgressRules
 from services.supervision.feed.webhook_store import NoticeBook, WebhookStore
 from shared.case.base import CaseId, Code, Region, contains, region_prefix
+from shared.case.rights import Right
 from shared.case.state import CaseState
 from shared.kit import http as kit_http
 from shared.kit.access import Caller, may_see
@@ -25,7 +26,6 @@ from shared.kit.problems import Forbidden, NotFound, Unavailable, Unprocessable
 from shared.kit.service import Kit
 from shared.log import port as log_port
 from shared.log.topology import FEED, feeds_of
-from shared.reference.rights import Right
 
 PAGE_COUNT_MAX = 200
 _LONG_NUMBER = re.compile(r"[0-9]{5}")
