@@ -1,13 +1,14 @@
-"""EVENTS.md: the catalogue for people. Every event, command, arrow and reason, as the code has them."""
+"""EVENTS.md: the catalogue for people. Every event, command, transition and reason, as the code has them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from shared.case.base import Event, Facts, Owner
 from shared.case.catalogue import EVENTS
 from shared.case.commands import COMMANDS, CommandSpec
-from shared.case.lifecycle import TRANSITIONS, Status
+from shared.case.lifecycle import TRANSITIONS, Transition
 from shared.case.orders import ORDER_TRANSITIONS
 from shared.case.reasons import Reason
 from shared.kit import access
@@ -18,6 +19,7 @@ Written by `make generate` from the code; do not edit. An event and a command ha
 appends it. Fields in *italics* are sealed with a key of the case's own; all others stand in the open. Schemas:
 `schemas/<event>.v<n>.json` as on the log, `schemas/command.<name>.json` as sent. Clauses are those of GB/T 33200-2016.
 """
+HEAD_OF_A_LIFE = ("event", "from", "to", "why")
 
 
 def events_page() -> str:
@@ -26,8 +28,8 @@ def events_page() -> str:
     for owner in Owner:
         if events := [event for event in EVENTS.values() if event.OWNER is owner]:
             lines += [f"## Events of {owner}", "", *_table(("event", "meaning", "fields"), map(_event, events)), ""]
-    lines += ["## The life of a case", "", *_table(("event", "from", "to", "why"), _arrows()), ""]
-    lines += ["## The life of an order", "", *_table(("event", "from", "to", "why"), _order_arrows()), ""]
+    lines += ["## The life of a case", "", *_table(HEAD_OF_A_LIFE, _transitions(TRANSITIONS.values())), ""]
+    lines += ["## The life of an order", "", *_table(HEAD_OF_A_LIFE, _transitions(ORDER_TRANSITIONS.values())), ""]
     lines += ["## Commands", "", "Over HTTP `POST /<owner>/<kind>s/<id>/<name>`, over NATS `type: command.<name>`.", ""]
     lines += [*_table(("command", "owner", "makes", "who"), map(_command, COMMANDS.values())), ""]
     lines += ["## Reasons", "", "Why the law says no; over HTTP and in receipts alike.", ""]
@@ -58,16 +60,10 @@ def _fields(facts: type[Facts], private: tuple[str, ...]) -> str:
     return ", ".join(told)
 
 
-def _arrows() -> Iterator[tuple[str, ...]]:
-    arrows = list(dict.fromkeys(TRANSITIONS.values()))
-    for arrow in arrows:
-        sources = ", ".join("(none)" if source is Status.NEW else source for source in arrow.sources)
-        yield f"`{arrow.event}`", sources, arrow.target or "stays", arrow.why
-
-
-def _order_arrows() -> Iterator[tuple[str, ...]]:
-    for (source, event), (target, why) in ORDER_TRANSITIONS.items():
-        yield f"`{event}`", "(none)" if source == "unborn" else source, target, why
+def _transitions(transitions: Iterable[Transition[Any]]) -> Iterator[tuple[str, ...]]:
+    for row in dict.fromkeys(transitions):
+        sources = ", ".join("(none)" if source.name == "NEW" else source for source in row.sources)
+        yield f"`{row.key}`", sources, row.target or "stays", row.why
 
 
 def _command(spec: CommandSpec) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from services.supervision.policy import REACTIONS as SUPERVISION_REACTIONS
 from shared.case import events as e
 from shared.case.base import FILLED, Address, Owner, Position, Recorded, derived_id
 from shared.case.commands import COMMANDS, Command
+from shared.case.lifecycle import Variant, event_key
 from shared.case.reasons import Rejected
 from shared.case.state import variant
 from shared.kit.effects import AggregateChange, CommandRequest, Reaction, ReactionContext
@@ -50,7 +51,7 @@ class Judge:
             for address in world.born(kind)
         }
         self.keys: dict[str, bytes | None] = {}
-        self.arrows: set[tuple[str, str]] = set()
+        self.transitions: set[tuple[str, str]] = set()
 
     async def judge(self) -> None:
         """Everything that must hold once a world is at rest."""
@@ -63,7 +64,7 @@ class Judge:
         self._clear()
         self._platforms()
         TimeJudge(self.world, self.by_subject).judge()
-        self._arrows()
+        self._transitions()
 
     async def _log(self) -> None:
         """The one judge of the product, with all its questions."""
@@ -227,12 +228,12 @@ class Judge:
                 if progress.get(where) != versions:
                     self.world.violated(f"progress {progress.get(where)}, steps {versions}", subject)
 
-    def _arrows(self) -> None:
+    def _transitions(self) -> None:
         for events in self.by_subject.values():
             for count, one in enumerate(events):
                 state = self.world.state(one.address, count)
-                name = variant(one.known, state) if one.address.kind == "case" else one.type
-                self.arrows.add((str(state.status), name))
+                kind = variant(one.known, state) if one.address.kind == "case" else Variant.PLAIN
+                self.transitions.add((str(state.status), event_key(type(one.known), kind)))
 
     def outcome(self) -> Outcome:
         """What is told of this world."""
@@ -249,7 +250,7 @@ class Judge:
             events=sum(map(len, self.by_subject.values())),
             cases=len(world.born("case")),
             steps=world.steps,
-            arrows=self.arrows,
+            transitions=self.transitions,
             faults=dict(world.faults.reached),
             failpoints={name: count for name, count in world.faults.failpoints.items() if name in CATALOGUE},
             answers=dict(answers),

@@ -57,7 +57,7 @@ class Outcome:
     events: int = 0
     cases: int = 0
     steps: int = 0
-    arrows: set[tuple[str, str]] = field(default_factory=set)
+    transitions: set[tuple[str, str]] = field(default_factory=set)
     faults: dict[str, int] = field(default_factory=dict)
     failpoints: dict[str, int] = field(default_factory=dict)
     answers: dict[str, int] = field(default_factory=dict)

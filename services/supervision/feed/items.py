@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from shared.case import events as e
 from shared.case.base import Recorded, Unknown, derived_id, level_of
 from shared.case.facts import Hold, Nature, OrderKind, Outcome, PauseCause, Severity, Stage
-from shared.case.lifecycle import OPEN
+from shared.case.lifecycle import OPEN, event_key
 from shared.case.orders import OrderState
 from shared.case.state import CaseState, variant
 from shared.kit.submission import CloudEvent
@@ -175,7 +175,7 @@ def _of_case(before: CaseState, after: CaseState, recorded: Recorded[Any], numbe
 def _variant(before: CaseState, after: CaseState, event: Any) -> str:
     if isinstance(event, e.Released):
         return "case.released+import" if event.hold is Hold.IMPORT and after.status in OPEN else "case.released"
-    return variant(event, before)
+    return event_key(type(event), variant(event, before))
 
 
 def _item(recorded: Recorded[Any], data: Mapping[str, Any], kind: str, region: str) -> FeedItem:
