@@ -11,7 +11,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from pydantic_core import PydanticCustomError
 
 from shared.case import events as e
+from shared.case.announcements import StepName
 from shared.case.base import Address, Code, Event, PersonId, Recorded, Region, UnitCode, contains, new_id
+from shared.case.catalogue import step_of
 from shared.case.facts import (
     Channel,
     Matter,
@@ -135,26 +137,7 @@ REACTIONS: tuple[Reaction, ...] = (
     Reaction("intake.register_parts", frozenset({"case.split"}), register_parts, opens=True),
 )
 
-_PUBLIC = {
-    "case.registered": "registered",
-    "case.supplemented": "supplemented",
-    "case.attached": "repeated",
-    "case.declined": "declined",
-    "case.assigned": "assigned",
-    "case.ruled": "assigned",
-    "case.signed_for": "handling",
-    "case.transferred": "transferred",
-    "case.progressed": "progressed",
-    "case.extended": "extended",
-    "case.settled": "settled",
-    "case.sent_back": "handled_again",
-    "case.closed": "closed",
-    "case.reopened": "reopened",
-    "case.withdrawn": "withdrawn",
-    "case.merged": "merged",
-    "case.split": "split",
-}
-Steps = list[tuple[str, datetime, str | None]]
+Steps = list[tuple[StepName, datetime, str | None]]
 
 
 def public_steps(events: Iterable[tuple[Recorded[Any], Event]]) -> tuple[Steps, str | None]:
@@ -162,10 +145,10 @@ def public_steps(events: Iterable[tuple[Recorded[Any], Event]]) -> tuple[Steps, 
     steps: Steps = []
     reply: str | None = None
     for recorded, event in events:
-        what = _PUBLIC.get(recorded.type)
-        if what is None:
+        step = step_of(event)
+        if step is None:
             continue
-        steps.append((what, recorded.meta.time, getattr(event, "unit", None)))
+        steps.append((step, recorded.meta.time, getattr(event, "unit", None)))
         if isinstance(event, e.Settled):
             reply = event.reply.text  # type: ignore[union-attr]
         elif isinstance(event, e.Registered) and event.answer is not None:
@@ -179,14 +162,9 @@ def public_steps(events: Iterable[tuple[Recorded[Any], Event]]) -> tuple[Steps, 
 class PublicStep:
     """One step of a case in the open: what happened, by which event, and the case right after it."""
 
-    step: str
+    step: StepName
     recorded: Recorded[Any]
     state: CaseState
-
-
-def step_of(type_: str) -> str | None:
-    """What an event type is called in public, None when it is not shown."""
-    return _PUBLIC.get(type_)
 
 
 def steps_in_the_open(events: Iterable[Recorded[Any]]) -> list[PublicStep]:
@@ -194,6 +172,6 @@ def steps_in_the_open(events: Iterable[Recorded[Any]]) -> list[PublicStep]:
     found, state = [], NEW
     for recorded in events:
         state = evolve(state, recorded)
-        if (step := step_of(recorded.type)) is not None:
+        if (step := step_of(recorded.event)) is not None:
             found.append(PublicStep(step, recorded, state))
     return found

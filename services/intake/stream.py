@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from services.intake.policy import PublicStep, RegisterBody, registration, step_of, steps_in_the_open
+from services.intake.policy import PublicStep, RegisterBody, registration, steps_in_the_open
 from services.intake.store import Registrar
 from shared.case.base import Address, Meta, Recorded
+from shared.case.catalogue import step_of
 from shared.case.reasons import Rejected
 from shared.kit import http as kit_http
 from shared.kit.access import Caller
@@ -51,7 +52,7 @@ class Follower:
 
     async def follow(self, recorded: Recorded[Any], handler: CommandHandler) -> None:
         """Bring the progress of an event's case up to the log; does nothing for cases of nobody's platform."""
-        if step_of(recorded.type) is None:
+        if step_of(recorded.event) is None:
             return
         state = (await handler.state(recorded.address)).state  # however old: the source never changes
         if state.source is not None and self._kit.person(f"{PERSON_PREFIX}{state.source}") is not None:

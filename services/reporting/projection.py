@@ -20,6 +20,7 @@ from pydantic import AwareDatetime, BaseModel
 from services.reporting.policy import bucket, stems
 from shared.case import events as e
 from shared.case.base import Actor, Event, Level, Recorded, Unknown, region_at
+from shared.case.catalogue import ENDS, REOPENS
 from shared.case.facts import Matter
 from shared.case.lifecycle import ENDED, OPEN
 from shared.case.orders import OrderState
@@ -31,7 +32,6 @@ SEARCH_AFTER_END_DAYS_MAX = 30
 PAIRS_COUNT_MAX = 300_000  # hashes remembered per county; a pair of Chinese characters takes about 150 bytes
 REPORTER = "reporter"
 _SPACE = re.compile(r"\s+")
-_ENDING = ("case.closed", "case.declined", "case.withdrawn", "case.merged", "case.split")
 
 
 def case_row(change: AggregateChange) -> tuple[Any, ...]:
@@ -132,9 +132,9 @@ def newest_matter(change: AggregateChange) -> SealedMatter | None:
 def searchable_until(change: AggregateChange) -> tuple[bool, datetime | None]:
     """Whether a case's new events change how long it can be found, and until when (None: as long as it is open)."""
     for recorded in reversed(change.events):
-        if recorded.type in _ENDING and change.state.status in ENDED:
+        if type(recorded.event) in ENDS and change.state.status in ENDED:
             return True, recorded.meta.recorded_at + timedelta(days=SEARCH_AFTER_END_DAYS_MAX)
-        if isinstance(recorded.event, e.Reopened):
+        if type(recorded.event) in REOPENS:
             return True, None
     return False, None
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.case import events as e
 from shared.case.base import Address, Level, level_of, new_id, parent, region_at
+from shared.case.catalogue import STAGE_CHANGES
 from shared.case.clocks import Key, Overdue, RunningDeadline
 from shared.case.commands import facts
 from shared.case.events.supervision import RungFacts
@@ -367,16 +368,9 @@ def _words(late: Overdue, row: LadderRow | None) -> str:
     return f"{said}；系统第 {late.rung + 1} 级催督{basis}。"
 
 
-STAGE_EVENTS = frozenset(
-    {
-        "case.registered", "case.corrected", "case.triaged", "case.declined", "case.split", "case.merged",
-        "case.withdrawn", "case.assigned", "case.ruled", "case.signed_for", "case.handed_back", "case.transferred",
-        "case.co_handling_ended", "case.co_reported", "case.settled", "case.sent_back", "case.closed",
-        "case.reopened", "case.escalated", "case.released",
-    }
-)  # fmt: skip
+_STAGE_TYPES = frozenset(event.TYPE for event in STAGE_CHANGES)
 REACTIONS: tuple[Reaction, ...] = (
-    Reaction("supervision.annul", STAGE_EVENTS, annul),
-    Reaction("supervision.keep_clocks", STAGE_EVENTS, keep_clocks),
+    Reaction("supervision.annul", _STAGE_TYPES, annul),
+    Reaction("supervision.keep_clocks", _STAGE_TYPES, keep_clocks),
     Reaction("supervision.tell_the_cases", frozenset({"order.issued"}), tell_the_cases, refused=note_refusal),
 )

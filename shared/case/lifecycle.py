@@ -71,7 +71,8 @@ def event_key(event: type[Event], variant: Variant = V.PLAIN) -> str:
 class Transition(Generic[AnyStatus]):
     """One row of a table: an event may happen in these statuses, leads to `target`, for the reason in `why`.
 
-    `target` is None where the status stays as it is.
+    `target` is None where the status stays as it is. `stages` says of such an event that other stages may run after
+    it, or the same ones under other time limits.
     """
 
     event: type[Event]
@@ -79,6 +80,12 @@ class Transition(Generic[AnyStatus]):
     target: AnyStatus | None
     why: str
     variant: Variant = V.PLAIN
+    stages: bool = False
+
+    @property
+    def changes_stages(self) -> bool:
+        """Whether the clocks of the case may have to follow: another status is another stage."""
+        return self.target is not None or self.stages
 
     @property
     def key(self) -> str:
@@ -94,7 +101,9 @@ _TABLE: tuple[Transition[Status], ...] = (
     Transition(e.Registered, (S.NEW,), S.AWAITING_TRIAGE, "5.1.3 a: uniform intake"),
     Transition(e.Registered, (S.NEW,), S.SETTLED, "8.2 a: explanation on the spot settles it", V.ANSWERED),
     Transition(e.Supplemented, OPEN, None, "petitions regulation 20: more papers may come while it is open"),
-    Transition(e.Corrected, (*OPEN, S.CLOSED, S.DECLINED, S.WITHDRAWN), None, "12.2: the record is kept right"),
+    Transition(
+        e.Corrected, (*OPEN, S.CLOSED, S.DECLINED, S.WITHDRAWN), None, "12.2: the record is kept right", stages=True
+    ),
     Transition(e.Attached, OPEN, None, "petitions regulation 19: a repeat of what is in progress joins it"),
     Transition(e.Withdrawn, IN_PROGRESS, S.WITHDRAWN, "the demand is the resident's own"),
     Transition(e.CalledBack, (S.SETTLED, S.CLOSED), None, "Jinan 12345, 27: every item is called back"),
@@ -112,9 +121,9 @@ _TABLE: tuple[Transition[Status], ...] = (
     Transition(e.HandedBack, WITH_UNIT, S.AWAITING_TRIAGE, "5.1.1 c: to the same centre, never to the resident"),
     Transition(e.Ruled, IN_PROGRESS, S.ASSIGNED, "5.1.1 c: the centre says whose remit it is"),
     Transition(e.Transferred, IN_PROGRESS, S.AWAITING_TRIAGE, "4: it moves in the tree without a gap or a copy"),
-    Transition(e.CoHandlingEnded, WITH_UNIT, None, "5.1.1 b: a unit may be taken off"),
+    Transition(e.CoHandlingEnded, WITH_UNIT, None, "5.1.1 b: a unit may be taken off", stages=True),
     Transition(e.Progressed, (S.HANDLING,), None, "5.1.2 a: feedback while it is handled"),
-    Transition(e.CoReported, WITH_UNIT, None, "5.1.1 b: each co-handling unit has its own task"),
+    Transition(e.CoReported, WITH_UNIT, None, "5.1.1 b: each co-handling unit has its own task", stages=True),
     Transition(e.Settled, (S.HANDLING,), S.SETTLED, "5.1.3 a: handled by law, with a reply"),
     Transition(e.SentBack, (S.SETTLED,), S.HANDLING, "Jinan 12345, 27: not satisfied, handled again"),
     Transition(e.SentBack, (S.SETTLED,), S.AWAITING_TRIAGE, "an answer on the spot was not enough", V.UNASSIGNED),
@@ -134,12 +143,12 @@ _TABLE: tuple[Transition[Status], ...] = (
         e.OverdueDeclared, EXISTING, None, "5.1.3 a: nothing is late in silence, also what ended before it was seen"
     ),
     Transition(e.OverdueAnnulled, EXISTING, None, "what was done in time is not late, whenever the proof arrives"),
-    Transition(e.Escalated, OPEN, None, "11.2: the centre above is in charge"),
+    Transition(e.Escalated, OPEN, None, "11.2: the centre above is in charge", stages=True),
     Transition(e.HandedDown, OPEN, None, "5.1.1 i: the level reached hands it down"),
     Transition(e.Urged, OPEN, None, "domain 1.a'': reminders before orders"),
     Transition(e.Ordered, OPEN, None, "Weifang 12345, 26: a supervision order covers it"),
     Transition(e.Held, EXISTING, None, "personal information law 47: a legal duty to keep"),
-    Transition(e.Released, EXISTING, None, "the hold's reason is gone"),
+    Transition(e.Released, EXISTING, None, "the hold's reason is gone", stages=True),
     Transition(e.Erased, ENDED, None, "9.4 b: kept as long as its class says and no longer"),
 )
 

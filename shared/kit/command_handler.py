@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.case.base import Address, Event, Position, Recorded
+from shared.case.catalogue import CREATES
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, Verdict, decide
 from shared.case.orders import NEW_ORDER, OrderState, decide_order, evolve_order
@@ -31,8 +32,6 @@ from shared.log.port import Log
 RETRY_S_MAX = 2.0
 BACKOFF_S_MIN = 0.002
 BACKOFF_S_MAX = 0.1
-
-CREATES = frozenset({"case.registered", "order.issued"})
 
 AggregateState = CaseState | OrderState
 
@@ -122,7 +121,7 @@ class CommandHandler:
         if made := self._known.made(recorded):
             return made.after
         law = DECIDERS[recorded.address.kind]
-        return law.evolve(law.new, recorded) if recorded.type in CREATES else None
+        return law.evolve(law.new, recorded) if type(recorded.event) in CREATES else None
 
     async def _until_settled(self, command: Command) -> Committed | Rejected:
         give_up_at = self._clock.monotonic() + RETRY_S_MAX
@@ -142,7 +141,7 @@ class CommandHandler:
         address = command.address
         law = DECIDERS[address.kind]
         held = self._known.get(address.subject)
-        if held is None and COMMANDS[command.name].event.TYPE in CREATES:
+        if held is None and COMMANDS[command.name].event in CREATES:
             held = Versioned(law.new)  # as a rule; the guard knows better
         guessed = held is not None and not fresh
         if held is None or fresh:

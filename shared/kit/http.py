@@ -137,7 +137,7 @@ def meta_of(desk: Desk, caller: Caller, command_id: str, region: str, time: date
 
 async def permit(desk: Desk, caller: Caller, asked: Command) -> None:
     """Whether the caller may send this command. Raises Forbidden; the refusal is recorded (clause 9.4 a)."""
-    if access.is_birth(asked.name):
+    if access.is_creation(asked.name):
         refused = access.refusal(caller, asked, None)
     else:
         held = await desk.handler.state(asked.address)

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from shared.case.base import Position, Recorded, Unknown
+from shared.case.catalogue import CREATES
 from shared.kit import telemetry
 from shared.kit.aggregate_cache import Recall, recall_nothing
 from shared.kit.clock import Clock
-from shared.kit.command_handler import CREATES, DECIDERS
+from shared.kit.command_handler import DECIDERS
 from shared.kit.effects import ADAPTERS, AggregateChange
 from shared.kit.failpoints import failpoint
 from shared.kit.leader import Lock, renew, run_as_leader
@@ -153,7 +154,7 @@ class ProjectionRunner:
         # at once, before anything is awaited or remembered: what makes room for others may be needed for these
         states = {s: self._folded[s] for s in by_subject if s in self._folded}
         made = {recorded.id: one for recorded in known if (one := self._made(recorded))}
-        begins = {recorded.id for recorded in known if recorded.type in CREATES or recorded.id in made}
+        begins = {recorded.id for recorded in known if type(recorded.event) in CREATES or recorded.id in made}
         missing = [s for s, events in by_subject.items() if s not in states and events[0].id not in begins]
         stored = await self._model.states(session, missing) if missing else {}
         changes = []

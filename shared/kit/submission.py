@@ -232,7 +232,7 @@ def _checked(
         )
     if "time" in envelope.data:
         raise _wrong("data.time", "extra_forbidden", "The time stands in the envelope")
-    if envelope.subject is None and not access.is_birth(spec.name):
+    if envelope.subject is None and not access.is_creation(spec.name):
         raise _wrong("subject", "missing", "Name the case by its number or id")
     form = forms.get(spec.name) or kit_http.body_of(spec.facts)
     try:

@@ -179,7 +179,7 @@ class Submissions:
             raise OtherSubmission("")
         caller = replace(person, source=told.source)
         meta = self._meta(told, envelope, caller, stored_at)
-        if access.is_birth(spec.name):
+        if access.is_creation(spec.name):
             if spec.name not in self._births:
                 raise Forbidden("Platforms do not send this command.", code="command.not_for_platforms")
             within(told, told.body.region)

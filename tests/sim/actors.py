@@ -268,7 +268,7 @@ class Actors:
 
     def caller(self, name: str, facts: Facts, state: Any, region: str) -> Caller:
         """Somebody who may send it, more often than not."""
-        tie, chance = access._COMMANDS[name][1], self.chance
+        tie, chance = COMMANDS[name].tie, self.chance
         if chance.random() < 0.06:
             place = chance.choice(ALL_REGIONS)
             return Caller("jj-police-1", "handler", unit(place, "police"), place, ALL_RIGHTS)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json
 
 from services.intake.policy import REACTIONS as INTAKE_REACTIONS
-from services.intake.policy import register_parts, step_of
+from services.intake.policy import register_parts
 from services.routing.policy import REACTIONS as ROUTING_REACTIONS
 from services.routing.projection import work_row
 from services.supervision.policy import REACTIONS as SUPERVISION_REACTIONS
 from shared.case import events as e
 from shared.case.base import FILLED, Address, Owner, Position, Recorded, derived_id
+from shared.case.catalogue import step_of
 from shared.case.commands import COMMANDS, Command
 from shared.case.lifecycle import Variant, event_key
 from shared.case.reasons import Rejected
@@ -221,7 +222,7 @@ class Judge:
             progress.setdefault(message.subject, []).append(from_json(message.data)["data"]["version"])
         for subject, events in self.by_subject.items():
             if isinstance(events[0].event, e.Registered) and events[0].event.source == PLATFORM:
-                versions = [at for at, one in enumerate(events, 1) if step_of(one.type)]
+                versions = [at for at, one in enumerate(events, 1) if step_of(one.event)]
                 born = events[0].position
                 assert born is not None
                 where = topology.progress(PLATFORM, number.write(Position(born.stream, born.sequence)))

@@ -11,10 +11,10 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from shared.case.base import Address, Owner, Recorded
+from shared.case.catalogue import CREATES
 from shared.case.commands import Command
 from shared.case.state import CaseState
 from shared.kit import failpoints
-from shared.kit.command_handler import CREATES
 from shared.reference.models import Kind
 from tests.sim.clients import Asked
 from tests.sim.faults import Faults, Weather
@@ -97,7 +97,7 @@ class World(Outside):
         """Every aggregate of a kind, about in the order of birth."""
         for name, stream in self.log._streams.items():
             for recorded in stream.events[self._read.get(name, 0) :]:
-                if recorded.type in CREATES and recorded.address not in self._born[recorded.address.kind]:
+                if type(recorded.event) in CREATES and recorded.address not in self._born[recorded.address.kind]:
                     self._born[recorded.address.kind].append(recorded.address)
             self._read[name] = len(stream.events)
         return self._born[kind]

@@ -24,7 +24,8 @@ from pydantic_core import to_json
 from starlette.types import Message as Sent
 from starlette.types import Send
 
-from services.supervision.feed.items import ITEM_KINDS, LEFT, FeedItem
+from services.supervision.feed.items import FeedItem
+from shared.case.announcements import FeedKind
 from shared.case.base import Address, Position, Region, contains
 from shared.case.orders import OrderState
 from shared.case.rights import Right
@@ -87,7 +88,7 @@ def router(kit: Kit) -> APIRouter:
     )
     async def feed(
         caller: Who,
-        kind: Annotated[list[str] | None, Query(description="Only these kinds: " + ", ".join(ITEM_KINDS))] = None,
+        kind: Annotated[list[str] | None, Query(description="Only these kinds: " + ", ".join(FeedKind))] = None,
         level: Annotated[int | None, Query(ge=1, le=5, description="Only for centres of this level")] = None,
         region: Annotated[Region | None, Query(description="For centres there and below; else the caller's")] = None,
         last: Annotated[str | None, Header(alias="Last-Event-ID", description="Go on behind this one; 0: all")] = None,
@@ -105,9 +106,9 @@ def router(kit: Kit) -> APIRouter:
 
 def _kinds(told: Sequence[str] | None) -> frozenset[str]:
     for one in told or ():
-        if one not in ITEM_KINDS:
-            raise Unprocessable(f"`kind` is none of {', '.join(ITEM_KINDS)}.", code="kind.unknown")
-    return frozenset(told or ITEM_KINDS)
+        if one not in set(FeedKind):
+            raise Unprocessable(f"`kind` is none of {', '.join(FeedKind)}.", code="kind.unknown")
+    return frozenset(told or FeedKind)
 
 
 async def place(streams: Streams, last: str | None) -> tuple[int, dict[str, int] | None]:
@@ -191,7 +192,7 @@ def hears(caller: Caller, item: FeedItem, state: Any) -> bool:
         return False
     if may_see_flow(caller, state):
         return True
-    return data.kind == LEFT and may_see_flow(caller, replace(state, in_charge=data.region))
+    return data.kind == FeedKind.LEFT and may_see_flow(caller, replace(state, in_charge=data.region))
 
 
 class FeedListener:

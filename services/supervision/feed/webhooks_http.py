@@ -13,9 +13,9 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError, from_json
 
 from services.supervision.feed.delivery import Webhook
-from services.supervision.feed.items import ITEM_KINDS, NOTICE
 from services.supervision.feed.webhook_client import URL_CHARS_MAX, EgressRules
 from services.supervision.feed.webhook_store import NoticeBook, WebhookStore
+from shared.case.announcements import FeedKind
 from shared.case.base import CaseId, Code, Region, contains, region_prefix
 from shared.case.rights import Right
 from shared.case.state import CaseState
@@ -32,8 +32,8 @@ _LONG_NUMBER = re.compile(r"[0-9]{5}")
 
 
 def _kind(text: str) -> str:
-    if text not in ITEM_KINDS:
-        raise PydanticCustomError("kind_unknown", "Choose from {kinds}", {"kinds": ", ".join(ITEM_KINDS)})
+    if text not in set(FeedKind):
+        raise PydanticCustomError("kind_unknown", "Choose from {kinds}", {"kinds": ", ".join(FeedKind)})
     return text
 
 
@@ -56,7 +56,7 @@ class WebhookBody(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     url: Url
-    kinds: Annotated[tuple[Kind, ...], Field(min_length=1, max_length=len(ITEM_KINDS))]
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1, max_length=len(FeedKind))]
     level: Annotated[int, Field(ge=1, le=5)] | None = None
     region: Region | None = None
     after: Sequence | None = None
@@ -241,7 +241,7 @@ def _making(api: APIRouter, desk: _Desk) -> None:
             raise Forbidden("This region is not inside yours; leave `region` out for your own.")
         if body.numbers:
             _need(caller, Right.NOTIFY)
-            if body.kinds != (NOTICE,) or body.after is not None:
+            if body.kinds != (FeedKind.NOTICE,) or body.after is not None:
                 raise Unprocessable(
                     "With `numbers` the one kind is `notice`, and residents are told what comes from now on: leave "
                     "`after` out.", code="webhook.numbers",
@@ -363,7 +363,7 @@ def _notices(api: APIRouter, kit: Kit) -> None:
         if not may_see(caller, state):
             raise Forbidden("This case is not in your hands.")
         try:
-            items = [from_json(one.data) for one in await kit.streams.read(FEED, feeds_of(address.id, NOTICE))]
+            items = [from_json(one.data) for one in await kit.streams.read(FEED, feeds_of(address.id, FeedKind.NOTICE))]
         except log_port.Unavailable as error:
             raise Unavailable("The log does not answer.") from error
         known = await book.of_case(address.id)
@@ -382,7 +382,7 @@ def _notices(api: APIRouter, kit: Kit) -> None:
         if body.at > kit.clock.now() + timedelta(seconds=AHEAD_S_MAX):
             raise Unprocessable("`at` lies in the future. Set your clock.", code="time.ahead")
         row = await book.report(item, body.status, body.at, body.reason)
-        found = await kit.streams.read(FEED, feeds_of(row["case_id"], NOTICE))
+        found = await kit.streams.read(FEED, feeds_of(row["case_id"], FeedKind.NOTICE))
         told = next(one for data in found if (one := from_json(data.data))["id"] == item)
         return _notice(told, row)
 
