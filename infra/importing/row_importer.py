@@ -20,7 +20,8 @@ from infra.operations.rebuild import open_kits
 from infra.servers.attach import Servers
 from services.intake.store import Claims, IdempotencyConflict, Registrar
 from services.routing.policy import REACTIONS
-from shared.case.base import Actor, Address, Level, Meta, Owner, region_at
+from shared.case import events as e
+from shared.case.base import Actor, Address, Event, Level, Meta, Owner, region_at
 from shared.case.commands import COMMANDS
 from shared.case.facts import Hold, Matter, Note, Outcome, Parties, Party, Registration
 from shared.case.lifecycle import Status
@@ -171,7 +172,7 @@ class RowImporter:
 
     async def _triage(self, demand: Demand, case: Address, state: CaseState) -> str | None:
         """By the rules in force, as the reaction does it; what none takes goes to the fallback, or stays there."""
-        await self._react(case, "case.registered", 0)
+        await self._react(case, e.Registered, 0)
         if (await self._state(case)).status is not Status.AWAITING_TRIAGE:
             return "react"
         unit = self.fallback(state.in_charge)
@@ -180,7 +181,7 @@ class RowImporter:
         return await self._step(demand, case, "triage", demand.at, unit=unit, basis="import: no rule takes it")
 
     async def _assign(self, demand: Demand, case: Address, state: CaseState) -> str | None:
-        await self._react(case, "case.triaged", state.registration_sequence)
+        await self._react(case, e.Triaged, state.registration_sequence)
         if (await self._state(case)).status is not Status.TRIAGED:
             return "react"
         units: dict[str, Any] = {"unit": state.triaged_unit, "co_units": state.triaged_co_units}
@@ -206,9 +207,9 @@ class RowImporter:
             basis=settle.basis,
         )
 
-    async def _react(self, case: Address, type: str, after: int) -> None:
+    async def _react(self, case: Address, event: type[Event], after: int) -> None:
         for recorded in await self._kits[Owner.ROUTING].log.load(case, after):
-            if recorded.type == type:
+            if isinstance(recorded.event, event):
                 await self._reactor.react(recorded)
 
     async def _step(self, demand: Demand, case: Address, name: str, at: datetime, what: str = "", **facts: Any) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from services.intake import http
 from services.intake.policy import REACTIONS
 from services.intake.store import Claims, Registrar
 from services.intake.stream import Follower, submissions
-from shared.case.base import Meta
+from shared.case.base import Meta, Recorded
 from shared.case.facts import Registration
 from shared.case.reasons import Rejected
 from shared.kit.command_handler import Committed
-from shared.kit.effects import CommandRequest, Reaction, ReactionContext
+from shared.kit.effects import CommandRequest, Reaction
 from shared.kit.reactions import ReactionRunner
 from shared.kit.service import Kit, Service, web_app
 
@@ -23,12 +25,12 @@ def build(kit: Kit) -> Service:
     app.include_router(http.router(kit, registrar))
 
     async def register(
-        reaction: Reaction, seen: ReactionContext, wanted: CommandRequest, meta: Meta
+        reaction: Reaction, cause: Recorded[Any], request: CommandRequest, meta: Meta
     ) -> Committed | Rejected:
-        facts = wanted.facts
+        facts = request.facts
         assert isinstance(facts, Registration), "only registrations come here"
-        told = seen.recorded.id.encode()  # what the facts say besides follows the case as it now is
-        _, outcome = await registrar.register(meta, facts, reaction.name, wanted.address.id, told, id=wanted.address.id)
+        body, id = cause.id.encode(), request.address.id  # what the facts say besides follows the case as it now is
+        _, outcome = await registrar.register(meta, facts, reaction.name, id, body, id=id)
         return outcome
 
     reactor = ReactionRunner(

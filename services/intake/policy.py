@@ -20,6 +20,7 @@ from shared.case.facts import (
     Nature,
     Note,
     Parties,
+    PartMatters,
     Party,
     Registration,
     Retention,
@@ -29,7 +30,7 @@ from shared.case.facts import (
     Title,
 )
 from shared.case.state import NEW, CaseState, evolve
-from shared.kit.effects import CommandRequest, Reaction, ReactionContext
+from shared.kit.effects import CommandRequest, Reaction, reaction
 
 
 class RegisterBody(BaseModel):
@@ -98,34 +99,32 @@ def registration(
     )
 
 
-def register_parts(seen: ReactionContext) -> Sequence[CommandRequest]:
-    """Each part of a split case is born with the first asked person of the whole (clause 11.1: for ever)."""
-    event, state = seen.recorded.event, seen.state
-    assert isinstance(event, e.Split)
-    nexts = []
-    matters = event.matters.matters  # type: ignore[union-attr]
-    for number, (part, matter) in enumerate(zip(event.parts, matters, strict=True), 1):
+def register_parts(recorded: Recorded[e.Split], case: CaseState, _: object) -> Sequence[CommandRequest]:
+    """Each part of a split case is registered with the first asked person of the whole (clause 11.1: for ever)."""
+    event, requests = recorded.known, []
+    assert isinstance(event.matters, PartMatters), "the content is unsealed for this reaction"
+    for number, (part, matter) in enumerate(zip(event.parts, event.matters.matters, strict=True), 1):
         facts = Registration(
-            channel=Channel(state.channel),
-            contact_time=state.contact_time,
+            channel=Channel(case.channel),
+            contact_time=case.contact_time,
             matter=matter,
             region=part.region,
             nature=part.nature,
             subject=part.subject,
-            severity=state.severity,
-            retention=state.retention,
-            first_asked=state.first_asked,
-            first_asked_unit=state.first_asked_unit,
-            complained_unit=state.complained_unit,
-            stand_aside=state.stand_aside,
-            informant=state.informant,
-            parent=seen.recorded.address.id,
-            handed_by=state.handed_by if state.handed_by and _below(state.handed_by, part.region) else None,
-            hold=next(iter(h for h in state.holds if h == "import"), None),
+            severity=case.severity,
+            retention=case.retention,
+            first_asked=case.first_asked,
+            first_asked_unit=case.first_asked_unit,
+            complained_unit=case.complained_unit,
+            stand_aside=case.stand_aside,
+            informant=case.informant,
+            parent=recorded.address.id,
+            handed_by=case.handed_by if case.handed_by and _below(case.handed_by, part.region) else None,
+            hold=next(iter(h for h in case.holds if h == "import"), None),
         )
-        id = new_id(part.region, f"{seen.recorded.id} {number}")
-        nexts.append(CommandRequest(Address("case", part.region, id), "register", facts))
-    return nexts
+        id = new_id(part.region, f"{recorded.id} {number}")
+        requests.append(CommandRequest(Address("case", part.region, id), "register", facts))
+    return requests
 
 
 def _below(upper: str, lower: str) -> bool:
@@ -133,9 +132,7 @@ def _below(upper: str, lower: str) -> bool:
     return contains(upper, lower) and upper != lower
 
 
-REACTIONS: tuple[Reaction, ...] = (
-    Reaction("intake.register_parts", frozenset({"case.split"}), register_parts, opens=True),
-)
+REACTIONS: tuple[Reaction, ...] = (reaction("intake.register_parts", register_parts, unseals=True),)
 
 Steps = list[tuple[StepName, datetime, str | None]]
 

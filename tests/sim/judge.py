@@ -21,7 +21,7 @@ from shared.case.commands import COMMANDS, Command
 from shared.case.lifecycle import Variant, event_key
 from shared.case.reasons import Rejected
 from shared.case.state import variant
-from shared.kit.effects import AggregateChange, CommandRequest, Reaction, ReactionContext
+from shared.kit.effects import AggregateChange, CommandRequest, Reaction
 from shared.kit.failpoints import CATALOGUE
 from shared.kit.seal import unseal_fields
 from shared.log import fsck, number, topology
@@ -90,7 +90,7 @@ class Judge:
         event = unseal_fields(recorded.event, key, recorded.address.id, recorded.id)
         state = self.world.state(recorded.address)
         opened = Recorded(recorded.id, recorded.address, recorded.meta, event, recorded.position)
-        return [wanted.address for wanted in register_parts(ReactionContext(opened, state, library()))]
+        return [wanted.address for wanted in register_parts(opened, state, library())]
 
     async def _work(self) -> AsyncIterator[Finding]:
         """The worklist equals what a fresh replay gives."""
@@ -157,19 +157,19 @@ class Judge:
         for events in self.by_subject.values():
             for index, recorded in enumerate(events):
                 for reaction in REACTIONS:
-                    if recorded.type in reaction.on:
+                    if type(recorded.event) in reaction.events:
                         self._done(reaction, events, index)
 
     def _done(self, reaction: Reaction, events: list[Recorded[Any]], index: int) -> None:
         recorded = events[index]
         key = self.keys.get(recorded.address.id)
-        if reaction.opens:
+        if reaction.unseals:
             if key is None:
                 return
             event = unseal_fields(recorded.known, key, recorded.address.id, recorded.id)
             recorded = Recorded(recorded.id, recorded.address, recorded.meta, event, recorded.position)
         for count in range(index + 1, len(events) + 1):
-            wanted = reaction.decide(ReactionContext(recorded, self.world.state(recorded.address, count), library()))
+            wanted = reaction.decide(recorded, self.world.state(recorded.address, count), library())
             missing = [one for one in wanted if not self._stands(reaction, recorded, one)]
             if not missing:
                 return

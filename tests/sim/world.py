@@ -150,7 +150,7 @@ class World(Outside):
         reactor, react = process.reactor, process.reactor.react
 
         async def reacting(recorded: Recorded[Any], *newest: Recorded[Any]) -> None:
-            if self.poison == NEXT and recorded.type in reactor._by_type:
+            if self.poison == NEXT and type(recorded.event) in reactor._by_event:
                 self.poison = recorded.id
             if recorded.id == self.poison:
                 self.faults.reached["poison"] += 1
