@@ -15,4 +15,4 @@ COMMANDS = (serving, importing, backtesting, judging, reference, doctoring)  # i
 def main() -> None:
     """The entry point of `caseflow`."""
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    app()
+    app(prog_name="caseflow")

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 import uvloop
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from infra.servers.folder import CannotStart
+from shared import VERSION
 from shared.kit import failpoints
 from shared.kit.clock import SystemClock
 from shared.kit.problems import ProblemError
@@ -32,6 +33,21 @@ T = TypeVar("T")
 Tell = Callable[[int, str], None]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"caseflow {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Start the services, bring cases in, publish reference documents, read and check the log."""
 
 
 class Refused(Exception):
