@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "clauses.md"
+from infra.dev import CHECKOUT
+
+PAGE = CHECKOUT / "docs" / "clauses.md"
 # The clauses of GB/T 33200-2016 that concern the case flow or the information system.
 ACCEPTANCE = (
     "4", "5.1.1b", "5.1.1c", "5.1.1d", "5.1.1e", "5.1.1f", "5.1.1i", "5.1.2a", "5.1.3a", "5.2a", "5.2e", "6.1", "7.1",

@@ -7,20 +7,21 @@ from dataclasses import replace
 
 import pytest
 
-from infra.dev import house_rules
-from infra.dev.house_rules import ROOT, RULES, EventFacts, Module
+from infra.dev import CHECKOUT, house_rules
+from infra.dev.checks.base import Module
+from infra.dev.house_rules import MODULE_RULES, EventFacts
 
 KIT = "shared/kit/x.py"
 
 
-def found(path: str, code: str) -> list[str]:
+def messages(path: str, code: str) -> list[str]:
     module = Module(path, code, ast.parse(code))
-    return [str(finding) for rule in RULES if rule is not house_rules.docstrings for finding in rule(module)]
+    return [str(breach) for rule in MODULE_RULES if rule is not house_rules.docstrings for breach in rule(module)]
 
 
 def test_the_house_is_tidy() -> None:
-    findings = house_rules.check(ROOT)
-    assert not findings, "\n".join(map(str, findings))
+    breaches = house_rules.breaches(CHECKOUT)
+    assert not breaches, "\n".join(map(str, breaches))
 
 
 @pytest.mark.parametrize(
@@ -42,18 +43,18 @@ def test_the_house_is_tidy() -> None:
     ],
 )
 def test_ambient_time_and_chance(code: str, instead: str) -> None:
-    message = found(KIT, code)[-1]
+    message = messages(KIT, code)[-1]
     assert message.startswith(f"{KIT}:2: ")
     assert instead in message
-    assert not found("shared/kit/clock.py", code)
-    assert not found(KIT, "def f(clock, time, random):\n    return clock.now(), time.time(), random.random()")
+    assert not messages("shared/kit/clock.py", code)
+    assert not messages(KIT, "def f(clock, time, random):\n    return clock.now(), time.time(), random.random()")
 
 
 def test_sizes() -> None:
     long = "def long():\n" + "    pass\n" * 60
-    assert found(KIT, long) == [f"{KIT}:1: long has 61 lines, at most 60: name a part of it"]
-    assert not found(KIT, "def f():\n" + "    pass\n" * 59)
-    assert not found(KIT, "x = 1\n" * 4000), "a file is as long as its one subject"
+    assert messages(KIT, long) == [f"{KIT}:1: long has 61 lines, at most 60: name a part of it"]
+    assert not messages(KIT, "def f():\n" + "    pass\n" * 59)
+    assert not messages(KIT, "x = 1\n" * 4000), "a file is as long as its one subject"
 
 
 @pytest.mark.parametrize(
@@ -65,15 +66,15 @@ def test_sizes() -> None:
     ],
 )
 def test_drivers(driver: str, allowed: str) -> None:
-    (message,) = found("services/intake/http.py", f"from {driver}.errors import Error")
+    (message,) = messages("services/intake/http.py", f"from {driver}.errors import Error")
     assert f"{driver}.errors belongs in " in message
-    assert not found(allowed, f"import {driver}")
+    assert not messages(allowed, f"import {driver}")
 
 
 def test_subscribers() -> None:
-    (message,) = found("services/intake/stream.py", "async def f(log):\n    await log.durable('LOG_5101', 'mine')")
+    (message,) = messages("services/intake/stream.py", "async def f(log):\n    await log.durable('LOG_5101', 'mine')")
     assert message.endswith("stream.py:2: .durable() outside kit/reactions.py: give the Reactor a Reaction instead")
-    assert not found("shared/kit/reactions.py", "log.durable('LOG_5101', 'mine')")
+    assert not messages("shared/kit/reactions.py", "log.durable('LOG_5101', 'mine')")
 
 
 @pytest.mark.parametrize(
@@ -90,13 +91,13 @@ def test_subscribers() -> None:
     ],
 )
 def test_sql_in_python(text: str) -> None:
-    (message,) = found(KIT, f"run({text!r})")
+    (message,) = messages(KIT, f"run({text!r})")
     assert "name the statement in a .sql file" in message
 
 
 @pytest.mark.parametrize("text", ["select one of them", "update the law", "create a folder", "delete it", "with care"])
 def test_words_are_no_sql(text: str) -> None:
-    assert not found(KIT, f"say({text!r})")
+    assert not messages(KIT, f"say({text!r})")
 
 
 def test_docstrings() -> None:
@@ -110,15 +111,15 @@ def test_docstrings() -> None:
 
 def test_later() -> None:
     word = "TO" + "DO"
-    assert [str(f) for f in house_rules.later("a.sql", f"select 1\n-- {word} more")] == [
+    assert [str(f) for f in house_rules.unfinished("a.sql", f"select 1\n-- {word} more")] == [
         f"a.sql:2: {word}: do it now, or file an issue and say nothing here"
     ]
 
 
 def test_anatomy() -> None:
     services = {"intake": ["app.py", "helpers.py"], "routing": ["store.py"]}
-    (finding,) = house_rules.anatomy(services, {})
-    assert "say in services/intake/README.md what `helpers.py` is for" in str(finding)
+    (breach,) = house_rules.anatomy(services, {})
+    assert "say in services/intake/README.md what `helpers.py` is for" in str(breach)
     assert not list(house_rules.anatomy(services, {"intake": "| `helpers.py` | helps |"}))
 
 
@@ -127,7 +128,7 @@ SAMPLES = ("case.closed.v1.json", "case.closed.v2.json")
 
 
 def test_a_whole_event() -> None:
-    assert not list(house_rules.events([WHOLE], SAMPLES))
+    assert not list(house_rules.whole_events([WHOLE], SAMPLES))
 
 
 @pytest.mark.parametrize(
@@ -141,5 +142,5 @@ def test_a_whole_event() -> None:
     ],
 )
 def test_an_event_that_is_not_whole(event: EventFacts, samples: tuple[str, ...], message: str) -> None:
-    (finding,) = house_rules.events([event], samples)
-    assert f"case.closed {message}" in str(finding)
+    (breach,) = house_rules.whole_events([event], samples)
+    assert f"case.closed {message}" in str(breach)
