@@ -10,11 +10,12 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.dev import CHECKOUT
+from infra.dev.checks import requirements
 from infra.dev.checks.base import Breach, Module
 
 FUNCTION_LINES_MAX = 60
@@ -129,6 +130,10 @@ def docstrings(module: Module) -> Iterator[Breach]:
 MODULE_RULES: tuple[Callable[[Module], Iterator[Breach]], ...] = (sizes, ambient, drivers, subscribers, sql, docstrings)
 
 
+# The rules that look at the whole checkout.
+CHECKS: tuple[Callable[[Path, Sequence[Module]], Iterator[Breach]], ...] = (requirements.check,)
+
+
 def unfinished(path: str, text: str) -> Iterator[Breach]:
     """What is not done is an issue, not a note in the code."""
     for number, line in enumerate(text.splitlines(), 1):
@@ -205,18 +210,20 @@ def catalogue() -> list[EventFacts]:
 def breaches(root: Path) -> list[Breach]:
     """Every breach in the tree at `root`; the catalogue is that of the program itself."""
     broken: list[Breach] = []
+    modules: list[Module] = []
     files = [path for folder in CODE for path in sorted((root / folder).rglob("*")) if path.suffix in TEXTS]
     for file in (path for path in files if path.is_file()):
         path, text = file.relative_to(root).as_posix(), file.read_text()
         broken += unfinished(path, text)
         if file.suffix == ".py":
-            module = Module(path, text, ast.parse(text, path))
-            broken += (breach for rule in MODULE_RULES for breach in rule(module))
+            modules.append(Module(path, text, ast.parse(text, path)))
+    broken += (breach for module in modules for rule in MODULE_RULES for breach in rule(module))
     folders = [path for path in sorted((root / "services").glob("*")) if path.is_dir() and path.name[0] not in "_."]
     names = {folder.name: [p.name for p in folder.iterdir() if p.name != "__pycache__"] for folder in folders}
     readmes = {folder.name: (folder / "README.md").read_text() for folder in folders if (folder / "README.md").exists()}
     broken += anatomy(names, readmes)
     broken += whole_events(catalogue(), (path.name for path in (root / "shared" / "case" / "samples").glob("*.json")))
+    broken += (breach for check in CHECKS for breach in check(root, modules))
     return sorted(set(broken))
 
 

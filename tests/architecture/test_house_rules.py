@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from infra.dev import CHECKOUT, house_rules
+from infra.dev.checks import requirements
 from infra.dev.checks.base import Module
 from infra.dev.house_rules import MODULE_RULES, EventFacts
 
@@ -144,3 +145,63 @@ def test_a_whole_event() -> None:
 def test_an_event_that_is_not_whole(event: EventFacts, samples: tuple[str, ...], message: str) -> None:
     (breach,) = house_rules.whole_events([event], samples)
     assert f"case.closed {message}" in str(breach)
+
+
+BROUGHT = {
+    "nats-py": frozenset({"nats", "nats.js"}),
+    "opentelemetry-sdk": frozenset({"opentelemetry.sdk.trace"}),
+    "tzdata": frozenset({"tzdata"}),
+    "hypothesis": frozenset({"hypothesis"}),
+    "pyyaml": frozenset({"yaml"}),
+}
+PRODUCT_LIST = "# the log\nNATS_py[nkeys]  # its client\nopentelemetry-sdk\ntzdata\n"
+LOCK = "nats-py==1 \\\n    --hash=sha256:0\nopentelemetry-sdk==1\ntzdata==1\nhypothesis==1\n"
+IMPORTS = {
+    "shared/log/x.py": "import os\nfrom nats import js\nfrom opentelemetry.sdk import trace\nimport shared.case",
+    "tests/x.py": "import hypothesis",
+}
+
+
+def requirement_messages(product: str = PRODUCT_LIST, lock: str = LOCK, **imports: str) -> list[str]:
+    files = IMPORTS | {path.replace("__", "/") + ".py": code for path, code in imports.items()}
+    modules = [Module(path, code, ast.parse(code)) for path, code in files.items()]
+    texts = {"requirements.in": product, "requirements-dev.in": "hypothesis\n", "requirements.lock": lock}
+    return [str(breach) for breach in requirements.check_requirements(modules, texts, BROUGHT)]
+
+
+def test_requirements_that_fit() -> None:
+    assert requirement_messages(infra__dev__x="import hypothesis, nats") == []
+
+
+@pytest.mark.parametrize("code", ["import yaml", "from yaml import x", "import hypothesis"])
+def test_what_the_product_imports_is_required(code: str) -> None:
+    name = code.split()[1]
+    assert requirement_messages(shared__kit__x=code) == [
+        f"{KIT}:1: {name} is imported and not required: add it to requirements.in"
+    ]
+
+
+def test_a_part_of_a_shared_package_is_required_by_itself() -> None:
+    (message,) = requirement_messages(shared__kit__x="from opentelemetry import context")
+    assert message == f"{KIT}:1: opentelemetry is imported and not required: add it to requirements.in"
+
+
+def test_what_tools_import_is_required() -> None:
+    (message,) = requirement_messages(infra__dev__x="import yaml")
+    assert message == "infra/dev/x.py:1: yaml is imported and not required: add it to requirements-dev.in"
+
+
+def test_what_is_required_is_imported_or_has_a_reason() -> None:
+    assert requirement_messages(PRODUCT_LIST + "PyYAML\n", LOCK + "pyyaml==1\n") == [
+        "requirements.in:1: pyyaml is required and not imported: remove it, or say why in NOT_IMPORTED"
+    ]
+    assert requirement_messages(shared__kit__x="import tzdata") == [
+        "requirements.in:1: tzdata is imported: take it out of NOT_IMPORTED (infra/dev/checks/requirements.py)"
+    ]
+
+
+def test_requirements_are_pinned_without_an_address() -> None:
+    assert requirement_messages(lock=LOCK.replace("tzdata==1\n", "--index-url https://a.b/c\n")) == [
+        "requirements.lock:1: tzdata is not pinned: run `make lock`",
+        "requirements.lock:4: an address of a package index: the lock holds names and hashes only",
+    ]
