@@ -1,7 +1,7 @@
 """The whole I/O shell of a command: load, decide, seal, append, remember. Every decision goes through here.
 
 One writer per aggregate inside the process (a queue of its own); between processes the guard of the log decides, and a
-conflict means: load what is new and decide again, with jittered backoff, for at most `retry_s_max` seconds.
+conflict means: load what is new and decide again, with jittered backoff, for at most RETRY_S_MAX seconds.
 
 A cached state may accept, since the guard checks it; a rejection and an "applied already" are answered only after
 topping up from the stream's leader.
