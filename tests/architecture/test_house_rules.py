@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from infra.dev import CHECKOUT, house_rules
-from infra.dev.checks import requirements
+from infra.dev.checks import requirements, settings
 from infra.dev.checks.base import Module
 from infra.dev.house_rules import MODULE_RULES, EventFacts
 
@@ -204,4 +204,36 @@ def test_requirements_are_pinned_without_an_address() -> None:
     assert requirement_messages(lock=LOCK.replace("tzdata==1\n", "--index-url https://a.b/c\n")) == [
         "requirements.lock:1: tzdata is not pinned: run `make lock`",
         "requirements.lock:4: an address of a package index: the lock holds names and hashes only",
+    ]
+
+
+SETTINGS = """
+class Settings:
+    port: int
+    pg_dsn_vault: str
+    master_key: str
+    idle: int
+
+    def dsn(self, role): return getattr(self, f"pg_dsn_{role}")
+
+    @property
+    def key_file(self): return self.master_key
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "unread"),
+    [
+        ("def f(own: Settings): own.port, own.idle", []),
+        ("class Kit:\n    settings: Settings\ndef f(kit): return kit.settings.idle, kit.settings.port", []),
+        ("def given() -> Settings: ...\nown = given()\nown.port, given().idle", []),
+        ("def f(own: Settings, mine): own.port, mine.idle, idle", ["idle"]),
+        ("def f(own: Settings): own.idle = own.port", ["idle"]),
+    ],
+)
+def test_each_setting_is_read(code: str, unread: list[str]) -> None:
+    texts = {"shared/kit/settings.py": SETTINGS, "services/intake/app.py": code, "tests/x.py": "own.idle"}
+    modules = [Module(path, text, ast.parse(text)) for path, text in texts.items()]
+    assert [str(breach) for breach in settings.check(CHECKOUT, modules)] == [
+        f"shared/kit/settings.py:6: nothing reads the setting {name}: read it or remove it" for name in unread
     ]
