@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.dev import CHECKOUT
-from infra.dev.checks import requirements, settings
+from infra.dev.checks import commits, requirements, rooms, settings
 from infra.dev.checks.base import Breach, Module
 
 FUNCTION_LINES_MAX = 60
@@ -131,7 +131,12 @@ MODULE_RULES: tuple[Callable[[Module], Iterator[Breach]], ...] = (sizes, ambient
 
 
 # The rules that look at the whole checkout.
-CHECKS: tuple[Callable[[Path, Sequence[Module]], Iterator[Breach]], ...] = (requirements.check, settings.check)
+CHECKS: tuple[Callable[[Path, Sequence[Module]], Iterator[Breach]], ...] = (
+    requirements.check,
+    settings.check,
+    rooms.check,
+    commits.check,
+)
 
 
 def unfinished(path: str, text: str) -> Iterator[Breach]:

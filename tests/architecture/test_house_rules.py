@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from infra.dev import CHECKOUT, house_rules
-from infra.dev.checks import requirements, settings
+from infra.dev.checks import commits, requirements, rooms, settings
 from infra.dev.checks.base import Module
 from infra.dev.house_rules import MODULE_RULES, EventFacts
 
@@ -237,3 +239,53 @@ def test_each_setting_is_read(code: str, unread: list[str]) -> None:
     assert [str(breach) for breach in settings.check(CHECKOUT, modules)] == [
         f"shared/kit/settings.py:6: nothing reads the setting {name}: read it or remove it" for name in unread
     ]
+
+
+@pytest.mark.parametrize(
+    ("code", "user", "message"),
+    [
+        ("import shared.kit.x", "", ""),
+        ("", "import shared.kit.x", "only services/a uses it: move it there; shared is for two services"),
+        ("", "", "no service uses it: move it to infra or to tests/support; shared is for two services"),
+    ],
+)
+def test_shared_is_for_two_services(tmp_path: Path, code: str, user: str, message: str) -> None:
+    files = {
+        "shared/kit/both.py": code, "shared/kit/x.py": "", "shared/case/x.py": "", "shared/log/x.py": "",
+        "shared/client/x.py": "", "services/a/app.py": f"import shared.kit.both\n{user}",
+        "services/b/app.py": "import shared.kit.both",
+    }  # fmt: skip
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert [str(breach) for breach in rooms.check(tmp_path, [])] == [f"{KIT}:1: {message}"] * bool(message)
+
+
+@pytest.mark.parametrize(
+    ("subject", "message"),
+    [
+        ("log: name the errors", ""),
+        ("services/intake, kit: feed both", ""),
+        ("log: " + "x" * 67, ""),
+        ("log: " + "x" * 68, "73 characters, at most 72: the reason belongs in the body"),
+        ("Name the errors", "write it as `area: imperative`, in small letters"),
+        ("log: Name the errors", "write it as `area: imperative`, in small letters"),
+        ("log: named the errors", "say what the commit does in the imperative, not 'named'"),
+        ("log: names the errors", "say what the commit does in the imperative, not 'names'"),
+        ("log: naming the errors", "say what the commit does in the imperative, not 'naming'"),
+        ("log: one name for the errors", "say what the commit does in the imperative, not 'one'"),
+    ],
+)
+def test_subjects_of_commits(subject: str, message: str) -> None:
+    expected = [f"commit 1a2b3c4:1: {subject!r}: {message}"] if message else []
+    assert [str(breach) for breach in commits.check_subject("1a2b3c4d", subject)] == expected
+
+
+def test_commits_are_judged_where_there_is_a_history(tmp_path: Path) -> None:
+    assert list(commits.check(tmp_path, [])) == []
+    git = ("git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@y")
+    subprocess.run((*git, "init", "--quiet"), check=True)
+    for subject in ("Begun", "log: name the errors", "Repaired"):
+        subprocess.run((*git, "commit", "--quiet", "--allow-empty", "-m", subject), check=True)
+    (breach,) = commits.check_history(tmp_path, "HEAD~2")
+    assert "'Repaired': write it as" in str(breach)
