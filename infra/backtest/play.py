@@ -97,7 +97,7 @@ class Play:
         self._coming: list[tuple[datetime, int, Step, _Living]] = []
         self._open: dict[str, _Living] = {}
         self._order = count()
-        self._world = World(LONG_AGO, region, self._actor)
+        self._world = World(LONG_AGO, region)
         self.later_count = self.tick_count = self.step_count = 0
 
     async def run(self, cases: Iterable[Case]) -> AsyncIterator[Played]:

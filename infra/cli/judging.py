@@ -12,12 +12,13 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import to_json
 
-from infra.cli.base import CODE_USAGE, Refused, app, fail, progress, run, say, settings
-from infra.operations.rebuild import STATEMENTS, Checksums, OpenReadModel, differences, open_kits, read_models, rebuild
+from infra.cli.base import CODE_USAGE, Refused, app, fail, hook, progress, run, say, settings
+from infra.operations.rebuild import STATEMENTS, Checksums, OpenReadModel, connected, differences, read_models, rebuild
 from infra.servers.attach import Servers, is_external, servers
-from infra.servers.composition import SERVICES
+from infra.servers.services import OWNERS
 from shared.case.base import Address, Owner, Position, Recorded, Unknown
 from shared.kit.clock import SystemClock
+from shared.kit.failpoints import Failpoints
 from shared.kit.problems import Unavailable
 from shared.kit.seal import unseal_fields
 from shared.kit.settings import Settings
@@ -176,8 +177,8 @@ def fsck(
 
 async def _fsck(own: Settings, settled: bool, tables: bool) -> None:
     clock = SystemClock()
-    async with servers(own, say) as found, open_kits(found, clock, SERVICES) as kits:
-        intake = kits[Owner.INTAKE]
+    async with servers(own, say) as found, connected(found, clock, OWNERS) as services:
+        intake = services[Owner.INTAKE].data
         total = sum([await intake.log.end(stream) for stream in intake.log.streams()])
         done_of: dict[str, int] = {}
         with progress("judging events", total) as tell:
@@ -193,7 +194,7 @@ async def _fsck(own: Settings, settled: bool, tables: bool) -> None:
             def compared(kept: OpenReadModel) -> judge.ReadModel:
                 return lambda: differences(kept, found, clock, lambda *_: tell(total, f"replaying {kept.name}"))
 
-            models = {kept.name: compared(kept) for kept in read_models(kits)} if tables else {}
+            models = {kept.name: compared(kept) for kept in read_models(services)} if tables else {}
             questions = judge.Questions(
                 keys=intake.vault.keys, unseal=unseal_fields, claimed=claimed, read_models=models
             )
@@ -223,9 +224,9 @@ def rebuild_models(
 
 async def _rebuild(own: Settings, service: Owner | None, fresh: bool) -> None:
     clock = SystemClock()
-    owners = SERVICES if service is None else (service,)
-    async with servers(own, say) as found, open_kits(found, clock, owners) as kits:
-        models = read_models(kits)
+    owners = OWNERS if service is None else (service,)
+    async with servers(own, say) as found, connected(found, clock, owners, Failpoints(hook(own))) as services:
+        models = read_models(services)
         if not models:
             say(f"{service} keeps no read model: nothing to rebuild")
         for kept in models:
@@ -237,11 +238,11 @@ async def _rebuild_one(own: Settings, kept: OpenReadModel, fresh: bool) -> None:
     resume = note.exists() and not fresh
     before: Checksums = {}
     if not resume:
-        async with kept.kit.database.session() as session:
+        async with kept.database.session() as session:
             before = await kept.checksums(session)
     note.parent.mkdir(parents=True, exist_ok=True)
     note.touch()
-    total = sum([await kept.kit.log.end(stream) for stream in kept.kit.log.streams()])
+    total = sum([await kept.log.end(stream) for stream in kept.log.streams()])
     done_of: dict[str, int] = {}
     if resume:
         say(f"{kept.name}: going on with the rebuild that was interrupted")
@@ -257,11 +258,11 @@ async def _rebuild_one(own: Settings, kept: OpenReadModel, fresh: bool) -> None:
             note.unlink()
             raise Refused(f"{kept.name}: {error.problem.detail}") from None
     note.unlink()
-    async with kept.kit.database.session() as session:
+    async with kept.database.session() as session:
         after = await kept.checksums(session)
     for table, (rows, checksum) in after.items():
         was = before.get(table)
         verdict = (
             "" if was is None else "  as before" if was == (rows, checksum) else f"  before: {was[0]} rows {was[1]}"
         )
-        typer.echo(f"{kept.kit.owner}.{table:<12} {rows:>10} rows  checksum {checksum}{verdict}")
+        typer.echo(f"{kept.service.owner}.{table:<12} {rows:>10} rows  checksum {checksum}{verdict}")

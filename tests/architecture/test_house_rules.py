@@ -75,8 +75,10 @@ def test_drivers(driver: str, allowed: str) -> None:
 
 
 def test_subscribers() -> None:
-    (message,) = messages("services/intake/stream.py", "async def f(log):\n    await log.durable('LOG_5101', 'mine')")
-    assert message.endswith("stream.py:2: .durable() outside kit/reactions.py: give the Reactor a Reaction instead")
+    (message,) = messages("services/intake/jobs.py", "async def f(log):\n    await log.durable('LOG_5101', 'mine')")
+    assert message.endswith(
+        "jobs.py:2: .durable() outside kit/reactions.py: give the ReactionRunner a Reaction instead"
+    )
     assert not messages("shared/kit/reactions.py", "log.durable('LOG_5101', 'mine')")
 
 
@@ -120,7 +122,7 @@ def test_later() -> None:
 
 
 def test_anatomy() -> None:
-    services = {"intake": ["app.py", "helpers.py"], "routing": ["store.py"]}
+    services = {"intake": ["app.py", "helpers.py"], "routing": ["http.py"]}
     (breach,) = house_rules.anatomy(services, {})
     assert "say in services/intake/README.md what `helpers.py` is for" in str(breach)
     assert not list(house_rules.anatomy(services, {"intake": "| `helpers.py` | helps |"}))

@@ -149,7 +149,7 @@ def _sealed_with_one_key_for_all() -> AbstractContextManager[Any]:
 @_named
 def _a_retry_needs_its_rights_anew() -> AbstractContextManager[Any]:
     async def strict(desk: Any, caller: Any, asked: Command) -> None:
-        birth = access.is_birth(asked.name)
+        birth = access.is_creation(asked.name)
         state = None if birth else (await desk.handler.state(asked.address, fresh=True)).state
         if refused := access.refusal(caller, asked, state):
             raise Forbidden(refused)
