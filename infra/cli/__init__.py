@@ -9,7 +9,7 @@ from infra.cli.base import app
 from infra.cli.serving import serve
 
 __all__ = ["app", "main", "serve"]
-COMMANDS = (serving, importing, backtesting, judging, reference, doctoring)  # importing them enters their commands
+_MODULES = (serving, importing, backtesting, judging, reference, doctoring)  # importing them enters their commands
 
 
 def main() -> None:

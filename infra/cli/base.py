@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -30,6 +31,7 @@ from shared.reference.publish import DocumentTooLarge
 
 CODE_FAILED, CODE_USAGE, CODE_INTERRUPTED = 1, 2, 130
 LINE_EVERY_S = 5.0  # progress where there is no terminal to draw on
+DataFolder = Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")]
 T = TypeVar("T")
 Tell = Callable[[int, str], None]
 
@@ -133,7 +135,7 @@ def _told(error: BaseException) -> BaseException:
 
 
 @contextmanager
-def progress(what: str, total: int | None) -> Iterator[Tell]:
+def progress_bar(what: str, total: int | None) -> Iterator[Tell]:
     """A bar with count, time and what remains: call what is yielded with (done, a word beside the bar).
 
     Where stderr is no terminal it is a line every LINE_EVERY_S.

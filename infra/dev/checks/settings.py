@@ -11,21 +11,21 @@ from pathlib import Path
 
 from infra.dev.checks.base import Breach, Module
 
-FILE, CLASS = "shared/kit/settings.py", "Settings"
-PRODUCT = ("shared/*", "services/*", "infra/*")
+SETTINGS_FILE, CLASS = "shared/kit/settings.py", "Settings"
+_PRODUCT = ("shared/*", "services/*", "infra/*")
 
 
 def check(root: Path, modules: Sequence[Module]) -> Iterator[Breach]:
     """A breach for each field of Settings in `modules` that the product does not read."""
-    product = [module for module in modules if module.within(PRODUCT)]
-    fields = {name: node for module in product if module.path == FILE for name, node in _fields(module.tree)}
+    product = [module for module in modules if module.within(_PRODUCT)]
+    fields = {name: node for module in product if module.path == SETTINGS_FILE for name, node in _fields(module.tree)}
     holders = {name for module in product for name in _declared(module.tree)}
     givers = {name for module in product for name in _giving(module.tree)}
     holders |= {name for module in product for name in _assigned(module.tree, givers)}
     used = {name for module in product for name in _read(module, holders, givers)}
     for name, node in fields.items():
         if name not in used and not any(prefix.endswith("*") and name.startswith(prefix[:-1]) for prefix in used):
-            yield Breach(FILE, node.lineno, f"nothing reads the setting {name}: read it or remove it")
+            yield Breach(SETTINGS_FILE, node.lineno, f"nothing reads the setting {name}: read it or remove it")
 
 
 def _body(tree: ast.Module) -> list[ast.stmt]:
@@ -67,7 +67,7 @@ def _assigned(tree: ast.Module, givers: Iterable[str]) -> Iterator[str]:
 
 def _read(module: Module, holders: set[str], givers: set[str]) -> Iterator[str]:
     """Names read from Settings; `pg_dsn_*` for a name of which only the beginning is known."""
-    inside = {node for part in _body(module.tree) for node in ast.walk(part)} if module.path == FILE else set()
+    inside = {node for part in _body(module.tree) for node in ast.walk(part)} if module.path == SETTINGS_FILE else set()
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             source = node.value
