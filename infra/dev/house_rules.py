@@ -1,6 +1,7 @@
 """The house rules that no linter has.
 
-`python -m infra.dev.house_rules` prints `file:line: message` for each breach and ends with 1 when there is one.
+`python -m infra.dev.house_rules` prints `file:line: message` for each breach and ends with 1 when there is one;
+`--shrink` lowers the counts of breaches that stand from before (infra/dev/checks/names.yaml).
 
 A message names what to use instead. Who may import whom stands in pyproject.toml (import-linter).
 """
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.dev import CHECKOUT
-from infra.dev.checks import commits, requirements, rooms, settings
+from infra.dev.checks import commits, names, requirements, rooms, settings
 from infra.dev.checks.base import Breach, Module
 
 FUNCTION_LINES_MAX = 60
@@ -145,6 +146,7 @@ CHECKS: tuple[Callable[[Path, Sequence[Module]], Iterator[Breach]], ...] = (
     requirements.check,
     settings.check,
     rooms.check,
+    names.check,
     commits.check,
 )
 
@@ -162,8 +164,8 @@ def anatomy(services: Mapping[str, Iterable[str]], readmes: Mapping[str, str]) -
 
     `services`: the file and folder names of each; `readmes`: the text of each README.md.
     """
-    for service, names in services.items():
-        for name in sorted(set(names) - set(ANATOMY)):
+    for service, inside in services.items():
+        for name in sorted(set(inside) - set(ANATOMY)):
             if f"`{name}`" not in readmes.get(service, ""):
                 yield Breach(
                     f"services/{service}/{name}", 1,
@@ -222,21 +224,24 @@ def catalogue() -> list[EventFacts]:
     ]
 
 
+def read_modules(root: Path) -> list[Module]:
+    """The Python files of the tree at `root`."""
+    files = [file for folder in CODE for file in sorted((root / folder).rglob("*.py"))]
+    texts = {file.relative_to(root).as_posix(): file.read_text() for file in files}
+    return [Module(path, text, ast.parse(text, path)) for path, text in texts.items()]
+
+
 def breaches(root: Path) -> list[Breach]:
     """Every breach in the tree at `root`; the catalogue is that of the program itself."""
-    broken: list[Breach] = []
-    modules: list[Module] = []
+    modules = read_modules(root)
+    broken = [breach for module in modules for rule in MODULE_RULES for breach in rule(module)]
     files = [path for folder in CODE for path in sorted((root / folder).rglob("*")) if path.suffix in TEXTS]
-    for file in (path for path in files if path.is_file()):
-        path, text = file.relative_to(root).as_posix(), file.read_text()
-        broken += unfinished(path, text)
-        if file.suffix == ".py":
-            modules.append(Module(path, text, ast.parse(text, path)))
-    broken += (breach for module in modules for rule in MODULE_RULES for breach in rule(module))
+    for file in files:
+        broken += unfinished(file.relative_to(root).as_posix(), file.read_text())
     folders = [path for path in sorted((root / "services").glob("*")) if path.is_dir() and path.name[0] not in "_."]
-    names = {folder.name: [p.name for p in folder.iterdir() if p.name != "__pycache__"] for folder in folders}
+    inside = {folder.name: [p.name for p in folder.iterdir() if p.name != "__pycache__"] for folder in folders}
     readmes = {folder.name: (folder / "README.md").read_text() for folder in folders if (folder / "README.md").exists()}
-    broken += anatomy(names, readmes)
+    broken += anatomy(inside, readmes)
     broken += whole_events(catalogue(), (path.name for path in (root / "shared" / "case" / "samples").glob("*.json")))
     broken += (breach for check in CHECKS for breach in check(root, modules))
     return sorted(set(broken))
@@ -270,8 +275,16 @@ def _full_name(node: ast.expr, names: Mapping[str, str]) -> str | None:
     return None
 
 
-def main() -> int:
-    """Print the breaches in the checkout; 1 when there are any."""
+def main(words: Sequence[str]) -> int:
+    """Print the breaches in the checkout, 1 when there are any; or with `--shrink` lower the counts of names.yaml."""
+    if "--shrink" in words:
+        try:
+            allowed = names.shrunk(read_modules(CHECKOUT), names.Allowed.read(CHECKOUT))
+        except ValueError as error:
+            print(error)
+            return 1
+        (CHECKOUT / names.COUNTS_FILE).write_text(allowed.text())
+        return 0
     broken = breaches(CHECKOUT)
     for breach in broken:
         print(breach)
@@ -279,4 +292,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.dev import CHECKOUT, house_rules
-from infra.dev.checks import commits, requirements, rooms, settings
+from infra.dev.checks import commits, names, requirements, rooms, settings
 from infra.dev.checks.base import Module
 from infra.dev.house_rules import MODULE_RULES, EventFacts
 
@@ -63,7 +63,7 @@ def test_sizes() -> None:
 @pytest.mark.parametrize(
     ("driver", "allowed"),
     [
-        ("asyncpg", "services/intake/store.py"),
+        ("asyncpg", "shared/kit/sql.py"),
         ("nats", "shared/log/connection.py"),
         ("faststream", "shared/kit/reactions.py"),
     ],
@@ -291,3 +291,79 @@ def test_commits_are_judged_where_there_is_a_history(tmp_path: Path) -> None:
         subprocess.run((*git, "commit", "--quiet", "--allow-empty", "-m", subject), check=True)
     (breach,) = commits.check_history(tmp_path, "HEAD~2")
     assert "'Repaired': write it as" in str(breach)
+
+
+def judged(allowed: names.Allowed, **files: str) -> list[str]:
+    texts = {path.replace("__", "/") + ".py": text for path, text in files.items()}
+    modules = [Module(path, text, ast.parse(text)) for path, text in texts.items()]
+    return [str(breach) for breach in names.check_names(modules, allowed)]
+
+
+NOTHING = names.Allowed({}, {})
+
+
+@pytest.mark.parametrize("code", ["class Pace: ...", "def Pace(): ...", "Pace = 1", "Pace: int = 1", "x, Pace = 1, 2"])
+def test_no_public_name_means_two_things(code: str) -> None:
+    assert judged(NOTHING, shared__kit__x="class Pace: ...", services__a__app=code) == [
+        "services/a/app.py:1: Pace is the name of several things (shared/kit/x.py, services/a/app.py): "
+        "name each for what it is"
+    ]
+    assert judged(NOTHING, shared__kit__x="class Pace: ...", tests__support__x=code) == []
+    assert judged(names.Allowed({"Pace": 2}, {}), shared__kit__x="Pace = 1", services__a__app=code) == []
+
+
+def test_a_name_may_be_private_or_the_same_by_design() -> None:
+    assert judged(NOTHING, shared__kit__x="_A = 1\nSERVICE = 1", services__a__app="_A = 2\nSERVICE = 2") == []
+    assert judged(NOTHING, shared__kit__x="def f():\n    A = 1", services__a__app="A = 2\nA = 3") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "listed"),
+    [
+        ("told = 1", "told 1"),
+        ("def f(place, *, kept: int): ...", "kept 1, place 1"),
+        ("for one in (): pass", "one 1"),
+        ("[some for some in ()]", "some 1"),
+        ("self.wanted = 1", "wanted 1"),
+        ("class A:\n    asked: int\n    def found(self): ...", "asked 1, found 1"),
+        ("try: pass\nexcept ValueError as said: pass", "said 1"),
+        ("one.place, f(told=1), some.kept", ""),
+        ("first_asked = places = some_one = 1", ""),
+    ],
+)
+def test_names_that_say_nothing(code: str, listed: str) -> None:
+    messages = [message.partition(": ")[2] for message in judged(NOTHING, tests__support__x=code)]
+    assert messages == [f"names that say nothing ({listed}): use the noun, as payload, facts or row"] * bool(listed)
+    assert judged(NOTHING, tests__unit__x=code) == []
+
+
+def test_counts_of_names_only_fall() -> None:
+    allowed = names.Allowed({"Pace": 2}, {KIT: 2})
+    assert judged(allowed, shared__kit__x="told = one = Pace = 1", services__a__app="Pace = 2") == []
+    more = judged(allowed, shared__kit__x="told = one = kept = Pace = 1", services__a__app="Pace = 2")
+    assert more == [f"{KIT}:1: names that say nothing (kept 1, one 1, told 1): use the noun, as payload, facts or row"]
+    fewer = judged(allowed, shared__kit__x="told = 1")
+    run = "run `python -m infra.dev.house_rules --shrink`"
+    assert fewer == [
+        f"infra/dev/checks/names.yaml:1: Pace: 2 is too high, 0 are left: {run}",
+        f"infra/dev/checks/names.yaml:1: {KIT}: 2 is too high, 1 are left: {run}",
+    ]
+
+
+def test_shrinking_follows_a_move_and_never_grows() -> None:
+    def module(path: str, text: str) -> Module:
+        return Module(path, text, ast.parse(text))
+
+    moved = names.shrunk([module("services/a/app.py", "told = 1")], names.Allowed({}, {KIT: 2}))
+    assert moved == names.Allowed({}, {"services/a/app.py": 1})
+    with pytest.raises(ValueError, match="2 names say nothing, 1 are allowed"):
+        names.shrunk([module(KIT, "told = one = 1")], names.Allowed({}, {KIT: 1}))
+    with pytest.raises(ValueError, match=r"several things that are not in .*: Pace"):
+        names.shrunk([module(KIT, "Pace = 1"), module("infra/x.py", "Pace = 2")], NOTHING)
+
+
+def test_the_counts_are_written_as_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / names.COUNTS_FILE).parent.mkdir(parents=True)
+    for allowed in (NOTHING, names.Allowed({"Pace": 2}, {KIT: 1})):
+        (tmp_path / names.COUNTS_FILE).write_text(allowed.text())
+        assert names.Allowed.read(tmp_path) == allowed
