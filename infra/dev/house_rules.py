@@ -50,6 +50,23 @@ DRIVERS = {
 }
 SUBSCRIBING = ("subscribe", "subscriber", "pull_subscribe", "durable", "durable_raw")
 SUBSCRIBING_ALLOWED = ("shared/log/*", "shared/kit/reactions.py", "shared/kit/submissions.py", "infra/*", "tests/*")
+# Whoever answers a caller reads an aggregate through the gate of the application layer, and commands go in by it.
+GATED = tuple(
+    f"services/*/{name}"
+    for name in (
+        "http.py",
+        "messages.py",
+        "enrichers.py",
+        "event_stream.py",
+        "views.py",
+        "queries.py",
+        "feed/*",
+        "web/*",
+    )
+)
+GATE_EXEMPT = ("services/supervision/feed/writer.py",)  # derives the feed of a whole installation from the log
+READING = ("load", "at", "state", "state_since")
+DECIDING_ALLOWED = ("shared/kit/application.py", "shared/kit/command_handler.py", "tests/*")
 SQL_ALLOWED = ("tests/*",)
 SQL = re.compile(
     r"\s*(select\s.+\sfrom|insert\s+into|update\s+\S+\s+set|delete\s+from|with\s+\w+\s+as|truncate\s|call\s+\w+\s*\("
@@ -106,6 +123,20 @@ def subscribers(module: Module) -> Iterator[Breach]:
             )
 
 
+def gate(module: Module) -> Iterator[Breach]:
+    """One way in for commands, and one way to a state for a caller: the application layer."""
+    for node in ast.walk(module.tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        receiver = ast.unparse(node.func.value).rpartition(".")[2].lstrip("_")
+        called = f"{receiver}.{node.func.attr}"
+        reads = receiver in ("log", "handler") and node.func.attr in READING
+        if reads and module.within(GATED) and not module.within(GATE_EXEMPT):
+            yield module.at(node, f"{called}() passes by the gate: use Application.load, history or load_as_resident")
+        if called == "handler.handle" and not module.within(DECIDING_ALLOWED):
+            yield module.at(node, f"{called}() passes by the steps of a command: use Application.execute or decide")
+
+
 def sql(module: Module) -> Iterator[Breach]:
     """Statements are named and described in .sql files."""
     if module.within(SQL_ALLOWED):
@@ -132,7 +163,9 @@ def docstrings(module: Module) -> Iterator[Breach]:
             yield module.at(node, f"{what} has no docstring: say what it is for, units, errors raised, clause")
 
 
-MODULE_RULES: tuple[Callable[[Module], Iterator[Breach]], ...] = (sizes, ambient, drivers, subscribers, sql, docstrings)
+MODULE_RULES: tuple[Callable[[Module], Iterator[Breach]], ...] = (
+    sizes, ambient, drivers, subscribers, gate, sql, docstrings,
+)  # fmt: skip
 
 
 def _has_summary(node: ast.AST) -> bool:

@@ -83,6 +83,20 @@ def test_subscribers() -> None:
 
 
 @pytest.mark.parametrize(
+    "call", ["application.data.log.load(address)", "self.handler.state(address)", "log.at(position)"]
+)
+def test_states_pass_the_gate(call: str) -> None:
+    (message,) = messages("services/intake/http.py", f"async def f(): await {call}")
+    assert "passes by the gate: use Application.load" in message
+    assert not messages("services/supervision/jobs.py", f"async def f(): await {call}")
+
+
+def test_commands_pass_the_steps() -> None:
+    (message,) = messages("infra/importing/x.py", "async def f(a): await a.handler.handle(1)")
+    assert "passes by the steps of a command: use Application.execute" in message
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "select a from b where c = $1",
@@ -325,7 +339,7 @@ def test_a_name_may_be_private_or_the_same_by_design() -> None:
         ("for one in (): pass", "one 1"),
         ("[some for some in ()]", "some 1"),
         ("self.wanted = 1", "wanted 1"),
-        ("class A:\n    asked: int\n    def found(self): ...", "asked 1, found 1"),
+        ("class A:\n    asked: int\n    def messages(self): ...", "asked 1, found 1"),
         ("try: pass\nexcept ValueError as said: pass", "said 1"),
         ("one.place, f(told=1), some.kept", ""),
         ("first_asked = places = some_one = 1", ""),
