@@ -294,16 +294,29 @@ def test_shared_is_for_two_services(tmp_path: Path, code: str, user: str, messag
 )
 def test_subjects_of_commits(subject: str, message: str) -> None:
     expected = [f"commit 1a2b3c4:1: {subject!r}: {message}"] if message else []
-    assert [str(breach) for breach in commits.check_subject("1a2b3c4d", subject)] == expected
+    assert [str(breach) for breach in commits.check_subject("1a2b3c4", subject)] == expected
 
 
-def test_commits_are_judged_where_there_is_a_history(tmp_path: Path) -> None:
-    assert list(commits.check(tmp_path, [])) == []
+def test_commits_are_judged_from_the_rule_on(tmp_path: Path) -> None:
+    assert list(commits.check(tmp_path, [])) == [], "without a history nothing is judged"
     git = ("git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@y")
-    subprocess.run((*git, "init", "--quiet"), check=True)
-    for subject in ("Begun", "log: name the errors", "Repaired"):
+
+    def commit(subject: str) -> None:
         subprocess.run((*git, "commit", "--quiet", "--allow-empty", "-m", subject), check=True)
-    (breach,) = commits.check_history(tmp_path, "HEAD~2")
+
+    subprocess.run((*git, "init", "--quiet", "--initial-branch=main"), check=True)
+    commit("Begun")
+    subprocess.run((*git, "branch", "parallel"), check=True)
+    (tmp_path / commits.RULE).parent.mkdir(parents=True)
+    (tmp_path / commits.RULE).touch()
+    subprocess.run((*git, "add", "."), check=True)
+    commit("house_rules: check subjects")
+    commit("log: name the errors")
+    commit("Repaired")
+    subprocess.run((*git, "checkout", "--quiet", "parallel"), check=True)
+    commit("Made without the rule")
+    subprocess.run((*git, "merge", "--quiet", "-m", "Merged", "main"), check=True)
+    (breach,) = commits.check(tmp_path, [])
     assert "'Repaired': write it as" in str(breach)
 
 
@@ -339,7 +352,7 @@ def test_a_name_may_be_private_or_the_same_by_design() -> None:
         ("for one in (): pass", "one 1"),
         ("[some for some in ()]", "some 1"),
         ("self.wanted = 1", "wanted 1"),
-        ("class A:\n    asked: int\n    def messages(self): ...", "asked 1, found 1"),
+        ("class A:\n    asked: int\n    def found(self): ...", "asked 1, found 1"),
         ("try: pass\nexcept ValueError as said: pass", "said 1"),
         ("one.place, f(told=1), some.kept", ""),
         ("first_asked = places = some_one = 1", ""),

@@ -1,6 +1,7 @@
-"""Subjects of commits: `area: imperative`, at most 72 characters. Older commits stay as they are.
+"""Subjects of commits: `area: imperative`, at most 72 characters.
 
-Without the history (an archive, a shallow clone) nothing is judged.
+The commits on top of the one that brought this rule are judged; earlier and parallel ones stay as they are. Without the
+history (an archive, a shallow clone) nothing is judged.
 """
 
 from __future__ import annotations
@@ -12,9 +13,7 @@ from pathlib import Path
 
 from infra.dev.checks.base import Breach, Module
 
-AFTER = "593448e"
-# Commits after it that were made before the rule was checked.
-OLDER = ("c323a95", "f1da7b1")
+RULE = "infra/dev/checks/commits.py"
 SUBJECT_CHARS_MAX = 72
 _SUBJECT = re.compile(r"(?P<area>[a-z][a-z0-9_./, -]*): (?P<verb>[a-z]+)\b.*")
 # A past form, a participle, a third person, or a word that begins a noun phrase.
@@ -34,20 +33,20 @@ def check_subject(commit: str, subject: str) -> Iterator[Breach]:
         message = f"{len(subject)} characters, at most {SUBJECT_CHARS_MAX}: the reason belongs in the body"
     else:
         return
-    yield Breach(f"commit {commit[:7]}", 1, f"{subject!r}: {message}")
+    yield Breach(f"commit {commit}", 1, f"{subject!r}: {message}")
 
 
 def check(root: Path, modules: Sequence[Module]) -> Iterator[Breach]:
-    """The breaches of the checkout at `root`."""
-    return check_history(root, AFTER)
+    """The breaches in the history of the checkout at `root`, from the commit on that brought this rule."""
+    first = _git(root, "log", "--diff-filter=A", "--format=%H", "--", RULE).split()
+    return check_history(root, first[-1]) if first else iter(())
 
 
 def check_history(root: Path, after: str) -> Iterator[Breach]:
-    """The breaches in the commits of the repository at `root` since `after`; merges are left out."""
-    for line in _git(root, "log", "--no-merges", "--format=%H %s", f"{after}..HEAD").splitlines():
+    """The breaches in the commits that were made on top of `after`; merges are left out."""
+    for line in _git(root, "log", "--no-merges", "--ancestry-path", "--format=%h %s", f"{after}..HEAD").splitlines():
         commit, _, subject = line.partition(" ")
-        if not commit.startswith(OLDER):
-            yield from check_subject(commit, subject)
+        yield from check_subject(commit, subject)
 
 
 def _git(root: Path, *words: str) -> str:
