@@ -59,7 +59,7 @@ def test_sizes() -> None:
 @pytest.mark.parametrize(
     ("driver", "allowed"),
     [
-        ("asyncpg", "services/intake/store.py"),
+        ("asyncpg", "shared/kit/sql.py"),
         ("nats", "shared/log/connection.py"),
         ("faststream", "shared/kit/reactions.py"),
     ],
@@ -72,7 +72,9 @@ def test_drivers(driver: str, allowed: str) -> None:
 
 def test_subscribers() -> None:
     (message,) = found("services/intake/jobs.py", "async def f(log):\n    await log.durable('LOG_5101', 'mine')")
-    assert message.endswith("jobs.py:2: .durable() outside kit/reactions.py: give the ReactionRunner a Reaction instead")
+    assert message.endswith(
+        "jobs.py:2: .durable() outside kit/reactions.py: give the ReactionRunner a Reaction instead"
+    )
     assert not found("shared/kit/reactions.py", "log.durable('LOG_5101', 'mine')")
 
 
