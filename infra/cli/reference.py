@@ -15,7 +15,7 @@ from infra.servers.attach import servers
 from shared.kit.settings import Settings
 from shared.log import topology
 from shared.log.connection import connect
-from shared.log.port import Conflict
+from shared.log.port import LogConflict
 from shared.log.streams import Streams
 from shared.reference import codec
 from shared.reference.library import ReferenceData
@@ -160,7 +160,7 @@ async def _publish(streams: Streams, documents: Any, total: int | None) -> None:
 
         try:
             await publish(streams, documents, shown)
-        except Conflict as error:
+        except LogConflict as error:
             raise Refused(f"somebody else published meanwhile ({error}); run the command again") from None
     say(f"{counts.published} documents published, {counts.unchanged} unchanged, {counts.rows} rows in all")
 

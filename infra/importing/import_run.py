@@ -26,8 +26,7 @@ from infra.servers.folder import write_private
 from shared.case.base import Address
 from shared.kit.clock import Clock
 from shared.kit.problems import ProblemError, Unavailable
-from shared.log.port import NoArea, TooLarge
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.port import EventTooLarge, LogUnavailable, NoArea
 
 IN_FLIGHT_COUNT_MAX = 48
 READ_COUNT = 64
@@ -199,7 +198,7 @@ class ImportRun:
             except (Unavailable, LogUnavailable):
                 if self._clock.monotonic() > give_up_at:
                     raise
-            except (NoArea, TooLarge) as error:
+            except (NoArea, EventTooLarge) as error:
                 raise Unfit("", str(error)) from None
             except ProblemError as error:
                 raise Unfit("", f"{error.problem.code}: {error.problem.detail}") from None

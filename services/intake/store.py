@@ -135,7 +135,7 @@ class Registrar:
         """Register once by (source, source_id), however often it is asked; the first answer stands.
 
         `told` is the body as it came in: the same id with another body is refused. What the law rejects claims
-        nothing. Raises OtherBody, Unavailable, TooLarge.
+        nothing. Raises OtherBody, Unavailable, EventTooLarge.
         """
         born = Address("case", facts.region, id or new_id(facts.region, meta.command_id))
         digest = await self._digest(facts.region, told, files)

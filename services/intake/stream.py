@@ -19,7 +19,7 @@ from shared.kit.service import Kit
 from shared.kit.submission import ParsedSubmission, Progress, StepFacts
 from shared.kit.submissions import PERSON_PREFIX, Submissions
 from shared.log import topology
-from shared.log.port import Conflict
+from shared.log.port import LogConflict
 from shared.log.topology import PROGRESS
 
 
@@ -72,7 +72,7 @@ class Follower:
                         ack = await self._kit.streams.publish(subject, data, expected=sequence)
                         sequence = ack.sequence
                 return
-            except Conflict:  # another event of the case is being told at the same time
+            except LogConflict:  # another event of the case is being told at the same time
                 continue
 
 

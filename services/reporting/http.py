@@ -33,8 +33,7 @@ from shared.kit.problems import BadRequest, Forbidden, NotFound, ProblemError, U
 from shared.kit.seal import unseal_bytes
 from shared.kit.service import Kit
 from shared.log import number
-from shared.log.port import NoArea
-from shared.log.port import Unavailable as LogSilent
+from shared.log.port import LogUnavailable, NoArea
 from shared.reference.rights import Right
 
 PAGE_ROWS = 50
@@ -344,7 +343,7 @@ async def _loaded(kit: Kit, kind: str, id: str) -> tuple[Address, list[Recorded[
     address = await kit_http.locate(kit, id, kind)
     try:
         events = await kit.log.load(address)
-    except LogSilent as error:
+    except LogUnavailable as error:
         raise Unavailable("The log does not answer.") from error
     except NoArea:
         events = []

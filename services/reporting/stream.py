@@ -101,7 +101,7 @@ async def _places(kit: Kit, region: str | None, text: str | None) -> dict[str, i
             raise BadRequest(f"No such log stream; there are {streams}.", code="after.unknown_stream")
         try:
             end = await kit.log.end(given.stream)
-        except log_port.Unavailable as error:
+        except log_port.LogUnavailable as error:
             raise Unavailable("The log does not answer.") from error
         if given.sequence > end:
             raise BadRequest(

@@ -16,7 +16,7 @@ from shared.kit.load_gate import LOAD_GATE
 from shared.kit.problems import Unavailable
 from shared.kit.reactions import ReactionRunner
 from shared.kit.service import Kit
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.port import LogUnavailable
 from shared.reference.models import Kind
 
 ORPHAN_AGE_MAX = timedelta(days=1)

@@ -75,7 +75,7 @@ class CommandHandler:
         """Decide a command and append what comes of it, exactly once however often it is sent.
 
         Raises Unavailable when the log or the vault gave no answer within RETRY_S_MAX of its turn: the same command may
-        be sent again. Raises KeyErased when the content's key is destroyed, AlreadySealed, TooLarge.
+        be sent again. Raises KeyErased when the content's key is destroyed, AlreadySealed, EventTooLarge.
         """
         async with self._known.queue(command.address.subject):
             return await self._until_settled(command)
@@ -131,7 +131,7 @@ class CommandHandler:
         while True:
             try:
                 return await self._once(command, fresh)
-            except (log_port.Conflict, log_port.Unavailable) as error:
+            except (log_port.LogConflict, log_port.LogUnavailable) as error:
                 if self._clock.monotonic() + backoff_s >= give_up_at:
                     raise Unavailable("The log gave no answer in time; the same command may be sent again.") from error
             await self._clock.sleep(backoff_s * (0.5 + self._clock.random()))
@@ -179,7 +179,7 @@ class CommandHandler:
         held = held or Versioned(law.new)
         try:
             newer = await self._log.load(address, held.sequence)
-        except log_port.Unavailable as error:
+        except log_port.LogUnavailable as error:
             raise Unavailable("The log does not answer.") from error
         state = held.state
         for recorded in newer:

@@ -26,8 +26,7 @@ from shared.kit.load_gate import LOAD_GATE
 from shared.kit.problems import Unavailable
 from shared.kit.seal import unseal_fields
 from shared.kit.vault import KeyErased, Vault
-from shared.log.port import Delivery, Durable, DurableMissing, Log
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.port import Delivery, Durable, DurableMissing, Log, LogUnavailable
 
 FETCH_COUNT_MAX = 256
 DEBOUNCED_COUNT_MAX = 1024

@@ -34,8 +34,7 @@ from shared.kit.vault import MasterKeys, PgVault, Vault
 from shared.log import number, topology
 from shared.log.connection import connect
 from shared.log.jetstream import JetStreamLog
-from shared.log.port import Log, NoArea, TooLarge, for_owner
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.port import EventTooLarge, Log, LogUnavailable, NoArea, for_owner
 from shared.log.streams import Streams
 from shared.log.topology import Topology
 from shared.reference.library import ReferenceData
@@ -183,7 +182,7 @@ def read_tokens(path: Path) -> dict[str, str]:
 
 # What other layers raise, as an answer to whoever asked, over HTTP and over NATS alike.
 TRANSLATIONS: Mapping[type[Exception], Callable[[Any], problems.ProblemError]] = {
-    TooLarge: lambda _: problems.TooLarge("This is too long for one event; attach it as a file."),
+    EventTooLarge: lambda _: problems.TooLarge("This is too long for one event; attach it as a file."),
     NoArea: lambda _: problems.Unprocessable("No area here holds the region.", code="region.no_area"),
     AlreadySealed: lambda _: problems.Unprocessable("Send the content itself, not a seal.", code="content.sealed"),
     LogUnavailable: lambda _: problems.Unavailable("The log does not answer."),

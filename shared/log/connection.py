@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from shared.log.port import LogError, Unavailable
+from shared.log.port import LogError, LogUnavailable
 
 ASK_WAIT_S_MAX = 5.0
 IN_FLIGHT_COUNT_MAX = 1024
@@ -69,7 +69,7 @@ class Inbox:
                 self.subject, cb=heard, pending_msgs_limit=-1, pending_bytes_limit=-1
             )
         except NatsError as error:
-            raise Unavailable(f"cannot listen to the log: {type(error).__name__}") from error
+            raise LogUnavailable(f"cannot listen to the log: {type(error).__name__}") from error
 
     def put(self, message: Msg) -> None:
         self.messages.append(message)
@@ -80,7 +80,7 @@ class Inbox:
         self._some.set()
 
     async def wait(self, seconds: float) -> None:
-        """Until there is a message. Raises Unavailable after `seconds`, or when the connection was lost meanwhile."""
+        """Until there is a message. Raises LogUnavailable after `seconds`, or when the connection is lost meanwhile."""
         if not self.messages:
             self._some.clear()
             if not self._lost:
@@ -89,9 +89,9 @@ class Inbox:
                     async with asyncio.timeout(seconds):
                         await self._some.wait()
                 except TimeoutError:
-                    raise Unavailable(f"no answer within {seconds:g} s") from None
+                    raise LogUnavailable(f"no answer within {seconds:g} s") from None
             if self._lost and not self.messages:
-                raise Unavailable("the connection to the log was lost")
+                raise LogUnavailable("the connection to the log was lost")
 
     async def close(self) -> None:
         self._mux.forget(self._key)
@@ -136,9 +136,9 @@ class NatsConnection:
         self._up.set()
 
     async def up(self, seconds: float) -> bool:
-        """Wait for the connection at most `seconds`; whether it is there. Raises Unavailable when it was closed."""
+        """Wait for the connection at most `seconds`; whether it is there. Raises LogUnavailable when it was closed."""
         if self._closed.is_set():
-            raise Unavailable("the connection to the log was closed")
+            raise LogUnavailable("the connection to the log was closed")
         try:
             async with asyncio.timeout(seconds):
                 await self._up.wait()
@@ -162,14 +162,14 @@ class NatsConnection:
         self._asked.pop(key, None)
 
     async def send(self, subject: str, data: bytes, reply: str = "", headers: dict[str, str] | None = None) -> None:
-        """Publish without waiting. Raises Unavailable."""
+        """Publish without waiting. Raises LogUnavailable."""
         try:
             await self.client.publish(subject, data, reply=reply, headers=headers)
         except NatsError as error:
-            raise Unavailable(f"cannot send to the log: {type(error).__name__}") from error
+            raise LogUnavailable(f"cannot send to the log: {type(error).__name__}") from error
 
     async def ask(self, subject: str, data: bytes = b"", headers: dict[str, str] | None = None) -> Msg:
-        """One question, one answer. Raises Unavailable when nobody listens there, or nobody answers in `wait_s`."""
+        """One question, one answer. Raises LogUnavailable when nobody listens there, or nobody answers in `wait_s`."""
         async with self._room:
             key = self._key()
             future = self._asked[key] = asyncio.get_running_loop().create_future()
@@ -178,11 +178,11 @@ class NatsConnection:
                 async with asyncio.timeout(self.wait_s):
                     message: Msg = await future
             except TimeoutError:
-                raise Unavailable(f"{subject}: no answer within {self.wait_s:g} s") from None
+                raise LogUnavailable(f"{subject}: no answer within {self.wait_s:g} s") from None
             finally:
                 self.forget(key)
         if status(message) == "503":
-            raise Unavailable(f"{subject}: no stream there, or its leader is being chosen")
+            raise LogUnavailable(f"{subject}: no stream there, or its leader is being chosen")
         return message
 
     async def api(
@@ -191,7 +191,7 @@ class NatsConnection:
         body: dict[str, Any] | bytes = b"",
         headers: dict[str, str] | None = None,
     ) -> dict[str, Any]:
-        """A question that JetStream answers in JSON, a publish among them. Raises ApiError, Unavailable."""
+        """A question that JetStream answers in JSON, a publish among them. Raises ApiError, LogUnavailable."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         answer: dict[str, Any] = json.loads((await self.ask(subject, data, headers)).data)
         if "error" in answer:
@@ -222,7 +222,7 @@ async def connect(
     """Connect to the NATS servers at `url` (several with commas), and stay connected through their restarts.
 
     A question waits `wait_s` seconds for its answer. `on_change` hears whether the connection is there. Raises
-    Unavailable when no server answers at the start.
+    LogUnavailable when no server answers at the start.
     """
     client = Client()
     mux = NatsConnection(client, wait_s)
@@ -264,6 +264,6 @@ async def connect(
         with suppress(NatsError, OSError, RuntimeError):
             await client.close()
         where = ",".join(one.rpartition("@")[2].removeprefix("nats://") for one in url.split(","))  # without a password
-        raise Unavailable(f"NATS at {where} does not let us in: {reason}; check URL, user and password") from error
+        raise LogUnavailable(f"NATS at {where} does not let us in: {reason}; check URL, user and password") from error
     await mux.start()
     return mux

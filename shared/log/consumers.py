@@ -17,7 +17,7 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from shared.log.connection import ApiError, Inbox, NatsConnection, status
-from shared.log.port import FETCH_COUNT_MAX, Damaged, DurableMissing, Unavailable
+from shared.log.port import FETCH_COUNT_MAX, Damaged, DurableMissing, LogUnavailable
 
 DIRECT_COUNT_MAX = 1000
 HEARTBEAT_S = 2
@@ -53,13 +53,13 @@ def _fields(message: Msg) -> tuple[int, int, int]:
 
 
 async def leader_get(mux: NatsConnection, stream: str, question: dict[str, Any]) -> Message | None:
-    """One message as the stream's leader has it; `question` is that of STREAM.MSG.GET. Raises Unavailable."""
+    """One message as the stream's leader has it; `question` is that of STREAM.MSG.GET. Raises LogUnavailable."""
     try:
         found = (await mux.api(f"$JS.API.STREAM.MSG.GET.{stream}", question))["message"]
     except ApiError as error:
         if error.code == CODE_NO_MESSAGE:
             return None
-        raise Unavailable(f"{stream}: {error}") from error
+        raise LogUnavailable(f"{stream}: {error}") from error
     headers = _headers(base64.b64decode(found["hdrs"])) if "hdrs" in found else None
     return Message(found["subject"], found["seq"], base64.b64decode(found.get("data", "")), headers)
 
@@ -74,7 +74,7 @@ async def direct_get(
 ) -> list[Message]:
     """All messages of a subject (it may be a filter) above `after`, in order, from any replica; or the first of them.
 
-    Raises Unavailable.
+    Raises LogUnavailable.
     """
     found: list[Message] = []
     inbox = mux.open()
@@ -89,7 +89,7 @@ async def direct_get(
             ):
                 return found
             if status(end) != "204":
-                raise Unavailable(f"{stream}: cannot be read now ({status(end)})")
+                raise LogUnavailable(f"{stream}: cannot be read now ({status(end)})")
             if count_max is not None and len(found) >= count_max:
                 return found
             after = found[-1].sequence
@@ -108,17 +108,17 @@ async def _until_status(inbox: Inbox, found: list[Message], wait_s: float) -> Ms
 
 
 async def last_sequence(mux: NatsConnection, stream: str) -> int:
-    """The last sequence of a stream, 0 when it is empty. Raises Unavailable."""
+    """The last sequence of a stream, 0 when it is empty. Raises LogUnavailable."""
     return (await kept(mux, stream))[1]
 
 
 async def kept(mux: NatsConnection, stream: str) -> tuple[int, int]:
-    """The first and the last sequence of a stream. Raises Unavailable."""
+    """The first and the last sequence of a stream. Raises LogUnavailable."""
     try:
         state = (await mux.api(f"$JS.API.STREAM.INFO.{stream}"))["state"]
         return int(state["first_seq"]), int(state["last_seq"])
     except ApiError as error:
-        raise Unavailable(f"{stream}: {error}") from error
+        raise LogUnavailable(f"{stream}: {error}") from error
 
 
 async def follow(
@@ -126,8 +126,8 @@ async def follow(
 ) -> AsyncGenerator[list[Message], None]:
     """Every message above `after` that fits `subject`, in strict order, then live, through any loss of the connection.
 
-    With all subjects asked for, the sequences must leave no hole. Raises Damaged, and Unavailable once the connection
-    was closed by us.
+    With all subjects asked for, the sequences must leave no hole. Raises Damaged, and LogUnavailable once this
+    process has closed the connection.
     """
     wait_s = RETRY_WAIT_S
     while True:
@@ -138,7 +138,7 @@ async def follow(
                 batch = await reader.batch()
                 after, wait_s = batch[-1].sequence, RETRY_WAIT_S
                 yield batch
-        except Unavailable as error:
+        except LogUnavailable as error:
             # For the connection to come back, or for a leader to be chosen.
             _log.warning("%s: reading again from %d: %s", stream, after, error)
             if await mux.up(RECONNECT_WAIT_S_MAX):
@@ -182,10 +182,10 @@ class _Reader:
             body = {"stream_name": self._stream, "config": config}
             await self._mux.api(f"$JS.API.CONSUMER.CREATE.{self._stream}.{self._name}", body)
         except ApiError as error:
-            raise Unavailable(f"{self._stream}: {error}") from error
+            raise LogUnavailable(f"{self._stream}: {error}") from error
 
     async def batch(self) -> list[Message]:
-        """The next messages, at least one, without waiting for more. Raises Unavailable, Damaged."""
+        """The next messages, at least one, without waiting for more. Raises LogUnavailable, Damaged."""
         waiting, found = self._inbox.messages, list[Message]()
         while not found:
             if self._asked + len(waiting) < FETCH_COUNT_MAX:
@@ -208,16 +208,16 @@ class _Reader:
     def _heed(self, kind: str, headers: dict[str, str]) -> None:
         if kind == "100":
             if int(headers.get("Nats-Last-Consumer", self._delivered)) != self._delivered:
-                raise Unavailable("messages were lost on the way")
+                raise LogUnavailable("messages were lost on the way")
         elif kind in ("404", "408"):
             self._asked -= int(headers.get("Nats-Pending-Messages", self._asked))
         else:
-            raise Unavailable(f"{self._stream}: the server ended the reading ({kind})")
+            raise LogUnavailable(f"{self._stream}: the server ended the reading ({kind})")
 
     def _take(self, message: Msg) -> Message:
         _, sequence, delivered = _fields(message)
         if delivered != self._delivered + 1:
-            raise Unavailable("messages were lost on the way")
+            raise LogUnavailable("messages were lost on the way")
         if self._subject == ">" and sequence != self._after + 1:
             raise Damaged(f"{self._stream} has a hole: {sequence} follows {self._after}")
         self._delivered, self._after = delivered, sequence
@@ -226,7 +226,7 @@ class _Reader:
 
     async def close(self) -> None:
         await self._inbox.close()
-        with suppress(Unavailable):  # else the server forgets it after CONSUMER_IDLE_S_MAX
+        with suppress(LogUnavailable):  # else the server forgets it after CONSUMER_IDLE_S_MAX
             await self._mux.send(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}", b"")
 
 
@@ -263,7 +263,7 @@ class RawDurable:
         self._idle: Inbox | None = None  # kept from one fetch to the next: a subscription costs more than a message
 
     async def fetch(self, count_max: int, wait_s: float) -> list[RawDelivery]:
-        """As `Durable.fetch`. Raises DurableMissing, Unavailable."""
+        """As `Durable.fetch`. Raises DurableMissing, LogUnavailable."""
         inbox, self._idle = self._idle, None
         if inbox is None:
             inbox = self._mux.open()
@@ -308,11 +308,11 @@ class RawDurable:
         except ApiError as error:
             if error.code == CODE_NO_CONSUMER:
                 raise DurableMissing(f"the durable {self._name} of {self._stream} was deleted") from error
-        raise Unavailable(f"{self._stream}: the server ended the fetch ({kind})")
+        raise LogUnavailable(f"{self._stream}: the server ended the fetch ({kind})")
 
 
 async def durable(mux: NatsConnection, stream: str, name: str, subject: str = ">") -> RawDurable:
-    """The durable `name`, made from the first message on when there is none yet. Raises Unavailable."""
+    """The durable `name`, made from the first message on when there is none yet. Raises LogUnavailable."""
     config: dict[str, Any] = {
         "durable_name": name,
         "deliver_policy": "all",
@@ -332,5 +332,5 @@ async def durable(mux: NatsConnection, stream: str, name: str, subject: str = ">
             body = {"stream_name": stream, "config": config}
             await mux.api(f"$JS.API.CONSUMER.CREATE.{stream}.{name}", body)
     except ApiError as error:
-        raise Unavailable(f"{stream}: {error}") from error
+        raise LogUnavailable(f"{stream}: {error}") from error
     return RawDurable(mux, stream, name)

@@ -15,7 +15,7 @@ from pydantic_core import from_json, to_json
 
 from shared.case import catalogue
 from shared.case.base import EVENT_BYTES_MAX, SEAL_PREFIX, Actor, Address, Event, Meta, Position, Recorded, Unknown
-from shared.log.port import Malformed, NotSealed, TooLarge
+from shared.log.port import EventTooLarge, Malformed, NotSealed
 
 ACTORS_COUNT_MAX = 4096
 Decoder = Callable[[str, int, dict[str, Any]], Event | Unknown]
@@ -31,7 +31,7 @@ def _sealed(value: Any) -> bool:
 
 
 def encode(recorded: Recorded[Event]) -> bytes:
-    """The bytes of an event. Raises NotSealed, TooLarge, and TypeError for an event this program does not know."""
+    """The bytes of an event. Raises NotSealed, EventTooLarge, and TypeError for an event this program does not know."""
     event, meta, actor = recorded.event, recorded.meta, recorded.meta.actor
     if isinstance(event, Unknown):
         raise TypeError(f"{event.type} version {event.version} is newer than this program: it cannot be written")
@@ -66,7 +66,7 @@ def encode(recorded: Recorded[Event]) -> bytes:
     body["data"] = event
     data = to_json(body)
     if len(data) > EVENT_BYTES_MAX:
-        raise TooLarge(
+        raise EventTooLarge(
             f"{event.TYPE} takes {len(data)} bytes, at most {EVENT_BYTES_MAX} fit; put longer text in an attachment"
         )
     return data

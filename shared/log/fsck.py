@@ -123,7 +123,7 @@ async def check(
 ) -> Report:
     """Judge all streams up to their present ends. `settled`: nobody writes and every reaction has caught up.
 
-    `progress` is told (stream, sequence, end) after each batch. Raises Unavailable.
+    `progress` is told (stream, sequence, end) after each batch. Raises LogUnavailable.
     """
     judge = _Judge(log, questions or Questions(), settled)
     for stream in log.streams():

@@ -20,7 +20,7 @@ from shared.log.consumers import (
     leader_get,
 )
 from shared.log.envelope import decode, encode
-from shared.log.port import Conflict, Delivery, Durable, Malformed, Unavailable
+from shared.log.port import Delivery, Durable, LogConflict, LogUnavailable, Malformed
 from shared.log.topology import Topology
 
 # One replica says 10071; three say 10164 or 10158 while another append to the subject is in flight.
@@ -47,15 +47,15 @@ class JetStreamLog:
             position = Position(ack["stream"], ack["seq"])
         except ApiError as error:
             if error.code not in CODES_CONFLICT:
-                raise Unavailable(f"{stream}: {error}") from error
+                raise LogUnavailable(f"{stream}: {error}") from error
             return await self._settle(stream, subject, data, expected, None)
-        except Unavailable as error:
+        except LogUnavailable as error:
             return await self._settle(stream, subject, data, expected, error)
         _note(data, replace(recorded, position=position))
         return position
 
     async def _settle(
-        self, stream: str, subject: str, data: bytes, expected: int, unanswered: Unavailable | None
+        self, stream: str, subject: str, data: bytes, expected: int, unanswered: LogUnavailable | None
     ) -> Position:
         """What became of an append that was refused or not answered.
 
@@ -68,7 +68,7 @@ class JetStreamLog:
         if after is None and unanswered is not None:
             raise unanswered
         last = await leader_get(self._mux, stream, {"last_by_subj": subject})
-        raise Conflict(subject, expected, last.sequence if last else 0)
+        raise LogConflict(subject, expected, last.sequence if last else 0)
 
     async def load(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
         found = await self.peek(address, after)

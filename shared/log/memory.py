@@ -12,7 +12,7 @@ from typing import Protocol
 
 from shared.case.base import Address, Event, Position, Recorded
 from shared.log.envelope import decode, encode
-from shared.log.port import FETCH_COUNT_MAX, Conflict, Damaged, Delivery, Durable, DurableMissing
+from shared.log.port import FETCH_COUNT_MAX, Damaged, Delivery, Durable, DurableMissing, LogConflict
 from shared.log.topology import Topology
 
 ACK_WAIT_S = 30.0
@@ -60,7 +60,7 @@ class MemoryLog:
     """`Log` without a server.
 
     `pause` is awaited at every call, at `<call>` and, for an append, at `append.stored` too: there a scheduler
-    interleaves, and raises Unavailable to lose a request or, at `append.stored`, an acknowledgement. `lag` says how
+    interleaves, and raises LogUnavailable to lose a request or, at `append.stored`, an acknowledgement. `lag` says how
     many of an aggregate's newest events a `peek` does not see. The log outlives whoever uses it, as the server does.
     """
 
@@ -82,7 +82,7 @@ class MemoryLog:
             after = next((one for one in own if _sequence(one) > expected), None)
             # the same bytes: another try under the same id seals anew, and may say something else
             if after is None or after != decode(data, after.position):
-                raise Conflict(subject, expected, actual)
+                raise LogConflict(subject, expected, actual)
             return _position(after)
         taken = decode(data, Position(stream, len(log.events) + 1))
         log.events.append(taken)

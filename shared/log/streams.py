@@ -14,7 +14,7 @@ from shared.log import consumers
 from shared.log.connection import ApiError, NatsConnection
 from shared.log.consumers import CODE_NO_STREAM, Message, RawDurable
 from shared.log.jetstream import CODES_CONFLICT, GUARD
-from shared.log.port import Conflict, Damaged, LogError, Unavailable
+from shared.log.port import Damaged, LogConflict, LogError, LogUnavailable
 from shared.log.topology import ATTACHMENTS, LOG_FLAGS, LOG_FORBIDDEN, Topology
 
 BATCH_COUNT_MAX = 1000
@@ -45,7 +45,7 @@ class Outgoing(NamedTuple):
 
 
 class Streams:
-    """Publish to, read and follow any stream; keep sealed objects. All raise Unavailable when the server is silent."""
+    """Publish to, read and follow any stream; keep sealed objects. All raise LogUnavailable when no server answers."""
 
     def __init__(self, mux: NatsConnection) -> None:
         self._mux = mux
@@ -64,7 +64,7 @@ class Streams:
         """Publish and wait until it is stored.
 
         `expected` is the last sequence of the subject, `expected_end` that of the whole stream, `msg_id` makes a
-        repeat within DUPLICATE_WINDOW_S harmless. Raises Conflict.
+        repeat within DUPLICATE_WINDOW_S harmless. Raises LogConflict.
         """
         guarded = dict(headers or {})
         if expected is not None:
@@ -77,16 +77,17 @@ class Streams:
             ack = await self._mux.api(subject, data, guarded or None)
         except ApiError as error:
             if error.code in CODES_CONFLICT:
-                raise Conflict(
+                raise LogConflict(
                     subject, expected if expected is not None else expected_end or 0, _actual(error)
                 ) from error
-            raise Unavailable(f"{subject}: {error}") from error
+            raise LogUnavailable(f"{subject}: {error}") from error
         return Ack(ack["seq"], ack.get("duplicate", False))
 
     async def publish_all(self, messages: Sequence[Outgoing], expected_end: int) -> Ack:
         """Publish these messages, 1 to BATCH_COUNT_MAX, one behind the other or none of them; the ack of the last.
 
-        It takes some 25 ms, however few they are. Raises Conflict, WrongTopology for a stream without `allow_atomic`.
+        It takes some 25 ms, however few they are. Raises LogConflict, and WrongTopology for a stream without
+        `allow_atomic`.
         """
         batch = self._mux.client.new_inbox().rpartition(".")[2]
         *others, last = (
@@ -103,10 +104,10 @@ class Streams:
             ack = await self._mux.api(subject, messages[-1].data, last | {"Nats-Batch-Commit": "1"})
         except ApiError as error:
             if error.code in CODES_CONFLICT:
-                raise Conflict(subject, expected_end, _actual(error)) from error
+                raise LogConflict(subject, expected_end, _actual(error)) from error
             if error.code == CODE_NO_BATCHES:
                 raise WrongTopology(f"{subject}: no batches here; `caseflow up` sets allow_atomic") from error
-            raise Unavailable(f"{subject}: {error}") from error
+            raise LogUnavailable(f"{subject}: {error}") from error
         return Ack(ack["seq"], False)
 
     async def last(self, stream: str, subject: str) -> Message | None:
@@ -143,7 +144,7 @@ class Streams:
             await self._mux.api(f"$JS.API.STREAM.MSG.DELETE.{stream}", {"seq": sequence})
         except ApiError as error:
             if error.code not in CODES_GONE:
-                raise Unavailable(f"{stream}: {error}") from error
+                raise LogUnavailable(f"{stream}: {error}") from error
 
     async def put(self, name: str, sealed: bytes) -> None:
         """Keep an object. The same name again replaces it."""
@@ -183,7 +184,7 @@ class Streams:
         except NotFoundError:
             return None
         except (NatsError, TimeoutError) as error:
-            raise Unavailable(f"attachments: {type(error).__name__}") from error
+            raise LogUnavailable(f"attachments: {type(error).__name__}") from error
 
 
 def _actual(error: ApiError) -> int:
@@ -195,7 +196,7 @@ def _actual(error: ApiError) -> int:
 async def ensure_topology(mux: NatsConnection, topology: Topology) -> list[str]:
     """Make the streams that are missing, widen what may change, check the rest; the names of those made.
 
-    Raises WrongTopology: the server is never brought to give up what makes a stream a log. Raises Unavailable.
+    Raises WrongTopology: the server is never brought to give up what makes a stream a log. Raises LogUnavailable.
     """
     made = []
     for wanted in topology.configurations():
@@ -212,7 +213,7 @@ async def ensure_topology(mux: NatsConnection, topology: Topology) -> list[str]:
             if any(actual.get(key, False) != value for key, value in wanted.items()):
                 _check(wanted, (await mux.api(f"$JS.API.STREAM.UPDATE.{name}", {**actual, **wanted}))["config"])
         except ApiError as error:
-            raise Unavailable(f"{name}: {error}") from error
+            raise LogUnavailable(f"{name}: {error}") from error
     return made
 
 

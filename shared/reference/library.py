@@ -65,7 +65,7 @@ class ReferenceData:
             self.put(document)
 
     async def load(self, shelf: Shelf) -> None:
-        """Read up to the end of the stream as it now is. Raises Unavailable."""
+        """Read up to the end of the stream as it now is. Raises LogUnavailable."""
         end = await shelf.end(topology.REFERENCE)
         if self.sequence < end:
             async with aclosing(shelf.follow_raw(topology.REFERENCE, ">", self.sequence)) as batches:
@@ -75,7 +75,7 @@ class ReferenceData:
                         return
 
     async def follow(self, shelf: Shelf) -> None:
-        """Keep current; never returns. Raises Unavailable."""
+        """Keep current; never returns. Raises LogUnavailable."""
         async with aclosing(shelf.follow_raw(topology.REFERENCE, ">", self.sequence)) as batches:
             async for batch in batches:
                 self._take(batch)
@@ -206,7 +206,7 @@ class ReferenceData:
     async def version(self, shelf: Shelf, reference: str) -> Document:
         """The document that an event cites, `limits:510100000000@17`, also when it is no longer in force.
 
-        Raises NoDocument when there was none, Unavailable.
+        Raises NoDocument when there was none, LogUnavailable.
         """
         if reference not in self._versions:
             document = await _read(shelf, reference)

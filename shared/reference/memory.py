@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from shared.log.port import Conflict
+from shared.log.port import LogConflict
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class MemoryReferenceStream:
         last = await self.last("", subject)
         actual = last.sequence if last else 0
         if expected is not None and expected != actual:
-            raise Conflict(subject, expected, actual)
+            raise LogConflict(subject, expected, actual)
         self.messages.append(MemoryMessage(subject, len(self.messages) + 1, data))
         self._news.set()
         self._news = asyncio.Event()

@@ -25,7 +25,7 @@ class Shelf(Protocol):
     """What documents need of the streams; `shared.log.streams.Streams` is one, `MemoryShelf` another."""
 
     async def publish(self, subject: str, data: bytes, *, expected: int | None = None) -> Any:
-        """Publish when the subject's last sequence is `expected`. Raises Conflict, Unavailable."""
+        """Publish when the subject's last sequence is `expected`. Raises LogConflict, LogUnavailable."""
 
     async def last(self, stream: str, subject: str) -> Message | None:
         """The last message of a subject."""
@@ -66,7 +66,7 @@ async def publish(
     """Publish what is new; may be interrupted and run again. `progress` is called after each document.
 
     A document that was edited from a published version (its `sequence`) is refused when that is no longer the last.
-    An empty document takes the region's rows out of force. Raises Conflict, Unavailable, DocumentTooLarge.
+    An empty document takes the region's rows out of force. Raises LogConflict, LogUnavailable, DocumentTooLarge.
     """
     counts = Counts()
     for document in documents:

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from shared.log.connection import connect
-from shared.log.port import Conflict
+from shared.log.port import LogConflict
 from shared.log.streams import Streams, ensure_topology
 from shared.log.topology import REFERENCE, Topology, reference
 from shared.reference.library import NoDocument, ReferenceData
@@ -37,7 +37,7 @@ async def test_the_guard_the_last_and_the_end(shelf: Shelf) -> None:
     assert await shelf.last(REFERENCE, subject) is None
     assert await shelf.end(REFERENCE) == 0
     await shelf.publish(subject, b"one", expected=0)
-    with pytest.raises(Conflict):
+    with pytest.raises(LogConflict):
         await shelf.publish(subject, b"two", expected=0)
     await shelf.publish(subject, b"two", expected=1)
     last = await shelf.last(REFERENCE, subject)

@@ -21,7 +21,7 @@ from shared.kit.read_your_writes import ProjectionProgress
 from shared.kit.sql import Database, Statements
 from shared.log.connection import NatsConnection, connect
 from shared.log.jetstream import JetStreamLog
-from shared.log.port import Conflict, Damaged
+from shared.log.port import Damaged, LogConflict
 from shared.log.streams import Ack, Streams, ensure_topology
 from shared.log.topology import FEED, FEED_MARK, Topology
 from tests.support.feeds import AREAS, expected, fill, lives, messages, written
@@ -179,7 +179,7 @@ async def test_two_writers_at_once_disturb_each_other_and_nothing_else(
         nonlocal refused
         try:
             return await publish(*args, **named)
-        except Conflict:
+        except LogConflict:
             refused += 1
             raise
 

@@ -18,7 +18,7 @@ from shared.kit.failpoints import armed
 from shared.kit.read_your_writes import ProjectionProgress
 from shared.log.connection import ApiError, NatsConnection, connect
 from shared.log.jetstream import CODES_CONFLICT, GUARD, JetStreamLog
-from shared.log.port import Conflict, Unavailable
+from shared.log.port import LogConflict, LogUnavailable
 from shared.log.streams import Streams, ensure_topology
 from shared.log.topology import FEED, Topology
 from tests.support import feeds
@@ -50,7 +50,7 @@ async def mux(servers: list[NatsServer]) -> AsyncIterator[NatsConnection]:
             try:
                 await ensure_topology(one, TOPOLOGY)
                 break
-            except Unavailable:
+            except LogUnavailable:
                 await asyncio.sleep(0.2)
     yield one
     await one.close()
@@ -105,9 +105,9 @@ async def test_what_was_acknowledged_survives_the_death_of_the_leader(
                 try:
                     taken.append(await log.append(recorded(where, "a"), last))
                     break
-                except Unavailable:
+                except LogUnavailable:
                     await asyncio.sleep(0.1)
-                except Conflict as conflict:
+                except LogConflict as conflict:
                     raise AssertionError("the only writer of a case was refused") from conflict
 
     writing = asyncio.gather(*(writer(name) for name in range(16)))
@@ -159,7 +159,7 @@ async def test_the_feed_of_three_replicas_holds_each_item_once_though_two_write_
 async def _feed_of(streams: Streams, log: JetStreamLog) -> Any:
     try:
         return await feeds.written(streams, log)
-    except Unavailable:  # a leader is being chosen
+    except LogUnavailable:  # a leader is being chosen
         return None
 
 

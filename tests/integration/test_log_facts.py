@@ -15,7 +15,7 @@ import pytest
 from shared.case.base import Address, Event, Position, Recorded
 from shared.log.connection import ApiError, NatsConnection, connect
 from shared.log.jetstream import CODES_CONFLICT, GUARD, JetStreamLog
-from shared.log.port import Conflict, Damaged, DurableMissing, Unavailable
+from shared.log.port import Damaged, DurableMissing, LogConflict, LogUnavailable
 from shared.log.streams import WrongTopology, ensure_topology
 from shared.log.topology import Topology
 from tests.support.log import AREAS, address, recorded
@@ -46,7 +46,7 @@ async def write(log: JetStreamLog, first: int, count: int) -> None:
                 try:
                     await log.append(recorded(address(number), "a"), 0)
                     return
-                except Unavailable:
+                except LogUnavailable:
                     await asyncio.sleep(0.05)
 
     await asyncio.gather(*(one(number) for number in range(first, first + count)))
@@ -56,7 +56,7 @@ async def test_the_guard_counts_stream_sequences_of_the_exact_subject(server: Na
     async with opened(server.url) as (_, log):
         for number in range(1, 6):
             await log.append(recorded(address(number), "a"), 0)
-        with pytest.raises(Conflict) as refused:  # its first event, but the fifth of the stream
+        with pytest.raises(LogConflict) as refused:  # its first event, but the fifth of the stream
             await log.append(recorded(address(5), "b"), 1)
         assert refused.value.actual_sequence == 5
         assert await log.append(recorded(address(5), "b"), 5) == Position(LOG, 6)
@@ -87,7 +87,7 @@ async def test_an_append_nobody_can_settle_is_unavailable_and_done_when_tried_ag
     relay = Relay(server.port)
     async with opened(await relay.start(), wait_s=0.3) as (_, log):
         relay.deaf = True
-        with pytest.raises(Unavailable):
+        with pytest.raises(LogUnavailable):
             await log.append(recorded(address(), "a"), 0)
         relay.deaf = False
         assert await log.append(recorded(address(), "a"), 0) == Position(LOG, 1)
@@ -100,7 +100,7 @@ async def test_an_append_that_lost_to_another_whose_answer_was_lost_is_a_conflic
     async with opened(server.url) as (_, other), opened(await relay.start(), wait_s=0.4) as (_, log):
         await other.append(recorded(address(), "other"), 0)
         relay.lose_next = b"wrong last sequence"
-        with pytest.raises(Conflict) as refused:
+        with pytest.raises(LogConflict) as refused:
             await log.append(recorded(address(), "a"), 0)
         assert refused.value.actual_sequence == 1
         assert relay.lost_count == 1
@@ -116,10 +116,10 @@ async def test_every_question_of_the_publisher_ends(server: NatsServer) -> None:
                 *(mux.api(subject, b"x", {GUARD: "7"}) for _ in range(100)), return_exceptions=True
             )
             assert {type(one) for one in answers} == {ApiError}
-            with pytest.raises(Unavailable, match="no stream"):
+            with pytest.raises(LogUnavailable, match="no stream"):
                 await mux.api("case.99.01.04.001.002.x", b"x")
             server.freeze()
-            with pytest.raises(Unavailable, match="within"):
+            with pytest.raises(LogUnavailable, match="within"):
                 await mux.api(subject, b"x")
             server.thaw()
         assert not mux._asked
@@ -169,7 +169,7 @@ async def test_an_area_is_added_but_never_redrawn(server: NatsServer) -> None:
         await log.append(recorded(address(), "a"), 0)
         assert await ensure_topology(mux, TOPOLOGY) == []
         assert await ensure_topology(mux, Topology((*AREAS, "33"))) == ["LOG_33"]
-        with pytest.raises(Unavailable, match="overlap"):
+        with pytest.raises(LogUnavailable, match="overlap"):
             await ensure_topology(mux, Topology(("510104",)))
 
 
@@ -284,7 +284,7 @@ async def test_a_durable_outlives_kill_9(server: NatsServer) -> None:
                     found += [
                         one.recorded.position.sequence for one in await durable.fetch(10, 1) if one.recorded.position
                     ]
-                except Unavailable:
+                except LogUnavailable:
                     await asyncio.sleep(0.05)
         assert 1 not in found
 
@@ -300,7 +300,7 @@ async def test_sixteen_writers_on_one_case_all_get_through(server: NatsServer) -
                     try:
                         await log.append(recorded(address(), f"{name}-{number}"), expected)
                         break
-                    except Conflict:
+                    except LogConflict:
                         continue
 
         async with asyncio.timeout(30):

@@ -20,7 +20,7 @@ from shared.kit import http as kit_http
 from shared.kit.access import Caller
 from shared.kit.command_handler import Committed
 from shared.kit.problems import ProblemError, Unavailable
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.port import LogUnavailable
 from tests.sim.law import LAWS
 
 if TYPE_CHECKING:

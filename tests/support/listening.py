@@ -24,7 +24,7 @@ from shared.kit.settings import Settings
 from shared.kit.sql import Statements
 from shared.log.connection import connect
 from shared.log.jetstream import JetStreamLog
-from shared.log.port import Unavailable
+from shared.log.port import LogUnavailable
 from shared.log.streams import Streams
 from shared.log.topology import FEED, Topology
 from tests.support.feeds import AREAS, expected, fill, written
@@ -71,7 +71,7 @@ class Feed:
         """Until the log answers us again."""
         async with asyncio.timeout(HEARD_S_MAX):
             while True:
-                with suppress(Unavailable):
+                with suppress(LogUnavailable):
                     await self.log.end(self.log.streams()[0])
                     return
                 await asyncio.sleep(0.05)

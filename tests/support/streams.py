@@ -1,7 +1,7 @@
 """The streams around the log in memory, for the simulation: submissions, receipts, progress, parked, sealed objects.
 
 `pause` is awaited at every call, and at `publish.stored` after a message was taken, where a scheduler may raise
-Unavailable to lose the acknowledgement.
+LogUnavailable to lose the acknowledgement.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 from typing import Any, Protocol
 
 from shared.log.consumers import Message
-from shared.log.port import Conflict, DurableMissing
+from shared.log.port import DurableMissing, LogConflict
 from shared.log.streams import Ack, Outgoing
 from shared.log.topology import FEED, PARKED, PROGRESS, RECEIPTS, SUBMISSIONS
 
@@ -81,9 +81,9 @@ class MemoryStreams:
             return Ack(kept.ids[msg_id], True)
         last = next((m.sequence for m in reversed(kept.messages.values()) if m.subject == subject), 0)
         if expected is not None and expected != last:
-            raise Conflict(subject, expected, last)
+            raise LogConflict(subject, expected, last)
         if expected_end is not None and expected_end != kept.end:
-            raise Conflict(subject, expected_end, kept.end)
+            raise LogConflict(subject, expected_end, kept.end)
         kept.end += 1
         kept.messages[kept.end] = Message(subject, kept.end, data, headers)
         kept.stored_at[kept.end] = self.clock.now()
@@ -99,7 +99,7 @@ class MemoryStreams:
         await self.pause("publish")
         kept = self.kept[_STREAMS[messages[0].subject.partition(".")[0]]]
         if expected_end != kept.end:
-            raise Conflict(messages[0].subject, expected_end, kept.end)
+            raise LogConflict(messages[0].subject, expected_end, kept.end)
         for one in messages:
             kept.end += 1
             kept.messages[kept.end] = Message(one.subject, kept.end, one.data, one.headers)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from shared.log.port import Conflict
+from shared.log.port import LogConflict
 from shared.reference.library import NoDocument, ReferenceData
 from shared.reference.load import demo_documents
 from shared.reference.memory import MemoryReferenceStream
@@ -37,7 +37,7 @@ async def test_an_edit_of_an_older_version_is_refused() -> None:
     shelf = MemoryReferenceStream()
     await publish(shelf, [units("a"), units("b")])
     edited = units("c").model_copy(update={"sequence": 1})
-    with pytest.raises(Conflict):
+    with pytest.raises(LogConflict):
         await publish(shelf, [edited])
 
 

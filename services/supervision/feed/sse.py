@@ -118,7 +118,7 @@ async def place(streams: Streams, last: str | None) -> tuple[int, dict[str, int]
         )
     try:
         first, end = await streams.kept(FEED)
-    except log_port.Unavailable as error:
+    except log_port.LogUnavailable as error:
         raise Unavailable("The log does not answer.") from error
     if not last:
         return end, None

@@ -38,8 +38,7 @@ from shared.kit.seal import SealBroken
 from shared.kit.service import Kit
 from shared.kit.vault import KeyMissing
 from shared.log.consumers import Message
-from shared.log.port import NoArea
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.port import LogUnavailable, NoArea
 from shared.log.streams import Streams
 from shared.log.topology import FEED, FEED_ITEMS, feeds
 from shared.reference.rights import Right

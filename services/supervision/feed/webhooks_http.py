@@ -199,7 +199,7 @@ class _Desk:
         """The last sequence of the feed. Raises Unavailable."""
         try:
             return await self.kit.streams.end(FEED)
-        except log_port.Unavailable as error:
+        except log_port.LogUnavailable as error:
             raise Unavailable("The log does not answer.") from error
 
     async def own(self, caller: Caller, id: str, creator: bool = False) -> Webhook:
@@ -364,7 +364,7 @@ def _notices(api: APIRouter, kit: Kit) -> None:
             raise Forbidden("This case is not in your hands.")
         try:
             items = [from_json(one.data) for one in await kit.streams.read(FEED, feeds_of(address.id, NOTICE))]
-        except log_port.Unavailable as error:
+        except log_port.LogUnavailable as error:
             raise Unavailable("The log does not answer.") from error
         known = await book.of_case(address.id)
         return NoticeList(notices=[_notice(item, known.get(item["id"])) for item in items])

@@ -148,7 +148,7 @@ class FeedWriter:
         """Read from FEED where to go on, and write what is left of the event that it ends with.
 
         That first: once an item of another stream follows, nobody can tell any more how many items of it are out.
-        Raises Damaged when FEED was written from another log, Conflict, Unavailable.
+        Raises Damaged when FEED was written from another log, LogConflict, LogUnavailable.
         """
         last = await self._streams.last(FEED, FEED_ITEMS)
         place = (
@@ -172,7 +172,7 @@ class FeedWriter:
         return there
 
     async def apply(self, batch: Batch) -> None:
-        """Write the items of these events, the next of one stream. After Conflict, Unavailable: find the place anew."""
+        """Write the items of these events of one stream. After LogConflict, LogUnavailable: find the place anew."""
         waiting: list[Outgoing] = []
         with telemetry.span(NAME, count=len(batch)):
             for start in range(0, len(batch), SLICE_COUNT):
