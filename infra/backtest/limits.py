@@ -11,8 +11,8 @@ from infra.backtest.parts import Days, Limit
 from infra.backtest.source import Case, Stood
 from shared.case.calendar import Calendar, before, reckon, resume
 from shared.case.facts import Deadline, Ends, TimeBase
-from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
+from shared.reference.reference_data import ReferenceData
 
 AMOUNT_MAX = 10_000
 YEARS = frozenset(range(1900, 2200))  # a calendar of weekends alone leaves nothing to be published

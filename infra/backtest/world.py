@@ -24,7 +24,7 @@ from shared.kit.effects import AggregateChange
 from shared.kit.read_your_writes import ProjectionProgress
 from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.memory import MemoryLog
-from shared.reference.library import ReferenceData
+from shared.reference.reference_data import ReferenceData
 
 MODEL = "backtest"
 INSTANT = timedelta(microseconds=1)  # what is due by a moment is late the instant after it

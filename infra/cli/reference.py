@@ -18,12 +18,13 @@ from shared.log.connection import connect
 from shared.log.port import LogConflict
 from shared.log.streams import Streams
 from shared.reference import codec
-from shared.reference.library import ReferenceData
+from shared.reference.documents import Document, Kind
 from shared.reference.load import Loaded, load_folder, load_table, load_yaml
-from shared.reference.models import NATION, Document, Kind
 from shared.reference.publish import Counts, publish, with_years
-from shared.reference.regions import nbs_documents
-from shared.reference.subjects import import_subjects
+from shared.reference.reference_data import ReferenceData
+from shared.reference.region_import import nbs_documents
+from shared.reference.regions import NATION
+from shared.reference.subject_import import import_subjects
 from shared.reference.validate import Finding, Gravity, validate
 
 FINDINGS_SHOWN_MAX = 50

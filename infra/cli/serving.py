@@ -19,8 +19,8 @@ from shared.case.base import Owner
 from shared.kit import telemetry
 from shared.kit.clock import SystemClock
 from shared.kit.settings import Settings
+from shared.reference.documents import Kind
 from shared.reference.load import demo_documents
-from shared.reference.models import Kind
 
 STOP_S_MAX = 10
 GC_YOUNG_COUNT, GC_MIDDLE_COUNT, GC_OLD_COUNT = 20_000, 20, 20

@@ -28,7 +28,7 @@ from shared.log.topology import (
     SUBMISSIONS,
     Topology,
 )
-from shared.reference.models import Kind
+from shared.reference.documents import Kind
 
 REGION = "{pp}.{cc}.{xx}.{ttt}.{vvv}"
 PARAMETERS = {

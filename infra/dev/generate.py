@@ -36,7 +36,7 @@ from shared.kit.http import body_of
 from shared.kit.service import Kit
 from shared.kit.settings import Settings
 from shared.kit.submission import Envelope, Progress, Receipt
-from shared.reference.models import ROWS
+from shared.reference.documents import ROWS
 
 ROOT = Path(__file__).parents[2]
 CONTRACT = ROOT / "shared" / "contract"

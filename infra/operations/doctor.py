@@ -32,8 +32,9 @@ from shared.log.connection import ApiError, NatsConnection, connect
 from shared.log.port import LogError
 from shared.log.streams import WrongTopology, _check
 from shared.log.topology import Topology
-from shared.reference.library import ReferenceData
-from shared.reference.models import NATION, Kind
+from shared.reference.documents import Kind
+from shared.reference.reference_data import ReferenceData
+from shared.reference.regions import NATION
 from shared.reference.validate import Gravity, validate
 
 PYTHON_MIN = (3, 11)

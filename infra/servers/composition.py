@@ -31,8 +31,8 @@ from shared.log import topology
 from shared.log.connection import connect
 from shared.log.streams import Streams, ensure_topology
 from shared.log.topology import Topology
+from shared.reference.documents import Document
 from shared.reference.load import demo_documents
-from shared.reference.models import Document
 from shared.reference.publish import publish
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,8 @@ from shared.case.facts import Matter, Note, Outcome, Satisfaction
 from shared.case.lifecycle import Status
 from shared.case.state import CaseState
 from shared.kit.effects import CommandRequest, Reaction, ReactionContext
-from shared.reference.rules import RoutingFacts, route
+from shared.reference.conditions import RoutingFacts
+from shared.reference.rules import route
 
 HAPPY = frozenset({Satisfaction.SATISFIED, Satisfaction.BASICALLY})
 

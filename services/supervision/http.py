@@ -38,9 +38,9 @@ from shared.kit.http import ERRORS, Answer, Desk, Enricher, IdText, Key, Who
 from shared.kit.problems import BadRequest, Conflict, Forbidden, NotFound, Unprocessable
 from shared.kit.seal import unseal_fields
 from shared.kit.service import Kit
-from shared.reference.library import NoDocument
-from shared.reference.models import Document, Kind
-from shared.reference.terms import resumed
+from shared.reference.deadline_reckoning import resumed
+from shared.reference.documents import Document, Kind
+from shared.reference.reference_data import NoDocument
 
 PAGE_ROWS = 50
 PAGE_ROWS_MAX = 200

@@ -20,9 +20,17 @@ from shared.case.orders import OrderState, OrderStatus
 from shared.case.reasons import Rejected
 from shared.case.state import CaseState
 from shared.kit.effects import CommandRequest, Reaction, ReactionContext, Timer, TimerPolicy
-from shared.reference.models_time import Act, Informed, LadderRow
-from shared.reference.rules import ladder_for
-from shared.reference.terms import InForce, cited, deadline_for, facts_of, later, reckoned_anew, resumed, rung_at
+from shared.reference.deadline_reckoning import (
+    InForce,
+    cited,
+    deadline_for,
+    facts_of,
+    later,
+    reckoned_anew,
+    resumed,
+    rung_at,
+)
+from shared.reference.ladders import Act, Informed, LadderRow, ladder_for
 
 STAGE_NAMES = {
     Stage.TRIAGE: "梳理分流",

@@ -15,11 +15,11 @@ from services.supervision.deadlines.explanations import said_by
 from shared.case.facts import Hold, Nature, Note, OrderKind, Severity, TimeBase
 from shared.case.lifecycle import OPEN, STAGES, Status
 from shared.case.state import CaseState
-from shared.reference.library import ReferenceData
-from shared.reference.models import Kind
-from shared.reference.models_time import Act, Proposal
-from shared.reference.rules import ladder_for
-from shared.reference.terms import facts_of, later
+from shared.reference.deadline_reckoning import facts_of, later
+from shared.reference.documents import Kind
+from shared.reference.ladders import Act, ladder_for
+from shared.reference.proposals import Proposal
+from shared.reference.reference_data import ReferenceData
 
 ANSWER_WORKING_DAYS = 3  # how long an order gives where no ladder says it
 FIGURE_MAX = 2**31 - 1  # no case counts so far

@@ -17,7 +17,7 @@ from shared.kit.problems import Unavailable
 from shared.kit.reactions import ReactionRunner
 from shared.kit.service import Kit
 from shared.log.port import LogUnavailable
-from shared.reference.models import Kind
+from shared.reference.documents import Kind
 
 ORPHAN_AGE_MAX = timedelta(days=1)
 SWEEP_EVERY_S = 3600.0

@@ -30,7 +30,7 @@ from shared.kit.vault import Vault
 from shared.log import number
 from shared.log.port import Log
 from shared.log.streams import Streams
-from shared.reference.library import ReferenceData
+from shared.reference.reference_data import ReferenceData
 
 AHEAD_S_MAX = 120
 IDEMPOTENCY_KEY_CHARS_MAX = 200

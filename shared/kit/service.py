@@ -37,7 +37,7 @@ from shared.log.jetstream import JetStreamLog
 from shared.log.port import EventTooLarge, Log, LogUnavailable, NoArea, for_owner
 from shared.log.streams import Streams
 from shared.log.topology import Topology
-from shared.reference.library import ReferenceData
+from shared.reference.reference_data import ReferenceData
 from shared.reference.rights import Right
 
 RESIDENT = "resident"

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, time
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import Annotated, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from shared.case.calendar import ZONE, Calendar
-from shared.reference.row import Line, Row, in_order
-
-if TYPE_CHECKING:
-    from shared.reference.models import Document
+from shared.reference.row import CitedDocument, Line, Row, in_order
 
 DAYS_MAX = 130  # of one kind in one year: more would be a mistake
 Year = Annotated[str, StringConstraints(pattern=r"^(19|20|21)[0-9]{2}$")]
@@ -73,7 +70,7 @@ class CalendarRow(Row):
         return tuple((time.fromisoformat(opens), time.fromisoformat(closes)) for opens, closes in pairs)
 
 
-def calendar_of(documents: Iterable[Document]) -> Calendar:
+def calendar_of(documents: Iterable[CitedDocument]) -> Calendar:
     """The calendar that documents make, nearest first: the nearest one that has a year says what is off in it."""
     rows: dict[str, tuple[CalendarRow, str]] = {}
     said: list[CalendarRow] = []

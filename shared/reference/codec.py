@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from shared.case.base import Region
-from shared.reference.models import NATION, ROWS, Document, Kind
+from shared.reference.documents import ROWS, Document, Kind
+from shared.reference.regions import NATION
 from shared.reference.row import Row
 
 

@@ -20,7 +20,8 @@ import yaml
 from pydantic import ValidationError
 
 from shared.reference.codec import explain
-from shared.reference.models import DOCUMENT_BYTES_MAX, NATION, ROWS, Document, Kind
+from shared.reference.documents import DOCUMENT_BYTES_MAX, ROWS, Document, Kind
+from shared.reference.regions import NATION
 
 FILE_BYTES_MAX = 32 * 1024 * 1024
 DEPTH_MAX = 12

@@ -2,39 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from shared.log import topology
-from shared.reference.models import DOCUMENT_BYTES_MAX, Document
-
-
-class Message(Protocol):
-    """One message of the stream."""
-
-    @property
-    def subject(self) -> str: ...
-    @property
-    def sequence(self) -> int: ...
-    @property
-    def data(self) -> bytes: ...
-
-
-class Shelf(Protocol):
-    """What documents need of the streams; `shared.log.streams.Streams` is one, `MemoryShelf` another."""
-
-    async def publish(self, subject: str, data: bytes, *, expected: int | None = None) -> Any:
-        """Publish when the subject's last sequence is `expected`. Raises LogConflict, LogUnavailable."""
-
-    async def last(self, stream: str, subject: str) -> Message | None:
-        """The last message of a subject."""
-
-    async def end(self, stream: str) -> int:
-        """The last sequence of the stream, 0 when it is empty."""
-
-    def follow_raw(self, stream: str, subject: str, after: int) -> AsyncGenerator[list[Any], None]:
-        """What is there above `after` and what comes, in order, in batches."""
+from shared.reference.documents import DOCUMENT_BYTES_MAX, Document
+from shared.reference.reference_stream import ReferenceStream
 
 
 @dataclass(frozen=True)
@@ -61,7 +34,7 @@ def with_years(document: Document, in_force: Document) -> Document:
 
 
 async def publish(
-    shelf: Shelf, documents: Iterable[Document], progress: Callable[[Counts, Document], None] | None = None
+    stream: ReferenceStream, documents: Iterable[Document], progress: Callable[[Counts, Document], None] | None = None
 ) -> Counts:
     """Publish what is new; may be interrupted and run again. `progress` is called after each document.
 
@@ -73,10 +46,10 @@ async def publish(
         subject, data = topology.reference(document.kind, document.region), document.encode()
         if len(data) > DOCUMENT_BYTES_MAX:
             raise DocumentTooLarge(f"{document.name} has {len(data)} bytes, at most {DOCUMENT_BYTES_MAX}; split it")
-        last = await shelf.last(topology.REFERENCE, subject)
+        last = await stream.last(topology.REFERENCE, subject)
         same = last is not None and last.data == data
         if not same:
-            await shelf.publish(subject, data, expected=document.sequence or (last.sequence if last else 0))
+            await stream.publish(subject, data, expected=document.sequence or (last.sequence if last else 0))
         counts = Counts(counts.published + (not same), counts.unchanged + same, counts.rows + len(document.rows))
         if progress:
             progress(counts, document)

@@ -11,24 +11,19 @@ from typing import Any
 
 from shared.case.base import Level, level_of, parent
 from shared.reference.calendars import CalendarRow
-from shared.reference.library import ReferenceData
-from shared.reference.models import (
-    NATION,
-    Document,
-    GridRow,
-    Kind,
-    LimitRow,
-    PersonRow,
-    RegionRow,
-    RuleRow,
-    SubjectRow,
-    UnitRow,
-    inside,
-)
-from shared.reference.models_time import DOUBLE_REPORT, Act, LadderRow
-from shared.reference.regions import RegionTree
+from shared.reference.conditions import When
+from shared.reference.documents import Document, Kind
+from shared.reference.ladders import DOUBLE_REPORT, Act, LadderRow
+from shared.reference.limits import LimitRow
+from shared.reference.people import PersonRow
+from shared.reference.reference_data import ReferenceData
+from shared.reference.region_tree import RegionTree
+from shared.reference.regions import NATION, RegionRow, inside
 from shared.reference.rights import Right
-from shared.reference.row import Mark, When
+from shared.reference.row import Mark
+from shared.reference.rules import RuleRow
+from shared.reference.subjects import SubjectRow
+from shared.reference.units import GridRow, UnitRow
 
 PLACES_SHOWN_MAX = 3
 _ARTICLE = re.compile(r"第[0-9零一二三四五六七八九十百]+条")
@@ -86,11 +81,11 @@ _Said = Iterator[tuple[Gravity, str]]
 
 
 class _Check:
-    def __init__(self, library: ReferenceData, regions: RegionTree | None) -> None:
-        self.library, self.outer = library, regions
+    def __init__(self, reference_data: ReferenceData, regions: RegionTree | None) -> None:
+        self.reference_data, self.outer = reference_data, regions
         self.seen: dict[tuple[Kind, str], str] = {}
         self.centres: dict[Level, list[str]] = {level: [] for level in Level}
-        for unit in self.library.units():
+        for unit in self.reference_data.units():
             if unit.slug == "centre":
                 self.centres[level_of(unit.region)].append(unit.region)
 
@@ -108,7 +103,7 @@ class _Check:
             case GridRow():
                 yield from self._grid(row)
             case SubjectRow():
-                if row.parent and self.library.subject(row.parent) is None:
+                if row.parent and self.reference_data.subject(row.parent) is None:
                     yield Gravity.ERROR, f"its parent {row.parent} is not in the tree; add it"
             case RuleRow():
                 yield from self._rule(document, row)
@@ -135,7 +130,7 @@ class _Check:
             yield Gravity.ERROR, f"region {place} is in no document of regions; correct the code or add the region"
 
     def known(self, region: str) -> bool:
-        return region in self.library.regions or (self.outer is not None and region in self.outer)
+        return region in self.reference_data.regions or (self.outer is not None and region in self.outer)
 
     def _once(self, document: Document, row: Any) -> _Said:
         if document.kind in _CITED_WHOLE:
@@ -155,7 +150,7 @@ class _Check:
                 yield Gravity.ERROR, f"its successor {successor} is in no document of regions; add it"
 
     def _person(self, row: PersonRow) -> _Said:
-        unit, post = self.library.unit(row.unit), self.library.post(row.post)
+        unit, post = self.reference_data.unit(row.unit), self.reference_data.post(row.post)
         if unit is None:
             yield Gravity.ERROR, f"unit {row.unit} does not exist; add it to units or correct the code"
         elif row.active and not unit.active:
@@ -168,7 +163,7 @@ class _Check:
             yield Gravity.ERROR, f"post {row.post} does not exist at this level; choose another or widen its levels"
         yield from self._deputy(row)
         for other in row.stands_aside_from:
-            if self.library.unit(other) is None and self.library.person(other) is None:
+            if self.reference_data.unit(other) is None and self.reference_data.person(other) is None:
                 yield Gravity.WARNING, f"stands aside from {other}, which is neither a unit nor a person"
 
     def _deputy(self, row: PersonRow) -> _Said:
@@ -178,7 +173,7 @@ class _Check:
                 if at == row.id:
                     yield Gravity.ERROR, f"deputies go round: {' → '.join([*chain, at])}; let one of them have none"
                 return
-            person = self.library.person(at)
+            person = self.reference_data.person(at)
             if person is None:
                 if at == row.deputy:
                     yield Gravity.ERROR, f"deputy {at} is not a person of the documents; add them or name another"
@@ -192,7 +187,7 @@ class _Check:
         if level_of(row.region) is not Level.VILLAGE:
             yield Gravity.ERROR, f"{row.region} is not a village; a grid's code is its village's and three digits"
         for worker in row.workers:
-            person = self.library.person(worker)
+            person = self.reference_data.person(worker)
             if person is None:
                 yield Gravity.ERROR, f"worker {worker} is not a person of the documents; add them"
             elif not person.active:
@@ -202,17 +197,17 @@ class _Check:
 
     def _rule(self, document: Document, row: RuleRow) -> _Said:
         yield from self._when(row.when)
-        if row.then.subject and self.library.subject(row.then.subject) is None:
+        if row.then.subject and self.reference_data.subject(row.then.subject) is None:
             yield Gravity.ERROR, f"subject {row.then.subject} is not in the tree; add it or correct the code"
         for pattern in (row.then.unit, *row.then.co_units):
             place, _, slug = pattern.partition("-")
             if not place.startswith("{"):
-                if not self.library.has_unit(pattern):
+                if not self.reference_data.has_unit(pattern):
                     yield Gravity.ERROR, f"unit {pattern} does not exist or is dissolved; correct the code"
                 continue
             level = Level[place[1:-1].upper()]
             centres = [region for region in self.centres[level] if _reaches(document, row, region)]
-            missing = [region for region in centres if not self.library.has_unit(f"{region}-{slug}")]
+            missing = [region for region in centres if not self.reference_data.has_unit(f"{region}-{slug}")]
             if len(missing) == len(centres):
                 yield (
                     Gravity.ERROR,
@@ -224,7 +219,7 @@ class _Check:
 
     def _when(self, when: When) -> _Said:
         for subject in when.subject:
-            if self.library.subject(subject) is None:
+            if self.reference_data.subject(subject) is None:
                 yield Gravity.ERROR, f"subject {subject} is not in the tree; add it or correct the code"
         for prefix in when.region:
             if not self.known(prefix.ljust(12, "0")):
@@ -234,7 +229,7 @@ class _Check:
         yield from self._when(row.when)
         if row.basis.mark is Mark.LAW and not _ARTICLE.search(row.basis.text):
             yield Gravity.WARNING, "is marked as law and names no article; write `某条例 第十四条`, or mark it C"
-        post = self.library.post(row.extend_by) if row.extend_by else None
+        post = self.reference_data.post(row.extend_by) if row.extend_by else None
         if row.extend_by and (post is None or Right.EXTEND not in post.rights):
             yield (
                 Gravity.ERROR,

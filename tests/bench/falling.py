@@ -24,8 +24,8 @@ from shared.kit.settings import Settings
 from shared.log.connection import connect
 from shared.log.port import Log
 from shared.log.streams import Streams
-from shared.reference.models import Document, Kind
-from shared.reference.models_time import Act, LadderRow
+from shared.reference.documents import Document, Kind
+from shared.reference.ladders import Act, LadderRow
 from shared.reference.publish import publish
 from shared.reference.row import BasisRow, Mark
 from tests.bench.base import Say

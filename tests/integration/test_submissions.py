@@ -19,9 +19,9 @@ from nats.errors import NoRespondersError
 from shared.kit import failpoints
 from shared.log.connection import connect
 from shared.log.streams import Streams
-from shared.reference.library import ReferenceData
-from shared.reference.models import Kind
+from shared.reference.documents import Kind
 from shared.reference.publish import publish
+from shared.reference.reference_data import ReferenceData
 from shared.reference.rights import Right
 from tests.support.platforms import WAIT_S_MAX, World, open_world, services, until
 

@@ -16,10 +16,10 @@ from shared.case.facts import Deadline, Stage, TimeBase
 from shared.case.orders import OrderStatus
 from shared.log.streams import Streams
 from shared.reference.calendars import CalendarRow
+from shared.reference.deadline_reckoning import cited
+from shared.reference.documents import Document, Kind
 from shared.reference.load import demo_documents
-from shared.reference.models import Document, Kind
 from shared.reference.publish import publish, with_years
-from shared.reference.terms import cited
 from tests.support.law import TOWNSHIP
 from tests.support.ticking import SOON, World, clocked, open_world, supervising, wait_for
 

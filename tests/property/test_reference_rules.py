@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 
 from shared.case.facts import Nature, Severity, Stage
 from shared.reference.codec import decode
-from shared.reference.library import ReferenceData
+from shared.reference.conditions import RoutingFacts
+from shared.reference.documents import Document, Kind
+from shared.reference.limits import LimitRow, choose_limit
 from shared.reference.load import LoadError, demo_documents, load_yaml
-from shared.reference.models import Document, Kind, LimitRow, PostRow, RuleRow
+from shared.reference.people import PostRow
+from shared.reference.reference_data import ReferenceData
 from shared.reference.rights import SEPARATED, Right
 from shared.reference.row import Mark
-from shared.reference.rules import RoutingFacts, choose_limit, examine, route
+from shared.reference.rules import RuleRow, examine, route
 
 LIBRARY = ReferenceData(demo_documents())
 REGIONS = ["510000000000", "510100000000", "510104000000", "510104022000", "510104017001", "510703001003"]

@@ -9,10 +9,11 @@ from random import Random
 
 from shared.case.facts import Ends, OrderKind, PauseCause, Stage, TimeBase
 from shared.reference.calendars import CalendarRow
-from shared.reference.library import ReferenceData
+from shared.reference.documents import Document, Kind
+from shared.reference.ladders import Act, Informed, LadderRow
+from shared.reference.limits import LimitRow
 from shared.reference.load import demo_documents
-from shared.reference.models import Document, Kind, LimitRow
-from shared.reference.models_time import Act, Informed, LadderRow
+from shared.reference.reference_data import ReferenceData
 from shared.reference.row import BasisRow, Mark
 from tests.sim.loop import START
 from tests.sim.places import FAR_COUNTY, PROVINCE, people

@@ -20,7 +20,7 @@ from shared.case.orders import OrderState, OrderStatus
 from shared.case.state import CaseState
 from shared.kit.effects import AggregateChange
 from shared.log import fsck, number
-from shared.reference.terms import reckoned_anew
+from shared.reference.deadline_reckoning import reckoned_anew
 from tests.sim.hours import own_library
 from tests.support.law_watch_time import RUNGS, Clocks
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shared.reference.models import Document, Kind, PersonRow
+from shared.reference.documents import Document, Kind
+from shared.reference.people import PersonRow
 
 PROVINCE, CITY, COUNTY = "510000000000", "510100000000", "510104000000"
 TOWN, OTHER_TOWN, VILLAGE = "510104017000", "510104022000", "510104017001"

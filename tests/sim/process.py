@@ -24,7 +24,7 @@ from shared.kit.settings import Settings
 from shared.kit.vault import MasterKeys
 from shared.log.memory import MemoryLog, _Durable, _Place
 from shared.log.port import Durable, LogConflict, LogUnavailable, for_owner
-from shared.reference.models import Document
+from shared.reference.documents import Document
 from tests.sim.faults import Faults
 from tests.sim.hours import PACE, own_library
 from tests.sim.loop import GROUP, Group, SimClock

@@ -8,7 +8,7 @@ from shared.case.base import Owner
 from shared.case.calendar import reckon
 from shared.case.facts import Deadline, Stage, TimeBase
 from shared.reference.calendars import CalendarRow
-from shared.reference.models import Document, Kind
+from shared.reference.documents import Document, Kind
 from tests.sim.clients import Asked, by_itself
 from tests.sim.places import PROVINCE, TOWN
 from tests.sim.test_regressions import Town, in_a_town

@@ -15,7 +15,7 @@ from shared.case.commands import Command
 from shared.case.state import CaseState
 from shared.kit import failpoints
 from shared.kit.command_handler import CREATES
-from shared.reference.models import Kind
+from shared.reference.documents import Kind
 from tests.sim.clients import Asked
 from tests.sim.faults import Faults, Weather
 from tests.sim.hours import PACE, calendar

@@ -27,8 +27,8 @@ from shared.kit.vault import Vault
 from shared.log.connection import NatsConnection
 from shared.log.envelope import encode
 from shared.log.topology import FEED_MARK
-from shared.reference.models import Kind
-from shared.reference.terms import cited
+from shared.reference.deadline_reckoning import cited
+from shared.reference.documents import Kind
 
 SQL = Statements.load(Path(__file__).with_suffix(".sql"))
 HOURS = 24  # that every limit here grants

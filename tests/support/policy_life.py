@@ -17,8 +17,9 @@ from shared.case.facts import Stage
 from shared.case.reasons import Reason, Rejected
 from shared.case.state import NEW, CaseState
 from shared.kit.effects import CommandRequest, ReactionContext, Timer
-from shared.reference.library import ReferenceData
-from shared.reference.models import NATION, ROWS, Document, Kind
+from shared.reference.documents import ROWS, Document, Kind
+from shared.reference.reference_data import ReferenceData
+from shared.reference.regions import NATION
 from tests.support.law import CITY, COUNTY, TOWNSHIP, WHERE, Ask, given, person, then, when
 
 PROVINCE = "510000000000"

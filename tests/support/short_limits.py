@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from shared.log.streams import Streams
+from shared.reference.documents import Document, Kind
 from shared.reference.load import load_yaml
-from shared.reference.models import Document, Kind
 from shared.reference.publish import publish
 from tests.support.client import HOUSING, WAIT_S_MAX, Case, Desk
 from tests.support.stack import Stack

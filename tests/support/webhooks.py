@@ -31,8 +31,8 @@ from shared.log.connection import NatsConnection, connect
 from shared.log.jetstream import JetStreamLog
 from shared.log.streams import Streams, ensure_topology
 from shared.log.topology import FEED, Topology
-from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
+from shared.reference.reference_data import ReferenceData
 from tests.support.clock import FakeClock
 from tests.support.log import DESK
 from tests.support.receivers import Receiver

@@ -20,7 +20,8 @@ from services.supervision.deadlines.explanations import (
 )
 from services.supervision.policy import rungs_ahead
 from shared.case.facts import Stage
-from shared.reference.models import NATION, Kind
+from shared.reference.documents import Kind
+from shared.reference.regions import NATION
 from tests.support.law import CO, START, WATER, ask
 from tests.support.policy_life import HOUR, LIBRARY, LIMITS, Life, document, library, limit
 

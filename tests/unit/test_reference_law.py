@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from shared.case.facts import PauseCause, TimeBase
+from shared.reference.documents import Kind
+from shared.reference.limits import LimitRow
 from shared.reference.load import demo_documents
-from shared.reference.models import Kind, LimitRow
 from shared.reference.row import Mark
 
 SPEC = Path(__file__).parents[3] / "shared" / "spec"

@@ -12,12 +12,13 @@ from shared.case.base import Owner
 from shared.case.facts import SHORT_CHARS_MAX, Nature, Severity, Stage
 from shared.case.state import CaseState
 from shared.reference.codec import explain
-from shared.reference.library import ReferenceData
+from shared.reference.conditions import RoutingFacts
+from shared.reference.deadline_reckoning import deadline_for
+from shared.reference.documents import ROWS, Document, Kind
+from shared.reference.ladders import Act, Informed, LadderRow, ladder_for, rung
+from shared.reference.limits import Choice, LimitRow, choose_limit
 from shared.reference.load import demo_documents
-from shared.reference.models import ROWS, Document, Kind, LimitRow
-from shared.reference.models_time import Act, Informed, LadderRow
-from shared.reference.rules import Choice, RoutingFacts, choose_limit, ladder_for, rung
-from shared.reference.terms import deadline_for
+from shared.reference.reference_data import ReferenceData
 
 LIBRARY = ReferenceData(demo_documents())
 COUNTY, CITY, NATION = "510104000000", "510100000000", "0" * 12
@@ -200,9 +201,9 @@ def test_only_supervision_cites_the_ladder() -> None:
 @pytest.mark.clause("5.1.1f")
 def test_the_nearer_threshold_for_an_order_holds() -> None:
     near = ROWS[Kind.PROPOSALS].model_validate({"id": "people", "at_least": 3, "basis": CUSTOM})
-    library = ReferenceData([*demo_documents(), Document(kind=Kind.PROPOSALS, region=CITY, rows=(near,))])
-    assert library.proposals(COUNTY) == {"hand_backs": 2, "repeats": 3, "lateness": 2, "people": 3}
-    assert library.proposals("510703000000")["people"] == 5
+    reference_data = ReferenceData([*demo_documents(), Document(kind=Kind.PROPOSALS, region=CITY, rows=(near,))])
+    assert reference_data.proposals(COUNTY) == {"hand_backs": 2, "repeats": 3, "lateness": 2, "people": 3}
+    assert reference_data.proposals("510703000000")["people"] == 5
     assert ReferenceData().proposals(COUNTY) == {}
 
 

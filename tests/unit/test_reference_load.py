@@ -9,9 +9,12 @@ import openpyxl
 import pytest
 
 from shared.reference.codec import decode
+from shared.reference.documents import Document, Kind
+from shared.reference.limits import LimitRow
 from shared.reference.load import LoadError, demo_documents, load_folder, load_table, load_yaml
-from shared.reference.models import Document, GridRow, Kind, LimitRow, PersonRow
-from shared.reference.subjects import import_subjects
+from shared.reference.people import PersonRow
+from shared.reference.subject_import import import_subjects
+from shared.reference.units import GridRow
 
 UNITS = """kind: units
 region: 510104000000

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from shared.reference.documents import Document, Kind
 from shared.reference.load import LoadError, demo_documents
-from shared.reference.models import NATION, Document, Kind, RegionRow
-from shared.reference.regions import RegionTree, nbs_documents, succeed
+from shared.reference.region_import import nbs_documents, succeed
+from shared.reference.region_tree import RegionTree
+from shared.reference.regions import NATION, RegionRow
 
 TABLES = {
     "provinces": ["35,福建省", "44,广东省"],

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from shared.case.facts import Nature, Severity, Stage, TimeBase
-from shared.reference.library import ReferenceData
+from shared.reference.conditions import RoutingFacts
+from shared.reference.limits import choose_limit
 from shared.reference.load import demo_documents
+from shared.reference.reference_data import ReferenceData
 from shared.reference.row import Mark
-from shared.reference.rules import RoutingFacts, RuleHit, choose_limit, examine, route
+from shared.reference.rules import RuleHit, examine, route
 
 LIBRARY = ReferenceData(demo_documents())
 COUNTY = "510104000000"

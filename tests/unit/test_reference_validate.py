@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from shared.reference.documents import ROWS, Document, Kind
 from shared.reference.load import demo_documents
-from shared.reference.models import ROWS, Document, Kind, PostRow
-from shared.reference.regions import RegionTree
+from shared.reference.people import PostRow
+from shared.reference.region_tree import RegionTree
 from shared.reference.rights import SEPARATED, Right, conflict
 from shared.reference.validate import Gravity, validate
 

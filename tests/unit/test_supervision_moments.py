@@ -9,7 +9,8 @@ import pytest
 from services.supervision import policy
 from services.supervision.policy import moments
 from shared.case.facts import Stage
-from shared.reference.models import NATION, Kind
+from shared.reference.documents import Kind
+from shared.reference.regions import NATION
 from tests.support.law import LATER, START, WHERE, Ask, ask
 from tests.support.policy_life import HOUR, Life, document, library
 

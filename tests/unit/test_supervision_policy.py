@@ -16,8 +16,9 @@ from shared.case.base import Address, Recorded
 from shared.case.facts import Stage
 from shared.case.reasons import Reason, Rejected
 from shared.kit.effects import CommandRequest, ReactionContext, Timer
-from shared.reference.library import ReferenceData
-from shared.reference.models import NATION, Kind
+from shared.reference.documents import Kind
+from shared.reference.reference_data import ReferenceData
+from shared.reference.regions import NATION
 from tests.support.law import (
     ANSWER,
     CITY,

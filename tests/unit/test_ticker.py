@@ -21,8 +21,8 @@ from shared.kit.effects import AggregateChange
 from shared.kit.read_your_writes import ProjectionProgress
 from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.memory import MemoryLog
-from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
+from shared.reference.reference_data import ReferenceData
 from tests.support.clock import FakeClock
 from tests.support.law import FACTS, TOWNSHIP, person
 from tests.support.ticking import clocked

@@ -21,10 +21,10 @@ from shared.case.events.supervision import ClockNamed
 from shared.case.facts import Deadline, Ends, Stage, TimeBase
 from shared.case.state import NEW, CaseState, evolve
 from shared.reference.calendars import calendar_of
-from shared.reference.models import Document
-from shared.reference.models_time import Act
+from shared.reference.deadline_reckoning import retold
+from shared.reference.documents import Document
+from shared.reference.ladders import Act
 from shared.reference.row import Row
-from shared.reference.terms import retold
 
 
 class ClockView(BaseModel):

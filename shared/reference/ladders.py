@@ -1,18 +1,24 @@
-"""What the documents about lateness say: the rungs of a ladder, and what is worth a supervision order."""
+"""Ladders: what happens, step by step, to what is late (clause 11.2), and which ladder holds for a stage."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
 from pydantic import Field, StringConstraints, model_validator
 
 from shared.case.base import Code
-from shared.case.facts import SHORT_CHARS_MAX, OrderKind, Stage, TimeBase
-from shared.reference.row import BasisRow, Row, When
-
-AMOUNT_MAX = 10_000
+from shared.case.facts import (
+    SHORT_CHARS_MAX,
+    OrderKind,
+    Stage,
+    TimeBase,
+)
+from shared.reference.conditions import RoutingFacts, When, unmet
+from shared.reference.limits import AMOUNT_MAX
+from shared.reference.row import BasisRow, CitedDocument, Row
 
 
 class Act(StrEnum):
@@ -76,18 +82,24 @@ class LadderRow(Row):
         return frozenset(self.stages), *(frozenset(getattr(self.when, name)) for name in When.model_fields)
 
 
-class Proposal(StrEnum):
-    """What in the log proposes a supervision order (clause 5.1.1 f; Weifang 12345, article 26)."""
+def ladder_for(ladders: Iterable[CitedDocument], stage: Stage, facts: RoutingFacts) -> tuple[LadderRow, ...]:
+    """The ladder of a late stage in order of its rungs, empty when there is none.
 
-    HAND_BACKS = "hand_backs"
-    REPEATS = "repeats"
-    LATENESS = "lateness"
-    PEOPLE = "people"
+    It is the nearest document's first row that matches, and the rows that have the same conditions.
+    """
+    for document in ladders:
+        rows = cast("tuple[LadderRow, ...]", document.rows)
+        for row in rows:
+            if (not row.stages or stage in row.stages) and unmet(row.when, facts) is None:
+                return tuple(one for one in rows if one.conditions == row.conditions)
+    return ()
 
 
-class ProposalRow(Row):
-    """From which number on an order is proposed: hand-backs, repeated demands, stages that were late, people."""
-
-    id: Proposal
-    at_least: Annotated[int, Field(ge=1, le=1_000_000)]
-    basis: BasisRow
+def rung(ladder: Sequence[LadderRow], number: int) -> tuple[LadderRow, int] | None:
+    """The rung with a number from 0, and how long after the due moment it is taken; the last may repeat for ever."""
+    if number < len(ladder):
+        return ladder[number], ladder[number].after
+    if not ladder or not ladder[-1].every:
+        return None
+    last = ladder[-1]
+    return last, last.after + (number - len(ladder) + 1) * last.every

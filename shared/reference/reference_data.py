@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import aclosing
 from typing import Any
 
-from shared.case.base import Owner, parent
+from shared.case.base import Owner
 from shared.case.calendar import Calendar
 from shared.case.facts import Stage
 from shared.log import topology
 from shared.reference.calendars import calendar_of
 from shared.reference.codec import decode, head
-from shared.reference.models import (
-    NATION,
-    CentreRow,
-    Document,
-    GridRow,
-    Kind,
-    PersonRow,
-    PostRow,
-    SubjectRow,
-    UnitKind,
-    UnitRow,
-)
-from shared.reference.publish import Message, Shelf
-from shared.reference.regions import RegionTree
-from shared.reference.rules import Choice, RoutingFacts, choose_limit
+from shared.reference.conditions import RoutingFacts
+from shared.reference.documents import Document, Kind
+from shared.reference.limits import Choice, choose_limit
+from shared.reference.people import PersonRow, PostRow
+from shared.reference.reference_stream import ReferenceMessage, ReferenceStream
+from shared.reference.region_tree import RegionTree
+from shared.reference.regions import NATION, enclosing_regions
+from shared.reference.subjects import SubjectRow
+from shared.reference.units import CentreRow, GridRow, UnitKind, UnitRow
 
 # The kinds whose document in force stands on every event: who may, who is there, what rules and limits say. A deadline
 # cites its calendar itself. Ladders say what becomes of lateness, which supervision decides: no other event has them.
@@ -64,23 +58,23 @@ class ReferenceData:
         for document in documents:
             self.put(document)
 
-    async def load(self, shelf: Shelf) -> None:
+    async def load(self, stream: ReferenceStream) -> None:
         """Read up to the end of the stream as it now is. Raises LogUnavailable."""
-        end = await shelf.end(topology.REFERENCE)
+        end = await stream.end(topology.REFERENCE)
         if self.sequence < end:
-            async with aclosing(shelf.follow_raw(topology.REFERENCE, ">", self.sequence)) as batches:
+            async with aclosing(stream.follow_raw(topology.REFERENCE, ">", self.sequence)) as batches:
                 async for batch in batches:
                     self._take(batch)
                     if self.sequence >= end:
                         return
 
-    async def follow(self, shelf: Shelf) -> None:
+    async def follow(self, stream: ReferenceStream) -> None:
         """Keep current; never returns. Raises LogUnavailable."""
-        async with aclosing(shelf.follow_raw(topology.REFERENCE, ">", self.sequence)) as batches:
+        async with aclosing(stream.follow_raw(topology.REFERENCE, ">", self.sequence)) as batches:
             async for batch in batches:
                 self._take(batch)
 
-    def _take(self, batch: Iterable[Message]) -> None:
+    def _take(self, batch: Iterable[ReferenceMessage]) -> None:
         for message in batch:
             _, kind, region = message.subject.split(".", 2)
             try:
@@ -141,7 +135,7 @@ class ReferenceData:
 
     def chain(self, kind: Kind, region: str) -> tuple[Document, ...]:
         """The documents of a kind that hold for a region, nearest first: county, city, province, nation."""
-        found = (self._documents.get((kind, place)) for place in _outward(region))
+        found = (self._documents.get((kind, place)) for place in enclosing_regions(region))
         return tuple(document for document in found if document is not None)
 
     def document(self, kind: Kind, region: str) -> Document | None:
@@ -203,13 +197,13 @@ class ReferenceData:
             self._calendars[region] = self._calendars[place]
         return self._calendars[region]
 
-    async def version(self, shelf: Shelf, reference: str) -> Document:
+    async def version(self, stream: ReferenceStream, reference: str) -> Document:
         """The document that an event cites, `limits:510100000000@17`, also when it is no longer in force.
 
         Raises NoDocument when there was none, LogUnavailable.
         """
         if reference not in self._versions:
-            document = await _read(shelf, reference)
+            document = await _read(stream, reference)
             if len(self._versions) >= VERSIONS_KEPT_MAX:
                 self._versions.pop(next(iter(self._versions)))
             self._versions[reference] = document
@@ -254,7 +248,7 @@ class ReferenceData:
 
     def centre_of(self, region: str) -> CentreRow | None:
         """The centre of the region or the nearest above it."""
-        return next(filter(None, map(self.centre, _outward(region))), None)
+        return next(filter(None, map(self.centre, enclosing_regions(region))), None)
 
     def grid(self, code: str) -> GridRow | None:
         """A grid and its workers."""
@@ -271,25 +265,17 @@ class ReferenceData:
         return "/".join(row.name if row else one for row, one in zip(rows, codes, strict=True))
 
 
-async def _read(shelf: Shelf, reference: str) -> Document:
+async def _read(stream: ReferenceStream, reference: str) -> Document:
     """One version from the stream, which keeps them all."""
     cited = _CITATION.fullmatch(reference)
     if cited is None or cited[1] not in set(Kind):
         raise NoDocument(f"{reference!r} cites no document; it is written as limits:510100000000@17")
     subject, sequence = topology.reference(Kind(cited[1]), cited[2]), int(cited[3])
-    last = await shelf.last(topology.REFERENCE, subject)
+    last = await stream.last(topology.REFERENCE, subject)
     if last is not None and last.sequence >= sequence > 0:
-        async with aclosing(shelf.follow_raw(topology.REFERENCE, subject, sequence - 1)) as batches:
+        async with aclosing(stream.follow_raw(topology.REFERENCE, subject, sequence - 1)) as batches:
             async for batch in batches:
                 if batch[0].sequence == sequence and batch[0].subject == subject:
                     return decode(batch[0].data, sequence)
                 break
     raise NoDocument(f"{reference} was never published; see `caseflow reference list`")
-
-
-def _outward(region: str) -> Iterator[str]:
-    place: str | None = region if region != NATION else None
-    while place is not None:
-        yield place
-        place = parent(place)
-    yield NATION

@@ -14,13 +14,15 @@ from shared.case.calendar import Calendar, Reckoned, before, reckon, resume
 from shared.case.clocks import RunningDeadline
 from shared.case.facts import Allowance, Deadline, Ends, Stage, TimeBase
 from shared.case.state import CaseState
-from shared.reference.models import CentreRow, Document, LimitRow
-from shared.reference.models_time import LadderRow
-from shared.reference.rules import Choice, RoutingFacts, ladder_for, rung
+from shared.reference.conditions import RoutingFacts
+from shared.reference.documents import Document
+from shared.reference.ladders import LadderRow, ladder_for, rung
+from shared.reference.limits import Choice, LimitRow
+from shared.reference.units import CentreRow
 
 
 class InForce(Protocol):
-    """The documents in force, as far as policies ask them: `Library` is one."""
+    """The documents in force, as far as policies need them; `ReferenceData` is one."""
 
     def calendar(self, region: str) -> Calendar: ...
     def limit(self, stage: Stage, facts: RoutingFacts) -> Choice | None: ...
@@ -39,16 +41,16 @@ def facts_of(state: CaseState) -> RoutingFacts:
 
 
 def deadline_for(
-    library: InForce, state: CaseState, stage: Stage, unit: str | None, since: datetime
+    reference_data: InForce, state: CaseState, stage: Stage, unit: str | None, since: datetime
 ) -> Deadline | None:
     """The deadline of a stage that began at `since`; None when no limit is set for it.
 
     A law's own limit is a ceiling: a promise may be stricter than the law, never laxer.
     """
-    choice = library.limit(stage, facts_of(state))
+    choice = reference_data.limit(stage, facts_of(state))
     if choice is None:
         return None
-    calendar = library.calendar(state.in_charge)
+    calendar = reference_data.calendar(state.in_charge)
     made = _deadline(choice.row, choice.reference, calendar, stage, unit, _start(choice.row, state, since), choice.why)
     if choice.ceiling is None:
         return made
@@ -159,15 +161,15 @@ def cited(calendar: Calendar, one: Reckoned | Deadline) -> str | None:
 
 
 def rung_at(
-    library: InForce, state: CaseState, stage: Stage, due: datetime, number: int
+    reference_data: InForce, state: CaseState, stage: Stage, due: datetime, number: int
 ) -> tuple[LadderRow, datetime] | None:
     """The rung of a late stage by the ladder in force, and its moment; None when there is none of this number."""
-    ladder = ladder_for(library.ladders(state.in_charge), stage, facts_of(state))
+    ladder = ladder_for(reference_data.ladders(state.in_charge), stage, facts_of(state))
     found = rung(ladder, number)
     if found is None:
         return None
     row, after = found
-    return row, later(library.calendar(state.in_charge), due, after, row.base)
+    return row, later(reference_data.calendar(state.in_charge), due, after, row.base)
 
 
 def later(calendar: Calendar, moment: datetime, amount: int, base: TimeBase) -> datetime:

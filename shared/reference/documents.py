@@ -1,0 +1,102 @@
+"""Versioned documents that the law and the policies cite.
+
+A document is what one region says of one kind: the units of a county, the rules of a city, the posts of the nation.
+Its version is the stream sequence it got when it was published; events cite it as `kind:region@sequence`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from shared.case.base import Region
+from shared.reference.calendars import CalendarRow
+from shared.reference.ladders import LadderRow
+from shared.reference.limits import LimitRow
+from shared.reference.people import PersonRow, PostRow
+from shared.reference.proposals import ProposalRow
+from shared.reference.regions import NATION, RegionRow
+from shared.reference.row import Line, Row
+from shared.reference.rules import RuleRow
+from shared.reference.subjects import SubjectRow
+from shared.reference.units import CentreRow, GridRow, UnitRow
+
+DOCUMENT_BYTES_MAX = 1_000_000
+ROWS_MAX = 20_000
+
+
+class Kind(StrEnum):
+    """The kinds of documents."""
+
+    REGIONS = "regions"
+    CENTRES = "centres"
+    UNITS = "units"
+    POSTS = "posts"
+    PEOPLE = "people"
+    GRIDS = "grids"
+    RULES = "rules"
+    SUBJECTS = "subjects"
+    LIMITS = "limits"
+    LADDERS = "ladders"
+    PROPOSALS = "proposals"
+    CALENDARS = "calendars"
+
+
+ROWS: dict[Kind, type[Row]] = {
+    Kind.REGIONS: RegionRow,
+    Kind.CENTRES: CentreRow,
+    Kind.UNITS: UnitRow,
+    Kind.POSTS: PostRow,
+    Kind.PEOPLE: PersonRow,
+    Kind.GRIDS: GridRow,
+    Kind.RULES: RuleRow,
+    Kind.SUBJECTS: SubjectRow,
+    Kind.LIMITS: LimitRow,
+    Kind.LADDERS: LadderRow,
+    Kind.PROPOSALS: ProposalRow,
+    Kind.CALENDARS: CalendarRow,
+}
+
+
+class Document(BaseModel):
+    """What one region says of one kind; `note` says where it is from. `sequence` is its version, 0 until published."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    region: Region = NATION
+    note: Line = ""
+    rows: tuple[Any, ...]
+    sequence: Annotated[int, Field(ge=0, exclude=True)] = 0
+
+    @model_validator(mode="after")
+    def _typed(self) -> Self:
+        if len(self.rows) > ROWS_MAX:
+            raise ValueError(f"{len(self.rows)} rows; a document has at most {ROWS_MAX}: make one per county")
+        row = ROWS[self.kind]
+        wrong = next((r for r in self.rows if type(r) is not row), None)
+        if wrong is not None:
+            raise ValueError(f"rows of {self.kind} are {row.__name__}, got {type(wrong).__name__}")
+        return self
+
+    @property
+    def name(self) -> str:
+        """Kind and region: what a new version of the document replaces."""
+        return f"{self.kind}:{self.region}"
+
+    @property
+    def reference(self) -> str:
+        """How an event cites it."""
+        return f"{self.name}@{self.sequence}"
+
+    @cached_property
+    def by_key(self) -> dict[str, Any]:
+        """The rows by what names them."""
+        return {row.key: row for row in self.rows}
+
+    def encode(self) -> bytes:
+        """The bytes that are published: the same for the same document, defaults left out."""
+        return self.model_dump_json(exclude_defaults=True, serialize_as_any=True).encode()

@@ -1,0 +1,47 @@
+"""The rows of posts and of people (clause 12.1)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from shared.case.base import Code, Level, PersonId, Region, UnitCode
+from shared.reference.rights import Right, conflict
+from shared.reference.row import Name, Row, in_order
+
+
+class PostRow(Row):
+    """A post, its duty and its rights (clause 12.1). `levels` are the levels that have it, all when empty."""
+
+    code: Code
+    title: Name
+    rights: Annotated[tuple[Right, ...], AfterValidator(in_order)]
+    levels: Annotated[tuple[Level, ...], AfterValidator(in_order)] = ()
+
+    @model_validator(mode="after")
+    def _separated(self) -> Self:
+        if reason := conflict(frozenset(self.rights)):
+            raise ValueError(reason)
+        return self
+
+
+class PersonRow(Row):
+    """Somebody who works here. `stands_aside_from` are units and people in whose matters the person takes no part
+    (petitions regulation, article 28); the region is the unit's unless it says otherwise."""
+
+    id: PersonId
+    name: Name
+    unit: UnitCode
+    post: Code
+    region: Region = ""
+    deputy: PersonId | None = None
+    active: bool = True
+    stands_aside_from: Annotated[tuple[UnitCode | PersonId, ...], Field(max_length=50)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _at_home(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not data.get("region") and isinstance(data.get("unit"), str):
+            return {**data, "region": data["unit"][:12]}
+        return data
