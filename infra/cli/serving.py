@@ -19,7 +19,7 @@ from shared.case.base import Owner
 from shared.kit import telemetry
 from shared.kit.clock import SystemClock
 from shared.kit.settings import Settings
-from shared.reference.documents import Kind
+from shared.reference.documents import DocumentKind
 from shared.reference.load import demo_documents
 
 STOP_S_MAX = 10
@@ -103,7 +103,7 @@ def say_demo(own: Settings) -> None:
     if not own.demo:
         return
     typer.echo("\nDemo users, for example `curl -H 'Authorization: Bearer demo-jj-triage' ...`:")
-    people = [row for document in demo_documents() if document.kind is Kind.PEOPLE for row in document.rows]
+    people = [row for document in demo_documents() if document.kind is DocumentKind.PEOPLE for row in document.rows]
     for row in people:
         typer.echo(f"  demo-{row.id:<16} {row.name}  {row.post:<16} {row.unit}")
     typer.echo()

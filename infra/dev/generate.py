@@ -36,7 +36,7 @@ from shared.kit.http import body_of
 from shared.kit.service import Kit
 from shared.kit.settings import Settings
 from shared.kit.submission import Envelope, Progress, Receipt
-from shared.reference.documents import ROWS
+from shared.reference.documents import ROW_TYPES
 
 ROOT = Path(__file__).parents[2]
 CONTRACT = ROOT / "shared" / "contract"
@@ -133,7 +133,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     told: dict[str, type[BaseModel]] = {"submission": Envelope, "receipt": Receipt, "progress": Progress}
     told |= {"event": LogEnvelope, "feed": FeedItem, "feed_mark": FeedMark}
     found |= {f"envelope.{name}": _schema(f"envelope.{name}", model) for name, model in told.items()}
-    found |= {f"reference.{kind}": _schema(f"reference.{kind}", row) for kind, row in ROWS.items()}
+    found |= {f"reference.{kind}": _schema(f"reference.{kind}", row) for kind, row in ROW_TYPES.items()}
     return {f"{name}.json": schema for name, schema in found.items()}
 
 

@@ -32,7 +32,7 @@ from shared.log.connection import ApiError, NatsConnection, connect
 from shared.log.port import LogError
 from shared.log.streams import WrongTopology, _check
 from shared.log.topology import Topology
-from shared.reference.documents import Kind
+from shared.reference.documents import DocumentKind
 from shared.reference.reference_data import ReferenceData
 from shared.reference.regions import NATION
 from shared.reference.validate import Gravity, validate
@@ -350,7 +350,7 @@ async def _clocks(kit: Kit, clock: Clock) -> AsyncIterator[Check]:
 
 
 def _documents(library: ReferenceData) -> Iterator[Check]:
-    documents = [one for one in library.documents() if one.kind is not Kind.REGIONS]
+    documents = [one for one in library.documents() if one.kind is not DocumentKind.REGIONS]
     findings = validate(documents, regions=library.regions)
     for finding in sorted(findings, key=lambda one: one.gravity)[:FINDINGS_SHOWN_MAX]:
         make = bad if finding.gravity is Gravity.ERROR else warn

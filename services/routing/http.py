@@ -26,7 +26,7 @@ from shared.kit.seal import unseal_fields
 from shared.kit.service import Kit
 from shared.log import number
 from shared.reference.rights import Right
-from shared.reference.rules import examine
+from shared.reference.rules import examine_rules
 
 HAND_OVER_AT_ONCE_MAX = 8
 PAGE_ROWS = 50
@@ -120,7 +120,7 @@ def _queue(api: APIRouter, kit: Kit) -> None:
         first = (await kit.log.load(address))[0]
         key = await kit.vault.key(address.id)
         words = words_of(unseal_fields(first.known, key, address.id, first.id))
-        said = examine(kit.library.rules(state.in_charge), question(state, words), kit.library.has_unit)
+        said = examine_rules(kit.library.rules(state.in_charge), question(state, words), kit.library.has_unit)
         return [RuleSaid(rule=v.rule, reference=v.reference, takes_it=v.hit is not None, why=v.reason) for v in said]
 
 

@@ -38,8 +38,8 @@ from shared.kit.http import ERRORS, Answer, Desk, Enricher, IdText, Key, Who
 from shared.kit.problems import BadRequest, Conflict, Forbidden, NotFound, Unprocessable
 from shared.kit.seal import unseal_fields
 from shared.kit.service import Kit
-from shared.reference.deadline_reckoning import resumed
-from shared.reference.documents import Document, Kind
+from shared.reference.deadline_reckoning import resumed_deadline
+from shared.reference.documents import Document, DocumentKind
 from shared.reference.reference_data import NoDocument
 
 PAGE_ROWS = 50
@@ -109,7 +109,7 @@ async def _goes_on(desk: Desk, caller: Caller, asked: Command) -> Command:
     if asked.meta.command_id in state.applied:
         return asked
     clock = _standing_still(state, asked)
-    deadline = resumed(clock, asked.meta.time, desk.library.calendar(state.in_charge))
+    deadline = resumed_deadline(clock, asked.meta.time, desk.library.calendar(state.in_charge))
     return replace(asked, facts=asked.facts.model_copy(update={"deadline": deadline}))
 
 
@@ -286,7 +286,7 @@ async def _explained(kit: Kit, address: Address, told: ClockHistory) -> Explanat
     ]
     return explanations.explanation(
         told,
-        explanations.calendar_cited(library.chain(Kind.CALENDARS, state.in_charge), used),
+        explanations.calendar_cited(library.chain(DocumentKind.CALENDARS, state.in_charge), used),
         explanations.cite(limit, explanations.limit_rows(limit, deadline), in_force) if limit else None,
         explanations.cite(used, explanations.year_rows(used, deadline), in_force) if used else None,
         to_come,

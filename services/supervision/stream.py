@@ -17,7 +17,7 @@ from shared.kit.problems import Unavailable
 from shared.kit.reactions import ReactionRunner
 from shared.kit.service import Kit
 from shared.log.port import LogUnavailable
-from shared.reference.documents import Kind
+from shared.reference.documents import DocumentKind
 
 ORPHAN_AGE_MAX = timedelta(days=1)
 SWEEP_EVERY_S = 3600.0
@@ -83,7 +83,7 @@ class Calendars:
 
         Twice, and some time between: meanwhile a process that has not heard of them may have set another clock.
         """
-        in_force = sorted(one.reference for one in self._kit.library.documents() if one.kind is Kind.CALENDARS)
+        in_force = sorted(one.reference for one in self._kit.library.documents() if one.kind is DocumentKind.CALENDARS)
         if in_force == await self._agenda.calendars():
             return 0
         moved = await self._look_through()

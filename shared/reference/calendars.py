@@ -10,12 +10,14 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from shared.case.calendar import ZONE, Calendar
-from shared.reference.row import CitedDocument, Line, Row, in_order
+from shared.reference.row import CitedDocument, ReferenceRow, TextLine, sorted_set
 
 DAYS_MAX = 130  # of one kind in one year: more would be a mistake
 Year = Annotated[str, StringConstraints(pattern=r"^(19|20|21)[0-9]{2}$")]
-Days = Annotated[tuple[date, ...], Field(max_length=DAYS_MAX), AfterValidator(in_order)]
-Office = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$")]
+DayList = Annotated[tuple[date, ...], Field(max_length=DAYS_MAX), AfterValidator(sorted_set)]
+OfficeHours = Annotated[
+    str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$")
+]
 _SATURDAY = 5
 
 
@@ -28,7 +30,7 @@ def _zone(name: str) -> str:
     return name
 
 
-class CalendarRow(Row):
+class CalendarRow(ReferenceRow):
     """The days of one year (yearly notice of the State Council): `holidays` are off, `makeup` are weekend days worked.
 
     A year that is not `published` is a forecast, and what rests on it is provisional. `office` are the opening hours,
@@ -37,12 +39,12 @@ class CalendarRow(Row):
     """
 
     year: Year
-    holidays: Days = ()
-    makeup: Days = ()
+    holidays: DayList = ()
+    makeup: DayList = ()
     published: bool = True
-    notice: Line = ""
+    notice: TextLine = ""
     zone: Annotated[str, StringConstraints(max_length=60), AfterValidator(_zone)] = ""
-    office: Annotated[tuple[Office, ...], Field(max_length=6)] = ()
+    office: Annotated[tuple[OfficeHours, ...], Field(max_length=6)] = ()
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:

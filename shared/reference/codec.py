@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from shared.case.base import Region
-from shared.reference.documents import ROWS, Document, Kind
+from shared.reference.documents import ROW_TYPES, Document, DocumentKind
 from shared.reference.regions import NATION
-from shared.reference.row import Row
+from shared.reference.row import ReferenceRow
 
 
 class RowError(ValueError):
@@ -32,7 +32,7 @@ _PLAINLY = {
 }
 
 
-def explain(error: ValidationError) -> str:
+def describe_faults(error: ValidationError) -> str:
     """One line of field: reason for each fault. Values are quoted short: reference documents hold nothing private."""
     faults = []
     for fault in error.errors(include_url=False, include_context=False):
@@ -43,17 +43,17 @@ def explain(error: ValidationError) -> str:
     return "; ".join(faults)
 
 
-def make_rows(kind: Kind, rows: Sequence[Any]) -> Iterator[Row]:
+def make_rows(kind: DocumentKind, rows: Sequence[Any]) -> Iterator[ReferenceRow]:
     """Typed rows of plain ones, in order. Raises RowError at the first that is wrong."""
-    model = ROWS[kind]
+    model = ROW_TYPES[kind]
     for number, row in enumerate(rows, 1):
         try:
             yield model.model_validate(row)
         except ValidationError as error:
-            raise RowError(number, explain(error)) from None
+            raise RowError(number, describe_faults(error)) from None
 
 
-def decode(data: bytes, sequence: int) -> Document:
+def decode_document(data: bytes, sequence: int) -> Document:
     """A published document. Raises ValueError (RowError, ValidationError) when it is not one."""
     envelope = _Envelope.model_validate_json(data)
     return Document(
@@ -65,7 +65,7 @@ def decode(data: bytes, sequence: int) -> Document:
     )
 
 
-def head(data: bytes, sequence: int) -> Document:
+def decode_head(data: bytes, sequence: int) -> Document:
     """A published document without its rows, which are not looked at. Raises ValueError when it is not one."""
     envelope = _Envelope.model_validate_json(data)
     return Document(kind=envelope.kind, region=envelope.region, note=envelope.note, rows=(), sequence=sequence)
@@ -74,7 +74,7 @@ def head(data: bytes, sequence: int) -> Document:
 class _Envelope(BaseModel):
     """A document whose rows are still plain; fields of a newer program are tolerated."""
 
-    kind: Kind
+    kind: DocumentKind
     region: Region = NATION
     note: str = ""
     rows: list[dict[str, Any]] = []

@@ -17,15 +17,15 @@ from shared.case.state import CaseState
 from shared.reference.conditions import RoutingFacts
 from shared.reference.documents import Document
 from shared.reference.ladders import LadderRow, ladder_for, rung
-from shared.reference.limits import Choice, LimitRow
+from shared.reference.limits import LimitChoice, LimitRow
 from shared.reference.units import CentreRow
 
 
-class InForce(Protocol):
+class DocumentsInForce(Protocol):
     """The documents in force, as far as policies need them; `ReferenceData` is one."""
 
     def calendar(self, region: str) -> Calendar: ...
-    def limit(self, stage: Stage, facts: RoutingFacts) -> Choice | None: ...
+    def limit(self, stage: Stage, facts: RoutingFacts) -> LimitChoice | None: ...
     def ladders(self, region: str) -> Sequence[Document]: ...
     def centre(self, region: str) -> CentreRow | None: ...
     def centre_of(self, region: str) -> CentreRow | None: ...
@@ -41,7 +41,7 @@ def facts_of(state: CaseState) -> RoutingFacts:
 
 
 def deadline_for(
-    reference_data: InForce, state: CaseState, stage: Stage, unit: str | None, since: datetime
+    reference_data: DocumentsInForce, state: CaseState, stage: Stage, unit: str | None, since: datetime
 ) -> Deadline | None:
     """The deadline of a stage that began at `since`; None when no limit is set for it.
 
@@ -82,7 +82,7 @@ def _deadline(
         amount=row.amount,
         legal_basis=str(row.basis),
         limit_reference=reference,
-        calendar_reference=cited(calendar, reckoned),
+        calendar_reference=calendar_reference(calendar, reckoned),
         unit=unit,
         ends=row.ends,
         last_day=reckoned.last_day,
@@ -113,7 +113,7 @@ def _warn_at(
     return moment if start < moment < due else None
 
 
-def resumed(clock: RunningDeadline, at: datetime, calendar: Calendar) -> Deadline:
+def resumed_deadline(clock: RunningDeadline, at: datetime, calendar: Calendar) -> Deadline:
     """The deadline of a clock that stood still since its last move and goes on at a moment."""
     old = clock.deadline
     stopped_at = next(move.at for move in reversed(clock.moves) if move.type == "case.suspended")
@@ -125,13 +125,13 @@ def resumed(clock: RunningDeadline, at: datetime, calendar: Calendar) -> Deadlin
     return _with(old, new, calendar, allows=allows)
 
 
-def reckoned_anew(clock: RunningDeadline, calendar: Calendar) -> Deadline:
+def recomputed_deadline(clock: RunningDeadline, calendar: Calendar) -> Deadline:
     """The deadline of a clock by the calendar in force, with all that moved it since it was set."""
-    *_, (_, last) = retold(clock, calendar)
+    *_, (_, last) = due_history(clock, calendar)
     return _with(clock.deadline, last, calendar)
 
 
-def retold(clock: RunningDeadline, calendar: Calendar) -> Iterator[tuple[str, Reckoned]]:
+def due_history(clock: RunningDeadline, calendar: Calendar) -> Iterator[tuple[str, Reckoned]]:
     """How the due moment came about: (event that moved it, "" for the setting; due moment and steps), oldest first."""
     old = clock.deadline
     now = reckon(old.start, old.amount, old.base, calendar, old.ends)
@@ -151,17 +151,22 @@ def retold(clock: RunningDeadline, calendar: Calendar) -> Iterator[tuple[str, Re
 
 def _with(old: Deadline, new: Reckoned, calendar: Calendar, **more: Any) -> Deadline:
     warn_at = _warn_at(old.start, new.due, old.warn, old.base, calendar, old.ends)
-    said = {"due": new.due, "last_day": new.last_day, "warn_at": warn_at, "calendar_reference": cited(calendar, new)}
+    said = {
+        "due": new.due,
+        "last_day": new.last_day,
+        "warn_at": warn_at,
+        "calendar_reference": calendar_reference(calendar, new),
+    }
     return old.model_copy(update=said | more)
 
 
-def cited(calendar: Calendar, one: Reckoned | Deadline) -> str | None:
+def calendar_reference(calendar: Calendar, one: Reckoned | Deadline) -> str | None:
     """The document that says what is off when this is due; None while its year is provisional."""
     return calendar.reference_for(one.last_day or one.due.date())
 
 
 def rung_at(
-    reference_data: InForce, state: CaseState, stage: Stage, due: datetime, number: int
+    reference_data: DocumentsInForce, state: CaseState, stage: Stage, due: datetime, number: int
 ) -> tuple[LadderRow, datetime] | None:
     """The rung of a late stage by the ladder in force, and its moment; None when there is none of this number."""
     ladder = ladder_for(reference_data.ladders(state.in_charge), stage, facts_of(state))
@@ -169,10 +174,10 @@ def rung_at(
     if found is None:
         return None
     row, after = found
-    return row, later(reference_data.calendar(state.in_charge), due, after, row.base)
+    return row, moment_after(reference_data.calendar(state.in_charge), due, after, row.base)
 
 
-def later(calendar: Calendar, moment: datetime, amount: int, base: TimeBase) -> datetime:
+def moment_after(calendar: Calendar, moment: datetime, amount: int, base: TimeBase) -> datetime:
     """`amount` units after a moment, days to their end; the moment itself for none."""
     if not amount:
         return moment

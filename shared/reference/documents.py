@@ -19,7 +19,7 @@ from shared.reference.limits import LimitRow
 from shared.reference.people import PersonRow, PostRow
 from shared.reference.proposals import ProposalRow
 from shared.reference.regions import NATION, RegionRow
-from shared.reference.row import Line, Row
+from shared.reference.row import ReferenceRow, TextLine
 from shared.reference.rules import RuleRow
 from shared.reference.subjects import SubjectRow
 from shared.reference.units import CentreRow, GridRow, UnitRow
@@ -28,7 +28,7 @@ DOCUMENT_BYTES_MAX = 1_000_000
 ROWS_MAX = 20_000
 
 
-class Kind(StrEnum):
+class DocumentKind(StrEnum):
     """The kinds of documents."""
 
     REGIONS = "regions"
@@ -45,19 +45,19 @@ class Kind(StrEnum):
     CALENDARS = "calendars"
 
 
-ROWS: dict[Kind, type[Row]] = {
-    Kind.REGIONS: RegionRow,
-    Kind.CENTRES: CentreRow,
-    Kind.UNITS: UnitRow,
-    Kind.POSTS: PostRow,
-    Kind.PEOPLE: PersonRow,
-    Kind.GRIDS: GridRow,
-    Kind.RULES: RuleRow,
-    Kind.SUBJECTS: SubjectRow,
-    Kind.LIMITS: LimitRow,
-    Kind.LADDERS: LadderRow,
-    Kind.PROPOSALS: ProposalRow,
-    Kind.CALENDARS: CalendarRow,
+ROW_TYPES: dict[DocumentKind, type[ReferenceRow]] = {
+    DocumentKind.REGIONS: RegionRow,
+    DocumentKind.CENTRES: CentreRow,
+    DocumentKind.UNITS: UnitRow,
+    DocumentKind.POSTS: PostRow,
+    DocumentKind.PEOPLE: PersonRow,
+    DocumentKind.GRIDS: GridRow,
+    DocumentKind.RULES: RuleRow,
+    DocumentKind.SUBJECTS: SubjectRow,
+    DocumentKind.LIMITS: LimitRow,
+    DocumentKind.LADDERS: LadderRow,
+    DocumentKind.PROPOSALS: ProposalRow,
+    DocumentKind.CALENDARS: CalendarRow,
 }
 
 
@@ -66,9 +66,9 @@ class Document(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Kind
+    kind: DocumentKind
     region: Region = NATION
-    note: Line = ""
+    note: TextLine = ""
     rows: tuple[Any, ...]
     sequence: Annotated[int, Field(ge=0, exclude=True)] = 0
 
@@ -76,7 +76,7 @@ class Document(BaseModel):
     def _typed(self) -> Self:
         if len(self.rows) > ROWS_MAX:
             raise ValueError(f"{len(self.rows)} rows; a document has at most {ROWS_MAX}: make one per county")
-        row = ROWS[self.kind]
+        row = ROW_TYPES[self.kind]
         wrong = next((r for r in self.rows if type(r) is not row), None)
         if wrong is not None:
             raise ValueError(f"rows of {self.kind} are {row.__name__}, got {type(wrong).__name__}")

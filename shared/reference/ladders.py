@@ -18,7 +18,7 @@ from shared.case.facts import (
 )
 from shared.reference.conditions import RoutingFacts, When, unmet
 from shared.reference.limits import AMOUNT_MAX
-from shared.reference.row import BasisRow, CitedDocument, Row
+from shared.reference.row import BasisRow, CitedDocument, ReferenceRow
 
 
 class Act(StrEnum):
@@ -45,7 +45,7 @@ class Informed(StrEnum):
 DOUBLE_REPORT = frozenset({Informed.PARTY_COMMITTEE, Informed.GOVERNMENT, Informed.CENTRE_ABOVE})
 
 
-class LadderRow(Row):
+class LadderRow(ReferenceRow):
     """One rung for what is late (clause 11.2; domain 1.a''). Rows with the same conditions are one ladder.
 
     It is taken `after` units of `base` past the due moment, and then again `every` so many when that is not 0.

@@ -17,12 +17,12 @@ from shared.case.facts import (
     TimeBase,
 )
 from shared.reference.conditions import RoutingFacts, When, unmet
-from shared.reference.row import BasisRow, CitedDocument, Mark, Row
+from shared.reference.row import BasisRow, CitedDocument, Mark, ReferenceRow
 
 AMOUNT_MAX = 10_000
 
 
-class LimitRow(Row):
+class LimitRow(ReferenceRow):
     """How long a stage may take (clause 5.1.3 a). Limits are read in order; the first that matches wins.
 
     `amount`, `warn` (how long before it is due to warn) and `extend_max` are in units of `base`; `ends` says when the
@@ -62,7 +62,7 @@ class LimitRow(Row):
 
 
 @dataclass(frozen=True)
-class Choice:
+class LimitChoice:
     """The time limit of a stage, the document it stands in, and why this one in a sentence that fits a deadline.
 
     With a `ceiling`, a law's own limit and its document, the one that is due earlier holds.
@@ -74,7 +74,7 @@ class Choice:
     why: str
 
 
-def choose_limit(limits: Iterable[CitedDocument], stage: Stage, facts: RoutingFacts) -> Choice | None:
+def choose_limit(limits: Iterable[CitedDocument], stage: Stage, facts: RoutingFacts) -> LimitChoice | None:
     """The time limit of a stage, None when no limit is set. `limits` are documents of kind `limits`, nearest first.
 
     The first that matches holds, but the law's own limit for a matter prevails over a general one (Jinan 12345,
@@ -91,13 +91,13 @@ def choose_limit(limits: Iterable[CitedDocument], stage: Stage, facts: RoutingFa
     first, lawful = found[0], [one for one in found if one[0].basis.mark is Mark.LAW]
     law = next((one for one in lawful if not one[0].when.general), next(iter(lawful), None))
     if law is None:
-        return Choice(*first, None, _why(f"自定时限 {_said(first, facts)}：最先符合条件，法律未另行规定。"))
+        return LimitChoice(*first, None, _why(f"自定时限 {_said(first, facts)}：最先符合条件，法律未另行规定。"))
     if law is first:
-        return Choice(*first, None, _why(f"法定时限 {_said(first, facts)}：最先符合条件。"))
+        return LimitChoice(*first, None, _why(f"法定时限 {_said(first, facts)}：最先符合条件。"))
     if first[0].when.general:
-        return Choice(*law, None, _why(f"法定时限 {_said(law, facts)}：优先于一般时限 {_said(first, facts)}。"))
+        return LimitChoice(*law, None, _why(f"法定时限 {_said(law, facts)}：优先于一般时限 {_said(first, facts)}。"))
     why = f"自定时限 {_said(first, facts)}与法定时限 {_said(law, facts)}以先到期者为准：可严于法律，不得宽于法律。"
-    return Choice(*first, law, _why(why))
+    return LimitChoice(*first, law, _why(why))
 
 
 def _said(found: tuple[LimitRow, str], facts: RoutingFacts) -> str:

@@ -19,12 +19,12 @@ import openpyxl
 import yaml
 from pydantic import ValidationError
 
-from shared.reference.codec import explain
-from shared.reference.documents import DOCUMENT_BYTES_MAX, ROWS, Document, Kind
+from shared.reference.codec import describe_faults
+from shared.reference.documents import DOCUMENT_BYTES_MAX, ROW_TYPES, Document, DocumentKind
 from shared.reference.regions import NATION
 
 FILE_BYTES_MAX = 32 * 1024 * 1024
-DEPTH_MAX = 12
+YAML_DEPTH_MAX = 12
 FAULTS_SHOWN_MAX = 50
 _DOCUMENT_FIELDS = ("kind", "region", "note", "rows")
 
@@ -53,7 +53,7 @@ class LoadError(ValueError):
 
 
 @dataclass
-class Loaded:
+class LoadedDocuments:
     """Documents, and for each row (document name, key) the file and line it came from."""
 
     documents: list[Document] = field(default_factory=list)
@@ -68,9 +68,9 @@ class _Plain:
     line: int
 
 
-def load_yaml(*paths: Path) -> Loaded:
+def load_yaml(*paths: Path) -> LoadedDocuments:
     """The documents of YAML files. Raises LoadError with every fault of every file, OSError when one is unreadable."""
-    loaded, faults = Loaded(), list[Fault]()
+    loaded, faults = LoadedDocuments(), list[Fault]()
     for path in paths:
         _size(path)
         try:
@@ -81,7 +81,7 @@ def load_yaml(*paths: Path) -> Loaded:
     return _done(loaded, faults)
 
 
-def load_folder(folder: Path) -> Loaded:
+def load_folder(folder: Path) -> LoadedDocuments:
     """All `*.yaml` files of a folder. Raises LoadError; an empty folder is a fault too."""
     paths = sorted(folder.glob("*.yaml"))
     if not paths:
@@ -89,17 +89,17 @@ def load_folder(folder: Path) -> Loaded:
     return load_yaml(*paths)
 
 
-def load_table(path: Path, kind: Kind, region: str = NATION, note: str = "") -> Loaded:
+def load_table(path: Path, kind: DocumentKind, region: str = NATION, note: str = "") -> LoadedDocuments:
     """One document from the rows of a CSV (UTF-8) or XLSX file; its heading names the fields.
 
     `then.unit` heads a field inside a field, `when.words[]` a list written `a; b`. Raises LoadError with every fault.
     """
-    loaded, faults = Loaded(), list[Fault]()
+    loaded, faults = LoadedDocuments(), list[Fault]()
     try:
         with closing(read_lines(path)) as table:
             heading = [cell.strip() for cell in next(table, (1, []))[1]]
             if not any(heading):
-                raise _Refused(1, "the first line must name the fields: " + ", ".join(ROWS[kind].model_fields))
+                raise _Refused(1, "the first line must name the fields: " + ", ".join(ROW_TYPES[kind].model_fields))
             plain = [_Plain(_unflatten(heading, cells, line), line) for line, cells in table if any(cells)]
     except _Refused as refused:
         raise LoadError([Fault(path.name, refused.line, refused.reason)]) from None
@@ -133,7 +133,7 @@ def _size(path: Path) -> None:
         raise LoadError([Fault(path.name, 0, f"is larger than {FILE_BYTES_MAX} bytes; split it")])
 
 
-def _done(loaded: Loaded, faults: list[Fault]) -> Loaded:
+def _done(loaded: LoadedDocuments, faults: list[Fault]) -> LoadedDocuments:
     if faults:
         raise LoadError(faults)
     return loaded
@@ -150,8 +150,8 @@ def _parse(data: bytes) -> Iterator[_Plain]:
                 raise _Refused(line, "anchors and aliases (& and *) are not read; write the value out")
             match event:
                 case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
-                    if len(stack) >= DEPTH_MAX:
-                        raise _Refused(line, f"nested more than {DEPTH_MAX} deep; a document is flat")
+                    if len(stack) >= YAML_DEPTH_MAX:
+                        raise _Refused(line, f"nested more than {YAML_DEPTH_MAX} deep; a document is flat")
                     stack.append(({} if isinstance(event, yaml.MappingStartEvent) else [], [line]))
                 case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
                     value, (start, *_) = stack.pop()
@@ -197,7 +197,7 @@ def _bare(node: _Plain) -> Any:
             return text
 
 
-def _document(file: str, node: _Plain, loaded: Loaded) -> list[Fault]:
+def _document(file: str, node: _Plain, loaded: LoadedDocuments) -> list[Fault]:
     fields = node.fields
     if not isinstance(fields, dict):
         return [Fault(file, node.line, "is a list; a document is a mapping with `kind:` and `rows:`")]
@@ -205,13 +205,13 @@ def _document(file: str, node: _Plain, loaded: Loaded) -> list[Fault]:
         reason = f"unknown {unknown[0]!r}; a document has kind, region, note and rows"
         return [Fault(file, fields[unknown[0]].line, reason)]
     head = {key: _bare(value) for key, value in fields.items() if key != "rows"}
-    if head.get("kind") not in list(Kind):
-        return [Fault(file, node.line, f"kind is {head.get('kind')!r}; it is one of {', '.join(Kind)}")]
+    if head.get("kind") not in list(DocumentKind):
+        return [Fault(file, node.line, f"kind is {head.get('kind')!r}; it is one of {', '.join(DocumentKind)}")]
     rows = fields.get("rows")
     plain: list[_Plain] = []
     match rows.fields if rows else None:
         case dict() as mapping:
-            names = ROWS[Kind(head["kind"])].model_fields
+            names = ROW_TYPES[DocumentKind(head["kind"])].model_fields
             for key, value in mapping.items():
                 body = _bare(value)
                 if not isinstance(body, dict) and "name" in names:
@@ -224,21 +224,21 @@ def _document(file: str, node: _Plain, loaded: Loaded) -> list[Fault]:
     return _typed(file, node.line, head, plain, loaded)
 
 
-def _typed(file: str, line: int, head: dict[str, Any], plain: list[_Plain], loaded: Loaded) -> list[Fault]:
-    kind = Kind(head["kind"])
+def _typed(file: str, line: int, head: dict[str, Any], plain: list[_Plain], loaded: LoadedDocuments) -> list[Fault]:
+    kind = DocumentKind(head["kind"])
     rows, faults = [], []
     for number, row in enumerate(plain, 1):
         try:
-            rows.append(ROWS[kind].model_validate(row.fields))
+            rows.append(ROW_TYPES[kind].model_validate(row.fields))
         except ValidationError as error:
             key = f", {str(next(iter(row.fields.values()), ''))[:60]!r}" if isinstance(row.fields, dict) else ""
-            faults.append(Fault(file, row.line, f"row {number} of {kind}{key}: {explain(error)}"))
+            faults.append(Fault(file, row.line, f"row {number} of {kind}{key}: {describe_faults(error)}"))
     if faults:
         return faults
     try:
         document = Document(**{**head, "rows": tuple(rows)})
     except ValidationError as error:
-        return [Fault(file, line, explain(error))]
+        return [Fault(file, line, describe_faults(error))]
     if (size := len(document.encode())) > DOCUMENT_BYTES_MAX:
         reason = f"{document.name} has {size} bytes, at most {DOCUMENT_BYTES_MAX}: make one per county"
         return [Fault(file, line, reason)]

@@ -7,26 +7,26 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from shared.case.base import Code, Level, PersonId, Region, UnitCode
-from shared.reference.rights import Right, conflict
-from shared.reference.row import Name, Row, in_order
+from shared.reference.rights import Right, separation_conflict
+from shared.reference.row import Name, ReferenceRow, sorted_set
 
 
-class PostRow(Row):
+class PostRow(ReferenceRow):
     """A post, its duty and its rights (clause 12.1). `levels` are the levels that have it, all when empty."""
 
     code: Code
     title: Name
-    rights: Annotated[tuple[Right, ...], AfterValidator(in_order)]
-    levels: Annotated[tuple[Level, ...], AfterValidator(in_order)] = ()
+    rights: Annotated[tuple[Right, ...], AfterValidator(sorted_set)]
+    levels: Annotated[tuple[Level, ...], AfterValidator(sorted_set)] = ()
 
     @model_validator(mode="after")
     def _separated(self) -> Self:
-        if reason := conflict(frozenset(self.rights)):
+        if reason := separation_conflict(frozenset(self.rights)):
             raise ValueError(reason)
         return self
 
 
-class PersonRow(Row):
+class PersonRow(ReferenceRow):
     """Somebody who works here. `stands_aside_from` are units and people in whose matters the person takes no part
     (petitions regulation, article 28); the region is the unit's unless it says otherwise."""
 

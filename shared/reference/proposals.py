@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.reference.row import BasisRow, Row
+from shared.reference.row import BasisRow, ReferenceRow
 
 
 class Proposal(StrEnum):
@@ -19,7 +19,7 @@ class Proposal(StrEnum):
     PEOPLE = "people"
 
 
-class ProposalRow(Row):
+class ProposalRow(ReferenceRow):
     """From which number on an order is proposed: hand-backs, repeated demands, stages that were late, people."""
 
     id: Proposal

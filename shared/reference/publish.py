@@ -11,7 +11,7 @@ from shared.reference.reference_stream import ReferenceStream
 
 
 @dataclass(frozen=True)
-class Counts:
+class PublishCounts:
     """How far publishing is: documents published and unchanged, rows of both."""
 
     published: int = 0
@@ -34,14 +34,16 @@ def with_years(document: Document, in_force: Document) -> Document:
 
 
 async def publish(
-    stream: ReferenceStream, documents: Iterable[Document], progress: Callable[[Counts, Document], None] | None = None
-) -> Counts:
+    stream: ReferenceStream,
+    documents: Iterable[Document],
+    progress: Callable[[PublishCounts, Document], None] | None = None,
+) -> PublishCounts:
     """Publish what is new; may be interrupted and run again. `progress` is called after each document.
 
     A document that was edited from a published version (its `sequence`) is refused when that is no longer the last.
     An empty document takes the region's rows out of force. Raises LogConflict, LogUnavailable, DocumentTooLarge.
     """
-    counts = Counts()
+    counts = PublishCounts()
     for document in documents:
         subject, data = topology.reference(document.kind, document.region), document.encode()
         if len(data) > DOCUMENT_BYTES_MAX:
@@ -50,7 +52,7 @@ async def publish(
         same = last is not None and last.data == data
         if not same:
             await stream.publish(subject, data, expected=document.sequence or (last.sequence if last else 0))
-        counts = Counts(counts.published + (not same), counts.unchanged + same, counts.rows + len(document.rows))
+        counts = PublishCounts(counts.published + (not same), counts.unchanged + same, counts.rows + len(document.rows))
         if progress:
             progress(counts, document)
     return counts

@@ -13,10 +13,10 @@ from shared.case.calendar import Calendar
 from shared.case.facts import Stage
 from shared.log import topology
 from shared.reference.calendars import calendar_of
-from shared.reference.codec import decode, head
+from shared.reference.codec import decode_document, decode_head
 from shared.reference.conditions import RoutingFacts
-from shared.reference.documents import Document, Kind
-from shared.reference.limits import Choice, choose_limit
+from shared.reference.documents import Document, DocumentKind
+from shared.reference.limits import LimitChoice, choose_limit
 from shared.reference.people import PersonRow, PostRow
 from shared.reference.reference_stream import ReferenceMessage, ReferenceStream
 from shared.reference.region_tree import RegionTree
@@ -26,8 +26,8 @@ from shared.reference.units import CentreRow, GridRow, UnitKind, UnitRow
 
 # The kinds whose document in force stands on every event: who may, who is there, what rules and limits say. A deadline
 # cites its calendar itself. Ladders say what becomes of lateness, which supervision decides: no other event has them.
-CITED = (Kind.POSTS, Kind.PEOPLE, Kind.UNITS, Kind.RULES, Kind.LIMITS)
-CITED_BY: dict[Owner | None, tuple[Kind, ...]] = {Owner.SUPERVISION: (*CITED, Kind.LADDERS)}
+CITED = (DocumentKind.POSTS, DocumentKind.PEOPLE, DocumentKind.UNITS, DocumentKind.RULES, DocumentKind.LIMITS)
+CITED_BY: dict[Owner | None, tuple[DocumentKind, ...]] = {Owner.SUPERVISION: (*CITED, DocumentKind.LADDERS)}
 VERSIONS_KEPT_MAX = 64  # of old versions that were asked for
 LIMITS_KEPT_MAX = 4096  # of choices, one for each sort of case; every document that is put in force begins anew
 _CITATION = re.compile(r"([a-z]+):([0-9]{12})@([0-9]{1,18})")
@@ -46,12 +46,12 @@ class ReferenceData:
         self.regions = RegionTree()
         self.sequence = 0
         self.refused: dict[str, str] = {}  # document -> why its newest version is not in force
-        self._documents: dict[tuple[Kind, str], Document] = {}
-        self._rows: dict[Kind, dict[str, Any]] = {kind: {} for kind in Kind}
+        self._documents: dict[tuple[DocumentKind, str], Document] = {}
+        self._rows: dict[DocumentKind, dict[str, Any]] = {kind: {} for kind in DocumentKind}
         self._units: dict[str, UnitRow] = {}
         self._people_of: dict[str, list[PersonRow]] = {}
         self._references: dict[tuple[str, Owner | None], tuple[str, ...]] = {}
-        self._limits: dict[tuple[Stage, RoutingFacts], Choice | None] = {}
+        self._limits: dict[tuple[Stage, RoutingFacts], LimitChoice | None] = {}
         self.calendar_version = 0  # the newest calendars document: another number when one of them changes
         self._calendars: dict[str, Calendar] = {}
         self._versions: dict[str, Document] = {}
@@ -78,10 +78,10 @@ class ReferenceData:
         for message in batch:
             _, kind, region = message.subject.split(".", 2)
             try:
-                if kind not in set(Kind):
+                if kind not in set(DocumentKind):
                     raise ValueError(f"kind {kind!r} is newer than this program; update it")
-                regions = kind == Kind.REGIONS
-                document = (head if regions else decode)(message.data, message.sequence)
+                regions = kind == DocumentKind.REGIONS
+                document = (decode_head if regions else decode_document)(message.data, message.sequence)
                 if document.name != f"{kind}:{region}":
                     raise ValueError(f"it says that it is {document.name}")
                 if regions:
@@ -96,14 +96,14 @@ class ReferenceData:
 
     def put(self, document: Document) -> None:
         """Put a document in force in place of the one of the same kind and region."""
-        if document.kind is Kind.REGIONS:
+        if document.kind is DocumentKind.REGIONS:
             self._put_regions(document.model_copy(update={"rows": ()}), document.encode())
             return
         place = (document.kind, document.region)
         self.refused.pop(document.name, None)
         self._references.clear()
         self._limits.clear()
-        if document.kind is Kind.CALENDARS:
+        if document.kind is DocumentKind.CALENDARS:
             self._calendars.clear()
             self.calendar_version = max(self.calendar_version, document.sequence)
         before = self._documents.get(place)
@@ -113,11 +113,11 @@ class ReferenceData:
             if rows.get(key) is row:
                 del rows[key]
         rows.update(document.by_key)
-        if document.kind in (Kind.UNITS, Kind.CENTRES, Kind.GRIDS):
+        if document.kind in (DocumentKind.UNITS, DocumentKind.CENTRES, DocumentKind.GRIDS):
             self._index_units()
-        elif document.kind is Kind.PEOPLE:
+        elif document.kind is DocumentKind.PEOPLE:
             self._people_of = {}
-            for person in self._rows[Kind.PEOPLE].values():
+            for person in self._rows[DocumentKind.PEOPLE].values():
                 self._people_of.setdefault(person.unit, []).append(person)
 
     def _put_regions(self, head: Document, data: bytes) -> None:
@@ -127,18 +127,18 @@ class ReferenceData:
         self.refused.pop(head.name, None)
 
     def _index_units(self) -> None:
-        self._units = dict(self._rows[Kind.UNITS])
-        for row in self._rows[Kind.CENTRES].values():
+        self._units = dict(self._rows[DocumentKind.UNITS])
+        for row in self._rows[DocumentKind.CENTRES].values():
             self._units[row.unit] = UnitRow(code=row.unit, name=row.name, kind=UnitKind.CENTRE)
-        for row in self._rows[Kind.GRIDS].values():
+        for row in self._rows[DocumentKind.GRIDS].values():
             self._units[row.unit] = UnitRow(code=row.unit, name=row.name, kind=UnitKind.GRID)
 
-    def chain(self, kind: Kind, region: str) -> tuple[Document, ...]:
+    def chain(self, kind: DocumentKind, region: str) -> tuple[Document, ...]:
         """The documents of a kind that hold for a region, nearest first: county, city, province, nation."""
         found = (self._documents.get((kind, place)) for place in enclosing_regions(region))
         return tuple(document for document in found if document is not None)
 
-    def document(self, kind: Kind, region: str) -> Document | None:
+    def document(self, kind: DocumentKind, region: str) -> Document | None:
         """The nearest document of a kind for a region."""
         return next(iter(self.chain(kind, region)), None)
 
@@ -146,9 +146,9 @@ class ReferenceData:
         """All documents in force, those of regions without their rows."""
         return list(self._documents.values())
 
-    def reference(self, kind: Kind | str, region: str) -> str:
+    def reference(self, kind: DocumentKind | str, region: str) -> str:
         """How to cite the nearest document: `rules:510104000000@17`. Raises NoDocument."""
-        document = self.document(Kind(kind), region)
+        document = self.document(DocumentKind(kind), region)
         if document is None:
             raise NoDocument(f"no {kind} are in force for {region} or above; publish them with `caseflow reference`")
         return document.reference
@@ -163,13 +163,13 @@ class ReferenceData:
 
     def rules(self, region: str) -> tuple[Document, ...]:
         """The routing rules for a region, nearest document first."""
-        return self.chain(Kind.RULES, region)
+        return self.chain(DocumentKind.RULES, region)
 
     def limits(self, region: str) -> tuple[Document, ...]:
         """The time limits for a region, nearest document first."""
-        return self.chain(Kind.LIMITS, region)
+        return self.chain(DocumentKind.LIMITS, region)
 
-    def limit(self, stage: Stage, facts: RoutingFacts) -> Choice | None:
+    def limit(self, stage: Stage, facts: RoutingFacts) -> LimitChoice | None:
         """The time limit of a stage of such a case, None when none is set."""
         asked = (stage, facts)
         if asked not in self._limits:
@@ -180,20 +180,20 @@ class ReferenceData:
 
     def ladders(self, region: str) -> tuple[Document, ...]:
         """The ladders for a region, nearest document first."""
-        return self.chain(Kind.LADDERS, region)
+        return self.chain(DocumentKind.LADDERS, region)
 
     def proposals(self, region: str) -> dict[str, int]:
         """From which number on an order is proposed, by `Proposal`; of two documents the nearer one holds."""
-        documents = reversed(self.chain(Kind.PROPOSALS, region))
+        documents = reversed(self.chain(DocumentKind.PROPOSALS, region))
         return {row.id: row.at_least for document in documents for row in document.rows}
 
     def calendar(self, region: str) -> Calendar:
         """The days off and office hours for a region; a year in no document is provisional (see `calendar_of`)."""
         if region not in self._calendars:
-            nearest = self.document(Kind.CALENDARS, region)
+            nearest = self.document(DocumentKind.CALENDARS, region)
             place = nearest.region if nearest else NATION  # where none has its own, all share one
             if place not in self._calendars:
-                self._calendars[place] = calendar_of(self.chain(Kind.CALENDARS, place))
+                self._calendars[place] = calendar_of(self.chain(DocumentKind.CALENDARS, place))
             self._calendars[region] = self._calendars[place]
         return self._calendars[region]
 
@@ -211,7 +211,7 @@ class ReferenceData:
 
     def person(self, id: str) -> PersonRow | None:
         """Somebody who works here, active or not."""
-        return self._rows[Kind.PEOPLE].get(id)
+        return self._rows[DocumentKind.PEOPLE].get(id)
 
     def people_of(self, unit: str) -> list[PersonRow]:
         """The active people of a unit."""
@@ -227,7 +227,7 @@ class ReferenceData:
 
     def post(self, code: str) -> PostRow | None:
         """A post and its rights."""
-        return self._rows[Kind.POSTS].get(code)
+        return self._rows[DocumentKind.POSTS].get(code)
 
     def unit(self, code: str) -> UnitRow | None:
         """A unit; a centre and a grid are units too."""
@@ -244,7 +244,7 @@ class ReferenceData:
 
     def centre(self, region: str) -> CentreRow | None:
         """The centre of exactly this region."""
-        return self._rows[Kind.CENTRES].get(region)
+        return self._rows[DocumentKind.CENTRES].get(region)
 
     def centre_of(self, region: str) -> CentreRow | None:
         """The centre of the region or the nearest above it."""
@@ -252,11 +252,11 @@ class ReferenceData:
 
     def grid(self, code: str) -> GridRow | None:
         """A grid and its workers."""
-        return self._rows[Kind.GRIDS].get(code)
+        return self._rows[DocumentKind.GRIDS].get(code)
 
     def subject(self, code: str) -> SubjectRow | None:
         """A subject of the tree."""
-        return self._rows[Kind.SUBJECTS].get(code)
+        return self._rows[DocumentKind.SUBJECTS].get(code)
 
     def subject_path(self, code: str) -> str:
         """A subject in words from the top: `城乡建设/住房保障与房地产`."""
@@ -268,14 +268,14 @@ class ReferenceData:
 async def _read(stream: ReferenceStream, reference: str) -> Document:
     """One version from the stream, which keeps them all."""
     cited = _CITATION.fullmatch(reference)
-    if cited is None or cited[1] not in set(Kind):
+    if cited is None or cited[1] not in set(DocumentKind):
         raise NoDocument(f"{reference!r} cites no document; it is written as limits:510100000000@17")
-    subject, sequence = topology.reference(Kind(cited[1]), cited[2]), int(cited[3])
+    subject, sequence = topology.reference(DocumentKind(cited[1]), cited[2]), int(cited[3])
     last = await stream.last(topology.REFERENCE, subject)
     if last is not None and last.sequence >= sequence > 0:
         async with aclosing(stream.follow_raw(topology.REFERENCE, subject, sequence - 1)) as batches:
             async for batch in batches:
                 if batch[0].sequence == sequence and batch[0].subject == subject:
-                    return decode(batch[0].data, sequence)
+                    return decode_document(batch[0].data, sequence)
                 break
     raise NoDocument(f"{reference} was never published; see `caseflow reference list`")

@@ -14,8 +14,8 @@ from typing import IO, cast
 
 from pydantic import ValidationError
 
-from shared.reference.codec import explain
-from shared.reference.documents import Document, Kind
+from shared.reference.codec import describe_faults
+from shared.reference.documents import Document, DocumentKind
 from shared.reference.load import Fault, LoadError
 from shared.reference.regions import RegionRow
 
@@ -91,9 +91,9 @@ def _counties(
 def _document(folder: Path, table: str, code: str, note: str, rows: list[tuple[str, str]]) -> Document:
     try:
         typed = tuple(RegionRow(code=key, name=name) for key, name in rows)
-        return Document(kind=Kind.REGIONS, region=code.ljust(12, "0"), note=note, rows=typed)
+        return Document(kind=DocumentKind.REGIONS, region=code.ljust(12, "0"), note=note, rows=typed)
     except ValidationError as error:
-        raise _fault(folder, table, 0, f"in {code}: {explain(error)}") from None
+        raise _fault(folder, table, 0, f"in {code}: {describe_faults(error)}") from None
 
 
 def _fault(folder: Path, table: str, line: int, reason: str) -> LoadError:

@@ -14,7 +14,7 @@ from datetime import date
 from typing import cast
 
 from shared.case.base import Level, level_of, parent
-from shared.reference.codec import decode
+from shared.reference.codec import decode_document
 from shared.reference.documents import Document
 from shared.reference.regions import NATION, RegionRow
 
@@ -40,7 +40,7 @@ class RegionTree:
     def put_encoded(self, region: str, data: bytes) -> None:
         """As `put`, from the bytes of a published document. Raises ValueError when a province's is not one."""
         if level_of(region) is Level.PROVINCE:
-            self._upper[region] = cast("dict[str, RegionRow]", decode(data, 0).by_key)
+            self._upper[region] = cast("dict[str, RegionRow]", decode_document(data, 0).by_key)
         else:
             self._packed[region[:6]] = zlib.compress(data, 1)
             self._open.pop(region[:6], None)
@@ -112,7 +112,7 @@ class RegionTree:
         if six not in self._packed:
             return {}
         try:
-            rows = cast("dict[str, RegionRow]", decode(zlib.decompress(self._packed[six]), 0).by_key)
+            rows = cast("dict[str, RegionRow]", decode_document(zlib.decompress(self._packed[six]), 0).by_key)
         except ValueError:  # a document that nobody checked before it was published
             _log.exception("regions of %s cannot be read; publish them again", six)
             rows = {}

@@ -9,12 +9,12 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from shared.case.base import Region, contains, parent
-from shared.reference.row import Name, Row
+from shared.reference.row import Name, ReferenceRow
 
 NATION = "000000000000"
 
 
-def inside(outer: str, inner: str) -> bool:
+def lies_inside(outer: str, inner: str) -> bool:
     """Whether region `inner` is `outer` or lies in it; everything lies in the nation, 000000000000."""
     return outer == NATION or contains(outer, inner)
 
@@ -28,7 +28,7 @@ def enclosing_regions(region: str) -> Iterator[str]:
     yield NATION
 
 
-class RegionRow(Row):
+class RegionRow(ReferenceRow):
     """A division of one of the five levels (clause 4). A merge or split names the successors and ends the validity.
 
     `valid_to` is the first day on which the code is no longer in force.

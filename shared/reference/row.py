@@ -8,16 +8,16 @@ from typing import Annotated, Any, Protocol
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
-Line = Annotated[str, StringConstraints(max_length=300)]
+TextLine = Annotated[str, StringConstraints(max_length=300)]
 SubjectCode = Annotated[str, StringConstraints(pattern=r"^([0-9]{2}){1,3}$")]
 
 
-def in_order(values: tuple[Any, ...]) -> tuple[Any, ...]:
+def sorted_set(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """A set in order: the bytes of a document must not depend on the order in which it was written."""
     return tuple(sorted(set(values)))
 
 
-class Row(BaseModel):
+class ReferenceRow(BaseModel):
     """One fact of a document. `key` names it within its kind."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -18,7 +18,7 @@ from shared.case.facts import (
     Severity,
 )
 from shared.reference.conditions import RoutingFacts, When, unmet
-from shared.reference.row import BasisRow, CitedDocument, Row, SubjectCode
+from shared.reference.row import BasisRow, CitedDocument, ReferenceRow, SubjectCode
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=40, to_lower=True)]
 UnitPattern = Annotated[
@@ -43,7 +43,7 @@ class RuleThen(BaseModel):
     severity: Severity | None = None
 
 
-class RuleRow(Row):
+class RuleRow(ReferenceRow):
     """One routing rule. Rules are read in order and the first that matches wins (clause 5.1.3 a: triage)."""
 
     id: Code
@@ -66,7 +66,7 @@ class RuleHit:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RuleVerdict:
     """What one rule said to a case: its hit, or why it does not match.
 
     `stops`: the rule would take the case, but only those complained of could have it; a person must look.
@@ -84,10 +84,12 @@ def route(rules: Iterable[CitedDocument], facts: RoutingFacts, exists: Callable[
 
     `rules` are documents of kind `rules`, nearest first; `exists` says whether a unit is there and active.
     """
-    return next((verdict.hit for verdict in examine(rules, facts, exists) if verdict.hit or verdict.stops), None)
+    return next((verdict.hit for verdict in examine_rules(rules, facts, exists) if verdict.hit or verdict.stops), None)
 
 
-def examine(rules: Iterable[CitedDocument], facts: RoutingFacts, exists: Callable[[str], bool]) -> Iterator[Verdict]:
+def examine_rules(
+    rules: Iterable[CitedDocument], facts: RoutingFacts, exists: Callable[[str], bool]
+) -> Iterator[RuleVerdict]:
     """What every rule says to the case, in order: for the triage desk and for whoever writes rules."""
     text = facts.text.lower()
     for document in rules:
@@ -104,11 +106,11 @@ def _resolve(pattern: str, region: str) -> str:
     return f"{region_at(region, Level[place[1:-1].upper()]) if place.startswith('{') else place}-{slug}"
 
 
-def _no(document: CitedDocument, rule: RuleRow, reason: str, stops: bool = False) -> Verdict:
-    return Verdict(rule.id, document.reference, None, reason, stops)
+def _no(document: CitedDocument, rule: RuleRow, reason: str, stops: bool = False) -> RuleVerdict:
+    return RuleVerdict(rule.id, document.reference, None, reason, stops)
 
 
-def _verdict(document: CitedDocument, rule: RuleRow, facts: RoutingFacts, exists: Callable[[str], bool]) -> Verdict:
+def _verdict(document: CitedDocument, rule: RuleRow, facts: RoutingFacts, exists: Callable[[str], bool]) -> RuleVerdict:
     """What a rule whose conditions hold makes of the case."""
     barred = facts.stand_aside | ({facts.complained_unit} if facts.complained_unit else set())
     first = _resolve(rule.then.unit, facts.region)
@@ -124,4 +126,4 @@ def _verdict(document: CitedDocument, rule: RuleRow, facts: RoutingFacts, exists
     co_units = tuple(one for one in resolved if one != unit and one not in barred and exists(one))
     then, basis = rule.then, str(rule.basis)
     hit = RuleHit(rule.id, document.reference, unit, co_units, then.subject, then.severity, basis)
-    return Verdict(rule.id, document.reference, hit, f"takes it: {basis}")
+    return RuleVerdict(rule.id, document.reference, hit, f"takes it: {basis}")

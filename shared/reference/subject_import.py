@@ -7,7 +7,7 @@ from contextlib import closing
 from itertools import takewhile
 from pathlib import Path
 
-from shared.reference.documents import Document, Kind
+from shared.reference.documents import Document, DocumentKind
 from shared.reference.load import Fault, LoadError, read_lines
 from shared.reference.regions import NATION
 from shared.reference.subjects import SubjectRow
@@ -37,7 +37,7 @@ def import_subjects(path: Path, known: Document | None = None, region: str = NAT
     if not rows:
         raise LoadError([Fault(path.name, 0, "names no subject; give one column per level under a heading")])
     typed = tuple(SubjectRow(code=code, name=name) for code, name in sorted(rows.items()))
-    return Document(kind=Kind.SUBJECTS, region=region, note=note, rows=typed)
+    return Document(kind=DocumentKind.SUBJECTS, region=region, note=note, rows=typed)
 
 
 def _next(parent: str, name: str, codes: Sequence[str], path: Path, line: int) -> str:

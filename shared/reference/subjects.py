@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from shared.reference.row import Name, Row, SubjectCode
+from shared.reference.row import Name, ReferenceRow, SubjectCode
 
 
-class SubjectRow(Row):
+class SubjectRow(ReferenceRow):
     """A subject of the tree: two digits per level, three levels."""
 
     code: SubjectCode

@@ -8,19 +8,19 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from shared.case.base import PersonId, Region, UnitCode
-from shared.reference.row import Line, Name, Row
+from shared.reference.row import Name, ReferenceRow, TextLine
 
 HOUSEHOLDS = range(300, 501)  # clause 11.7: 300 to 500 households
 PEOPLE = range(800, 1201)  # clause 11.7: about 1000 people
 Grid = Annotated[str, StringConstraints(pattern=r"^[0-9]{15}$")]
 
 
-class CentreRow(Row):
+class CentreRow(ReferenceRow):
     """A centre and the two it informs of what it cannot solve: party committee and government (clause 11.2)."""
 
     region: Region
     name: Name
-    phone: Line = ""
+    phone: TextLine = ""
     party_committee: Name
     government: Name
 
@@ -40,13 +40,13 @@ class UnitKind(StrEnum):
     VILLAGE = "village"
 
 
-class UnitRow(Row):
+class UnitRow(ReferenceRow):
     """A unit that can be responsible for a case (clause 7.2), and what for; its code begins with the region."""
 
     code: UnitCode
     name: Name
     kind: UnitKind = UnitKind.DEPARTMENT
-    duties: Line = ""
+    duties: TextLine = ""
     active: bool = True
 
     @property
@@ -59,7 +59,7 @@ class UnitRow(Row):
         return self.code[13:]
 
 
-class GridRow(Row):
+class GridRow(ReferenceRow):
     """A grid: its village's twelve digits and three of its own (clause 11.7). A rural grid is a hamlet of any size."""
 
     code: Grid

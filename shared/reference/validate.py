@@ -12,13 +12,13 @@ from typing import Any
 from shared.case.base import Level, level_of, parent
 from shared.reference.calendars import CalendarRow
 from shared.reference.conditions import When
-from shared.reference.documents import Document, Kind
+from shared.reference.documents import Document, DocumentKind
 from shared.reference.ladders import DOUBLE_REPORT, Act, LadderRow
 from shared.reference.limits import LimitRow
 from shared.reference.people import PersonRow
 from shared.reference.reference_data import ReferenceData
 from shared.reference.region_tree import RegionTree
-from shared.reference.regions import NATION, RegionRow, inside
+from shared.reference.regions import NATION, RegionRow, lies_inside
 from shared.reference.rights import Right
 from shared.reference.row import Mark
 from shared.reference.rules import RuleRow
@@ -38,7 +38,7 @@ class Gravity(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class DocumentFinding:
     """What does not fit: the document, the key of its row, file and line when known, and what to do."""
 
     gravity: Gravity
@@ -55,7 +55,7 @@ class Finding:
 
 def validate(
     documents: Iterable[Document], places: _Places | None = None, regions: RegionTree | None = None
-) -> list[Finding]:
+) -> list[DocumentFinding]:
     """Everything that is wrong between documents, in their order.
 
     Give all documents that are to be in force together; `regions` are those in force when the documents bring none of
@@ -64,7 +64,7 @@ def validate(
     documents = list(documents)
     check = _Check(ReferenceData(documents), regions)
     found = [
-        Finding(gravity, document.name, row.key, reason)
+        DocumentFinding(gravity, document.name, row.key, reason)
         for document in documents
         for row in document.rows
         for gravity, reason in check.row(document, row)
@@ -72,7 +72,7 @@ def validate(
     return [_found(finding, places or {}) for finding in (*found, *_whole(documents))]
 
 
-def _found(finding: Finding, places: _Places) -> Finding:
+def _found(finding: DocumentFinding, places: _Places) -> DocumentFinding:
     file, line = places.get((finding.document, finding.key), ("", 0))
     return replace(finding, file=file, line=line)
 
@@ -83,7 +83,7 @@ _Said = Iterator[tuple[Gravity, str]]
 class _Check:
     def __init__(self, reference_data: ReferenceData, regions: RegionTree | None) -> None:
         self.reference_data, self.outer = reference_data, regions
-        self.seen: dict[tuple[Kind, str], str] = {}
+        self.seen: dict[tuple[DocumentKind, str], str] = {}
         self.centres: dict[Level, list[str]] = {level: [] for level in Level}
         for unit in self.reference_data.units():
             if unit.slug == "centre":
@@ -124,7 +124,7 @@ class _Check:
                 yield Gravity.WARNING, f"region {document.region} is in no document of regions: no case asks for it"
             return
         place = row.code if isinstance(row, RegionRow) else row.region
-        if not inside(document.region, place):
+        if not lies_inside(document.region, place):
             yield Gravity.ERROR, f"lies outside {document.region}; move it to the document of its own region"
         if not self.known(place):
             yield Gravity.ERROR, f"region {place} is in no document of regions; correct the code or add the region"
@@ -155,7 +155,7 @@ class _Check:
             yield Gravity.ERROR, f"unit {row.unit} does not exist; add it to units or correct the code"
         elif row.active and not unit.active:
             yield Gravity.WARNING, f"unit {row.unit} is dissolved; hand the person's cases over and move the person"
-        if not inside(row.unit[:12], row.region):
+        if not lies_inside(row.unit[:12], row.region):
             yield Gravity.ERROR, f"region {row.region} lies outside {row.unit[:12]}, the region of the unit"
         if post is None:
             yield Gravity.ERROR, f"post {row.post} does not exist; add it to posts or correct the code"
@@ -244,27 +244,33 @@ class _Check:
 
 def _reaches(document: Document, rule: RuleRow, region: str) -> bool:
     prefixes = rule.when.region
-    inner = not prefixes or any(region.startswith(one) or inside(region, one.ljust(12, "0")) for one in prefixes)
-    return inner and (inside(document.region, region) or inside(region, document.region))
+    inner = not prefixes or any(region.startswith(one) or lies_inside(region, one.ljust(12, "0")) for one in prefixes)
+    return inner and (lies_inside(document.region, region) or lies_inside(region, document.region))
 
 
-def _whole(documents: list[Document]) -> Iterator[Finding]:
+def _whole(documents: list[Document]) -> Iterator[DocumentFinding]:
     """What only all rows of a kind together can say."""
-    held = {row.post for document in documents if document.kind is Kind.PEOPLE for row in document.rows if row.active}
+    held = {
+        row.post
+        for document in documents
+        if document.kind is DocumentKind.PEOPLE
+        for row in document.rows
+        if row.active
+    }
     for document in documents:
-        if document.kind is Kind.POSTS:
+        if document.kind is DocumentKind.POSTS:
             for row in document.rows:
                 if row.code not in held:
                     reason = "nobody holds this post; appoint at least one person (clause 12.1)"
-                    yield Finding(Gravity.WARNING, document.name, row.code, reason)
+                    yield DocumentFinding(Gravity.WARNING, document.name, row.code, reason)
         elif document.kind in _HIDES:
             yield from _hidden(document)
-        if document.kind is Kind.LADDERS:
+        if document.kind is DocumentKind.LADDERS:
             for ladder in _ladders(document):
                 yield from _climbed(document, ladder)
 
 
-def _hidden(document: Document) -> Iterator[Finding]:
+def _hidden(document: Document) -> Iterator[DocumentFinding]:
     """Rows that an earlier one leaves no case to."""
     hides, rows = _HIDES[document.kind], document.rows
     for at, row in enumerate(rows):
@@ -273,7 +279,7 @@ def _hidden(document: Document) -> Iterator[Finding]:
             reason = (
                 f"{first.key} stands before it and is for all that it is for: never used; put it first or remove it"
             )
-            yield Finding(Gravity.WARNING, document.name, row.key, reason)
+            yield DocumentFinding(Gravity.WARNING, document.name, row.key, reason)
 
 
 def _hides_limit(first: LimitRow, row: LimitRow) -> bool:
@@ -288,10 +294,10 @@ def _hides_ladder(first: LadderRow, row: LadderRow) -> bool:
     return stages and first.when.covers(row.when) and first.conditions != row.conditions
 
 
-_HIDES: dict[Kind, Callable[[Any, Any], bool]] = {
-    Kind.RULES: lambda first, row: first.when == row.when,
-    Kind.LIMITS: _hides_limit,
-    Kind.LADDERS: _hides_ladder,
+_HIDES: dict[DocumentKind, Callable[[Any, Any], bool]] = {
+    DocumentKind.RULES: lambda first, row: first.when == row.when,
+    DocumentKind.LIMITS: _hides_limit,
+    DocumentKind.LADDERS: _hides_ladder,
 }
 
 
@@ -302,23 +308,25 @@ def _ladders(document: Document) -> Iterable[list[LadderRow]]:
     return ladders.values()
 
 
-def _climbed(document: Document, ladder: list[LadderRow]) -> Iterator[Finding]:
+def _climbed(document: Document, ladder: list[LadderRow]) -> Iterator[DocumentFinding]:
     """Whether one rung comes after the other, and something after the last."""
     for lower, row in pairwise(ladder):
         if row.base is not lower.base:
             reason = f"counts in {row.base}, {lower.key} before it in {lower.base}; one ladder has one base"
-            yield Finding(Gravity.ERROR, document.name, row.key, reason)
+            yield DocumentFinding(Gravity.ERROR, document.name, row.key, reason)
         elif row.after <= lower.after:
             reason = f"after {row.after} is not more than the {lower.after} of {lower.key}; each rung comes later"
-            yield Finding(Gravity.ERROR, document.name, row.key, reason)
+            yield DocumentFinding(Gravity.ERROR, document.name, row.key, reason)
         if lower.every:
             reason = f"repeats for ever, so {row.key} is never reached; only the last rung may have `every`"
-            yield Finding(Gravity.ERROR, document.name, lower.key, reason)
+            yield DocumentFinding(Gravity.ERROR, document.name, lower.key, reason)
     if not ladder[-1].every:
         reason = "is the last rung and does not repeat: what stays late after it is late in silence; give it `every`"
-        yield Finding(Gravity.WARNING, document.name, ladder[-1].key, reason)
+        yield DocumentFinding(Gravity.WARNING, document.name, ladder[-1].key, reason)
 
 
 # Their rows are cited together with their document, so each document may have the same ones.
-_CITED_WHOLE = frozenset({Kind.RULES, Kind.LIMITS, Kind.LADDERS, Kind.PROPOSALS, Kind.CALENDARS})
-_WITHOUT_REGION = frozenset({Kind.POSTS, Kind.SUBJECTS}) | _CITED_WHOLE
+_CITED_WHOLE = frozenset(
+    {DocumentKind.RULES, DocumentKind.LIMITS, DocumentKind.LADDERS, DocumentKind.PROPOSALS, DocumentKind.CALENDARS}
+)
+_WITHOUT_REGION = frozenset({DocumentKind.POSTS, DocumentKind.SUBJECTS}) | _CITED_WHOLE

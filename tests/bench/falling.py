@@ -24,7 +24,7 @@ from shared.kit.settings import Settings
 from shared.log.connection import connect
 from shared.log.port import Log
 from shared.log.streams import Streams
-from shared.reference.documents import Document, Kind
+from shared.reference.documents import Document, DocumentKind
 from shared.reference.ladders import Act, LadderRow
 from shared.reference.publish import publish
 from shared.reference.row import BasisRow, Mark
@@ -114,7 +114,7 @@ async def written(data: Path, planned: list[Planned], say: Say) -> None:
 def _quiet_ladder() -> Document:
     basis = BasisRow(mark=Mark.PRACTICE, text="bench")
     row = LadderRow(id="later", after=720, base=TimeBase.HOURS, act=Act.REMIND, acts="承办人", basis=basis)
-    return Document(kind=Kind.LADDERS, region=QUIET_CITY, note="bench", rows=(row,))
+    return Document(kind=DocumentKind.LADDERS, region=QUIET_CITY, note="bench", rows=(row,))
 
 
 async def projected(endpoints: Endpoints, kit: Kit, services: Sequence[str], say: Say) -> None:

@@ -11,7 +11,7 @@ from shared.log.connection import connect
 from shared.log.port import LogConflict
 from shared.log.streams import Streams, ensure_topology
 from shared.log.topology import REFERENCE, Topology, reference
-from shared.reference.documents import Document, Kind
+from shared.reference.documents import Document, DocumentKind
 from shared.reference.load import demo_documents
 from shared.reference.publish import publish
 from shared.reference.reference_data import NoDocument, ReferenceData
@@ -67,7 +67,7 @@ async def test_the_demo_is_published_once_and_is_in_force_as_it_was_written(stre
 async def test_a_version_that_is_no_longer_in_force_can_be_read_again(stream: ReferenceStream) -> None:
     def units(*names: str, region: str = "510104000000") -> Document:
         rows = tuple(UnitRow(code=f"{region}-{name}", name=name) for name in names)
-        return Document(kind=Kind.UNITS, region=region, rows=rows)
+        return Document(kind=DocumentKind.UNITS, region=region, rows=rows)
 
     for documents in ([units("a")], [units("x", region="510703000000")], [units("a", "b")]):
         await publish(stream, documents)

@@ -19,7 +19,7 @@ from nats.errors import NoRespondersError
 from shared.kit import failpoints
 from shared.log.connection import connect
 from shared.log.streams import Streams
-from shared.reference.documents import Kind
+from shared.reference.documents import DocumentKind
 from shared.reference.publish import publish
 from shared.reference.reference_data import ReferenceData
 from shared.reference.rights import Right
@@ -340,7 +340,7 @@ async def grant(world: World, right: Right) -> None:
     try:
         library = ReferenceData()
         await library.load(Streams(mux))
-        posts = library.document(Kind.POSTS, "510000000000")
+        posts = library.document(DocumentKind.POSTS, "510000000000")
         assert posts is not None
         rows = [r.model_copy(update={"rights": (*r.rights, right)}) if r.key == "platform" else r for r in posts.rows]
         await publish(Streams(mux), [posts.model_copy(update={"rows": tuple(rows)})])

@@ -16,8 +16,8 @@ from shared.case.facts import Deadline, Stage, TimeBase
 from shared.case.orders import OrderStatus
 from shared.log.streams import Streams
 from shared.reference.calendars import CalendarRow
-from shared.reference.deadline_reckoning import cited
-from shared.reference.documents import Document, Kind
+from shared.reference.deadline_reckoning import calendar_reference
+from shared.reference.documents import Document, DocumentKind
 from shared.reference.load import demo_documents
 from shared.reference.publish import publish, with_years
 from tests.support.law import TOWNSHIP
@@ -228,10 +228,10 @@ async def test_work_done_in_time_that_arrives_late_annuls_the_overdue(running: W
 
 def next_year(*holidays: str) -> Document:
     """The demo's calendars, and the year that is not published yet with these days off."""
-    in_force = next(one for one in demo_documents() if one.kind is Kind.CALENDARS)
+    in_force = next(one for one in demo_documents() if one.kind is DocumentKind.CALENDARS)
     told = {"year": "2027", "holidays": holidays, "notice": "2027 年节假日安排的通知"}
     row = CalendarRow.model_validate(told)
-    return with_years(Document(kind=Kind.CALENDARS, region=in_force.region, note="", rows=(row,)), in_force)
+    return with_years(Document(kind=DocumentKind.CALENDARS, region=in_force.region, note="", rows=(row,)), in_force)
 
 
 async def in_working_days(world: World, start: datetime, amount: int) -> tuple[Address, Deadline]:
@@ -240,7 +240,7 @@ async def in_working_days(world: World, start: datetime, amount: int) -> tuple[A
     found = reckon(start, amount, TimeBase.WORKING_DAYS, calendar)
     made = Deadline(
         stage=Stage.TRIAGE, start=start, due=found.due, base=TimeBase.WORKING_DAYS, amount=amount,
-        last_day=found.last_day, calendar_reference=cited(calendar, found),
+        last_day=found.last_day, calendar_reference=calendar_reference(calendar, found),
     )  # fmt: skip
     case = await world.registered()
     await world.set_clock(case, made)

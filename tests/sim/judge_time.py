@@ -20,7 +20,7 @@ from shared.case.orders import OrderState, OrderStatus
 from shared.case.state import CaseState
 from shared.kit.effects import AggregateChange
 from shared.log import fsck, number
-from shared.reference.deadline_reckoning import reckoned_anew
+from shared.reference.deadline_reckoning import recomputed_deadline
 from tests.sim.hours import own_library
 from tests.support.law_watch_time import RUNGS, Clocks
 
@@ -111,7 +111,7 @@ class TimeJudge:
             if due and clock.overdue and not clock.suspended:
                 yield f"a rung of {key[0]} was not taken"
             if not clock.overdue and not clock.suspended and self._by_the_book(clock):
-                new = reckoned_anew(clock, self.library.calendar(state.in_charge))
+                new = recomputed_deadline(clock, self.library.calendar(state.in_charge))
                 if new.due != clock.deadline.due:
                     yield f"{key[0]} is due by an old calendar: {clock.deadline.due}, not {new.due}"
         for late in state.late:

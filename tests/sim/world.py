@@ -15,7 +15,7 @@ from shared.case.commands import Command
 from shared.case.state import CaseState
 from shared.kit import failpoints
 from shared.kit.command_handler import CREATES
-from shared.reference.documents import Kind
+from shared.reference.documents import DocumentKind
 from tests.sim.clients import Asked
 from tests.sim.faults import Faults, Weather
 from tests.sim.hours import PACE, calendar
@@ -345,7 +345,9 @@ class World(Outside):
             if place.due or place.handed < self.streams.kept["SUBMISSIONS"].end:
                 found.append(name)
         (one, *_) = writers
-        in_force = {document.reference for document in one.library.documents() if document.kind is Kind.CALENDARS}
+        in_force = {
+            document.reference for document in one.library.documents() if document.kind is DocumentKind.CALENDARS
+        }
         if in_force != set(self.tables[Owner.SUPERVISION].table("calendars_applied")):
             found.append("calendars")
         return found

@@ -27,8 +27,8 @@ from shared.kit.vault import Vault
 from shared.log.connection import NatsConnection
 from shared.log.envelope import encode
 from shared.log.topology import FEED_MARK
-from shared.reference.deadline_reckoning import cited
-from shared.reference.documents import Kind
+from shared.reference.deadline_reckoning import calendar_reference
+from shared.reference.documents import DocumentKind
 
 SQL = Statements.load(Path(__file__).with_suffix(".sql"))
 HOURS = 24  # that every limit here grants
@@ -103,7 +103,7 @@ def life(one: Planned, kit: Kit, key: bytes) -> Iterator[Recorded[Event]]:
 def _clock(one: Planned, kit: Kit) -> e.DeadlinesSet:
     start = one.due - timedelta(hours=HOURS)
     made = Deadline(stage=Stage.TRIAGE, start=start, due=one.due, base=TimeBase.HOURS, amount=HOURS, legal_basis="C")
-    reference = cited(kit.library.calendar(one.address.region), made)
+    reference = calendar_reference(kit.library.calendar(one.address.region), made)
     return e.DeadlinesSet(opens=(made.model_copy(update={"calendar_reference": reference}),))
 
 
@@ -143,7 +143,7 @@ async def project(kit: Kit, say: Say) -> None:
 
 async def note_calendars(kit: Kit) -> None:
     """Nothing is to be recomputed."""
-    in_force = sorted(one.reference for one in kit.library.documents() if one.kind is Kind.CALENDARS)
+    in_force = sorted(one.reference for one in kit.library.documents() if one.kind is DocumentKind.CALENDARS)
     await PgAgenda(kit.database).note_calendars(in_force)
 
 

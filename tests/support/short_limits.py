@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from shared.log.streams import Streams
-from shared.reference.documents import Document, Kind
+from shared.reference.documents import Document, DocumentKind
 from shared.reference.load import load_yaml
 from shared.reference.publish import publish
 from tests.support.client import HOUSING, WAIT_S_MAX, Case, Desk
@@ -87,5 +87,5 @@ def deadlines(desk: Desk, case: Case, stage: str = "", person: str = "cd-directo
 
 def publish_anew(stack: Stack, note: str) -> None:
     """The same limits as a newer version."""
-    limits = next(one for one in load_yaml(FILE).documents if one.kind is Kind.LIMITS)
+    limits = next(one for one in load_yaml(FILE).documents if one.kind is DocumentKind.LIMITS)
     asyncio.run(_publish(stack, [limits.model_copy(update={"note": note})]))

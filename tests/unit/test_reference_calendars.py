@@ -9,9 +9,9 @@ import pytest
 
 from shared.case.calendar import ZONE
 from shared.reference.calendars import CalendarRow
-from shared.reference.documents import Document, Kind
+from shared.reference.documents import Document, DocumentKind
 from shared.reference.load import LoadError, demo_documents, load_table, load_yaml
-from shared.reference.publish import Counts, publish, with_years
+from shared.reference.publish import PublishCounts, publish, with_years
 from shared.reference.reference_data import NoDocument, ReferenceData
 from shared.reference.reference_stream import MemoryReferenceStream
 from shared.reference.regions import NATION
@@ -23,7 +23,7 @@ SPRING = [date(2027, 2, 5), date(2027, 2, 6)]
 
 def calendars(*rows: dict[str, object], region: str = NATION, sequence: int = 0) -> Document:
     made = tuple(CalendarRow.model_validate(row) for row in rows)
-    return Document(kind=Kind.CALENDARS, region=region, rows=made, sequence=sequence)
+    return Document(kind=DocumentKind.CALENDARS, region=region, rows=made, sequence=sequence)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_year_has_four_digits(tmp_path: Path, year: str) -> None:
 def test_a_table_of_days_is_a_calendar_too(tmp_path: Path) -> None:
     file = tmp_path / "next.csv"
     file.write_text("year,holidays[],makeup[],office[]\n2027,2027-02-06; 2027-02-05,2027-01-31,09:00-12:00\n", "utf-8")
-    (document,) = load_table(file, Kind.CALENDARS).documents
+    (document,) = load_table(file, DocumentKind.CALENDARS).documents
     (row,) = document.rows
     assert (row.holidays, row.makeup, row.hours) == (tuple(SPRING), (date(2027, 1, 31),), ((time(9), time(12)),))
     assert calendars({"year": "2027", "holidays": SPRING[::-1] + SPRING}).rows[0].holidays == tuple(SPRING)
@@ -164,8 +164,8 @@ async def test_loading_it_again_changes_nothing() -> None:
     old, new = calendars({"year": "2026"}), calendars({"year": "2027", "holidays": SPRING})
     await publish(stream, [old])
     merged = with_years(new, old.model_copy(update={"sequence": 1}))
-    assert await publish(stream, [merged]) == Counts(1, 0, 2)
-    assert await publish(stream, [with_years(new, merged.model_copy(update={"sequence": 2}))]) == Counts(0, 1, 2)
+    assert await publish(stream, [merged]) == PublishCounts(1, 0, 2)
+    assert await publish(stream, [with_years(new, merged.model_copy(update={"sequence": 2}))]) == PublishCounts(0, 1, 2)
 
 
 def test_the_demo_has_every_year_of_the_package() -> None:

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from shared.log.port import LogConflict
-from shared.reference.documents import Document, Kind
+from shared.reference.documents import Document, DocumentKind
 from shared.reference.load import demo_documents
 from shared.reference.people import PersonRow
-from shared.reference.publish import Counts, publish
+from shared.reference.publish import PublishCounts, publish
 from shared.reference.reference_data import NoDocument, ReferenceData
 from shared.reference.reference_stream import MemoryReferenceStream
 from shared.reference.units import UnitKind, UnitRow
@@ -20,13 +20,13 @@ COUNTY, OTHER = "510104000000", "510703000000"
 
 def units(*names: str, region: str = COUNTY) -> Document:
     rows = tuple(UnitRow(code=f"{region}-{name}", name=name) for name in names)
-    return Document(kind=Kind.UNITS, region=region, rows=rows)
+    return Document(kind=DocumentKind.UNITS, region=region, rows=rows)
 
 
 async def test_only_what_changed_is_published_and_cited_by_its_sequence() -> None:
     stream = MemoryReferenceStream()
-    assert await publish(stream, [units("a"), units("b", region=OTHER)]) == Counts(2, 0, 2)
-    assert await publish(stream, [units("a"), units("b", "c", region=OTHER)]) == Counts(1, 1, 3)
+    assert await publish(stream, [units("a"), units("b", region=OTHER)]) == PublishCounts(2, 0, 2)
+    assert await publish(stream, [units("a"), units("b", "c", region=OTHER)]) == PublishCounts(1, 1, 3)
     reference_data = ReferenceData()
     await reference_data.load(stream)
     assert [reference_data.reference("units", region) for region in (COUNTY, "510703001003")] == [
@@ -47,7 +47,7 @@ async def test_publishing_goes_on_where_it_was_interrupted() -> None:
     stream, documents = MemoryReferenceStream(), demo_documents()
     told: list[int] = []
 
-    def stop(counts: Counts, document: Document) -> None:
+    def stop(counts: PublishCounts, document: Document) -> None:
         told.append(counts.published)
         if counts.published == 5:
             raise KeyboardInterrupt
@@ -92,7 +92,9 @@ def test_the_nearest_document_is_in_force_and_none_says_what_to_do() -> None:
     reference_data = ReferenceData(demo_documents())
     assert [document.region for document in reference_data.rules("510104022006")] == [COUNTY, "0" * 12]
     assert [document.region for document in reference_data.limits(OTHER)] == ["0" * 12]
-    assert reference_data.document(Kind.RULES, "330100000000") == reference_data.document(Kind.RULES, "0" * 12)
+    assert reference_data.document(DocumentKind.RULES, "330100000000") == reference_data.document(
+        DocumentKind.RULES, "0" * 12
+    )
     with pytest.raises(NoDocument, match="no units are in force for 330100000000"):
         reference_data.reference("units", "330100000000")
     assert [one.partition("@")[0] for one in reference_data.references(COUNTY)] == [
@@ -107,7 +109,7 @@ def test_who_stands_in() -> None:
         )
 
     rows = (person("a", "b", False), person("b", "c", False), person("c", None, True), person("d", "d", False))
-    reference_data = ReferenceData([Document(kind=Kind.PEOPLE, region=COUNTY, rows=rows)])
+    reference_data = ReferenceData([Document(kind=DocumentKind.PEOPLE, region=COUNTY, rows=rows)])
     assert [(one.id if one else None) for one in map(reference_data.stand_in, "abcdx")] == ["c", "c", "c", None, None]
     assert [one.id for one in reference_data.people_of(f"{COUNTY}-centre")] == ["c"]
 
