@@ -43,11 +43,13 @@ async def open_streams(own: Settings) -> AsyncIterator[Streams]:
     async with servers(own, say) as found:
         there = found.settings("admin")
         password = there.nats_password.get_secret_value() or None
-        mux = await connect(there.nats_url, user=there.nats_user or None, password=password, name="caseflow reference")
+        connection = await connect(
+            there.nats_url, user=there.nats_user or None, password=password, name="caseflow reference"
+        )
         try:
-            yield Streams(mux)
+            yield Streams(connection)
         finally:
-            await mux.close()
+            await connection.close()
 
 
 def _own(data: Path | None) -> Settings:

@@ -251,19 +251,19 @@ async def _nats(found: Servers) -> AsyncIterator[Check]:
     own = found.settings("admin")
     password = own.nats_password.get_secret_value() or None
     try:
-        mux = await connect(own.nats_url, user=own.nats_user or None, password=password, name="caseflow doctor")
+        connection = await connect(own.nats_url, user=own.nats_user or None, password=password, name="caseflow doctor")
     except LogError as error:
         yield bad("NATS does not answer", f"Check CASEFLOW_NATS_URL and that the server runs ({error.args[0]})")
         return
     async with AsyncExitStack() as exits:
-        exits.push_async_callback(mux.close)
+        exits.push_async_callback(connection.close)
         try:
-            account = await mux.api("$JS.API.INFO")
+            account = await connection.api("$JS.API.INFO")
             yield ok(f"NATS with {account['streams']} streams, {account['storage'] // 1024**2} MiB")
         except (ApiError, LogError) as error:
             yield bad("NATS has no JetStream for us", f"Turn it on for the account ({error})")
             return
-        async for check in _streams(mux, Topology(tuple(own.areas), own.replicas)):
+        async for check in _streams(connection, Topology(tuple(own.areas), own.replicas)):
             yield check
     if found.endpoints is None:
         yield warn("whether NATS has `sync_interval: always` cannot be seen from here", "Look into its configuration")
@@ -273,12 +273,12 @@ async def _nats(found: Servers) -> AsyncIterator[Check]:
         yield bad("NATS acknowledges before it writes to the disk", "Start the copy anew, which writes nats.conf")
 
 
-async def _streams(mux: NatsConnection, wanted: Topology) -> AsyncIterator[Check]:
+async def _streams(connection: NatsConnection, wanted: Topology) -> AsyncIterator[Check]:
     fine = 0
     for configuration in wanted.configurations():
         name = configuration["name"]
         try:
-            actual = (await mux.api(f"$JS.API.STREAM.INFO.{name}"))["config"]
+            actual = (await connection.api(f"$JS.API.STREAM.INFO.{name}"))["config"]
             _check(configuration, actual)
         except ApiError:
             yield bad(f"the stream {name} is missing", "Restore it from its backup; `caseflow up` makes an empty one")
@@ -318,20 +318,20 @@ async def _reactions(found: Servers) -> AsyncIterator[Check]:
     """The durable of each service on each log stream: there, and not far behind."""
     own = found.settings("admin")
     password = own.nats_password.get_secret_value() or None
-    mux = await connect(own.nats_url, user=own.nats_user or None, password=password, name="caseflow doctor")
+    connection = await connect(own.nats_url, user=own.nats_user or None, password=password, name="caseflow doctor")
     try:
         for owner in (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION):
             for stream in Topology(tuple(own.areas), own.replicas).streams:
                 name = f"{owner}-reactions"
                 try:
-                    info = await mux.api(f"$JS.API.CONSUMER.INFO.{stream}.{name}")
+                    info = await connection.api(f"$JS.API.CONSUMER.INFO.{stream}.{name}")
                 except ApiError:
                     yield bad(f"{owner} has no place on {stream}", f"Start {owner}: it makes it anew, nothing is lost")
                     continue
                 if info["num_pending"] > LAG_COUNT_MAX:
                     yield warn(f"{owner} has {info['num_pending']} events of {stream} before it", "See that it runs")
     finally:
-        await mux.close()
+        await connection.close()
 
 
 async def _clocks(kit: Kit, clock: Clock) -> AsyncIterator[Check]:

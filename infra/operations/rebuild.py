@@ -16,7 +16,7 @@ from shared.kit.problems import Unavailable
 from shared.kit.projections import KIT_STATEMENTS, ProjectionRunner
 from shared.kit.service import Kit, open_kit
 from shared.kit.sql import Database, Session, Statements
-from shared.log.fsck import Finding
+from shared.log.fsck import FsckFinding
 from shared.log.port import Log
 
 STATEMENTS = Statements.load(Path(__file__).with_name("tables.sql"))
@@ -120,7 +120,7 @@ async def _replay(projector: ProjectionRunner, log: Log, ends: Mapping[str, int]
 
 async def differences(
     kept: OpenReadModel, servers: Servers, clock: Clock, progress: Progress
-) -> AsyncIterator[Finding]:
+) -> AsyncIterator[FsckFinding]:
     """Where the tables differ from a fresh replay, made in temporary tables up to where the model has read."""
     owner = kept.kit.owner
     async with kept.kit.database.transaction(snapshot=True) as session:
@@ -142,4 +142,4 @@ async def differences(
     for table, (count, checksum) in fresh.items():
         if there.get(table) != (count, checksum):
             stands = there.get(table, (0, 0))[0]
-            yield Finding("read_model", f"{owner}.{table}", what=f"{stands} rows stand, {count} in a fresh replay")
+            yield FsckFinding("read_model", f"{owner}.{table}", what=f"{stands} rows stand, {count} in a fresh replay")

@@ -54,14 +54,14 @@ async def prepare(settings: Settings, say: Say = lambda text: None) -> None:
 
     Raises Unavailable, WrongTopology, MigrationRefused.
     """
-    mux = await connect(
+    connection = await connect(
         settings.nats_url,
         user=settings.nats_user or None,
         password=settings.nats_password.get_secret_value() or None,
         name="caseflow admin",
     )
     try:
-        made = await ensure_topology(mux, Topology(tuple(settings.areas), settings.replicas))
+        made = await ensure_topology(connection, Topology(tuple(settings.areas), settings.replicas))
         if made:
             say(f"made the streams {', '.join(made)}")
         admin = settings.dsn("admin")
@@ -69,11 +69,11 @@ async def prepare(settings: Settings, say: Say = lambda text: None) -> None:
             for name in await migrate(admin, schema, role, folder):
                 say(f"schema {schema}: applied {name}")
         if settings.demo:
-            counts = await publish(Streams(mux), await _absent(Streams(mux)))
+            counts = await publish(Streams(connection), await _absent(Streams(connection)))
             if counts.published:
                 say(f"published {counts.published} reference documents of the demo")
     finally:
-        await mux.close()
+        await connection.close()
 
 
 async def _absent(streams: Streams) -> list[Document]:

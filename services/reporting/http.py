@@ -32,7 +32,7 @@ from shared.kit.http import ERRORS, IdText, Who
 from shared.kit.problems import BadRequest, Forbidden, NotFound, ProblemError, Unavailable, Unprocessable
 from shared.kit.seal import unseal_bytes
 from shared.kit.service import Kit
-from shared.log import number
+from shared.log.case_numbers import case_number
 from shared.log.port import LogUnavailable, NoArea
 from shared.reference.rights import Right
 
@@ -227,7 +227,7 @@ def _checked(kit: Kit, asked: Page) -> Place | None:
 def _item(row: Row) -> CaseItem:
     facts = dict(row.facts)
     told = {name: facts[name] for name in CaseItem.model_fields if name in facts}
-    where = number.write(Position(facts["stream"], facts["born"]))
+    where = case_number(Position(facts["stream"], facts["born"]))
     title = row.matter.title if row.matter else None
     return CaseItem(**told, number=where, subject=facts["subject_code"], title=title)
 
@@ -288,7 +288,7 @@ def _one(api: APIRouter, kit: Kit) -> None:
         assert first is not None and last is not None, "what is loaded has its position"  # noqa: PT018
         return Timeline(
             id=address.id,
-            number=number.write(first),
+            number=case_number(first),
             status=state.status.value,
             version=state.version,
             position=str(last),

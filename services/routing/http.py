@@ -24,7 +24,7 @@ from shared.kit.http import ERRORS, IdText, Key, Who
 from shared.kit.problems import BadRequest, Forbidden, ProblemError, Unavailable
 from shared.kit.seal import unseal_fields
 from shared.kit.service import Kit
-from shared.log import number
+from shared.log.case_numbers import case_number
 from shared.reference.rights import Right
 from shared.reference.rules import examine_rules
 
@@ -139,7 +139,7 @@ def _waiting(kit: Kit, row: Any) -> Waiting:
     state = STATE.validate_json(row["state"])
     return Waiting(
         id=address.id,
-        number=number.write(Position(kit.log.stream_of(address), state.registration_sequence)),
+        number=case_number(Position(kit.log.stream_of(address), state.registration_sequence)),
         status=row["status"],
         in_charge=row["in_charge"],
         registered_at=row["registered_at"],

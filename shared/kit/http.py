@@ -27,7 +27,7 @@ from shared.kit.read_your_writes import ProjectionProgress
 from shared.kit.seal import unseal_fields
 from shared.kit.settings import Settings
 from shared.kit.vault import Vault
-from shared.log import number
+from shared.log.case_numbers import case_number, parse_case_number
 from shared.log.port import Log
 from shared.log.streams import Streams
 from shared.reference.reference_data import ReferenceData
@@ -103,7 +103,7 @@ async def locate(desk: Desk, text: str, kind: str = "case") -> Address:
         if len(text) == 36:
             raise NotFound(f"There is no {kind} with this id.") from not_an_id
     try:
-        position = number.parse(text, desk.log.streams())
+        position = parse_case_number(text, desk.log.streams())
     except ValueError as error:
         raise NotFound(f"Neither an id nor a number of a {kind}: {error}") from None
     recorded = await desk.log.at(position)
@@ -193,7 +193,7 @@ def answer(address: Address, done: Committed) -> Answer:
     born = getattr(done.state, "registration_sequence", 0) or done.position.sequence
     return Answer(
         id=address.id,
-        number=number.write(Position(done.position.stream, born)),
+        number=case_number(Position(done.position.stream, born)),
         status=done.state.status.value,
         version=done.state.version,
         position=str(done.position),

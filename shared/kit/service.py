@@ -31,7 +31,8 @@ from shared.kit.seal import AlreadySealed
 from shared.kit.settings import BadSettings, Role, Settings
 from shared.kit.sql import Database, Statements
 from shared.kit.vault import MasterKeys, PgVault, Vault
-from shared.log import number, topology
+from shared.log import topology
+from shared.log.case_numbers import case_number
 from shared.log.connection import connect
 from shared.log.jetstream import JetStreamLog
 from shared.log.port import EventTooLarge, Log, LogUnavailable, NoArea, for_owner
@@ -93,7 +94,7 @@ class Kit:
 
     def number(self, address: Address, state: Any) -> str:
         """The case number that can be read out over the phone."""
-        return number.write(Position(self.log.stream_of(address), state.registration_sequence))
+        return case_number(Position(self.log.stream_of(address), state.registration_sequence))
 
     async def follow_library(self) -> None:
         """Keep the reference documents current; never returns."""
@@ -140,13 +141,13 @@ async def open_kit(
     """Connect a service. The services of one process share `library` and `known`. Raises Unavailable, BadSettings."""
     async with AsyncExitStack() as stack:
         user, password = settings.nats_user or None, settings.nats_password.get_secret_value() or None
-        mux = await connect(settings.nats_url, user=user, password=password, name=f"caseflow {owner}")
-        stack.push_async_callback(mux.close)
+        connection = await connect(settings.nats_url, user=user, password=password, name=f"caseflow {owner}")
+        stack.push_async_callback(connection.close)
         role: Role = owner.value
         database = await Database.connect(settings.dsn(role), statements, role, settings.pg_pool_size_max)
         stack.push_async_callback(database.close)
-        log = JetStreamLog(mux, Topology(tuple(settings.areas), settings.replicas))
-        streams = Streams(mux)
+        log = JetStreamLog(connection, Topology(tuple(settings.areas), settings.replicas))
+        streams = Streams(connection)
         if library is None:
             library = ReferenceData()
             await library.load(streams)

@@ -21,9 +21,9 @@ from nats.errors import Error as NatsError
 
 from shared.log.port import LogError, LogUnavailable
 
-ASK_WAIT_S_MAX = 5.0
-IN_FLIGHT_COUNT_MAX = 1024
-CONNECT_WAIT_S_MAX = 2
+REQUEST_WAIT_S_MAX = 5.0
+REQUESTS_IN_FLIGHT_COUNT_MAX = 1024
+NATS_CONNECT_WAIT_S_MAX = 2
 START_WAIT_S_MAX = 10
 RECONNECT_WAIT_S = 0.2
 PING_INTERVAL_S = 10
@@ -48,10 +48,10 @@ def status(message: Msg) -> str:
 class Inbox:
     """Answers to one question that has many: they pile up in `messages` until someone takes them."""
 
-    def __init__(self, mux: NatsConnection, key: str) -> None:
-        self._mux = mux
+    def __init__(self, connection: NatsConnection, key: str) -> None:
+        self._connection = connection
         self._key = key
-        self.subject = mux.prefix + key
+        self.subject = connection.prefix + key
         self.messages: deque[Msg] = deque()
         self._some = asyncio.Event()
         self._lost = False
@@ -63,9 +63,9 @@ class Inbox:
         async def heard(message: Msg) -> None:
             self.put(message)
 
-        self.subject = self._mux.client.new_inbox()
+        self.subject = self._connection.client.new_inbox()
         try:
-            self._own = await self._mux.client.subscribe(
+            self._own = await self._connection.client.subscribe(
                 self.subject, cb=heard, pending_msgs_limit=-1, pending_bytes_limit=-1
             )
         except NatsError as error:
@@ -94,7 +94,7 @@ class Inbox:
                 raise LogUnavailable("the connection to the log was lost")
 
     async def close(self) -> None:
-        self._mux.forget(self._key)
+        self._connection.forget(self._key)
         if self._own is not None:
             with suppress(NatsError):
                 await self._own.unsubscribe()
@@ -109,7 +109,7 @@ class NatsConnection:
         self.prefix = client.new_inbox() + "."
         self._asked: dict[str, asyncio.Future[Msg] | Inbox] = {}
         self._count = 0
-        self._room = asyncio.Semaphore(IN_FLIGHT_COUNT_MAX)
+        self._room = asyncio.Semaphore(REQUESTS_IN_FLIGHT_COUNT_MAX)
         self._up = asyncio.Event()
         self._up.set()
         self._closed = asyncio.Event()
@@ -216,7 +216,7 @@ async def connect(
     user: str | None = None,
     password: str | None = None,
     name: str = "caseflow",
-    wait_s: float = ASK_WAIT_S_MAX,
+    wait_s: float = REQUEST_WAIT_S_MAX,
     on_change: Callable[[bool], Awaitable[None]] | None = None,
 ) -> NatsConnection:
     """Connect to the NATS servers at `url` (several with commas), and stay connected through their restarts.
@@ -225,15 +225,15 @@ async def connect(
     LogUnavailable when no server answers at the start.
     """
     client = Client()
-    mux = NatsConnection(client, wait_s)
+    connection = NatsConnection(client, wait_s)
 
     async def lost() -> None:
-        await mux.lost()
+        await connection.lost()
         if on_change:
             await on_change(False)
 
     async def found() -> None:
-        await mux.found()
+        await connection.found()
         if on_change:
             await on_change(True)
 
@@ -254,7 +254,7 @@ async def connect(
                 error_cb=failed,
                 disconnected_cb=lost,
                 reconnected_cb=found,
-                connect_timeout=CONNECT_WAIT_S_MAX,
+                connect_timeout=NATS_CONNECT_WAIT_S_MAX,
                 reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # a float works and is what we need
                 max_reconnect_attempts=-1,
                 ping_interval=PING_INTERVAL_S,
@@ -265,5 +265,5 @@ async def connect(
             await client.close()
         where = ",".join(one.rpartition("@")[2].removeprefix("nats://") for one in url.split(","))  # without a password
         raise LogUnavailable(f"NATS at {where} does not let us in: {reason}; check URL, user and password") from error
-    await mux.start()
-    return mux
+    await connection.start()
+    return connection

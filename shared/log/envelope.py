@@ -18,7 +18,7 @@ from shared.case.base import EVENT_BYTES_MAX, SEAL_PREFIX, Actor, Address, Event
 from shared.log.port import EventTooLarge, Malformed, NotSealed
 
 ACTORS_COUNT_MAX = 4096
-Decoder = Callable[[str, int, dict[str, Any]], Event | Unknown]
+DataDecoder = Callable[[str, int, dict[str, Any]], Event | Unknown]
 
 _META_FIELDS = frozenset(Meta.model_fields)
 _actors: dict[tuple[str, str, str, str, str], Actor] = {}
@@ -30,7 +30,7 @@ def _sealed(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value.startswith(SEAL_PREFIX))
 
 
-def encode(recorded: Recorded[Event]) -> bytes:
+def encode_event(recorded: Recorded[Event]) -> bytes:
     """The bytes of an event. Raises NotSealed, EventTooLarge, and TypeError for an event this program does not know."""
     event, meta, actor = recorded.event, recorded.meta, recorded.meta.actor
     if isinstance(event, Unknown):
@@ -106,7 +106,7 @@ def _meta(body: dict[str, Any]) -> Meta:
     return meta
 
 
-def decode(data: bytes, position: Position | None, decoder: Decoder = catalogue.decode) -> Recorded[Event]:
+def decode_event(data: bytes, position: Position | None, decoder: DataDecoder = catalogue.decode) -> Recorded[Event]:
     """The event that `encode` wrote; attributes and fields it does not know are tolerated.
 
     Raises Malformed, whose text names places and kinds of error and never a value.

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from shared.case.base import Address, Event, Position, Recorded
 from shared.log.connection import ApiError, NatsConnection
 from shared.log.consumers import (
-    Message,
     RawDelivery,
     RawDurable,
+    RawMessage,
     direct_get,
     durable,
     follow,
     last_sequence,
     leader_get,
 )
-from shared.log.envelope import decode, encode
+from shared.log.envelope import decode_event, encode_event
 from shared.log.port import Delivery, Durable, LogConflict, LogUnavailable, Malformed
 from shared.log.topology import Topology
 
@@ -36,14 +36,14 @@ _log = logging.getLogger(__name__)
 class JetStreamLog:
     """`Log` over a connection. The streams must be there: `streams.ensure_topology`."""
 
-    def __init__(self, mux: NatsConnection, topology: Topology) -> None:
-        self._mux = mux
+    def __init__(self, connection: NatsConnection, topology: Topology) -> None:
+        self._connection = connection
         self._topology = topology
 
     async def append(self, recorded: Recorded[Event], expected: int) -> Position:
-        stream, subject, data = self.stream_of(recorded.address), recorded.address.subject, encode(recorded)
+        stream, subject, data = self.stream_of(recorded.address), recorded.address.subject, encode_event(recorded)
         try:
-            ack = await self._mux.api(subject, data, {GUARD: str(expected)})
+            ack = await self._connection.api(subject, data, {GUARD: str(expected)})
             position = Position(ack["stream"], ack["seq"])
         except ApiError as error:
             if error.code not in CODES_CONFLICT:
@@ -62,21 +62,21 @@ class JetStreamLog:
         The guard leaves our event one place only: right after `expected`. So whatever stands there decides. It is ours
         when it has our bytes: another try under the same id is sealed anew, and may say something else.
         """
-        after = await leader_get(self._mux, stream, {"seq": expected + 1, "next_by_subj": subject})
+        after = await leader_get(self._connection, stream, {"seq": expected + 1, "next_by_subj": subject})
         if after is not None and after.data == data:
             return Position(stream, after.sequence)
         if after is None and unanswered is not None:
             raise unanswered
-        last = await leader_get(self._mux, stream, {"last_by_subj": subject})
+        last = await leader_get(self._connection, stream, {"last_by_subj": subject})
         raise LogConflict(subject, expected, last.sequence if last else 0)
 
     async def load(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
         found = await self.peek(address, after)
         if self._topology.replicas > 1:  # with one replica the direct get came from the leader
             stream, have = self.stream_of(address), _sequence(found) or after
-            last = await leader_get(self._mux, stream, {"last_by_subj": address.subject})
+            last = await leader_get(self._connection, stream, {"last_by_subj": address.subject})
             while last is not None and have < last.sequence:
-                one = await leader_get(self._mux, stream, {"seq": have + 1, "next_by_subj": address.subject})
+                one = await leader_get(self._connection, stream, {"seq": have + 1, "next_by_subj": address.subject})
                 if one is None:
                     break
                 found.append(_event(stream, one))
@@ -85,17 +85,17 @@ class JetStreamLog:
 
     async def peek(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
         stream = self.stream_of(address)
-        return [_event(stream, one) for one in await direct_get(self._mux, stream, address.subject, after)]
+        return [_event(stream, one) for one in await direct_get(self._connection, stream, address.subject, after)]
 
     async def at(self, position: Position) -> Recorded[Event] | None:
         stream = self._topology.check(position.stream)
         if position.sequence < 1:
             return None
-        found = await leader_get(self._mux, stream, {"seq": position.sequence})
+        found = await leader_get(self._connection, stream, {"seq": position.sequence})
         return _event(stream, found) if found else None
 
     async def end(self, stream: str) -> int:
-        return await last_sequence(self._mux, self._topology.check(stream))
+        return await last_sequence(self._connection, self._topology.check(stream))
 
     def streams(self) -> tuple[str, ...]:
         return self._topology.streams
@@ -104,20 +104,20 @@ class JetStreamLog:
         return self._topology.stream_of(address)
 
     async def follow(self, stream: str, after: int) -> AsyncIterator[list[Recorded[Event]]]:
-        async with aclosing(follow(self._mux, self._topology.check(stream), after)) as batches:
+        async with aclosing(follow(self._connection, self._topology.check(stream), after)) as batches:
             async for batch in batches:
                 yield [_event(stream, one) for one in batch]
 
     async def durable(self, stream: str, name: str) -> Durable:
-        return _Durable(stream, await durable(self._mux, self._topology.check(stream), name))
+        return _Durable(stream, await durable(self._connection, self._topology.check(stream), name))
 
 
-def _event(stream: str, message: Message) -> Recorded[Event]:
+def _event(stream: str, message: RawMessage) -> Recorded[Event]:
     """The event of a message. Services and read models of one process read the same ones, and those it wrote."""
     place = (stream, message.sequence)
     data, recorded = _decoded.get(place, (b"", None))
     if recorded is None or data != message.data:  # other data: the same place of another log
-        recorded = decode(message.data, Position(*place))
+        recorded = decode_event(message.data, Position(*place))
         _note(message.data, recorded)
     return recorded
 

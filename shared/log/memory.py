@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from shared.case.base import Address, Event, Position, Recorded
-from shared.log.envelope import decode, encode
-from shared.log.port import FETCH_COUNT_MAX, Damaged, Delivery, Durable, DurableMissing, LogConflict
+from shared.log.envelope import decode_event, encode_event
+from shared.log.port import READ_BATCH_COUNT_MAX, Damaged, Delivery, Durable, DurableMissing, LogConflict
 from shared.log.topology import Topology
 
 ACK_WAIT_S = 30.0
 WAIT_S_MIN = 1e-6  # a shorter wait may end before the clock has moved at all
 
-Pause = Callable[[str], Awaitable[None]]
-Lag = Callable[[str], int]
+PauseHook = Callable[[str], Awaitable[None]]
+LagHook = Callable[[str], int]
 
 
 class Ticks(Protocol):
@@ -64,7 +64,9 @@ class MemoryLog:
     many of an aggregate's newest events a `peek` does not see. The log outlives whoever uses it, as the server does.
     """
 
-    def __init__(self, areas: Iterable[str], clock: Ticks, pause: Pause = _no_pause, lag: Lag = _no_lag) -> None:
+    def __init__(
+        self, areas: Iterable[str], clock: Ticks, pause: PauseHook = _no_pause, lag: LagHook = _no_lag
+    ) -> None:
         self.topology = Topology(tuple(areas))
         self.clock = clock
         self.pause = pause
@@ -73,7 +75,7 @@ class MemoryLog:
         self._by_subject: dict[str, list[Recorded[Event]]] = {}
 
     async def append(self, recorded: Recorded[Event], expected: int) -> Position:
-        stream, data = self.stream_of(recorded.address), encode(recorded)
+        stream, data = self.stream_of(recorded.address), encode_event(recorded)
         await self.pause("append")
         log, subject = self._streams[stream], recorded.address.subject
         own = self._by_subject.setdefault(subject, [])
@@ -81,10 +83,10 @@ class MemoryLog:
         if actual != expected:
             after = next((one for one in own if _sequence(one) > expected), None)
             # the same bytes: another try under the same id seals anew, and may say something else
-            if after is None or after != decode(data, after.position):
+            if after is None or after != decode_event(data, after.position):
                 raise LogConflict(subject, expected, actual)
             return _position(after)
-        taken = decode(data, Position(stream, len(log.events) + 1))
+        taken = decode_event(data, Position(stream, len(log.events) + 1))
         log.events.append(taken)
         own.append(taken)
         log.wake()
@@ -125,7 +127,7 @@ class MemoryLog:
             await self.pause("follow")
             if after > len(log.events):
                 raise Damaged(f"{stream} ends at {len(log.events)}, before {after}: it was restored from an older copy")
-            if batch := log.events[after : after + FETCH_COUNT_MAX]:
+            if batch := log.events[after : after + READ_BATCH_COUNT_MAX]:
                 after += len(batch)
                 yield batch
             else:

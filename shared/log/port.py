@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 
 from shared.case.base import Address, Event, Owner, Position, Recorded, Unknown
 
-FETCH_COUNT_MAX = 500
+READ_BATCH_COUNT_MAX = 500
 
 
 class LogError(Exception):

@@ -100,15 +100,15 @@ async def written(data: Path, planned: list[Planned], say: Say) -> None:
     say(f"{len(planned):,} cases that will fall due")
     async with servers(data) as endpoints:
         await prepare(settings_for(Settings(areas=AREAS), endpoints, "admin"))
-        mux = await connect(endpoints.nats["admin"], name="bench")
+        connection = await connect(endpoints.nats["admin"], name="bench")
         try:
-            await publish(Streams(mux), [_quiet_ladder()])
+            await publish(Streams(connection), [_quiet_ladder()])
         finally:
-            await mux.close()
+            await connection.close()
         async with kit_on(endpoints) as kit:
             keys = await deadlines.new_keys(kit.vault, planned)
-    async with lazy_nats(data) as mux:
-        await deadlines.write(mux, kit, planned, keys, say)
+    async with lazy_nats(data) as connection:
+        await deadlines.write(connection, kit, planned, keys, say)
 
 
 def _quiet_ladder() -> Document:
@@ -119,11 +119,11 @@ def _quiet_ladder() -> Document:
 
 async def projected(endpoints: Endpoints, kit: Kit, services: Sequence[str], say: Say) -> None:
     """Nobody reacts to what was seeded; supervision's read model has it."""
-    mux = await connect(endpoints.nats["admin"], name="bench")
+    connection = await connect(endpoints.nats["admin"], name="bench")
     try:
-        await deadlines.skip(mux, kit, services)
+        await deadlines.skip(connection, kit, services)
     finally:
-        await mux.close()
+        await connection.close()
     await deadlines.project(kit, say)
 
 

@@ -75,9 +75,9 @@ async def _seed(data: Path, count: int, say: Say) -> None:
         settings = settings_for(Settings(areas=AREAS), endpoints, Owner.INTAKE)
         async with open_kit(Owner.INTAKE, settings, Statements({}), SystemClock()) as kit:
             keys = await new_keys(kit.vault, count // EVENTS_PER_CASE)
-    async with lazy_nats(data) as mux:
-        await Seeder(mux).write(keys, say)
-        info = await mux.api(f"$JS.API.STREAM.INFO.{STREAM}")
+    async with lazy_nats(data) as connection:
+        await Seeder(connection).write(keys, say)
+        info = await connection.api(f"$JS.API.STREAM.INFO.{STREAM}")
         assert info["state"]["messages"] == count, f"{info['state']['messages']} of {count} events were taken"
 
 

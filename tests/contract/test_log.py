@@ -13,7 +13,7 @@ from shared.case.base import Address, Event, Owner, Position, Recorded, Unknown
 from shared.case.events import Supplemented
 from shared.case.facts import Note
 from shared.log.port import (
-    FETCH_COUNT_MAX,
+    READ_BATCH_COUNT_MAX,
     Damaged,
     Delivery,
     Durable,
@@ -181,7 +181,7 @@ async def test_a_service_appends_only_what_it_owns(log: Log) -> None:
 
 
 async def test_following_gives_everything_in_strict_order_then_lives_on(log: Log) -> None:
-    taken = await fill(log, FETCH_COUNT_MAX + 50)
+    taken = await fill(log, READ_BATCH_COUNT_MAX + 50)
     assert await read(log, LOG, 0, len(taken)) == taken
     assert await read(log, LOG, 540, 10) == taken[540:]
     async with aclosing(cast(Any, log.follow(LOG, len(taken)))) as batches, asyncio.timeout(10):
@@ -195,10 +195,10 @@ async def test_following_gives_everything_in_strict_order_then_lives_on(log: Log
 
 
 async def test_a_batch_is_bounded(log: Log) -> None:
-    await fill(log, FETCH_COUNT_MAX + 10)
+    await fill(log, READ_BATCH_COUNT_MAX + 10)
     async with aclosing(cast(Any, log.follow(LOG, 0))) as batches, asyncio.timeout(10):
         await asyncio.sleep(0.1)
-        assert len(await anext(batches)) <= FETCH_COUNT_MAX
+        assert len(await anext(batches)) <= READ_BATCH_COUNT_MAX
 
 
 async def test_following_from_past_the_end_is_noticed(log: Log) -> None:

@@ -27,10 +27,10 @@ async def stream(request: pytest.FixtureRequest) -> AsyncIterator[ReferenceStrea
         yield MemoryReferenceStream()
         return
     server: NatsServer = request.getfixturevalue("server")
-    mux = await connect(server.url)
-    await ensure_topology(mux, Topology(AREAS))
-    yield Streams(mux)
-    await mux.close()
+    connection = await connect(server.url)
+    await ensure_topology(connection, Topology(AREAS))
+    yield Streams(connection)
+    await connection.close()
 
 
 async def test_the_guard_the_last_and_the_end(stream: ReferenceStream) -> None:

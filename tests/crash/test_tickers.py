@@ -25,7 +25,7 @@ from shared.kit.service import Kit, open_kit
 from shared.kit.settings import Settings
 from shared.log import fsck
 from shared.log.connection import connect
-from shared.log.fsck import Questions
+from shared.log.fsck import FsckLookups
 from tests.support import deadlines
 from tests.support.deadlines import Planned
 from tests.support.folders import copy_made, open_folder
@@ -87,12 +87,12 @@ async def seed(endpoints: Endpoints, kit: Kit, per_s: float, count: int) -> list
     first = kit.clock.now() + timedelta(seconds=SEED_S + count / WRITE_PER_S)
     planned = deadlines.plan("killed", deadlines.steady(first, per_s, count), REGIONS)
     keys = await deadlines.new_keys(kit.vault, planned)
-    mux = await connect(endpoints.nats["admin"], name="seed")
+    connection = await connect(endpoints.nats["admin"], name="seed")
     try:
-        await deadlines.write(mux, kit, planned, keys, say)
-        await deadlines.skip(mux, kit, ["supervision"])
+        await deadlines.write(connection, kit, planned, keys, say)
+        await deadlines.skip(connection, kit, ["supervision"])
     finally:
-        await mux.close()
+        await connection.close()
     await deadlines.project(kit, say)
     return planned
 
@@ -147,7 +147,7 @@ async def test_two_tickers_killed_at_random_fire_every_deadline_once_in_due_orde
             for stream, one in seen.items():
                 _judge(stream, one)
             assert kills >= COPIES
-            report = await fsck.check(kit.log, Questions(keys=kit.vault.keys, unseal=unseal_fields))
+            report = await fsck.check_log(kit.log, FsckLookups(keys=kit.vault.keys, unseal=unseal_fields))
             assert report.clean, "\n".join(str(finding) for finding in report.findings[:5])
 
 

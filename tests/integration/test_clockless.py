@@ -20,7 +20,7 @@ from shared.kit.projections import ProjectionRunner
 from shared.kit.service import open_kit
 from shared.kit.settings import Settings
 from shared.log.connection import connect
-from shared.log.envelope import encode
+from shared.log.envelope import encode_event
 from tests.support.deadlines import life, new_keys, plan
 from tests.support.nats import NatsServer
 
@@ -49,7 +49,7 @@ async def test_an_open_case_without_a_clock_gets_one_and_only_one(
         keys = await new_keys(kit.vault, [one])
         born = next(life(one, kit, keys[one.address.id]))
         admin = await connect(nats.url, name="clockless")
-        await admin.api(one.address.subject, encode(born))
+        await admin.api(one.address.subject, encode_event(born))
         await admin.close()
 
         projector = ProjectionRunner(Watched(), kit.database, kit.log, kit.clock, kit.reached)

@@ -36,8 +36,8 @@ WAIT_S_MAX = 20.0
 class World:
     """A log, FEED, and a database for the lock."""
 
-    def __init__(self, mux: NatsConnection, database: Database) -> None:
-        self.log, self.streams, self.database = JetStreamLog(mux, Topology(AREAS)), Streams(mux), database
+    def __init__(self, connection: NatsConnection, database: Database) -> None:
+        self.log, self.streams, self.database = JetStreamLog(connection, Topology(AREAS)), Streams(connection), database
 
     def writer(self) -> tuple[FeedWriter, ProjectionProgress]:
         """A copy of the writer, not started, and what it tells of its place."""
@@ -71,12 +71,12 @@ class World:
 
 @pytest_asyncio.fixture
 async def world(server: NatsServer, database: Mapping[str, str]) -> AsyncIterator[World]:
-    mux = await connect(server.url, wait_s=1.0)
-    await ensure_topology(mux, Topology(AREAS))
+    connection = await connect(server.url, wait_s=1.0)
+    await ensure_topology(connection, Topology(AREAS))
     tables = await Database.connect(database["supervision"], Statements({}), "supervision", size_max=2)
-    yield World(mux, tables)
+    yield World(connection, tables)
     await tables.close()
-    await mux.close()
+    await connection.close()
 
 
 async def test_every_item_of_the_log_is_written_once_in_order_and_what_comes_later_too(world: World) -> None:

@@ -43,7 +43,7 @@ async def servers(tmp_path: Path) -> AsyncIterator[list[NatsServer]]:
 
 
 @pytest_asyncio.fixture
-async def mux(servers: list[NatsServer]) -> AsyncIterator[NatsConnection]:
+async def connection(servers: list[NatsServer]) -> AsyncIterator[NatsConnection]:
     one = await connect(",".join(server.url for server in servers), wait_s=2.0)
     async with asyncio.timeout(60):
         while True:  # the cluster chooses its leaders first
@@ -56,16 +56,16 @@ async def mux(servers: list[NatsServer]) -> AsyncIterator[NatsConnection]:
     await one.close()
 
 
-async def leader(mux: NatsConnection, servers: list[NatsServer], stream: str = LOG) -> NatsServer:
-    name = (await mux.api(f"$JS.API.STREAM.INFO.{stream}"))["cluster"]["leader"]
+async def leader(connection: NatsConnection, servers: list[NatsServer], stream: str = LOG) -> NatsServer:
+    name = (await connection.api(f"$JS.API.STREAM.INFO.{stream}"))["cluster"]["leader"]
     return next(one for one in servers if one.folder.name == name)
 
 
-async def test_conflicts_of_three_replicas_have_codes_we_know_and_one_writer_wins(mux: NatsConnection) -> None:
+async def test_conflicts_of_three_replicas_have_codes_we_know_and_one_writer_wins(connection: NatsConnection) -> None:
     codes: set[int] = set()
     for number in range(100):
         answers = await asyncio.gather(
-            *(mux.api(address(number).subject, b"x", {GUARD: "0"}) for _ in range(8)), return_exceptions=True
+            *(connection.api(address(number).subject, b"x", {GUARD: "0"}) for _ in range(8)), return_exceptions=True
         )
         refused = [one for one in answers if isinstance(one, ApiError)]
         assert len(refused) == 7
@@ -75,10 +75,10 @@ async def test_conflicts_of_three_replicas_have_codes_we_know_and_one_writer_win
 
 
 async def test_a_load_right_after_an_acknowledgement_has_it_whichever_server_is_asked(
-    mux: NatsConnection, servers: list[NatsServer]
+    connection: NatsConnection, servers: list[NatsServer]
 ) -> None:
     others = [await connect(one.url) for one in servers]
-    writer, readers = JetStreamLog(mux, TOPOLOGY), [JetStreamLog(one, TOPOLOGY) for one in others]
+    writer, readers = JetStreamLog(connection, TOPOLOGY), [JetStreamLog(one, TOPOLOGY) for one in others]
 
     async def one(case: int) -> None:
         last = 0
@@ -93,9 +93,9 @@ async def test_a_load_right_after_an_acknowledgement_has_it_whichever_server_is_
 
 
 async def test_what_was_acknowledged_survives_the_death_of_the_leader(
-    mux: NatsConnection, servers: list[NatsServer]
+    connection: NatsConnection, servers: list[NatsServer]
 ) -> None:
-    log = JetStreamLog(mux, TOPOLOGY)
+    log = JetStreamLog(connection, TOPOLOGY)
     taken: list[Position] = []
 
     async def writer(name: int) -> None:
@@ -113,7 +113,7 @@ async def test_what_was_acknowledged_survives_the_death_of_the_leader(
     writing = asyncio.gather(*(writer(name) for name in range(16)))
     while len(taken) < 200:
         await asyncio.sleep(0.01)
-    dead = await leader(mux, servers)
+    dead = await leader(connection, servers)
     dead.kill()
     while len(taken) < 500:
         await asyncio.sleep(0.01)
@@ -128,18 +128,18 @@ async def test_what_was_acknowledged_survives_the_death_of_the_leader(
 
 
 async def test_the_feed_of_three_replicas_holds_each_item_once_though_two_write_and_its_leader_is_killed(
-    mux: NatsConnection, servers: list[NatsServer], monkeypatch: pytest.MonkeyPatch
+    connection: NatsConnection, servers: list[NatsServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     topology = Topology(feeds.AREAS, replicas=3)
-    await ensure_topology(mux, topology)
-    log, streams = JetStreamLog(mux, topology), Streams(mux)
+    await ensure_topology(connection, topology)
+    log, streams = JetStreamLog(connection, topology), Streams(connection)
     await feeds.fill(log, feeds.lives(150, seed=1))
     killed = asyncio.Event()
 
     async def kill(name: str) -> None:
         if name == "feed.published" and not killed.is_set():
             killed.set()
-            (await leader(mux, servers, FEED)).kill()
+            (await leader(connection, servers, FEED)).kill()
 
     database = cast(Any, Unlocked())
     writers = [

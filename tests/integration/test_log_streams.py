@@ -21,7 +21,7 @@ REGION = "510104001002"
 
 
 @pytest_asyncio.fixture
-async def mux(server: NatsServer) -> AsyncIterator[NatsConnection]:
+async def connection(server: NatsServer) -> AsyncIterator[NatsConnection]:
     one = await connect(server.url)
     await ensure_topology(one, Topology(AREAS))
     yield one
@@ -29,8 +29,8 @@ async def mux(server: NatsServer) -> AsyncIterator[NatsConnection]:
 
 
 @pytest_asyncio.fixture
-async def streams(mux: NatsConnection) -> Streams:
-    return Streams(mux)
+async def streams(connection: NatsConnection) -> Streams:
+    return Streams(connection)
 
 
 async def test_a_receipt_is_kept_once_and_read_back(streams: Streams) -> None:
@@ -130,11 +130,13 @@ async def test_attachments(streams: Streams) -> None:
     assert await streams.get("case-1/none") is None
 
 
-async def test_a_stream_of_other_subjects_is_not_taken_over(mux: NatsConnection) -> None:
-    await mux.api("$JS.API.STREAM.DELETE.RECEIPTS")
-    await mux.api("$JS.API.STREAM.CREATE.RECEIPTS", {"name": "RECEIPTS", "subjects": ["receipts.>"], "storage": "file"})
+async def test_a_stream_of_other_subjects_is_not_taken_over(connection: NatsConnection) -> None:
+    await connection.api("$JS.API.STREAM.DELETE.RECEIPTS")
+    await connection.api(
+        "$JS.API.STREAM.CREATE.RECEIPTS", {"name": "RECEIPTS", "subjects": ["receipts.>"], "storage": "file"}
+    )
     with pytest.raises(WrongTopology, match="RECEIPTS holds"):
-        await ensure_topology(mux, Topology(AREAS))
+        await ensure_topology(connection, Topology(AREAS))
 
 
 @pytest.mark.parametrize("areas", [(), ("5101", "510104"), ("5101", "5101"), ("510",), ("51010400",), ("x",)])

@@ -336,16 +336,16 @@ async def test_what_a_service_fills_in_over_http_it_fills_in_here_too(world: Wor
 
 async def grant(world: World, right: Right) -> None:
     """Platforms may do this from now on."""
-    mux = await connect(world.endpoints.nats["admin"], name="test")
+    connection = await connect(world.endpoints.nats["admin"], name="test")
     try:
         library = ReferenceData()
-        await library.load(Streams(mux))
+        await library.load(Streams(connection))
         posts = library.document(DocumentKind.POSTS, "510000000000")
         assert posts is not None
         rows = [r.model_copy(update={"rights": (*r.rights, right)}) if r.key == "platform" else r for r in posts.rows]
-        await publish(Streams(mux), [posts.model_copy(update={"rows": tuple(rows)})])
+        await publish(Streams(connection), [posts.model_copy(update={"rows": tuple(rows)})])
     finally:
-        await mux.close()
+        await connection.close()
 
 
 def snippet(number: int) -> str:

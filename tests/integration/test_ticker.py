@@ -255,7 +255,7 @@ async def test_a_calendar_that_is_published_moves_what_runs_soonest_first_and_sa
     clocks = [await in_working_days(world, start, amount) for amount in (9, 4, 6)]
     same, _ = await in_working_days(world, start, 1)
     assert [made.calendar_reference for _, made in clocks] == [None] * 3, "the year is provisional"
-    await publish(Streams(world.mux), [next_year("2027-01-01", "2027-01-04")])
+    await publish(Streams(world.connection), [next_year("2027-01-01", "2027-01-04")])
     moved = [(await world.until(case, "case.deadline_recomputed"), made) for case, made in clocks]
     for one, made in moved:
         assert one.known.due_before == made.due < one.known.deadline.due
@@ -277,7 +277,7 @@ async def test_what_falls_due_by_an_old_calendar_is_recomputed_and_not_fired(wor
         case, made = await in_working_days(world, start, 2)
         off = (made.last_day or made.due.date()).isoformat()
         document = next_year("2027-01-01", "2027-01-04", off)
-        await publish(Streams(world.mux), [document])
+        await publish(Streams(world.connection), [document])
 
         async def heard() -> bool:
             return kit.library.calendar(TOWNSHIP).day_off(made.last_day or made.due.date()) is not None

@@ -19,7 +19,8 @@ from shared.case.facts import Hold
 from shared.case.orders import OrderState, OrderStatus
 from shared.case.state import CaseState
 from shared.kit.effects import AggregateChange
-from shared.log import fsck, number
+from shared.log import fsck
+from shared.log.case_numbers import case_number
 from shared.reference.deadline_reckoning import recomputed_deadline
 from tests.sim.hours import own_library
 from tests.support.law_watch_time import RUNGS, Clocks
@@ -166,7 +167,7 @@ class TimeJudge:
         for subject, events in self.by_subject.items():
             born = events[0].position
             assert born is not None
-            name = number.write(Position(born.stream, born.sequence))
+            name = case_number(Position(born.stream, born.sequence))
             for count, recorded in enumerate(events):
                 before, after = (self.world.state(recorded.address, n) for n in (count, count + 1))
                 wanted.setdefault(subject, []).extend(item.id for item in items(before, after, recorded, name))

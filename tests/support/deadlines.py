@@ -25,7 +25,7 @@ from shared.kit.service import Kit
 from shared.kit.sql import Statements
 from shared.kit.vault import Vault
 from shared.log.connection import NatsConnection
-from shared.log.envelope import encode
+from shared.log.envelope import encode_event
 from shared.log.topology import FEED_MARK
 from shared.reference.deadline_reckoning import calendar_reference
 from shared.reference.documents import DocumentKind
@@ -67,17 +67,19 @@ async def new_keys(vault: Vault, planned: list[Planned]) -> dict[str, bytes]:
     return found
 
 
-async def write(mux: NatsConnection, kit: Kit, planned: list[Planned], keys: Mapping[str, bytes], say: Say) -> None:
+async def write(
+    connection: NatsConnection, kit: Kit, planned: list[Planned], keys: Mapping[str, bytes], say: Say
+) -> None:
     """Birth and clock of each case on the log, as the services write them."""
     told, count = time.monotonic(), 0
     for one in planned:
         for recorded in life(one, kit, keys[one.address.id]):
             count += 1
-            subject, data = one.address.subject, encode(recorded)
+            subject, data = one.address.subject, encode_event(recorded)
             if count % ACK_EVERY and count < 2 * len(planned):
-                await mux.client.publish(subject, data)
+                await connection.client.publish(subject, data)
             else:
-                await mux.api(subject, data)
+                await connection.api(subject, data)
         if time.monotonic() - told > 5:
             told = time.monotonic()
             say(f"events on the log: {count:,} of {2 * len(planned):,}")
@@ -107,7 +109,7 @@ def _clock(one: Planned, kit: Kit) -> e.DeadlinesSet:
     return e.DeadlinesSet(opens=(made.model_copy(update={"calendar_reference": reference}),))
 
 
-async def skip(mux: NatsConnection, kit: Kit, services: Iterable[str]) -> None:
+async def skip(connection: NatsConnection, kit: Kit, services: Iterable[str]) -> None:
     """What stands on the log is done: nobody reacts to it, and the feed begins behind it."""
     reached = {}
     for stream in kit.log.streams():
@@ -119,9 +121,9 @@ async def skip(mux: NatsConnection, kit: Kit, services: Iterable[str]) -> None:
                 "max_deliver": -1, "max_ack_pending": 2000,
             }  # fmt: skip
             body = {"stream_name": stream, "config": config}
-            await mux.api(f"$JS.API.CONSUMER.CREATE.{stream}.{name}", body)
+            await connection.api(f"$JS.API.CONSUMER.CREATE.{stream}.{name}", body)
     mark = FeedMark(id="seeded", time=kit.clock.now())
-    await mux.api(FEED_MARK, mark.model_dump_json().encode(), headers(reached))
+    await connection.api(FEED_MARK, mark.model_dump_json().encode(), headers(reached))
 
 
 async def project(kit: Kit, say: Say) -> None:

@@ -135,15 +135,15 @@ async def serving(nats: NatsServer, endpoints: Endpoints, port: int) -> AsyncIte
         listener = stack.enter_context(socket.create_server(("127.0.0.1", port)))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
         kit = await stack.enter_async_context(open_kit(Owner.SUPERVISION, settings, Statements({}), SystemClock()))
-        mux = await connect(nats.url, wait_s=0.5)
-        stack.push_async_callback(mux.close)
+        connection = await connect(nats.url, wait_s=0.5)
+        stack.push_async_callback(connection.close)
         app = web_app(kit, "supervision")
         app.include_router(sse.router(kit))
         config = uvicorn.Config(app, loop="none", lifespan="off", log_config=None, timeout_graceful_shutdown=0)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve([listener]))
         writing = asyncio.create_task(FeedWriter(kit.log, kit.streams, kit.database, kit.clock, kit.reached).run())
-        feed = Feed(listener.getsockname()[1], JetStreamLog(mux, Topology(AREAS)), Streams(mux))
+        feed = Feed(listener.getsockname()[1], JetStreamLog(connection, Topology(AREAS)), Streams(connection))
         stack.push_async_callback(feed.client.aclose)
         try:
             yield feed

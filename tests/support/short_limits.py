@@ -23,8 +23,8 @@ FILE = Path(__file__).with_suffix(".yaml")
 
 
 async def _publish(stack: Stack, documents: Sequence[Document]) -> None:
-    async with stack.mux() as mux:
-        await publish(Streams(mux), documents)
+    async with stack.connection() as connection:
+        await publish(Streams(connection), documents)
 
 
 def publish_short_limits(desk: Desk, stack: Stack) -> None:

@@ -62,7 +62,7 @@ class World:
 
     endpoints: Endpoints
     clock: MovedClock
-    mux: NatsConnection
+    connection: NatsConnection
     log: JetStreamLog
     kit: Kit
     handler: CommandHandler
@@ -150,12 +150,12 @@ async def open_world() -> AsyncIterator[World]:
         endpoints = await servers.start(folder / "data", nats_port=0)
         await prepare(settings_for(Settings(areas=AREAS), endpoints, "admin"))
         clock = MovedClock()
-        mux = await connect(endpoints.nats["admin"], name="test")
-        after.push_async_callback(mux.close)
+        connection = await connect(endpoints.nats["admin"], name="test")
+        after.push_async_callback(connection.close)
         settings = settings_for(Settings(areas=AREAS), endpoints, Owner.INTAKE)
         kit = await after.enter_async_context(open_kit(Owner.INTAKE, settings, Statements({}), clock))
-        log = JetStreamLog(mux, Topology(AREAS))
-        yield World(endpoints, clock, mux, log, kit, CommandHandler(log, kit.vault, clock))
+        log = JetStreamLog(connection, Topology(AREAS))
+        yield World(endpoints, clock, connection, log, kit, CommandHandler(log, kit.vault, clock))
 
 
 @asynccontextmanager

@@ -136,15 +136,17 @@ class World:
         return self.webhooks
 
 
-async def _kit(mux: NatsConnection, database: Database, dsns: Mapping[str, str], folder: Path, clock: FakeClock) -> Kit:
+async def _kit(
+    connection: NatsConnection, database: Database, dsns: Mapping[str, str], folder: Path, clock: FakeClock
+) -> Kit:
     key = folder / "master.key"
     key.write_text("ab" * 32 + "\n")
     key.chmod(0o600)
     settings = Settings(demo=True, master_key=key, pg_dsn_supervision=SecretStr(dsns["supervision"]))
-    log = JetStreamLog(mux, Topology(("5101",)))
+    log = JetStreamLog(connection, Topology(("5101",)))
     keys = PgVault(database, MasterKeys.load(key), clock)
     return Kit(
-        Owner.SUPERVISION, settings, clock, log, Streams(mux), keys, database, library(),
+        Owner.SUPERVISION, settings, clock, log, Streams(connection), keys, database, library(),
         CommandHandler(log, keys, clock), ProjectionProgress(clock),
     )  # fmt: skip
 
@@ -156,20 +158,20 @@ async def prepare(url: str, dsns: Mapping[str, str]) -> None:
         ("supervision", "supervision", ROOT / "services" / "supervision" / "migrations"),
     ):
         await migrate(dsns["admin"], schema, role, migrations)
-    mux = await connect(url)
-    await ensure_topology(mux, Topology(("5101",)))
-    await mux.close()
+    connection = await connect(url)
+    await ensure_topology(connection, Topology(("5101",)))
+    await connection.close()
 
 
 @asynccontextmanager
 async def open_world(url: str, dsns: Mapping[str, str], folder: Path) -> AsyncIterator[World]:
     """A world on servers that are prepared. The places that are made in it are deleted."""
     clock = FakeClock()
-    mux = await connect(url)
+    connection = await connect(url)
     database = await Database.connect(dsns["supervision"], Statements({}), "supervision", size_max=4)
     receiver = Receiver()
     await receiver.start()
-    kit = await _kit(mux, database, dsns, folder, clock)
+    kit = await _kit(connection, database, dsns, folder, clock)
     world = World(kit, clock, receiver, Webhooks(kit))
     try:
         yield world
@@ -179,4 +181,4 @@ async def open_world(url: str, dsns: Mapping[str, str], folder: Path) -> AsyncIt
         await world.webhooks.close()
         await receiver.stop()
         await database.close()
-        await mux.close()
+        await connection.close()

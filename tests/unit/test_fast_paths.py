@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from shared.case import base
 from shared.case.state import CaseState, _with
 from shared.kit.projections import _ahead
-from shared.log.consumers import Message
-from shared.log.envelope import encode
+from shared.log.consumers import RawMessage
+from shared.log.envelope import encode_event
 from shared.log.jetstream import DECODED_COUNT_MAX, _decoded, _event
 from tests.support.log import address, recorded
 
@@ -29,9 +29,9 @@ def test_a_derived_id_is_a_uuid5(policy: str, cause: str, subject: str, what: st
     assert UUID(id).version == 5
 
 
-def _message(sequence: int, title: str) -> Message:
+def _message(sequence: int, title: str) -> RawMessage:
     one = recorded(address(), title)
-    return Message(one.address.subject, sequence, encode(one), None)
+    return RawMessage(one.address.subject, sequence, encode_event(one), None)
 
 
 def test_an_event_read_twice_is_decoded_once_and_another_log_is_never_taken_for_it() -> None:
