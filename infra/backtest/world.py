@@ -26,7 +26,7 @@ from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.memory import MemoryLog
 from shared.reference.reference_data import ReferenceData
 
-MODEL = "backtest"
+BACKTEST_MODEL = "backtest"
 INSTANT = timedelta(microseconds=1)  # what is due by a moment is late the instant after it
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _KEY = bytes(32)  # what is sealed here holds nothing of the file
@@ -105,7 +105,7 @@ class _Handler(CommandHandler):
         outcome = await super().handle(command)
         if isinstance(outcome, Committed) and outcome.recorded is not None:
             self._agenda.put([AggregateChange(command.address, outcome.state, outcome.position, (outcome.recorded,))])
-            self._reached.set(MODEL, outcome.position)
+            self._reached.set(BACKTEST_MODEL, outcome.position)
             self.changed.append(command.address)
         return outcome
 
@@ -114,7 +114,7 @@ class _Handler(CommandHandler):
         self._known.forget(address.subject)
 
 
-class World:
+class BacktestWorld:
     """Commands at the clock's time, and the ticker between them."""
 
     def __init__(self, start: datetime, region: str, actor: Actor) -> None:
@@ -124,8 +124,8 @@ class World:
         self._agenda = _Agenda(moments)
         self._handler = _Handler(self._log, vault, self.clock, self._agenda, reached)
         self._ticker = Ticker(
-            "backtest.ticker", MODEL, self._agenda, fire_by(ReferenceData([])), self._log, self._handler, self.clock,
-            reached, lambda address: actor, _nothing,
+            "backtest.ticker", BACKTEST_MODEL, self._agenda, fire_by(ReferenceData([])), self._log, self._handler,
+            self.clock, reached, lambda address: actor, _nothing,
         )  # fmt: skip
 
     async def ask(self, command: Command) -> Committed | Rejected:

@@ -28,8 +28,8 @@ from shared.reference.publish import DocumentTooLarge
 
 CODE_FAILED, CODE_USAGE, CODE_INTERRUPTED = 1, 2, 130
 LINE_EVERY_S = 5.0  # progress where there is no terminal to draw on
-T = TypeVar("T")
-Tell = Callable[[int, str], None]
+_ResultT = TypeVar("_ResultT")
+ShowProgress = Callable[[int, str], None]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -63,7 +63,9 @@ def settings() -> Settings:
     return own
 
 
-def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted", code: int = CODE_INTERRUPTED) -> T:
+def run(
+    work: Coroutine[Any, Any, _ResultT], interrupted: str = "interrupted", code: int = CODE_INTERRUPTED
+) -> _ResultT:
     """Run a command's work. Whatever a person can put right is one line and an exit code, never a traceback."""
     try:
         return uvloop.run(work)
@@ -111,7 +113,7 @@ def _told(error: BaseException) -> BaseException:
 
 
 @contextmanager
-def progress(what: str, total: int | None) -> Iterator[Tell]:
+def progress_bar(what: str, total: int | None) -> Iterator[ShowProgress]:
     """A bar with count, time and what remains: call what is yielded with (done, a word beside the bar).
 
     Where stderr is no terminal it is a line every LINE_EVERY_S.
@@ -133,7 +135,7 @@ def progress(what: str, total: int | None) -> Iterator[Tell]:
         yield tell
 
 
-def _lines(what: str, total: int | None) -> Tell:
+def _lines(what: str, total: int | None) -> ShowProgress:
     clock = SystemClock()
     started = last = clock.monotonic()
 

@@ -22,11 +22,11 @@ from shared.kit.settings import Settings
 from shared.reference.documents import DocumentKind
 from shared.reference.load import demo_documents
 
-STOP_S_MAX = 10
+HTTP_STOP_S_MAX = 10
 GC_YOUNG_COUNT, GC_MIDDLE_COUNT, GC_OLD_COUNT = 20_000, 20, 20
 
 
-def say(text: str) -> None:
+def announce(text: str) -> None:
     """Tell what is being done, on stdout: it is all that these two commands have to tell."""
     typer.echo(f"caseflow: {text}")
 
@@ -44,17 +44,17 @@ def up(
 
 async def _up(own: Settings) -> None:
     require_port(own.port)
-    embedded = Embedded(say)
+    embedded = Embedded(announce)
     endpoints = await embedded.start(own.data.resolve())
     try:
         telemetry.setup("caseflow", own)
-        await prepare(settings_for(own, endpoints, "admin"), say)
+        await prepare(settings_for(own, endpoints, "admin"), announce)
         mark_ready(own.data.resolve())
         each = {owner: settings_for(own, endpoints, owner) for owner in SERVICES}
         async with running(each, SystemClock()) as stack:
             await _serve(stack, each[Owner.INTAKE], embedded)
     finally:
-        say("stopping")
+        announce("stopping")
         await embedded.stop()
         telemetry.shutdown()
 
@@ -63,7 +63,7 @@ async def _serve(stack: Running, own: Settings, embedded: Embedded | None) -> No
     """Answer HTTP until told to stop, or until a server or a background job ends. Raises what ended a job."""
     config = uvicorn.Config(
         stack.app, host=own.host, port=own.port, log_config=None, access_log=False, loop="none", lifespan="off",
-        http="httptools", timeout_graceful_shutdown=STOP_S_MAX,
+        http="httptools", timeout_graceful_shutdown=HTTP_STOP_S_MAX,
     )  # fmt: skip
     server = _Server(config, stack)
     # What lives long (documents, folded cases) is no garbage: looking all through it held every request for 100 ms and
@@ -72,7 +72,7 @@ async def _serve(stack: Running, own: Settings, embedded: Embedded | None) -> No
     gc.set_threshold(GC_YOUNG_COUNT, GC_MIDDLE_COUNT, GC_OLD_COUNT)
     serving = asyncio.create_task(server.serve())
     died = asyncio.create_task(embedded.died()) if embedded else None
-    say(f"ready on http://{own.host}:{own.port}")
+    announce(f"ready on http://{own.host}:{own.port}")
     say_demo(own)
     await asyncio.wait({serving, stack.jobs} | ({died} if died else set()), return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
@@ -120,6 +120,6 @@ def serve(service: Annotated[Owner, typer.Argument(help="intake, routing, superv
 async def _serve_one(own: Settings, service: Owner) -> None:
     own.dsn(service.value)  # raises BadSettings at once, not after a wait for servers that nobody named
     if own.pg_dsn_admin is not None:
-        await prepare(own, say)
+        await prepare(own, announce)
     async with running({service: own}, SystemClock()) as stack:
         await _serve(stack, own, None)

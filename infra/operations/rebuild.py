@@ -19,9 +19,9 @@ from shared.kit.sql import Database, Session, Statements
 from shared.log.fsck import FsckFinding
 from shared.log.port import Log
 
-STATEMENTS = Statements.load(Path(__file__).with_name("tables.sql"))
+TABLE_STATEMENTS = Statements.load(Path(__file__).with_name("tables.sql"))
 Checksums = dict[str, tuple[int, int]]  # table -> rows, checksum
-Progress = Callable[[str, int, int], None]
+StreamProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class OpenReadModel:
         if own := getattr(self.store, "checksums", None):
             found: Checksums = await own(session)
             return found
-        session = session.using(STATEMENTS)
+        session = session.using(TABLE_STATEMENTS)
         await session.execute("make_tools")
         rows = {table: await session.fetch_one("checksum", table) for table in self.tables}
         return {table: (row["rows"], int(row["checksum"])) for table, row in rows.items() if row is not None}
@@ -83,7 +83,7 @@ def _projectors(kit: Kit) -> Iterator[ProjectionRunner]:
             yield owner
 
 
-async def rebuild(kept: OpenReadModel, resume: bool, progress: Progress) -> None:
+async def rebuild(kept: OpenReadModel, resume: bool, progress: StreamProgress) -> None:
     """Empty the model and read the log anew; `resume`: go on from where a rebuild was interrupted.
 
     Raises Unavailable when a running copy keeps the model.
@@ -102,7 +102,7 @@ async def rebuild(kept: OpenReadModel, resume: bool, progress: Progress) -> None
         await lock.release()
 
 
-async def _replay(projector: ProjectionRunner, log: Log, ends: Mapping[str, int], progress: Progress) -> None:
+async def _replay(projector: ProjectionRunner, log: Log, ends: Mapping[str, int], progress: StreamProgress) -> None:
     """Project from the checkpoints up to these sequences."""
     for stream, end in ends.items():
         at = await projector.checkpoint(stream)
@@ -118,8 +118,8 @@ async def _replay(projector: ProjectionRunner, log: Log, ends: Mapping[str, int]
                     break
 
 
-async def differences(
-    kept: OpenReadModel, servers: Servers, clock: Clock, progress: Progress
+async def table_differences(
+    kept: OpenReadModel, servers: Servers, clock: Clock, progress: StreamProgress
 ) -> AsyncIterator[FsckFinding]:
     """Where the tables differ from a fresh replay, made in temporary tables up to where the model has read."""
     owner = kept.kit.owner
@@ -131,8 +131,8 @@ async def differences(
     shadow = await Database.connect(dsn, kept.store.STATEMENTS, owner.value, 1)  # one connection: one set of tables
     try:
         async with shadow.session() as session:
-            await session.using(STATEMENTS).execute("make_tools")
-            await session.using(STATEMENTS).fetch_value("shadow", owner.value)
+            await session.using(TABLE_STATEMENTS).execute("make_tools")
+            await session.using(TABLE_STATEMENTS).fetch_value("shadow", owner.value)
         projector = ProjectionRunner(kept.projector._model, shadow, kept.kit.log, clock, kept.kit.reached)
         await _replay(projector, kept.kit.log, ends, progress)
         async with shadow.session() as session:

@@ -38,7 +38,7 @@ from shared.reference.publish import publish
 ROOT = Path(__file__).parents[2]
 SERVICES = tuple(owner for owner in Owner if (ROOT / "services" / owner / "app.py").exists())
 CANCEL_EVERY_S = 1.0
-Say = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
 def settings_for(base: Settings, endpoints: Endpoints, user: str) -> Settings:
@@ -49,7 +49,7 @@ def settings_for(base: Settings, endpoints: Endpoints, user: str) -> Settings:
     )
 
 
-async def prepare(settings: Settings, say: Say = lambda text: None) -> None:
+async def prepare(settings: Settings, say: Announce = lambda text: None) -> None:
     """Make the streams and the tables, and publish the demo's documents where there are none; twice does nothing.
 
     Raises Unavailable, WrongTopology, MigrationRefused.

@@ -31,8 +31,8 @@ DEMO_PLATFORM = Platform("demo", ("5101", "5107"))
 ROLES = (ADMIN, *SERVICES, "vault")
 DATABASE = "caseflow"
 START_S_MAX = 120.0  # a log of many millions of events is read again after a crash
-STOP_S_MAX = 30.0
-POLL_S = 0.01
+SERVER_STOP_S_MAX = 30.0
+START_POLL_S = 0.01
 _NATS_ENVIRONMENT = {"GOMEMLIMIT": "512MiB"}  # block caches grew to 4.3 GB without it
 LOG_TAIL_BYTES = 1500
 
@@ -129,7 +129,7 @@ class Embedded:
             with contextlib.suppress(ProcessLookupError):
                 server.send_signal(sign)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(server.wait(), STOP_S_MAX)
+                await asyncio.wait_for(server.wait(), SERVER_STOP_S_MAX)
 
     async def _start_nats(self, folder: Folder, passwords: Mapping[str, str], port: int) -> int:
         if port and (holder := holder_of(port)):
@@ -275,7 +275,7 @@ async def _until(ready: Callable[[], bool], name: str, server: asyncio.subproces
             raise CannotStart(f"{name} ended at once with code {server.returncode}: {_tail(log)}")
         if loop.time() > end:
             raise CannotStart(f"{name} is not ready after {START_S_MAX:.0f} s: {_tail(log)}")
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(START_POLL_S)
 
 
 def _port_in(ports: Path) -> int | None:

@@ -11,20 +11,22 @@ from typing import Annotated
 import typer
 from pydantic_core import to_json
 
+from infra.backtest.historic_file import HistoricFile
 from infra.backtest.mapping import load_backtest
-from infra.backtest.report import Differences, Report
+from infra.backtest.report import BacktestReport, DifferencesFile
 from infra.backtest.run import backtest, read_cases, read_until
-from infra.backtest.source import Source
-from infra.cli.base import CODE_FAILED, CODE_USAGE, Refused, app, progress, run, say
-from infra.importing.rows import BadFile
-from infra.importing.tree import BadMapping
+from infra.cli.base import CODE_FAILED, CODE_USAGE, Refused, app, progress_bar, run, say
+from infra.importing.file_rows import BadFile
+from infra.importing.mapping_tree import BadMapping
 from shared.kit.clock import SystemClock
 
-File = Annotated[Path, typer.Argument(help="A .csv, .xlsx, .ndjson or .xes file; .gz may be packed around it.")]
-MappingFile = Annotated[Path, typer.Option(help="What the file says, as YAML; see docs/backtest.md.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The report as JSON, on stdout.")]
-To = Annotated[Path | None, typer.Option(help="Where to write every difference, as CSV.")]
-Until = Annotated[str | None, typer.Option(help="Play up to this moment; by default to the last one of the file.")]
+FileArgument = Annotated[Path, typer.Argument(help="A .csv, .xlsx, .ndjson or .xes file; .gz may be packed around it.")]
+MappingOption = Annotated[Path, typer.Option(help="What the file says, as YAML; see docs/backtest.md.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="The report as JSON, on stdout.")]
+DifferencesOption = Annotated[Path | None, typer.Option(help="Where to write every difference, as CSV.")]
+UntilOption = Annotated[
+    str | None, typer.Option(help="Play up to this moment; by default to the last one of the file.")
+]
 
 
 GC_YOUNG_COUNT = 50_000
@@ -32,7 +34,11 @@ GC_YOUNG_COUNT = 50_000
 
 @app.command(name="backtest")
 def backtest_file(
-    file: File, mapping: MappingFile, json: AsJson = False, differences: To = None, until: Until = None
+    file: FileArgument,
+    mapping: MappingOption,
+    json: JsonOption = False,
+    differences: DifferencesOption = None,
+    until: UntilOption = None,
 ) -> None:
     """Play a historic file: what would have been warned and overdue. Ends with 1 when a difference has no reason."""
     report = run(_backtest(file, mapping, differences, until), "interrupted; nothing was kept")
@@ -61,13 +67,13 @@ def _few_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-async def _backtest(file: Path, mapping_file: Path, differences: Path | None, given: str | None) -> Report:
+async def _backtest(file: Path, mapping_file: Path, differences: Path | None, given: str | None) -> BacktestReport:
     try:
         mapping = load_backtest(mapping_file)
         until = read_until(mapping, given)
         say(f"{file.name} is read by {mapping_file.name}, then played")
-        with progress(f"reading {file.name}", None) as tell:
-            source = Source(file, mapping, lambda rows: tell(rows, "rows"))
+        with progress_bar(f"reading {file.name}", None) as tell:
+            source = HistoricFile(file, mapping, lambda rows: tell(rows, "rows"))
             cases = await read_cases(source)
     except (BadMapping, BadFile) as error:
         raise Refused(str(error), CODE_USAGE) from None
@@ -78,6 +84,6 @@ async def _backtest(file: Path, mapping_file: Path, differences: Path | None, gi
     if until > clock.now():
         say(f"the file goes on to {until.date()}, which is to come; if that is no real time, name it under `empty`")
     out = nullcontext() if differences is None else differences.open("w", encoding="utf-8-sig", newline="")
-    with out as opened, _few_collections(), progress(f"playing {file.name}", total) as played:
-        rows = Differences(opened)
+    with out as opened, _few_collections(), progress_bar(f"playing {file.name}", total) as played:
+        rows = DifferencesFile(opened)
         return await backtest(source, cases, mapping, until, rows, clock, lambda done: played(done, "cases"))

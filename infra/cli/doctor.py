@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.base import app, run, settings
-from infra.operations.doctor import State, examine
+from infra.operations.doctor import CheckState, examine_installation
 from shared.kit.clock import SystemClock
 from shared.kit.settings import Settings
 
@@ -24,8 +24,8 @@ def doctor(
 
 async def _doctor(own: Settings) -> None:
     ill = 0
-    async for check in examine(own, SystemClock()):
+    async for check in examine_installation(own, SystemClock()):
         typer.echo(str(check))
-        ill += check.state is State.BAD
+        ill += check.state is CheckState.BAD
     if ill:
         raise typer.Exit(1)

@@ -12,8 +12,16 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import to_json
 
-from infra.cli.base import CODE_USAGE, Refused, app, fail, progress, run, say, settings
-from infra.operations.rebuild import STATEMENTS, Checksums, OpenReadModel, differences, open_kits, read_models, rebuild
+from infra.cli.base import CODE_USAGE, Refused, app, fail, progress_bar, run, say, settings
+from infra.operations.rebuild import (
+    TABLE_STATEMENTS,
+    Checksums,
+    OpenReadModel,
+    open_kits,
+    read_models,
+    rebuild,
+    table_differences,
+)
 from infra.servers.attach import Servers, is_external, servers
 from infra.servers.composition import SERVICES
 from shared.case.base import Address, Owner, Position, Recorded, Unknown
@@ -28,11 +36,11 @@ from shared.log.jetstream import JetStreamLog
 from shared.log.port import Log, NoArea
 from shared.log.topology import Topology
 
-Data = Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")]
-After = Annotated[list[str] | None, typer.Option(help="Only what comes after, as LOG_5101:17; once per stream.")]
-Types = Annotated[list[str] | None, typer.Option("--type", help="Only events of this type, as case.assigned.")]
-Case = Annotated[str | None, typer.Option(help="Only this case or order, by id or number.")]
-Follow = Annotated[bool, typer.Option(help="Go on with what comes.")]
+DataOption = Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")]
+AfterOption = Annotated[list[str] | None, typer.Option(help="Only what comes after, as LOG_5101:17; once per stream.")]
+TypesOption = Annotated[list[str] | None, typer.Option("--type", help="Only events of this type, as case.assigned.")]
+CaseOption = Annotated[str | None, typer.Option(help="Only this case or order, by id or number.")]
+FollowOption = Annotated[bool, typer.Option(help="Go on with what comes.")]
 
 
 def own_settings(data: Path | None) -> Settings:
@@ -56,9 +64,13 @@ async def open_log(found: Servers, user: str) -> AsyncIterator[Log]:
         await connection.close()
 
 
-@app.command()
-def events(
-    after: After = None, follow: Follow = False, type: Types = None, case: Case = None, data: Data = None
+@app.command(name="events")
+def print_events(
+    after: AfterOption = None,
+    follow: FollowOption = False,
+    type: TypesOption = None,
+    case: CaseOption = None,
+    data: DataOption = None,
 ) -> None:
     """Print the flow facts of the log, one JSON object a line; content stays sealed and is left out."""
     run(_events(own_settings(data), after or [], follow, frozenset(type or ()), case))
@@ -164,7 +176,7 @@ async def _address(log: Log, text: str) -> Address:
 
 @app.command()
 def fsck(
-    data: Data = None,
+    data: DataOption = None,
     settled: Annotated[
         bool, typer.Option(help="Nobody writes and all reactions have caught up: what had to follow is asked too.")
     ] = False,
@@ -180,18 +192,18 @@ async def _fsck(own: Settings, settled: bool, tables: bool) -> None:
         intake = kits[Owner.INTAKE]
         total = sum([await intake.log.end(stream) for stream in intake.log.streams()])
         done_of: dict[str, int] = {}
-        with progress("judging events", total) as tell:
+        with progress_bar("judging events", total) as tell:
 
             def shown(stream: str, done: int, end: int) -> None:
                 done_of[stream] = done
                 tell(sum(done_of.values()), stream)
 
             async def claimed(subjects: Collection[str]) -> set[str]:
-                rows = await intake.database.using(STATEMENTS).fetch("claimed", list(subjects))
+                rows = await intake.database.using(TABLE_STATEMENTS).fetch("claimed", list(subjects))
                 return {row["subject"] for row in rows}
 
             def compared(kept: OpenReadModel) -> judge.ReadModelComparison:
-                return lambda: differences(kept, found, clock, lambda *_: tell(total, f"replaying {kept.name}"))
+                return lambda: table_differences(kept, found, clock, lambda *_: tell(total, f"replaying {kept.name}"))
 
             models = {kept.name: compared(kept) for kept in read_models(kits)} if tables else {}
             questions = judge.FsckLookups(
@@ -213,7 +225,7 @@ async def _fsck(own: Settings, settled: bool, tables: bool) -> None:
 @app.command(name="rebuild")
 def rebuild_models(
     service: Annotated[Owner | None, typer.Argument(help="routing or reporting; all when left out.")] = None,
-    data: Data = None,
+    data: DataOption = None,
     fresh: Annotated[bool, typer.Option(help="Begin anew where a rebuild was interrupted.")] = False,
 ) -> None:
     """Make the tables of read models anew from the log; an interrupted rebuild goes on where it was."""
@@ -245,7 +257,7 @@ async def _rebuild_one(own: Settings, kept: OpenReadModel, fresh: bool) -> None:
     done_of: dict[str, int] = {}
     if resume:
         say(f"{kept.name}: going on with the rebuild that was interrupted")
-    with progress(f"rebuilding {kept.name}", total) as tell:
+    with progress_bar(f"rebuilding {kept.name}", total) as tell:
 
         def shown(stream: str, done: int, end: int) -> None:
             done_of[stream] = done

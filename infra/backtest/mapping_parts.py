@@ -10,16 +10,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
-from infra.importing.mapping import Column, Part
+from infra.importing.mapping import Column, MappingPart
 from shared.case.facts import SHORT_CHARS_MAX, Ends, PauseCause, TimeBase
 
 Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
-Columns = Annotated[tuple[Column, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+ColumnList = Annotated[tuple[Column, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 Amount = Annotated[int, Field(gt=0, le=10_000)]
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=SHORT_CHARS_MAX)]
+ReasonText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=SHORT_CHARS_MAX)]
 
 
-def fits(cell: str, words: Sequence[str]) -> bool:
+def matches_any(cell: str, words: Sequence[str]) -> bool:
     """Whether a cell is one of the words; a word between slashes is a regular expression that it must hold."""
     return any(re.search(word[1:-1], cell) if _is_pattern(word) else cell == word for word in words)
 
@@ -37,7 +37,7 @@ def _sound(words: tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
-class Cell(Part):
+class CellCondition(MappingPart):
     """A condition on the cell of a column: it is one of these words, none of those, or empty."""
 
     column: Column
@@ -58,16 +58,16 @@ class Cell(Part):
         cell = cells.get(self.column, "")
         if self.empty is not None and self.empty is bool(cell):
             return False
-        return (not self.is_ or fits(cell, self.is_)) and not (self.not_ and fits(cell, self.not_))
+        return (not self.is_ or matches_any(cell, self.is_)) and not (self.not_ and matches_any(cell, self.not_))
 
 
-class Moment(Part):
+class MomentSpec(MappingPart):
     """When something happened: the time in a column (of several, the first that has one), or the time of an activity,
     its `first` or its `last`."""
 
-    column: Columns = ()
+    column: ColumnList = ()
     activity: Words = ()
-    when: Cell | None = None
+    when: CellCondition | None = None
     which: Literal["first", "last"] = "first"
 
     _patterns = field_validator("activity")(_sound)
@@ -83,10 +83,10 @@ def _as_column(value: Any) -> Any:
     return {"column": value} if isinstance(value, str | list) else value
 
 
-MomentOf = Annotated[Moment, BeforeValidator(_as_column)]
+MomentField = Annotated[MomentSpec, BeforeValidator(_as_column)]
 
 
-class Days(Part):
+class WorkingDaysSpec(MappingPart):
     """Which days are worked: `none` asks for no calendar, `weekends` are off, `china` is the calendar that ships.
 
     `holidays` are off besides; `office` are the opening hours of a working day, as `09:00-12:00`.
@@ -118,7 +118,7 @@ class Days(Part):
         return self
 
 
-class Warn(Days):
+class WarnSpec(WorkingDaysSpec):
     """How long before the due moment to warn."""
 
     amount: Amount
@@ -131,7 +131,7 @@ class Warn(Days):
         return self
 
 
-class Limit(Days):
+class LimitSpec(WorkingDaysSpec):
     """A limit of our own, for the cases of which `when` holds."""
 
     amount: Amount
@@ -139,8 +139,8 @@ class Limit(Days):
     ends: Ends = Ends.DAY
     counts_from: Literal["stage", "registered"] = "stage"
     warn: Annotated[int, Field(ge=0, le=10_000)] = 0
-    when: Cell | None = None
-    basis: Reason = "limit of the mapping"
+    when: CellCondition | None = None
+    basis: ReasonText = "limit of the mapping"
 
     @model_validator(mode="after")
     def _reckonable(self) -> Self:
@@ -153,7 +153,7 @@ class Limit(Days):
         return self
 
 
-class Late(Part):
+class LateSpec(MappingPart):
     """What the file itself calls late: by its own `dates`, by a column that says so, by an activity, or nothing."""
 
     by: Literal["dates", "nothing"] | None = None
@@ -175,15 +175,15 @@ class Late(Part):
         return self
 
 
-class LeaveOut(Cell):
+class LeaveOutSpec(CellCondition):
     """Rows that are not played, and why; of an event log: cases, `is` being true of one of its events."""
 
-    why: Reason
+    why: ReasonText
 
 
-class Pause(Part):
+class PauseSpec(MappingPart):
     """What stops the clock of a limit and lets it go on: two columns, or two activities as often as they happen."""
 
-    stops: MomentOf
-    goes_on: MomentOf
+    stops: MomentField
+    goes_on: MomentField
     cause: PauseCause = PauseCause.PAPERS
