@@ -97,7 +97,7 @@ class Playback:
         self._coming: list[tuple[datetime, int, CaseStep, _Living]] = []
         self._open: dict[str, _Living] = {}
         self._order = count()
-        self._world = BacktestWorld(LONG_AGO, region, self._actor)
+        self._world = BacktestWorld(LONG_AGO, region)
         self.later_count = self.tick_count = self.step_count = 0
 
     async def run(self, cases: Iterable[HistoricCase]) -> AsyncIterator[PlayedCase]:

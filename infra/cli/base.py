@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from infra.servers.folder import CannotStart
 from shared.kit import failpoints
 from shared.kit.clock import SystemClock
+from shared.kit.failpoints import Hook
 from shared.kit.problems import ProblemError
 from shared.kit.projections import RebuildNeeded
 from shared.kit.settings import BadSettings, Settings
@@ -54,13 +55,18 @@ def fail(text: str, code: int = CODE_FAILED) -> typer.Exit:
 
 
 def settings() -> Settings:
-    """The settings of the environment; failpoints are armed by them."""
+    """The settings of the environment. Exits when they cannot be used."""
     try:
         own = Settings.from_env(os.environ)
-        failpoints.arm(failpoints.from_spec(own.failpoints))
+        failpoints.from_spec(own.failpoints)
     except (BadSettings, ValueError) as error:
         raise fail(str(error), CODE_USAGE) from None
     return own
+
+
+def hook(own: Settings) -> Hook | None:
+    """The failpoints that the settings arm, for the runtime of a process."""
+    return failpoints.from_spec(own.failpoints)
 
 
 def run(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.base import CODE_USAGE, Refused, app, progress_bar, run, say, settings
+from infra.cli.base import CODE_USAGE, Refused, app, hook, progress_bar, run, say, settings
 from infra.importing.file_rows import BadFile, heading_of
 from infra.importing.import_run import ImportJournal, ImportPosition, ImportRun
 from infra.importing.mapping import ImportMapping, load_mapping
@@ -16,8 +16,11 @@ from infra.importing.mapping_tree import BadMapping
 from infra.importing.plan import ImportPlan, make_plan
 from infra.importing.row_importer import ImportPhase, RowImporter, RowOutcome, open_row_importer
 from infra.servers.attach import servers
-from infra.servers.composition import SERVICES, running
+from infra.servers.composition import running
+from infra.servers.services import OWNERS
 from shared.kit.clock import SystemClock
+from shared.kit.failpoints import Failpoints
+from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 
 FileArgument = Annotated[Path, typer.Argument(help="A .csv, .xlsx or .ndjson file; its first line names the columns.")]
@@ -71,14 +74,14 @@ async def _check(file: Path, mapping_file: Path) -> None:
 
 async def _import(own: Settings, file: Path, mapping_file: Path, rejected: Path) -> None:
     mapping, plan = _read(file, mapping_file)
-    clock = SystemClock()
+    clock, failpoints = SystemClock(), Failpoints(hook(own))
     place = own.data / "import" / f"{mapping.source}.json"
     async with AsyncExitStack() as stack:
         found = await stack.enter_async_context(servers(own, say))
         if found.own:  # nobody else reacts and projects
-            each = {owner: found.settings(owner) for owner in SERVICES}
-            await stack.enter_async_context(running(each, clock))
-        carrier = await stack.enter_async_context(open_row_importer(found, mapping, clock))
+            each = {owner: found.settings(owner) for owner in OWNERS}
+            await stack.enter_async_context(running(each, Runtime.of(clock, failpoints=failpoints)))
+        carrier = await stack.enter_async_context(open_row_importer(found, mapping, clock, failpoints))
         started = clock.monotonic()
         with progress_bar(f"importing {file.name}", plan.rows) as tell:
             await _complain(carrier, mapping)

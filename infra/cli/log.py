@@ -12,20 +12,21 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import to_json
 
-from infra.cli.base import CODE_USAGE, Refused, app, fail, progress_bar, run, say, settings
+from infra.cli.base import CODE_USAGE, Refused, app, fail, hook, progress_bar, run, say, settings
 from infra.operations.rebuild import (
     TABLE_STATEMENTS,
     Checksums,
     OpenReadModel,
-    open_kits,
+    connected,
     read_models,
     rebuild,
     table_differences,
 )
 from infra.servers.attach import Servers, is_external, servers
-from infra.servers.composition import SERVICES
+from infra.servers.services import OWNERS
 from shared.case.base import Address, Owner, Position, Recorded, Unknown
 from shared.kit.clock import SystemClock
+from shared.kit.failpoints import Failpoints
 from shared.kit.problems import Unavailable
 from shared.kit.seal import unseal_fields
 from shared.kit.settings import Settings
@@ -64,7 +65,7 @@ async def open_log(found: Servers, user: str) -> AsyncIterator[Log]:
         await connection.close()
 
 
-@app.command(name="events")
+@app.command()
 def print_events(
     after: AfterOption = None,
     follow: FollowOption = False,
@@ -188,8 +189,8 @@ def fsck(
 
 async def _fsck(own: Settings, settled: bool, tables: bool) -> None:
     clock = SystemClock()
-    async with servers(own, say) as found, open_kits(found, clock, SERVICES) as kits:
-        intake = kits[Owner.INTAKE]
+    async with servers(own, say) as found, connected(found, clock, OWNERS) as services:
+        intake = services[Owner.INTAKE].data
         total = sum([await intake.log.end(stream) for stream in intake.log.streams()])
         done_of: dict[str, int] = {}
         with progress_bar("judging events", total) as tell:
@@ -205,7 +206,7 @@ async def _fsck(own: Settings, settled: bool, tables: bool) -> None:
             def compared(kept: OpenReadModel) -> judge.ReadModelComparison:
                 return lambda: table_differences(kept, found, clock, lambda *_: tell(total, f"replaying {kept.name}"))
 
-            models = {kept.name: compared(kept) for kept in read_models(kits)} if tables else {}
+            models = {kept.name: compared(kept) for kept in read_models(services)} if tables else {}
             questions = judge.FsckLookups(
                 keys=intake.vault.keys, unseal=unseal_fields, claimed=claimed, read_models=models
             )
@@ -235,9 +236,9 @@ def rebuild_models(
 
 async def _rebuild(own: Settings, service: Owner | None, fresh: bool) -> None:
     clock = SystemClock()
-    owners = SERVICES if service is None else (service,)
-    async with servers(own, say) as found, open_kits(found, clock, owners) as kits:
-        models = read_models(kits)
+    owners = OWNERS if service is None else (service,)
+    async with servers(own, say) as found, connected(found, clock, owners, Failpoints(hook(own))) as services:
+        models = read_models(services)
         if not models:
             say(f"{service} keeps no read model: nothing to rebuild")
         for kept in models:
@@ -249,11 +250,11 @@ async def _rebuild_one(own: Settings, kept: OpenReadModel, fresh: bool) -> None:
     resume = note.exists() and not fresh
     before: Checksums = {}
     if not resume:
-        async with kept.kit.database.session() as session:
+        async with kept.database.session() as session:
             before = await kept.checksums(session)
     note.parent.mkdir(parents=True, exist_ok=True)
     note.touch()
-    total = sum([await kept.kit.log.end(stream) for stream in kept.kit.log.streams()])
+    total = sum([await kept.log.end(stream) for stream in kept.log.streams()])
     done_of: dict[str, int] = {}
     if resume:
         say(f"{kept.name}: going on with the rebuild that was interrupted")
@@ -269,11 +270,11 @@ async def _rebuild_one(own: Settings, kept: OpenReadModel, fresh: bool) -> None:
             note.unlink()
             raise Refused(f"{kept.name}: {error.problem.detail}") from None
     note.unlink()
-    async with kept.kit.database.session() as session:
+    async with kept.database.session() as session:
         after = await kept.checksums(session)
     for table, (rows, checksum) in after.items():
         was = before.get(table)
         verdict = (
             "" if was is None else "  as before" if was == (rows, checksum) else f"  before: {was[0]} rows {was[1]}"
         )
-        typer.echo(f"{kept.kit.owner}.{table:<12} {rows:>10} rows  checksum {checksum}{verdict}")
+        typer.echo(f"{kept.service.owner}.{table:<12} {rows:>10} rows  checksum {checksum}{verdict}")

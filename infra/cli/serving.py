@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import uvicorn
 
-from infra.cli.base import Refused, app, run, settings
+from infra.cli.base import Refused, app, hook, run, settings
 from infra.servers.attach import mark_ready
-from infra.servers.composition import SERVICES, Running, prepare, running, settings_for
+from infra.servers.composition import Running, prepare, running, settings_for
 from infra.servers.embedded import Embedded, require_port
+from infra.servers.services import OWNERS
 from shared.case.base import Owner
 from shared.kit import telemetry
 from shared.kit.clock import SystemClock
+from shared.kit.failpoints import Failpoints
+from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from shared.reference.documents import DocumentKind
 from shared.reference.load import demo_documents
@@ -47,16 +53,16 @@ async def _up(own: Settings) -> None:
     embedded = Embedded(announce)
     endpoints = await embedded.start(own.data.resolve())
     try:
-        telemetry.setup("caseflow", own)
+        telemetry.log_to(sys.stderr, "caseflow", own.log_level)
         await prepare(settings_for(own, endpoints, "admin"), announce)
         mark_ready(own.data.resolve())
-        each = {owner: settings_for(own, endpoints, owner) for owner in SERVICES}
-        async with running(each, SystemClock()) as stack:
-            await _serve(stack, each[Owner.INTAKE], embedded)
+        each = {owner: settings_for(own, endpoints, owner) for owner in OWNERS}
+        with process("caseflow", own) as runtime:
+            async with running(each, runtime) as stack:
+                await _serve(stack, each[Owner.INTAKE], embedded)
     finally:
         announce("stopping")
         await embedded.stop()
-        telemetry.shutdown()
 
 
 async def _serve(stack: Running, own: Settings, embedded: Embedded | None) -> None:
@@ -93,8 +99,7 @@ class _Server(uvicorn.Server):
         self._stack = stack
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for service in self._stack.services:
-            service.kit.ending.set()
+        self._stack.runtime.stopping.set()
         await super().shutdown(sockets)
 
 
@@ -113,7 +118,7 @@ def say_demo(own: Settings) -> None:
 def serve(service: Annotated[Owner, typer.Argument(help="intake, routing, supervision or reporting")]) -> None:
     """Serve one service with external NATS and Postgres, named by settings (CASEFLOW_NATS_URL, CASEFLOW_PG_DSN_...)."""
     own = settings()
-    telemetry.setup(service, own)
+    telemetry.log_to(sys.stderr, service, own.log_level)
     run(_serve_one(own, service), "stopped", code=0)
 
 
@@ -121,5 +126,16 @@ async def _serve_one(own: Settings, service: Owner) -> None:
     own.dsn(service.value)  # raises BadSettings at once, not after a wait for servers that nobody named
     if own.pg_dsn_admin is not None:
         await prepare(own, announce)
-    async with running({service: own}, SystemClock()) as stack:
-        await _serve(stack, own, None)
+    with process(service, own) as runtime:
+        async with running({service: own}, runtime) as stack:
+            await _serve(stack, own, None)
+
+
+@contextmanager
+def process(service: str, own: Settings) -> Iterator[Runtime]:
+    """The runtime of this process; what it has not exported of its traces goes out at the end."""
+    own_telemetry = telemetry.Telemetry.of(service, own)
+    try:
+        yield Runtime.of(SystemClock(), failpoints=Failpoints(hook(own)), telemetry=own_telemetry)
+    finally:
+        own_telemetry.shutdown()

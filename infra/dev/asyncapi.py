@@ -249,7 +249,7 @@ def _submission(spec: CommandSpec) -> dict[str, Any]:
         "x-owner": spec.owner.value,
     }
     if spec.name in FACTS:
-        about = {} if access.is_birth(spec.name) else {"subject": CASE["number"]}
+        about = {} if access.is_creation(spec.name) else {"subject": CASE["number"]}
         example = {
             **TOLD,
             "id": f"2026-{spec.name}-1",

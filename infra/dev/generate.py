@@ -12,7 +12,6 @@ The same program writes the same bytes. Schemas of released versions stay as the
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from functools import cache
@@ -24,16 +23,19 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 from infra.dev import seed_calendars
 from infra.dev.asyncapi import asyncapi
 from infra.dev.events_page import events_page
-from services.intake.policy import RegisterBody
+from infra.servers.services import BY_OWNER
+from services.intake.forms import RegisterBody
 from services.supervision.feed.items import FeedItem
 from services.supervision.feed.writer import FeedMark
 from shared.case.base import PRIVATE, CaseId, Code, Event, Owner, PersonId, Region, Sealed, UnitCode
 from shared.case.catalogue import EVENTS
 from shared.case.commands import COMMANDS
 from shared.kit import access
+from shared.kit.bodies import body_of
 from shared.kit.clock import SystemClock
-from shared.kit.http import body_of
-from shared.kit.service import Kit
+from shared.kit.data import Data
+from shared.kit.identity import Identity
+from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from shared.kit.submission import Envelope, Progress, Receipt
 from shared.reference.documents import ROW_TYPES
@@ -85,8 +87,12 @@ class _Absent:
 def openapi(owner: Owner) -> dict[str, Any]:
     """The OpenAPI document of a service, from the app that `build` makes."""
     absent: Any = _Absent()
-    kit = Kit(owner, Settings(), SystemClock(), *(absent,) * 7)
-    document: dict[str, Any] = importlib.import_module(f"services.{owner}.app").build(kit).app.openapi()
+    service = BY_OWNER[owner].build(
+        identity=Identity(owner=owner, settings=Settings(), reference_data=absent),
+        data=Data(log=absent, streams=absent, vault=absent, database=absent),
+        runtime=Runtime.of(SystemClock()),
+    )
+    document: dict[str, Any] = service.app.openapi()
     return document
 
 

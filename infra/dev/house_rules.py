@@ -41,12 +41,29 @@ AMBIENT = {
     "uuid.uuid4": "clock.new_id()",
 }
 DRIVERS = {
-    "asyncpg": ("shared/kit/sql.py", "shared/kit/vault.py", "services/*/store.py", "tests/*"),
+    "asyncpg": ("shared/kit/sql.py", "tests/*"),
     "nats": ("shared/log/*", "tests/*"),
-    "faststream": ("shared/kit/reactions.py", "services/*/stream.py", "infra/dev/generate.py", "tests/*"),
+    "faststream": ("shared/kit/reactions.py", "services/*/messages.py", "infra/dev/generate.py", "tests/*"),
 }
 SUBSCRIBING = ("subscribe", "subscriber", "pull_subscribe", "durable", "durable_raw")
 SUBSCRIBING_ALLOWED = ("shared/log/*", "shared/kit/reactions.py", "shared/kit/submissions.py", "infra/*", "tests/*")
+# Whoever answers a caller reads an aggregate through the gate of the application layer, and commands go in by it.
+GATED = tuple(
+    f"services/*/{name}"
+    for name in (
+        "http.py",
+        "messages.py",
+        "enrichers.py",
+        "event_stream.py",
+        "views.py",
+        "queries.py",
+        "feed/*",
+        "web/*",
+    )
+)
+GATE_EXEMPT = ("services/supervision/feed/writer.py",)  # derives the feed of a whole installation from the log
+READING = ("load", "at", "state", "state_since")
+DECIDING_ALLOWED = ("shared/kit/application.py", "shared/kit/command_handler.py", "tests/*")
 SQL_ALLOWED = ("tests/*",)
 SQL = re.compile(
     r"\s*(select\s.+\sfrom|insert\s+into|update\s+\S+\s+set|delete\s+from|with\s+\w+\s+as|truncate\s|call\s+\w+\s*\("
@@ -56,8 +73,8 @@ SQL = re.compile(
 )
 LATER = ("FIX" + "ME", "TO" + "DO", "XX" + "X")
 ANATOMY = (
-    *("__init__.py", "__main__.py", "app.py", "settings.py", "policy.py", "projection.py", "queries.sql", "migrations"),
-    *("store.py", "http.py", "stream.py", "web", "README.md"),
+    *("__init__.py", "__main__.py", "README.md", "app.py", "http.py", "messages.py", "policy.py", "read_model.py"),
+    *("queries.py", "queries.sql", "jobs.py", "views.py", "web", "migrations", "enrichers.py"),
 )
 
 
@@ -127,7 +144,23 @@ def subscribers(module: Module) -> Iterator[Finding]:
         return
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SUBSCRIBING:
-            yield module.at(node, f".{node.func.attr}() outside kit/reactions.py: give the Reactor a Reaction instead")
+            yield module.at(
+                node, f".{node.func.attr}() outside kit/reactions.py: give the ReactionRunner a Reaction instead"
+            )
+
+
+def gate(module: Module) -> Iterator[Finding]:
+    """One way in for commands, and one way to a state for a caller: the application layer."""
+    for node in ast.walk(module.tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        receiver = ast.unparse(node.func.value).rpartition(".")[2].lstrip("_")
+        called = f"{receiver}.{node.func.attr}"
+        reads = receiver in ("log", "handler") and node.func.attr in READING
+        if reads and module.within(GATED) and not module.within(GATE_EXEMPT):
+            yield module.at(node, f"{called}() passes by the gate: use Application.load, history or load_as_resident")
+        if called == "handler.handle" and not module.within(DECIDING_ALLOWED):
+            yield module.at(node, f"{called}() passes by the steps of a command: use Application.execute or decide")
 
 
 def sql(module: Module) -> Iterator[Finding]:
@@ -149,12 +182,22 @@ def docstrings(module: Module) -> Iterator[Finding]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_")
     ]
     for node in (module.tree, *public):
+        if _has_summary(node):
+            continue
         if not ast.get_docstring(node) and (node is not module.tree or module.tree.body):
             what = "the module" if isinstance(node, ast.Module) else node.name
             yield module.at(node, f"{what} has no docstring: say what it is for, units, errors raised, clause")
 
 
-RULES: tuple[Callable[[Module], Iterator[Finding]], ...] = (sizes, ambient, drivers, subscribers, sql, docstrings)
+RULES: tuple[Callable[[Module], Iterator[Finding]], ...] = (
+    sizes, ambient, drivers, subscribers, gate, sql, docstrings,
+)  # fmt: skip
+
+
+def _has_summary(node: ast.AST) -> bool:
+    """Whether a function is a route, which says in its summary what it is for."""
+    calls = [call for call in getattr(node, "decorator_list", ()) if isinstance(call, ast.Call)]
+    return any(keyword.arg == "summary" for call in calls for keyword in call.keywords)
 
 
 def later(path: str, text: str) -> Iterator[Finding]:

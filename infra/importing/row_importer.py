@@ -16,9 +16,9 @@ from typing import Any
 
 from infra.importing.case_row import CaseRow, UnfitRow
 from infra.importing.mapping import ImportMapping
-from infra.operations.rebuild import open_kits
+from infra.operations.rebuild import connected
 from infra.servers.attach import Servers
-from services.intake.store import Claims, IdempotencyConflict, Registrar
+from services.intake.registration import IdempotencyConflict
 from services.routing.policy import REACTIONS
 from shared.case.base import Actor, Address, Level, Meta, Owner, region_at
 from shared.case.commands import COMMANDS
@@ -26,10 +26,12 @@ from shared.case.facts import Hold, Matter, Note, Outcome, Parties, Party, Regis
 from shared.case.lifecycle import Status
 from shared.case.reasons import Rejected
 from shared.case.state import CaseState
+from shared.kit.application import Origin
 from shared.kit.clock import Clock
 from shared.kit.command_handler import Committed, command
+from shared.kit.failpoints import Failpoints
 from shared.kit.reactions import ReactionRunner
-from shared.kit.service import Kit
+from shared.kit.service import RunningService
 from shared.kit.vault import KeyErased
 from shared.log.port import NoArea
 from shared.reference.rights import Right
@@ -67,15 +69,12 @@ class RowResult:
 class RowImporter:
     """Carries rows; safe for many at once."""
 
-    def __init__(self, kits: dict[Owner, Kit], mapping: ImportMapping, clock: Clock) -> None:
-        self._kits, self._mapping, self._clock = kits, mapping, clock
-        intake, routing = kits[Owner.INTAKE], kits[Owner.ROUTING]
-        claims = Claims(intake.database, intake.vault, clock)
-        self._registrar = Registrar(claims, intake.handler, intake.vault, intake.streams, clock)
-        self._reactor = ReactionRunner(
-            routing.owner, REACTIONS, routing.log, routing.handler, routing.vault, clock, routing.library, routing,
-            routing.own_actor,
-        )  # fmt: skip
+    def __init__(self, services: dict[Owner, RunningService], mapping: ImportMapping, clock: Clock) -> None:
+        self._services, self._mapping, self._clock = services, mapping, clock
+        self._applications = {owner: service.application for owner, service in services.items()}
+        self._routing = self._applications[Owner.ROUTING]
+        self._reference_data = self._routing.identity.reference_data
+        self._reactions = ReactionRunner(application=self._routing, reactions=REACTIONS)
 
     async def carry(self, demand: CaseRow, whole: bool) -> RowResult:
         """A row that is a case: registered and, when `whole`, brought to its end; else it waits for its repeats.
@@ -87,7 +86,7 @@ class RowImporter:
         if released in born.state.applied:
             return RowResult(RowOutcome.UNCHANGED, born.state.status)
         if born.recorded is not None:
-            await self._reactor.react(born.recorded)
+            await self._reactions.react(born.recorded)
         state = await self._state(address, fresh=born.recorded is None)
         by_fallback = False
         for _ in range(STEPS_COUNT_MAX):
@@ -128,8 +127,8 @@ class RowImporter:
         address = demand.case(source)
         meta = self._meta(demand, address, "register", demand.at)
         try:
-            address, outcome = await self._registrar.register(
-                meta, facts, f"{IMPORTER}.{source}", demand.id, demand.told, id=address.id
+            outcome = await self._applications[Owner.INTAKE].decide(
+                command(address, meta, "register", facts), Origin(f"{IMPORTER}.{source}", demand.id, demand.told)
             )
         except IdempotencyConflict:
             raise UnfitRow(self._mapping.id, "was imported before with other content or to another region") from None
@@ -137,8 +136,8 @@ class RowImporter:
             raise UnfitRow(self._mapping.id, "was imported before, and its content has been erased since") from None
         if isinstance(outcome, Rejected):
             raise _unfit(outcome)
-        key = await self._kits[Owner.INTAKE].vault.keys([address.id])
-        self._kits[Owner.ROUTING].vault.remember(key)  # one process: routing need not ask for it
+        key = await self._services[Owner.INTAKE].data.vault.keys([address.id])
+        self._services[Owner.ROUTING].data.vault.remember(key)  # one process: routing need not ask for it
         return address, outcome
 
     def _said(self, demand: CaseRow) -> dict[str, Any]:
@@ -207,9 +206,9 @@ class RowImporter:
         )
 
     async def _react(self, case: Address, type: str, after: int) -> None:
-        for recorded in await self._kits[Owner.ROUTING].log.load(case, after):
+        for recorded in await self._routing.data.log.load(case, after):
             if recorded.type == type:
-                await self._reactor.react(recorded)
+                await self._reactions.react(recorded)
 
     async def _step(self, demand: CaseRow, case: Address, name: str, at: datetime, what: str = "", **facts: Any) -> str:
         """Ask routing; a refusal because somebody else has moved the case meanwhile is no refusal: look again."""
@@ -229,11 +228,11 @@ class RowImporter:
     ) -> Committed | Rejected:
         asked = COMMANDS[name].facts.model_validate(facts)
         meta = self._meta(demand, case, name + what, at)
-        return await self._kits[owner].handler.handle(command(case, meta, name, asked))
+        return await self._applications[owner].decide(command(case, meta, name, asked))
 
     async def _state(self, case: Address, fresh: bool = False) -> CaseState:
         """The case as routing's handler knows it: with all that it has appended itself, or with everything."""
-        state: CaseState = (await self._kits[Owner.ROUTING].handler.state(case, fresh)).state
+        state: CaseState = (await self._routing.handler.state(case, fresh)).state
         return state
 
     def _meta(self, demand: CaseRow, case: Address, step: str, at: datetime) -> Meta:
@@ -244,7 +243,7 @@ class RowImporter:
             time=at,
             recorded_at=self._clock.now(),
             actor=actor,
-            references=self._kits[Owner.ROUTING].references(region),
+            references=self._routing.identity.references(region),
         )
 
     @staticmethod
@@ -253,21 +252,21 @@ class RowImporter:
 
     def unknown(self) -> Iterator[str]:
         """What the mapping names that is not there: people, subjects, units, areas. One line each, with what to do."""
-        kit, mapping = self._kits[Owner.ROUTING], self._mapping
+        mapping, reference_data = self._mapping, self._reference_data
         people = [("first_asked", one) for one in mapping.first_asked.values()]
         if mapping.settle is not None and mapping.settle.by != "first":
             people.append(("settle.by", mapping.settle.by))
         for place, person in people:
-            if kit.library.person(person) is None:
+            if reference_data.person(person) is None:
                 yield f"{place}: there is no person {person!r} in the documents in force; see `caseflow reference`"
         for subject in mapping.subject.results() if mapping.subject else ():
-            if kit.library.subject(subject) is None:
+            if reference_data.subject(subject) is None:
                 yield f"subject: {subject!r} is not in the subject tree in force; see `caseflow reference`"
         for region in mapping.region.results():
             try:
-                kit.log.stream_of(Address("case", region, "any"))
+                self._routing.data.log.stream_of(Address("case", region, "any"))
             except NoArea:
-                areas = ", ".join(kit.settings.areas)
+                areas = ", ".join(self._routing.identity.settings.areas)
                 yield f"region: {region} lies in no area of this installation ({areas}); map its rows elsewhere"
                 continue
             if mapping.fallback is not None and self.fallback(region) is None:
@@ -279,18 +278,17 @@ class RowImporter:
         prefix = max((one for one in people if region.startswith(one)), key=len, default=None)
         if prefix is None:
             raise UnfitRow("region", f"{region} has no first-asked person; add it to first_asked in the mapping")
-        row = self._kits[Owner.INTAKE].library.person(people[prefix])
+        row = self._reference_data.person(people[prefix])
         return people[prefix], row.unit if row else f"{region}-centre"
 
     def signer(self, state: CaseState) -> str:
         """The person of the assigned unit who is to be responsible."""
         settle = self._mapping.settle
         assert settle is not None
-        library = self._kits[Owner.ROUTING].library
         if settle.by != "first":
             return settle.by
-        for person in sorted(library.people_of(state.unit or ""), key=lambda row: row.id):
-            post = library.post(person.post)
+        for person in sorted(self._reference_data.people_of(state.unit or ""), key=lambda row: row.id):
+            post = self._reference_data.post(person.post)
             if post is not None and Right.SIGN in post.rights and person.id not in state.stand_aside:
                 return person.id
         return settle.otherwise
@@ -302,7 +300,7 @@ class RowImporter:
             return None
         place, _, slug = pattern.partition("-")
         unit = f"{region_at(region, Level[place[1:-1].upper()]) if place.startswith('{') else place}-{slug}"
-        return unit if self._kits[Owner.ROUTING].library.has_unit(unit) else None
+        return unit if self._reference_data.has_unit(unit) else None
 
 
 def _unfit(outcome: Rejected) -> UnfitRow:
@@ -312,7 +310,9 @@ def _unfit(outcome: Rejected) -> UnfitRow:
 
 
 @asynccontextmanager
-async def open_row_importer(servers: Servers, mapping: ImportMapping, clock: Clock) -> AsyncIterator[RowImporter]:
-    """A carrier on these servers, as the three services whose commands it sends. Raises Unavailable."""
-    async with open_kits(servers, clock, OWNERS) as kits:
-        yield RowImporter(kits, mapping, clock)
+async def open_row_importer(
+    servers: Servers, mapping: ImportMapping, clock: Clock, failpoints: Failpoints | None = None
+) -> AsyncIterator[RowImporter]:
+    """A row importer on these servers, as the three services whose commands it sends. Raises Unavailable."""
+    async with connected(servers, clock, OWNERS, failpoints) as services:
+        yield RowImporter(services, mapping, clock)

@@ -14,16 +14,17 @@ from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 
-from infra.operations.rebuild import open_kits, read_models
+from infra.operations.rebuild import connected, read_models
 from infra.servers import composition
 from infra.servers.attach import Servers, endpoints, is_external, is_running
 from infra.servers.embedded import holder_of
 from infra.servers.folder import CannotStart, Folder
 from infra.servers.programs import nats_program, postgres_programs, postgres_runner
+from infra.servers.services import OWNERS, SERVICES
 from shared.case.base import Owner
 from shared.kit.clock import Clock
 from shared.kit.problems import ProblemError
-from shared.kit.service import Kit
+from shared.kit.service import RunningService
 from shared.kit.settings import BadSettings, Role, Settings
 from shared.kit.sql import Database, Statements
 from shared.kit.vault import BadMaster, MasterKeys
@@ -187,7 +188,7 @@ def _key(own: Settings) -> Iterator[Check]:
 async def _postgres(found: Servers, clock: Clock) -> AsyncIterator[Check]:
     """Reachable by every role, durable, in time, migrated, each role in its own schema."""
     admin = found.settings("admin")
-    roles: tuple[Role, ...] = ("intake", "routing", "supervision", "reporting", "vault")
+    roles: tuple[Role, ...] = (*(owner.value for owner in OWNERS), "vault")
     for role in roles:
         try:
             database = await Database.connect(admin.dsn(role), DOCTOR_STATEMENTS, role, 1)
@@ -212,7 +213,7 @@ async def _postgres(found: Servers, clock: Clock) -> AsyncIterator[Check]:
             yield failed(f"the database's clock is {skew_s:.1f} s away from ours", "Let both hosts keep time by NTP")
         if "UTF" not in row["ctype"].upper():
             yield failed(f"the database sorts by {row['ctype']}", "Make it anew with --locale=C.UTF-8 and restore")
-        services = [owner.value for owner in Owner]
+        services = [owner.value for owner in OWNERS]
         for right in await database.fetch("schemas", services, services):
             if right["allowed"] != (right["role"] == right["schema"]):
                 verb = "lacks" if right["role"] == right["schema"] else "has"
@@ -228,7 +229,7 @@ async def _postgres(found: Servers, clock: Clock) -> AsyncIterator[Check]:
 
 async def _migrations(admin: Settings) -> AsyncIterator[Check]:
     total = 0
-    for schema, _, folder in composition._migrations():
+    for schema, _, folder in composition.migrations():
         files = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.sql"))}
         total += len(files)
         try:
@@ -299,26 +300,27 @@ async def _streams(connection: NatsConnection, wanted: Topology) -> AsyncIterato
 
 async def _services(found: Servers, clock: Clock) -> AsyncIterator[Check]:
     """Read models and reactions that lag, what is parked, documents that do not fit."""
-    async with open_kits(found, clock, composition.SERVICES) as kits:
-        kit = kits[Owner.INTAKE]
-        for kept in read_models(kits):
-            for stream in kept.kit.log.streams():
-                lag = await kept.kit.log.end(stream) - await kept.projector.checkpoint(stream)
+    async with connected(found, clock, OWNERS) as services:
+        intake = services[Owner.INTAKE]
+        reference_data = intake.identity.reference_data
+        for kept in read_models(services):
+            for stream in kept.log.streams():
+                lag = await kept.log.end(stream) - await kept.runner.checkpoint(stream)
                 if lag > LAG_COUNT_MAX:
                     yield warning(f"{kept.name} lags {lag} events behind {stream}", "See that its service runs")
-        parked = await kit.streams.end(topology.PARKED)
+        parked = await intake.data.streams.end(topology.PARKED)
         if parked:
             yield warning(
                 f"{parked} messages were parked: reactions could not do them", f"Read the stream {topology.PARKED}"
             )
         async for check in _reactions(found):
             yield check
-        async for check in _clocks(kits[Owner.SUPERVISION], clock):
+        async for check in _clocks(services[Owner.SUPERVISION], clock):
             yield check
-        yield passed(f"{len(kit.library.documents())} reference documents in force")
-        for name, reason in kit.library.refused.items():
+        yield passed(f"{len(reference_data.documents())} reference documents in force")
+        for name, reason in reference_data.refused.items():
             yield failed(f"the newest {name} is not in force", reason)
-        for check in _documents(kit.library):
+        for check in _documents(reference_data):
             yield check
 
 
@@ -328,7 +330,7 @@ async def _reactions(found: Servers) -> AsyncIterator[Check]:
     password = own.nats_password.get_secret_value() or None
     connection = await connect(own.nats_url, user=own.nats_user or None, password=password, name="caseflow doctor")
     try:
-        for owner in (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION):
+        for owner in (service.owner for service in SERVICES if service.reacts):
             for stream in Topology(tuple(own.areas), own.replicas).streams:
                 name = f"{owner}-reactions"
                 try:
@@ -344,26 +346,28 @@ async def _reactions(found: Servers) -> AsyncIterator[Check]:
         await connection.close()
 
 
-async def _clocks(kit: Kit, clock: Clock) -> AsyncIterator[Check]:
+async def _clocks(supervision: RunningService, clock: Clock) -> AsyncIterator[Check]:
     """What is due has fired, and the days off of this year and the next are known."""
     now = clock.now()
-    row = await kit.database.using(DOCTOR_STATEMENTS).fetch_one("oldest_due", now - timedelta(seconds=DUE_S_MAX))
+    row = await supervision.data.database.using(DOCTOR_STATEMENTS).fetch_one(
+        "oldest_due", now - timedelta(seconds=DUE_S_MAX)
+    )
     if row is not None and row["passed"]:
         told = f"{row['passed']} deadlines passed and have not fired, the oldest at {row['oldest'].isoformat()}"
         yield failed(told, "Start supervision, which catches up in order; if it runs, read its log")
     else:
         yield passed("whatever was due has fired")
     for year in (now.year, now.year + 1):
-        if kit.library.calendar(NATION).provisional(date(year, 1, 1)):
+        if supervision.identity.reference_data.calendar(NATION).provisional(date(year, 1, 1)):
             wait = "once the notice is out (as a rule in November), " if year > now.year else ""
             yield warning(
                 f"the days off of {year} are provisional", f"Publish its calendar {wait}by `caseflow reference`"
             )
 
 
-def _documents(library: ReferenceData) -> Iterator[Check]:
-    documents = [one for one in library.documents() if one.kind is not DocumentKind.REGIONS]
-    findings = validate(documents, regions=library.regions)
+def _documents(reference_data: ReferenceData) -> Iterator[Check]:
+    documents = [one for one in reference_data.documents() if one.kind is not DocumentKind.REGIONS]
+    findings = validate(documents, regions=reference_data.regions)
     for finding in sorted(findings, key=lambda one: one.gravity)[:FINDINGS_SHOWN_MAX]:
         make = failed if finding.gravity is Gravity.ERROR else warning
         yield make(f"{finding.document} {finding.key}", finding.reason)

@@ -23,11 +23,11 @@ from shared.kit.effects import CommandRequest, Reaction, ReactionContext, Timer,
 from shared.reference.deadline_reckoning import (
     DocumentsInForce,
     calendar_reference,
+    deadline_after_pause,
     deadline_for,
     facts_of,
     moment_after,
     recomputed_deadline,
-    resumed_deadline,
     rung_at,
 )
 from shared.reference.ladders import Act, Informed, LadderRow, ladder_for
@@ -194,7 +194,7 @@ def fire(
         assert late is not None, "a rung in force is of an overdue"
         return (_climb(address, state, clock, late, now, library),)
     if due.what == "resume":
-        goes_on = resumed_deadline(clock, due.at, library.calendar(state.in_charge))
+        goes_on = deadline_after_pause(clock, due.at, library.calendar(state.in_charge))
         return (CommandRequest(address, "resume", facts("resume", deadline=goes_on)),)
     return _fire(address, state, clock, due.what, now, library)
 

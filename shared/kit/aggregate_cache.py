@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
@@ -35,14 +34,6 @@ class StateChange:
     after: Any
     since: int
     sequence: int
-
-
-# the event as it was read from the log -> what it made, for who would read and fold the same again
-Recall = Callable[[Recorded[Any]], StateChange | None]
-
-
-def recall_nothing(recorded: Recorded[Any]) -> None:
-    """Recalls nothing."""
 
 
 class AggregateCache:

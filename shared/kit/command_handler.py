@@ -1,10 +1,11 @@
-"""The whole I/O shell of a command: load, decide, seal, append, remember. Every decision goes through here.
+"""The I/O shell of a command: load, decide, seal, append, remember.
 
-One writer per aggregate inside the process (a queue of its own); between processes the guard of the log decides, and a
-conflict means: load what is new and decide again, with jittered backoff, for at most `retry_s_max` seconds.
+An aggregate has one writer inside a process, by a queue of its own. Between processes the guard of the log decides: a
+conflict means that the handler loads the newer events and decides again, with jittered backoff, for at most RETRY_S_MAX
+seconds.
 
-A cached state may accept, since the guard checks it; a rejection and an "applied already" are answered only after
-topping up from the stream's leader.
+A cached state may accept, since the guard checks it. A rejection and an "applied already" are answered only after the
+state was topped up from the leader of the stream.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from shared.case.decide import Accepted, Verdict, decide
 from shared.case.orders import NEW_ORDER, OrderState, decide_order, evolve_order
 from shared.case.reasons import Rejected
 from shared.case.state import NEW, CaseState, evolve
-from shared.kit.aggregate_cache import AggregateCache, StateChange, Versioned
-from shared.kit.clock import Clock
-from shared.kit.failpoints import failpoint
+from shared.kit import telemetry
+from shared.kit.aggregate_cache import StateChange, Versioned
 from shared.kit.problems import Unavailable
+from shared.kit.runtime import Runtime
 from shared.kit.seal import seal_fields
 from shared.kit.vault import Vault
 from shared.log import port as log_port
@@ -31,6 +32,8 @@ from shared.log.port import Log
 RETRY_S_MAX = 2.0
 BACKOFF_S_MIN = 0.002
 BACKOFF_S_MAX = 0.1
+
+RETRIES = telemetry.counter("caseflow_command_retries_total", "Commands decided again, by the cause", "reason")
 
 CREATES = frozenset({"case.registered", "order.issued"})
 
@@ -64,20 +67,18 @@ class Committed:
 class CommandHandler:
     """Decides commands on the log of one service. Safe to call from many tasks at once."""
 
-    def __init__(self, log: Log, vault: Vault, clock: Clock, known: AggregateCache | None = None) -> None:
-        """`known` is what the services of one process share."""
-        self._log = log
-        self._vault = vault
-        self._clock = clock
-        self._known = known or AggregateCache()
+    def __init__(self, *, log: Log, vault: Vault, runtime: Runtime) -> None:
+        self._log, self._vault = log, vault
+        self._clock, self._failpoints = runtime.clock, runtime.failpoints
+        self._aggregates, self._telemetry = runtime.aggregates, runtime.telemetry
 
     async def handle(self, command: Command) -> Committed | Rejected:
-        """Decide a command and append what comes of it, exactly once however often it is sent.
+        """Decide a command and append its event, exactly once however often it is sent.
 
         Raises Unavailable when the log or the vault gave no answer within RETRY_S_MAX of its turn: the same command may
-        be sent again. Raises KeyErased when the content's key is destroyed, AlreadySealed, EventTooLarge.
+        be sent again. Raises KeyErased when the key of the content is destroyed, AlreadySealed, TooLarge.
         """
-        async with self._known.queue(command.address.subject):
+        async with self._aggregates.queue(command.address.subject):
             return await self._until_settled(command)
 
     async def state(self, address: Address, fresh: bool = False) -> Versioned:
@@ -85,7 +86,7 @@ class CommandHandler:
 
         Raises Unavailable.
         """
-        held = self._known.get(address.subject)
+        held = self._aggregates.get(address.subject)
         if held is None or fresh:
             held = await self._top_up(address, held)
         return held
@@ -96,11 +97,7 @@ class CommandHandler:
         Not one that held what was newer than the program that folded it: this program may know it.
         """
         if not held.state.newer_event:
-            self._known.remember(address.subject, held)
-
-    def made(self, recorded: Recorded[Any]) -> StateChange | None:
-        """What an event made, while this process remembers that it appended it; None for others and older ones."""
-        return self._known.made(recorded)
+            self._aggregates.remember(address.subject, held)
 
     async def state_since(self, recorded: Recorded[Any]) -> Versioned:
         """The aggregate at least as new as this event of it: what a reaction to the event may decide on.
@@ -109,17 +106,17 @@ class CommandHandler:
         """
         address, position = recorded.address, recorded.position
         assert position is not None, "what is read has its position"
-        held = self._known.get(address.subject)
+        held = self._aggregates.get(address.subject)
         if held is None and (after := self._after(recorded)) is not None:
             held = Versioned(after, position.sequence)
-            self._known.remember(address.subject, held)
+            self._aggregates.remember(address.subject, held)
         if held is None or held.sequence < position.sequence:
             held = await self._top_up(address, held)
         return held
 
     def _after(self, recorded: Recorded[Any]) -> Any:
         """What an event made of its aggregate, where nothing has to be read for it: a first one is all there is."""
-        if made := self._known.made(recorded):
+        if made := self._aggregates.made(recorded):
             return made.after
         law = DECIDERS[recorded.address.kind]
         return law.evolve(law.new, recorded) if recorded.type in CREATES else None
@@ -132,6 +129,7 @@ class CommandHandler:
             try:
                 return await self._once(command, fresh)
             except (log_port.LogConflict, log_port.LogUnavailable) as error:
+                self._telemetry.add(RETRIES, type(error).__name__.lower())
                 if self._clock.monotonic() + backoff_s >= give_up_at:
                     raise Unavailable("The log gave no answer in time; the same command may be sent again.") from error
             await self._clock.sleep(backoff_s * (0.5 + self._clock.random()))
@@ -141,13 +139,13 @@ class CommandHandler:
     async def _once(self, command: Command, fresh: bool) -> Committed | Rejected:
         address = command.address
         law = DECIDERS[address.kind]
-        held = self._known.get(address.subject)
+        held = self._aggregates.get(address.subject)
         if held is None and COMMANDS[command.name].event.TYPE in CREATES:
             held = Versioned(law.new)  # as a rule; the guard knows better
         guessed = held is not None and not fresh
         if held is None or fresh:
             held = await self._top_up(address, held)
-        await failpoint("handle.loaded")
+        await self._failpoints.hit("handle.loaded")
         verdict = law.decide(command, held.state)
         if guessed and not (isinstance(verdict, Accepted) and verdict.recorded):
             held = await self._top_up(address, held)
@@ -156,14 +154,14 @@ class CommandHandler:
             return verdict
         if verdict.recorded is None:
             return Committed(held.state, self._position(address, held), None)
-        await failpoint("handle.decided")
+        await self._failpoints.hit("handle.decided")
         sealed = await self._sealed(verdict.recorded)
         position = await self._log.append(sealed, held.sequence)
-        await failpoint("handle.appended")
+        await self._failpoints.hit("handle.appended")
         sealed = replace(sealed, position=position)
         after = law.evolve(held.state, sealed)
-        self._known.note(sealed, StateChange(held.state, after, held.sequence, position.sequence))
-        self._known.remember(address.subject, Versioned(after, position.sequence))
+        self._aggregates.note(sealed, StateChange(held.state, after, held.sequence, position.sequence))
+        self._aggregates.remember(address.subject, Versioned(after, position.sequence))
         return Committed(after, position, sealed)
 
     async def _sealed(self, recorded: Recorded[Any]) -> Recorded[Any]:
@@ -189,7 +187,7 @@ class CommandHandler:
             assert last is not None, "what is loaded has its position"
             held = Versioned(state, last.sequence)
         if held.sequence:
-            self._known.remember(address.subject, held)
+            self._aggregates.remember(address.subject, held)
         return held
 
     def _position(self, address: Address, held: Versioned) -> Position:

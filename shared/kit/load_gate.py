@@ -49,6 +49,3 @@ class LoadGate:
         """Between two batches: let the desk go first, then those who are behind, unless that is `who` breathes."""
         if self._answering or any(other != who for other, _ in self._behind):
             await clock.sleep(BREATH_S)
-
-
-LOAD_GATE = LoadGate()  # one per process: what is shared is its time

@@ -17,15 +17,11 @@ from typing import Any, Protocol, TypeVar
 
 from shared.case.base import Position, Recorded, Unknown
 from shared.kit import telemetry
-from shared.kit.aggregate_cache import Recall, recall_nothing
-from shared.kit.clock import Clock
 from shared.kit.command_handler import CREATES, DECIDERS
 from shared.kit.effects import ADAPTERS, AggregateChange
-from shared.kit.failpoints import failpoint
 from shared.kit.leader import Lock, renew, run_as_leader
-from shared.kit.load_gate import LOAD_GATE
 from shared.kit.problems import Unavailable
-from shared.kit.read_your_writes import ProjectionProgress
+from shared.kit.runtime import Runtime
 from shared.kit.sql import Database, Session, Statements
 from shared.log.port import Log
 
@@ -44,6 +40,7 @@ class ReadModel(Protocol):
 
     name: str
     kinds: frozenset[str]
+    tables: tuple[str, ...]
 
     async def states(self, session: Session, subjects: Sequence[str]) -> dict[str, bytes | str | Any]:
         """The folded states of these aggregates as `state_json` wrote them, by subject; missing ones left out."""
@@ -56,20 +53,17 @@ class ReadModel(Protocol):
 
 
 class ProjectionRunner:
-    """Keeps one read model of one service. `made` recalls what this process has folded already (AggregateCache)."""
+    """Keeps one read model of one service."""
 
-    def __init__(
-        self, model: ReadModel, database: Database, log: Log, clock: Clock, reached: ProjectionProgress,
-        made: Recall = recall_nothing,
-    ) -> None:  # fmt: skip
-        self._model, self._database, self._log, self._clock = model, database, log, clock
-        self._reached, self._made = reached, made
+    def __init__(self, *, model: ReadModel, database: Database, log: Log, runtime: Runtime) -> None:
+        self.model, self._database, self._log = model, database, log
+        self._runtime, self._clock = runtime, runtime.clock
         self._folded: OrderedDict[str, Any] = OrderedDict()
         self._at: dict[str, int] = {}  # how far this one has written each stream
 
     async def run(self) -> None:
         """Project for ever, as soon as this process is the one writer. Raises Rebuild, log_port.Damaged."""
-        name = f"project.{self._model.name}"
+        name = f"project.{self.model.name}"
         await run_as_leader(
             name, lambda: self._database.try_advisory_lock(name), self._together, self._clock, self._forget
         )
@@ -80,25 +74,25 @@ class ProjectionRunner:
     async def _together(self, lock: Lock) -> None:
         async with asyncio.TaskGroup() as group:
             for stream in self._log.streams():
-                group.create_task(self._follow(stream), name=f"project.{self._model.name}.{stream}")
+                group.create_task(self._follow(stream), name=f"project.{self.model.name}.{stream}")
             group.create_task(renew(lock, self._clock))
 
     async def _follow(self, stream: str) -> None:
         after = await self.checkpoint(stream)
-        self._reached.set(self._model.name, Position(stream, after))
+        self._runtime.progress.set(self.model.name, Position(stream, after))
         async for batch in self._log.follow(stream, after):
             await self.apply(stream, batch)
-            await LOAD_GATE.breathe(self._clock)
+            await self._runtime.load_gate.breathe(self._clock)
 
     async def checkpoint(self, stream: str) -> int:
         """The sequence reached on a stream, after checking that the log is the one we read. Raises Rebuild."""
-        row = await self._database.using(KIT_STATEMENTS).fetch_one("read_checkpoint", self._model.name, stream)
+        row = await self._database.using(KIT_STATEMENTS).fetch_one("read_checkpoint", self.model.name, stream)
         if row is None:
             return 0
         there = await self._log.at(Position(stream, row["sequence"]))
         if there is None or there.id != row["event_id"]:
             raise RebuildNeeded(
-                f"{self._model.name} has read {stream} up to {row['sequence']}, where the log now holds another event. "
+                f"{self.model.name} has read {stream} up to {row['sequence']}, where the log now holds another event. "
                 "The log was restored from elsewhere: run `caseflow rebuild`."
             )
         return int(row["sequence"])
@@ -113,7 +107,7 @@ class ProjectionRunner:
             return
         last = batch[-1]
         assert last.position is not None, "what is read has its position"
-        with telemetry.span(f"project.{self._model.name}", count=len(batch)):
+        with self._runtime.telemetry.span(f"project.{self.model.name}", count=len(batch)):
             try:
                 async with self._database.transaction() as session:
                     await self._write(session, stream, batch)
@@ -121,12 +115,12 @@ class ProjectionRunner:
                 self._folded.clear()
                 raise
         self._at[stream] = last.position.sequence
-        await failpoint("project.committed")
-        self._reached.set(self._model.name, last.position)
+        await self._runtime.failpoints.hit("project.committed")
+        self._runtime.progress.set(self.model.name, last.position)
 
     async def _write(self, session: Session, stream: str, batch: Sequence[Recorded[Any]]) -> None:
         own = session.using(KIT_STATEMENTS)
-        row = await own.fetch_one("read_checkpoint", self._model.name, stream)
+        row = await own.fetch_one("read_checkpoint", self.model.name, stream)
         reached = int(row["sequence"]) if row else 0
         if self._at.get(stream, 0) != reached:  # others have written what is remembered here as it was before
             self._folded.clear()
@@ -134,17 +128,17 @@ class ProjectionRunner:
         if not new:
             return
         changes = await self._fold(session, new)
-        await failpoint("project.folded")
-        await self._model.write(session, changes)
+        await self._runtime.failpoints.hit("project.folded")
+        await self.model.write(session, changes)
         last = new[-1]
         assert last.position is not None, "what is read has its position"
-        at = (self._model.name, stream, last.position.sequence, last.id, reached)
+        at = (self.model.name, stream, last.position.sequence, last.id, reached)
         if not await own.execute("write_checkpoint", *at):
             raise Unavailable("Another process writes this read model.")
-        await failpoint("project.written")
+        await self._runtime.failpoints.hit("project.written")
 
     async def _fold(self, session: Session, batch: Sequence[Recorded[Any]]) -> list[AggregateChange]:
-        known = [r for r in batch if r.address.kind in self._model.kinds]
+        known = [r for r in batch if r.address.kind in self.model.kinds]
         by_subject: OrderedDict[str, list[Recorded[Any]]] = OrderedDict()
         for recorded in known:
             if isinstance(recorded.event, Unknown):
@@ -152,10 +146,10 @@ class ProjectionRunner:
             by_subject.setdefault(recorded.address.subject, []).append(recorded)
         # at once, before anything is awaited or remembered: what makes room for others may be needed for these
         states = {s: self._folded[s] for s in by_subject if s in self._folded}
-        made = {recorded.id: one for recorded in known if (one := self._made(recorded))}
+        made = {recorded.id: one for recorded in known if (one := self._runtime.aggregates.made(recorded))}
         begins = {recorded.id for recorded in known if recorded.type in CREATES or recorded.id in made}
         missing = [s for s, events in by_subject.items() if s not in states and events[0].id not in begins]
-        stored = await self._model.states(session, missing) if missing else {}
+        stored = await self.model.states(session, missing) if missing else {}
         changes = []
         for subject, events in by_subject.items():
             address, position = events[0].address, events[-1].position
@@ -169,7 +163,8 @@ class ProjectionRunner:
                 one = made.get(recorded.id)
                 state = one.after if one else law.evolve(state, recorded)
             self._remember(subject, state)
-            changes.append(AggregateChange(address, state, position, events))
+            text_of = self._runtime.state_texts.text
+            changes.append(AggregateChange(address, state, position, events, text_of(address.kind, state)))
         return changes
 
     def _remember(self, subject: str, state: Any) -> None:
@@ -183,13 +178,13 @@ class ProjectionRunner:
 
         Can be interrupted: the next start goes on from the checkpoint. Raises Unavailable when another projects.
         """
-        lock = await self._database.try_advisory_lock(f"project.{self._model.name}")
+        lock = await self._database.try_advisory_lock(f"project.{self.model.name}")
         if lock is None:
             raise Unavailable("Another process keeps this read model. Stop it, then rebuild.")
         try:
             async with self._database.transaction() as session:
-                await self._model.clear(session)
-                await session.using(KIT_STATEMENTS).execute("clear_checkpoints", self._model.name)
+                await self.model.clear(session)
+                await session.using(KIT_STATEMENTS).execute("clear_checkpoints", self.model.name)
             self._folded.clear()
             for stream in self._log.streams():
                 end = await self._log.end(stream)

@@ -12,21 +12,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any
 
-from shared.case.base import Actor, Address, Meta, Owner, Recorded, Unknown, derived_id
+from shared.case.base import Meta, Recorded, Unknown, derived_id
 from shared.case.reasons import Reason, Rejected
 from shared.kit import telemetry
 from shared.kit.aggregate_cache import Versioned
-from shared.kit.clock import Clock
-from shared.kit.command_handler import CommandHandler, Committed, command
+from shared.kit.application import Application, Origin
+from shared.kit.command_handler import Committed, command
+from shared.kit.dead_letters import DeadLetters
 from shared.kit.effects import CommandRequest, Reaction, ReactionContext
-from shared.kit.failpoints import failpoint
-from shared.kit.load_gate import LOAD_GATE
 from shared.kit.problems import Unavailable
 from shared.kit.seal import unseal_fields
-from shared.kit.vault import KeyErased, Vault
-from shared.log.port import Delivery, Durable, DurableMissing, Log, LogUnavailable
+from shared.kit.vault import KeyErased
+from shared.log.port import Delivery, Durable, DurableMissing, LogUnavailable
 
 FETCH_COUNT_MAX = 256
 DEBOUNCED_COUNT_MAX = 1024
@@ -38,13 +38,7 @@ PAUSE_S = 1.0
 DEBOUNCE_S_MAX = 2.0
 
 
-class DeadLetters(Protocol):
-    """Where poison goes, with its reason, for the operator."""
-
-    async def park(self, service: str, reaction: str, recorded: Recorded[Any], reason: str) -> None: ...
-
-
-Execute = Callable[[Reaction, ReactionContext, CommandRequest, Meta], Awaitable[Committed | Rejected]]
+Observer = Callable[[Recorded[Any]], Awaitable[None]]
 
 
 class ReactionRunner:
@@ -52,31 +46,29 @@ class ReactionRunner:
 
     def __init__(
         self,
-        owner: Owner,
+        *,
+        application: Application,
         reactions: Sequence[Reaction],
-        log: Log,
-        handler: CommandHandler,
-        vault: Vault,
-        clock: Clock,
-        library: Any,
-        parking: DeadLetters,
-        actor: Callable[[Address], Actor],
-        registrar: Execute | None = None,
-        others: Mapping[str, Callable[[Recorded[Any], Any], Awaitable[None]]] | None = None,
+        observers: Mapping[str, Observer] = MappingProxyType({}),
         debounce_s: float = 0.0,
     ) -> None:
-        """`debounce_s`: how long to rest between batches, for reactions that care for where a case comes to stand."""
-        self.owner = owner
+        """`observers`: type of event (or `*`) -> what else hears of it. `debounce_s`: how long to rest between batches,
+        for reactions that depend on where a case comes to rest.
+        """
+        identity, data, runtime = application.identity, application.data, application.runtime
+        self.owner = identity.owner
         self._debounce_s = debounce_s
         self._fetch_count = FETCH_COUNT_MAX if not debounce_s else DEBOUNCED_COUNT_MAX
         self._by_type: dict[str, list[Reaction]] = {}
         for reaction in reactions:
             for type_ in sorted(reaction.on):
                 self._by_type.setdefault(type_, []).append(reaction)
-        self._log, self._handler, self._vault, self._clock = log, handler, vault, clock
-        self._library, self._parking, self._actor = library, parking, actor
-        self._registrar = registrar
-        self._others = dict(others or {})
+        self._application, self._handler = application, application.handler
+        self._log, self._vault = data.log, data.vault
+        self._runtime, self._clock = runtime, runtime.clock
+        self._reference_data, self._actor = identity.reference_data, identity.service_actor
+        self._dead_letters = DeadLetters(self.owner, data.streams, runtime.telemetry)
+        self._observers = observers
 
     async def run(self) -> None:
         """React on all streams; returns only by cancellation."""
@@ -88,7 +80,7 @@ class ReactionRunner:
         try:
             await self._follow_on(stream)
         finally:
-            LOAD_GATE.follows(self.owner, stream, False)
+            self._runtime.load_gate.follows(self.owner, stream, False)
 
     async def _follow_on(self, stream: str) -> None:
         durable: Durable | None = None
@@ -97,9 +89,9 @@ class ReactionRunner:
                 durable = durable or await self._log.durable(stream, f"{self.owner}-reactions")
                 count = await self.step(durable, FETCH_WAIT_S)
                 await self._rest(stream, count)
-                await LOAD_GATE.breathe(self._clock, self.owner)
+                await self._runtime.load_gate.breathe(self._clock, self.owner)
             except (LogUnavailable, Unavailable):  # the log, or the vault that a batch asks for its keys
-                LOAD_GATE.follows(self.owner, stream, False)  # nobody waits for who cannot go on
+                self._runtime.load_gate.follows(self.owner, stream, False)  # nobody waits for who cannot go on
                 await self._clock.sleep(PAUSE_S)
             except DurableMissing:
                 # every reaction is idempotent: starting again from the first event repeats nothing
@@ -113,25 +105,25 @@ class ReactionRunner:
         """
         full = count == self._fetch_count
         if not self._debounce_s:
-            LOAD_GATE.follows(self.owner, stream, full)
+            self._runtime.load_gate.follows(self.owner, stream, full)
             if not count:
                 await self._clock.sleep(0)
             return
         give_up_at = self._clock.monotonic() + DEBOUNCE_S_MAX
         if count and not full:
             await self._clock.sleep(self._debounce_s)
-        while LOAD_GATE.behind(stream) and self._clock.monotonic() < give_up_at:
+        while self._runtime.load_gate.behind(stream) and self._clock.monotonic() < give_up_at:
             await self._clock.sleep(self._debounce_s)
 
     async def step(self, durable: Durable, wait_s: float) -> int:
         """Fetch what is there and work it, as many at once as the pace allows; how many messages that was."""
         deliveries = await durable.fetch(self._fetch_count, wait_s)
         if deliveries:
-            await failpoint("react.fetched")
-            with telemetry.span(f"react.{self.owner}", count=len(deliveries)):
+            await self._runtime.failpoints.hit("react.fetched")
+            with self._runtime.telemetry.span(f"react.{self.owner}", count=len(deliveries)):
                 await self._fetch_keys([delivery.recorded for delivery in deliveries])
                 todo = _by_case(deliveries)
-                workers = (self._work_all(todo) for _ in range(min(LOAD_GATE.slots, len(deliveries))))
+                workers = (self._work_all(todo) for _ in range(min(self._runtime.load_gate.slots, len(deliveries))))
                 for failed in filter(None, await asyncio.gather(*workers, return_exceptions=True)):
                     raise failed
         return len(deliveries)
@@ -160,9 +152,9 @@ class ReactionRunner:
         except Exception as error:  # whatever went wrong, the message comes again or is parked: never lost
             await self._again_or_park(delivery, error)
             return _patient(error)
-        await failpoint("react.handled")
+        await self._runtime.failpoints.hit("react.handled")
         await delivery.ack()
-        await failpoint("react.acked")
+        await self._runtime.failpoints.hit("react.acked")
         return False
 
     async def _again_or_park(self, delivery: Delivery, error: Exception) -> None:
@@ -171,8 +163,8 @@ class ReactionRunner:
             return
         reason = type(error).__name__  # never its text: it may quote content
         telemetry.warn("parked", service=self.owner, event=delivery.recorded.id, reason=reason)
-        await self._parking.park(self.owner, f"{self.owner}-reactions", delivery.recorded, reason)
-        await failpoint("react.parked")
+        await self._dead_letters.park_event(f"{self.owner}-reactions", delivery.recorded, reason)
+        await self._runtime.failpoints.hit("react.parked")
         await delivery.term()
 
     async def react(self, recorded: Recorded[Any], newest: Recorded[Any] | None = None) -> None:
@@ -187,14 +179,14 @@ class ReactionRunner:
             opened = await self._opened(recorded) if reaction.opens else recorded
             if opened is not None:
                 await self._follow_up(reaction, opened, held)
-        other = self._others.get(recorded.type) or self._others.get("*")
-        if other is not None:
-            await other(recorded, self._handler)
+        observer = self._observers.get(recorded.type) or self._observers.get("*")
+        if observer is not None:
+            await observer(recorded)
 
     async def _follow_up(self, reaction: Reaction, cause: Recorded[Any], held: Versioned) -> None:
         """Decide on the case as known here; what the law refuses while the case went on meanwhile is decided anew."""
         while True:
-            seen = ReactionContext(cause, held.state, self._library)
+            seen = ReactionContext(cause, held.state, self._reference_data)
             refused = []
             for wanted in reaction.decide(seen):
                 outcome = await self._execute(reaction, seen, wanted)
@@ -226,9 +218,8 @@ class ReactionRunner:
             traceparent=cause.meta.traceparent,
         )
         try:
-            if self._registrar is not None and wanted.name == "register":
-                return await self._registrar(reaction, seen, wanted, meta)
-            return await self._handler.handle(command(wanted.address, meta, wanted.name, wanted.facts))
+            origin = Origin(reaction.name, wanted.address.id, cause.id.encode())
+            return await self._application.decide(command(wanted.address, meta, wanted.name, wanted.facts), origin)
         except KeyErased:  # it was born, lived and was erased since: a message that comes again finds its key gone
             return Rejected(Reason.ERASED)
 

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared.case.base import derived_id
 from shared.kit.clock import Clock
-from shared.kit.failpoints import failpoint
+from shared.kit.failpoints import Failpoints
 from shared.kit.problems import ProblemError
 from shared.kit.seal import KEY_BYTES, NONCE_BYTES
 from shared.kit.sql import Database, Session, Statements
@@ -110,8 +110,8 @@ class Row(NamedTuple):
 class Vault(ABC):
     """The port. One logic over two places to keep rows: Postgres and memory."""
 
-    def __init__(self, masters: MasterKeys, clock: Clock) -> None:
-        self._masters, self._clock = masters, clock
+    def __init__(self, masters: MasterKeys, clock: Clock, failpoints: Failpoints | None = None) -> None:
+        self._masters, self._clock, self._failpoints = masters, clock, failpoints or Failpoints()
         self._cache: OrderedDict[str, tuple[float, bytes | None]] = OrderedDict()
 
     async def new_keys(self, session: Session | None, items: Sequence[tuple[str, str]]) -> dict[str, bytes]:
@@ -170,7 +170,7 @@ class Vault(ABC):
         if not await self._destroy(case_id, self._clock.now()):
             raise KeyMissing(f"There is no key of case {case_id}.")
         self.forget(case_id)
-        await failpoint("vault.destroyed")
+        await self._failpoints.hit("vault.destroyed")
 
     def remember(self, keys: Mapping[str, bytes | None]) -> None:
         """Put keys into this process's cache: what `new_keys` returned, once the caller's transaction is committed."""
@@ -212,7 +212,7 @@ class Vault(ABC):
         while count := await self._rewrap_some(BATCH_COUNT_MAX):
             done += count
             progress(done, max(total, done))
-            await failpoint("vault.rewrapped")
+            await self._failpoints.hit("vault.rewrapped")
         return done
 
     def _fresh(self, id: str) -> bytes:
@@ -251,8 +251,10 @@ class Vault(ABC):
 class PgVault(Vault):
     """The vault in Postgres. What a process may do is what its role was granted (migrations_vault)."""
 
-    def __init__(self, database: Database, masters: MasterKeys, clock: Clock) -> None:
-        super().__init__(masters, clock)
+    def __init__(
+        self, database: Database, masters: MasterKeys, clock: Clock, failpoints: Failpoints | None = None
+    ) -> None:
+        super().__init__(masters, clock, failpoints)
         self._db = database.using(_STATEMENTS)
 
     async def _insert(self, session: Session | None, fresh: Sequence[tuple[str, str, bytes]]) -> list[Row]:
@@ -311,8 +313,8 @@ class MemoryVault(Vault):
     """The vault of the simulation: the same in every answer. It knows no transactions: a key whose registration was
     rolled back stays as an orphan, as one does whose process died before the event."""
 
-    def __init__(self, masters: MasterKeys, clock: Clock) -> None:
-        super().__init__(masters, clock)
+    def __init__(self, masters: MasterKeys, clock: Clock, failpoints: Failpoints | None = None) -> None:
+        super().__init__(masters, clock, failpoints)
         self._rows: dict[str, _Kept] = {}
         self._counties: dict[str, Row] = {}
 

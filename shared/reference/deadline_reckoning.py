@@ -113,7 +113,7 @@ def _warn_at(
     return moment if start < moment < due else None
 
 
-def resumed_deadline(clock: RunningDeadline, at: datetime, calendar: Calendar) -> Deadline:
+def deadline_after_pause(clock: RunningDeadline, at: datetime, calendar: Calendar) -> Deadline:
     """The deadline of a clock that stood still since its last move and goes on at a moment."""
     old = clock.deadline
     stopped_at = next(move.at for move in reversed(clock.moves) if move.type == "case.suspended")

@@ -59,7 +59,6 @@ def test_sizes() -> None:
 @pytest.mark.parametrize(
     ("driver", "allowed"),
     [
-        ("asyncpg", "services/intake/store.py"),
         ("nats", "shared/log/connection.py"),
         ("faststream", "shared/kit/reactions.py"),
     ],
@@ -71,9 +70,25 @@ def test_drivers(driver: str, allowed: str) -> None:
 
 
 def test_subscribers() -> None:
-    (message,) = found("services/intake/stream.py", "async def f(log):\n    await log.durable('LOG_5101', 'mine')")
-    assert message.endswith("stream.py:2: .durable() outside kit/reactions.py: give the Reactor a Reaction instead")
+    (message,) = found("services/intake/jobs.py", "async def f(log):\n    await log.durable('LOG_5101', 'mine')")
+    assert message.endswith(
+        "jobs.py:2: .durable() outside kit/reactions.py: give the ReactionRunner a Reaction instead"
+    )
     assert not found("shared/kit/reactions.py", "log.durable('LOG_5101', 'mine')")
+
+
+@pytest.mark.parametrize(
+    "call", ["application.data.log.load(address)", "self.handler.state(address)", "log.at(position)"]
+)
+def test_states_pass_the_gate(call: str) -> None:
+    (message,) = found("services/intake/http.py", f"async def f(): await {call}")
+    assert "passes by the gate: use Application.load" in message
+    assert not found("services/supervision/jobs.py", f"async def f(): await {call}")
+
+
+def test_commands_pass_the_steps() -> None:
+    (message,) = found("infra/importing/x.py", "async def f(a): await a.handler.handle(1)")
+    assert "passes by the steps of a command: use Application.execute" in message
 
 
 @pytest.mark.parametrize(
@@ -116,7 +131,7 @@ def test_later() -> None:
 
 
 def test_anatomy() -> None:
-    services = {"intake": ["app.py", "helpers.py"], "routing": ["store.py"]}
+    services = {"intake": ["app.py", "helpers.py"], "routing": ["http.py"]}
     (finding,) = house_rules.anatomy(services, {})
     assert "say in services/intake/README.md what `helpers.py` is for" in str(finding)
     assert not list(house_rules.anatomy(services, {"intake": "| `helpers.py` | helps |"}))

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import asyncpg
+from services.supervision.store import STATEMENTS
 
 from infra.servers.composition import prepare, settings_for
 from infra.servers.embedded import Endpoints
-from services.supervision.store import STATEMENTS
 from shared.case.base import Address, Owner
 from shared.case.facts import TimeBase
 from shared.kit.clock import SystemClock

@@ -177,7 +177,7 @@ POINTS = (
     "handle.loaded",
     "handle.decided",
     "handle.appended",
-    "intake.register.recorded",
+    "application.created",
     "intake.receipt.published",
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,14 @@ from pydantic_core import from_json
 from services.intake.policy import REACTIONS as INTAKE_REACTIONS
 from services.intake.policy import register_parts, step_of
 from services.routing.policy import REACTIONS as ROUTING_REACTIONS
-from services.routing.projection import work_row
+from services.routing.read_model import work_row
 from services.supervision.policy import REACTIONS as SUPERVISION_REACTIONS
 from shared.case import events as e
 from shared.case.base import FILLED, Address, Owner, Position, Recorded, derived_id
 from shared.case.commands import COMMANDS, Command
 from shared.case.reasons import Rejected
 from shared.case.state import variant
-from shared.kit.effects import AggregateChange, CommandRequest, Reaction, ReactionContext
+from shared.kit.effects import AggregateChange, CommandRequest, Reaction, ReactionContext, state_json
 from shared.kit.failpoints import CATALOGUE
 from shared.kit.seal import unseal_fields
 from shared.log import fsck, topology
@@ -99,7 +99,7 @@ class Judge:
             position = events[-1].position
             assert position is not None
             address = events[0].address
-            change = AggregateChange(address, self.world.state(address), position, events)
+            change = _change(address, self.world.state(address), position, events)
             row = rows.get(subject)
             if row is None or comparable(row["row"]) != comparable(work_row(change)):
                 yield FsckFinding("read_model", "", change.address.id, "missing" if row is None else "differs")
@@ -271,3 +271,7 @@ def _ids_that_follow(cause: Recorded[Any], recorded: Recorded[Any]) -> set[str]:
     return {ids_of_the_ticker(recorded)} | {
         derived_id(one.name, cause.id, subject, name + w) for one in REACTIONS for w in what
     }
+
+
+def _change(address: Address, state: Any, position: Position, events: Sequence[Recorded[Any]]) -> AggregateChange:
+    return AggregateChange(address, state, position, events, state_json(address.kind, state))

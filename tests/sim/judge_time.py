@@ -12,13 +12,13 @@ from pydantic_core import from_json
 from services.supervision import policy
 from services.supervision.feed.items import items
 from services.supervision.policy import moments
-from services.supervision.projection import watched_row
+from services.supervision.read_model import watched_row
 from shared.case import events as e
 from shared.case.base import Owner, Position, Recorded, derived_id
 from shared.case.facts import Hold
 from shared.case.orders import OrderState, OrderStatus
 from shared.case.state import CaseState
-from shared.kit.effects import AggregateChange
+from shared.kit.effects import AggregateChange, state_json
 from shared.log import fsck
 from shared.log.case_numbers import case_number
 from shared.reference.deadline_reckoning import recomputed_deadline
@@ -152,7 +152,9 @@ class TimeJudge:
         for subject, events in self.by_subject.items():
             state, position = self.world.state(events[0].address), events[-1].position
             assert position is not None
-            expected = watched_row(AggregateChange(events[0].address, state, position, events))
+            expected = watched_row(
+                AggregateChange(events[0].address, state, position, events, state_json(events[0].address.kind, state))
+            )
             found = watched.pop(subject, None)
             if found is None or comparable(found) != comparable(expected):
                 self.world.violated("supervision.watched differs from the log", subject)

@@ -8,14 +8,14 @@ from typing import Any
 
 from services.supervision.deadlines.ticker import Ticker
 from services.supervision.policy import STAGE_EVENTS, recompute_by
-from services.supervision.store import PgAgenda
+from services.supervision.queries import PgAgenda
 from shared.case.base import Address, Recorded
 from shared.kit import telemetry
-from shared.kit.failpoints import failpoint
-from shared.kit.load_gate import LOAD_GATE
+from shared.kit.application import Application
+from shared.kit.data import Data
 from shared.kit.problems import Unavailable
 from shared.kit.reactions import ReactionRunner
-from shared.kit.service import Kit
+from shared.kit.runtime import Runtime
 from shared.log.port import LogUnavailable
 from shared.reference.documents import DocumentKind
 
@@ -32,24 +32,24 @@ CALENDAR_BATCH_COUNT = 200
 class Eraser:
     """Erasure and the sweep of what a broken registration left behind (clause 9.4 b)."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, data: Data, runtime: Runtime) -> None:
+        self._data, self._runtime, self._clock = data, runtime, runtime.clock
 
-    async def erase(self, recorded: Recorded[Any], _: Any) -> None:
+    async def erase(self, recorded: Recorded[Any]) -> None:
         """Destroy the key of an erased case and its files; doing it again is harmless."""
         case_id = recorded.address.id
-        for earlier in await self._kit.log.load(recorded.address):
+        for earlier in await self._data.log.load(recorded.address):
             for file in getattr(earlier.event, "attachments", ()):
-                await self._kit.streams.delete(file.object)
-        await self._kit.vault.destroy(case_id)
-        await failpoint("vault.destroyed")
+                await self._data.streams.delete(file.object)
+        await self._data.vault.destroy(case_id)
+        await self._runtime.failpoints.hit("vault.destroyed")
 
     async def sweep(self) -> None:
         """Once an hour: delete the keys whose case never reached the log."""
         while True:
-            await self._kit.clock.sleep(SWEEP_EVERY_S)
-            older = self._kit.clock.now() - ORPHAN_AGE_MAX
-            swept = await self._kit.vault.sweep_orphans(older, self._exists)
+            await self._clock.sleep(SWEEP_EVERY_S)
+            older = self._clock.now() - ORPHAN_AGE_MAX
+            swept = await self._data.vault.sweep_orphans(older, self._exists)
             if swept:
                 telemetry.info("orphan keys swept", count=swept)
 
@@ -58,7 +58,7 @@ class Eraser:
 
     async def _on_log(self, id: str) -> bool:
         for kind in ("case", "order"):
-            if await self._kit.log.load(Address.of(kind, id)):
+            if await self._data.log.load(Address.of(kind, id)):
                 return True
         return False
 
@@ -66,8 +66,9 @@ class Eraser:
 class Calendars:
     """Reckons running deadlines anew when a calendar is published: soonest first, behind live work, once."""
 
-    def __init__(self, kit: Kit, agenda: PgAgenda, ticker: Ticker) -> None:
-        self._kit, self._agenda, self._ticker = kit, agenda, ticker
+    def __init__(self, application: Application, agenda: PgAgenda, ticker: Ticker) -> None:
+        self._reference_data, self._runtime = application.identity.reference_data, application.runtime
+        self._clock, self._agenda, self._ticker = application.runtime.clock, agenda, ticker
 
     async def follow(self) -> None:
         """Look for newer calendars for ever; returns only by cancellation."""
@@ -76,49 +77,52 @@ class Calendars:
                 await self.apply()
             except (LogUnavailable, Unavailable):
                 telemetry.warn("the recomputation waits")
-            await self._kit.clock.sleep(CALENDAR_EVERY_S)
+            await self._clock.sleep(CALENDAR_EVERY_S)
 
     async def apply(self) -> int:
         """Bring every running deadline to the calendars in force; how many moved. Interrupted, it begins anew.
 
         Twice, and some time between: meanwhile a process that has not heard of them may have set another clock.
         """
-        in_force = sorted(one.reference for one in self._kit.library.documents() if one.kind is DocumentKind.CALENDARS)
+        in_force = sorted(
+            one.reference for one in self._reference_data.documents() if one.kind is DocumentKind.CALENDARS
+        )
         if in_force == await self._agenda.calendars():
             return 0
         moved = await self._look_through()
-        await self._kit.clock.sleep(HEARD_S_MAX)
+        await self._clock.sleep(HEARD_S_MAX)
         moved += await self._look_through()
         await self._agenda.note_calendars(in_force)
         telemetry.info("calendars applied", count=moved)
         return moved
 
     async def _look_through(self) -> int:
-        moved, place, look = 0, None, recompute_by(self._kit.library)
+        moved, place, look = 0, None, recompute_by(self._reference_data)
         while batch := await self._agenda.running(place, CALENDAR_BATCH_COUNT):
             place = batch[-1].due
             for one in batch:
                 moved += await self._ticker.work(one, look) is not None
-            await self._kit.clock.sleep(0)
-            await LOAD_GATE.breathe(self._kit.clock)
+            await self._clock.sleep(0)
+            await self._runtime.load_gate.breathe(self._clock)
         return moved
 
 
 class Clockless:
     """Finds open cases without the clock that they should have: born before this program, parked, or newly limited."""
 
-    def __init__(self, kit: Kit, agenda: PgAgenda, reactor: ReactionRunner) -> None:
-        self._kit, self._agenda, self._reactor = kit, agenda, reactor
+    def __init__(self, application: Application, agenda: PgAgenda, reactions: ReactionRunner) -> None:
+        self._log, self._runtime = application.data.log, application.runtime
+        self._clock, self._agenda, self._reactions = application.runtime.clock, agenda, reactions
 
     async def follow(self) -> None:
         """Look soon after the start and then once an hour; returns only by cancellation."""
-        await self._kit.clock.sleep(CLOCKLESS_AFTER_S)
+        await self._clock.sleep(CLOCKLESS_AFTER_S)
         while True:
             try:
                 await self.look()
             except (LogUnavailable, Unavailable):
                 telemetry.warn("the search for cases without a clock waits")
-            await self._kit.clock.sleep(CLOCKLESS_EVERY_S)
+            await self._clock.sleep(CLOCKLESS_EVERY_S)
 
     async def look(self) -> int:
         """React once more to what brought each of them to its stage; how many cases were looked at."""
@@ -126,18 +130,18 @@ class Clockless:
         while batch := await self._agenda.clockless(place, CLOCKLESS_BATCH_COUNT):
             place = batch[-1]
             for subject in batch:
-                events = await self._kit.log.load(Address.parse(subject))
+                events = await self._log.load(Address.parse(subject))
                 stage = [recorded for recorded in events if recorded.type in STAGE_EVENTS]
                 if stage:
                     await self._again(stage[-1])
             looked += len(batch)
-            await LOAD_GATE.breathe(self._kit.clock)
+            await self._runtime.load_gate.breathe(self._clock)
         return looked
 
     async def _again(self, recorded: Recorded[Any]) -> None:
         """What fails every time was parked for that and is the operator's; the others are looked at all the same."""
         try:
-            await self._reactor.react(recorded)
+            await self._reactions.react(recorded)
         except (LogUnavailable, Unavailable):
             raise
         except Exception as error:

@@ -1,4 +1,4 @@
-"""How a reader's question becomes keys and lanes of the table `seen`, and what a page's cursor says. Pure.
+"""How the filter of a list becomes keys and buckets of the table `seen`, and what the cursor of a page says. Pure.
 
 A list never looks through all cases: it walks the few keys under which the caller can see anything, newest first. The
 keys only lead there; whether a case is shown is decided by `kit.may_see` alone (clause 9.4 a).
@@ -24,7 +24,7 @@ Place = tuple[datetime, UUID]
 
 @dataclass(frozen=True, slots=True)
 class CaseFilter:
-    """What a list is asked for; None means whatever."""
+    """The filter of a list; None lets every value pass."""
 
     region: str | None = None
     status: Status | None = None
@@ -43,14 +43,14 @@ def reads_region(caller: Caller) -> bool:
     return bool(caller.rights & {Right.READ, Right.AUDIT})
 
 
-def keys(caller: Caller, wanted: CaseFilter) -> list[str]:
+def keys(caller: Caller, case_filter: CaseFilter) -> list[str]:
     """The keys of `seen` that together hold every case the caller may see and asks for."""
-    if wanted.person is not None:
-        return [f"@{wanted.person}"]
-    region = wanted.region
+    if case_filter.person is not None:
+        return [f"@{case_filter.person}"]
+    region = case_filter.region
     inside = reads_region(caller) and region is not None and contains(caller.region, region)
-    if wanted.unit is not None and (wanted.unit == caller.unit or _in_charge_of(caller, wanted.unit)):
-        return [wanted.unit]
+    if case_filter.unit is not None and (case_filter.unit == caller.unit or _in_charge_of(caller, case_filter.unit)):
+        return [case_filter.unit]
     if inside:
         assert region is not None
         return [region_prefix(region)]
@@ -72,12 +72,12 @@ def bucket(open: bool, late: bool) -> int:
     return 2 * open + late
 
 
-def buckets(wanted: CaseFilter) -> list[int]:
+def buckets(case_filter: CaseFilter) -> list[int]:
     """The lanes that can hold what is asked for."""
-    opens = {True, False} if wanted.open is None else {wanted.open}
-    if wanted.status is not None:
-        opens &= {wanted.status in OPEN}
-    lates = (True, False) if wanted.late is None else (wanted.late,)
+    opens = {True, False} if case_filter.open is None else {case_filter.open}
+    if case_filter.status is not None:
+        opens &= {case_filter.status in OPEN}
+    lates = (True, False) if case_filter.late is None else (case_filter.late,)
     return [bucket(open, late) for open in sorted(opens) for late in lates]
 
 
@@ -103,17 +103,17 @@ def place(text: str) -> Place:
     """Read what `cursor` wrote. Raises ValueError."""
     try:
         at, _, id = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(" ")
-        found = datetime.fromisoformat(at), UUID(id)
+        position = datetime.fromisoformat(at), UUID(id)
     except (ValueError, OverflowError):
-        found = None
-    if found is None or found[0].tzinfo is None:
+        position = None
+    if position is None or position[0].tzinfo is None:
         raise ValueError("not the cursor of a list; take it from `next` of the page before")
-    return found
+    return position
 
 
-def before(wanted: CaseFilter, after: Place | None) -> Place:
+def before(case_filter: CaseFilter, after: Place | None) -> Place:
     """The place that a page lies before: the end of the page before it, or the end of the time asked for."""
     places = [NEWEST] if after is None else [after]
-    if wanted.until is not None:
-        places.append((wanted.until, UUID(int=0)))
+    if case_filter.until is not None:
+        places.append((case_filter.until, UUID(int=0)))
     return min(places)
