@@ -65,7 +65,7 @@ async def open_log(found: Servers, user: str) -> AsyncIterator[Log]:
         await connection.close()
 
 
-@app.command()
+@app.command(name="events")
 def print_events(
     after: AfterOption = None,
     follow: FollowOption = False,
