@@ -23,6 +23,7 @@ from shared.kit.leader import Lock, renew, run_as_leader
 from shared.kit.problems import Unavailable
 from shared.kit.runtime import Runtime
 from shared.kit.sql import Database, Session, Statements
+from shared.kit.telemetry import BEHIND
 from shared.log.port import Log
 
 FOLDED_COUNT_MAX = 20_000
@@ -60,6 +61,12 @@ class ProjectionRunner:
         self._runtime, self._clock = runtime, runtime.clock
         self._folded: OrderedDict[str, Any] = OrderedDict()
         self._at: dict[str, int] = {}  # how far this one has written each stream
+        runtime.telemetry.before_reading(self._measure)
+
+    async def _measure(self) -> None:
+        for stream in self._log.streams():
+            behind = await self._log.end(stream) - self._runtime.progress.at(self.model.name, stream)
+            self._runtime.telemetry.set(BEHIND, behind, self.model.name, stream)
 
     async def run(self) -> None:
         """Project for ever, as soon as this process is the one writer. Raises Rebuild, log_port.Damaged."""

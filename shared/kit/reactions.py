@@ -25,6 +25,7 @@ from shared.kit.dead_letters import DeadLetters
 from shared.kit.effects import CommandRequest, Reaction, ReactionContext
 from shared.kit.problems import Unavailable
 from shared.kit.seal import unseal_fields
+from shared.kit.telemetry import BEHIND
 from shared.kit.vault import KeyErased
 from shared.log.port import Delivery, Durable, DurableMissing, LogUnavailable
 
@@ -38,6 +39,7 @@ PAUSE_S = 1.0
 DEBOUNCE_S_MAX = 2.0
 
 
+REACTION_S = telemetry.histogram("caseflow_reaction_seconds", "Time of one reaction to one event", "reaction")
 Observer = Callable[[Recorded[Any]], Awaitable[None]]
 
 
@@ -69,6 +71,13 @@ class ReactionRunner:
         self._reference_data, self._actor = identity.reference_data, identity.service_actor
         self._dead_letters = DeadLetters(self.owner, data.streams, runtime.telemetry)
         self._observers = observers
+        self._durables: dict[str, Durable] = {}
+        runtime.telemetry.before_reading(self._measure)
+
+    async def _measure(self) -> None:
+        for stream, durable in self._durables.items():
+            behind = await durable.behind()
+            self._runtime.telemetry.set(BEHIND, behind, f"{self.owner}.reactions", stream)
 
     async def run(self) -> None:
         """React on all streams; returns only by cancellation."""
@@ -87,6 +96,7 @@ class ReactionRunner:
         while True:
             try:
                 durable = durable or await self._log.durable(stream, f"{self.owner}-reactions")
+                self._durables[stream] = durable
                 count = await self.step(durable, FETCH_WAIT_S)
                 await self._rest(stream, count)
                 await self._runtime.load_gate.breathe(self._clock, self.owner)
@@ -178,7 +188,9 @@ class ReactionRunner:
             held = await self._handler.state_since(newest or recorded)
             opened = await self._opened(recorded) if reaction.opens else recorded
             if opened is not None:
+                began = self._clock.monotonic()
                 await self._follow_up(reaction, opened, held)
+                self._runtime.telemetry.observe(REACTION_S, self._clock.monotonic() - began, reaction.name)
         observer = self._observers.get(recorded.type) or self._observers.get("*")
         if observer is not None:
             await observer(recorded)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from dataclasses import astuple
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,7 @@ class Judge:
             address = events[0].address
             change = _change(address, self.world.state(address), position, events)
             row = rows.get(subject)
-            if row is None or comparable(row["row"]) != comparable(work_row(change)):
+            if row is None or comparable(row["row"]) != comparable(astuple(work_row(change))):
                 yield FsckFinding("read_model", "", change.address.id, "missing" if row is None else "differs")
         for subject in rows:
             if subject not in cases:

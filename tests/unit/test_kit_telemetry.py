@@ -148,13 +148,13 @@ def test_without_an_exporter_a_span_costs_less_than_5_us(own: Telemetry) -> None
     assert best < 5e-6
 
 
-def test_metrics_in_prometheus_text_and_labels_without_content() -> None:
+async def test_metrics_in_prometheus_text_and_labels_without_content() -> None:
     own = Telemetry.of("intake", Settings())
     answered = telemetry.counter("test_answered_total", "For this test", "outcome")
     own.add(answered, "ok", amount=3)
     own.observe(telemetry.histogram("test_took_seconds", "For this test"), 0.003)
     own.set(telemetry.gauge("test_behind", "For this test"), 7)
-    text = own.metrics_text().decode()
+    text = (await own.metrics_text()).decode()
     assert 'test_answered_total{outcome="ok"} 3.0' in text
     assert 'test_took_seconds_bucket{le="0.005"} 1.0' in text
     assert "test_behind 7.0" in text
@@ -163,12 +163,12 @@ def test_metrics_in_prometheus_text_and_labels_without_content() -> None:
         telemetry.counter("test_bad_total", "For this test", "case")
 
 
-def test_each_process_counts_for_itself() -> None:
+async def test_each_process_counts_for_itself() -> None:
     metric = telemetry.counter("test_own_total", "For this test")
     one, other = Telemetry(), Telemetry()
     one.add(metric)
-    assert "test_own_total 1.0" in one.metrics_text().decode()
-    assert "test_own_total" not in other.metrics_text().decode()
+    assert "test_own_total 1.0" in (await one.metrics_text()).decode()
+    assert "test_own_total" not in (await other.metrics_text()).decode()
 
 
 def test_a_name_has_one_meaning() -> None:
@@ -176,3 +176,17 @@ def test_a_name_has_one_meaning() -> None:
     telemetry.counter("test_twice_total", "For this test")
     with pytest.raises(ValueError, match="test_twice_total is declared twice"):
         telemetry.counter("test_twice_total", "Something else")
+
+
+async def test_figures_that_cost_a_question_are_asked_for_when_they_are_read() -> None:
+    own, behind = Telemetry(), telemetry.gauge("test_asked_behind", "For this test")
+
+    async def measure() -> None:
+        own.set(behind, 12)
+
+    async def broken() -> None:
+        raise LookupError("the server is away")
+
+    own.before_reading(broken)
+    own.before_reading(measure)
+    assert "test_asked_behind 12.0" in (await own.metrics_text()).decode()

@@ -29,6 +29,7 @@ from shared.kit.data import Data
 from shared.kit.leader import Lock, renew, run_as_leader
 from shared.kit.runtime import Runtime
 from shared.kit.submission import CloudEvent
+from shared.kit.telemetry import BEHIND
 from shared.log import port as log_port
 from shared.log.case_numbers import case_number
 from shared.log.streams import PUBLISH_COUNT_MAX, Outgoing
@@ -107,6 +108,12 @@ class FeedWriter:
         self._reached: dict[str, int] = {}
         self._unmarked = 0
         self._wrote_at = 0.0
+        runtime.telemetry.before_reading(self._measure)
+
+    async def _measure(self) -> None:
+        for stream in self._log.streams():
+            behind = await self._log.end(stream) - self._runtime.progress.at("feed", stream)
+            self._runtime.telemetry.set(BEHIND, behind, "feed", stream)
 
     async def run(self) -> None:
         """Write for ever, as soon as this process is the one writer. Raises log_port.Damaged, log_port.Malformed."""
