@@ -129,7 +129,7 @@ class CommandHandler:
             try:
                 return await self._once(command, fresh)
             except (log_port.LogConflict, log_port.LogUnavailable) as error:
-                self._telemetry.add(RETRIES, type(error).__name__.lower())
+                self._telemetry.add(RETRIES, "conflict" if isinstance(error, log_port.LogConflict) else "unavailable")
                 if self._clock.monotonic() + backoff_s >= give_up_at:
                     raise Unavailable("The log gave no answer in time; the same command may be sent again.") from error
             await self._clock.sleep(backoff_s * (0.5 + self._clock.random()))
