@@ -17,6 +17,7 @@ from shared.kit.failpoints import Failpoints
 from shared.kit.load_gate import LoadGate
 from shared.kit.read_your_writes import ProjectionProgress
 from shared.kit.telemetry import Telemetry, gauge
+from shared.log.envelope import EventDecoder
 
 CACHE_HITS = gauge(
     "caseflow_aggregate_cache_hits", "Look-ups that found a case or an order remembered, since the start"
@@ -32,6 +33,7 @@ class Runtime:
     progress: ProjectionProgress
     aggregates: AggregateCache = field(default_factory=AggregateCache)
     state_texts: StateTexts = field(default_factory=StateTexts)
+    event_decoder: EventDecoder = field(default_factory=EventDecoder)
     load_gate: LoadGate = field(default_factory=LoadGate)
     failpoints: Failpoints = field(default_factory=Failpoints)
     telemetry: Telemetry = field(default_factory=Telemetry)

@@ -95,7 +95,8 @@ async def open_service(
         role: Role = owner.value
         database = await Database.connect(settings.dsn(role), service.statements, role, settings.pg_pool_size_max)
         stack.push_async_callback(database.close)
-        log = JetStreamLog(connection, Topology(tuple(settings.areas), settings.replicas))
+        topology = Topology(tuple(settings.areas), settings.replicas)
+        log = JetStreamLog(connection, topology, decoder=runtime.event_decoder)
         streams = Streams(connection)
         if reference_data is None:
             reference_data = ReferenceData()

@@ -19,16 +19,13 @@ from shared.log.consumers import (
     last_sequence,
     leader_get,
 )
-from shared.log.envelope import decode_event, encode_event
+from shared.log.envelope import EventDecoder, encode_event
 from shared.log.port import Delivery, Durable, LogConflict, LogUnavailable, Malformed
 from shared.log.topology import Topology
 
 # One replica says 10071; three say 10164 or 10158 while another append to the subject is in flight.
 CODES_CONFLICT = frozenset({10071, 10158, 10164})
 GUARD = "Nats-Expected-Last-Subject-Sequence"
-DECODED_COUNT_MAX = 2048
-
-_decoded: dict[tuple[str, int], tuple[bytes, Recorded[Event]]] = {}
 
 _log = logging.getLogger(__name__)
 
@@ -36,9 +33,11 @@ _log = logging.getLogger(__name__)
 class JetStreamLog:
     """`Log` over a connection. The streams must be there: `streams.ensure_topology`."""
 
-    def __init__(self, connection: NatsConnection, topology: Topology) -> None:
+    def __init__(self, connection: NatsConnection, topology: Topology, *, decoder: EventDecoder | None = None) -> None:
+        """`decoder` is what the services of one process share; without it the log has one of its own."""
         self._connection = connection
         self._topology = topology
+        self._decoder = decoder or EventDecoder()
 
     async def append(self, recorded: Recorded[Event], expected: int) -> Position:
         stream, subject, data = self.stream_of(recorded.address), recorded.address.subject, encode_event(recorded)
@@ -51,7 +50,7 @@ class JetStreamLog:
             return await self._settle(stream, subject, data, expected, None)
         except LogUnavailable as error:
             return await self._settle(stream, subject, data, expected, error)
-        _note(data, replace(recorded, position=position))
+        self._decoder.remember(replace(recorded, position=position), data)
         return position
 
     async def _settle(
@@ -79,20 +78,20 @@ class JetStreamLog:
                 one = await leader_get(self._connection, stream, {"seq": have + 1, "next_by_subj": address.subject})
                 if one is None:
                     break
-                found.append(_event(stream, one))
+                found.append(self._event(stream, one))
                 have = one.sequence
         return found
 
     async def peek(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
         stream = self.stream_of(address)
-        return [_event(stream, one) for one in await direct_get(self._connection, stream, address.subject, after)]
+        return [self._event(stream, one) for one in await direct_get(self._connection, stream, address.subject, after)]
 
     async def at(self, position: Position) -> Recorded[Event] | None:
         stream = self._topology.check(position.stream)
         if position.sequence < 1:
             return None
         found = await leader_get(self._connection, stream, {"seq": position.sequence})
-        return _event(stream, found) if found else None
+        return self._event(stream, found) if found else None
 
     async def end(self, stream: str) -> int:
         return await last_sequence(self._connection, self._topology.check(stream))
@@ -106,28 +105,13 @@ class JetStreamLog:
     async def follow(self, stream: str, after: int) -> AsyncIterator[list[Recorded[Event]]]:
         async with aclosing(follow(self._connection, self._topology.check(stream), after)) as batches:
             async for batch in batches:
-                yield [_event(stream, one) for one in batch]
+                yield [self._event(stream, one) for one in batch]
 
     async def durable(self, stream: str, name: str) -> Durable:
-        return _Durable(stream, await durable(self._connection, self._topology.check(stream), name))
+        return _Durable(stream, await durable(self._connection, self._topology.check(stream), name), self._decoder)
 
-
-def _event(stream: str, message: RawMessage) -> Recorded[Event]:
-    """The event of a message. Services and read models of one process read the same ones, and those it wrote."""
-    place = (stream, message.sequence)
-    data, recorded = _decoded.get(place, (b"", None))
-    if recorded is None or data != message.data:  # other data: the same place of another log
-        recorded = decode_event(message.data, Position(*place))
-        _note(message.data, recorded)
-    return recorded
-
-
-def _note(data: bytes, recorded: Recorded[Event]) -> None:
-    """The event of these bytes, for whoever reads them next; the bytes are compared."""
-    assert recorded.position is not None, "what stands on the log has its position"
-    if len(_decoded) >= DECODED_COUNT_MAX:
-        del _decoded[next(iter(_decoded))]
-    _decoded[recorded.position.stream, recorded.position.sequence] = (data, recorded)
+    def _event(self, stream: str, message: RawMessage) -> Recorded[Event]:
+        return self._decoder.event_at(stream, message.sequence, message.data)
 
 
 def _sequence(found: list[Recorded[Event]]) -> int:
@@ -138,12 +122,13 @@ def _sequence(found: list[Recorded[Event]]) -> int:
 class _Durable:
     stream: str
     raw: RawDurable
+    decoder: EventDecoder
 
     async def fetch(self, count_max: int, wait_s: float) -> list[Delivery]:
         found: list[Delivery] = []
         for one in await self.raw.fetch(count_max, wait_s):
             try:
-                found.append(_Delivery(_event(self.stream, one.message), one))
+                found.append(_Delivery(self.decoder.event_at(self.stream, one.message.sequence, one.message.data), one))
             except Malformed as error:
                 _log.error("%s; not delivered", error)
                 await one.term()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from shared.case.base import Address, Event, Position, Recorded
-from shared.log.envelope import decode_event, encode_event
+from shared.log.envelope import EventDecoder, encode_event
 from shared.log.port import READ_BATCH_COUNT_MAX, Damaged, Delivery, Durable, DurableMissing, LogConflict
 from shared.log.topology import Topology
 
@@ -73,6 +73,7 @@ class MemoryLog:
         self.lag = lag
         self._streams = {name: _Stream() for name in self.topology.streams}
         self._by_subject: dict[str, list[Recorded[Event]]] = {}
+        self._decoder = EventDecoder()
 
     async def append(self, recorded: Recorded[Event], expected: int) -> Position:
         stream, data = self.stream_of(recorded.address), encode_event(recorded)
@@ -83,10 +84,10 @@ class MemoryLog:
         if actual != expected:
             after = next((one for one in own if _sequence(one) > expected), None)
             # the same bytes: another try under the same id seals anew, and may say something else
-            if after is None or after != decode_event(data, after.position):
+            if after is None or after != self._decoder.decode(data, after.position):
                 raise LogConflict(subject, expected, actual)
             return _position(after)
-        taken = decode_event(data, Position(stream, len(log.events) + 1))
+        taken = self._decoder.decode(data, Position(stream, len(log.events) + 1))
         log.events.append(taken)
         own.append(taken)
         log.wake()

@@ -14,6 +14,7 @@ import pytest
 
 from shared.case.base import Address, Event, Position, Recorded
 from shared.log.connection import ApiError, NatsConnection, connect
+from shared.log.envelope import EventDecoder
 from shared.log.jetstream import CODES_CONFLICT, GUARD, JetStreamLog
 from shared.log.port import Damaged, DurableMissing, LogConflict, LogUnavailable
 from shared.log.streams import WrongTopology, ensure_topology
@@ -34,6 +35,20 @@ async def opened(url: str, wait_s: float = 5.0) -> AsyncIterator[tuple[NatsConne
         yield connection, JetStreamLog(connection, TOPOLOGY)
     finally:
         await connection.close()
+
+
+async def test_logs_that_share_a_decoder_decode_once_and_others_for_themselves(server: NatsServer) -> None:
+    async with opened(server.url) as (connection, log):
+        position = await log.append(recorded(address(1), "a"), 0)
+        decoder = EventDecoder()
+        one, other = (JetStreamLog(connection, TOPOLOGY, decoder=decoder) for _ in range(2))
+        event = await one.at(position)
+        assert await other.at(position) is event
+        assert [event] == await other.load(address(1))
+        assert (decoder.hit_count, decoder.miss_count) == (2, 1)
+        appended = await log.at(position)
+        assert appended == event
+        assert appended is not event
 
 
 async def write(log: JetStreamLog, first: int, count: int) -> None:
