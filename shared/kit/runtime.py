@@ -23,6 +23,10 @@ CACHE_HITS = gauge(
     "caseflow_aggregate_cache_hits", "Look-ups that found a case or an order remembered, since the start"
 )
 CACHE_MISSES = gauge("caseflow_aggregate_cache_misses", "Look-ups that had to ask the log, since the start")
+EVENTS_CACHED = gauge("caseflow_event_cache_hits", "Events read that were decoded before, since the start")
+EVENTS_DECODED = gauge(
+    "caseflow_event_cache_misses", "Events read from the log that had to be decoded, since the start"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,3 +66,5 @@ class Runtime:
     async def _measure(self) -> None:
         self.telemetry.set(CACHE_HITS, self.aggregates.hit_count)
         self.telemetry.set(CACHE_MISSES, self.aggregates.miss_count)
+        self.telemetry.set(EVENTS_CACHED, self.event_decoder.hit_count)
+        self.telemetry.set(EVENTS_DECODED, self.event_decoder.miss_count)
