@@ -1,4 +1,4 @@
-"""The days off and the office hours of a year as a document says them, and the calendar that documents make."""
+"""The row of a year with its days off and office hours, and the calendar that documents form together."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def _zone(name: str) -> str:
 class CalendarRow(ReferenceRow):
     """The days of one year (yearly notice of the State Council): `holidays` are off, `makeup` are weekend days worked.
 
-    A year that is not `published` is a forecast, and what rests on it is provisional. `office` are the opening hours,
-    `09:00-12:00`. They and `zone` are taken from the nearest document, of its newest year that says them; the zone is
-    Asia/Shanghai when none does.
+    A year that is not `published` is a forecast, and deadlines that rest on it are provisional. `office` are the
+    opening hours, as `09:00-12:00`. Opening hours and `zone` come from the nearest document that states them, from its
+    newest such year. Without any, the zone is Asia/Shanghai.
     """
 
     year: Year
@@ -73,19 +73,19 @@ class CalendarRow(ReferenceRow):
 
 
 def calendar_of(documents: Iterable[CitedDocument]) -> Calendar:
-    """The calendar that documents make, nearest first: the nearest one that has a year says what is off in it."""
+    """The calendar of these documents, nearest first. The nearest document that has a year gives its days off."""
     rows: dict[str, tuple[CalendarRow, str]] = {}
-    said: list[CalendarRow] = []
+    all_rows: list[CalendarRow] = []
     for document in documents:
         newest = sorted(document.rows, key=lambda row: row.year, reverse=True)
-        said += newest
+        all_rows += newest
         for row in newest:
             rows.setdefault(row.year, (row, document.reference))
     return Calendar(
         holidays=frozenset(day for row, _ in rows.values() for day in row.holidays),
         makeup=frozenset(day for row, _ in rows.values() for day in row.makeup),
         published=frozenset(int(year) for year, (row, _) in rows.items() if row.published),
-        zone=next((row.zone for row in said if row.zone), ZONE),
-        office=next((row.hours for row in said if row.office), ()),
+        zone=next((row.zone for row in all_rows if row.zone), ZONE),
+        office=next((row.hours for row in all_rows if row.office), ()),
         references={int(year): reference for year, (_, reference) in rows.items()},
     )

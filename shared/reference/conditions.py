@@ -1,4 +1,4 @@
-"""The conditions under which a rule, a limit or a ladder holds for a case, and the facts that they look at."""
+"""The conditions of rules, limits and ladders, and the facts of a case that they are held against."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Prefix = Annotated[str, StringConstraints(pattern=r"^[0-9]{2,12}$")]
 
 
 class When(BaseModel):
-    """What a case must be like. All that is given must hold; a list holds when one of it does; nothing given holds."""
+    """Conditions on a case. Each that is given must hold; a list holds when one of its values does."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,11 +28,11 @@ class When(BaseModel):
 
     @property
     def general(self) -> bool:
-        """Whether it is for every matter: it names no nature, no subject and no severity."""
+        """Whether the conditions hold for every matter: they name no nature, subject or severity."""
         return not (self.nature or self.subject or self.severity)
 
     def covers(self, other: When) -> bool:
-        """Whether every case that meets the other conditions meets these too."""
+        """Whether each case that meets `other` meets these conditions too."""
         return (
             _within(other.nature, self.nature)
             and _within(other.severity, self.severity)
@@ -43,7 +43,7 @@ class When(BaseModel):
 
 @dataclass(frozen=True)
 class RoutingFacts:
-    """What rules look at. `text` is title and text together; `stand_aside` are units that must not have the case."""
+    """The facts of a case that rules look at. `text` is title and text together; `stand_aside` are excluded units."""
 
     nature: Nature
     region: str
@@ -55,7 +55,7 @@ class RoutingFacts:
 
 
 def unmet(when: When, facts: RoutingFacts) -> str | None:
-    """Why the conditions do not hold for a case, None when they do."""
+    """The first condition that a case does not meet, in words; None when it meets all."""
     if when.nature and facts.nature not in when.nature:
         return f"is for {', '.join(when.nature)}, not for {facts.nature}"
     if when.subject and not (facts.subject and facts.subject.startswith(when.subject)):
@@ -72,4 +72,4 @@ def _within(inner: tuple[str, ...], outer: tuple[str, ...]) -> bool:
 
 
 def _under(inner: tuple[str, ...], outer: tuple[str, ...]) -> bool:
-    return not outer or (bool(inner) and all(one.startswith(outer) for one in inner))
+    return not outer or (bool(inner) and all(prefix.startswith(outer) for prefix in inner))

@@ -1,7 +1,7 @@
-"""Which deadline a stage of a case gets, and how its due moment comes about: limits and calendars applied to a clock.
+"""The deadline of a stage, reckoned from limits and calendars, and the history of its due moment.
 
-Pure. The documents in force are asked when a clock is set; from then on the clock carries what was decided, and only a
-newer calendar moves it (Civil Code, articles 200 to 204; petitions regulation, articles 22 to 36).
+Pure. The limit in force is applied when the clock is set. The deadline then carries its terms, and of the documents
+only a newer calendar changes it (Civil Code, articles 200 to 204; petitions regulation, articles 22 to 36).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.reference.units import CentreRow
 
 
 class DocumentsInForce(Protocol):
-    """The documents in force, as far as policies need them; `ReferenceData` is one."""
+    """The documents in force, as policies use them. `ReferenceData` implements it."""
 
     def calendar(self, region: str) -> Calendar: ...
     def limit(self, stage: Stage, facts: RoutingFacts) -> LimitChoice | None: ...
@@ -31,12 +31,12 @@ class DocumentsInForce(Protocol):
     def centre_of(self, region: str) -> CentreRow | None: ...
 
 
-INSTANT = timedelta(microseconds=1)  # the end of a day belongs to it, not to the next one
+INSTANT = timedelta(microseconds=1)  # the smallest distance of two moments; 24:00 still belongs to the day that it ends
 
 
 def facts_of(state: CaseState) -> RoutingFacts:
-    """What limits and ladders look at."""
-    assert state.nature is not None, "a case that is born has a nature"
+    """The facts of a case that limits and ladders look at."""
+    assert state.nature is not None, "a registered case has a nature"
     return RoutingFacts(state.nature, state.in_charge, state.subject, state.severity)
 
 
@@ -45,24 +45,27 @@ def deadline_for(
 ) -> Deadline | None:
     """The deadline of a stage that began at `since`; None when no limit is set for it.
 
-    A law's own limit is a ceiling: a promise may be stricter than the law, never laxer.
+    A limit of the law is a ceiling: a custom limit may be stricter than the law but not laxer.
     """
     choice = reference_data.limit(stage, facts_of(state))
     if choice is None:
         return None
     calendar = reference_data.calendar(state.in_charge)
-    made = _deadline(choice.row, choice.reference, calendar, stage, unit, _start(choice.row, state, since), choice.why)
+    custom = _deadline(
+        choice.row, choice.reference, calendar, stage, unit, _start(choice.row, state, since), choice.why
+    )
     if choice.ceiling is None:
-        return made
+        return custom
     row, reference = choice.ceiling
     law = _deadline(row, reference, calendar, stage, unit, _start(row, state, since), choice.why)
-    return made if made.due <= law.due else law
+    return custom if custom.due <= law.due else law
 
 
 def _start(row: LimitRow, state: CaseState, since: datetime) -> datetime:
-    """From when a limit counts: what is handled again has its time again.
+    """The moment from which a limit counts.
 
-    Of an imported case no earlier than it became ours: its past is its file's.
+    A reopened case, or one that was sent back, has its whole time again. For an imported case the time counts from its
+    import at the earliest.
     """
     again = state.send_backs or state.reopened
     start = state.registered_at if row.counts_from == "registered" and state.registered_at and not again else since
@@ -114,7 +117,7 @@ def _warn_at(
 
 
 def deadline_after_pause(clock: RunningDeadline, at: datetime, calendar: Calendar) -> Deadline:
-    """The deadline of a clock that stood still since its last move and goes on at a moment."""
+    """The deadline of a suspended clock that goes on at a moment."""
     old = clock.deadline
     stopped_at = next(move.at for move in reversed(clock.moves) if move.type == "case.suspended")
     new = resume(old.due, old.last_day, stopped_at, at, old.base, calendar, old.ends)
@@ -126,13 +129,13 @@ def deadline_after_pause(clock: RunningDeadline, at: datetime, calendar: Calenda
 
 
 def recomputed_deadline(clock: RunningDeadline, calendar: Calendar) -> Deadline:
-    """The deadline of a clock by the calendar in force, with all that moved it since it was set."""
+    """The deadline of a clock by the calendar in force, with all extensions and pauses since it was set."""
     *_, (_, last) = due_history(clock, calendar)
     return _with(clock.deadline, last, calendar)
 
 
 def due_history(clock: RunningDeadline, calendar: Calendar) -> Iterator[tuple[str, Reckoned]]:
-    """How the due moment came about: (event that moved it, "" for the setting; due moment and steps), oldest first."""
+    """Each due moment of a clock with the id of the event that set it, "" for the first one; oldest first."""
     old = clock.deadline
     now = reckon(old.start, old.amount, old.base, calendar, old.ends)
     yield "", now
@@ -151,34 +154,34 @@ def due_history(clock: RunningDeadline, calendar: Calendar) -> Iterator[tuple[st
 
 def _with(old: Deadline, new: Reckoned, calendar: Calendar, **more: Any) -> Deadline:
     warn_at = _warn_at(old.start, new.due, old.warn, old.base, calendar, old.ends)
-    said = {
+    changes = {
         "due": new.due,
         "last_day": new.last_day,
         "warn_at": warn_at,
         "calendar_reference": calendar_reference(calendar, new),
     }
-    return old.model_copy(update=said | more)
+    return old.model_copy(update=changes | more)
 
 
-def calendar_reference(calendar: Calendar, one: Reckoned | Deadline) -> str | None:
-    """The document that says what is off when this is due; None while its year is provisional."""
-    return calendar.reference_for(one.last_day or one.due.date())
+def calendar_reference(calendar: Calendar, deadline: Reckoned | Deadline) -> str | None:
+    """The citation of the document with the days off around the due moment; None while its year is provisional."""
+    return calendar.reference_for(deadline.last_day or deadline.due.date())
 
 
 def rung_at(
     reference_data: DocumentsInForce, state: CaseState, stage: Stage, due: datetime, number: int
 ) -> tuple[LadderRow, datetime] | None:
-    """The rung of a late stage by the ladder in force, and its moment; None when there is none of this number."""
+    """The rung of an overdue stage by the ladder in force, and its moment; None when no rung has this number."""
     ladder = ladder_for(reference_data.ladders(state.in_charge), stage, facts_of(state))
-    found = rung(ladder, number)
-    if found is None:
+    numbered = rung(ladder, number)
+    if numbered is None:
         return None
-    row, after = found
+    row, after = numbered
     return row, moment_after(reference_data.calendar(state.in_charge), due, after, row.base)
 
 
 def moment_after(calendar: Calendar, moment: datetime, amount: int, base: TimeBase) -> datetime:
-    """`amount` units after a moment, days to their end; the moment itself for none."""
+    """The moment `amount` units later; days count to their end. With an amount of 0, the moment itself."""
     if not amount:
         return moment
     return reckon(moment - (INSTANT if base is not TimeBase.HOURS else timedelta(0)), amount, base, calendar).due

@@ -1,7 +1,7 @@
 """Versioned documents that the law and the policies cite.
 
-A document is what one region says of one kind: the units of a county, the rules of a city, the posts of the nation.
-Its version is the stream sequence it got when it was published; events cite it as `kind:region@sequence`.
+A document holds all rows of one kind for one region: the units of a county, the rules of a city, the posts of the
+nation. Its version is the stream sequence at which it was published; events cite it as `kind:region@sequence`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ ROW_TYPES: dict[DocumentKind, type[ReferenceRow]] = {
 
 
 class Document(BaseModel):
-    """What one region says of one kind; `note` says where it is from. `sequence` is its version, 0 until published."""
+    """All rows of one kind for one region. `note` names the source; `sequence` is the version, 0 until published."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,27 +76,27 @@ class Document(BaseModel):
     def _typed(self) -> Self:
         if len(self.rows) > ROWS_MAX:
             raise ValueError(f"{len(self.rows)} rows; a document has at most {ROWS_MAX}: make one per county")
-        row = ROW_TYPES[self.kind]
-        wrong = next((r for r in self.rows if type(r) is not row), None)
+        row_type = ROW_TYPES[self.kind]
+        wrong = next((row for row in self.rows if type(row) is not row_type), None)
         if wrong is not None:
-            raise ValueError(f"rows of {self.kind} are {row.__name__}, got {type(wrong).__name__}")
+            raise ValueError(f"rows of {self.kind} are {row_type.__name__}, got {type(wrong).__name__}")
         return self
 
     @property
     def name(self) -> str:
-        """Kind and region: what a new version of the document replaces."""
+        """Kind and region. A new version replaces the document of the same name."""
         return f"{self.kind}:{self.region}"
 
     @property
     def reference(self) -> str:
-        """How an event cites it."""
+        """The citation of this version in events."""
         return f"{self.name}@{self.sequence}"
 
     @cached_property
     def by_key(self) -> dict[str, Any]:
-        """The rows by what names them."""
+        """The rows by their keys."""
         return {row.key: row for row in self.rows}
 
     def encode(self) -> bytes:
-        """The bytes that are published: the same for the same document, defaults left out."""
+        """The bytes that are published, without defaults; equal documents give equal bytes."""
         return self.model_dump_json(exclude_defaults=True, serialize_as_any=True).encode()

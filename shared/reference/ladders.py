@@ -1,4 +1,4 @@
-"""Ladders: what happens, step by step, to what is late (clause 11.2), and which ladder holds for a stage."""
+"""Ladders of measures against lateness (clause 11.2), and the choice of the ladder for an overdue stage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shared.reference.row import BasisRow, CitedDocument, ReferenceRow
 
 
 class Act(StrEnum):
-    """What a rung does: remind the person, urge the unit, issue an order, put the level above in charge."""
+    """The measures: remind the person, urge the unit, issue an order, put the level above in charge."""
 
     REMIND = "remind"
     URGE = "urge"
@@ -31,7 +31,7 @@ class Act(StrEnum):
 
 
 class Informed(StrEnum):
-    """Whom a rung informs, as seen from the centre in charge before it (clause 11.2)."""
+    """The parties that a rung informs, relative to the centre in charge before it (clause 11.2)."""
 
     PERSON = "person"
     UNIT = "unit"
@@ -41,15 +41,16 @@ class Informed(StrEnum):
     CENTRE_ABOVE = "centre_above"
 
 
-# Clause 11.2: what a centre cannot solve goes to its own party committee and government and to the centre above.
+# Clause 11.2: a centre reports an unsolved case to its own party committee and government and to the centre above.
 DOUBLE_REPORT = frozenset({Informed.PARTY_COMMITTEE, Informed.GOVERNMENT, Informed.CENTRE_ABOVE})
 
 
 class LadderRow(ReferenceRow):
-    """One rung for what is late (clause 11.2; domain 1.a''). Rows with the same conditions are one ladder.
+    """One measure against the lateness of a stage (clause 11.2). Rows with the same conditions are one ladder.
 
-    It is taken `after` units of `base` past the due moment, and then again `every` so many when that is not 0.
-    `acts` says in words who must act, `informs` who is told. An order gives `answer` units of `answer_base`.
+    The rung is taken `after` units of `base` past the due moment, and again after each `every` units unless that is 0.
+    `acts` names in words the party that must act, `informs` the parties that are informed. An order must be answered
+    within `answer` units of `answer_base`.
     """
 
     id: Code
@@ -78,25 +79,28 @@ class LadderRow(ReferenceRow):
 
     @cached_property
     def conditions(self) -> Any:
-        """What rungs of one ladder have in common, in whatever order it was written."""
+        """The conditions that rungs of one ladder share, independent of the order of writing."""
         return frozenset(self.stages), *(frozenset(getattr(self.when, name)) for name in When.model_fields)
 
 
 def ladder_for(ladders: Iterable[CitedDocument], stage: Stage, facts: RoutingFacts) -> tuple[LadderRow, ...]:
-    """The ladder of a late stage in order of its rungs, empty when there is none.
+    """The ladder of an overdue stage, its rungs in order; empty when there is none.
 
-    It is the nearest document's first row that matches, and the rows that have the same conditions.
+    It consists of the first row that matches, nearest document first, and of the rows with the same conditions.
     """
     for document in ladders:
         rows = cast("tuple[LadderRow, ...]", document.rows)
         for row in rows:
             if (not row.stages or stage in row.stages) and unmet(row.when, facts) is None:
-                return tuple(one for one in rows if one.conditions == row.conditions)
+                return tuple(other for other in rows if other.conditions == row.conditions)
     return ()
 
 
 def rung(ladder: Sequence[LadderRow], number: int) -> tuple[LadderRow, int] | None:
-    """The rung with a number from 0, and how long after the due moment it is taken; the last may repeat for ever."""
+    """The rung with a number from 0, and its distance from the due moment in units of its base.
+
+    The last rung may repeat without end. None when the ladder has no rung of this number.
+    """
     if number < len(ladder):
         return ladder[number], ladder[number].after
     if not ladder or not ladder[-1].every:

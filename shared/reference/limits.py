@@ -1,4 +1,4 @@
-"""Time limits of stages (clause 5.1.3 a), and which of them holds for a case."""
+"""Time limits of stages (clause 5.1.3 a), and the choice of the limit that holds for a case."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ AMOUNT_MAX = 10_000
 
 
 class LimitRow(ReferenceRow):
-    """How long a stage may take (clause 5.1.3 a). Limits are read in order; the first that matches wins.
+    """The longest time that a stage may take (clause 5.1.3 a). Limits are read in order and the first match holds.
 
-    `amount`, `warn` (how long before it is due to warn) and `extend_max` are in units of `base`; `ends` says when the
-    last day is over. It runs from the beginning of the stage or from the registration. An extension is granted from
-    `extend_by`, the post of the person who approves; `pauses` are what may stop this clock, 0 as a maximum bounds none.
+    `amount`, `warn` (the time between the warning and the due moment) and `extend_max` are in units of `base`; `ends`
+    states when the last day is over. The time counts from the beginning of the stage or from the registration.
+    `extend_by` is the post that approves an extension. `pauses` are the causes that may stop the clock; a maximum of 0
+    sets no bound.
     """
 
     id: Code
@@ -63,9 +64,9 @@ class LimitRow(ReferenceRow):
 
 @dataclass(frozen=True)
 class LimitChoice:
-    """The time limit of a stage, the document it stands in, and why this one in a sentence that fits a deadline.
+    """The time limit of a stage with its document, and the reason for it in one sentence that a deadline can hold.
 
-    With a `ceiling`, a law's own limit and its document, the one that is due earlier holds.
+    `ceiling` is a limit of the law with its document. Where there is one, the limit that is due earlier holds.
     """
 
     row: LimitRow
@@ -77,35 +78,37 @@ class LimitChoice:
 def choose_limit(limits: Iterable[CitedDocument], stage: Stage, facts: RoutingFacts) -> LimitChoice | None:
     """The time limit of a stage, None when no limit is set. `limits` are documents of kind `limits`, nearest first.
 
-    The first that matches holds, but the law's own limit for a matter prevails over a general one (Jinan 12345,
-    article 24), and stays the ceiling of a custom one for that matter: a promise may be stricter, never laxer.
+    The first match holds, with two exceptions. A limit of the law for a matter prevails over a general one (Jinan
+    12345, article 24). It is also the ceiling of a custom limit for that matter, which may be stricter but not laxer.
     """
-    found = [
+    matches = [
         (row, document.reference)
         for document in limits
         for row in cast("tuple[LimitRow, ...]", document.rows)
         if row.stage is stage and unmet(row.when, facts) is None
     ]
-    if not found:
+    if not matches:
         return None
-    first, lawful = found[0], [one for one in found if one[0].basis.mark is Mark.LAW]
-    law = next((one for one in lawful if not one[0].when.general), next(iter(lawful), None))
+    first, lawful = matches[0], [match for match in matches if match[0].basis.mark is Mark.LAW]
+    law = next((match for match in lawful if not match[0].when.general), next(iter(lawful), None))
+    cited = _citation(first, facts)
     if law is None:
-        return LimitChoice(*first, None, _why(f"自定时限 {_said(first, facts)}：最先符合条件，法律未另行规定。"))
+        return LimitChoice(*first, None, _reason(f"自定时限 {cited}：最先符合条件，法律未另行规定。"))
     if law is first:
-        return LimitChoice(*first, None, _why(f"法定时限 {_said(first, facts)}：最先符合条件。"))
+        return LimitChoice(*first, None, _reason(f"法定时限 {cited}：最先符合条件。"))
+    cited_law = _citation(law, facts)
     if first[0].when.general:
-        return LimitChoice(*law, None, _why(f"法定时限 {_said(law, facts)}：优先于一般时限 {_said(first, facts)}。"))
-    why = f"自定时限 {_said(first, facts)}与法定时限 {_said(law, facts)}以先到期者为准：可严于法律，不得宽于法律。"
-    return LimitChoice(*first, law, _why(why))
+        return LimitChoice(*law, None, _reason(f"法定时限 {cited_law}：优先于一般时限 {cited}。"))
+    reason = f"自定时限 {cited}与法定时限 {cited_law}以先到期者为准：可严于法律，不得宽于法律。"
+    return LimitChoice(*first, law, _reason(reason))
 
 
-def _said(found: tuple[LimitRow, str], facts: RoutingFacts) -> str:
-    row, reference = found
+def _citation(match: tuple[LimitRow, str], facts: RoutingFacts) -> str:
+    row, reference = match
     met = {"nature": facts.nature, "subject": facts.subject, "severity": facts.severity}
     conditions = "、".join(f"{name} {value}" for name, value in met.items() if getattr(row.when, name))
     return f"{reference} {row.id}" + (f"（{conditions}）" if conditions else "")
 
 
-def _why(text: str) -> str:
+def _reason(text: str) -> str:
     return text[:SHORT_CHARS_MAX]  # only ids of 40 characters and more get so far

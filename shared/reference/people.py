@@ -12,7 +12,7 @@ from shared.reference.row import Name, ReferenceRow, sorted_set
 
 
 class PostRow(ReferenceRow):
-    """A post, its duty and its rights (clause 12.1). `levels` are the levels that have it, all when empty."""
+    """A post and its rights (clause 12.1). `levels` are the levels of centres that have the post; empty means all."""
 
     code: Code
     title: Name
@@ -27,8 +27,10 @@ class PostRow(ReferenceRow):
 
 
 class PersonRow(ReferenceRow):
-    """Somebody who works here. `stands_aside_from` are units and people in whose matters the person takes no part
-    (petitions regulation, article 28); the region is the unit's unless it says otherwise."""
+    """A person who works in a unit. The region is that of the unit when none is given.
+
+    `stands_aside_from` are units and people in whose cases the person takes no part (petitions regulation, article 28).
+    """
 
     id: PersonId
     name: Name

@@ -1,4 +1,4 @@
-"""The rows that say when a supervision order is proposed (clause 5.1.1 f)."""
+"""The thresholds from which on a supervision order is proposed (clause 5.1.1 f)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.reference.row import BasisRow, ReferenceRow
 
 
 class Proposal(StrEnum):
-    """What in the log proposes a supervision order (clause 5.1.1 f; Weifang 12345, article 26)."""
+    """The counts that can propose a supervision order (clause 5.1.1 f; Weifang 12345, article 26)."""
 
     HAND_BACKS = "hand_backs"
     REPEATS = "repeats"
@@ -20,7 +20,7 @@ class Proposal(StrEnum):
 
 
 class ProposalRow(ReferenceRow):
-    """From which number on an order is proposed: hand-backs, repeated demands, stages that were late, people."""
+    """The least count of hand-backs, repeated demands, late stages or people from which on an order is proposed."""
 
     id: Proposal
     at_least: Annotated[int, Field(ge=1, le=1_000_000)]

@@ -1,4 +1,4 @@
-"""Publishes documents to the REFERENCE stream, each only when it says something new, guarded by what stood before."""
+"""Publishing documents to the REFERENCE stream: only new content, guarded by the version that it replaces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.reference.reference_stream import ReferenceStream
 
 @dataclass(frozen=True)
 class PublishCounts:
-    """How far publishing is: documents published and unchanged, rows of both."""
+    """The progress of publishing: documents published, documents unchanged, rows of both."""
 
     published: int = 0
     unchanged: int = 0
@@ -20,13 +20,13 @@ class PublishCounts:
 
 
 class DocumentTooLarge(ValueError):
-    """A document does not fit into one message."""
+    """A document is larger than one message may be."""
 
 
 def with_years(document: Document, in_force: Document) -> Document:
-    """A document of calendars with the years of the one in force that it does not have, in order.
+    """A document of calendars, completed by the years of the document in force that it lacks, in order of years.
 
-    What was counted by a year is explained by it, so a new year does not take the old ones out of force.
+    Deadlines are explained by the years that they were counted with, so a new year must not end an old one.
     """
     rows = sorted((in_force.by_key | document.by_key).values(), key=lambda row: str(row.key))
     note = document.note or in_force.note
@@ -38,10 +38,10 @@ async def publish(
     documents: Iterable[Document],
     progress: Callable[[PublishCounts, Document], None] | None = None,
 ) -> PublishCounts:
-    """Publish what is new; may be interrupted and run again. `progress` is called after each document.
+    """Publish documents with new content; may be interrupted and run again. `progress` is called after each document.
 
-    A document that was edited from a published version (its `sequence`) is refused when that is no longer the last.
-    An empty document takes the region's rows out of force. Raises LogConflict, LogUnavailable, DocumentTooLarge.
+    A document with a `sequence` was edited from that version, so it is refused when a newer version stands. A document
+    without rows takes the rows of its region out of force. Raises LogConflict, LogUnavailable, DocumentTooLarge.
     """
     counts = PublishCounts()
     for document in documents:

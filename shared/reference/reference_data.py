@@ -1,4 +1,4 @@
-"""The documents in force: read from the REFERENCE stream, kept current by following it, asked by code or by region."""
+"""The documents in force, read from the REFERENCE stream and kept current, with look-ups by code and by region."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from shared.reference.regions import NATION, enclosing_regions
 from shared.reference.subjects import SubjectRow
 from shared.reference.units import CentreRow, GridRow, UnitKind, UnitRow
 
-# The kinds whose document in force stands on every event: who may, who is there, what rules and limits say. A deadline
-# cites its calendar itself. Ladders say what becomes of lateness, which supervision decides: no other event has them.
+# Each event cites the documents of these kinds that are in force: rights, people, units, rules and limits. A deadline
+# cites its calendar by itself. Only events of supervision cite ladders, since supervision alone decides by them.
 CITED = (DocumentKind.POSTS, DocumentKind.PEOPLE, DocumentKind.UNITS, DocumentKind.RULES, DocumentKind.LIMITS)
 CITED_BY: dict[Owner | None, tuple[DocumentKind, ...]] = {Owner.SUPERVISION: (*CITED, DocumentKind.LADDERS)}
-VERSIONS_KEPT_MAX = 64  # of old versions that were asked for
-LIMITS_KEPT_MAX = 4096  # of choices, one for each sort of case; every document that is put in force begins anew
+VERSIONS_CACHED_COUNT_MAX = 64  # old versions that somebody has looked up
+LIMITS_CACHED_COUNT_MAX = 4096  # choices by stage and facts; each document that comes into force empties them
 _CITATION = re.compile(r"([a-z]+):([0-9]{12})@([0-9]{1,18})")
 
 _log = logging.getLogger(__name__)
@@ -40,26 +40,26 @@ class NoDocument(LookupError):
 
 
 class ReferenceData:
-    """What is in force. Look-ups are synchronous and cheap; only `load` and `follow` wait."""
+    """The documents in force. Look-ups are synchronous and cheap; `load`, `follow`, `version` wait for the stream."""
 
     def __init__(self, documents: Iterable[Document] = ()) -> None:
         self.regions = RegionTree()
         self.sequence = 0
-        self.refused: dict[str, str] = {}  # document -> why its newest version is not in force
+        self.refused: dict[str, str] = {}  # document name -> fault of its newest version
         self._documents: dict[tuple[DocumentKind, str], Document] = {}
         self._rows: dict[DocumentKind, dict[str, Any]] = {kind: {} for kind in DocumentKind}
         self._units: dict[str, UnitRow] = {}
         self._people_of: dict[str, list[PersonRow]] = {}
         self._references: dict[tuple[str, Owner | None], tuple[str, ...]] = {}
         self._limits: dict[tuple[Stage, RoutingFacts], LimitChoice | None] = {}
-        self.calendar_version = 0  # the newest calendars document: another number when one of them changes
+        self.calendar_version = 0  # sequence of the newest document of calendars; grows when one changes
         self._calendars: dict[str, Calendar] = {}
         self._versions: dict[str, Document] = {}
         for document in documents:
             self.put(document)
 
     async def load(self, stream: ReferenceStream) -> None:
-        """Read up to the end of the stream as it now is. Raises LogUnavailable."""
+        """Read the stream up to its present end. Raises LogUnavailable."""
         end = await stream.end(topology.REFERENCE)
         if self.sequence < end:
             async with aclosing(stream.follow_raw(topology.REFERENCE, ">", self.sequence)) as batches:
@@ -69,7 +69,7 @@ class ReferenceData:
                         return
 
     async def follow(self, stream: ReferenceStream) -> None:
-        """Keep current; never returns. Raises LogUnavailable."""
+        """Read documents as they are published; never returns. Raises LogUnavailable."""
         async with aclosing(stream.follow_raw(topology.REFERENCE, ">", self.sequence)) as batches:
             async for batch in batches:
                 self._take(batch)
@@ -95,23 +95,23 @@ class ReferenceData:
             self.sequence = message.sequence
 
     def put(self, document: Document) -> None:
-        """Put a document in force in place of the one of the same kind and region."""
+        """Put a document in force, in place of the one with the same kind and region."""
         if document.kind is DocumentKind.REGIONS:
             self._put_regions(document.model_copy(update={"rows": ()}), document.encode())
             return
-        place = (document.kind, document.region)
+        key = (document.kind, document.region)
         self.refused.pop(document.name, None)
         self._references.clear()
         self._limits.clear()
         if document.kind is DocumentKind.CALENDARS:
             self._calendars.clear()
             self.calendar_version = max(self.calendar_version, document.sequence)
-        before = self._documents.get(place)
-        self._documents[place] = document
+        replaced = self._documents.get(key)
+        self._documents[key] = document
         rows = self._rows[document.kind]
-        for key, row in (before.by_key if before else {}).items():
-            if rows.get(key) is row:
-                del rows[key]
+        for row_key, row in (replaced.by_key if replaced else {}).items():
+            if rows.get(row_key) is row:
+                del rows[row_key]
         rows.update(document.by_key)
         if document.kind in (DocumentKind.UNITS, DocumentKind.CENTRES, DocumentKind.GRIDS):
             self._index_units()
@@ -121,7 +121,7 @@ class ReferenceData:
                 self._people_of.setdefault(person.unit, []).append(person)
 
     def _put_regions(self, head: Document, data: bytes) -> None:
-        """The rows of regions live in the tree, compressed; here stays only what is needed to cite them."""
+        """The tree keeps the rows of regions, compressed; the document is kept without them, for citations."""
         self.regions.put_encoded(head.region, data)
         self._documents[head.kind, head.region] = head
         self.refused.pop(head.name, None)
@@ -135,31 +135,31 @@ class ReferenceData:
 
     def chain(self, kind: DocumentKind, region: str) -> tuple[Document, ...]:
         """The documents of a kind that hold for a region, nearest first: county, city, province, nation."""
-        found = (self._documents.get((kind, place)) for place in enclosing_regions(region))
-        return tuple(document for document in found if document is not None)
+        documents = (self._documents.get((kind, code)) for code in enclosing_regions(region))
+        return tuple(document for document in documents if document is not None)
 
     def document(self, kind: DocumentKind, region: str) -> Document | None:
         """The nearest document of a kind for a region."""
         return next(iter(self.chain(kind, region)), None)
 
     def documents(self) -> list[Document]:
-        """All documents in force, those of regions without their rows."""
+        """All documents in force; those of regions come without rows."""
         return list(self._documents.values())
 
     def reference(self, kind: DocumentKind | str, region: str) -> str:
-        """How to cite the nearest document: `rules:510104000000@17`. Raises NoDocument."""
+        """The citation of the nearest document, as `rules:510104000000@17`. Raises NoDocument."""
         document = self.document(DocumentKind(kind), region)
         if document is None:
             raise NoDocument(f"no {kind} are in force for {region} or above; publish them with `caseflow reference`")
         return document.reference
 
     def references(self, region: str, owner: Owner | None = None) -> tuple[str, ...]:
-        """The documents in force that a decision in this region, of this service, cites."""
-        place = (region, owner)
-        if place not in self._references:
+        """The citations that stand on each event of this service in this region."""
+        key = (region, owner)
+        if key not in self._references:
             nearest = (self.document(kind, region) for kind in CITED_BY.get(owner, CITED))
-            self._references[place] = tuple(document.reference for document in nearest if document)
-        return self._references[place]
+            self._references[key] = tuple(document.reference for document in nearest if document)
+        return self._references[key]
 
     def rules(self, region: str) -> tuple[Document, ...]:
         """The routing rules for a region, nearest document first."""
@@ -170,47 +170,47 @@ class ReferenceData:
         return self.chain(DocumentKind.LIMITS, region)
 
     def limit(self, stage: Stage, facts: RoutingFacts) -> LimitChoice | None:
-        """The time limit of a stage of such a case, None when none is set."""
-        asked = (stage, facts)
-        if asked not in self._limits:
-            if len(self._limits) >= LIMITS_KEPT_MAX:
+        """The time limit of a stage of a case with these facts, None when none is set."""
+        key = (stage, facts)
+        if key not in self._limits:
+            if len(self._limits) >= LIMITS_CACHED_COUNT_MAX:
                 self._limits.clear()
-            self._limits[asked] = choose_limit(self.limits(facts.region), stage, facts)
-        return self._limits[asked]
+            self._limits[key] = choose_limit(self.limits(facts.region), stage, facts)
+        return self._limits[key]
 
     def ladders(self, region: str) -> tuple[Document, ...]:
         """The ladders for a region, nearest document first."""
         return self.chain(DocumentKind.LADDERS, region)
 
     def proposals(self, region: str) -> dict[str, int]:
-        """From which number on an order is proposed, by `Proposal`; of two documents the nearer one holds."""
+        """The least counts from which on an order is proposed, by `Proposal`; the nearer document holds."""
         documents = reversed(self.chain(DocumentKind.PROPOSALS, region))
         return {row.id: row.at_least for document in documents for row in document.rows}
 
     def calendar(self, region: str) -> Calendar:
-        """The days off and office hours for a region; a year in no document is provisional (see `calendar_of`)."""
+        """The days off and office hours of a region. A year that is in no document is provisional."""
         if region not in self._calendars:
             nearest = self.document(DocumentKind.CALENDARS, region)
-            place = nearest.region if nearest else NATION  # where none has its own, all share one
-            if place not in self._calendars:
-                self._calendars[place] = calendar_of(self.chain(DocumentKind.CALENDARS, place))
-            self._calendars[region] = self._calendars[place]
+            owner = nearest.region if nearest else NATION  # regions without a document of their own share a calendar
+            if owner not in self._calendars:
+                self._calendars[owner] = calendar_of(self.chain(DocumentKind.CALENDARS, owner))
+            self._calendars[region] = self._calendars[owner]
         return self._calendars[region]
 
     async def version(self, stream: ReferenceStream, reference: str) -> Document:
-        """The document that an event cites, `limits:510100000000@17`, also when it is no longer in force.
+        """The version that an event cites, as `limits:510100000000@17`, also when it is no longer in force.
 
-        Raises NoDocument when there was none, LogUnavailable.
+        Raises NoDocument for a version that was never published, LogUnavailable.
         """
         if reference not in self._versions:
             document = await _read(stream, reference)
-            if len(self._versions) >= VERSIONS_KEPT_MAX:
+            if len(self._versions) >= VERSIONS_CACHED_COUNT_MAX:
                 self._versions.pop(next(iter(self._versions)))
             self._versions[reference] = document
         return self._versions[reference]
 
     def person(self, id: str) -> PersonRow | None:
-        """Somebody who works here, active or not."""
+        """A person, active or not."""
         return self._rows[DocumentKind.PEOPLE].get(id)
 
     def people_of(self, unit: str) -> list[PersonRow]:
@@ -218,7 +218,7 @@ class ReferenceData:
         return [person for person in self._people_of.get(unit, ()) if person.active]
 
     def stand_in(self, id: str) -> PersonRow | None:
-        """The person if active, else the nearest active deputy, None when there is none."""
+        """The person if active, else the first active deputy in line; None when there is none."""
         person, seen = self.person(id), set[str]()
         while person is not None and not person.active and person.id not in seen:
             seen.add(person.id)
@@ -230,7 +230,7 @@ class ReferenceData:
         return self._rows[DocumentKind.POSTS].get(code)
 
     def unit(self, code: str) -> UnitRow | None:
-        """A unit; a centre and a grid are units too."""
+        """A unit, which may be a centre or a grid."""
         return self._units.get(code)
 
     def units(self) -> Iterable[UnitRow]:
@@ -238,16 +238,16 @@ class ReferenceData:
         return self._units.values()
 
     def has_unit(self, code: str) -> bool:
-        """Whether the unit is there and active: what `route` asks."""
+        """Whether the unit exists and is active."""
         unit = self._units.get(code)
         return unit is not None and unit.active
 
     def centre(self, region: str) -> CentreRow | None:
-        """The centre of exactly this region."""
+        """The centre of this region itself."""
         return self._rows[DocumentKind.CENTRES].get(region)
 
     def centre_of(self, region: str) -> CentreRow | None:
-        """The centre of the region or the nearest above it."""
+        """The centre of the region or of the nearest region above it."""
         return next(filter(None, map(self.centre, enclosing_regions(region))), None)
 
     def grid(self, code: str) -> GridRow | None:
@@ -261,12 +261,12 @@ class ReferenceData:
     def subject_path(self, code: str) -> str:
         """A subject in words from the top: `城乡建设/住房保障与房地产`."""
         codes = [code[:end] for end in range(2, len(code) + 1, 2)]
-        rows = [self.subject(one) for one in codes]
-        return "/".join(row.name if row else one for row, one in zip(rows, codes, strict=True))
+        rows = [self.subject(prefix) for prefix in codes]
+        return "/".join(row.name if row else prefix for row, prefix in zip(rows, codes, strict=True))
 
 
 async def _read(stream: ReferenceStream, reference: str) -> Document:
-    """One version from the stream, which keeps them all."""
+    """A version of a document from the stream, which keeps all versions."""
     cited = _CITATION.fullmatch(reference)
     if cited is None or cited[1] not in set(DocumentKind):
         raise NoDocument(f"{reference!r} cites no document; it is written as limits:510100000000@17")

@@ -1,4 +1,4 @@
-"""The REFERENCE stream as documents need it: what it must offer, and the one in memory for simulation and tests."""
+"""The REFERENCE stream as readers and publishers of documents use it, and an implementation in memory for tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ReferenceMessage(Protocol):
 
 
 class ReferenceStream(Protocol):
-    """What documents need of the streams; `shared.log.streams.Streams` is one, `MemoryReferenceStream` another."""
+    """The calls that documents need. `shared.log.streams.Streams` and `MemoryReferenceStream` implement them."""
 
     async def publish(self, subject: str, data: bytes, *, expected: int | None = None) -> Any:
         """Publish when the subject's last sequence is `expected`. Raises LogConflict, LogUnavailable."""
@@ -34,7 +34,7 @@ class ReferenceStream(Protocol):
         """The last sequence of the stream, 0 when it is empty."""
 
     def follow_raw(self, stream: str, subject: str, after: int) -> AsyncGenerator[list[Any], None]:
-        """What is there above `after` and what comes, in order, in batches."""
+        """The messages above `after`, then those that follow, in order, in batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class MemoryReferenceMessage:
 
 
 class MemoryReferenceStream:
-    """A `ReferenceStream` of one stream, whatever name it is asked by."""
+    """A `ReferenceStream` that keeps one stream under every name."""
 
     def __init__(self) -> None:
         self.messages: list[MemoryReferenceMessage] = []

@@ -23,22 +23,22 @@ NBS_NOTE = "国家统计局 2023 年版，截止 2023-06-30"
 
 
 def succeed(old: Document, new: Document, day: date) -> Document:
-    """`new` as the edition that follows `old` on `day`: what vanished gets its end, what is new its start."""
-    kept = dict(old.by_key)
+    """`new` as the edition after `old`: on `day` the validity of removed regions ends and that of added ones begins."""
+    removed = dict(old.by_key)
     rows: list[RegionRow] = []
     for row in new.rows:
-        before = kept.pop(row.code, None)
+        before = removed.pop(row.code, None)
         start = before.valid_from if before else day
         rows.append(row.model_copy(update={"valid_from": row.valid_from or start}))
-    rows += [row if row.valid_to else row.model_copy(update={"valid_to": day}) for row in kept.values()]
+    rows += [row if row.valid_to else row.model_copy(update={"valid_to": day}) for row in removed.values()]
     return new.model_copy(update={"rows": tuple(sorted(rows, key=lambda row: row.code)), "sequence": old.sequence})
 
 
 def nbs_documents(folder: Path, note: str = NBS_NOTE) -> Iterator[Document]:
-    """The national table as documents, one per province and one per county, read in one pass with one county in memory.
+    """The national table as documents, one per province and one per county. One county at a time is in memory.
 
-    The folder holds provinces, cities, areas, streets and villages as `.csv` or `.csv.gz`, sorted by code; codes are
-    trimmed to 2, 4, 6, 9 and 12 digits. Raises LoadError with file, line and what to do.
+    The folder holds provinces, cities, areas, streets and villages as `.csv` or `.csv.gz`, sorted by codes of 2, 4, 6,
+    9 and 12 digits. Raises LoadError with file, line and remedy.
     """
     names: dict[str, str] = {}
     for table, digits in (("provinces", 2), ("cities", 4), ("areas", 6)):
@@ -49,7 +49,7 @@ def nbs_documents(folder: Path, note: str = NBS_NOTE) -> Iterator[Document]:
                     raise _fault(folder, table, line, f"{code} lies in {outer}, which is in no table above")
                 names[code] = name
     for province, codes in groupby(sorted(names), key=lambda code: code[:2]):
-        # A city that is its own county (441900) stands there once, as the city.
+        # A city without counties (441900) stands both in cities and in areas; the document names it once.
         rows = {code.ljust(12, "0"): names[code] for code in sorted(codes, key=len, reverse=True)}
         yield _document(folder, "areas", province, note, sorted(rows.items()))
     with closing(_table(folder, "streets", 9)) as streets, closing(_table(folder, "villages", 12)) as villages:
@@ -79,7 +79,7 @@ def _counties(
                     raise _fault(folder, "villages", line, f"{village} lies in {village[:9]}, which is not in streets")
                 rows[village] = name
             county, group = next(villages, (None, iter(())))
-        # 350527000(000) stand for the county itself: no township, no village.
+        # Codes such as 350527000 and 350527000000 mean the county itself and are neither township nor village.
         full = {key.ljust(12, "0"): name for key, name in rows.items() if key[6:].strip("0")}
         if full:
             yield _document(folder, "villages", code, note, sorted(full.items()))
@@ -108,7 +108,7 @@ def _file(folder: Path, table: str) -> Path:
 
 
 def _table(folder: Path, table: str, digits: int) -> Generator[tuple[int, str, str], None, None]:
-    """Line, code and name of every row, checked to be in order, of the right length and named."""
+    """Line, code and name of every row. Raises LoadError for a code out of order or of wrong length, or no name."""
     path, last = _file(folder, table), ""
     unzip = gzip.open if path.suffix == ".gz" else open
     with unzip(path, "rt", encoding="utf-8-sig", newline="") as file:

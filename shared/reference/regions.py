@@ -1,4 +1,4 @@
-"""The row of a region (clause 4), and which region lies in which."""
+"""The row of a region (clause 4), and the relation of a region to those around it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ NATION = "000000000000"
 
 
 def lies_inside(outer: str, inner: str) -> bool:
-    """Whether region `inner` is `outer` or lies in it; everything lies in the nation, 000000000000."""
+    """Whether region `inner` is `outer` or a part of it; every region is a part of the nation, 000000000000."""
     return outer == NATION or contains(outer, inner)
 
 
 def enclosing_regions(region: str) -> Iterator[str]:
     """The region and those that it lies in, the nearest first and the nation last."""
-    place: str | None = region if region != NATION else None
-    while place is not None:
-        yield place
-        place = parent(place)
+    code: str | None = region if region != NATION else None
+    while code is not None:
+        yield code
+        code = parent(code)
     yield NATION
 
 
 class RegionRow(ReferenceRow):
-    """A division of one of the five levels (clause 4). A merge or split names the successors and ends the validity.
+    """A region of one of the five levels (clause 4). A merge or a split ends its validity and names its successors.
 
     `valid_to` is the first day on which the code is no longer in force.
     """

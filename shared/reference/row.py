@@ -1,4 +1,4 @@
-"""The parts of every row: its base class, names and codes, and the basis of a number."""
+"""The parts of which rows are made: their base class, names and codes, and the basis of a rule or number."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SubjectCode = Annotated[str, StringConstraints(pattern=r"^([0-9]{2}){1,3}$")]
 
 
 def sorted_set(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A set in order: the bytes of a document must not depend on the order in which it was written."""
+    """The values once each and sorted, so that the bytes of a document do not depend on the order of writing."""
     return tuple(sorted(set(values)))
 
 
@@ -24,12 +24,12 @@ class ReferenceRow(BaseModel):
 
     @property
     def key(self) -> str:
-        """What no other row of the kind has."""
+        """The value of the first field, which no other row of the kind has."""
         return str(getattr(self, next(iter(type(self).model_fields))))
 
 
 class Mark(StrEnum):
-    """Where a number comes from: the standard, a law, practice, a specification, memory. M is never shown as law."""
+    """The source of a rule or number: standard, law, practice, specification or memory. M is never shown as law."""
 
     STANDARD = "S"
     LAW = "L"
@@ -51,7 +51,7 @@ class BasisRow(BaseModel):
 
 
 class CitedDocument(Protocol):
-    """A document as far as choices among its rows need it: the rows in order, and how an event cites the document."""
+    """The part of a document that a choice among its rows reads: the rows in order and the citation."""
 
     @property
     def rows(self) -> tuple[Any, ...]: ...

@@ -1,7 +1,8 @@
-"""Routing rules, and which rule takes a case: pure, deterministic, the first match wins.
+"""Routing rules, and the choice of the rule that takes a case. Pure and deterministic; the first match wins.
 
-The documents are asked nearest first: a county's own rules before its city's, its province's and the nation's. A
-complaint never goes to the unit it complains of: the same department one centre higher takes it, or nobody by rule.
+The nearest document comes first: a county's own rules before those of its city, its province and the nation. A
+complaint never goes to the unit that it is about. The same department one centre higher takes it; where there is none,
+the case waits at the triage desk.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ UnitPattern = Annotated[
 
 
 class RuleWhen(When):
-    """`words`: one of them stands in title or text, whatever its case."""
+    """The conditions of a rule. One of `words` must stand in title or text, in upper or lower case."""
 
     words: Annotated[tuple[Word, ...], Field(max_length=200)] = ()
 
 
 class RuleThen(BaseModel):
-    """Who gets it: `{county}-housing` is the housing department of the case's county."""
+    """The unit that gets the case. `{county}-housing` is the housing department of the case's county."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,7 +55,7 @@ class RuleRow(ReferenceRow):
 
 @dataclass(frozen=True)
 class RuleHit:
-    """The rule that took the case, the document it stands in, and what it says."""
+    """The rule that takes a case, the document that it stands in, and its decision."""
 
     rule: str
     reference: str
@@ -67,9 +68,9 @@ class RuleHit:
 
 @dataclass(frozen=True)
 class RuleVerdict:
-    """What one rule said to a case: its hit, or why it does not match.
+    """The result of one rule for a case: its hit, or the reason why it does not take the case.
 
-    `stops`: the rule would take the case, but only those complained of could have it; a person must look.
+    `stops`: the rule matches, but every unit that it could give the case to is complained of; a person must decide.
     """
 
     rule: str
@@ -80,7 +81,7 @@ class RuleVerdict:
 
 
 def route(rules: Iterable[CitedDocument], facts: RoutingFacts, exists: Callable[[str], bool]) -> RuleHit | None:
-    """The first rule that takes the case, None when it waits at the triage desk.
+    """The first rule that takes the case; None when the case waits at the triage desk.
 
     `rules` are documents of kind `rules`, nearest first; `exists` says whether a unit is there and active.
     """
@@ -90,40 +91,42 @@ def route(rules: Iterable[CitedDocument], facts: RoutingFacts, exists: Callable[
 def examine_rules(
     rules: Iterable[CitedDocument], facts: RoutingFacts, exists: Callable[[str], bool]
 ) -> Iterator[RuleVerdict]:
-    """What every rule says to the case, in order: for the triage desk and for whoever writes rules."""
+    """The result of every rule for a case, in order: for the triage desk and for the authors of rules."""
     text = facts.text.lower()
     for document in rules:
         for rule in cast("tuple[RuleRow, ...]", document.rows):
             reason = unmet(rule.when, facts)
             if reason is None and rule.when.words and not any(word in text for word in rule.when.words):
                 reason = "none of its words stands in the text"
-            yield _verdict(document, rule, facts, exists) if reason is None else _no(document, rule, reason)
+            yield _verdict(document, rule, facts, exists) if reason is None else _no_hit(document, rule, reason)
 
 
 def _resolve(pattern: str, region: str) -> str:
-    """The unit of a pattern: a case that began above the pattern's level goes to its own level's department."""
-    place, _, slug = pattern.partition("-")
-    return f"{region_at(region, Level[place[1:-1].upper()]) if place.startswith('{') else place}-{slug}"
+    """The unit of a pattern, on the level of the pattern; on that of the case when the case began above it."""
+    code, _, slug = pattern.partition("-")
+    return f"{region_at(region, Level[code[1:-1].upper()]) if code.startswith('{') else code}-{slug}"
 
 
-def _no(document: CitedDocument, rule: RuleRow, reason: str, stops: bool = False) -> RuleVerdict:
+def _no_hit(document: CitedDocument, rule: RuleRow, reason: str, stops: bool = False) -> RuleVerdict:
     return RuleVerdict(rule.id, document.reference, None, reason, stops)
 
 
 def _verdict(document: CitedDocument, rule: RuleRow, facts: RoutingFacts, exists: Callable[[str], bool]) -> RuleVerdict:
-    """What a rule whose conditions hold makes of the case."""
+    """The result of a rule whose conditions hold."""
     barred = facts.stand_aside | ({facts.complained_unit} if facts.complained_unit else set())
     first = _resolve(rule.then.unit, facts.region)
     unit: str | None = first
     while unit is not None and unit in barred:
-        place, slug = parent(unit[:12]), unit[13:]
-        unit = f"{place}-{slug}" if place else None
+        above, slug = parent(unit[:12]), unit[13:]
+        unit = f"{above}-{slug}" if above else None
     if unit is None or not exists(unit):
         if first in barred:
-            return _no(document, rule, f"{first} must stand aside and nobody above it can take the case", stops=True)
-        return _no(document, rule, f"{first} does not exist or is dissolved")
+            return _no_hit(
+                document, rule, f"{first} must stand aside and nobody above it can take the case", stops=True
+            )
+        return _no_hit(document, rule, f"{first} does not exist or is dissolved")
     resolved = dict.fromkeys(_resolve(pattern, facts.region) for pattern in rule.then.co_units)
-    co_units = tuple(one for one in resolved if one != unit and one not in barred and exists(one))
+    co_units = tuple(co_unit for co_unit in resolved if co_unit not in {unit, *barred} and exists(co_unit))
     then, basis = rule.then, str(rule.basis)
     hit = RuleHit(rule.id, document.reference, unit, co_units, then.subject, then.severity, basis)
     return RuleVerdict(rule.id, document.reference, hit, f"takes it: {basis}")

@@ -1,4 +1,4 @@
-"""The subject tree from a table of names: codes of our own, two digits per level, for names in three columns."""
+"""Import of the subject tree from a table with a column of names per level; each name gets two digits of a code."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ CHILDREN_COUNT_MAX = 98  # 01 to 98; 99 is `other`
 def import_subjects(path: Path, known: Document | None = None, region: str = NATION, note: str = "") -> Document:
     """The tree of a CSV or XLSX file with one column per level and a heading.
 
-    A subject that `known` has keeps its code, so cases and rules that name it stay right; one that is no longer in the
-    table stays too. Raises LoadError.
+    A subject of the document `known` keeps its code, since cases and rules refer to it, also when the table no longer
+    names it. Raises LoadError.
     """
     rows: dict[str, str] = {row.code: row.name for row in known.rows} if known else {}
     codes = {(code[:-2], name): code for code, name in rows.items()}
@@ -41,11 +41,11 @@ def import_subjects(path: Path, known: Document | None = None, region: str = NAT
 
 
 def _next(parent: str, name: str, codes: Sequence[str], path: Path, line: int) -> str:
-    """The code of a new subject under `parent`."""
+    """The code of a new subject below `parent`. Raises LoadError when the level is full."""
     own = [int(code[-2:]) for code in codes if code[:-2] == parent]
     if name == OTHER and int(OTHER_CODE) not in own:
         return parent + OTHER_CODE
-    number = max((one for one in own if one <= CHILDREN_COUNT_MAX), default=0) + 1
+    number = max((number for number in own if number <= CHILDREN_COUNT_MAX), default=0) + 1
     if number > CHILDREN_COUNT_MAX:
         reason = f"{name[:40]!r} is the {number}th subject at its place; a place has at most {CHILDREN_COUNT_MAX}"
         raise LoadError([Fault(path.name, line, reason)])

@@ -1,4 +1,4 @@
-"""The row of a subject of the subject tree."""
+"""The row of a subject in the subject tree."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from shared.reference.row import Name, ReferenceRow, SubjectCode
 
 
 class SubjectRow(ReferenceRow):
-    """A subject of the tree: two digits per level, three levels."""
+    """A subject of the tree. Its code has two digits per level, at most three levels."""
 
     code: SubjectCode
     name: Name

@@ -1,4 +1,4 @@
-"""The rows of centres, units and grids: all that can be responsible for a case (clauses 7.2, 11.2 and 11.7)."""
+"""The rows of centres, units and grids, which can be responsible for a case (clauses 7.2, 11.2 and 11.7)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Grid = Annotated[str, StringConstraints(pattern=r"^[0-9]{15}$")]
 
 
 class CentreRow(ReferenceRow):
-    """A centre and the two it informs of what it cannot solve: party committee and government (clause 11.2)."""
+    """A centre, with the party committee and the government that it informs of unsolved cases (clause 11.2)."""
 
     region: Region
     name: Name
@@ -26,12 +26,12 @@ class CentreRow(ReferenceRow):
 
     @property
     def unit(self) -> str:
-        """A centre is a unit too, and this is its code."""
+        """The code of the centre as a unit."""
         return f"{self.region}-centre"
 
 
 class UnitKind(StrEnum):
-    """What a unit is; centres and grids are units by themselves and are not listed again."""
+    """The kinds of units. Rows of centres and grids make units of their own, which are not listed again."""
 
     CENTRE = "centre"
     DEPARTMENT = "department"
@@ -41,7 +41,7 @@ class UnitKind(StrEnum):
 
 
 class UnitRow(ReferenceRow):
-    """A unit that can be responsible for a case (clause 7.2), and what for; its code begins with the region."""
+    """A unit that can be responsible for a case (clause 7.2), and its duties. Its code begins with the region."""
 
     code: UnitCode
     name: Name
@@ -55,7 +55,7 @@ class UnitRow(ReferenceRow):
 
     @property
     def slug(self) -> str:
-        """What the same department has in common at every level."""
+        """The end of the code, which the same department has at every level: `housing`."""
         return self.code[13:]
 
 
@@ -75,17 +75,17 @@ class GridRow(ReferenceRow):
 
     @property
     def unit(self) -> str:
-        """A grid is a unit too, and this is its code."""
+        """The code of the grid as a unit."""
         return f"{self.region}-grid{self.code[12:]}"
 
     def warnings(self) -> list[str]:
-        """What clause 11.7 would say of it."""
-        found = []
+        """Departures from clause 11.7, one sentence each."""
+        warnings = []
         if not self.rural and self.households not in HOUSEHOLDS and self.people not in PEOPLE:
-            found.append(
+            warnings.append(
                 f"{self.households} households and {self.people} people: a grid has 300 to 500 households"
                 " or about 1000 people (clause 11.7); split or join it"
             )
         if not self.workers:
-            found.append("nobody works in it: name at least one grid worker (clause 11.7)")
-        return found
+            warnings.append("nobody works in it: name at least one grid worker (clause 11.7)")
+        return warnings
