@@ -12,13 +12,13 @@ from enum import StrEnum
 
 from infra.backtest.mapping import BacktestMapping
 from infra.backtest.playback import PlayedCase
-from infra.backtest.world import INSTANT
+from infra.backtest.world import LATE_AFTER
 from shared.case.facts import Ends
 
-SECOND = timedelta(seconds=1)
+_SECOND = timedelta(seconds=1)
 
 
-class LatenessVerdict(StrEnum):
+class Timeliness(StrEnum):
     """Late, in time, or nothing is said of it (ours: there is no deadline)."""
 
     LATE = "late"
@@ -77,8 +77,8 @@ class ComparedCase:
     """One case with both verdicts, and why they differ (None: they do not)."""
 
     played: PlayedCase
-    ours: LatenessVerdict
-    theirs: LatenessVerdict
+    ours: Timeliness
+    theirs: Timeliness
     why: DifferenceReason | None
 
     @property
@@ -98,12 +98,12 @@ class CaseComparison:
         ours, theirs = self._ours(played), self._theirs(played)
         return ComparedCase(played, ours, theirs, self._why(played, ours, theirs))
 
-    def _ours(self, played: PlayedCase) -> LatenessVerdict:
+    def _ours(self, played: PlayedCase) -> Timeliness:
         if played.deadline is None:
-            return LatenessVerdict.NOTHING
-        return LatenessVerdict.LATE if played.overdue else LatenessVerdict.IN_TIME
+            return Timeliness.NOTHING
+        return Timeliness.LATE if played.overdue else Timeliness.IN_TIME
 
-    def _theirs(self, played: PlayedCase) -> LatenessVerdict:
+    def _theirs(self, played: PlayedCase) -> Timeliness:
         case = played.case
         if case.told is not None:
             late = case.told and (case.told_at is None or case.told_at <= self._until)
@@ -111,20 +111,20 @@ class CaseComparison:
             ended = case.their_end
             late = case.their_due < (self._until if ended is None or ended > self._until else ended)
         else:
-            return LatenessVerdict.NOTHING
-        return LatenessVerdict.LATE if late else LatenessVerdict.IN_TIME
+            return Timeliness.NOTHING
+        return Timeliness.LATE if late else Timeliness.IN_TIME
 
-    def _why(self, played: PlayedCase, ours: LatenessVerdict, theirs: LatenessVerdict) -> DifferenceReason | None:
+    def _why(self, played: PlayedCase, ours: Timeliness, theirs: Timeliness) -> DifferenceReason | None:
         if played.refused:
             return DifferenceReason.REFUSED
         if not self._ticker_is_right(played):
             return DifferenceReason.TICKER
-        if theirs is LatenessVerdict.LATE and self._earlier(played):
+        if theirs is Timeliness.LATE and self._earlier(played):
             return DifferenceReason.RULE_DIFFERS
-        if theirs in (ours, LatenessVerdict.NOTHING):
+        if theirs in (ours, Timeliness.NOTHING):
             return None
-        if ours is LatenessVerdict.NOTHING:
-            return self._why_no_deadline(played) if theirs is LatenessVerdict.LATE else None
+        if ours is Timeliness.NOTHING:
+            return self._why_no_deadline(played) if theirs is Timeliness.LATE else None
         return self._why_dates(played, ours)
 
     def _earlier(self, played: PlayedCase) -> bool:
@@ -132,7 +132,9 @@ class CaseComparison:
         told_at, deadline = played.case.told_at, played.deadline
         if told_at is None or deadline is None:
             return False
-        due = deadline.due - INSTANT if deadline.ends is Ends.DAY else deadline.due  # 24:00 is of the day that it ends
+        due = (
+            deadline.due - LATE_AFTER if deadline.ends is Ends.DAY else deadline.due
+        )  # 24:00 is of the day that it ends
         return told_at.astimezone(self._mapping.zone).date() < due.astimezone(self._mapping.zone).date()
 
     def _why_no_deadline(self, played: PlayedCase) -> DifferenceReason:
@@ -143,7 +145,7 @@ class CaseComparison:
             return DifferenceReason.NO_LIMIT
         return DifferenceReason.DUE_BEFORE_CASE if case.dues else DifferenceReason.DUE_MISSING
 
-    def _why_dates(self, played: PlayedCase, ours: LatenessVerdict) -> DifferenceReason:
+    def _why_dates(self, played: PlayedCase, ours: Timeliness) -> DifferenceReason:
         case, ended = played.case, played.ended
         assert played.deadline is not None
         due = played.deadline.due
@@ -160,11 +162,11 @@ class CaseComparison:
             return DifferenceReason.STILL_OPEN
         if ended == due:
             return DifferenceReason.END_IS_DUE
-        if abs(ended - due) < SECOND:
+        if abs(ended - due) < _SECOND:
             return DifferenceReason.WITHIN_A_SECOND
         if self._same_day(ended, due):
             return DifferenceReason.SAME_DAY
-        if theirs is not None and (ended > due) is (ours is LatenessVerdict.LATE):
+        if theirs is not None and (ended > due) is (ours is Timeliness.LATE):
             return DifferenceReason.CONTRADICTS_ITSELF
         return DifferenceReason.RULE_DIFFERS
 
@@ -177,7 +179,7 @@ class CaseComparison:
     def _same_day(self, one: datetime, other: datetime) -> bool:
         """Whether two moments are of one local day; 24:00 is of the day that it ends."""
         zone = self._mapping.zone
-        day = (other - INSTANT).astimezone(zone).date()
+        day = (other - LATE_AFTER).astimezone(zone).date()
         return one.astimezone(zone).date() in (day, other.astimezone(zone).date())
 
     def _ticker_is_right(self, played: PlayedCase) -> bool:
@@ -186,11 +188,11 @@ class CaseComparison:
             return not played.overdue and not played.warned
         last = played.ended or self._until
         ran_out = (one for one in played.dues if one.due < (one.until or last))
-        expected = [(one.due, max(one.due + INSTANT, one.since)) for one in ran_out]
+        expected = [(one.due, max(one.due + LATE_AFTER, one.since)) for one in ran_out]
         if list(played.overdue) != expected:
             return False
         if len(played.dues) != 1 or played.deadline is None:
             return True
         warn_at, (since, until, _) = played.deadline.warn_at, played.dues[0]
         wanted = warn_at is not None and warn_at < (until or last)
-        return list(played.warned) == ([max(warn_at + INSTANT, since)] if warn_at is not None and wanted else [])
+        return list(played.warned) == ([max(warn_at + LATE_AFTER, since)] if warn_at is not None and wanted else [])

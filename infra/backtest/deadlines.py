@@ -14,7 +14,7 @@ from shared.case.facts import Deadline, Ends, TimeBase
 from shared.reference.load import demo_documents
 from shared.reference.reference_data import ReferenceData
 
-AMOUNT_MAX = 10_000
+_DAYS_MAX = 10_000
 YEARS = frozenset(range(1900, 2200))  # a calendar of weekends alone leaves nothing to be published
 FILE_BASIS = "due date of the file"
 CHINA = "510000000000"  # the demo's documents hold the national calendar at its province
@@ -43,7 +43,7 @@ class DeadlineSource:
         start = case.began
         if due <= start:
             return None
-        days = min(max((due - start).days, 1), AMOUNT_MAX)
+        days = min(max((due - start).days, 1), _DAYS_MAX)
         warn, warn_at = self._mapping.warn, None
         if warn is not None:
             warn_at = _within(start, before(due, warn.amount, warn.base, self._calendar(warn), Ends.CLOCK), due)

@@ -12,12 +12,10 @@ from typing import IO, Any, TypeVar
 
 ITEMS_IN_MEMORY_COUNT = 50_000  # items in memory at once
 
-_ItemT = TypeVar("_ItemT")
+T = TypeVar("T")
 
 
-def sorted_on_disk(
-    items: Iterable[_ItemT], key: Callable[[_ItemT], Any], run_count: int = ITEMS_IN_MEMORY_COUNT
-) -> Generator[_ItemT]:
+def sorted_on_disk(items: Iterable[T], key: Callable[[T], Any], run_count: int = ITEMS_IN_MEMORY_COUNT) -> Generator[T]:
     """The items by key, equal ones in the order in which they came. Nothing is left on disk."""
     source = iter(items)
     with ExitStack() as stack:

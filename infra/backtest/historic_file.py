@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from infra.backtest.disk_sort import sorted_on_disk
 from infra.backtest.file_times import BadTime, BareDay, TimeReader
-from infra.backtest.mapping import MOMENTS, SPANS, TRACE_ATTRIBUTE_PREFIX, BacktestMapping
+from infra.backtest.mapping import CASE_PREFIX, MOMENTS, SPANS, BacktestMapping
 from infra.backtest.mapping_parts import MomentSpec, matches_any
 from infra.backtest.xes import CELL_CHARS_MAX, traces
 from infra.importing.file_rows import heading_of, kind_of, read_rows
@@ -161,7 +161,7 @@ class HistoricFile:
 
     def _of_traces(self) -> Iterator[list[FileEvent]]:
         for trace in traces(self._path):
-            own = {TRACE_ATTRIBUTE_PREFIX + key: value for key, value in trace.cells.items()}
+            own = {CASE_PREFIX + key: value for key, value in trace.cells.items()}
             self._known.update(own)
             for event in trace.events:
                 self._counted()

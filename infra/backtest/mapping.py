@@ -21,16 +21,14 @@ from infra.backtest.mapping_parts import (
     PauseSpec,
     WarnSpec,
 )
-from infra.importing.mapping import Column, MappingPart, ValueField, ValueSpec
+from infra.importing.mapping import ColumnName, MappingPart, ValueChoice, ValueField
 from infra.importing.mapping_tree import BadMapping, MappingPath, nearest_name_hint, read_mapping_tree
 from shared.case.base import Code, Region
 from shared.case.facts import Nature, Stage
 
 MAPPING_HELP = "docs/backtest.md"
 EMPTY_CELLS = ("NULL", "null", "NaN", "nan", "NaT", "None", "N/A", "-")
-TRACE_ATTRIBUTE_PREFIX = (
-    "case:"  # before the name of an attribute of a trace, as in the tables that are made of event logs
-)
+CASE_PREFIX = "case:"  # before the name of an attribute of a trace, as in the tables that are made of event logs
 MOMENTS = ("registered", "assigned", "signed", "settled", "closed")
 # The moments between which a stage runs.
 SPANS: dict[Stage, tuple[str, str]] = {
@@ -46,7 +44,7 @@ class BacktestMapping(MappingPart):
 
     source: Code
     rows: Literal["cases", "events"] = "cases"
-    id: Column
+    id: ColumnName
     time_zone: str
     time_formats: tuple[str, ...] = ()
     twice: Literal["first", "second"] = "first"
@@ -54,15 +52,15 @@ class BacktestMapping(MappingPart):
     encoding: str = "utf-8"
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
     sheet: str | None = None
-    activity: Column = "concept:name"
-    time: Column = "time:timestamp"
+    activity: ColumnName = "concept:name"
+    time: ColumnName = "time:timestamp"
     stage: Stage = Stage.HANDLE
     registered: MomentField | None = None
     assigned: MomentField | None = None
     signed: MomentField | None = None
     settled: MomentField | None = None
     closed: MomentField | None = None
-    due: Column | None = None
+    due: ColumnName | None = None
     warn: WarnSpec | None = None
     limits: tuple[LimitSpec, ...] = ()
     late: Annotated[LateSpec, BeforeValidator(lambda v: {"by": v} if isinstance(v, str) else v)] | None = None
@@ -141,7 +139,7 @@ class BacktestMapping(MappingPart):
             yield f"pauses.{index}.stops", pause.stops
             yield f"pauses.{index}.goes_on", pause.goes_on
 
-    def _choices(self) -> Iterator[tuple[str, ValueSpec]]:
+    def _choices(self) -> Iterator[tuple[str, ValueChoice]]:
         return ((n, choice) for n, choice in (("nature", self.nature), ("subject", self.subject)) if choice is not None)
 
     @property

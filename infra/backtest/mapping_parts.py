@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
-from infra.importing.mapping import Column, MappingPart
+from infra.importing.mapping import ColumnName, MappingPart
 from shared.case.facts import SHORT_CHARS_MAX, Ends, PauseCause, TimeBase
 
 Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
-ColumnList = Annotated[tuple[Column, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+ColumnNames = Annotated[
+    tuple[ColumnName, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+]
 Amount = Annotated[int, Field(gt=0, le=10_000)]
 ReasonText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=SHORT_CHARS_MAX)]
 
@@ -40,7 +42,7 @@ def _sound(words: tuple[str, ...]) -> tuple[str, ...]:
 class CellCondition(MappingPart):
     """A condition on the cell of a column: it is one of these words, none of those, or empty."""
 
-    column: Column
+    column: ColumnName
     is_: Words = Field(default=(), alias="is")
     not_: Words = Field(default=(), alias="not")
     empty: bool | None = None
@@ -65,7 +67,7 @@ class MomentSpec(MappingPart):
     """When something happened: the time in a column (of several, the first that has one), or the time of an activity,
     its `first` or its `last`."""
 
-    column: ColumnList = ()
+    column: ColumnNames = ()
     activity: Words = ()
     when: CellCondition | None = None
     which: Literal["first", "last"] = "first"
@@ -157,11 +159,11 @@ class LateSpec(MappingPart):
     """What the file itself calls late: by its own `dates`, by a column that says so, by an activity, or nothing."""
 
     by: Literal["dates", "nothing"] | None = None
-    column: Column | None = None
+    column: ColumnName | None = None
     is_: Words = Field(default=(), alias="is")
     activity: Words = ()
-    ended: Column | None = None
-    due: Column | None = None
+    ended: ColumnName | None = None
+    due: ColumnName | None = None
 
     _patterns = field_validator("is_", "activity")(_sound)
 

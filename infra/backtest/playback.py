@@ -23,7 +23,7 @@ from shared.case.reasons import Rejected
 from shared.kit.command_handler import command
 
 FILE, HANDLER = "file", "file-handler"  # who did whatever the file says was done; nobody stops a clock of their own
-STEPS_BEFORE_YIELD_COUNT = 200  # steps between two moments at which an interruption is heard
+_YIELD_EVERY_STEPS = 200  # steps between two moments at which an interruption is heard
 COMMANDS_OF_MOMENT: dict[str, tuple[str, ...]] = {
     "registered": ("register",),
     "assigned": ("triage", "assign"),
@@ -36,7 +36,7 @@ MATTER, REPLY = Matter(title=FILE, text=FILE), Note(text=FILE)
 
 
 @dataclass(frozen=True, slots=True)
-class CaseStep:
+class PlayStep:
     """One command of a case: when, which, whether its stage ends with it, and the clock that it sets."""
 
     at: datetime
@@ -77,7 +77,7 @@ class _Living:
 
     case: HistoricCase
     address: Address
-    steps: Iterator[CaseStep]
+    steps: Iterator[PlayStep]
     refused: list[str] = field(default_factory=list)
     ended: datetime | None = None
     asked: int = 0
@@ -94,7 +94,7 @@ class Playback:
         region = mapping.region
         self._centre, self._unit = f"{region}-centre", f"{region}-{FILE}"
         self._actor = Actor(person=FILE, post=FILE, unit=self._centre, centre=region, region=region)
-        self._coming: list[tuple[datetime, int, CaseStep, _Living]] = []
+        self._coming: list[tuple[datetime, int, PlayStep, _Living]] = []
         self._open: dict[str, _Living] = {}
         self._order = count()
         self._world = BacktestWorld(LONG_AGO, region)
@@ -145,7 +145,7 @@ class Playback:
 
     async def _breathe(self) -> None:
         """Let an interruption be heard now and then."""
-        if (self.step_count + self.tick_count) % STEPS_BEFORE_YIELD_COUNT == 0:
+        if (self.step_count + self.tick_count) % _YIELD_EVERY_STEPS == 0:
             await asyncio.sleep(0)
 
     def _begin(self, case: HistoricCase) -> None:
@@ -163,40 +163,40 @@ class Playback:
         else:
             living.at_rest = True
 
-    def _steps(self, case: HistoricCase) -> Iterator[CaseStep]:
+    def _steps(self, case: HistoricCase) -> Iterator[PlayStep]:
         """What a case does, in order of time; what its file says at one moment in the order of its life."""
         begin, end = SPANS[self._mapping.stage]
         deadline = self._limits.deadline(case)
-        steps: list[CaseStep] = []
+        steps: list[PlayStep] = []
         for name, at in zip(self._lived, case.moments, strict=False):
             if at is None:
                 break
-            steps += [CaseStep(at, asked, name == end) for asked in COMMANDS_OF_MOMENT[name]]
+            steps += [PlayStep(at, asked, name == end) for asked in COMMANDS_OF_MOMENT[name]]
             if name == begin and deadline is not None:
-                steps.append(CaseStep(at, "set-deadlines", deadline=deadline))
+                steps.append(PlayStep(at, "set-deadlines", deadline=deadline))
         began, ended = (case.moments[MOMENTS.index(name)] for name in (begin, end))
         if deadline is not None and began is not None:
             changes = self._pauses if self._mapping.limits else self._moves
             steps += changes(case, deadline, began, ended or self._until)
         return iter(sorted(steps, key=attrgetter("at")))
 
-    def _pauses(self, case: HistoricCase, deadline: Deadline, began: datetime, ended: datetime) -> Iterator[CaseStep]:
+    def _pauses(self, case: HistoricCase, deadline: Deadline, began: datetime, ended: datetime) -> Iterator[PlayStep]:
         """The clock stands still before it is due, and goes on while the stage runs."""
         for stood in case.pauses:
             if not began < stood.at < min(ended, deadline.due):
                 continue
-            yield CaseStep(stood.at, "suspend", cause=stood.cause)
+            yield PlayStep(stood.at, "suspend", cause=stood.cause)
             if stood.until is None or stood.until >= ended:
                 return
             deadline = self._limits.resumed(case, deadline, stood)
-            yield CaseStep(stood.until, "resume", deadline=deadline)
+            yield PlayStep(stood.until, "resume", deadline=deadline)
 
-    def _moves(self, case: HistoricCase, deadline: Deadline, began: datetime, ended: datetime) -> Iterator[CaseStep]:
+    def _moves(self, case: HistoricCase, deadline: Deadline, began: datetime, ended: datetime) -> Iterator[PlayStep]:
         """The file sets another due date while the stage runs."""
         for at, due in case.dues:
             new = self._limits.by_file(case, due) if began < at < ended else None
             if new is not None and new.due != deadline.due:
-                yield CaseStep(at, "recompute-deadline", deadline=new, due_before=deadline.due)
+                yield PlayStep(at, "recompute-deadline", deadline=new, due_before=deadline.due)
                 deadline = new
 
     async def _step(self) -> PlayedCase | None:
@@ -211,7 +211,7 @@ class Playback:
         self._queue(living)
         return self._over(living) if living.at_rest and self._world.is_idle(living.address) else None
 
-    async def _ask(self, living: _Living, step: CaseStep) -> None:
+    async def _ask(self, living: _Living, step: PlayStep) -> None:
         case, now = living.case, self._world.clock.now()
         living.asked += 1
         meta = Meta(
@@ -225,7 +225,7 @@ class Playback:
         if isinstance(outcome, Rejected):
             living.refused.append(f"{step.name}: {outcome.reason.code}")
 
-    def _facts(self, case: HistoricCase, step: CaseStep) -> dict[str, Any]:
+    def _facts(self, case: HistoricCase, step: PlayStep) -> dict[str, Any]:
         match step.name:
             case "register":
                 return {

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TextIO
 
-from infra.backtest.comparison import EXPLANATIONS, UNEXPLAINED, ComparedCase, LatenessVerdict
+from infra.backtest.comparison import EXPLANATIONS, UNEXPLAINED, ComparedCase, Timeliness
 from infra.backtest.historic_file import ReadingCounts
 from infra.backtest.mapping import BacktestMapping
 
@@ -34,7 +34,7 @@ DIFFERENCE_COLUMNS = (
     "explanation",
     "odd",
 )
-AGREEMENT = (LatenessVerdict.LATE, LatenessVerdict.IN_TIME, LatenessVerdict.NOTHING)
+AGREEMENT = (Timeliness.LATE, Timeliness.IN_TIME, Timeliness.NOTHING)
 
 
 @dataclass
@@ -49,7 +49,7 @@ class BacktestReport:
     played: int = 0
     warned: int = 0
     open_late: int = 0
-    matrix: Counter[tuple[LatenessVerdict, LatenessVerdict]] = field(default_factory=Counter)
+    matrix: Counter[tuple[Timeliness, Timeliness]] = field(default_factory=Counter)
     why: Counter[str] = field(default_factory=Counter)
     dues: Counter[str] = field(default_factory=Counter)
     declared: Counter[str] = field(default_factory=Counter)
@@ -78,7 +78,7 @@ class BacktestReport:
         if due is None:
             return
         ended = played.ended
-        if judged.ours is LatenessVerdict.LATE and ended is None:
+        if judged.ours is Timeliness.LATE and ended is None:
             self.open_late += 1
             self.late_by[STILL_OPEN] += 1
         elif ended is not None:
@@ -86,7 +86,7 @@ class BacktestReport:
         case = played.case
         if self.mapping.limits and case.dues:
             self.dues[self._apart(due, case.dues[-1][1])] += 1
-        if judged.ours is LatenessVerdict.LATE and case.told and case.told_at is not None:
+        if judged.ours is Timeliness.LATE and case.told and case.told_at is not None:
             self.declared[self._apart(due, case.told_at)] += 1
 
     def _apart(self, ours: datetime, theirs: datetime) -> str:
@@ -116,12 +116,12 @@ class BacktestReport:
     @property
     def deadlines(self) -> int:
         """How many cases had a deadline of ours."""
-        return self.played - sum(self.matrix[LatenessVerdict.NOTHING, theirs] for theirs in LatenessVerdict)
+        return self.played - sum(self.matrix[Timeliness.NOTHING, theirs] for theirs in Timeliness)
 
     @property
     def overdue(self) -> int:
         """How many we declared overdue."""
-        return sum(self.matrix[LatenessVerdict.LATE, theirs] for theirs in LatenessVerdict)
+        return sum(self.matrix[Timeliness.LATE, theirs] for theirs in Timeliness)
 
     @property
     def unexplained(self) -> int:
@@ -150,7 +150,7 @@ class BacktestReport:
             "deadlines": self.deadlines,
             "warned": self.warned,
             "declared_overdue": {"all": self.overdue, "still_open": self.open_late},
-            "file_says_late": sum(self.matrix[ours, LatenessVerdict.LATE] for ours in LatenessVerdict),
+            "file_says_late": sum(self.matrix[ours, Timeliness.LATE] for ours in Timeliness),
             "agreement": {f"{o}": {f"{t}": self.matrix[o, t] for t in AGREEMENT} for o in AGREEMENT},
             "differences": dict(self.why.most_common()),
             "unexplained": self.unexplained,
@@ -188,11 +188,7 @@ class BacktestReport:
     def _agreement(self) -> Iterator[str]:
         yield ""
         yield f"{'':>18}{'file: late':>14}{'in time':>12}{'says nothing':>15}"
-        names = {
-            LatenessVerdict.LATE: "ours: overdue",
-            LatenessVerdict.IN_TIME: "in time",
-            LatenessVerdict.NOTHING: "no deadline",
-        }
+        names = {Timeliness.LATE: "ours: overdue", Timeliness.IN_TIME: "in time", Timeliness.NOTHING: "no deadline"}
         for ours in AGREEMENT:
             late, in_time, nothing = (self.matrix[ours, theirs] for theirs in AGREEMENT)
             yield f"{names[ours]:>18}{late:>14}{in_time:>12}{nothing:>15}"

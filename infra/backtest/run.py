@@ -17,7 +17,7 @@ from infra.backtest.report import BacktestReport, DifferencesFile
 from infra.importing.mapping_tree import BadMapping
 from shared.kit.clock import Clock
 
-CasesDone = Callable[[int], None]
+OnProgress = Callable[[int], None]
 
 
 def read_until(mapping: BacktestMapping, given: str | None) -> datetime | None:
@@ -54,8 +54,7 @@ def _cases_of(source: HistoricFile) -> Iterator[HistoricCase]:
 
 async def backtest(
     source: HistoricFile, cases: Iterator[HistoricCase], mapping: BacktestMapping, until: datetime,
-    differences: DifferencesFile,
-    clock: Clock, tell: CasesDone,
+    differences: DifferencesFile, clock: Clock, tell: OnProgress,
 ) -> BacktestReport:  # fmt: skip
     """Play the cases and count. `tell` hears how many are over."""
     started = clock.monotonic()

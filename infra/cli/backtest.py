@@ -20,25 +20,19 @@ from infra.importing.file_rows import BadFile
 from infra.importing.mapping_tree import BadMapping
 from shared.kit.clock import SystemClock
 
-FileArgument = Annotated[Path, typer.Argument(help="A .csv, .xlsx, .ndjson or .xes file; .gz may be packed around it.")]
-MappingOption = Annotated[Path, typer.Option(help="What the file says, as YAML; see docs/backtest.md.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="The report as JSON, on stdout.")]
-DifferencesOption = Annotated[Path | None, typer.Option(help="Where to write every difference, as CSV.")]
-UntilOption = Annotated[
-    str | None, typer.Option(help="Play up to this moment; by default to the last one of the file.")
-]
+HistoryFile = Annotated[Path, typer.Argument(help="A .csv, .xlsx, .ndjson or .xes file; .gz may be packed around it.")]
+BacktestMappingFile = Annotated[Path, typer.Option(help="What the file says, as YAML; see docs/backtest.md.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The report as JSON, on stdout.")]
+To = Annotated[Path | None, typer.Option(help="Where to write every difference, as CSV.")]
+Until = Annotated[str | None, typer.Option(help="Play up to this moment; by default to the last one of the file.")]
 
 
-GC_YOUNG_COUNT = 50_000
+_GC_YOUNG_COUNT = 50_000
 
 
 @app.command(name="backtest")
 def backtest_file(
-    file: FileArgument,
-    mapping: MappingOption,
-    json: JsonOption = False,
-    differences: DifferencesOption = None,
-    until: UntilOption = None,
+    file: HistoryFile, mapping: BacktestMappingFile, json: AsJson = False, differences: To = None, until: Until = None
 ) -> None:
     """Play a historic file: what would have been warned and overdue. Ends with 1 when a difference has no reason."""
     report = run(_backtest(file, mapping, differences, until), "interrupted; nothing was kept")
@@ -59,7 +53,7 @@ def _few_collections() -> Iterator[None]:
     """Garbage is looked for less often, and not in what lives on anyway: a tenth of the time."""
     before = gc.get_threshold()
     gc.freeze()
-    gc.set_threshold(GC_YOUNG_COUNT)
+    gc.set_threshold(_GC_YOUNG_COUNT)
     try:
         yield
     finally:

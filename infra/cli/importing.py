@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.base import CODE_USAGE, Refused, app, hook, progress_bar, run, say, settings
+from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, hook, progress_bar, run, say, settings
 from infra.importing.file_rows import BadFile, heading_of
 from infra.importing.import_run import ImportJournal, ImportPosition, ImportRun
 from infra.importing.mapping import ImportMapping, load_mapping
@@ -23,20 +23,15 @@ from shared.kit.failpoints import Failpoints
 from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 
-FileArgument = Annotated[Path, typer.Argument(help="A .csv, .xlsx or .ndjson file; its first line names the columns.")]
-MappingOption = Annotated[Path, typer.Option(help="What the columns mean, as YAML; see docs/import.md.")]
-DataOption = Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")]
-RejectedOption = Annotated[Path | None, typer.Option(help="Where rejected rows go; <file>.rejected.csv by default.")]
-CheckOption = Annotated[bool, typer.Option("--check", help="Read and judge every row, send nothing.")]
+TableFile = Annotated[Path, typer.Argument(help="A .csv, .xlsx or .ndjson file; its first line names the columns.")]
+MappingFile = Annotated[Path, typer.Option(help="What the columns mean, as YAML; see docs/import.md.")]
+RejectedFile = Annotated[Path | None, typer.Option(help="Where rejected rows go; <file>.rejected.csv by default.")]
+Dry = Annotated[bool, typer.Option("--check", help="Read and judge every row, send nothing.")]
 
 
 @app.command(name="import")
 def import_file(
-    file: FileArgument,
-    mapping: MappingOption,
-    data: DataOption = None,
-    rejected: RejectedOption = None,
-    check: CheckOption = False,
+    file: TableFile, mapping: MappingFile, data: DataFolder = None, rejected: RejectedFile = None, check: Dry = False
 ) -> None:
     """Import cases from a file. Doing it again changes nothing; an interrupted import goes on where it was."""
     own = settings()
@@ -61,10 +56,10 @@ def _read(file: Path, mapping_file: Path) -> tuple[ImportMapping, ImportPlan]:
 
 
 async def _check(file: Path, mapping_file: Path) -> None:
-    from infra.importing.dry_run import dry_run
+    from infra.importing.dry_run import judge_rows
 
     mapping, plan = _read(file, mapping_file)
-    counts, examples = dry_run(file, mapping, plan, SystemClock().now())
+    counts, examples = judge_rows(file, mapping, plan, SystemClock().now())
     for line in examples:
         say(line)
     say(f"would be registered {counts['registered']}, attached {counts['attached']}, rejected {counts['rejected']}")

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import to_json
 
-from infra.cli.base import CODE_USAGE, Refused, app, fail, hook, progress_bar, run, say, settings
+from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, fail, hook, progress_bar, run, say, settings
 from infra.operations.rebuild import (
     TABLE_STATEMENTS,
     Checksums,
@@ -37,11 +37,10 @@ from shared.log.jetstream import JetStreamLog
 from shared.log.port import Log, NoArea
 from shared.log.topology import Topology
 
-DataOption = Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")]
-AfterOption = Annotated[list[str] | None, typer.Option(help="Only what comes after, as LOG_5101:17; once per stream.")]
-TypesOption = Annotated[list[str] | None, typer.Option("--type", help="Only events of this type, as case.assigned.")]
+After = Annotated[list[str] | None, typer.Option(help="Only what comes after, as LOG_5101:17; once per stream.")]
+Types = Annotated[list[str] | None, typer.Option("--type", help="Only events of this type, as case.assigned.")]
 CaseOption = Annotated[str | None, typer.Option(help="Only this case or order, by id or number.")]
-FollowOption = Annotated[bool, typer.Option(help="Go on with what comes.")]
+Follow = Annotated[bool, typer.Option(help="Go on with what comes.")]
 
 
 def own_settings(data: Path | None) -> Settings:
@@ -67,11 +66,7 @@ async def open_log(found: Servers, user: str) -> AsyncIterator[Log]:
 
 @app.command(name="events")
 def print_events(
-    after: AfterOption = None,
-    follow: FollowOption = False,
-    type: TypesOption = None,
-    case: CaseOption = None,
-    data: DataOption = None,
+    after: After = None, follow: Follow = False, type: Types = None, case: CaseOption = None, data: DataFolder = None
 ) -> None:
     """Print the flow facts of the log, one JSON object a line; content stays sealed and is left out."""
     run(_events(own_settings(data), after or [], follow, frozenset(type or ()), case))
@@ -177,7 +172,7 @@ async def _address(log: Log, text: str) -> Address:
 
 @app.command()
 def fsck(
-    data: DataOption = None,
+    data: DataFolder = None,
     settled: Annotated[
         bool, typer.Option(help="Nobody writes and all reactions have caught up: what had to follow is asked too.")
     ] = False,
@@ -226,7 +221,7 @@ async def _fsck(own: Settings, settled: bool, tables: bool) -> None:
 @app.command(name="rebuild")
 def rebuild_models(
     service: Annotated[Owner | None, typer.Argument(help="routing or reporting; all when left out.")] = None,
-    data: DataOption = None,
+    data: DataFolder = None,
     fresh: Annotated[bool, typer.Option(help="Begin anew where a rebuild was interrupted.")] = False,
 ) -> None:
     """Make the tables of read models anew from the log; an interrupted rebuild goes on where it was."""

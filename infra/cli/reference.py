@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import to_json
 
-from infra.cli.base import CODE_USAGE, Refused, app, progress_bar, run, say, settings
+from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, progress_bar, run, say, settings
 from infra.servers.attach import servers
 from shared.kit.settings import Settings
 from shared.log import topology
@@ -27,14 +27,13 @@ from shared.reference.regions import NATION
 from shared.reference.subject_import import import_subjects
 from shared.reference.validate import DocumentFinding, Gravity, validate
 
-DOCUMENT_FINDINGS_SHOWN_MAX = 50
+_FINDINGS_SHOWN_MAX = 50
 FOUND_BY_YAML = (".yaml", ".yml")
 group = typer.Typer(no_args_is_help=True, help=__doc__)
 app.add_typer(group, name="reference")
-DataOption = Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")]
-FilesArgument = Annotated[list[Path], typer.Argument(help="YAML files, or folders of them; CSV and XLSX with --kind.")]
-KindOption = Annotated[DocumentKind | None, typer.Option(help="The kind of the rows of a CSV or XLSX file.")]
-RegionOption = Annotated[str, typer.Option(help="The region whose document the rows of a CSV or XLSX file are.")]
+Files = Annotated[list[Path], typer.Argument(help="YAML files, or folders of them; CSV and XLSX with --kind.")]
+KindOf = Annotated[DocumentKind | None, typer.Option(help="The kind of the rows of a CSV or XLSX file.")]
+RegionOf = Annotated[str, typer.Option(help="The region whose document the rows of a CSV or XLSX file are.")]
 
 
 @asynccontextmanager
@@ -103,17 +102,17 @@ async def in_force(streams: Streams) -> list[Document]:
 
 def _tell(findings: Sequence[DocumentFinding]) -> bool:
     """Print findings; whether one of them is an error."""
-    for finding in findings[:DOCUMENT_FINDINGS_SHOWN_MAX]:
+    for finding in findings[:_FINDINGS_SHOWN_MAX]:
         typer.echo(str(finding))
-    if len(findings) > DOCUMENT_FINDINGS_SHOWN_MAX:
-        typer.echo(f"... and {len(findings) - DOCUMENT_FINDINGS_SHOWN_MAX} more")
+    if len(findings) > _FINDINGS_SHOWN_MAX:
+        typer.echo(f"... and {len(findings) - _FINDINGS_SHOWN_MAX} more")
     errors = sum(finding.gravity is Gravity.ERROR for finding in findings)
     say(f"{errors} errors, {len(findings) - errors} warnings")
     return errors > 0
 
 
 @group.command(name="validate")
-def validate_files(files: FilesArgument, kind: KindOption = None, region: RegionOption = NATION) -> None:
+def validate_files(files: Files, kind: KindOf = None, region: RegionOf = NATION) -> None:
     """Check documents by themselves, without any server: their rows, and whether they fit together."""
     run(_validate(files, kind, region))
 
@@ -126,7 +125,7 @@ async def _validate(files: Sequence[Path], kind: DocumentKind | None, region: st
 
 
 @group.command()
-def load(files: FilesArgument, kind: KindOption = None, region: RegionOption = NATION, data: DataOption = None) -> None:
+def load(files: Files, kind: KindOf = None, region: RegionOf = NATION, data: DataFolder = None) -> None:
     """Check documents together with those in force and publish what is new; nothing is published when one is wrong.
 
     A document replaces the one of its kind and region, but a calendar keeps the years that the new one does not name.
@@ -169,7 +168,7 @@ async def _publish(streams: Streams, documents: Any, total: int | None) -> None:
 
 
 @group.command(name="import-regions")
-def import_regions(folder: Path, data: DataOption = None) -> None:
+def import_regions(folder: Path, data: DataFolder = None) -> None:
     """Publish the national table of regions: provinces, cities, areas, streets, villages as .csv or .csv.gz."""
     run(_import_regions(_own(data), folder), "interrupted; run the same command again, what is published stays")
 
@@ -186,7 +185,7 @@ async def _import_regions(own: Settings, folder: Path) -> None:
 
 
 @group.command(name="import-subjects")
-def import_subject_tree(file: Path, region: RegionOption = NATION, data: DataOption = None) -> None:
+def import_subject_tree(file: Path, region: RegionOf = NATION, data: DataFolder = None) -> None:
     """Publish the subject tree of a CSV or XLSX file with a column per level; known subjects keep their codes."""
     run(_import_subjects(_own(data), file, region))
 
@@ -199,7 +198,7 @@ async def _import_subjects(own: Settings, file: Path, region: str) -> None:
 
 
 @group.command(name="list")
-def list_documents(data: DataOption = None) -> None:
+def list_documents(data: DataFolder = None) -> None:
     """List the documents in force: kind, region, version, rows, note."""
     run(_list(_own(data)))
 
@@ -223,7 +222,7 @@ async def _list(own: Settings) -> None:
 def show(
     kind: Annotated[DocumentKind, typer.Argument(help="The kind of document.")],
     region: Annotated[str, typer.Argument(help="Its region, twelve digits; the nation's when left out.")] = NATION,
-    data: DataOption = None,
+    data: DataFolder = None,
 ) -> None:
     """Print one document in force as JSON."""
     run(_show(_own(data), kind, region))

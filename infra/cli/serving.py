@@ -8,13 +8,12 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
 import uvicorn
 
-from infra.cli.base import Refused, app, hook, run, settings
+from infra.cli.base import DataFolder, Refused, app, hook, run, settings
 from infra.servers.attach import mark_ready
 from infra.servers.composition import Running, prepare, running, settings_for
 from infra.servers.embedded import Embedded, require_port
@@ -28,7 +27,7 @@ from shared.kit.settings import Settings
 from shared.reference.documents import DocumentKind
 from shared.reference.load import demo_documents
 
-HTTP_STOP_S_MAX = 10
+_STOP_S_MAX = 10
 GC_YOUNG_COUNT, GC_MIDDLE_COUNT, GC_OLD_COUNT = 20_000, 20, 20
 
 
@@ -39,7 +38,7 @@ def announce(text: str) -> None:
 
 @app.command()
 def up(
-    data: Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")] = None,
+    data: DataFolder = None,
     port: Annotated[int | None, typer.Option(help="HTTP port; CASEFLOW_PORT sets it too.")] = None,
 ) -> None:
     """Start NATS, Postgres and the four services on one origin; ctrl-C stops them."""
@@ -69,7 +68,7 @@ async def _serve(stack: Running, own: Settings, embedded: Embedded | None) -> No
     """Answer HTTP until told to stop, or until a server or a background job ends. Raises what ended a job."""
     config = uvicorn.Config(
         stack.app, host=own.host, port=own.port, log_config=None, access_log=False, loop="none", lifespan="off",
-        http="httptools", timeout_graceful_shutdown=HTTP_STOP_S_MAX,
+        http="httptools", timeout_graceful_shutdown=_STOP_S_MAX,
     )  # fmt: skip
     server = _Server(config, stack)
     # What lives long (documents, folded cases) is no garbage: looking all through it held every request for 100 ms and

@@ -6,15 +6,15 @@ from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
-from infra.importing.case_row import UnfitRow, case_row_of
 from infra.importing.file_rows import read_rows
+from infra.importing.imported_case import UnfitRow, imported_case
 from infra.importing.mapping import ImportMapping
 from infra.importing.plan import ImportPlan
 
 EXAMPLES_COUNT_MAX = 20
 
 
-def dry_run(path: Path, mapping: ImportMapping, plan: ImportPlan, now: datetime) -> tuple[Counter[str], list[str]]:
+def judge_rows(path: Path, mapping: ImportMapping, plan: ImportPlan, now: datetime) -> tuple[Counter[str], list[str]]:
     """How many rows would be registered, attached and rejected, and the first rejections in words. Raises BadFile."""
     counts: Counter[str] = Counter()
     examples: list[str] = []
@@ -22,7 +22,7 @@ def dry_run(path: Path, mapping: ImportMapping, plan: ImportPlan, now: datetime)
         try:
             if line.number in plan.doubles:
                 raise UnfitRow(mapping.id, f"stands in row {plan.doubles[line.number]} already")
-            case_row_of(line, mapping, now)
+            imported_case(line, mapping, now)
         except UnfitRow as unfit:
             counts["rejected"] += 1
             if len(examples) < EXAMPLES_COUNT_MAX:

@@ -17,8 +17,8 @@ from itertools import islice
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from infra.importing.case_row import ROW_ID_CHARS_MAX, CaseRow, UnfitRow, case_row_of
 from infra.importing.file_rows import FileRow, read_rows
+from infra.importing.imported_case import ROW_ID_CHARS_MAX, ImportedCase, UnfitRow, imported_case
 from infra.importing.mapping import ImportMapping
 from infra.importing.plan import ImportPlan
 from infra.importing.row_importer import ImportPhase, RowImporter, RowOutcome, RowResult
@@ -28,13 +28,13 @@ from shared.kit.clock import Clock
 from shared.kit.problems import ProblemError, Unavailable
 from shared.log.port import EventTooLarge, LogUnavailable, NoArea
 
-ROWS_IN_FLIGHT_COUNT_MAX = 48
-ROWS_READ_COUNT = 64
-POSITION_SAVED_EVERY_S = 1.0
+_IN_FLIGHT_COUNT_MAX = 48
+_READ_COUNT = 64
+_POSITION_SAVED_EVERY_S = 1.0
 PATIENCE_S_MAX = 120.0
 PAUSE_S_MIN, PAUSE_S_MAX = 0.2, 5.0
 REJECTED_HEADING = ("row", "id", "column", "reason")
-ImportProgress = Callable[[int, int, "ImportPosition"], None]
+OnPosition = Callable[[int, int, "ImportPosition"], None]
 
 
 @dataclass
@@ -114,7 +114,7 @@ class ImportRun:
 
     def __init__(
         self, path: Path, mapping: ImportMapping, plan: ImportPlan, carrier: RowImporter, notebook: ImportJournal,
-        clock: Clock, progress: ImportProgress,
+        clock: Clock, progress: OnPosition,
     ) -> None:  # fmt: skip
         self._path, self._mapping, self._plan, self._carrier = path, mapping, plan, carrier
         self._notebook, self._clock, self._progress = notebook, clock, progress
@@ -139,7 +139,7 @@ class ImportRun:
 
     async def _reading(self, phase: ImportPhase) -> None:
         """One reading of the file: rows start in order and are counted in order, at most so many in between."""
-        room = asyncio.Semaphore(ROWS_IN_FLIGHT_COUNT_MAX)
+        room = asyncio.Semaphore(_IN_FLIGHT_COUNT_MAX)
         fates: dict[int, _Fate] = {}
         counted = self.place.rows
 
@@ -162,7 +162,7 @@ class ImportRun:
     async def _lines(self, start: int) -> AsyncIterator[tuple[int, FileRow]]:
         """The rows from `start` on with their places, read in a thread, some at a time."""
         lines, index = islice(read_rows(self._path, self._mapping), start, None), start
-        while batch := await asyncio.to_thread(lambda: list(islice(lines, ROWS_READ_COUNT))):
+        while batch := await asyncio.to_thread(lambda: list(islice(lines, _READ_COUNT))):
             for line in batch:
                 yield index, line
                 index += 1
@@ -181,7 +181,7 @@ class ImportRun:
         try:
             if number in plan.doubles:
                 raise UnfitRow(self._mapping.id, f"stands in row {plan.doubles[number]} already")
-            demand = case_row_of(line, self._mapping, self._now)
+            demand = imported_case(line, self._mapping, self._now)
             # several repeats of one case join it in the order of the file, so that every run tells the same story
             async with self._queues.setdefault(case.id if case else str(number), asyncio.Lock()):
                 result = await self._patiently(demand, case, ends)
@@ -190,7 +190,7 @@ class ImportRun:
             return _Fate(rejected=(number, id, unfit.column, unfit.reason)) if ends else _Fate()
         return _Fate(result if ends else None)
 
-    async def _patiently(self, demand: CaseRow, case: Address | None, whole: bool) -> RowResult:
+    async def _patiently(self, demand: ImportedCase, case: Address | None, whole: bool) -> RowResult:
         """Carry a row, again for as long as the servers may be starting anew. Raises Unfit, Unavailable."""
         give_up_at = self._clock.monotonic() + PATIENCE_S_MAX
         pause_s = PAUSE_S_MIN
@@ -221,6 +221,6 @@ class ImportRun:
             if fate.result.status is not None:
                 place.ended[fate.result.status] += 1
         self._progress(place.rows, self._plan.rows, place)
-        if self._clock.monotonic() - self._noted_at > POSITION_SAVED_EVERY_S:
+        if self._clock.monotonic() - self._noted_at > _POSITION_SAVED_EVERY_S:
             self._notebook.note(place)
             self._noted_at = self._clock.monotonic()

@@ -26,7 +26,7 @@ from shared.case.base import Code, PersonId
 from shared.case.facts import Channel, Nature, Outcome, Retention
 
 UNNAMED = "not-named"  # the person of a unit for whom the file and the documents name nobody
-Column = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 Ground = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 TextField = Literal["title", "text", "reporter", "reply"]
 
@@ -37,7 +37,7 @@ class MappingPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ValueSpec(MappingPart):
+class ValueChoice(MappingPart):
     """A value by row: `fixed`; or by the cells of a `column` and its `values`; or by `words` found in the text.
 
     `words` is read in order and the first value one of whose words is found wins; a word between slashes is a regular
@@ -45,7 +45,7 @@ class ValueSpec(MappingPart):
     """
 
     fixed: str | None = None
-    column: Column | None = None
+    column: ColumnName | None = None
     values: dict[str, str] = {}
     words: dict[str, tuple[str, ...]] = {}
     within: tuple[TextField, ...] = ("title", "text")
@@ -90,20 +90,20 @@ def _plain(value: Any) -> Any:
     return {"fixed": value} if isinstance(value, str) else value
 
 
-ValueField = Annotated[ValueSpec, BeforeValidator(_plain)]
+ValueField = Annotated[ValueChoice, BeforeValidator(_plain)]
 
 
-class Columns(MappingPart):
+class ColumnMapping(MappingPart):
     """Which column says what."""
 
-    title: Column
-    text: Column
-    time: Column
-    reporter: Column | None = None
-    phone: Column | None = None
-    address: Column | None = None
-    reply: Column | None = None
-    reply_time: Column | None = None
+    title: ColumnName
+    text: ColumnName
+    time: ColumnName
+    reporter: ColumnName | None = None
+    phone: ColumnName | None = None
+    address: ColumnName | None = None
+    reply: ColumnName | None = None
+    reply_time: ColumnName | None = None
 
 
 class SettleSpec(MappingPart):
@@ -111,7 +111,7 @@ class SettleSpec(MappingPart):
 
     by: Literal["first"] | PersonId = "first"
     otherwise: PersonId = UNNAMED
-    outcome: ValueField = ValueSpec(fixed=Outcome.EXPLAINED)
+    outcome: ValueField = ValueChoice(fixed=Outcome.EXPLAINED)
     basis: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)] = (
         "as the reply states"
     )
@@ -128,18 +128,18 @@ class ImportMapping(MappingPart):
     """The whole mapping. `source` names the import for ever: (source, row id) is registered once."""
 
     source: Code
-    id: Column
-    columns: Columns
+    id: ColumnName
+    columns: ColumnMapping
     time_zone: str = "Asia/Shanghai"
     time_formats: tuple[str, ...] = ()
     encoding: Literal["utf-8", "gb18030"] = "utf-8"
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
     sheet: str | None = None
-    channel: ValueField = ValueSpec(fixed=Channel.WEB)
+    channel: ValueField = ValueChoice(fixed=Channel.WEB)
     nature: ValueField
     region: ValueField
     subject: ValueField | None = None
-    retention: ValueField = ValueSpec(fixed=Retention.YEAR_1)
+    retention: ValueField = ValueChoice(fixed=Retention.YEAR_1)
     first_asked: Annotated[dict[str, PersonId], BeforeValidator(lambda v: {"": v} if isinstance(v, str) else v)]
     fallback: str | None = None
     settle: SettleSpec | None = None
@@ -184,7 +184,7 @@ class ImportMapping(MappingPart):
     def named(self) -> Iterator[tuple[str, str]]:
         """Every column that the mapping names, with the place where it does."""
         yield "id", self.id
-        for name in Columns.model_fields:
+        for name in ColumnMapping.model_fields:
             if (column := getattr(self.columns, name)) is not None:
                 yield f"columns.{name}", column
         outcome = self.settle.outcome if self.settle else None
@@ -217,7 +217,7 @@ def _zone(name: str) -> tzinfo:
 _UNIT = re.compile(r"([0-9]{12}|\{(province|city|county|township|village)\})-[a-z0-9-]{1,32}")
 
 
-def _among(name: str, choice: ValueSpec, allowed: Sequence[str]) -> None:
+def _among(name: str, choice: ValueChoice, allowed: Sequence[str]) -> None:
     for value in choice.results():
         if value not in allowed:
             raise ValueError(f"{name}: {value!r} is none of {', '.join(allowed)}; {nearest_name_hint(value, allowed)}")
@@ -234,7 +234,7 @@ def load_mapping(path: Path) -> ImportMapping:
 
 def _fields(loc: Sequence[Any]) -> list[str]:
     """The fields of the part of the mapping at a place."""
-    parts: dict[str, type[MappingPart]] = {"columns": Columns, "settle": SettleSpec, "repeats": RepeatsSpec}
+    parts: dict[str, type[MappingPart]] = {"columns": ColumnMapping, "settle": SettleSpec, "repeats": RepeatsSpec}
     if not loc:
         return list(ImportMapping.model_fields)
-    return list(parts.get(str(loc[-1]), ValueSpec).model_fields)
+    return list(parts.get(str(loc[-1]), ValueChoice).model_fields)

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 MAPPING_BYTES_MAX = 1024 * 1024
-MAPPING_DEPTH_MAX = 8
+_DEPTH_MAX = 8
 COLUMNS_SHOWN_MAX = 30
 
 MappingPath = tuple[str | int, ...]
@@ -82,8 +82,8 @@ def _plain(node: yaml.Node | None, place: MappingPath, lines: dict[MappingPath, 
     lines.setdefault(place, node.start_mark.line + 1)
     if node.tag.endswith(":null"):
         return None
-    if len(place) > MAPPING_DEPTH_MAX:
-        raise yaml.MarkedYAMLError(problem=f"nested more than {MAPPING_DEPTH_MAX} deep", problem_mark=node.start_mark)
+    if len(place) > _DEPTH_MAX:
+        raise yaml.MarkedYAMLError(problem=f"nested more than {_DEPTH_MAX} deep", problem_mark=node.start_mark)
     if id(node) in seen:
         raise yaml.MarkedYAMLError(problem="aliases are not read; write the value out", problem_mark=node.start_mark)
     seen.add(id(node))

@@ -15,14 +15,14 @@ from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 
-from infra.importing.case_row import CaseRow, UnfitRow, case_row_of
 from infra.importing.file_rows import FileRow, read_rows
+from infra.importing.imported_case import ImportedCase, UnfitRow, imported_case
 from infra.importing.mapping import ImportMapping
 from shared.case.base import Address
 
 HASH_BYTES = 8
 BUCKETS = 256
-PlanProgress = Callable[[int, str], None]
+OnRows = Callable[[int, str], None]
 
 
 @dataclass
@@ -36,7 +36,7 @@ class ImportPlan:
 
 
 def make_plan(
-    path: Path, mapping: ImportMapping, now: datetime, progress: PlanProgress = lambda done, word: None
+    path: Path, mapping: ImportMapping, now: datetime, progress: OnRows = lambda done, word: None
 ) -> ImportPlan:
     """Read the file up to twice. Raises BadFile."""
     plan, hashes = ImportPlan(), _Hashes(mapping)
@@ -57,7 +57,7 @@ def make_plan(
                     plan.doubles[line.number] = first
             if alike_hash in twice and line.number not in plan.doubles:
                 try:
-                    alike.setdefault(alike_hash, []).append(_Alike.of(case_row_of(line, mapping, now), mapping))
+                    alike.setdefault(alike_hash, []).append(_Alike.of(imported_case(line, mapping, now), mapping))
                 except UnfitRow:
                     continue
         for demands in alike.values():
@@ -105,7 +105,7 @@ class _Alike:
     case: Address
 
     @classmethod
-    def of(cls, demand: CaseRow, mapping: ImportMapping) -> _Alike:
+    def of(cls, demand: ImportedCase, mapping: ImportMapping) -> _Alike:
         return cls(demand.at, demand.number, demand.replied_at, demand.case(mapping.source))
 
 

@@ -43,7 +43,7 @@ FREE_BYTES_MIN = 1024**3
 SKEW_S_MAX = 1.0
 LAG_COUNT_MAX = 10_000
 DUE_S_MAX = 60
-FINDINGS_SHOWN_MAX = 5
+_FINDINGS_SHOWN_MAX = 5
 DOCTOR_STATEMENTS = Statements.load(Path(__file__).with_suffix(".sql"))
 
 
@@ -368,9 +368,9 @@ async def _clocks(supervision: RunningService, clock: Clock) -> AsyncIterator[Ch
 def _documents(reference_data: ReferenceData) -> Iterator[Check]:
     documents = [one for one in reference_data.documents() if one.kind is not DocumentKind.REGIONS]
     findings = validate(documents, regions=reference_data.regions)
-    for finding in sorted(findings, key=lambda one: one.gravity)[:FINDINGS_SHOWN_MAX]:
+    for finding in sorted(findings, key=lambda one: one.gravity)[:_FINDINGS_SHOWN_MAX]:
         make = failed if finding.gravity is Gravity.ERROR else warning
         yield make(f"{finding.document} {finding.key}", finding.reason)
-    if len(findings) > FINDINGS_SHOWN_MAX:
-        rest = len(findings) - FINDINGS_SHOWN_MAX
+    if len(findings) > _FINDINGS_SHOWN_MAX:
+        rest = len(findings) - _FINDINGS_SHOWN_MAX
         yield warning(f"{rest} more findings about documents", "Run `caseflow reference validate` on their files")

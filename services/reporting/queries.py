@@ -14,9 +14,9 @@ from services.reporting.read_model import CaseRow, Model, OrderRow, SealedMatter
 from services.reporting.search import contains_all, hash_array, terms
 from shared.case.base import region_prefix
 from shared.case.facts import Matter
+from shared.case.rights import Right
 from shared.kit.access import Caller
 from shared.kit.sql import Database, Statements
-from shared.reference.rights import Right
 
 STATEMENTS = Statements.load(Path(__file__).with_name("queries.sql"), rows=(CaseRow, OrderRow))
 CANDIDATES_PER_SEARCH_MAX = 400

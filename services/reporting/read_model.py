@@ -13,6 +13,7 @@ from typing import Annotated, Any, cast
 from services.reporting.listing import bucket, stems
 from services.reporting.search import Pairs, county_of, hash_array, searched
 from shared.case import events as e
+from shared.case.catalogue import ENDS, REOPENS
 from shared.case.events import Corrected
 from shared.case.facts import Matter
 from shared.case.lifecycle import ENDED, OPEN
@@ -39,7 +40,6 @@ from shared.kit.sql import Session
 from shared.kit.vault import Vault
 
 SEARCH_AFTER_END_DAYS_MAX = 30
-_ENDING = ("case.closed", "case.declined", "case.withdrawn", "case.merged", "case.split")
 _STAND_IN = Corrected.model_construct(note=cast(Any, None))
 
 
@@ -198,9 +198,9 @@ def newest_matter(change: AggregateChange) -> SealedMatter | None:
 def searchable_until(change: AggregateChange) -> tuple[bool, datetime | None]:
     """Whether a case's new events change how long it can be found, and until when (None: as long as it is open)."""
     for recorded in reversed(change.events):
-        if recorded.type in _ENDING and change.state.status in ENDED:
+        if type(recorded.event) in ENDS and change.state.status in ENDED:
             return True, recorded.meta.recorded_at + timedelta(days=SEARCH_AFTER_END_DAYS_MAX)
-        if isinstance(recorded.event, e.Reopened):
+        if type(recorded.event) in REOPENS:
             return True, None
     return False, None
 

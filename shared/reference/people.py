@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from shared.case.base import Code, Level, PersonId, Region, UnitCode
-from shared.reference.rights import Right, separation_conflict
+from shared.case.rights import Right, separation_conflict
 from shared.reference.row import Name, ReferenceRow, sorted_set
 
 

@@ -67,7 +67,7 @@ class RuleHit:
 
 
 @dataclass(frozen=True)
-class RuleVerdict:
+class RuleResult:
     """The result of one rule for a case: its hit, or the reason why it does not take the case.
 
     `stops`: the rule matches, but every unit that it could give the case to is complained of; a person must decide.
@@ -90,7 +90,7 @@ def route(rules: Iterable[CitedDocument], facts: RoutingFacts, exists: Callable[
 
 def examine_rules(
     rules: Iterable[CitedDocument], facts: RoutingFacts, exists: Callable[[str], bool]
-) -> Iterator[RuleVerdict]:
+) -> Iterator[RuleResult]:
     """The result of every rule for a case, in order: for the triage desk and for the authors of rules."""
     text = facts.text.lower()
     for document in rules:
@@ -107,11 +107,11 @@ def _resolve(pattern: str, region: str) -> str:
     return f"{region_at(region, Level[code[1:-1].upper()]) if code.startswith('{') else code}-{slug}"
 
 
-def _no_hit(document: CitedDocument, rule: RuleRow, reason: str, stops: bool = False) -> RuleVerdict:
-    return RuleVerdict(rule.id, document.reference, None, reason, stops)
+def _no_hit(document: CitedDocument, rule: RuleRow, reason: str, stops: bool = False) -> RuleResult:
+    return RuleResult(rule.id, document.reference, None, reason, stops)
 
 
-def _verdict(document: CitedDocument, rule: RuleRow, facts: RoutingFacts, exists: Callable[[str], bool]) -> RuleVerdict:
+def _verdict(document: CitedDocument, rule: RuleRow, facts: RoutingFacts, exists: Callable[[str], bool]) -> RuleResult:
     """The result of a rule whose conditions hold."""
     barred = facts.stand_aside | ({facts.complained_unit} if facts.complained_unit else set())
     first = _resolve(rule.then.unit, facts.region)
@@ -129,4 +129,4 @@ def _verdict(document: CitedDocument, rule: RuleRow, facts: RoutingFacts, exists
     co_units = tuple(co_unit for co_unit in resolved if co_unit not in {unit, *barred} and exists(co_unit))
     then, basis = rule.then, str(rule.basis)
     hit = RuleHit(rule.id, document.reference, unit, co_units, then.subject, then.severity, basis)
-    return RuleVerdict(rule.id, document.reference, hit, f"takes it: {basis}")
+    return RuleResult(rule.id, document.reference, hit, f"takes it: {basis}")

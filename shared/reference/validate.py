@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from shared.case.base import Level, level_of, parent
+from shared.case.rights import Right
 from shared.reference.calendars import CalendarRow
 from shared.reference.conditions import When
 from shared.reference.documents import Document, DocumentKind
@@ -19,7 +20,6 @@ from shared.reference.people import PersonRow
 from shared.reference.reference_data import ReferenceData
 from shared.reference.region_tree import RegionTree
 from shared.reference.regions import NATION, RegionRow, lies_inside
-from shared.reference.rights import Right
 from shared.reference.row import Mark
 from shared.reference.rules import RuleRow
 from shared.reference.subjects import SubjectRow

@@ -16,13 +16,13 @@ import pytest
 import pytest_asyncio
 from nats.errors import NoRespondersError
 
+from shared.case.rights import Right
 from shared.kit import failpoints
 from shared.log.connection import connect
 from shared.log.streams import Streams
 from shared.reference.documents import DocumentKind
 from shared.reference.publish import publish
 from shared.reference.reference_data import ReferenceData
-from shared.reference.rights import Right
 from tests.support.platforms import WAIT_S_MAX, World, open_world, services, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

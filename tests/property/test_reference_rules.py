@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.case.facts import Nature, Severity, Stage
+from shared.case.rights import SEPARATED, Right
 from shared.reference.codec import decode_document
 from shared.reference.conditions import RoutingFacts
 from shared.reference.documents import Document, DocumentKind
@@ -15,7 +16,6 @@ from shared.reference.limits import LimitRow, choose_limit
 from shared.reference.load import LoadError, demo_documents, load_yaml
 from shared.reference.people import PostRow
 from shared.reference.reference_data import ReferenceData
-from shared.reference.rights import SEPARATED, Right
 from shared.reference.row import Mark
 from shared.reference.rules import RuleRow, examine_rules, route
 

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from services.reporting.policy import CaseFilter, reads_region
 from services.reporting.store import TABLES, CaseQueries, Model, checksums
+
 from shared.case.base import Address, Position, Recorded, contains, new_id
 from shared.case.lifecycle import OPEN, Status
+from shared.case.rights import Right
 from shared.case.state import CaseState
 from shared.kit.access import Caller, may_see, may_see_flow
 from shared.kit.effects import AggregateChange
@@ -22,7 +23,6 @@ from shared.kit.projections import KIT_STATEMENTS
 from shared.kit.seal import seal_fields
 from shared.kit.sql import Database
 from shared.kit.vault import MasterKeys, MemoryVault
-from shared.reference.rights import Right
 from tests.support import DEEP
 from tests.support.clock import FakeClock
 from tests.support.law import TOWNSHIP

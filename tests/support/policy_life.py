@@ -14,9 +14,10 @@ from shared.case.clocks import Overdue, RunningDeadline
 from shared.case.commands import Command
 from shared.case.decide import Accepted
 from shared.case.facts import Stage
+from shared.case.orders import NEW_ORDER
 from shared.case.reasons import Reason, Rejected
 from shared.case.state import NEW, CaseState
-from shared.kit.effects import CommandRequest, ReactionContext, Timer
+from shared.kit.effects import CommandRequest, Timer
 from shared.reference.documents import ROW_TYPES, Document, DocumentKind
 from shared.reference.reference_data import ReferenceData
 from shared.reference.regions import NATION
@@ -108,8 +109,8 @@ class Life:
         self.state = then(self.state, recorded)
         self.history.append(recorded)
         for reaction in policy.REACTIONS:
-            if recorded.type in reaction.on:
-                for wanted in reaction.decide(ReactionContext(recorded, self.state, self.library)):
+            if type(recorded.event) in reaction.events:
+                for wanted in reaction.decide(recorded, self.state, self.library):
                     self.want(wanted, recorded.time)
 
     def want(self, wanted: CommandRequest, at: datetime) -> None:
@@ -117,7 +118,7 @@ class Life:
         if wanted.address.kind == "order":
             issued = law(given("no order"), wanted, at)
             assert isinstance(issued, Recorded)
-            for told in policy.tell_the_cases(ReactionContext(issued, None, self.library)):
+            for told in policy.tell_the_cases(issued, NEW_ORDER, self.library):
                 self.want(told, at)
             return
         came = law(self.state, wanted, at)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from infra.importing.imported_case import UnfitRow, imported_case, read_time
 
-from infra.importing.case_row import UnfitRow, case_row_of, read_time
-from infra.importing.dry_run import dry_run
+from infra.importing.dry_run import judge_rows
 from infra.importing.file_rows import FileRow, read_rows
 from infra.importing.mapping import ImportMapping, load_mapping
 from infra.importing.plan import make_plan
@@ -29,7 +29,7 @@ def line(number: int = 2, **cells: str) -> FileRow:
 
 
 def test_a_row_says_what_it_says() -> None:
-    first = case_row_of(next(iter(read_rows(SAMPLE, MAPPING))), MAPPING, NOW)
+    first = imported_case(next(iter(read_rows(SAMPLE, MAPPING))), MAPPING, NOW)
     assert (first.number, first.id, first.reporter, first.region) == (2, "101", "U1", "510104000000")
     assert first.text == "甲1区桂园小区的物业不公示收费标准，\n电梯也坏了半个月。"  # the padding of the page is gone
     assert first.at.isoformat() == "2021-03-01T09:05:00+08:00"
@@ -82,14 +82,14 @@ def test_a_form_of_its_own_is_read_when_given() -> None:
 )
 def test_what_cannot_be_a_case_says_why_and_shows_nothing(cells: dict[str, Any], column: str, reason: str) -> None:
     with pytest.raises(UnfitRow) as unfit:
-        case_row_of(line(**cells), MAPPING, NOW)
+        imported_case(line(**cells), MAPPING, NOW)
     assert unfit.value.column == column
     assert reason in unfit.value.reason
     assert len(unfit.value.reason) < 80  # a reason quotes no cell
 
 
 def test_a_day_alone_is_no_reply_before_the_message() -> None:
-    demand = case_row_of(line(答复时间="2021/3/1"), MAPPING, NOW)
+    demand = imported_case(line(答复时间="2021/3/1"), MAPPING, NOW)
     assert demand.replied_at is not None
     assert demand.replied_at > demand.at
 
@@ -100,7 +100,7 @@ def test_the_sample_adds_up() -> None:
     assert plan.doubles == {13: 4}
     assert list(plan.repeats) == [6]  # the same complaint while it was open; row 7 came after the reply
     assert plan.repeated == {2}
-    counts, _ = dry_run(SAMPLE, MAPPING, plan, NOW)
+    counts, _ = judge_rows(SAMPLE, MAPPING, plan, NOW)
     assert counts == {"registered": 7, "attached": 1, "rejected": 4}
 
 
@@ -110,7 +110,7 @@ def test_a_repeat_may_stand_before_its_case(tmp_path: Path) -> None:
         rows = [["2", "U", "题 ", "2021/3/1 12:00:00", "b", "", ""], ["1", "U", "题", "2021/3/1 9:00:00", "a", "", ""]]
         csv.writer(file).writerows([HEADING, *rows])
     plan = make_plan(path, MAPPING, NOW)
-    first = case_row_of(list(read_rows(path, MAPPING))[1], MAPPING, NOW)
+    first = imported_case(list(read_rows(path, MAPPING))[1], MAPPING, NOW)
     assert plan.repeats == {2: first.case("sample")}
 
 
@@ -123,5 +123,5 @@ def test_who_gives_no_name_repeats_nobody(tmp_path: Path) -> None:
 
 def test_commands_of_a_row_never_change() -> None:
     """Frozen: an import of today must recognise what one of years ago sent."""
-    demand = case_row_of(line(), MAPPING, NOW)
+    demand = imported_case(line(), MAPPING, NOW)
     assert demand.command_id("sample", "register") == "eafdb430-337b-5c36-a542-7f7be52b7db9"

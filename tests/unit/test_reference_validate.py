@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from shared.case.rights import SEPARATED, Right, separation_conflict
 from shared.reference.documents import ROW_TYPES, Document, DocumentKind
 from shared.reference.load import demo_documents
 from shared.reference.people import PostRow
 from shared.reference.region_tree import RegionTree
-from shared.reference.rights import SEPARATED, Right, separation_conflict
 from shared.reference.validate import Gravity, validate
 
 DEMO = demo_documents()

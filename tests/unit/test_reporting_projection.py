@@ -27,11 +27,11 @@ from services.reporting.views import entry, state_facts
 from shared.case.base import Position, Recorded, Unknown
 from shared.case.facts import Matter
 from shared.case.lifecycle import Status
+from shared.case.rights import Right
 from shared.case.state import CaseState
 from shared.kit.effects import AggregateChange, state_json
 from shared.kit.rows import arrays_of
 from shared.kit.seal import seal_fields
-from shared.reference.rights import Right
 from tests.support.clock import FakeClock
 from tests.support.law import (
     CHIEF,

@@ -1,7 +1,7 @@
-"""The rights of posts. A person has the rights of the post, inside the region and unit of the person.
+"""The demands of a command on its caller: a right of the caller's post, and a tie between the caller and the case.
 
-Access control judges level, region, unit and the ties of a person; a right only names a kind of act
-(clauses 9.4 a and 12.1).
+A person's rights are those of the post, inside the region and unit that the person has. A right says only for which
+kind of act a post is (clauses 9.4 a and 12.1). The rule that judges right and tie stands in `shared/kit/access.py`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from enum import StrEnum
 class Right(StrEnum):
     """One kind of act. Without `read` a person sees only the cases of the own unit and those tied to the person."""
 
-    READ = "read"  # every case of the person's region, with its content
+    READ = "read"  # every case of the person's region, content too
     REGISTER = "register"  # register, supplement, attach a repeat, answer on the spot
     CORRECT = "correct"
     TRIAGE = "triage"  # triage, decline, split, merge
     ASSIGN = "assign"  # lead and co-handling units, rulings on hand-backs, transfers
     SIGN = "sign"  # sign for a case on behalf of the unit, hand it back
-    REASSIGN = "reassign"  # give the case to another person of the unit
+    REASSIGN = "reassign"  # give it to another person of the unit
     HANDLE = "handle"  # progress, settle, ask for extension or pause
     CO_HANDLE = "co_handle"
     CLOSE = "close"  # close, reopen, send back
@@ -32,11 +32,23 @@ class Right(StrEnum):
     HOLD = "hold"
     ERASE = "erase"
     EXPORT = "export"
-    WEBHOOK = "webhook"  # register a URL that gets the feed items of the region
-    NOTIFY = "notify"  # a gateway for text messages: gets the reporter's number with each notice, and no other content
-    AUDIT = "audit"  # every flow fact of the region and every access to content, but no content
+    WEBHOOK = "webhook"  # have feed items of the region sent somewhere
+    NOTIFY = "notify"  # a gateway for text messages: is told the reporter's number for each notice, and nothing else
+    AUDIT = "audit"  # every flow fact of the region, and who read what, but no content
     OPERATE = "operate"  # parked messages, rebuilds, health
     ADMIN = "admin"  # reference documents: posts, people, rules
+
+
+class Tie(StrEnum):
+    """A bond between the caller and the case or order, which a command demands beside the right."""
+
+    REGION = "region"  # the region that the facts name lies in the caller's
+    CENTRE = "centre"  # the centre in charge lies in the caller's region
+    SEES = "sees"  # the caller may see the case
+    UNIT = "unit"  # the caller's unit is the responsible one, or the co-handling one that the facts name
+    NAMED_UNIT = "named_unit"  # the caller acts for the own unit, or for a unit of the own centre
+    ORDER_UNIT = "order_unit"  # the caller's unit is the one that the order is for
+    ORDER_CENTRE = "order_centre"  # the order was issued in the caller's region
 
 
 # Administrator, operator and auditor are three people, and none of them handles cases (clause 9.5 b).
@@ -44,7 +56,7 @@ SEPARATED = frozenset({Right.ADMIN, Right.OPERATE, Right.AUDIT})
 
 
 def separation_conflict(rights: frozenset[Right]) -> str | None:
-    """The reason why one post may not hold all of `rights` (clause 9.5 b), None when it may."""
+    """Why one post may not hold all of `rights` (clause 9.5 b), None when it may."""
     powers = sorted(rights & SEPARATED)
     if len(powers) > 1:
         return f"one post holds {' and '.join(powers)}; give each of them a post of its own (clause 9.5 b)"

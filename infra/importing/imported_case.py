@@ -11,7 +11,7 @@ from typing import TypeVar
 from pydantic_core import to_json
 
 from infra.importing.file_rows import FileRow
-from infra.importing.mapping import ImportMapping, ValueSpec
+from infra.importing.mapping import ImportMapping, ValueChoice
 from shared.case.base import Address, derived_id, new_id
 from shared.case.facts import SHORT_CHARS_MAX, TEXT_CHARS_MAX, TITLE_CHARS_MAX, Channel, Nature, Outcome, Retention
 
@@ -22,7 +22,7 @@ _TIME = re.compile(
     r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?"
     r"(?:[T ]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?\s*(Z|[+-]\d{2}:?\d{2})?"
 )
-_EnumT = TypeVar("_EnumT", bound=StrEnum)
+E = TypeVar("E", bound=StrEnum)
 
 
 class UnfitRow(ValueError):
@@ -34,7 +34,7 @@ class UnfitRow(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class CaseRow:
+class ImportedCase:
     """What a row says. Texts are trimmed; times are aware."""
 
     number: int
@@ -64,7 +64,7 @@ class CaseRow:
         return Address("case", self.region, new_id(self.region, self.command_id(source, "register")))
 
 
-def case_row_of(line: FileRow, mapping: ImportMapping, now: datetime) -> CaseRow:
+def imported_case(line: FileRow, mapping: ImportMapping, now: datetime) -> ImportedCase:
     """The row as a demand. Raises Unfit."""
     if line.fault:
         raise UnfitRow("", line.fault)
@@ -85,20 +85,20 @@ def case_row_of(line: FileRow, mapping: ImportMapping, now: datetime) -> CaseRow
         replied_at = _reply_time(mapping, cell(columns.reply_time), at, now)
         _within(columns.reply or "", text["reply"], TEXT_CHARS_MAX)
 
-    def chosen(name: str, choice: ValueSpec) -> str:
+    def chosen(name: str, choice: ValueChoice) -> str:
         value = choice.of(cells, text)
         if value is None:
             raise UnfitRow(choice.column or name, f"gives no {name}; add it to the mapping, or `otherwise`")
         return value
 
-    def listed(name: str, choice: ValueSpec, among: type[_EnumT]) -> _EnumT:
+    def listed(name: str, choice: ValueChoice, among: type[E]) -> E:
         try:
             return among(chosen(name, choice))
         except ValueError:
             raise UnfitRow(choice.column or name, f"gives no {name} of {', '.join(among)}; list its `values`") from None
 
     settle, subject = mapping.settle, mapping.subject.of(cells, text) if mapping.subject else None
-    return CaseRow(
+    return ImportedCase(
         line.number, id,
         title=_within(columns.title, text["title"], TITLE_CHARS_MAX),
         text=_within(columns.text, text["text"], TEXT_CHARS_MAX),
