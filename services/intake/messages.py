@@ -7,8 +7,9 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from services.intake.forms import RegisterBody, registration_facts
-from services.intake.policy import PublicStep, step_of, steps_in_the_open
+from services.intake.policy import PublicStep, steps_in_the_open
 from shared.case.base import Address, Meta, Recorded
+from shared.case.catalogue import step_of
 from shared.case.commands import Command
 from shared.kit.access import Caller
 from shared.kit.application import Application, Origin
@@ -39,18 +40,19 @@ class ProgressReporter:
 
     def __init__(self, application: Application) -> None:
         self._application = application
-        self._log, self._streams = application.data.log, application.data.streams
+        self._streams = application.data.streams
 
     async def report(self, recorded: Recorded[Any]) -> None:
         """Bring the progress of an event's case up to the log; nothing for a case that no platform submitted."""
-        if step_of(recorded.type) is None:
+        if step_of(recorded.event) is None:
             return
-        state = (await self._application.handler.state(recorded.address)).state  # however old: the source never changes
+        # however old: the source of a case never changes
+        state = (await self._application.load_for_service(recorded.address, fresh=False)).state
         if state.source is not None and self._application.identity.person(f"{PERSON_PREFIX}{state.source}") is not None:
             await self._catch_up(recorded.address, state.source)
 
     async def _catch_up(self, address: Address, source: str) -> None:
-        steps = steps_in_the_open(await self._log.load(address))
+        steps = steps_in_the_open((await self._application.history_for_service(address)).events)
         number = self._application.data.number(address, steps[0].state)
         subject = topology.progress(source, number)
         while True:

@@ -44,6 +44,7 @@ class AggregateCache:
         self._cache: OrderedDict[str, Versioned] = OrderedDict()
         self._made: OrderedDict[str, StateChange] = OrderedDict()
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.hit_count = self.miss_count = 0
 
     def queue(self, subject: str) -> asyncio.Lock:
         """Where those who decide on this aggregate wait for each other; keep it while it is needed."""
@@ -51,7 +52,12 @@ class AggregateCache:
 
     def get(self, subject: str) -> Versioned | None:
         """The aggregate as far as it is known; others may have gone on with it."""
-        return self._cache.get(subject)
+        known = self._cache.get(subject)
+        if known is None:
+            self.miss_count += 1
+        else:
+            self.hit_count += 1
+        return known
 
     def remember(self, subject: str, held: Versioned) -> None:
         """Know an aggregate, unless a newer one is known."""

@@ -323,9 +323,16 @@ class Application:
                 return unseal_fields(recorded.known, key, address.id, recorded.id)
         return None
 
-    async def load_for_service(self, address: Address) -> Versioned:
-        """The newest state for the service itself, which decides by it who is told of an item. Raises Unavailable."""
-        return await self.handler.state(address, fresh=True)
+    async def load_for_service(self, address: Address, fresh: bool = True) -> Versioned:
+        """A state for the service itself, which decides by it who hears of an item; it is shown to nobody.
+
+        Without `fresh` it may be as old as this process remembers it. Raises Unavailable.
+        """
+        return await self.handler.state(address, fresh)
+
+    async def history_for_service(self, address: Address) -> History:
+        """All events for the service itself; they are shown to nobody as they are. Raises Unavailable."""
+        return await self._history(address)
 
     async def _history(self, address: Address) -> History:
         try:

@@ -12,6 +12,7 @@ from shared.kit.telemetry import Telemetry
 from shared.log import topology
 from shared.log.streams import Streams
 
+PARKED_COUNT = telemetry.gauge("caseflow_parked_messages", "Messages that were parked since the stream was made")
 PARKED = telemetry.counter("caseflow_parked_total", "Messages parked for the operator", "service", "reason")
 
 
@@ -20,6 +21,10 @@ class DeadLetters:
 
     def __init__(self, service: str, streams: Streams, telemetry: Telemetry) -> None:
         self._service, self._streams, self._telemetry = service, streams, telemetry
+        telemetry.before_reading(self._measure)
+
+    async def _measure(self) -> None:
+        self._telemetry.set(PARKED_COUNT, await self._streams.end(topology.PARKED))
 
     async def park_event(self, consumer: str, recorded: Recorded[Any], reason: str) -> None:
         """Leave an event that a reaction could not work to the operator. Raises log_port.Unavailable."""

@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from shared.case.base import Position, Recorded, Unknown
+from shared.case.catalogue import CREATES
 from shared.kit import telemetry
-from shared.kit.command_handler import CREATES, DECIDERS
+from shared.kit.command_handler import DECIDERS
 from shared.kit.effects import ADAPTERS, AggregateChange
 from shared.kit.leader import Lock, renew, run_as_leader
 from shared.kit.problems import Unavailable
 from shared.kit.runtime import Runtime
 from shared.kit.sql import Database, Session, Statements
+from shared.kit.telemetry import BEHIND
 from shared.log.port import Log
 
 FOLDED_COUNT_MAX = 20_000
@@ -60,6 +62,12 @@ class ProjectionRunner:
         self._runtime, self._clock = runtime, runtime.clock
         self._folded: OrderedDict[str, Any] = OrderedDict()
         self._at: dict[str, int] = {}  # how far this one has written each stream
+        runtime.telemetry.before_reading(self._measure)
+
+    async def _measure(self) -> None:
+        for stream in self._log.streams():
+            behind = await self._log.end(stream) - self._runtime.progress.at(self.model.name, stream)
+            self._runtime.telemetry.set(BEHIND, behind, self.model.name, stream)
 
     async def run(self) -> None:
         """Project for ever, as soon as this process is the one writer. Raises Rebuild, log_port.Damaged."""
@@ -147,7 +155,7 @@ class ProjectionRunner:
         # at once, before anything is awaited or remembered: what makes room for others may be needed for these
         states = {s: self._folded[s] for s in by_subject if s in self._folded}
         made = {recorded.id: one for recorded in known if (one := self._runtime.aggregates.made(recorded))}
-        begins = {recorded.id for recorded in known if recorded.type in CREATES or recorded.id in made}
+        begins = {recorded.id for recorded in known if type(recorded.event) in CREATES or recorded.id in made}
         missing = [s for s, events in by_subject.items() if s not in states and events[0].id not in begins]
         stored = await self.model.states(session, missing) if missing else {}
         changes = []

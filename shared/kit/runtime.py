@@ -16,7 +16,12 @@ from shared.kit.effects import StateTexts
 from shared.kit.failpoints import Failpoints
 from shared.kit.load_gate import LoadGate
 from shared.kit.read_your_writes import ProjectionProgress
-from shared.kit.telemetry import Telemetry
+from shared.kit.telemetry import Telemetry, gauge
+
+CACHE_HITS = gauge(
+    "caseflow_aggregate_cache_hits", "Look-ups that found a case or an order remembered, since the start"
+)
+CACHE_MISSES = gauge("caseflow_aggregate_cache_misses", "Look-ups that had to ask the log, since the start")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +46,17 @@ class Runtime:
         failpoints: Failpoints | None = None,
         telemetry: Telemetry | None = None,
     ) -> Runtime:
-        """The runtime of a process that keeps its time by `clock`; what is not given is made anew."""
-        return cls(
+        """The runtime of a process that keeps its time by `clock`; other parts are made anew unless they are given."""
+        runtime = cls(
             clock=clock,
             progress=ProjectionProgress(clock),
             aggregates=aggregates or AggregateCache(),
             failpoints=failpoints or Failpoints(),
             telemetry=telemetry or Telemetry(),
         )
+        runtime.telemetry.before_reading(runtime._measure)
+        return runtime
+
+    async def _measure(self) -> None:
+        self.telemetry.set(CACHE_HITS, self.aggregates.hit_count)
+        self.telemetry.set(CACHE_MISSES, self.aggregates.miss_count)

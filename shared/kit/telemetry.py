@@ -11,13 +11,14 @@ span costs next to nothing, and trace ids still run through requests, events and
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
 import sys
 import traceback
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,6 +43,7 @@ KINDS_COUNT_MAX = 1000
 MESSAGE_CHARS_MAX = 200
 FRAMES_COUNT_MAX = 12
 METRICS_MEDIA_TYPE = CONTENT_TYPE_LATEST
+MEASURE_S_MAX = 2.0
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@{}+ -]{0,160}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
@@ -151,6 +153,9 @@ def _declared(metric: Metric) -> Metric:
 
 
 OPEN_STREAMS = gauge("caseflow_open_streams", "Event streams that somebody listens to", "type")
+BEHIND = gauge(
+    "caseflow_behind_events", "Events of a log stream that a follower has still before it", "model", "stream"
+)
 
 
 class Telemetry:
@@ -165,6 +170,7 @@ class Telemetry:
         self._registry = CollectorRegistry()
         self._families: dict[str, Any] = {}
         self._series: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self._measures: list[Callable[[], Awaitable[None]]] = []
         self._provider = _exporting(service, otlp_endpoint) if otlp_endpoint else None
         self._tracer = self._provider.get_tracer("caseflow") if self._provider else None
 
@@ -207,8 +213,21 @@ class Telemetry:
         self._families[metric.name] = family
         return family
 
-    def metrics_text(self) -> bytes:
-        """All metrics of this process in Prometheus text, of type METRICS_MEDIA_TYPE."""
+    def before_reading(self, measure: Callable[[], Awaitable[None]]) -> None:
+        """Have gauges set by `measure` whenever somebody reads the metrics: for figures that cost a question."""
+        self._measures.append(measure)
+
+    async def metrics_text(self) -> bytes:
+        """All metrics of this process in Prometheus text, of type METRICS_MEDIA_TYPE.
+
+        A measure that fails or takes longer than MEASURE_S_MAX leaves its gauges as they were.
+        """
+        for measure in self._measures:
+            try:
+                async with asyncio.timeout(MEASURE_S_MAX):
+                    await measure()
+            except Exception as failure:  # a server that does not answer must not hide the other figures
+                warn("a gauge could not be measured", reason=type(failure).__name__)
         return generate_latest(self._registry)
 
     def span(self, name: str, **attributes: Unpack[Attributes]) -> AbstractContextManager[None]:

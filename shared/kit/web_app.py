@@ -45,7 +45,8 @@ async def ready(application: App) -> dict[str, str]:
 @health.get("/metrics")
 async def metrics(application: App) -> Response:
     """The metrics of the process as Prometheus reads them."""
-    return Response(application.runtime.telemetry.metrics_text(), media_type=telemetry.METRICS_MEDIA_TYPE)
+    text = await application.runtime.telemetry.metrics_text()
+    return Response(text, media_type=telemetry.METRICS_MEDIA_TYPE)
 
 
 def web_app(application: Application, *routers: APIRouter) -> FastAPI:

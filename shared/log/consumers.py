@@ -302,13 +302,22 @@ class RawDurable:
             found.append(RawDelivery(raw, attempts, self._mux, message.reply))
         return found
 
+    async def behind(self) -> int:
+        """How many messages are not acknowledged yet. Raises DurableMissing, Unavailable."""
+        info = await self._info()
+        return int(info["num_pending"]) + int(info["num_ack_pending"])
+
     async def _explain(self, kind: str) -> None:
+        await self._info()
+        raise Unavailable(f"{self._stream}: the server ended the fetch ({kind})")
+
+    async def _info(self) -> dict[str, Any]:
         try:
-            await self._mux.api(f"$JS.API.CONSUMER.INFO.{self._stream}.{self._name}")
+            return await self._mux.api(f"$JS.API.CONSUMER.INFO.{self._stream}.{self._name}")
         except ApiError as error:
             if error.code == CODE_NO_CONSUMER:
                 raise DurableMissing(f"the durable {self._name} of {self._stream} was deleted") from error
-        raise Unavailable(f"{self._stream}: the server ended the fetch ({kind})")
+            raise Unavailable(f"{self._stream}: {error}") from error
 
 
 async def durable(mux: NatsConnection, stream: str, name: str, subject: str = ">") -> RawDurable:

@@ -149,6 +149,9 @@ class _Durable:
                 await one.term()
         return found
 
+    async def behind(self) -> int:
+        return await self.raw.behind()
+
 
 @dataclass(frozen=True, slots=True)
 class _Delivery:

@@ -177,6 +177,10 @@ class _Durable:
             next_s = min([left, *(due - self.log.clock.monotonic() for due in place.due.values())])
             await self._wait(max(next_s, WAIT_S_MIN))
 
+    async def behind(self) -> int:
+        state = self.place()
+        return len(self.stream.events) - state.handed + len(state.due)
+
     def place(self) -> _Place:
         """Where the durable stands. Raises DurableMissing."""
         place = self.stream.durables.get(self.name)

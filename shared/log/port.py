@@ -87,6 +87,9 @@ class Durable(Protocol):
         Malformed never: such a message is terminated and reported by fsck.
         """
 
+    async def behind(self) -> int:
+        """How many events are not acknowledged yet. Raises DurableMissing, Unavailable."""
+
 
 class Log(Protocol):
     """The log of all areas."""

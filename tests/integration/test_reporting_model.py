@@ -20,11 +20,11 @@ from services.reporting.read_model import SEARCH_AFTER_END_DAYS_MAX, Model
 from shared.case import events as e
 from shared.case.base import Address, Event, Recorded
 from shared.case.facts import Note
+from shared.case.rights import Right
 from shared.kit.problems import Unavailable
 from shared.kit.sql import Database
 from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.memory import MemoryLog
-from shared.reference.rights import Right
 from tests.support.clock import FakeClock
 from tests.support.reporting import START, STREAM, TOWNSHIP, UNIT, Lives, caller, opened, projector, registered, seed
 

@@ -16,13 +16,13 @@ import pytest
 import pytest_asyncio
 from nats.errors import NoRespondersError
 
+from shared.case.rights import Right
 from shared.kit.failpoints import FailpointHit, Failpoints
 from shared.log.connection import connect
 from shared.log.streams import Streams
 from shared.reference.library import ReferenceData
 from shared.reference.models import Kind
 from shared.reference.publish import publish
-from shared.reference.rights import Right
 from tests.support.platforms import WAIT_S_MAX, World, open_world, services, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

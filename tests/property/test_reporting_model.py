@@ -16,6 +16,7 @@ from services.reporting.queries import CaseQueries
 from services.reporting.read_model import Model
 from shared.case.base import Address, Position, Recorded, contains, new_id
 from shared.case.lifecycle import OPEN, Status
+from shared.case.rights import Right
 from shared.case.state import CaseState
 from shared.kit.access import Caller, may_see, may_see_flow
 from shared.kit.effects import AggregateChange, state_json
@@ -23,7 +24,6 @@ from shared.kit.projections import KIT_STATEMENTS
 from shared.kit.seal import seal_fields
 from shared.kit.sql import Database
 from shared.kit.vault import MasterKeys, MemoryVault
-from shared.reference.rights import Right
 from tests.support import DEEP
 from tests.support.clock import FakeClock
 from tests.support.law import TOWNSHIP

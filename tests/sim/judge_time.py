@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,13 @@ from pydantic_core import from_json
 from services.supervision import policy
 from services.supervision.feed.items import items
 from services.supervision.policy import moments
-from services.supervision.projection import watched_row
+from services.supervision.read_model import watched_row
 from shared.case import events as e
 from shared.case.base import Owner, Position, Recorded, derived_id
 from shared.case.facts import Hold
 from shared.case.orders import OrderState, OrderStatus
 from shared.case.state import CaseState
-from shared.kit.effects import AggregateChange
+from shared.kit.effects import AggregateChange, state_json
 from shared.log import fsck, number
 from shared.reference.terms import reckoned_anew
 from tests.sim.hours import own_library
@@ -151,7 +152,9 @@ class TimeJudge:
         for subject, events in self.by_subject.items():
             state, position = self.world.state(events[0].address), events[-1].position
             assert position is not None
-            expected = watched_row(AggregateChange(events[0].address, state, position, events))
+            text = state_json(events[0].address.kind, state)
+            change = AggregateChange(events[0].address, state, position, events, text)
+            expected = astuple(watched_row(change))
             found = watched.pop(subject, None)
             if found is None or comparable(found) != comparable(expected):
                 self.world.violated("supervision.watched differs from the log", subject)

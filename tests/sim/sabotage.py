@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 from services.routing import policy as routing_policy
 from services.supervision import policy as supervision_policy
-from services.supervision.stream import Eraser
+from services.supervision.jobs import Eraser
 from shared.case.base import Address, Position, Recorded, derived_id
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, record
 from shared.case.reasons import Reason, Rejected
 from shared.kit import access, command_handler, reactions
-from shared.kit import http as kit_http
+from shared.kit.application import Application
 from shared.kit.command_handler import DECIDERS, CommandHandler, Committed
 from shared.kit.effects import CommandRequest
+from shared.kit.load_gate import BREATH_S, LoadGate
 from shared.kit.problems import Forbidden, Unavailable
 from shared.kit.projections import KIT_STATEMENTS, ProjectionRunner
 from shared.kit.reactions import ReactionRunner
@@ -33,6 +34,14 @@ from tests.support.vaults import SharedVault
 
 Sabotage = Callable[[], AbstractContextManager[Any]]
 SABOTAGES: dict[str, Sabotage] = {}
+
+
+def _both(*patches: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
+    """Several patches as one."""
+    stack = ExitStack()
+    for one in patches:
+        stack.enter_context(one)
+    return stack
 
 
 def _named(sabotage: Callable[[], AbstractContextManager[Any]]) -> Sabotage:
@@ -101,7 +110,7 @@ def _rejections_from_a_stale_cache() -> AbstractContextManager[Any]:
     once = CommandHandler._once
 
     async def hasty(self: CommandHandler, command: Command, fresh: bool) -> Committed | Rejected:
-        held = self._known.get(command.address.subject)
+        held = self._aggregates.get(command.address.subject)
         if held is not None and not fresh:
             verdict = DECIDERS[command.address.kind].decide(command, held.state)
             if isinstance(verdict, Rejected):
@@ -119,7 +128,7 @@ def _already_applied_check_off() -> AbstractContextManager[Any]:
 @_named
 def _the_cache_is_not_topped_up_after_a_conflict() -> AbstractContextManager[Any]:
     async def stubborn(self: CommandHandler, address: Address, fresh: bool = False) -> Any:
-        held = self._known.get(address.subject)
+        held = self._aggregates.get(address.subject)
         return held or await self._top_up(address, None)
 
     return patch.object(CommandHandler, "state", stubborn)
@@ -148,20 +157,76 @@ def _sealed_with_one_key_for_all() -> AbstractContextManager[Any]:
 
 @_named
 def _a_retry_needs_its_rights_anew() -> AbstractContextManager[Any]:
-    async def strict(desk: Any, caller: Any, asked: Command) -> None:
-        birth = access.is_creation(asked.name)
-        state = None if birth else (await desk.handler.state(asked.address, fresh=True)).state
-        if refused := access.refusal(caller, asked, state):
-            raise Forbidden(refused)
+    async def strict(self: Application, caller: Any, command: Command) -> None:
+        creates = access.is_creation(command.name)
+        state = None if creates else (await self.handler.state(command.address, fresh=True)).state
+        if refusal := access.refusal(caller, command, state):
+            raise Forbidden(refusal)
 
-    return patch.object(kit_http, "permit", strict)
+    return patch.object(Application, "permit", strict)
+
+
+# The steps of the application layer
+
+
+async def _skipped(*_: Any) -> None: ...
+
+
+@_named
+def _the_permit_step_is_gone() -> AbstractContextManager[Any]:
+    return patch.object(Application, "permit", _skipped)
+
+
+@_named
+def _the_reference_step_is_gone() -> AbstractContextManager[Any]:
+    return patch.object(Application, "check_references", _skipped)
+
+
+@_named
+def _the_enrich_step_is_gone() -> AbstractContextManager[Any]:
+    async def unchanged(self: Application, caller: Any, command: Command) -> Command:
+        return command
+
+    return patch.object(Application, "_enriched", unchanged)
+
+
+@_named
+def _the_decide_step_is_gone() -> AbstractContextManager[Any]:
+    def yes(decide: Any, command: Command, state: Any) -> Any:
+        if command.meta.command_id in state.applied:
+            return Accepted(None)
+        return Accepted(record(command, COMMANDS[command.name].event.model_construct(**command.facts.__dict__)))
+
+    return _law(yes)
+
+
+@_named
+def _the_load_gate_for_callers_is_gone() -> AbstractContextManager[Any]:
+    return patch.object(Application, "_admit", lambda *_: None)
+
+
+@_named
+def _the_desk_never_lets_others_go_on() -> AbstractContextManager[Any]:
+    """What the load gate of a process holds back it holds back for ever: the simulation passes through it."""
+
+    async def shut(self: Any, clock: Any, who: str = "") -> None:
+        while self._requests:
+            await clock.sleep(BREATH_S)
+
+    @contextmanager
+    def stuck(self: Any) -> Iterator[None]:
+        self._requests = True
+        yield
+
+    return _both(
+        patch.object(LoadGate, "breathe", shut), patch.object(LoadGate, "answering", stuck),
+        patch.object(LoadGate, "_requests", False, create=True),
+    )  # fmt: skip
 
 
 @_named
 def _other_body_check_off() -> AbstractContextManager[Any]:
-    async def content(desk: Any, asked: Command) -> None: ...
-
-    return patch.object(kit_http, "refuse_other_body", content)
+    return patch.object(Application, "refuse_other_body", _skipped)
 
 
 # Reactions
@@ -210,7 +275,7 @@ def _derived_ids_random_per_try() -> AbstractContextManager[Any]:
 @_named
 def _reactions_read_an_old_case() -> AbstractContextManager[Any]:
     async def old(self: CommandHandler, recorded: Recorded[Any]) -> Any:
-        held = self._known.get(recorded.address.subject)
+        held = self._aggregates.get(recorded.address.subject)
         return held or await self._top_up(recorded.address, None)
 
     return patch.object(CommandHandler, "state_since", old)
@@ -233,10 +298,10 @@ def _reactions_live_by_their_own_clock() -> AbstractContextManager[Any]:
 
 @_named
 def _merge_order_reversed() -> AbstractContextManager[Any]:
-    def backwards(seen: Any) -> Sequence[CommandRequest]:
-        event = seen.recorded.event
-        facts = COMMANDS["merge"].facts.model_validate({"into": event.merged_from or seen.recorded.address.id})
-        return (CommandRequest(seen.recorded.address, "merge", facts),) if event.merged_from else ()
+    def backwards(recorded: Any, case: Any, in_force: Any) -> Sequence[CommandRequest]:
+        merged_from = recorded.event.merged_from
+        facts = COMMANDS["merge"].facts.model_validate({"into": merged_from or recorded.address.id})
+        return (CommandRequest(recorded.address, "merge", facts),) if merged_from else ()
 
     return _reaction(routing_policy.REACTIONS, "routing.merge_the_other", decide=backwards)
 
@@ -248,13 +313,15 @@ def _refusals_of_orders_not_noted() -> AbstractContextManager[Any]:
 
 @_named
 def _only_the_first_case_hears_of_an_order() -> AbstractContextManager[Any]:
-    tell = supervision_policy.tell_the_cases
-    return _reaction(supervision_policy.REACTIONS, "supervision.tell_the_cases", decide=lambda seen: tell(seen)[:1])
+    def first(*seen: Any) -> Sequence[CommandRequest]:
+        return supervision_policy.tell_the_cases(*seen)[:1]
+
+    return _reaction(supervision_policy.REACTIONS, "supervision.tell_the_cases", decide=first)
 
 
 @_named
 def _keys_of_erased_cases_stay() -> AbstractContextManager[Any]:
-    async def keep(self: Eraser, recorded: Recorded[Any], _: Any) -> None: ...
+    async def keep(self: Eraser, recorded: Recorded[Any]) -> None: ...
 
     return patch.object(Eraser, "erase", keep)
 
@@ -297,8 +364,8 @@ def _checkpoint_committed_before_the_rows() -> AbstractContextManager[Any]:
         last = batch[-1]
         assert last.position is not None
         async with self._database.transaction() as session:
-            row = await session.using(KIT_STATEMENTS).fetch_one("read_checkpoint", self._model.name, stream)
-            at = (self._model.name, stream, last.position.sequence, last.id, row["sequence"] if row else 0)
+            row = await session.using(KIT_STATEMENTS).fetch_one("read_checkpoint", self.model.name, stream)
+            at = (self.model.name, stream, last.position.sequence, last.id, row["sequence"] if row else 0)
             await session.using(KIT_STATEMENTS).execute("write_checkpoint", *at)
         await apply(self, stream, batch)
 
@@ -378,5 +445,5 @@ def _reaction(reactions: tuple[Any, ...], name: str, **changes: Any) -> Abstract
     from tests.sim import process
 
     changed = tuple(replace(one, **changes) if one.name == name else one for one in reactions)
-    app = next(app for app in process._APPS.values() if app.REACTIONS is reactions)
+    app = next(app for app in process.APPS.values() if app.REACTIONS is reactions)
     return patch.object(app, "REACTIONS", changed)

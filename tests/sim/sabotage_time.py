@@ -9,21 +9,19 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 from unittest.mock import patch
 
-from services.supervision import policy
-from services.supervision import store as supervision_store
-from services.supervision import stream as supervision_stream
+from services.supervision import jobs, policy, read_model
 from services.supervision.deadlines import ticker
 from services.supervision.deadlines.ticker import DueTimer, Ticker
 from services.supervision.feed import writer
 from services.supervision.feed.writer import FeedPlace
-from services.supervision.store import PgAgenda
-from services.supervision.stream import Calendars
+from services.supervision.jobs import Calendars
+from services.supervision.queries import PgAgenda
 from shared.case import decide as law
 from shared.case.base import Address, derived_id
 from shared.case.clocks import RunningDeadline
 from shared.case.reasons import Reason
 from shared.case.state import CaseState
-from shared.kit.effects import CommandRequest, ReactionContext, Timer
+from shared.kit.effects import CommandRequest, Timer
 from shared.reference.library import ReferenceData
 from tests.sim.sabotage import SABOTAGES, _named, _reaction, _without
 from tests.support import store
@@ -140,7 +138,7 @@ def _moments(keep: Any) -> AbstractContextManager[Any]:
     def some(subject: str, state: Any) -> list[Timer]:
         return [one for one in _AS_IT_IS(subject, state) if keep(one)]
 
-    return patch.object(supervision_store, "moments", some)
+    return patch.object(read_model, "moments", some)
 
 
 @_named
@@ -168,7 +166,7 @@ def _the_agenda_keeps_what_is_no_longer_in_force() -> AbstractContextManager[Any
 
 def _keep_clocks(changed: Any) -> AbstractContextManager[Any]:
     keep = policy.keep_clocks
-    decide = lambda seen: changed(seen, keep(seen))  # noqa: E731
+    decide = lambda *seen: changed(keep(*seen))  # noqa: E731
     return _reaction(policy.REACTIONS, "supervision.keep_clocks", decide=decide)
 
 
@@ -177,7 +175,7 @@ def _keep_clocks(changed: Any) -> AbstractContextManager[Any]:
 def _what_ended_late_is_forgotten_by_all() -> Iterator[None]:
     """By the reaction, by the agenda and by the law."""
 
-    def only_running(seen: ReactionContext, wanted: Sequence[CommandRequest]) -> Sequence[CommandRequest]:
+    def only_running(wanted: Sequence[CommandRequest]) -> Sequence[CommandRequest]:
         return [one for one in wanted if one.name != "declare-overdue"]
 
     over = _moments(lambda one: one.what != "overdue")
@@ -187,12 +185,12 @@ def _what_ended_late_is_forgotten_by_all() -> Iterator[None]:
 
 @_named
 def _clocks_of_a_stage_that_is_over_stay() -> AbstractContextManager[Any]:
-    return _keep_clocks(lambda seen, wanted: [one for one in wanted if not getattr(one.facts, "closes", ())])
+    return _keep_clocks(lambda wanted: [one for one in wanted if not getattr(one.facts, "closes", ())])
 
 
 @_named
 def _overdues_that_proved_in_time_stand() -> AbstractContextManager[Any]:
-    return _reaction(policy.REACTIONS, "supervision.annul", decide=lambda seen: ())
+    return _reaction(policy.REACTIONS, "supervision.annul", decide=lambda *seen: ())
 
 
 @_named
@@ -218,7 +216,7 @@ def _a_ladder_goes_on_when_the_stage_is_over() -> AbstractContextManager[Any]:
                 told.append(Timer(late.next_at, subject, "rung", late.stage.value, late.unit or "", late.cause))
         return told
 
-    wrong = _both(patch.object(supervision_store, "moments", ended), patch.object(policy, "moments", ended))
+    wrong = _both(patch.object(read_model, "moments", ended), patch.object(policy, "moments", ended))
     return _both(wrong, patch.object(law, "out_of_turn", lambda *_: None))
 
 
@@ -246,7 +244,7 @@ def _published_days_off_change_nothing() -> Iterator[None]:
 
 @_named
 def _newer_calendars_are_noted_before_all_have_heard() -> AbstractContextManager[Any]:
-    return patch.object(supervision_stream, "HEARD_S_MAX", 0.0)
+    return patch.object(jobs, "HEARD_S_MAX", 0.0)
 
 
 # The feed

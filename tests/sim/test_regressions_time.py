@@ -24,9 +24,9 @@ async def test_a_clock_that_is_set_by_an_old_calendar_behind_the_recomputation_i
     town.start()
     await town.rest()
     informed, late = (town.copy(Owner.SUPERVISION, number) for number in (1, 2))
-    informed.library.put(NEWER)
+    informed.reference_data.put(NEWER)
     await town.world.clock.sleep(10)  # it has looked through everything once
-    calendar, start = late.library.calendar(TOWN), late.clock.now()
+    calendar, start = late.reference_data.calendar(TOWN), late.clock.now()
     old = reckon(start, 5, TimeBase.WORKING_DAYS, calendar)
     deadline = Deadline(
         stage=Stage.TRIAGE, start=start, due=old.due, base=TimeBase.WORKING_DAYS, amount=5, last_day=old.last_day,
@@ -34,7 +34,7 @@ async def test_a_clock_that_is_set_by_an_old_calendar_behind_the_recomputation_i
     )  # fmt: skip
     asked = town.asked("set-deadlines", case, "old", None, opens=(deadline,), closes=(Stage.TRIAGE,))
     await by_itself(Asked(asked, None))(late)
-    late.library.put(NEWER)
+    late.reference_data.put(NEWER)
     await town.world.clock.sleep(60)
     clock = town.world.state(case).clock(Stage.TRIAGE)
     assert clock is not None

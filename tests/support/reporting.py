@@ -12,6 +12,7 @@ from services.reporting.read_model import Model
 from shared.case import events as e
 from shared.case.base import Actor, Address, Event, Meta, Owner, Position, Recorded, event_id, new_id
 from shared.case.facts import Channel, Deadline, Matter, Nature, Note, Outcome, Stage, TimeBase
+from shared.case.rights import Right
 from shared.kit.access import Caller
 from shared.kit.clock import Clock
 from shared.kit.projections import ProjectionRunner
@@ -20,7 +21,6 @@ from shared.kit.seal import seal_fields
 from shared.kit.sql import Database, Statements
 from shared.kit.vault import Vault
 from shared.log.memory import MemoryLog
-from shared.reference.rights import Right
 from tests.support.services import tables_of
 
 SEED = Statements.load(Path(__file__).with_suffix(".sql"))

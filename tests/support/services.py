@@ -15,6 +15,7 @@ from infra.servers.composition import KIT_MIGRATIONS, settings_for
 from infra.servers.embedded import Endpoints
 from infra.servers.services import BY_OWNER
 from shared.case.base import Owner
+from shared.kit.application import Application, Creator
 from shared.kit.clock import Clock, SystemClock
 from shared.kit.data import Data
 from shared.kit.identity import Identity
@@ -22,13 +23,14 @@ from shared.kit.runtime import Runtime
 from shared.kit.service import RunningService, follow_reference_data, open_service
 from shared.kit.settings import Settings
 from shared.kit.sql import Database, migrate
-from shared.kit.vault import MasterKeys, MemoryVault, Vault
+from shared.kit.vault import Vault
 from shared.log.port import Log
 from shared.log.streams import Streams
 from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
 from tests.support.log import AREAS
 
+ABSENT: Any = None  # a connection that the part under test never uses
 STOP_S = 1.0
 T = TypeVar("T")
 
@@ -39,10 +41,27 @@ def demo_reference_data() -> ReferenceData:
     return ReferenceData(demo_documents())
 
 
-def data_of(*, log: Log, streams: Streams, database: Database, vault: Vault | None = None) -> Data:
-    """The data of a service; without a vault, one in memory."""
-    return Data(
-        log=log, streams=streams, database=database, vault=vault or MemoryVault(MasterKeys([bytes(32)]), SystemClock())
+def data_of(*, log: Log, streams: Streams, database: Database, vault: Vault = ABSENT) -> Data:
+    """The data of a service."""
+    return Data(log=log, streams=streams, vault=vault, database=database)
+
+
+def application(
+    owner: Owner,
+    log: Log,
+    vault: Vault,
+    clock: Clock,
+    *,
+    runtime: Runtime | None = None,
+    reference_data: ReferenceData | None = None,
+    creators: dict[str, Creator] | None = None,
+) -> Application:
+    """The application layer of a service over a log and a vault, without a database and other streams."""
+    return Application(
+        identity=Identity(owner=owner, settings=Settings(), reference_data=reference_data or ReferenceData([])),
+        data=Data(log=log, streams=ABSENT, vault=vault, database=ABSENT),
+        runtime=runtime or Runtime.of(clock),
+        creators=creators or {},
     )
 
 

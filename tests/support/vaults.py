@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from shared.kit.clock import Clock
+from shared.kit.failpoints import Failpoints
 from shared.kit.sql import Session
 from shared.kit.vault import MasterKeys, MemoryVault, Row
 
@@ -15,8 +16,15 @@ Pause = Callable[[str], Awaitable[None]]
 class SharedVault(MemoryVault):
     """A process's view of the vault; the first one of a world holds the rows."""
 
-    def __init__(self, masters: MasterKeys, clock: Clock, pause: Pause, first: SharedVault | None = None) -> None:
-        super().__init__(masters, clock)
+    def __init__(
+        self,
+        masters: MasterKeys,
+        clock: Clock,
+        pause: Pause,
+        first: SharedVault | None = None,
+        failpoints: Failpoints | None = None,
+    ) -> None:
+        super().__init__(masters, clock, failpoints)
         self._pause = pause
         if first is not None:
             self._rows, self._counties = first._rows, first._counties

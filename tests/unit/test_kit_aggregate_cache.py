@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from shared.case import events as e
 from shared.case.base import Address, Meta, Owner, Position, Recorded, new_id
 from shared.case.commands import COMMANDS
+from shared.case.state import CaseState
 from shared.kit import aggregate_cache as module
 from shared.kit.aggregate_cache import AggregateCache, StateChange, Versioned
 from shared.kit.command_handler import CommandHandler, Committed, command
-from shared.kit.effects import CommandRequest, Reaction, ReactionContext
+from shared.kit.effects import CommandRequest, reaction
 from shared.kit.reactions import ReactionRunner
+from shared.kit.runtime import Runtime
 from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.memory import MemoryLog
 from tests.support.clock import FakeClock
 from tests.support.law import FACTS, NOTE, TOWNSHIP, ask, event, person
+from tests.support.services import application
 
 PLACE = Address("case", TOWNSHIP, new_id(TOWNSHIP, "known"))
 NOW = FakeClock().now()
@@ -78,19 +83,20 @@ class Desk:
         self.clock = FakeClock()
         self.log = Counted(("5101",), self.clock)
         self.vault = MemoryVault(MasterKeys([b"k" * 32]), self.clock)
-        known = AggregateCache()
-        self.asks = CommandHandler(self.log, self.vault, self.clock, known)
-        self.handler = CommandHandler(self.log, self.vault, self.clock, known if shared else None)
+        own = Runtime.of(self.clock)
+        other = Runtime.of(self.clock, aggregates=own.aggregates) if shared else Runtime.of(self.clock)
+        self.asks = CommandHandler(log=self.log, vault=self.vault, runtime=own)
+        supervision = application(Owner.SUPERVISION, self.log, self.vault, self.clock, runtime=other)
+        self.handler = supervision.handler
         self.versions: list[int] = []
-        react = Reaction("test", frozenset({"case.registered", "case.supplemented"}), self._decide)
-        self.reactor = ReactionRunner(
-            Owner.SUPERVISION, (react,), self.log, self.handler, self.vault, self.clock, None, None,  # type: ignore[arg-type]
-            lambda address: person("service-supervision"),
-        )  # fmt: skip
+        react = reaction("test", self._decide)
+        self.reactor = ReactionRunner(application=supervision, reactions=(react,))
 
-    def _decide(self, seen: ReactionContext) -> list[CommandRequest]:
-        self.versions.append(seen.state.version)
-        return [] if seen.state.holds else [CommandRequest(seen.recorded.address, "hold", _hold())]
+    def _decide(
+        self, recorded: Recorded[e.Registered | e.Supplemented], case: CaseState, _: object
+    ) -> Sequence[CommandRequest]:
+        self.versions.append(case.version)
+        return [] if case.holds else [CommandRequest(recorded.address, "hold", _hold())]
 
     async def act(self, number: int, name: str, **facts: Any) -> None:
         now = self.clock.now()
@@ -125,6 +131,6 @@ async def test_what_an_older_program_could_not_read_to_its_end_is_read_anew() ->
     await desk.vault.new_keys(None, [(PLACE.id, TOWNSHIP)])
     await desk.act(1, "register")
     held = await desk.handler.state(PLACE)
-    other = CommandHandler(desk.log, desk.vault, desk.clock)
+    other = CommandHandler(log=desk.log, vault=desk.vault, runtime=Runtime.of(desk.clock))
     other.prime(PLACE, Versioned(replace(held.state, newer_event=True), held.sequence))
     assert await other.state(PLACE) == held

@@ -16,14 +16,14 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic_core import from_json, to_json
 
-from services.supervision.feed.items import TEMPLATES, FeedItem
+from services.supervision.feed.items import FeedItem
 from shared.case import events as e
+from shared.case.announcements import NoticeTemplate
 from shared.case.base import Address
 from shared.case.facts import Parties, PartyRole
 from shared.case.state import CaseState
 from shared.kit.access import Caller, may_notify
-from shared.kit.data import Data
-from shared.kit.identity import Identity
+from shared.kit.application import Application
 from shared.kit.seal import unseal_fields
 from shared.kit.settings import BadSettings
 from shared.kit.vault import KeyErased
@@ -57,9 +57,8 @@ class Texts:
             told = yaml.safe_load(path.read_text("utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise BadSettings(f"{path} cannot be read ({type(error).__name__}): write one `id: text` a line") from None
-        wanted = set(TEMPLATES.values())
-        if not isinstance(told, dict) or set(told) != wanted:
-            raise BadSettings(f"{path} must hold exactly {', '.join(sorted(wanted))}")
+        if not isinstance(told, dict) or set(told) != set(NoticeTemplate):
+            raise BadSettings(f"{path} must hold exactly {', '.join(sorted(NoticeTemplate))}")
         for id, text in told.items():
             if not isinstance(text, str) or not 0 < len(text) <= TEMPLATE_CHARS_MAX:
                 raise BadSettings(f"{path}: {id} must be a text of at most {TEMPLATE_CHARS_MAX} characters")
@@ -89,9 +88,9 @@ def _fields(text: str) -> set[str]:
 class Notices:
     """Makes of a notice item what a gateway sends."""
 
-    def __init__(self, identity: Identity, data: Data) -> None:
-        self._identity, self._data = identity, data
-        self._texts = Texts.load(identity.settings.notices or SHIPPED)
+    def __init__(self, application: Application) -> None:
+        self._application, self._identity = application, application.identity
+        self._texts = Texts.load(self._identity.settings.notices or SHIPPED)
 
     async def body(self, gateway: Caller, data: bytes, item: FeedItem, state: CaseState) -> bytes:
         """The item, as FEED has it, with `to` and `text` in its data. Raises NoNotice."""
@@ -101,7 +100,7 @@ class Notices:
             raise NoNotice("informant")
         if not may_notify(gateway, state):
             raise NoNotice("not_of_gateway")
-        if item.data.template not in set(TEMPLATES.values()):
+        if item.data.template not in set(NoticeTemplate):
             raise NoNotice("no_template")
         told = from_json(data)
         told["data"] |= {"to": await self._number(item.subject), "text": self._text(item)}
@@ -117,11 +116,13 @@ class Notices:
 
     async def _number(self, case_id: str) -> str:
         address = Address.of("case", case_id)
-        born = next(iter(await self._data.log.load(address)), None)
-        if born is None or not isinstance(born.event, e.Registered) or born.event.reporter is None:
+        events = (await self._application.history_for_service(address)).events
+        first = events[0] if events else None
+        if first is None or not isinstance(first.event, e.Registered) or first.event.reporter is None:
             raise NoNotice("no_number")
         try:
-            event = unseal_fields(born.event, await self._data.vault.key(case_id), case_id, born.id)
+            key = await self._application.data.vault.key(case_id)
+            event = unseal_fields(first.event, key, case_id, first.id)
         except KeyErased:
             raise NoNotice("erased") from None
         people = event.reporter.parties if isinstance(event.reporter, Parties) else ()

@@ -120,6 +120,11 @@ class WebhookStore:
         row = await self._database.fetch_one("webhooks_within", "", id)
         return _place(row) if row else None
 
+    async def oldest_undelivered(self) -> datetime | None:
+        """Since when the oldest item waits that a receiver did not take; None when nothing waits."""
+        since: datetime | None = await self._database.fetch_value("oldest_undelivered")
+        return since
+
     async def ready(self) -> list[Any]:
         """What of each place that may be sent to now says whether it has something to send."""
         return list(await self._database.fetch("webhooks_ready", self._clock.now()))

@@ -28,6 +28,7 @@ from services.supervision.feed.sse import Present, hears
 from services.supervision.feed.webhook_client import EgressRules, WebhookClient, WebhookOutcome
 from services.supervision.feed.webhook_store import Moved, WebhookStore
 from shared.case.base import Address, Position, contains
+from shared.case.rights import Right
 from shared.kit import telemetry
 from shared.kit.access import Caller
 from shared.kit.application import Application
@@ -40,7 +41,6 @@ from shared.log.port import NoArea
 from shared.log.port import Unavailable as LogUnavailable
 from shared.log.streams import Streams
 from shared.log.topology import FEED, FEED_ITEMS, feeds
-from shared.reference.rights import Right
 
 NAME = "supervision.webhooks"
 MEDIA_TYPE = "application/cloudevents+json; charset=utf-8"
@@ -50,6 +50,7 @@ WAITING_COUNT_MAX = 1000  # then a place goes no further in FEED until some of i
 CURSOR_STEP = 1000  # how far the cursor may lie behind when nothing was for the place
 CHECK_S = 1.0
 UNUSABLE = -1  # the status of an item that cannot be made ready
+OLDEST_S = telemetry.gauge("caseflow_webhook_oldest_seconds", "Age of the oldest item that a receiver did not take")
 SENT = telemetry.counter("caseflow_webhook_items_total", "Feed items sent to webhooks", "outcome")
 
 
@@ -121,13 +122,19 @@ class Webhooks:
         self._clock = self._runtime.clock
         self.places = WebhookStore(data.database, self._clock, identity.settings)
         self.rules = EgressRules.of(identity.settings)
-        self._notices, self._present = Notices(identity, data), Present(application)
+        self._notices, self._present = Notices(application), Present(application)
+        self._runtime.telemetry.before_reading(self._measure)
         self._targets: dict[str, WebhookClient] = {}
         self._known: Sequence[Any] = ()
         self._drained: dict[str, int] = {}  # place -> its version when nothing was left for it
         self._news: set[str] = set()
         self._busy: set[str] = set()
         self._stirred = asyncio.Event()
+
+    async def _measure(self) -> None:
+        since = await self.places.oldest_undelivered()
+        age_s = (self._clock.now() - since).total_seconds() if since else 0.0
+        self._runtime.telemetry.set(OLDEST_S, age_s)
 
     @cached_property
     def _trust(self) -> ssl.SSLContext:
