@@ -127,8 +127,8 @@ class CommandHandler:
         while True:
             try:
                 return await self._once(command, fresh)
-            except (log_port.Conflict, log_port.Unavailable) as error:
-                self._telemetry.add(RETRIES, type(error).__name__.lower())
+            except (log_port.LogConflict, log_port.LogUnavailable) as error:
+                self._telemetry.add(RETRIES, "conflict" if isinstance(error, log_port.LogConflict) else "unavailable")
                 if self._clock.monotonic() + backoff_s >= give_up_at:
                     raise Unavailable("The log gave no answer in time; the same command may be sent again.") from error
             await self._clock.sleep(backoff_s * (0.5 + self._clock.random()))
@@ -176,7 +176,7 @@ class CommandHandler:
         held = held or Versioned(law.new)
         try:
             newer = await self._log.load(address, held.sequence)
-        except log_port.Unavailable as error:
+        except log_port.LogUnavailable as error:
             raise Unavailable("The log does not answer.") from error
         state = held.state
         for recorded in newer:

@@ -28,8 +28,7 @@ from shared.kit.problems import Unavailable
 from shared.kit.seal import unseal_fields
 from shared.kit.telemetry import BEHIND
 from shared.kit.vault import KeyErased
-from shared.log.port import Delivery, Durable, DurableMissing
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.port import Delivery, Durable, DurableMissing, LogUnavailable
 
 FETCH_COUNT_MAX = 256
 DEBOUNCED_COUNT_MAX = 1024
