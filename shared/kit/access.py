@@ -18,7 +18,6 @@ from shared.case.orders import OrderState
 from shared.case.rights import Right, Tie
 from shared.case.state import CaseState
 
-
 RESIDENT_COMMANDS = frozenset({"rate"})  # what a resident may send who has the look-up secret of the case
 
 
