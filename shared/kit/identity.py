@@ -11,7 +11,7 @@ from pathlib import Path
 from shared.case.base import Actor, Address, Owner
 from shared.kit.access import Caller
 from shared.kit.settings import BadSettings, Settings
-from shared.reference.library import ReferenceData
+from shared.reference.reference_data import ReferenceData
 
 RESIDENT = "resident"
 DEMO_TOKEN_PREFIX = "demo-"
