@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
 import yaml
 
-from infra.dev import pages
+from infra.dev import CHECKOUT, pages
+from infra.servers.services import SERVICES
+from shared.kit.service import Service
 
 TERMS: dict[str, Any] = yaml.safe_load(pages.TERMS.read_text())
 DECISION = "# A title\n\n## Question\n\n## Decision\n\n## Reasons\n\n## Consequences\n"
@@ -60,3 +63,13 @@ def test_decisions_are_listed_by_number() -> None:
 def test_a_decision_of_another_form_is_refused(texts: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pages.decisions_index(texts)
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.owner.value)
+def test_the_page_of_a_service_names_its_jobs(service: Service) -> None:
+    folder = CHECKOUT / "services" / service.owner
+    page = (folder / "README.md").read_text()
+    jobs = set(re.findall(rf'"({service.owner}\.[a-z_]+)": ', (folder / "app.py").read_text()))
+    assert jobs == set(re.findall(rf"^\| `({service.owner}\.[a-z_]+)` \|", page, re.MULTILINE))
+    assert page.startswith(f"# {service.owner}\n\nThis service owns ")
+    assert "**Its tables**" in page
