@@ -109,7 +109,7 @@ _TABLE: tuple[Transition, ...] = (
     ),
     Transition("case.escalated", OPEN, None, "11.2: the centre above is in charge"),
     Transition("case.handed_down", OPEN, None, "5.1.1 i: the level reached hands it down"),
-    Transition("case.urged", OPEN, None, "domain 1.a'': reminders before orders"),
+    Transition("case.urged", OPEN, None, "practice: a reminder comes before an order"),
     Transition("case.ordered", OPEN, None, "Weifang 12345, 26: a supervision order covers it"),
     Transition("case.held", EXISTING, None, "personal information law 47: a legal duty to keep"),
     Transition("case.released", EXISTING, None, "the hold's reason is gone"),

@@ -40,7 +40,7 @@ DOUBLE_REPORT = frozenset({Informed.PARTY_COMMITTEE, Informed.GOVERNMENT, Inform
 
 
 class LadderRow(Row):
-    """One rung for what is late (clause 11.2; domain 1.a''). Rows with the same conditions are one ladder.
+    """One rung for what is late (clause 11.2). Rows with the same conditions are one ladder.
 
     It is taken `after` units of `base` past the due moment, and then again `every` so many when that is not 0.
     `acts` says in words who must act, `informs` who is told. An order gives `answer` units of `answer_base`.
