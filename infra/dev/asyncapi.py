@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from services.supervision.feed.items import ITEM_KINDS as KINDS_OF_ITEMS
 from services.supervision.feed.writer import AT, REACHED
+from shared.case.announcements import FeedKind
 from shared.case.base import Owner
 from shared.case.catalogue import EVENTS
 from shared.case.commands import COMMANDS, CommandSpec
@@ -155,7 +155,7 @@ def _channels() -> dict[str, Any]:
         ("progress", "progress.{source}.{number}", "The steps of a platform's case.", ["case.progress"], PROGRESS),
         ("reference", "reference.{kind}.{region}", "Reference documents; the last is in force.", documents, REFERENCE),
         ("feeds", f"feed.{{kind}}.{{level}}.{REGION}.{{id}}", "What happened, for centres in charge and those above.",
-         [f"feed.{kind}" for kind in KINDS_OF_ITEMS], FEED),
+         [f"feed.{kind}" for kind in FeedKind], FEED),
         ("feed-mark", FEED_MARK, "How far the feed's writer has read, where no item says so.", ["feed.mark"], FEED),
         ("parked", "parked.{service}.{reaction}", "What could not be done, with the reason and no content.",
          ["parked"], PARKED),
@@ -201,7 +201,7 @@ def _messages() -> dict[str, Any]:
     found["case.progress"] = _of(
         "envelope.progress", "One public step.", {**TOLD, **head, "subject": CASE["number"], "data": step}
     )
-    found |= {f"feed.{kind}": _feed_item(kind, told.says) for kind, told in KINDS_OF_ITEMS.items()}
+    found |= {f"feed.{kind}": _feed_item(kind, kind.meaning) for kind in FeedKind}
     found["feed.mark"] = {
         "title": "feed.mark",
         "summary": "A mark of the feed's writer; others skip it.",
@@ -305,7 +305,7 @@ def _operations() -> dict[str, Any]:
         taken = [f"command.{spec.name}" for spec in _offered() if spec.owner is owner]
         found[f"{owner}-takes-submissions"] = _operation("receive", "submissions", taken)
         found[f"{owner}-answers"] = _operation("send", "receipts", ["submission.accepted", "submission.refused"])
-    feed = [f"feed.{kind}" for kind in KINDS_OF_ITEMS]
+    feed = [f"feed.{kind}" for kind in FeedKind]
     found["supervision-writes-feeds"] = _operation("send", "feeds", feed)
     found["supervision-marks-feeds"] = _operation("send", "feed-mark", ["feed.mark"])
     found["intake-tells-progress"] = _operation("send", "progress", ["case.progress"])

@@ -1,13 +1,17 @@
-"""EVENTS.md: the catalogue for people. Every event, command, arrow and reason, as the code has them."""
+"""EVENTS.md: the catalogue for people. Every event, command, transition and reason, as the code has them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
+from services.intake import policy as intake
+from services.routing import policy as routing
+from services.supervision import policy as supervision
 from shared.case.base import Event, Facts, Owner
 from shared.case.catalogue import EVENTS
 from shared.case.commands import COMMANDS, CommandSpec
-from shared.case.lifecycle import TRANSITIONS, Status
+from shared.case.lifecycle import TRANSITIONS, Transition
 from shared.case.orders import ORDER_TRANSITIONS
 from shared.case.reasons import Reason
 from shared.kit import access
@@ -15,9 +19,13 @@ from shared.kit import access
 HEAD = """# Events, commands, reasons
 
 Written by `make generate` from the code; do not edit. An event and a command have exactly one owner, and only the owner
-appends it. Fields in *italics* are sealed with a key of the case's own; all others stand in the open. Schemas:
-`schemas/<event>.v<n>.json` as on the log, `schemas/command.<name>.json` as sent. Clauses are those of GB/T 33200-2016.
+appends it. Fields in *italics* are sealed with a key of the case's own; all others stand in the open. Who reacts: the
+reactions in `services/<service>/policy.py`. Schemas: `schemas/<event>.v<n>.json` as on the log,
+`schemas/command.<name>.json` as sent. Clauses are those of GB/T 33200-2016.
 """
+REACTIONS = (*intake.REACTIONS, *routing.REACTIONS, *supervision.REACTIONS)
+HEAD_OF_EVENTS = ("event", "meaning", "fields", "who reacts")
+HEAD_OF_A_LIFE = ("event", "from", "to", "why")
 
 
 def events_page() -> str:
@@ -25,9 +33,9 @@ def events_page() -> str:
     lines = [HEAD]
     for owner in Owner:
         if events := [event for event in EVENTS.values() if event.OWNER is owner]:
-            lines += [f"## Events of {owner}", "", *_table(("event", "meaning", "fields"), map(_event, events)), ""]
-    lines += ["## The life of a case", "", *_table(("event", "from", "to", "why"), _arrows()), ""]
-    lines += ["## The life of an order", "", *_table(("event", "from", "to", "why"), _order_arrows()), ""]
+            lines += [f"## Events of {owner}", "", *_table(HEAD_OF_EVENTS, map(_event, events)), ""]
+    lines += ["## The life of a case", "", *_table(HEAD_OF_A_LIFE, _transitions(TRANSITIONS.values())), ""]
+    lines += ["## The life of an order", "", *_table(HEAD_OF_A_LIFE, _transitions(ORDER_TRANSITIONS.values())), ""]
     lines += ["## Commands", "", "Over HTTP `POST /<owner>/<kind>s/<id>/<name>`, over NATS `type: command.<name>`.", ""]
     lines += [*_table(("command", "owner", "makes", "who"), map(_command, COMMANDS.values())), ""]
     lines += ["## Reasons", "", "Why the law says no; over HTTP and in receipts alike.", ""]
@@ -47,7 +55,8 @@ def _row(cells: tuple[str, ...]) -> str:
 
 def _event(event: type[Event]) -> tuple[str, ...]:
     doc = " ".join((event.__doc__ or "").split())
-    return f"`{event.TYPE}` v{event.VERSION}", doc, _fields(event, event.PRIVATE)
+    reacting = ", ".join(f"`{reaction.name}`" for reaction in REACTIONS if event in reaction.events)
+    return f"`{event.TYPE}` v{event.VERSION}", doc, _fields(event, event.PRIVATE), reacting
 
 
 def _fields(facts: type[Facts], private: tuple[str, ...]) -> str:
@@ -58,16 +67,10 @@ def _fields(facts: type[Facts], private: tuple[str, ...]) -> str:
     return ", ".join(told)
 
 
-def _arrows() -> Iterator[tuple[str, ...]]:
-    arrows = list(dict.fromkeys(TRANSITIONS.values()))
-    for arrow in arrows:
-        sources = ", ".join("(none)" if source is Status.NEW else source for source in arrow.sources)
-        yield f"`{arrow.event}`", sources, arrow.target or "stays", arrow.why
-
-
-def _order_arrows() -> Iterator[tuple[str, ...]]:
-    for (source, event), (target, why) in ORDER_TRANSITIONS.items():
-        yield f"`{event}`", "(none)" if source == "unborn" else source, target, why
+def _transitions(transitions: Iterable[Transition[Any]]) -> Iterator[tuple[str, ...]]:
+    for row in dict.fromkeys(transitions):
+        sources = ", ".join("(none)" if source.name == "NEW" else source for source in row.sources)
+        yield f"`{row.key}`", sources, row.target or "stays", row.why
 
 
 def _command(spec: CommandSpec) -> tuple[str, ...]:

@@ -217,11 +217,11 @@ class EventFacts:
     owner: str
     documented: bool
     commands: tuple[str, ...]  # owners of the commands that emit it
-    folded: bool  # an arrow of the life cycle names it
+    allowed: bool  # a table of transitions names it
 
 
 def whole_events(facts: Iterable[EventFacts], samples: Iterable[str]) -> Iterator[Breach]:
-    """Every event documented, owned, emitted by a command of its owner, folded, and sampled in each version."""
+    """Every event is documented, emitted by a command of its owner, allowed by a table, and sampled in each version."""
     there = set(samples)
     for event in facts:
         wanted = [f"{event.type}.v{version}.json" for version in range(1, event.version + 1)]
@@ -229,7 +229,10 @@ def whole_events(facts: Iterable[EventFacts], samples: Iterable[str]) -> Iterato
             (not event.documented, "has no docstring: say what happened, and by which clause"),
             (not event.commands, "is emitted by no command: give it one in shared/case/commands.py, or remove it"),
             (any(owner != event.owner for owner in event.commands), f"is emitted by another owner than {event.owner}"),
-            (not event.folded, "has no arrow in the life cycle: say in shared/case/lifecycle.py when it may happen"),
+            (
+                not event.allowed,
+                "stands in no table of transitions: say in shared/case/lifecycle.py when it may happen",
+            ),
         ]
         broken += [(name not in there, f"has no released sample shared/case/samples/{name}: add it") for name in wanted]
         for wrong, message in broken:
@@ -244,7 +247,7 @@ def catalogue() -> list[EventFacts]:
     from shared.case.lifecycle import TRANSITIONS
     from shared.case.orders import ORDER_TRANSITIONS
 
-    arrows = {name for _, name in (*TRANSITIONS, *ORDER_TRANSITIONS)}
+    in_tables = {event for _, event, *_ in (*TRANSITIONS, *ORDER_TRANSITIONS)}
     return [
         EventFacts(
             type=name,
@@ -252,7 +255,7 @@ def catalogue() -> list[EventFacts]:
             owner=cls.OWNER,
             documented=bool(cls.__dict__.get("__doc__")),
             commands=tuple(spec.owner for spec in COMMANDS.values() if spec.event is cls),
-            folded=any(arrow == name or re.match(re.escape(name) + r"\W", arrow) for arrow in arrows),
+            allowed=cls in in_tables,
         )
         for name, cls in EVENTS.items()
     ]

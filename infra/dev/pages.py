@@ -74,9 +74,9 @@ def _events(terms: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
     commands = {spec.event: name for name, spec in COMMANDS.items()}
     sources: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for row in TRANSITIONS.values():
-        sources[row.event.partition("+")[0]][row.why] = None
-    for (_, name), (_, why) in ORDER_TRANSITIONS.items():
-        sources[name][why] = None
+        sources[row.event.TYPE][row.why] = None
+    for order_row in ORDER_TRANSITIONS.values():
+        sources[order_row.event.TYPE][order_row.why] = None
     for name, event in EVENTS.items():
         doc = " ".join((event.__doc__ or "").split())
         yield f"`{name}`", f"`{commands[event]}`", terms[name], doc, "; ".join(sources[name])

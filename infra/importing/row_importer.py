@@ -20,11 +20,13 @@ from infra.operations.rebuild import connected
 from infra.servers.attach import Servers
 from services.intake.registration import IdempotencyConflict
 from services.routing.policy import REACTIONS
-from shared.case.base import Actor, Address, Level, Meta, Owner, region_at
+from shared.case import events as e
+from shared.case.base import Actor, Address, Event, Level, Meta, Owner, region_at
 from shared.case.commands import COMMANDS
 from shared.case.facts import Hold, Matter, Note, Outcome, Parties, Party, Registration
 from shared.case.lifecycle import Status
 from shared.case.reasons import Rejected
+from shared.case.rights import Right
 from shared.case.state import CaseState
 from shared.kit.application import Origin
 from shared.kit.clock import Clock
@@ -34,7 +36,6 @@ from shared.kit.reactions import ReactionRunner
 from shared.kit.service import RunningService
 from shared.kit.vault import KeyErased
 from shared.log.port import NoArea
-from shared.reference.rights import Right
 
 IMPORTER = "import"
 STEPS_COUNT_MAX = 60  # a case has some ten; twenty co-handling units make it more
@@ -170,7 +171,7 @@ class RowImporter:
 
     async def _triage(self, demand: ImportedDemand, case: Address, state: CaseState) -> str | None:
         """By the rules in force, as the reaction does it; what none takes goes to the fallback, or stays there."""
-        await self._react(case, "case.registered", 0)
+        await self._react(case, e.Registered, 0)
         if (await self._state(case)).status is not Status.AWAITING_TRIAGE:
             return "react"
         unit = self.fallback(state.in_charge)
@@ -179,7 +180,7 @@ class RowImporter:
         return await self._step(demand, case, "triage", demand.at, unit=unit, basis="import: no rule takes it")
 
     async def _assign(self, demand: ImportedDemand, case: Address, state: CaseState) -> str | None:
-        await self._react(case, "case.triaged", state.registration_sequence)
+        await self._react(case, e.Triaged, state.registration_sequence)
         if (await self._state(case)).status is not Status.TRIAGED:
             return "react"
         units: dict[str, Any] = {"unit": state.triaged_unit, "co_units": state.triaged_co_units}
@@ -205,9 +206,9 @@ class RowImporter:
             basis=settle.basis,
         )
 
-    async def _react(self, case: Address, type: str, after: int) -> None:
+    async def _react(self, case: Address, event: type[Event], after: int) -> None:
         for recorded in await self._routing.data.log.load(case, after):
-            if recorded.type == type:
+            if isinstance(recorded.event, event):
                 await self._reactions.react(recorded)
 
     async def _step(

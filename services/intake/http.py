@@ -16,6 +16,7 @@ from services.intake.views import PublicCase, RegistrationAnswer, Secret, Step
 from shared.case.base import Address, Owner
 from shared.case.commands import facts as facts_of
 from shared.case.facts import ATTACHMENTS_MAX, Attachment, Note, Satisfaction, Text
+from shared.case.rights import Right
 from shared.kit import telemetry
 from shared.kit.access import Caller
 from shared.kit.application import Answer, Application, History, Origin, UploadedFile, is_newer
@@ -24,7 +25,6 @@ from shared.kit.http import ERRORS, App, IdempotencyKey, IdText, Who, command_ro
 from shared.kit.problems import Forbidden, TooLarge, Unprocessable, describe
 from shared.kit.seal import unseal_fields
 from shared.kit.vault import FIRST_GENERATION
-from shared.reference.rights import Right
 
 router = APIRouter(responses=ERRORS)
 

@@ -7,8 +7,9 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from services.intake.forms import RegisterBody, registration_facts
-from services.intake.policy import PublicStep, step_of, steps_in_the_open
+from services.intake.policy import PublicStep, steps_in_the_open
 from shared.case.base import Address, Meta, Recorded
+from shared.case.catalogue import step_of
 from shared.case.commands import Command
 from shared.kit.access import Caller
 from shared.kit.application import Application, Origin
@@ -43,7 +44,7 @@ class ProgressReporter:
 
     async def report(self, recorded: Recorded[Any]) -> None:
         """Bring the progress of an event's case up to the log; nothing for a case that no platform submitted."""
-        if step_of(recorded.type) is None:
+        if step_of(recorded.event) is None:
             return
         # however old: the source of a case never changes
         state = (await self._application.load_for_service(recorded.address, fresh=False)).state

@@ -8,43 +8,40 @@ from datetime import datetime
 from typing import Any
 
 from shared.case import events as e
+from shared.case.announcements import StepName
 from shared.case.base import Address, Event, Recorded, contains, new_id
-from shared.case.facts import (
-    Channel,
-    Registration,
-)
+from shared.case.catalogue import step_of
+from shared.case.facts import Channel, PartMatters, Registration
 from shared.case.state import NEW, CaseState, evolve
-from shared.kit.effects import CommandRequest, Reaction, ReactionContext
+from shared.kit.effects import CommandRequest, Reaction, reaction
 
 
-def register_parts(seen: ReactionContext) -> Sequence[CommandRequest]:
-    """Each part of a split case is born with the first asked person of the whole (clause 11.1: for ever)."""
-    event, state = seen.recorded.event, seen.state
-    assert isinstance(event, e.Split)
-    nexts = []
-    matters = event.matters.matters  # type: ignore[union-attr]
-    for number, (part, matter) in enumerate(zip(event.parts, matters, strict=True), 1):
+def register_parts(recorded: Recorded[e.Split], case: CaseState, _: object) -> Sequence[CommandRequest]:
+    """Each part of a split case is registered with the first asked person of the whole (clause 11.1: for ever)."""
+    event, requests = recorded.known, []
+    assert isinstance(event.matters, PartMatters), "the content is unsealed for this reaction"
+    for number, (part, matter) in enumerate(zip(event.parts, event.matters.matters, strict=True), 1):
         facts = Registration(
-            channel=Channel(state.channel),
-            contact_time=state.contact_time,
+            channel=Channel(case.channel),
+            contact_time=case.contact_time,
             matter=matter,
             region=part.region,
             nature=part.nature,
             subject=part.subject,
-            severity=state.severity,
-            retention=state.retention,
-            first_asked=state.first_asked,
-            first_asked_unit=state.first_asked_unit,
-            complained_unit=state.complained_unit,
-            stand_aside=state.stand_aside,
-            informant=state.informant,
-            parent=seen.recorded.address.id,
-            handed_by=state.handed_by if state.handed_by and _below(state.handed_by, part.region) else None,
-            hold=next(iter(h for h in state.holds if h == "import"), None),
+            severity=case.severity,
+            retention=case.retention,
+            first_asked=case.first_asked,
+            first_asked_unit=case.first_asked_unit,
+            complained_unit=case.complained_unit,
+            stand_aside=case.stand_aside,
+            informant=case.informant,
+            parent=recorded.address.id,
+            handed_by=case.handed_by if case.handed_by and _below(case.handed_by, part.region) else None,
+            hold=next(iter(h for h in case.holds if h == "import"), None),
         )
-        id = new_id(part.region, f"{seen.recorded.id} {number}")
-        nexts.append(CommandRequest(Address("case", part.region, id), "register", facts))
-    return nexts
+        id = new_id(part.region, f"{recorded.id} {number}")
+        requests.append(CommandRequest(Address("case", part.region, id), "register", facts))
+    return requests
 
 
 def _below(upper: str, lower: str) -> bool:
@@ -52,30 +49,9 @@ def _below(upper: str, lower: str) -> bool:
     return contains(upper, lower) and upper != lower
 
 
-REACTIONS: tuple[Reaction, ...] = (
-    Reaction("intake.register_parts", frozenset({"case.split"}), register_parts, opens=True),
-)
+REACTIONS: tuple[Reaction, ...] = (reaction("intake.register_parts", register_parts, unseals=True),)
 
-_PUBLIC = {
-    "case.registered": "registered",
-    "case.supplemented": "supplemented",
-    "case.attached": "repeated",
-    "case.declined": "declined",
-    "case.assigned": "assigned",
-    "case.ruled": "assigned",
-    "case.signed_for": "handling",
-    "case.transferred": "transferred",
-    "case.progressed": "progressed",
-    "case.extended": "extended",
-    "case.settled": "settled",
-    "case.sent_back": "handled_again",
-    "case.closed": "closed",
-    "case.reopened": "reopened",
-    "case.withdrawn": "withdrawn",
-    "case.merged": "merged",
-    "case.split": "split",
-}
-Steps = list[tuple[str, datetime, str | None]]
+Steps = list[tuple[StepName, datetime, str | None]]
 
 
 def public_steps(events: Iterable[tuple[Recorded[Any], Event]]) -> tuple[Steps, str | None]:
@@ -83,10 +59,10 @@ def public_steps(events: Iterable[tuple[Recorded[Any], Event]]) -> tuple[Steps, 
     steps: Steps = []
     reply: str | None = None
     for recorded, event in events:
-        what = _PUBLIC.get(recorded.type)
-        if what is None:
+        step = step_of(event)
+        if step is None:
             continue
-        steps.append((what, recorded.meta.time, getattr(event, "unit", None)))
+        steps.append((step, recorded.meta.time, getattr(event, "unit", None)))
         if isinstance(event, e.Settled):
             reply = event.reply.text  # type: ignore[union-attr]
         elif isinstance(event, e.Registered) and event.answer is not None:
@@ -100,14 +76,9 @@ def public_steps(events: Iterable[tuple[Recorded[Any], Event]]) -> tuple[Steps, 
 class PublicStep:
     """One step of a case in the open: what happened, by which event, and the case right after it."""
 
-    step: str
+    step: StepName
     recorded: Recorded[Any]
     state: CaseState
-
-
-def step_of(type_: str) -> str | None:
-    """What an event type is called in public, None when it is not shown."""
-    return _PUBLIC.get(type_)
 
 
 def steps_in_the_open(events: Iterable[Recorded[Any]]) -> list[PublicStep]:
@@ -115,6 +86,6 @@ def steps_in_the_open(events: Iterable[Recorded[Any]]) -> list[PublicStep]:
     found, state = [], NEW
     for recorded in events:
         state = evolve(state, recorded)
-        if (step := step_of(recorded.type)) is not None:
+        if (step := step_of(recorded.event)) is not None:
             found.append(PublicStep(step, recorded, state))
     return found

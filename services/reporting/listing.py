@@ -14,8 +14,8 @@ from uuid import UUID
 
 from shared.case.base import Level, contains, level_of, region_at, region_prefix
 from shared.case.lifecycle import OPEN, Status
+from shared.case.rights import Right
 from shared.kit.access import Caller
-from shared.reference.rights import Right
 
 NEWEST = (datetime.max.replace(tzinfo=UTC), UUID(int=(1 << 128) - 1))
 

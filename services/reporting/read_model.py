@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from services.reporting.listing import bucket, stems
 from services.reporting.search import Pairs, county_of, hash_array, searched
 from shared.case import events as e
+from shared.case.catalogue import ENDS, REOPENS
 from shared.case.events import Corrected
 from shared.case.facts import Matter
 from shared.case.lifecycle import ENDED, OPEN
@@ -20,53 +21,123 @@ from shared.case.orders import OrderState
 from shared.case.state import CaseState
 from shared.kit import telemetry
 from shared.kit.effects import AggregateChange
+from shared.kit.rows import (
+    FIXED,
+    BigInteger,
+    Boolean,
+    Codes,
+    Id,
+    Integer,
+    Json,
+    SmallInteger,
+    String,
+    StringOrNone,
+    TimeOrNone,
+    arrays_of,
+)  # fmt: skip
 from shared.kit.seal import SealBroken, unseal_fields
 from shared.kit.sql import Session
 from shared.kit.vault import Vault
 
 SEARCH_AFTER_END_DAYS_MAX = 30
-_ENDING = ("case.closed", "case.declined", "case.withdrawn", "case.merged", "case.split")
 _STAND_IN = Corrected.model_construct(note=cast(Any, None))
 
 
-def case_row(change: AggregateChange) -> tuple[Any, ...]:
-    """One row of `cases`, in the order of the statement `write_cases`; lists of codes joined by spaces."""
+@dataclass(frozen=True, slots=True)
+class CaseRow:
+    """One row of `cases`."""
+
+    id: Id
+    subject: Annotated[String, FIXED]
+    stream: Annotated[String, FIXED]
+    sequence: BigInteger
+    version: Integer
+    state: Json
+    born: Annotated[BigInteger, FIXED]
+    status: String
+    open: Boolean
+    late: Boolean
+    nature: StringOrNone
+    subject_code: StringOrNone
+    severity: String
+    region: Annotated[String, FIXED]
+    in_charge: String
+    unit: StringOrNone
+    person: StringOrNone
+    co_units: Codes
+    people: Codes
+    first_asked: Annotated[String, FIXED]
+    complained_unit: StringOrNone
+    stand_aside: Codes
+    informant: Boolean
+    registered_at: Annotated[TimeOrNone, FIXED]
+    settled_at: TimeOrNone
+    closed_at: TimeOrNone
+    last_at: TimeOrNone
+    due: TimeOrNone
+    repeats: Integer
+    ties: Codes
+    lane: SmallInteger
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRow:
+    """One row of `orders`. The moment of issue stands in the first event only, so a later row leaves it as it is."""
+
+    id: Id
+    subject: Annotated[String, FIXED]
+    stream: Annotated[String, FIXED]
+    sequence: BigInteger
+    version: Integer
+    state: Json
+    status: String
+    kind: StringOrNone
+    region: String
+    unit: String
+    case_count: Integer
+    refused_count: Integer
+    due: TimeOrNone
+    overdue: Boolean
+    issued_at: Annotated[TimeOrNone, FIXED]
+
+
+def case_row(change: AggregateChange) -> CaseRow:
+    """The row of a case."""
     state: CaseState = change.state
-    people = [one for one in (state.person, *(co.person for co in state.co_handlers)) if one is not None]
     open, late = state.status in OPEN, bool(state.late)
-    running = [c.deadline.due for c in state.clocks if not c.suspended and c.ended_at is None]
-    return (
-        change.address.id,
-        change.address.subject,
-        change.position.stream,
-        change.position.sequence,
-        state.version,
-        change.state_text,
-        state.registration_sequence,
-        state.status.value,
-        open,
-        late,
-        state.nature and state.nature.value,
-        state.subject,
-        state.severity.value,
-        state.region,
-        state.in_charge,
-        state.unit,
-        state.person,
-        " ".join(state.co_units),
-        " ".join(people),
-        state.first_asked,
-        state.complained_unit,
-        " ".join(state.stand_aside),
-        state.informant,
-        state.registered_at,
-        state.settled_at,
-        state.closed_at,
-        state.last_at,
-        min(running) if running else None,
-        state.repeats,
-        " ".join(visibility_keys(state, people)),
-        bucket(open, late),
+    running = [clock.deadline.due for clock in state.clocks if not clock.suspended and clock.ended_at is None]
+    return CaseRow(
+        id=change.address.id,
+        subject=change.address.subject,
+        stream=change.position.stream,
+        sequence=change.position.sequence,
+        version=state.version,
+        state=change.state_text,
+        born=state.registration_sequence,
+        status=state.status.value,
+        open=open,
+        late=late,
+        nature=state.nature and state.nature.value,
+        subject_code=state.subject,
+        severity=state.severity.value,
+        region=state.region,
+        in_charge=state.in_charge,
+        unit=state.unit,
+        person=state.person,
+        co_units=" ".join(state.co_units),
+        people=" ".join(state.people),
+        first_asked=state.first_asked,
+        complained_unit=state.complained_unit,
+        stand_aside=" ".join(state.stand_aside),
+        informant=state.informant,
+        registered_at=state.registered_at,
+        settled_at=state.settled_at,
+        closed_at=state.closed_at,
+        last_at=state.last_at,
+        due=min(running) if running else None,
+        repeats=state.repeats,
+        ties=" ".join(visibility_keys(state, state.people)),
+        lane=bucket(open, late),
     )
 
 
@@ -83,26 +154,26 @@ def visibility_keys(state: CaseState, people: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
-def order_row(change: AggregateChange) -> tuple[Any, ...]:
-    """One row of `orders`, in the order of the statement `write_orders`."""
+def order_row(change: AggregateChange) -> OrderRow:
+    """The row of a supervision order."""
     state: OrderState = change.state
-    issued = next((r.meta.time for r in change.events if isinstance(r.event, e.OrderIssued)), None)
-    return (
-        change.address.id,
-        change.address.subject,
-        change.position.stream,
-        change.position.sequence,
-        state.version,
-        change.state_text,
-        state.status.value,
-        state.kind and state.kind.value,
-        state.region,
-        state.unit,
-        len(state.cases),
-        len(state.refused_by),
-        state.due,
-        state.overdue,
-        issued,
+    issued = (recorded.meta.time for recorded in change.events if isinstance(recorded.event, e.OrderIssued))
+    return OrderRow(
+        id=change.address.id,
+        subject=change.address.subject,
+        stream=change.position.stream,
+        sequence=change.position.sequence,
+        version=state.version,
+        state=change.state_text,
+        status=state.status.value,
+        kind=state.kind and state.kind.value,
+        region=state.region,
+        unit=state.unit,
+        case_count=len(state.cases),
+        refused_count=len(state.refused_by),
+        due=state.due,
+        overdue=state.overdue,
+        issued_at=next(issued, None),
     )
 
 
@@ -127,9 +198,9 @@ def newest_matter(change: AggregateChange) -> SealedMatter | None:
 def searchable_until(change: AggregateChange) -> tuple[bool, datetime | None]:
     """Whether a case's new events change how long it can be found, and until when (None: as long as it is open)."""
     for recorded in reversed(change.events):
-        if recorded.type in _ENDING and change.state.status in ENDED:
+        if type(recorded.event) in ENDS and change.state.status in ENDED:
             return True, recorded.meta.recorded_at + timedelta(days=SEARCH_AFTER_END_DAYS_MAX)
-        if isinstance(recorded.event, e.Reopened):
+        if type(recorded.event) in REOPENS:
             return True, None
     return False, None
 
@@ -158,10 +229,10 @@ class Model:
         """
         orders = [order_row(change) for change in changes if change.address.kind == "order" and change.state.region]
         if orders:
-            await session.execute("write_orders", *_columns(orders))
+            await session.execute("write_orders", *arrays_of(orders))
         cases = {c.address.id: c for c in changes if c.address.kind == "case" and c.state.registered_at is not None}
         if cases:
-            news = await session.fetch("write_cases", *_columns([case_row(change) for change in cases.values()]))
+            news = await session.fetch("write_cases", *arrays_of([case_row(change) for change in cases.values()]))
             await self._write_content(session, [cases[row["id"]] for row in news])
 
     async def clear(self, session: Session) -> None:

@@ -19,6 +19,7 @@ from shared.case.base import Address, Owner, PersonId, Position, Region, UnitCod
 from shared.case.commands import Command
 from shared.case.commands import facts as facts_of
 from shared.case.facts import Note, Text
+from shared.case.rights import Right
 from shared.case.state import STATE, CaseState
 from shared.kit.access import Caller
 from shared.kit.application import Application, View
@@ -26,7 +27,6 @@ from shared.kit.command_handler import command
 from shared.kit.http import ERRORS, App, IdempotencyKey, IdText, Who, command_router
 from shared.kit.problems import BadRequest, Forbidden, ProblemError, Unavailable
 from shared.kit.seal import unseal_fields
-from shared.reference.rights import Right
 from shared.reference.rules import examine
 
 MODEL = "routing.work"

@@ -6,15 +6,16 @@ Pure. A rule decides only what nobody has touched; what no rule takes, and what 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from shared.case import events as e
-from shared.case.base import Address
+from shared.case.base import Address, Recorded
 from shared.case.commands import facts
 from shared.case.facts import Matter, Note, Outcome, Satisfaction
 from shared.case.lifecycle import Status
 from shared.case.state import CaseState
-from shared.kit.effects import CommandRequest, Reaction, ReactionContext
+from shared.kit.effects import CommandRequest, Reaction, reaction
+from shared.reference.models import Document
 from shared.reference.rules import RoutingFacts, route
 
 HAPPY = frozenset({Satisfaction.SATISFIED, Satisfaction.BASICALLY})
@@ -32,13 +33,21 @@ def question(state: CaseState, words: str) -> RoutingFacts:
     return RoutingFacts(state.nature, state.in_charge, state.subject, state.severity, words, state.complained_unit)
 
 
-def triage_by_rule(seen: ReactionContext) -> Sequence[CommandRequest]:
+class RulesInForce(Protocol):
+    """The reference documents in force, as far as the rules of routing ask them."""
+
+    def rules(self, region: str) -> Sequence[Document]: ...
+    def has_unit(self, code: str) -> bool: ...
+
+
+def triage_by_rule(
+    recorded: Recorded[e.Registered], case: CaseState, in_force: RulesInForce
+) -> Sequence[CommandRequest]:
     """A case that nobody has triaged goes where the first matching rule says (clause 5.1.3 a: centralised triage)."""
-    state: CaseState = seen.state
-    if state.status is not Status.AWAITING_TRIAGE or state.hand_backs:
+    if case.status is not Status.AWAITING_TRIAGE or case.hand_backs:
         return ()
-    words = words_of(seen.recorded.event)
-    hit = route(seen.library.rules(state.in_charge), question(state, words), seen.library.has_unit)
+    words = words_of(recorded.known)
+    hit = route(in_force.rules(case.in_charge), question(case, words), in_force.has_unit)
     if hit is None:
         return ()
     said = facts(
@@ -51,14 +60,13 @@ def triage_by_rule(seen: ReactionContext) -> Sequence[CommandRequest]:
         rule=hit.rule,
         rule_reference=hit.reference,
     )
-    return (CommandRequest(seen.recorded.address, "triage", said),)
+    return (CommandRequest(recorded.address, "triage", said),)
 
 
-def assign_by_rule(seen: ReactionContext) -> Sequence[CommandRequest]:
+def assign_by_rule(recorded: Recorded[e.Triaged], case: CaseState, _: object) -> Sequence[CommandRequest]:
     """What a rule triaged is assigned at once; what a person triaged, a person assigns."""
-    event, state = seen.recorded.event, seen.state
-    assert isinstance(event, e.Triaged)
-    if event.rule is None or state.status is not Status.TRIAGED:
+    event = recorded.known
+    if event.rule is None or case.status is not Status.TRIAGED:
         return ()
     said = facts(
         "assign",
@@ -68,37 +76,33 @@ def assign_by_rule(seen: ReactionContext) -> Sequence[CommandRequest]:
         rule=event.rule,
         rule_reference=event.rule_reference,
     )
-    return (CommandRequest(seen.recorded.address, "assign", said),)
+    return (CommandRequest(recorded.address, "assign", said),)
 
 
-def merge_the_other(seen: ReactionContext) -> Sequence[CommandRequest]:
+def merge_the_other(recorded: Recorded[e.Attached], case: CaseState, _: object) -> Sequence[CommandRequest]:
     """The second step of a merge: attached to the surviving case first, then the other one ends in it."""
-    event = seen.recorded.event
-    assert isinstance(event, e.Attached)
-    if event.merged_from is None:
+    merged_from = recorded.known.merged_from
+    if merged_from is None:
         return ()
-    return (
-        CommandRequest(Address.of("case", event.merged_from), "merge", facts("merge", into=seen.recorded.address.id)),
-    )
+    return (CommandRequest(Address.of("case", merged_from), "merge", facts("merge", into=recorded.address.id)),)
 
 
-def heed_the_resident(seen: ReactionContext) -> Sequence[CommandRequest]:
+def heed_the_resident(recorded: Recorded[e.CalledBack], case: CaseState, _: object) -> Sequence[CommandRequest]:
     """Satisfied closes; not satisfied is handled again (Jinan 12345, article 27)."""
-    event, state = seen.recorded.event, seen.state
-    assert isinstance(event, e.CalledBack)
-    if state.status is not Status.SETTLED or not event.contacted:
+    event = recorded.known
+    if case.status is not Status.SETTLED or not event.contacted:
         return ()
     if event.satisfaction is Satisfaction.DISSATISFIED or event.outcome is Outcome.UNSOLVED:
         note = Note(text="called back: not satisfied or not solved")
-        return (CommandRequest(seen.recorded.address, "send-back", facts("send-back", note=note)),)
+        return (CommandRequest(recorded.address, "send-back", facts("send-back", note=note)),)
     if event.satisfaction in HAPPY:
-        return (CommandRequest(seen.recorded.address, "close", facts("close", basis="called back: satisfied")),)
+        return (CommandRequest(recorded.address, "close", facts("close", basis="called back: satisfied")),)
     return ()
 
 
 REACTIONS: tuple[Reaction, ...] = (
-    Reaction("routing.triage_by_rule", frozenset({"case.registered"}), triage_by_rule, opens=True),
-    Reaction("routing.assign_by_rule", frozenset({"case.triaged"}), assign_by_rule),
-    Reaction("routing.merge_the_other", frozenset({"case.attached"}), merge_the_other),
-    Reaction("routing.heed_the_resident", frozenset({"case.called_back"}), heed_the_resident),
+    reaction("routing.triage_by_rule", triage_by_rule, unseals=True),
+    reaction("routing.assign_by_rule", assign_by_rule),
+    reaction("routing.merge_the_other", merge_the_other),
+    reaction("routing.heed_the_resident", heed_the_resident),
 )

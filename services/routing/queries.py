@@ -6,12 +6,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from services.routing.read_model import WorkRow
 from shared.case.base import region_prefix
+from shared.case.rights import Right
 from shared.kit.access import Caller
 from shared.kit.sql import Database, Statements
-from shared.reference.rights import Right
 
-STATEMENTS = Statements.load(Path(__file__).with_name("queries.sql"))
+STATEMENTS = Statements.load(Path(__file__).with_name("queries.sql"), rows=(WorkRow,))
 
 
 class WorkQueries:

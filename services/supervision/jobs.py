@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 from services.supervision.deadlines.ticker import Ticker
-from services.supervision.policy import STAGE_EVENTS, recompute_by
+from services.supervision.policy import recompute_by
 from services.supervision.queries import PgAgenda
 from shared.case.base import Address, Recorded
+from shared.case.catalogue import STAGE_CHANGES
 from shared.kit import telemetry
 from shared.kit.application import Application
 from shared.kit.data import Data
@@ -129,7 +130,7 @@ class Clockless:
             place = batch[-1]
             for subject in batch:
                 events = await self._log.load(Address.parse(subject))
-                stage = [recorded for recorded in events if recorded.type in STAGE_EVENTS]
+                stage = [recorded for recorded in events if type(recorded.event) in STAGE_CHANGES]
                 if stage:
                     await self._again(stage[-1])
             looked += len(batch)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 from shared.case import events as e
-from shared.case.base import Address, Level, level_of, new_id, parent, region_at
+from shared.case.base import Address, Event, Level, Recorded, level_of, new_id, parent, region_at
+from shared.case.catalogue import STAGE_CHANGES
 from shared.case.clocks import Key, Overdue, RunningDeadline
 from shared.case.commands import facts
 from shared.case.events.supervision import RungFacts
@@ -19,7 +20,7 @@ from shared.case.facts import Deadline, Hold, Note, Stage
 from shared.case.orders import OrderState, OrderStatus
 from shared.case.reasons import Rejected
 from shared.case.state import CaseState
-from shared.kit.effects import CommandRequest, Reaction, ReactionContext, Timer, TimerPolicy
+from shared.kit.effects import CommandRequest, OneOf, Reaction, Timer, TimerPolicy, reaction
 from shared.reference.models_time import Act, Informed, LadderRow
 from shared.reference.rules import ladder_for
 from shared.reference.terms import InForce, cited, deadline_for, facts_of, later, reckoned_anew, resumed, rung_at
@@ -36,24 +37,29 @@ STAGE_NAMES = {
 # Clocks follow the stages
 
 
-def keep_clocks(seen: ReactionContext) -> Sequence[CommandRequest]:
+# An event after which other stages of a case may run, or the same ones under other time limits.
+StageChange: TypeAlias = Annotated[Event, OneOf(STAGE_CHANGES)]
+
+
+def keep_clocks(recorded: Recorded[StageChange], state: CaseState, library: InForce) -> Sequence[CommandRequest]:
     """Every stage that runs has its clock, none that is over, and what ended late is declared first (5.1.3 a)."""
-    state: CaseState = seen.state
     if Hold.IMPORT in state.holds or state.erased:
         return ()
-    address, library = seen.recorded.address, seen.library
+    address = recorded.address
     running = {clock.key: clock.deadline for clock in state.clocks if clock.ended_at is None}
     missing = sorted(state.running_stages - running.keys(), key=str)
     opened = {key: one for key in missing if (one := _opened(library, state, *key)) is not None}
     unseen = [clock for clock in state.clocks if clock.late_unseen]
-    wanted = [_late_unseen(seen, clock, opened.get(clock.key)) for clock in unseen]
+    wanted = [_late_unseen(address, state, library, clock, opened.get(clock.key)) for clock in unseen]
     if not state.running_stages:
         return wanted
     over = {clock.deadline.stage for clock in state.clocks if clock.ended_at is not None}
     goes_on = {key: one for key, one in running.items() if key[0] in over}  # another co-handling unit's was meant
     if over or opened:
         wanted.append(_set(address, goes_on | opened, over))
-    corrected = {clock.key: _opened(library, state, *clock.key) for clock in state.clocks if _outdated(seen, clock)}
+    limits_may_differ = isinstance(recorded.known, e.Corrected | e.Triaged)
+    outdated = [clock.key for clock in state.clocks if limits_may_differ and _outdated(library, state, clock)]
+    corrected = {key: _opened(library, state, *key) for key in outdated}
     if corrected:  # by itself: the law refuses it when the old moment has passed meanwhile, and only it
         stages = {stage for stage, _ in corrected}
         there = {key: one for key, one in (running | opened).items() if key[0] in stages}
@@ -66,26 +72,25 @@ def _set(address: Address, opens: Mapping[Key, Deadline], closes: Collection[Sta
     return CommandRequest(address, "set-deadlines", said, what=what)
 
 
-def _late_unseen(seen: ReactionContext, clock: RunningDeadline, again: Deadline | None) -> CommandRequest:
+def _late_unseen(
+    address: Address, state: CaseState, library: InForce, clock: RunningDeadline, again: Deadline | None
+) -> CommandRequest:
     """What ended late; a ladder comes of it only where the same stage runs on (a report of a case taken up again)."""
     deadline, seen_at = clock.deadline, clock.ended_at
     runs_on = again is not None and (again.start, again.due) == (deadline.start, deadline.due)
-    first = rung_at(seen.library, seen.state, deadline.stage, deadline.due, 0) if runs_on else None
+    first = rung_at(library, state, deadline.stage, deadline.due, 0) if runs_on else None
     said = facts(
         "declare-overdue", stage=deadline.stage, unit=deadline.unit, due=deadline.due, seen_at=seen_at,
         next_at=first[1] if first else None,
     )  # fmt: skip
-    return CommandRequest(
-        seen.recorded.address, "declare-overdue", said, what=f"{deadline.stage} {deadline.unit or ''}"
-    )
+    return CommandRequest(address, "declare-overdue", said, what=f"{deadline.stage} {deadline.unit or ''}")
 
 
-def _outdated(seen: ReactionContext, clock: RunningDeadline) -> bool:
-    """Whether a correction of what the case is about gives its clock another limit; not once somebody moved it."""
-    moved = clock.moves or clock.overdue or clock.ended_at is not None
-    if moved or not isinstance(seen.recorded.event, e.Corrected | e.Triaged):
+def _outdated(library: InForce, state: CaseState, clock: RunningDeadline) -> bool:
+    """Whether the case as it is now has another limit for a clock than the clock; not once somebody moved it."""
+    if clock.moves or clock.overdue or clock.ended_at is not None:
         return False
-    new = _opened(seen.library, seen.state, *clock.key)
+    new = _opened(library, state, *clock.key)
     old = clock.deadline
     return new is not None and (new.amount, new.base, new.legal_basis) != (old.amount, old.base, old.legal_basis)
 
@@ -99,10 +104,8 @@ def _opened(library: InForce, state: CaseState, stage: Stage, unit: str | None) 
     return deadline_for(library, state, stage, unit, since)
 
 
-def annul(seen: ReactionContext) -> Sequence[CommandRequest]:
+def annul(recorded: Recorded[StageChange], state: CaseState, _: object) -> Sequence[CommandRequest]:
     """What was done in time is not late, whenever the proof arrives: its overdue is set right."""
-    state: CaseState = seen.state
-    recorded = seen.recorded
     proof = f"{recorded.type} {recorded.id}"
     return [
         CommandRequest(recorded.address, "annul-overdue",
@@ -116,19 +119,21 @@ def annul(seen: ReactionContext) -> Sequence[CommandRequest]:
 # Orders
 
 
-def tell_the_cases(seen: ReactionContext) -> Sequence[CommandRequest]:
+def tell_the_cases(recorded: Recorded[e.OrderIssued], state: OrderState, _: object) -> Sequence[CommandRequest]:
     """One `ordered` per case of a new order (clause 5.1.1 f)."""
-    event, order = seen.recorded.event, seen.recorded.address
-    assert isinstance(event, e.OrderIssued)
+    event, order = recorded.known, recorded.address
     rung = {name: getattr(event, name) for name in RungFacts.model_fields}
     said = facts("order", order=order.id, kind=event.kind, due=event.due, **rung)
     return [CommandRequest(Address.parse(subject), "order", said) for subject in event.cases]
 
 
-def note_refusal(seen: ReactionContext, wanted: CommandRequest, outcome: Rejected) -> Sequence[CommandRequest]:
+def note_refusal(
+    recorded: Recorded[e.OrderIssued], request: CommandRequest, outcome: Rejected
+) -> Sequence[CommandRequest]:
     """The order knows which of its cases it does not reach, and why."""
-    said = facts("note-case-refusal", case=wanted.address.subject, reason=outcome.reason.code)
-    return [CommandRequest(seen.recorded.address, "note-case-refusal", said, what=wanted.address.subject)]
+    case = request.address.subject
+    said = facts("note-case-refusal", case=case, reason=outcome.reason.code)
+    return [CommandRequest(recorded.address, "note-case-refusal", said, what=case)]
 
 
 # Moments
@@ -367,16 +372,8 @@ def _words(late: Overdue, row: LadderRow | None) -> str:
     return f"{said}；系统第 {late.rung + 1} 级催督{basis}。"
 
 
-STAGE_EVENTS = frozenset(
-    {
-        "case.registered", "case.corrected", "case.triaged", "case.declined", "case.split", "case.merged",
-        "case.withdrawn", "case.assigned", "case.ruled", "case.signed_for", "case.handed_back", "case.transferred",
-        "case.co_handling_ended", "case.co_reported", "case.settled", "case.sent_back", "case.closed",
-        "case.reopened", "case.escalated", "case.released",
-    }
-)  # fmt: skip
 REACTIONS: tuple[Reaction, ...] = (
-    Reaction("supervision.annul", STAGE_EVENTS, annul),
-    Reaction("supervision.keep_clocks", STAGE_EVENTS, keep_clocks),
-    Reaction("supervision.tell_the_cases", frozenset({"order.issued"}), tell_the_cases, refused=note_refusal),
+    reaction("supervision.annul", annul),
+    reaction("supervision.keep_clocks", keep_clocks),
+    reaction("supervision.tell_the_cases", tell_the_cases, refused=note_refusal),
 )

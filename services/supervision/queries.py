@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from services.supervision.deadlines.ticker import DueTimer
+from services.supervision.read_model import MomentRow, WatchedRow
 from shared.case.base import region_prefix
 from shared.kit.effects import ADAPTERS, Timer
 from shared.kit.sql import AdvisoryLock, Database, Statements
 
-STATEMENTS = Statements.load(Path(__file__).with_name("queries.sql"))
+STATEMENTS = Statements.load(Path(__file__).with_name("queries.sql"), rows=(WatchedRow, MomentRow))
 BEGINNING = Timer(datetime.min.replace(tzinfo=UTC), "", "")
 
 

@@ -1,18 +1,52 @@
-"""The catalogue: every event type by its name on the wire, and how raw data becomes an event.
+"""The lists of events that follow from the catalogue and from the tables of transitions, and the decoding of an event.
 
-Unknown fields are refused on write and tolerated on read; a type or version newer than this program knows becomes
-`Unknown`, which a projection skips and a decider refuses to write behind.
+No list here, and none elsewhere, is written by hand: a new event stands in each of them by its row and its transitions.
+
+Unknown fields are refused on write and tolerated on read. A type or version newer than this program becomes `Unknown`:
+a projection skips it, and a decider refuses to write behind it.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from shared.case import events as all_events
+from shared.case.announcements import StepName
 from shared.case.base import Event, Unknown
+from shared.case.commands import COMMANDS, CommandSpec
+from shared.case.lifecycle import ENDED, TRANSITIONS, Status
+from shared.case.orders import ORDER_TRANSITIONS, OrderStatus
 from shared.case.upcasts import upcast
 
-EVENTS: dict[str, type[Event]] = {cls.TYPE: cls for cls in (getattr(all_events, name) for name in all_events.__all__)}
+# Every event by its type, the name on the wire.
+EVENTS: dict[str, type[Event]] = {spec.event.TYPE: spec.event for spec in COMMANDS.values()}
+# The command that each event comes of.
+COMMAND_OF: dict[type[Event], CommandSpec] = {spec.event: spec for spec in COMMANDS.values()}
+# The events that create an aggregate, a case or an order.
+CREATES: frozenset[type[Event]] = frozenset(
+    [event for status, event, _ in TRANSITIONS if status is Status.NEW]
+    + [event for status, event in ORDER_TRANSITIONS if status is OrderStatus.NEW]
+)
+# The events that end a case.
+ENDS: frozenset[type[Event]] = frozenset(row.event for row in TRANSITIONS.values() if row.target in ENDED)
+# The events by which an ended case is open again.
+REOPENS: frozenset[type[Event]] = frozenset(
+    event
+    for (status, event, _), row in TRANSITIONS.items()
+    if status in ENDED and row.status_after(status) not in ENDED
+)
+# The events after which other stages of a case may run, or the same ones under other time limits.
+STAGE_CHANGES: frozenset[type[Event]] = frozenset(row.event for row in TRANSITIONS.values() if row.changes_stages)
+
+# The events of which the feed says something.
+ANNOUNCED: frozenset[type[Event]] = frozenset(
+    spec.event for spec in COMMANDS.values() if any(feed.items for feed in (spec.feed, *spec.variant_feeds.values()))
+)
+
+
+def step_of(event: Event | Unknown) -> StepName | None:
+    """The step that the resident sees of an event; None when it is not shown."""
+    spec = None if isinstance(event, Unknown) else COMMAND_OF[type(event)]
+    return spec.step if spec else None
 
 
 def decode(type: str, version: int, data: dict[str, Any]) -> Event | Unknown:

@@ -1,21 +1,27 @@
-"""Every command: what may be asked of a case or an order, and the one event that comes of it when the law allows it.
+"""The catalogue: one row for each command and the one event that comes of it when the law allows it.
 
-A command states the facts of its event; the table below says which event that is. Owner, facts and meaning are the
-event's own, so nothing is stated twice. Over HTTP a command is `POST /<owner>/cases/<id>/<name>`.
+A command states the facts of its event. Owner, facts and meaning are the event's own and are stated there. A row says
+besides: who may send the command (right and tie, neither where only the service itself decides it), which step the
+resident sees, and which feed items follow. All other lists of events follow from these rows and from the tables of
+transitions (`catalogue.py`). Over HTTP a command is `POST /<owner>/cases/<id>/<name>`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from shared.case import events as e
+from shared.case.announcements import NOT_ANNOUNCED, Announcement, FeedKind, NoticeTemplate, StepName
 from shared.case.base import Address, Event, Facts, Meta, Owner
+from shared.case.lifecycle import Variant
+from shared.case.rights import Right, Tie
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One request to decide: on which aggregate, by whom and when, what, with which facts."""
+    """A request for one decision: on which aggregate, by whom and when, under which name, with which facts."""
 
     address: Address
     meta: Meta
@@ -25,10 +31,22 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class CommandSpec:
-    """What a command is: its name, and the event that it asks for."""
+    """A row of the catalogue.
+
+    `variant_feeds` holds the feed items of a variant of the event where they are others than `feed`.
+    """
 
     name: str
     event: type[Event]
+    right: Right | None = None
+    tie: Tie | None = None
+    step: StepName | None = None
+    feed: Announcement = NOT_ANNOUNCED
+    variant_feeds: Mapping[Variant, Announcement] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if (self.right is None) is not (self.tie is None):
+            raise TypeError(f"the row of {self.name} names a right or a tie alone: a command needs both, or neither")
 
     @property
     def facts(self) -> type[Facts]:
@@ -49,61 +67,83 @@ class CommandSpec:
     def doc(self) -> str:
         return " ".join((self.event.__doc__ or "").split())
 
+    @property
+    def offered(self) -> bool:
+        """Whether people and platforms may send it; the others a service decides by itself."""
+        return self.right is not None
 
-_TABLE: tuple[tuple[str, type[Event]], ...] = (
-    ("register", e.Registered),
-    ("supplement", e.Supplemented),
-    ("correct", e.Corrected),
-    ("attach", e.Attached),
-    ("withdraw", e.Withdrawn),
-    ("call-back", e.CalledBack),
-    ("rate", e.Rated),
-    ("triage", e.Triaged),
-    ("decline", e.Declined),
-    ("split", e.Split),
-    ("merge", e.Merged),
-    ("assign", e.Assigned),
-    ("sign-for", e.SignedFor),
-    ("reassign", e.Reassigned),
-    ("hand-back", e.HandedBack),
-    ("rule", e.Ruled),
-    ("transfer", e.Transferred),
-    ("end-co-handling", e.CoHandlingEnded),
-    ("progress", e.Progressed),
-    ("co-report", e.CoReported),
-    ("settle", e.Settled),
-    ("send-back", e.SentBack),
-    ("close", e.Closed),
-    ("reopen", e.Reopened),
-    ("set-deadlines", e.DeadlinesSet),
-    ("recompute-deadline", e.DeadlineRecomputed),
-    ("request-extension", e.ExtensionRequested),
-    ("extend", e.Extended),
-    ("refuse-extension", e.ExtensionRefused),
-    ("request-pause", e.PauseRequested),
-    ("suspend", e.Suspended),
-    ("refuse-pause", e.PauseRefused),
-    ("resume", e.Resumed),
-    ("warn", e.Warned),
-    ("declare-overdue", e.OverdueDeclared),
-    ("annul-overdue", e.OverdueAnnulled),
-    ("escalate", e.Escalated),
-    ("hand-down", e.HandedDown),
-    ("urge", e.Urged),
-    ("order", e.Ordered),
-    ("hold", e.Held),
-    ("release", e.Released),
-    ("erase", e.Erased),
-    ("issue-order", e.OrderIssued),
-    ("answer-order", e.OrderAnswered),
-    ("accept-answer", e.OrderAccepted),
-    ("refuse-answer", e.OrderRefused),
-    ("declare-order-overdue", e.OrderOverdue),
-    ("withdraw-order", e.OrderWithdrawn),
-    ("note-case-refusal", e.OrderCaseRefused),
+    def feed_of(self, variant: Variant) -> Announcement:
+        """The feed items that follow from the event in this variant."""
+        return self.variant_feeds.get(variant, self.feed)
+
+
+def _feed(*kinds: FeedKind, notice: NoticeTemplate | None = None) -> Announcement:
+    return Announcement(kinds, notice)
+
+
+R, T, S, F, N, V = Right, Tie, StepName, FeedKind, NoticeTemplate, Variant
+_ROWS: tuple[CommandSpec, ...] = (
+    CommandSpec(
+        "register",
+        e.Registered,
+        R.REGISTER,
+        T.REGION,
+        step=S.REGISTERED,
+        feed=_feed(F.ARRIVED, notice=N.REGISTERED),
+        variant_feeds={V.ANSWERED: _feed(F.ARRIVED, F.SETTLED, notice=N.SETTLED)},
+    ),
+    CommandSpec("supplement", e.Supplemented, R.REGISTER, T.SEES, step=S.SUPPLEMENTED),
+    CommandSpec("correct", e.Corrected, R.CORRECT, T.SEES),
+    CommandSpec("attach", e.Attached, R.REGISTER, T.SEES, step=S.REPEATED),
+    CommandSpec("withdraw", e.Withdrawn, R.REGISTER, T.SEES, step=S.WITHDRAWN, feed=_feed(F.CLOSED)),
+    CommandSpec("call-back", e.CalledBack, R.CALL_BACK, T.CENTRE),
+    CommandSpec("rate", e.Rated, R.REGISTER, T.SEES),
+    CommandSpec("triage", e.Triaged, R.TRIAGE, T.CENTRE),
+    CommandSpec("decline", e.Declined, R.TRIAGE, T.CENTRE, step=S.DECLINED, feed=_feed(F.CLOSED)),
+    CommandSpec("split", e.Split, R.TRIAGE, T.CENTRE, step=S.SPLIT, feed=_feed(F.CLOSED)),
+    CommandSpec("merge", e.Merged, step=S.MERGED, feed=_feed(F.CLOSED)),
+    CommandSpec("assign", e.Assigned, R.ASSIGN, T.CENTRE, step=S.ASSIGNED),
+    CommandSpec("sign-for", e.SignedFor, R.SIGN, T.NAMED_UNIT, step=S.HANDLING),
+    CommandSpec("reassign", e.Reassigned, R.REASSIGN, T.NAMED_UNIT),
+    CommandSpec("hand-back", e.HandedBack, R.SIGN, T.NAMED_UNIT),
+    CommandSpec("rule", e.Ruled, R.ASSIGN, T.CENTRE, step=S.ASSIGNED),
+    CommandSpec("transfer", e.Transferred, R.ASSIGN, T.CENTRE, step=S.TRANSFERRED, feed=_feed(F.LEFT, F.ARRIVED)),
+    CommandSpec("end-co-handling", e.CoHandlingEnded, R.ASSIGN, T.CENTRE),
+    CommandSpec("progress", e.Progressed, R.HANDLE, T.NAMED_UNIT, step=S.PROGRESSED),
+    CommandSpec("co-report", e.CoReported, R.CO_HANDLE, T.NAMED_UNIT),
+    CommandSpec("settle", e.Settled, R.HANDLE, T.UNIT, step=S.SETTLED, feed=_feed(F.SETTLED, notice=N.SETTLED)),
+    CommandSpec("send-back", e.SentBack, R.CLOSE, T.CENTRE, step=S.HANDLED_AGAIN, feed=_feed(F.REOPENED)),
+    CommandSpec("close", e.Closed, R.CLOSE, T.CENTRE, step=S.CLOSED, feed=_feed(F.CLOSED)),
+    CommandSpec("reopen", e.Reopened, R.CLOSE, T.CENTRE, step=S.REOPENED, feed=_feed(F.REOPENED)),
+    CommandSpec("set-deadlines", e.DeadlinesSet),
+    CommandSpec("recompute-deadline", e.DeadlineRecomputed),
+    CommandSpec("request-extension", e.ExtensionRequested, R.HANDLE, T.UNIT),
+    CommandSpec("extend", e.Extended, R.EXTEND, T.CENTRE, step=S.EXTENDED, feed=_feed(F.EXTENDED, notice=N.EXTENDED)),
+    CommandSpec("refuse-extension", e.ExtensionRefused, R.EXTEND, T.CENTRE),
+    CommandSpec("request-pause", e.PauseRequested, R.HANDLE, T.UNIT),
+    CommandSpec("suspend", e.Suspended, R.SUSPEND, T.CENTRE, feed=_feed(F.SUSPENDED)),
+    CommandSpec("refuse-pause", e.PauseRefused, R.SUSPEND, T.CENTRE),
+    CommandSpec("resume", e.Resumed, R.SUSPEND, T.CENTRE, feed=_feed(F.SUSPENDED)),
+    CommandSpec("warn", e.Warned, feed=_feed(F.WARNED)),
+    CommandSpec("declare-overdue", e.OverdueDeclared, feed=_feed(F.OVERDUE)),
+    CommandSpec("annul-overdue", e.OverdueAnnulled, feed=_feed(F.ANNULLED)),
+    CommandSpec("escalate", e.Escalated, R.ESCALATE, T.CENTRE, feed=_feed(F.LEFT, F.ARRIVED, F.ESCALATED)),
+    CommandSpec("hand-down", e.HandedDown, R.HAND_DOWN, T.CENTRE, feed=_feed(F.LEFT, F.ARRIVED, F.HANDED_DOWN)),
+    CommandSpec("urge", e.Urged, R.URGE, T.CENTRE, feed=_feed(F.URGED)),
+    CommandSpec("order", e.Ordered, feed=_feed(F.ORDERED)),
+    CommandSpec("hold", e.Held, R.HOLD, T.CENTRE),
+    CommandSpec("release", e.Released, R.HOLD, T.CENTRE, feed=_feed(F.ARRIVED)),
+    CommandSpec("erase", e.Erased, R.ERASE, T.CENTRE),
+    CommandSpec("issue-order", e.OrderIssued, R.ORDER, T.REGION, feed=_feed(F.ORDERED)),
+    CommandSpec("answer-order", e.OrderAnswered, R.HANDLE, T.ORDER_UNIT, feed=_feed(F.ANSWERED)),
+    CommandSpec("accept-answer", e.OrderAccepted, R.ORDER, T.ORDER_CENTRE, feed=_feed(F.ANSWERED)),
+    CommandSpec("refuse-answer", e.OrderRefused, R.ORDER, T.ORDER_CENTRE, feed=_feed(F.ANSWERED)),
+    CommandSpec("declare-order-overdue", e.OrderOverdue, feed=_feed(F.OVERDUE)),
+    CommandSpec("withdraw-order", e.OrderWithdrawn, R.ORDER, T.ORDER_CENTRE, feed=_feed(F.ANSWERED)),
+    CommandSpec("note-case-refusal", e.OrderCaseRefused),
 )
 
-COMMANDS: dict[str, CommandSpec] = {name: CommandSpec(name, event) for name, event in _TABLE}
+COMMANDS: dict[str, CommandSpec] = {row.name: row for row in _ROWS}
 
 
 def facts(name: str, **values: Any) -> Facts:

@@ -16,9 +16,9 @@ from shared.case.commands import COMMANDS, Command
 from shared.case.deadlines import RULES as CLOCK_RULES
 from shared.case.deadlines import out_of_turn
 from shared.case.facts import PARTIES_MAX, DeclineReason, Hold, KeptFrom, Outcome, PartMatters, Retention, Satisfaction
-from shared.case.lifecycle import ENDED, Status, next_status
+from shared.case.lifecycle import ENDED, Status
 from shared.case.reasons import Reason, Rejected
-from shared.case.state import CaseState, variant
+from shared.case.state import CaseState, transition
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def record(command: Command, event: Event) -> Recorded[Any]:
 
 
 def _barred(state: CaseState, event: Event, command: Command) -> Rejected | None:
-    """What holds for every command: the case is born, not erased, and the table has an arrow."""
+    """The rules for every command: the case is registered, it is not erased, and the table allows the event."""
     birth = isinstance(event, e.Registered)
     if state.status is Status.NEW and not birth:
         return Rejected(Reason.NOT_REGISTERED)
@@ -65,7 +65,7 @@ def _barred(state: CaseState, event: Event, command: Command) -> Rejected | None
         return Rejected(Reason.ALREADY_REGISTERED)
     if state.erased:
         return Rejected(Reason.ERASED)
-    if next_status(state.status, variant(event, state)) is None:
+    if transition(state, event) is None:
         reason = Reason.CASE_CLOSED if state.status in ENDED else Reason.WRONG_STATUS
         return Rejected(reason, f"status {state.status}, command {command.name}")
     if state.contact_time is not None and command.meta.time < state.contact_time:

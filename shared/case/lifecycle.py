@@ -1,14 +1,18 @@
-"""The life of a case as a table: (status, event) -> status, with a reason beside each arrow.
+"""The life of a case as a table of transitions: (status, event, variant) -> status, each with its reason.
 
-What is not in the table is not allowed. Nothing that handles a closed case follows but reopening; what may still follow
-is listed with why. Clause numbers are those of GB/T 33200-2016; other sources are named.
+An event that the table does not name for a status is not allowed in it. A closed case is not handled until it is
+reopened; the table names the events that may follow nevertheless, and why. Clause numbers are those of GB/T 33200-2016;
+other sources are named.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Generic, TypeVar
 
+from shared.case import events as e
+from shared.case.base import Event
 from shared.case.facts import Stage
 
 
@@ -45,83 +49,115 @@ STAGES: dict[Status, Stage] = {
 }
 
 
+class Variant(StrEnum):
+    """The cases that the table tells apart within one event type, by its facts or by the state before it."""
+
+    PLAIN = ""
+    ANSWERED = "answered"  # the desk answered the demand when it registered it
+    CO = "co"  # the event is about co-handling units, not about the responsible one
+    UNASSIGNED = "unassigned"  # no unit had the case
+
+
+V = Variant
+AnyStatus = TypeVar("AnyStatus", bound=StrEnum)
+
+
+def event_key(event: type[Event], variant: Variant = V.PLAIN) -> str:
+    """An event type and its variant as one text, `type` or `type+variant`."""
+    return f"{event.TYPE}+{variant}" if variant else event.TYPE
+
+
 @dataclass(frozen=True, slots=True)
-class Transition:
-    """From where, by which event (`type` or `type+variant`), to where (None: the status stays), and why."""
+class Transition(Generic[AnyStatus]):
+    """One row of a table: an event may happen in these statuses, leads to `target`, for the reason in `why`.
 
-    event: str
-    sources: tuple[Status, ...]
-    target: Status | None
+    `target` is None where the status stays as it is. `stages` says of such an event that other stages may run after
+    it, or the same ones under other time limits.
+    """
+
+    event: type[Event]
+    sources: tuple[AnyStatus, ...]
+    target: AnyStatus | None
     why: str
+    variant: Variant = V.PLAIN
+    stages: bool = False
+
+    @property
+    def changes_stages(self) -> bool:
+        """Whether the clocks of the case may have to follow: another status is another stage."""
+        return self.target is not None or self.stages
+
+    @property
+    def key(self) -> str:
+        """Event type and variant as one text."""
+        return event_key(self.event, self.variant)
+
+    def status_after(self, status: AnyStatus) -> AnyStatus:
+        """The status to which it leads from `status`."""
+        return self.target or status
 
 
-_TABLE: tuple[Transition, ...] = (
-    Transition("case.registered", (S.NEW,), S.AWAITING_TRIAGE, "5.1.3 a: uniform intake"),
-    Transition("case.registered+answered", (S.NEW,), S.SETTLED, "8.2 a: explanation on the spot settles it"),
-    Transition("case.supplemented", OPEN, None, "petitions regulation 20: more papers may come while it is open"),
-    Transition("case.corrected", (*OPEN, S.CLOSED, S.DECLINED, S.WITHDRAWN), None, "12.2: the record is kept right"),
-    Transition("case.attached", OPEN, None, "petitions regulation 19: a repeat of what is in progress joins it"),
-    Transition("case.withdrawn", IN_PROGRESS, S.WITHDRAWN, "the demand is the resident's own"),
-    Transition("case.called_back", (S.SETTLED, S.CLOSED), None, "Jinan 12345, 27: every item is called back"),
-    Transition("case.rated", (S.SETTLED, S.CLOSED), None, "12.3: supervision by the public"),
+_TABLE: tuple[Transition[Status], ...] = (
+    Transition(e.Registered, (S.NEW,), S.AWAITING_TRIAGE, "5.1.3 a: uniform intake"),
+    Transition(e.Registered, (S.NEW,), S.SETTLED, "8.2 a: explanation on the spot settles it", V.ANSWERED),
+    Transition(e.Supplemented, OPEN, None, "petitions regulation 20: more papers may come while it is open"),
     Transition(
-        "case.triaged", WITH_CENTRE, S.TRIAGED, "5.1.3 a: centralised triage; it may be set right before assignment"
+        e.Corrected, (*OPEN, S.CLOSED, S.DECLINED, S.WITHDRAWN), None, "12.2: the record is kept right", stages=True
     ),
-    Transition("case.declined", WITH_CENTRE, S.DECLINED, "Beijing 12345, 11: another legal path is open"),
-    Transition("case.split", WITH_CENTRE, S.SPLIT, "5.1.3 a: each demand has its own responsible unit"),
-    Transition("case.merged", IN_PROGRESS, S.MERGED, "petitions regulation 19: it goes on in the surviving case"),
+    Transition(e.Attached, OPEN, None, "petitions regulation 19: a repeat of what is in progress joins it"),
+    Transition(e.Withdrawn, IN_PROGRESS, S.WITHDRAWN, "the demand is the resident's own"),
+    Transition(e.CalledBack, (S.SETTLED, S.CLOSED), None, "Jinan 12345, 27: every item is called back"),
+    Transition(e.Rated, (S.SETTLED, S.CLOSED), None, "12.3: supervision by the public"),
+    Transition(e.Triaged, WITH_CENTRE, S.TRIAGED, "5.1.3 a: centralised triage; it may be set right before assignment"),
+    Transition(e.Declined, WITH_CENTRE, S.DECLINED, "Beijing 12345, 11: another legal path is open"),
+    Transition(e.Split, WITH_CENTRE, S.SPLIT, "5.1.3 a: each demand has its own responsible unit"),
+    Transition(e.Merged, IN_PROGRESS, S.MERGED, "petitions regulation 19: it goes on in the surviving case"),
+    Transition(e.Assigned, (S.TRIAGED, *WITH_UNIT), S.ASSIGNED, "5.1.3 a: a named unit; a dissolved one is replaced"),
+    Transition(e.Assigned, WITH_UNIT, None, "5.1.1 b: other co-handling units; who is at work stays at work", V.CO),
+    Transition(e.SignedFor, (S.ASSIGNED,), S.HANDLING, "5.1.3 a: a named person of the responsible unit"),
+    Transition(e.SignedFor, WITH_UNIT, None, "5.1.1 b: a co-handling unit names its person", V.CO),
+    Transition(e.Reassigned, (S.HANDLING, S.SETTLED), None, "5.1.3 a: one person at any time, also if it is sent back"),
+    Transition(e.Reassigned, WITH_UNIT, None, "5.1.1 b: another person of a co-handling unit", V.CO),
+    Transition(e.HandedBack, WITH_UNIT, S.AWAITING_TRIAGE, "5.1.1 c: to the same centre, never to the resident"),
+    Transition(e.Ruled, IN_PROGRESS, S.ASSIGNED, "5.1.1 c: the centre says whose remit it is"),
+    Transition(e.Transferred, IN_PROGRESS, S.AWAITING_TRIAGE, "4: it moves in the tree without a gap or a copy"),
+    Transition(e.CoHandlingEnded, WITH_UNIT, None, "5.1.1 b: a unit may be taken off", stages=True),
+    Transition(e.Progressed, (S.HANDLING,), None, "5.1.2 a: feedback while it is handled"),
+    Transition(e.CoReported, WITH_UNIT, None, "5.1.1 b: each co-handling unit has its own task", stages=True),
+    Transition(e.Settled, (S.HANDLING,), S.SETTLED, "5.1.3 a: handled by law, with a reply"),
+    Transition(e.SentBack, (S.SETTLED,), S.HANDLING, "Jinan 12345, 27: not satisfied, handled again"),
+    Transition(e.SentBack, (S.SETTLED,), S.AWAITING_TRIAGE, "an answer on the spot was not enough", V.UNASSIGNED),
+    Transition(e.Closed, (S.SETTLED,), S.CLOSED, "12.2: filed"),
+    Transition(e.Reopened, (S.CLOSED, S.DECLINED, S.WITHDRAWN), S.AWAITING_TRIAGE, "12.3: taken up again"),
+    Transition(e.DeadlinesSet, OPEN, None, "5.1.3 a: each stage has a deadline"),
+    Transition(e.DeadlineRecomputed, OPEN, None, "a published calendar changes due dates"),
+    Transition(e.ExtensionRequested, IN_PROGRESS, None, "petitions regulation 34: asked for with a reason"),
+    Transition(e.Extended, IN_PROGRESS, None, "petitions regulation 34: approved, and the resident is told"),
+    Transition(e.ExtensionRefused, IN_PROGRESS, None, "petitions regulation 34"),
+    Transition(e.PauseRequested, IN_PROGRESS, None, "petitions regulation 36"),
+    Transition(e.Suspended, IN_PROGRESS, None, "petitions regulation 36: the time of a hearing does not count"),
+    Transition(e.PauseRefused, IN_PROGRESS, None, "petitions regulation 36"),
+    Transition(e.Resumed, OPEN, None, "petitions regulation 36; the report upward waits on while a reply is out"),
+    Transition(e.Warned, OPEN, None, "5.1.3 a: handled within a time limit"),
     Transition(
-        "case.assigned", (S.TRIAGED, *WITH_UNIT), S.ASSIGNED, "5.1.3 a: a named unit; a dissolved one is replaced"
+        e.OverdueDeclared, EXISTING, None, "5.1.3 a: nothing is late in silence, also what ended before it was seen"
     ),
-    Transition("case.assigned+co", WITH_UNIT, None, "5.1.1 b: other co-handling units; who is at work stays at work"),
-    Transition("case.signed_for", (S.ASSIGNED,), S.HANDLING, "5.1.3 a: a named person of the responsible unit"),
-    Transition("case.signed_for+co", WITH_UNIT, None, "5.1.1 b: a co-handling unit names its person"),
-    Transition(
-        "case.reassigned", (S.HANDLING, S.SETTLED), None, "5.1.3 a: one person at any time, also if it is sent back"
-    ),
-    Transition("case.reassigned+co", WITH_UNIT, None, "5.1.1 b: another person of a co-handling unit"),
-    Transition("case.handed_back", WITH_UNIT, S.AWAITING_TRIAGE, "5.1.1 c: to the same centre, never to the resident"),
-    Transition("case.ruled", IN_PROGRESS, S.ASSIGNED, "5.1.1 c: the centre says whose remit it is"),
-    Transition("case.transferred", IN_PROGRESS, S.AWAITING_TRIAGE, "4: it moves in the tree without a gap or a copy"),
-    Transition("case.co_handling_ended", WITH_UNIT, None, "5.1.1 b: a unit may be taken off"),
-    Transition("case.progressed", (S.HANDLING,), None, "5.1.2 a: feedback while it is handled"),
-    Transition("case.co_reported", WITH_UNIT, None, "5.1.1 b: each co-handling unit has its own task"),
-    Transition("case.settled", (S.HANDLING,), S.SETTLED, "5.1.3 a: handled by law, with a reply"),
-    Transition("case.sent_back", (S.SETTLED,), S.HANDLING, "Jinan 12345, 27: not satisfied, handled again"),
-    Transition("case.sent_back+unassigned", (S.SETTLED,), S.AWAITING_TRIAGE, "an answer on the spot was not enough"),
-    Transition("case.closed", (S.SETTLED,), S.CLOSED, "12.2: filed"),
-    Transition("case.reopened", (S.CLOSED, S.DECLINED, S.WITHDRAWN), S.AWAITING_TRIAGE, "12.3: taken up again"),
-    Transition("case.deadlines_set", OPEN, None, "5.1.3 a: each stage has a deadline"),
-    Transition("case.deadline_recomputed", OPEN, None, "a published calendar changes due dates"),
-    Transition("case.extension_requested", IN_PROGRESS, None, "petitions regulation 34: asked for with a reason"),
-    Transition("case.extended", IN_PROGRESS, None, "petitions regulation 34: approved, and the resident is told"),
-    Transition("case.extension_refused", IN_PROGRESS, None, "petitions regulation 34"),
-    Transition("case.pause_requested", IN_PROGRESS, None, "petitions regulation 36"),
-    Transition("case.suspended", IN_PROGRESS, None, "petitions regulation 36: the time of a hearing does not count"),
-    Transition("case.pause_refused", IN_PROGRESS, None, "petitions regulation 36"),
-    Transition("case.resumed", OPEN, None, "petitions regulation 36; the report upward waits on while a reply is out"),
-    Transition("case.warned", OPEN, None, "5.1.3 a: handled within a time limit"),
-    Transition(
-        "case.overdue", EXISTING, None, "5.1.3 a: nothing is late in silence, also what ended before it was seen"
-    ),
-    Transition(
-        "case.overdue_annulled", EXISTING, None, "what was done in time is not late, whenever the proof arrives"
-    ),
-    Transition("case.escalated", OPEN, None, "11.2: the centre above is in charge"),
-    Transition("case.handed_down", OPEN, None, "5.1.1 i: the level reached hands it down"),
-    Transition("case.urged", OPEN, None, "practice: a reminder comes before an order"),
-    Transition("case.ordered", OPEN, None, "Weifang 12345, 26: a supervision order covers it"),
-    Transition("case.held", EXISTING, None, "personal information law 47: a legal duty to keep"),
-    Transition("case.released", EXISTING, None, "the hold's reason is gone"),
-    Transition("case.erased", ENDED, None, "9.4 b: kept as long as its class says and no longer"),
+    Transition(e.OverdueAnnulled, EXISTING, None, "what was done in time is not late, whenever the proof arrives"),
+    Transition(e.Escalated, OPEN, None, "11.2: the centre above is in charge", stages=True),
+    Transition(e.HandedDown, OPEN, None, "5.1.1 i: the level reached hands it down"),
+    Transition(e.Urged, OPEN, None, "practice: a reminder comes before an order"),
+    Transition(e.Ordered, OPEN, None, "Weifang 12345, 26: a supervision order covers it"),
+    Transition(e.Held, EXISTING, None, "personal information law 47: a legal duty to keep"),
+    Transition(e.Released, EXISTING, None, "the hold's reason is gone", stages=True),
+    Transition(e.Erased, ENDED, None, "9.4 b: kept as long as its class says and no longer"),
 )
 
-TRANSITIONS: dict[tuple[Status, str], Transition] = {
-    (source, arrow.event): arrow for arrow in _TABLE for source in arrow.sources
+TRANSITIONS: dict[tuple[Status, type[Event], Variant], Transition[Status]] = {
+    (source, row.event, row.variant): row for row in _TABLE for source in row.sources
 }
 
 
-def next_status(status: Status, event: str) -> Status | None:
-    """The status after `event` (`type` or `type+variant`) in `status`; None when the table has no such arrow."""
-    arrow = TRANSITIONS.get((status, event))
-    return None if arrow is None else arrow.target or status
+def next_status(status: Status, event: type[Event], variant: Variant = V.PLAIN) -> Status | None:
+    """The status after an event of this type and variant in `status`; None when the table does not allow it."""
+    transition = TRANSITIONS.get((status, event, variant))
+    return None if transition is None else transition.status_after(status)

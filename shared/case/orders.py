@@ -19,6 +19,7 @@ from shared.case.base import Event, Recorded, Unknown
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, Verdict, record
 from shared.case.facts import OrderKind
+from shared.case.lifecycle import Transition
 from shared.case.reasons import Reason, Rejected
 
 
@@ -53,26 +54,23 @@ class OrderState:
 ORDER_STATE = TypeAdapter(OrderState)
 NEW_ORDER = OrderState()
 
-# (status, event) -> (status, why)
-ORDER_TRANSITIONS: dict[tuple[OrderStatus, str], tuple[OrderStatus, str]] = {
-    (OrderStatus.NEW, "order.issued"): (
-        OrderStatus.ISSUED,
-        "Weifang 12345, 26: refused, overdue or unsolved matters are supervised",
+_O = OrderStatus
+_TABLE: tuple[Transition[OrderStatus], ...] = (
+    Transition(
+        e.OrderIssued, (_O.NEW,), _O.ISSUED, "Weifang 12345, 26: refused, overdue or unsolved matters are supervised"
     ),
-    (OrderStatus.ISSUED, "order.answered"): (
-        OrderStatus.ANSWERED,
-        "petitions regulation 39: the unit reports in the set time",
+    Transition(e.OrderAnswered, (_O.ISSUED,), _O.ANSWERED, "petitions regulation 39: the unit reports in the set time"),
+    Transition(e.OrderAnswered, (_O.ANSWERED,), None, "more of the same answer"),
+    Transition(e.OrderAccepted, (_O.ANSWERED,), _O.ACCEPTED, "the centre is content"),
+    Transition(e.OrderRefused, (_O.ANSWERED,), _O.ISSUED, "the unit must answer again"),
+    Transition(e.OrderOverdue, (_O.ISSUED,), None, "nothing is late in silence"),
+    Transition(e.OrderWithdrawn, (_O.ISSUED, _O.ANSWERED), _O.WITHDRAWN, "the centre takes it back"),
+    Transition(
+        e.OrderCaseRefused, (_O.ISSUED, _O.ANSWERED, _O.ACCEPTED, _O.WITHDRAWN), None, "the case ended meanwhile"
     ),
-    (OrderStatus.ANSWERED, "order.answered"): (OrderStatus.ANSWERED, "more of the same answer"),
-    (OrderStatus.ANSWERED, "order.accepted"): (OrderStatus.ACCEPTED, "the centre is content"),
-    (OrderStatus.ANSWERED, "order.refused"): (OrderStatus.ISSUED, "the unit must answer again"),
-    (OrderStatus.ISSUED, "order.overdue"): (OrderStatus.ISSUED, "nothing is late in silence"),
-    (OrderStatus.ISSUED, "order.withdrawn"): (OrderStatus.WITHDRAWN, "the centre takes it back"),
-    (OrderStatus.ANSWERED, "order.withdrawn"): (OrderStatus.WITHDRAWN, "the centre takes it back"),
-    (OrderStatus.ISSUED, "order.case_refused"): (OrderStatus.ISSUED, "the case ended meanwhile"),
-    (OrderStatus.ANSWERED, "order.case_refused"): (OrderStatus.ANSWERED, "the case ended meanwhile"),
-    (OrderStatus.ACCEPTED, "order.case_refused"): (OrderStatus.ACCEPTED, "the case ended meanwhile"),
-    (OrderStatus.WITHDRAWN, "order.case_refused"): (OrderStatus.WITHDRAWN, "the case ended meanwhile"),
+)
+ORDER_TRANSITIONS: dict[tuple[OrderStatus, type[Event]], Transition[OrderStatus]] = {
+    (source, row.event): row for row in _TABLE for source in row.sources
 }
 
 
@@ -88,7 +86,7 @@ def decide_order(command: Command, state: OrderState) -> Verdict:
         return Rejected(Reason.NOT_REGISTERED)
     if birth and state.status is not OrderStatus.NEW:
         return Rejected(Reason.ALREADY_REGISTERED)
-    if (state.status, event.TYPE) not in ORDER_TRANSITIONS:
+    if (state.status, type(event)) not in ORDER_TRANSITIONS:
         return Rejected(Reason.WRONG_STATUS, f"status {state.status}, command {command.name}")
     reason = _rule(state, event, command)
     return Rejected(reason) if reason else Accepted(record(command, event))
@@ -120,8 +118,8 @@ def evolve_order(state: OrderState, recorded: Recorded[Any]) -> OrderState:
     state = replace(state, version=state.version + 1, applied=state.applied | {recorded.meta.command_id})
     if isinstance(event, Unknown):
         return replace(state, newer_event=True)
-    status, _ = ORDER_TRANSITIONS.get((state.status, event.TYPE), (state.status, ""))
-    state = replace(state, status=status)
+    if transition := ORDER_TRANSITIONS.get((state.status, type(event))):
+        state = replace(state, status=transition.status_after(state.status))
     if isinstance(event, e.OrderIssued):
         said: dict[str, Any] = {name: getattr(event, name) for name in ("kind", "region", "unit", "cases", "due")}
         return replace(state, **said, issued_by=recorded.id)

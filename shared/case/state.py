@@ -19,7 +19,7 @@ from shared.case import events as e
 from shared.case.base import Event, Recorded, Unknown
 from shared.case.clocks import Key, Overdue, RunningDeadline
 from shared.case.facts import Hold, KeptFrom, Nature, Outcome, Retention, Satisfaction, Severity, Stage
-from shared.case.lifecycle import ENDED, OPEN, STAGES, TRANSITIONS, WITH_UNIT, Status
+from shared.case.lifecycle import ENDED, OPEN, STAGES, TRANSITIONS, WITH_UNIT, Status, Transition, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +143,22 @@ Step = Callable[[CaseState, Any, Recorded[Any]], dict[str, Any]]
 _STEPS: dict[type[Event], Step] = {}
 
 
-def variant(event: Event, state: CaseState) -> str:
-    """The event's key in the life-cycle table: its type, and the variant that the state or the facts make of it."""
+def variant(event: Event, state: CaseState) -> Variant:
+    """The variant of an event in the table of transitions, by its facts and by the state before it."""
     if isinstance(event, e.Registered) and event.answer is not None:
-        return "case.registered+answered"
+        return Variant.ANSWERED
     if isinstance(event, e.Assigned) and event.unit == state.unit:
-        return "case.assigned+co"
+        return Variant.CO
     if isinstance(event, e.SignedFor | e.Reassigned) and event.unit in state.co_units:
-        return f"{event.TYPE}+co"
+        return Variant.CO
     if isinstance(event, e.SentBack) and state.unit is None:
-        return "case.sent_back+unassigned"
-    return event.TYPE
+        return Variant.UNASSIGNED
+    return Variant.PLAIN
+
+
+def transition(state: CaseState, event: Event) -> Transition[Status] | None:
+    """The row of the table by which an event may happen to the case; None when it may not."""
+    return TRANSITIONS.get((state.status, type(event), variant(event, state)))
 
 
 def evolve(state: CaseState, recorded: Recorded[Any]) -> CaseState:
@@ -168,10 +173,10 @@ def evolve(state: CaseState, recorded: Recorded[Any]) -> CaseState:
         return _with(state, common | {"newer_event": True})
     step = _STEPS.get(type(event))
     changes = step(state, event, recorded) if step else {}
-    arrow = TRANSITIONS.get((state.status, variant(event, state)))
-    entered = arrow is not None and arrow.target is not None and not isinstance(event, e.Triaged)
-    if arrow is not None:
-        common["status"] = arrow.target or state.status
+    row = transition(state, event)
+    entered = row is not None and row.target is not None and not isinstance(event, e.Triaged)
+    if row is not None:
+        common["status"] = row.status_after(state.status)
     if entered:
         common["since"] = recorded.meta.time
     new = _with(state, common | changes)
@@ -279,7 +284,7 @@ def _rated(state: CaseState, event: e.Rated | e.CalledBack, recorded: Recorded[A
 @_on(e.Assigned, e.Ruled)
 def _assigned(state: CaseState, event: e.Assigned | e.Ruled, recorded: Recorded[Any]) -> dict[str, Any]:
     bound = state.no_hand_back and event.unit == state.unit  # other co-handlers do not lift the ruling
-    kept = variant(event, state) == "case.assigned+co"  # who is at work stays at work
+    kept = variant(event, state) is Variant.CO  # who is at work stays at work
     before = {co.unit: co for co in state.co_handlers} if kept else {}
     return {
         "unit": event.unit,

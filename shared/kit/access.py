@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from shared.case.base import Actor, contains, region_prefix
-from shared.case.commands import Command
+from shared.case.catalogue import CREATES
+from shared.case.commands import COMMANDS, Command
 from shared.case.orders import OrderState
+from shared.case.rights import Right, Tie
 from shared.case.state import CaseState
-from shared.reference.rights import Right
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,97 +93,28 @@ def _tied(caller: Caller, case: CaseState) -> bool:
     return caller.unit in units or caller.person in people
 
 
-class Tie(StrEnum):
-    """What binds a caller to a case, beside the right."""
-
-    REGION = "region"  # the region that the facts name lies in the caller's
-    CENTRE = "centre"  # the centre in charge lies in the caller's region
-    SEES = "sees"  # the caller may see the case
-    UNIT = "unit"  # the caller's unit is the responsible one, or the co-handling one that the facts name
-    NAMED_UNIT = "named_unit"  # the caller acts for the own unit, or for a unit of the own centre
-    ORDER_UNIT = "order_unit"  # the caller's unit is the one that the order is for
-    ORDER_CENTRE = "order_centre"  # the order was issued in the caller's region
-
-
-_COMMANDS: dict[str, tuple[Right, Tie]] = {
-    "register": (Right.REGISTER, Tie.REGION),
-    "supplement": (Right.REGISTER, Tie.SEES),
-    "correct": (Right.CORRECT, Tie.SEES),
-    "attach": (Right.REGISTER, Tie.SEES),
-    "withdraw": (Right.REGISTER, Tie.SEES),
-    "call-back": (Right.CALL_BACK, Tie.CENTRE),
-    "rate": (Right.REGISTER, Tie.SEES),
-    "triage": (Right.TRIAGE, Tie.CENTRE),
-    "decline": (Right.TRIAGE, Tie.CENTRE),
-    "split": (Right.TRIAGE, Tie.CENTRE),
-    "assign": (Right.ASSIGN, Tie.CENTRE),
-    "sign-for": (Right.SIGN, Tie.NAMED_UNIT),
-    "reassign": (Right.REASSIGN, Tie.NAMED_UNIT),
-    "hand-back": (Right.SIGN, Tie.NAMED_UNIT),
-    "rule": (Right.ASSIGN, Tie.CENTRE),
-    "transfer": (Right.ASSIGN, Tie.CENTRE),
-    "end-co-handling": (Right.ASSIGN, Tie.CENTRE),
-    "progress": (Right.HANDLE, Tie.NAMED_UNIT),
-    "co-report": (Right.CO_HANDLE, Tie.NAMED_UNIT),
-    "settle": (Right.HANDLE, Tie.UNIT),
-    "send-back": (Right.CLOSE, Tie.CENTRE),
-    "close": (Right.CLOSE, Tie.CENTRE),
-    "reopen": (Right.CLOSE, Tie.CENTRE),
-    "request-extension": (Right.HANDLE, Tie.UNIT),
-    "extend": (Right.EXTEND, Tie.CENTRE),
-    "refuse-extension": (Right.EXTEND, Tie.CENTRE),
-    "request-pause": (Right.HANDLE, Tie.UNIT),
-    "suspend": (Right.SUSPEND, Tie.CENTRE),
-    "refuse-pause": (Right.SUSPEND, Tie.CENTRE),
-    "resume": (Right.SUSPEND, Tie.CENTRE),
-    "escalate": (Right.ESCALATE, Tie.CENTRE),
-    "hand-down": (Right.HAND_DOWN, Tie.CENTRE),
-    "urge": (Right.URGE, Tie.CENTRE),
-    "hold": (Right.HOLD, Tie.CENTRE),
-    "release": (Right.HOLD, Tie.CENTRE),
-    "erase": (Right.ERASE, Tie.CENTRE),
-    "issue-order": (Right.ORDER, Tie.REGION),
-    "answer-order": (Right.HANDLE, Tie.ORDER_UNIT),
-    "accept-answer": (Right.ORDER, Tie.ORDER_CENTRE),
-    "refuse-answer": (Right.ORDER, Tie.ORDER_CENTRE),
-    "withdraw-order": (Right.ORDER, Tie.ORDER_CENTRE),
-}
-
-# What only a service decides by itself, as a reaction or by the clock; nobody may send it.
-OWN_COMMANDS = frozenset(
-    {
-        "merge",
-        "set-deadlines",
-        "recompute-deadline",
-        "warn",
-        "declare-overdue",
-        "annul-overdue",
-        "order",
-        "declare-order-overdue",
-        "note-case-refusal",
-    }
-)
-
-
 def offered(name: str) -> bool:
     """Whether people and platforms may send this command at all."""
-    return name in _COMMANDS
+    return COMMANDS[name].offered
 
 
 def needed(name: str) -> str:
-    """What a command asks of who sends it, in words: the right, and the tie to the case."""
-    right, tie = _COMMANDS[name]
-    return f"{right} ({tie})"
+    """The demands of a command on its caller in words: the right, and the tie to the case."""
+    spec = COMMANDS[name]
+    return f"{spec.right} ({spec.tie})"
 
 
 def is_creation(name: str) -> bool:
     """Whether the command creates an aggregate: then there is no state yet that a caller could be tied to."""
-    return _COMMANDS[name][1] is Tie.REGION
+    return COMMANDS[name].event in CREATES
 
 
 def refusal(caller: Caller, command: Command, state: Any) -> str | None:
     """Why the caller may not send this command to this aggregate, None when they may. Names no content."""
-    right, tie = _COMMANDS[command.name]
+    spec = COMMANDS[command.name]
+    right, tie = spec.right, spec.tie
+    if right is None or tie is None:
+        return f"{command.name} is decided by {spec.owner} alone; nobody may send it"
     if right not in caller.rights:
         return f"your post {caller.post} lacks the right {right}; somebody who has it must do this"
     if isinstance(state, CaseState) and barred(caller, state):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.case.base import Address, Event, Position, Recorded
+from shared.case.catalogue import CREATES
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, Verdict, decide
 from shared.case.orders import NEW_ORDER, OrderState, decide_order, evolve_order
@@ -34,8 +35,6 @@ BACKOFF_S_MIN = 0.002
 BACKOFF_S_MAX = 0.1
 
 RETRIES = telemetry.counter("caseflow_command_retries_total", "Commands decided again, by the cause", "reason")
-
-CREATES = frozenset({"case.registered", "order.issued"})
 
 AggregateState = CaseState | OrderState
 
@@ -119,7 +118,7 @@ class CommandHandler:
         if made := self._aggregates.made(recorded):
             return made.after
         law = DECIDERS[recorded.address.kind]
-        return law.evolve(law.new, recorded) if recorded.type in CREATES else None
+        return law.evolve(law.new, recorded) if type(recorded.event) in CREATES else None
 
     async def _until_settled(self, command: Command) -> Committed | Rejected:
         give_up_at = self._clock.monotonic() + RETRY_S_MAX
@@ -140,7 +139,7 @@ class CommandHandler:
         address = command.address
         law = DECIDERS[address.kind]
         held = self._aggregates.get(address.subject)
-        if held is None and COMMANDS[command.name].event.TYPE in CREATES:
+        if held is None and COMMANDS[command.name].event in CREATES:
             held = Versioned(law.new)  # as a rule; the guard knows better
         guessed = held is not None and not fresh
         if held is None or fresh:

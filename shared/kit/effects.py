@@ -1,21 +1,25 @@
-"""What policies and projections say, and what they are told: values only, so that they can stay pure.
+"""The values that policies and projections take and give, so that they can stay pure.
 
-A policy's `Reaction` looks at what was `Seen` and answers with what should come `Next`; a projection turns a `Change`
-into rows. Who carries it out is in `reactions.py` and `projections.py`.
+A reaction takes an event with its case and gives the commands that should follow; a timer policy does the same for a
+moment; a projection turns an `AggregateChange` into rows. They are run by `reactions.py`, by the ticker of supervision
+and by `projections.py`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from inspect import signature
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from shared.case.base import Address, Facts, Position, Recorded
-from shared.case.orders import ORDER_STATE
+from shared.case.base import Address, Event, Facts, Position, Recorded
+from shared.case.catalogue import COMMAND_OF
+from shared.case.orders import ORDER_STATE, OrderState
 from shared.case.reasons import Rejected
-from shared.case.state import STATE
+from shared.case.state import STATE, CaseState
 
 ADAPTERS: dict[str, Any] = {"case": STATE, "order": ORDER_STATE}
 STATE_TEXTS_COUNT_MAX = 512
@@ -31,24 +35,84 @@ class CommandRequest:
     what: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ReactionContext:
-    """What a reaction may look at: the event, the case as it now is, the documents in force."""
-
-    recorded: Recorded[Any]
-    state: Any
-    library: Any
+# (the event, its case or order as it is now, the reference documents in force) -> the commands that should follow
+ReactionFunction = Callable[[Recorded[Any], Any, Any], Sequence[CommandRequest]]
+# (the event, a command that followed from it, why the law refused it) -> the commands that should follow from that
+RefusalFunction = Callable[[Recorded[Any], CommandRequest, Rejected], Sequence[CommandRequest]]
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """`decide` is pure. `opens`: the event's content is unsealed for it. `refused` hears what the law did not allow."""
+    """A reaction of a service to events; made by `reaction`, which reads `events` from the function's annotation.
+
+    The ids of the commands that follow derive from `name`: it is a storage format and never changes. With `unseals` the
+    content of the event is opened for `decide`. `refused` hears which of the commands the law refused.
+    """
 
     name: str
-    on: frozenset[str]
-    decide: Callable[[ReactionContext], Sequence[CommandRequest]]
-    opens: bool = False
-    refused: Callable[[ReactionContext, CommandRequest, Rejected], Sequence[CommandRequest]] | None = None
+    events: frozenset[type[Event]]
+    decide: ReactionFunction
+    unseals: bool = False
+    refused: RefusalFunction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """A mark on an annotation: the event is one of a derived list, as in `Annotated[Event, OneOf(STAGE_CHANGES)]`."""
+
+    events: frozenset[type[Event]]
+
+
+class BadReaction(TypeError):
+    """A function is no reaction; the text says what its annotations must be."""
+
+
+def reaction(
+    name: str, decide: ReactionFunction, *, unseals: bool = False, refused: RefusalFunction | None = None
+) -> Reaction:
+    """A reaction by its function: a pure function of an event, its case or order, and the documents in force.
+
+    The function hears the events that its first annotation names: `Recorded[Registered]`, or several with `|`. Its
+    second one is CaseState or OrderState, as the events are. Raises BadReaction when the annotations say otherwise.
+    """
+    return Reaction(name, _events_of(decide), decide, unseals, refused)
+
+
+def _events_of(decide: ReactionFunction) -> frozenset[type[Event]]:
+    def bad(problem: str) -> BadReaction:
+        shape = "(Recorded[<event> | ...], CaseState | OrderState, <documents in force>) -> Sequence[CommandRequest]"
+        return BadReaction(f"{decide.__module__}.{decide.__qualname__} {problem}; a reaction is annotated {shape}")
+
+    parameters = list(signature(decide).parameters)
+    try:
+        hints = get_type_hints(decide, include_extras=True)
+    except (NameError, AttributeError, TypeError) as error:
+        raise bad(f"has an annotation that cannot be read ({error})") from error
+    if len(parameters) != len(_PARAMETERS) or not hints.keys() >= {*parameters, "return"}:
+        raise bad(f"must annotate its result and {len(_PARAMETERS)} parameters: {', '.join(_PARAMETERS)}")
+    recorded, state, _ = (hints[parameter] for parameter in parameters)
+    if get_origin(recorded) is not Recorded:
+        raise bad(f"hears {recorded} in its first parameter, which is no Recorded[...]")
+    events = frozenset(_listed(*get_args(recorded)))
+    if not events or not all(event in COMMAND_OF for event in events):
+        raise bad(f"hears {recorded}, which names something that is no event of the catalogue")
+    if {_STATES[COMMAND_OF[event].kind] for event in events} != {state}:
+        raise bad(f"hears {recorded}, whose state is not {state}")
+    if hints["return"] != Sequence[CommandRequest]:
+        raise bad(f"answers with {hints['return']}")
+    return events
+
+
+def _listed(annotation: Any) -> Iterable[Any]:
+    """The events that an annotation names: one, a union of them, or those of a derived list."""
+    if get_origin(annotation) is Annotated:
+        marks = [mark for mark in annotation.__metadata__ if isinstance(mark, OneOf)]
+        return marks[0].events if marks else ()
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+
+
+_PARAMETERS = ("event", "state", "documents")
+_STATES: dict[str, type[Any]] = {"case": CaseState, "order": OrderState}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from shared.case.base import Actor, Address, Owner
+from shared.case.rights import Right
 from shared.kit.access import Caller
 from shared.kit.settings import BadSettings, Settings
 from shared.reference.library import ReferenceData
-from shared.reference.rights import Right
 
 RESIDENT = "resident"
 DEMO_TOKEN_PREFIX = "demo-"

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from shared.case.base import Position, Recorded, Unknown
+from shared.case.catalogue import CREATES
 from shared.kit import telemetry
-from shared.kit.command_handler import CREATES, DECIDERS
+from shared.kit.command_handler import DECIDERS
 from shared.kit.effects import ADAPTERS, AggregateChange
 from shared.kit.leader import Lock, renew, run_as_leader
 from shared.kit.problems import Unavailable
@@ -154,7 +155,7 @@ class ProjectionRunner:
         # at once, before anything is awaited or remembered: what makes room for others may be needed for these
         states = {s: self._folded[s] for s in by_subject if s in self._folded}
         made = {recorded.id: one for recorded in known if (one := self._runtime.aggregates.made(recorded))}
-        begins = {recorded.id for recorded in known if recorded.type in CREATES or recorded.id in made}
+        begins = {recorded.id for recorded in known if type(recorded.event) in CREATES or recorded.id in made}
         missing = [s for s, events in by_subject.items() if s not in states and events[0].id not in begins]
         stored = await self.model.states(session, missing) if missing else {}
         changes = []

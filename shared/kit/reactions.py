@@ -22,7 +22,7 @@ from shared.kit.aggregate_cache import Versioned
 from shared.kit.application import Application, Origin
 from shared.kit.command_handler import Committed, command
 from shared.kit.dead_letters import DeadLetters
-from shared.kit.effects import CommandRequest, Reaction, ReactionContext
+from shared.kit.effects import CommandRequest, Reaction
 from shared.kit.problems import Unavailable
 from shared.kit.seal import unseal_fields
 from shared.kit.telemetry import BEHIND
@@ -62,10 +62,10 @@ class ReactionRunner:
         self.owner = identity.owner
         self._debounce_s = debounce_s
         self._fetch_count = FETCH_COUNT_MAX if not debounce_s else DEBOUNCED_COUNT_MAX
-        self._by_type: dict[str, list[Reaction]] = {}
+        self._by_event: dict[type[Any], list[Reaction]] = {}
         for reaction in reactions:
-            for type_ in sorted(reaction.on):
-                self._by_type.setdefault(type_, []).append(reaction)
+            for event in reaction.events:
+                self._by_event.setdefault(event, []).append(reaction)
         self._application, self._handler = application, application.handler
         self._log, self._vault = data.log, data.vault
         self._runtime, self._clock = runtime, runtime.clock
@@ -141,7 +141,7 @@ class ReactionRunner:
 
     async def _fetch_keys(self, batch: Sequence[Recorded[Any]]) -> None:
         """The keys that this batch needs, in one question; the vault remembers them."""
-        wanted = [r.address.id for r in batch if any(one.opens for one in self._by_type.get(r.type, ()))]
+        wanted = [r.address.id for r in batch if any(one.unseals for one in self._by_event.get(type(r.event), ()))]
         if len(wanted) > 1:
             await self._vault.keys(wanted)
 
@@ -185,9 +185,9 @@ class ReactionRunner:
         """
         if isinstance(recorded.event, Unknown):
             return
-        for reaction in self._by_type.get(recorded.type, ()):
+        for reaction in self._by_event.get(type(recorded.event), ()):
             held = await self._handler.state_since(newest or recorded)
-            opened = await self._opened(recorded) if reaction.opens else recorded
+            opened = await self._opened(recorded) if reaction.unseals else recorded
             if opened is not None:
                 began = self._clock.monotonic()
                 await self._follow_up(reaction, opened, held)
@@ -199,12 +199,11 @@ class ReactionRunner:
     async def _follow_up(self, reaction: Reaction, cause: Recorded[Any], held: Versioned) -> None:
         """Decide on the case as known here; what the law refuses while the case went on meanwhile is decided anew."""
         while True:
-            seen = ReactionContext(cause, held.state, self._reference_data)
             refused = []
-            for wanted in reaction.decide(seen):
-                outcome = await self._execute(reaction, seen, wanted)
+            for request in reaction.decide(cause, held.state, self._reference_data):
+                outcome = await self._execute(reaction, cause, held.state, request)
                 if isinstance(outcome, Rejected):
-                    refused.append((wanted, outcome))
+                    refused.append((request, outcome))
             if any(outcome.reason is Reason.NEWER_EVENT for _, outcome in refused):
                 raise Unavailable("the case holds an event newer than this program")
             newest = await self._handler.state(cause.address) if refused else held
@@ -212,27 +211,28 @@ class ReactionRunner:
                 break
             held = newest
         if reaction.refused is not None:
-            for wanted, outcome in refused:
-                for other in reaction.refused(seen, wanted, outcome):
-                    await self._execute(reaction, seen, other)
+            for request, outcome in refused:
+                for other in reaction.refused(cause, request, outcome):
+                    await self._execute(reaction, cause, held.state, other)
 
-    async def _execute(self, reaction: Reaction, seen: ReactionContext, wanted: CommandRequest) -> Committed | Rejected:
-        cause = seen.recorded
+    async def _execute(
+        self, reaction: Reaction, cause: Recorded[Any], state: Any, request: CommandRequest
+    ) -> Committed | Rejected:
         now = self._clock.now()
         meta = Meta(
-            command_id=derived_id(reaction.name, cause.id, wanted.address.subject, wanted.name + wanted.what),
+            command_id=derived_id(reaction.name, cause.id, request.address.subject, request.name + request.what),
             # a case under import lives by the clock of its file, so does what follows from it; nothing comes before its
             # cause, also where another machine's clock is ahead of ours
-            time=cause.meta.time if _imported(seen.state) else max(now, cause.meta.time),
+            time=cause.meta.time if _imported(state) else max(now, cause.meta.time),
             recorded_at=now,
-            actor=self._actor(wanted.address),
+            actor=self._actor(request.address),
             causation_id=cause.id,
             correlation_id=cause.meta.correlation_id or cause.id,
             traceparent=cause.meta.traceparent,
         )
         try:
-            origin = Origin(reaction.name, wanted.address.id, cause.id.encode())
-            return await self._application.decide(command(wanted.address, meta, wanted.name, wanted.facts), origin)
+            origin = Origin(reaction.name, request.address.id, cause.id.encode())
+            return await self._application.decide(command(request.address, meta, request.name, request.facts), origin)
         except KeyErased:  # it was born, lived and was erased since: a message that comes again finds its key gone
             return Rejected(Reason.ERASED)
 

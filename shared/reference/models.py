@@ -15,9 +15,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from shared.case.base import Code, Level, PersonId, Region, UnitCode, contains
 from shared.case.facts import CO_UNITS_MAX, Ends, PauseCause, Severity, Stage, TimeBase
+from shared.case.rights import Right, conflict
 from shared.reference.calendars import CalendarRow
 from shared.reference.models_time import AMOUNT_MAX, LadderRow, ProposalRow
-from shared.reference.rights import Right, conflict
 from shared.reference.row import BasisRow, Line, Name, Row, SubjectCode, When, in_order
 
 NATION = "000000000000"

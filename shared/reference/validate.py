@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from shared.case.base import Level, level_of, parent
+from shared.case.rights import Right
 from shared.reference.calendars import CalendarRow
 from shared.reference.library import ReferenceData
 from shared.reference.models import (
@@ -27,7 +28,6 @@ from shared.reference.models import (
 )
 from shared.reference.models_time import DOUBLE_REPORT, Act, LadderRow
 from shared.reference.regions import RegionTree
-from shared.reference.rights import Right
 from shared.reference.row import Mark, When
 
 PLACES_SHOWN_MAX = 3

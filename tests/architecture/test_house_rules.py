@@ -142,7 +142,7 @@ def test_anatomy() -> None:
     assert not list(house_rules.anatomy(services, {"intake": "| `helpers.py` | helps |"}))
 
 
-WHOLE = EventFacts("case.closed", 2, "routing", documented=True, commands=("routing",), folded=True)
+WHOLE = EventFacts("case.closed", 2, "routing", documented=True, commands=("routing",), allowed=True)
 SAMPLES = ("case.closed.v1.json", "case.closed.v2.json")
 
 
@@ -156,7 +156,7 @@ def test_a_whole_event() -> None:
         (replace(WHOLE, documented=False), SAMPLES, "has no docstring"),
         (replace(WHOLE, commands=()), SAMPLES, "is emitted by no command"),
         (replace(WHOLE, commands=("intake",)), SAMPLES, "is emitted by another owner than routing"),
-        (replace(WHOLE, folded=False), SAMPLES, "has no arrow in the life cycle"),
+        (replace(WHOLE, allowed=False), SAMPLES, "stands in no table of transitions"),
         (WHOLE, SAMPLES[:1], "has no released sample shared/case/samples/case.closed.v2.json"),
     ],
 )

@@ -13,7 +13,7 @@ import pytest_asyncio
 from infra.servers.composition import prepare, settings_for
 from infra.servers.embedded import Endpoints
 from services.supervision.feed import sse
-from services.supervision.feed.items import ITEM_KINDS
+from shared.case.announcements import FeedKind
 from shared.case.base import Recorded
 from shared.kit.settings import Settings
 from shared.log.connection import connect
@@ -157,7 +157,7 @@ async def test_what_cannot_be_asked_for_is_refused_with_what_can(feed: Feed) -> 
     assert (outside.status_code, outside.json()["code"]) == (403, "access.refused")
     unknown = await feed.refused("jj-director", kind="late")
     assert (unknown.status_code, unknown.json()["code"]) == (422, "kind.unknown")
-    assert all(kind in unknown.json()["detail"] for kind in ITEM_KINDS)
+    assert all(kind in unknown.json()["detail"] for kind in FeedKind)
     assert (await feed.refused("jj-director", level=6)).status_code == 422
     assert (await feed.refused("nobody")).status_code == 401
 
@@ -181,7 +181,7 @@ async def test_kind_level_and_region_narrow_what_is_told(feed: Feed) -> None:
 
 async def last_of(feed: Feed, place: int, end: int, **params: Any) -> int:
     """The place of the last item that fits."""
-    kinds = params.get("kind") or list(ITEM_KINDS)
+    kinds = params.get("kind") or list(FeedKind)
     found = place
     for message in await messages(feed.streams):
         _, kind, level, *region = message.subject.split(".")

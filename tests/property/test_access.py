@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from shared.case.base import region_prefix
+from shared.case.rights import Right
 from shared.case.state import CaseState, CoHandler
 from shared.kit.access import Caller, may_see
 from shared.kit.sql import migrate
-from shared.reference.rights import Right
 from tests.support.states import CALLERS, CASES
 
 MIGRATIONS = Path(__file__).parents[2] / "shared" / "kit" / "migrations"

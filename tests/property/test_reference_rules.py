@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.case.facts import Nature, Severity, Stage
+from shared.case.rights import SEPARATED, Right
 from shared.reference.codec import decode
 from shared.reference.library import ReferenceData
 from shared.reference.load import LoadError, demo_documents, load_yaml
 from shared.reference.models import Document, Kind, LimitRow, PostRow, RuleRow
-from shared.reference.rights import SEPARATED, Right
 from shared.reference.row import Mark
 from shared.reference.rules import RoutingFacts, choose_limit, examine, route
 

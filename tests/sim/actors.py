@@ -16,13 +16,13 @@ from shared.case.commands import facts as facts_of
 from shared.case.facts import Channel, Hold, Nature, Note, Retention
 from shared.case.lifecycle import IN_PROGRESS, Status
 from shared.case.orders import OrderStatus
+from shared.case.rights import Right, Tie
 from shared.case.state import CaseState
 from shared.kit import access
-from shared.kit.access import Caller, Tie
+from shared.kit.access import Caller
 from shared.kit.application import Origin, UploadedFile, View, sees
 from shared.kit.command_handler import command
 from shared.log import topology
-from shared.reference.rights import Right
 from tests.sim.clients import Asked, Client, by_itself, over_http
 from tests.sim.facts import NOTE, ORDER_KINDS, Pen
 from tests.sim.places import (
@@ -276,7 +276,7 @@ class Actors:
 
     def caller(self, name: str, facts: Facts, state: Any, region: str) -> Caller:
         """Somebody who may send it, more often than not."""
-        tie, chance = access._COMMANDS[name][1], self.chance
+        tie, chance = COMMANDS[name].tie, self.chance
         if chance.random() < 0.06:
             place = chance.choice(ALL_REGIONS)
             return Caller("jj-police-1", "handler", unit(place, "police"), place, ALL_RIGHTS)

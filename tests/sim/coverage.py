@@ -1,4 +1,4 @@
-"""What many worlds reached together: arrows of the life cycle, failpoints, kinds of fault; of how many there are."""
+"""The transitions, failpoints and kinds of fault that many worlds reached together, of how many there are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from shared.kit.failpoints import CATALOGUE
 from tests.sim.faults import KINDS, UNREACHED
 from tests.sim.world import Outcome
 
-ALL_ARROWS = {f"{status} {event}" for status, event in [*TRANSITIONS, *ORDER_TRANSITIONS]}
+ALL_TRANSITIONS = {
+    f"{status} {row.key}" for table in (TRANSITIONS, ORDER_TRANSITIONS) for (status, *_), row in table.items()
+}
 
 
 @dataclass
@@ -24,7 +26,7 @@ class Coverage:
     events: int = 0
     cases_min: int = 1 << 30
     steps_min: int = 1 << 30
-    arrows: Counter[str] = field(default_factory=Counter)
+    transitions: Counter[str] = field(default_factory=Counter)
     failpoints: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
@@ -38,7 +40,7 @@ class Coverage:
             self.failed[outcome.seed] = [str(one) for one in outcome.violations]
             return
         self.cases_min, self.steps_min = min(self.cases_min, outcome.cases), min(self.steps_min, outcome.steps)
-        self.arrows.update(f"{status} {event}" for status, event in outcome.arrows)
+        self.transitions.update(f"{status} {event}" for status, event in outcome.transitions)
         self.failpoints.update(outcome.failpoints)
         self.faults.update(outcome.faults)
         self.answers.update(outcome.answers)
@@ -46,7 +48,7 @@ class Coverage:
     def parts(self) -> dict[str, tuple[Iterable[str], set[str]]]:
         """By name: what was reached, and what there is."""
         return {
-            "arrows": (self.arrows, ALL_ARROWS),
+            "transitions": (self.transitions, ALL_TRANSITIONS),
             "failpoints": (self.failpoints, set(CATALOGUE) - set(UNREACHED)),
             "fault kinds": (self.faults, set(KINDS)),
         }
@@ -66,7 +68,7 @@ class Coverage:
             "shares": self.shares(),
             "missing": missing,
             "cannot_occur": UNREACHED,
-            "arrows": dict(sorted(self.arrows.items())),
+            "transitions": dict(sorted(self.transitions.items())),
             "failpoints": dict(sorted(self.failpoints.items())),
             "faults": dict(sorted(self.faults.items())),
             "answers": dict(self.answers.most_common()),

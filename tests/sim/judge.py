@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from dataclasses import astuple
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
 
 from services.intake.policy import REACTIONS as INTAKE_REACTIONS
-from services.intake.policy import register_parts, step_of
+from services.intake.policy import register_parts
 from services.routing.policy import REACTIONS as ROUTING_REACTIONS
 from services.routing.read_model import work_row
 from services.supervision.policy import REACTIONS as SUPERVISION_REACTIONS
 from shared.case import events as e
 from shared.case.base import FILLED, Address, Owner, Position, Recorded, derived_id
+from shared.case.catalogue import step_of
 from shared.case.commands import COMMANDS, Command
+from shared.case.lifecycle import Variant, event_key
 from shared.case.reasons import Rejected
 from shared.case.state import variant
-from shared.kit.effects import AggregateChange, CommandRequest, Reaction, ReactionContext, state_json
+from shared.kit.effects import AggregateChange, CommandRequest, Reaction, state_json
 from shared.kit.failpoints import CATALOGUE
 from shared.kit.seal import unseal_fields
 from shared.log import fsck, number, topology
@@ -50,7 +53,7 @@ class Judge:
             for address in world.born(kind)
         }
         self.keys: dict[str, bytes | None] = {}
-        self.arrows: set[tuple[str, str]] = set()
+        self.transitions: set[tuple[str, str]] = set()
 
     async def judge(self) -> None:
         """Everything that must hold once a world is at rest."""
@@ -63,7 +66,7 @@ class Judge:
         self._clear()
         self._platforms()
         TimeJudge(self.world, self.by_subject).judge()
-        self._arrows()
+        self._transitions()
 
     async def _log(self) -> None:
         """The one judge of the product, with all its questions."""
@@ -88,7 +91,7 @@ class Judge:
         event = unseal_fields(recorded.event, key, recorded.address.id, recorded.id)
         state = self.world.state(recorded.address)
         opened = Recorded(recorded.id, recorded.address, recorded.meta, event, recorded.position)
-        return [wanted.address for wanted in register_parts(ReactionContext(opened, state, library()))]
+        return [wanted.address for wanted in register_parts(opened, state, library())]
 
     async def _work(self) -> AsyncIterator[Finding]:
         """The worklist equals what a fresh replay gives."""
@@ -100,7 +103,7 @@ class Judge:
             address = events[0].address
             change = _change(address, self.world.state(address), position, events)
             row = rows.get(subject)
-            if row is None or comparable(row["row"]) != comparable(work_row(change)):
+            if row is None or comparable(row["row"]) != comparable(astuple(work_row(change))):
                 yield Finding("read_model", "", change.address.id, "missing" if row is None else "differs")
         for subject in rows:
             if subject not in cases:
@@ -155,19 +158,19 @@ class Judge:
         for events in self.by_subject.values():
             for index, recorded in enumerate(events):
                 for reaction in REACTIONS:
-                    if recorded.type in reaction.on:
+                    if type(recorded.event) in reaction.events:
                         self._done(reaction, events, index)
 
     def _done(self, reaction: Reaction, events: list[Recorded[Any]], index: int) -> None:
         recorded = events[index]
         key = self.keys.get(recorded.address.id)
-        if reaction.opens:
+        if reaction.unseals:
             if key is None:
                 return
             event = unseal_fields(recorded.known, key, recorded.address.id, recorded.id)
             recorded = Recorded(recorded.id, recorded.address, recorded.meta, event, recorded.position)
         for count in range(index + 1, len(events) + 1):
-            wanted = reaction.decide(ReactionContext(recorded, self.world.state(recorded.address, count), library()))
+            wanted = reaction.decide(recorded, self.world.state(recorded.address, count), library())
             missing = [one for one in wanted if not self._stands(reaction, recorded, one)]
             if not missing:
                 return
@@ -220,19 +223,19 @@ class Judge:
             progress.setdefault(message.subject, []).append(from_json(message.data)["data"]["version"])
         for subject, events in self.by_subject.items():
             if isinstance(events[0].event, e.Registered) and events[0].event.source == PLATFORM:
-                versions = [at for at, one in enumerate(events, 1) if step_of(one.type)]
+                versions = [at for at, one in enumerate(events, 1) if step_of(one.event)]
                 born = events[0].position
                 assert born is not None
                 where = topology.progress(PLATFORM, number.write(Position(born.stream, born.sequence)))
                 if progress.get(where) != versions:
                     self.world.violated(f"progress {progress.get(where)}, steps {versions}", subject)
 
-    def _arrows(self) -> None:
+    def _transitions(self) -> None:
         for events in self.by_subject.values():
             for count, one in enumerate(events):
                 state = self.world.state(one.address, count)
-                name = variant(one.known, state) if one.address.kind == "case" else one.type
-                self.arrows.add((str(state.status), name))
+                kind = variant(one.known, state) if one.address.kind == "case" else Variant.PLAIN
+                self.transitions.add((str(state.status), event_key(type(one.known), kind)))
 
     def outcome(self) -> Outcome:
         """What is told of this world."""
@@ -249,7 +252,7 @@ class Judge:
             events=sum(map(len, self.by_subject.values())),
             cases=len(world.born("case")),
             steps=world.steps,
-            arrows=self.arrows,
+            transitions=self.transitions,
             faults=dict(world.faults.reached),
             failpoints={name: count for name, count in world.faults.failpoints.items() if name in CATALOGUE},
             answers=dict(answers),

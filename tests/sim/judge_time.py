@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -151,9 +152,9 @@ class TimeJudge:
         for subject, events in self.by_subject.items():
             state, position = self.world.state(events[0].address), events[-1].position
             assert position is not None
-            expected = watched_row(
-                AggregateChange(events[0].address, state, position, events, state_json(events[0].address.kind, state))
-            )
+            text = state_json(events[0].address.kind, state)
+            change = AggregateChange(events[0].address, state, position, events, text)
+            expected = astuple(watched_row(change))
             found = watched.pop(subject, None)
             if found is None or comparable(found) != comparable(expected):
                 self.world.violated("supervision.watched differs from the log", subject)

@@ -298,10 +298,10 @@ def _reactions_live_by_their_own_clock() -> AbstractContextManager[Any]:
 
 @_named
 def _merge_order_reversed() -> AbstractContextManager[Any]:
-    def backwards(seen: Any) -> Sequence[CommandRequest]:
-        event = seen.recorded.event
-        facts = COMMANDS["merge"].facts.model_validate({"into": event.merged_from or seen.recorded.address.id})
-        return (CommandRequest(seen.recorded.address, "merge", facts),) if event.merged_from else ()
+    def backwards(recorded: Any, case: Any, in_force: Any) -> Sequence[CommandRequest]:
+        merged_from = recorded.event.merged_from
+        facts = COMMANDS["merge"].facts.model_validate({"into": merged_from or recorded.address.id})
+        return (CommandRequest(recorded.address, "merge", facts),) if merged_from else ()
 
     return _reaction(routing_policy.REACTIONS, "routing.merge_the_other", decide=backwards)
 
@@ -313,8 +313,10 @@ def _refusals_of_orders_not_noted() -> AbstractContextManager[Any]:
 
 @_named
 def _only_the_first_case_hears_of_an_order() -> AbstractContextManager[Any]:
-    tell = supervision_policy.tell_the_cases
-    return _reaction(supervision_policy.REACTIONS, "supervision.tell_the_cases", decide=lambda seen: tell(seen)[:1])
+    def first(*seen: Any) -> Sequence[CommandRequest]:
+        return supervision_policy.tell_the_cases(*seen)[:1]
+
+    return _reaction(supervision_policy.REACTIONS, "supervision.tell_the_cases", decide=first)
 
 
 @_named

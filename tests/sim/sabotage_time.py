@@ -21,7 +21,7 @@ from shared.case.base import Address, derived_id
 from shared.case.clocks import RunningDeadline
 from shared.case.reasons import Reason
 from shared.case.state import CaseState
-from shared.kit.effects import CommandRequest, ReactionContext, Timer
+from shared.kit.effects import CommandRequest, Timer
 from shared.reference.library import ReferenceData
 from tests.sim.sabotage import SABOTAGES, _named, _reaction, _without
 from tests.support import store
@@ -166,7 +166,7 @@ def _the_agenda_keeps_what_is_no_longer_in_force() -> AbstractContextManager[Any
 
 def _keep_clocks(changed: Any) -> AbstractContextManager[Any]:
     keep = policy.keep_clocks
-    decide = lambda seen: changed(seen, keep(seen))  # noqa: E731
+    decide = lambda *seen: changed(keep(*seen))  # noqa: E731
     return _reaction(policy.REACTIONS, "supervision.keep_clocks", decide=decide)
 
 
@@ -175,7 +175,7 @@ def _keep_clocks(changed: Any) -> AbstractContextManager[Any]:
 def _what_ended_late_is_forgotten_by_all() -> Iterator[None]:
     """By the reaction, by the agenda and by the law."""
 
-    def only_running(seen: ReactionContext, wanted: Sequence[CommandRequest]) -> Sequence[CommandRequest]:
+    def only_running(wanted: Sequence[CommandRequest]) -> Sequence[CommandRequest]:
         return [one for one in wanted if one.name != "declare-overdue"]
 
     over = _moments(lambda one: one.what != "overdue")
@@ -185,12 +185,12 @@ def _what_ended_late_is_forgotten_by_all() -> Iterator[None]:
 
 @_named
 def _clocks_of_a_stage_that_is_over_stay() -> AbstractContextManager[Any]:
-    return _keep_clocks(lambda seen, wanted: [one for one in wanted if not getattr(one.facts, "closes", ())])
+    return _keep_clocks(lambda wanted: [one for one in wanted if not getattr(one.facts, "closes", ())])
 
 
 @_named
 def _overdues_that_proved_in_time_stand() -> AbstractContextManager[Any]:
-    return _reaction(policy.REACTIONS, "supervision.annul", decide=lambda seen: ())
+    return _reaction(policy.REACTIONS, "supervision.annul", decide=lambda *seen: ())
 
 
 @_named

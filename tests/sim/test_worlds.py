@@ -16,8 +16,8 @@ from tests.sim.world import CASES_COUNT_MIN, STEPS_COUNT_MIN
 from tests.support import DEEP
 
 WORLDS_COUNT = 4_000 if DEEP else 10
-# Ten worlds meet about three quarters of the arrows; the rest needs the thousands of a long run.
-SHARES_MIN = {"arrows": 0.95 if DEEP else 0.7, "failpoints": 0.95, "fault kinds": 0.95}
+# Ten worlds meet about three quarters of the transitions; the rest needs the thousands of a long run.
+SHARES_MIN = {"transitions": 0.95 if DEEP else 0.7, "failpoints": 0.95, "fault kinds": 0.95}
 ROOT = Path(__file__).parents[2]
 
 

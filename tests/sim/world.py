@@ -11,9 +11,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from shared.case.base import Address, Owner, Recorded
+from shared.case.catalogue import CREATES
 from shared.case.commands import Command
 from shared.case.state import CaseState
-from shared.kit.command_handler import CREATES
 from shared.reference.models import Kind
 from tests.sim.clients import Asked
 from tests.sim.faults import Faults, Weather
@@ -56,7 +56,7 @@ class Outcome:
     events: int = 0
     cases: int = 0
     steps: int = 0
-    arrows: set[tuple[str, str]] = field(default_factory=set)
+    transitions: set[tuple[str, str]] = field(default_factory=set)
     faults: dict[str, int] = field(default_factory=dict)
     failpoints: dict[str, int] = field(default_factory=dict)
     answers: dict[str, int] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class World(Outside):
         """Every aggregate of a kind, about in the order of birth."""
         for name, stream in self.log._streams.items():
             for recorded in stream.events[self._read.get(name, 0) :]:
-                if recorded.type in CREATES and recorded.address not in self._born[recorded.address.kind]:
+                if type(recorded.event) in CREATES and recorded.address not in self._born[recorded.address.kind]:
                     self._born[recorded.address.kind].append(recorded.address)
             self._read[name] = len(stream.events)
         return self._born[kind]
@@ -149,7 +149,7 @@ class World(Outside):
         reactions, react = process.reactions, process.reactions.react
 
         async def reacting(recorded: Recorded[Any], *newest: Recorded[Any]) -> None:
-            if self.poison == NEXT and recorded.type in reactions._by_type:
+            if self.poison == NEXT and type(recorded.event) in reactions._by_event:
                 self.poison = recorded.id
             if recorded.id == self.poison:
                 self.faults.reached["poison"] += 1

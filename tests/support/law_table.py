@@ -80,8 +80,8 @@ def check_row(line: Row) -> None:
     assert when(now, command) == Accepted(None)
 
 
-def arrow_of(line: Row) -> tuple[Any, str]:
-    """The arrow of the life-cycle table that an accepted line goes along."""
+def transition_of(line: Row) -> tuple[Any, ...]:
+    """The key of the transition that an accepted line makes, in the table of a case or of an order."""
     before = given(line.situation)
     made = event(line.asked)
-    return before.status, (variant(made, before) if line.kind == "case" else made.TYPE)
+    return (before.status, type(made), variant(made, before)) if line.kind == "case" else (before.status, type(made))

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any, TypeVar
 
+from shared.case.base import Event
 from shared.case.clocks import Overdue, RunningDeadline
 from shared.case.commands import COMMANDS
 from shared.case.facts import (
@@ -28,7 +29,7 @@ from shared.case.facts import (
     Severity,
     Stage,
 )
-from shared.case.lifecycle import ENDED, TRANSITIONS, Status
+from shared.case.lifecycle import ENDED, TRANSITIONS, Status, Variant
 from shared.case.orders import OrderState
 from shared.case.state import CaseState
 from tests.support.law import (
@@ -88,6 +89,7 @@ CASE_COMMANDS = tuple(name for name, spec in COMMANDS.items() if spec.kind == "c
 ORDER_COMMANDS = tuple(name for name, spec in COMMANDS.items() if spec.kind == "order")
 
 Chooser = Callable[[Random, CaseState], dict[str, Any]]
+Allowed = tuple[Status, type[Event], Variant]  # a key of the table of transitions
 
 
 def _pick(rng: Random, values: Sequence[T]) -> T:
@@ -322,12 +324,12 @@ CHOOSERS: dict[str, Chooser] = {
 }
 
 
-def propose_case(rng: Random, state: CaseState, seen: AbstractSet[tuple[Status, str]] = frozenset()) -> Ask:
-    """Something to ask of a case: seven times in eight what its status has an arrow for, or has not seen."""
-    here = [event for status, event in TRANSITIONS if status is state.status]
-    unseen = [event for event in here if (state.status, event) not in seen] if seen else []
-    fitting = {event.partition("+")[0] for event in (here if rng.randrange(4) else unseen or here)}
-    names = [name for name in CASE_COMMANDS if COMMANDS[name].event.TYPE in fitting]
+def propose_case(rng: Random, state: CaseState, seen: AbstractSet[Allowed] = frozenset()) -> Ask:
+    """Something to ask of a case: seven times in eight what the table allows in its status, or has not been seen."""
+    here = [allowed for allowed in TRANSITIONS if allowed[0] is state.status]
+    unseen = [allowed for allowed in here if allowed not in seen] if seen else []
+    fitting = {event for _, event, _ in (here if rng.randrange(4) else unseen or here)}
+    names = [name for name in CASE_COMMANDS if COMMANDS[name].event in fitting]
     if not names or not rng.randrange(8):
         names = list(CASE_COMMANDS)
     if rng.randrange(8):

@@ -14,9 +14,10 @@ from shared.case.clocks import Overdue, RunningDeadline
 from shared.case.commands import Command
 from shared.case.decide import Accepted
 from shared.case.facts import Stage
+from shared.case.orders import NEW_ORDER
 from shared.case.reasons import Reason, Rejected
 from shared.case.state import NEW, CaseState
-from shared.kit.effects import CommandRequest, ReactionContext, Timer
+from shared.kit.effects import CommandRequest, Timer
 from shared.reference.library import ReferenceData
 from shared.reference.models import NATION, ROWS, Document, Kind
 from tests.support.law import CITY, COUNTY, TOWNSHIP, WHERE, Ask, given, person, then, when
@@ -107,8 +108,8 @@ class Life:
         self.state = then(self.state, recorded)
         self.history.append(recorded)
         for reaction in policy.REACTIONS:
-            if recorded.type in reaction.on:
-                for wanted in reaction.decide(ReactionContext(recorded, self.state, self.library)):
+            if type(recorded.event) in reaction.events:
+                for wanted in reaction.decide(recorded, self.state, self.library):
                     self.want(wanted, recorded.time)
 
     def want(self, wanted: CommandRequest, at: datetime) -> None:
@@ -116,7 +117,7 @@ class Life:
         if wanted.address.kind == "order":
             issued = law(given("no order"), wanted, at)
             assert isinstance(issued, Recorded)
-            for told in policy.tell_the_cases(ReactionContext(issued, None, self.library)):
+            for told in policy.tell_the_cases(issued, NEW_ORDER, self.library):
                 self.want(told, at)
             return
         came = law(self.state, wanted, at)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from shared.case.clocks import Overdue
 from shared.case.facts import Nature, Stage
 from shared.case.lifecycle import EXISTING
+from shared.case.rights import Right
 from shared.case.state import CaseState, CoHandler
 from shared.kit.access import Caller
-from shared.reference.rights import Right
 
 REGIONS = (
     "510000000000", "510100000000", "510104000000", "510104001000", "510104001001", "510104002000", "510105000000",

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from services.supervision.feed.items import EVENT_TYPES, ITEM_KINDS, TEMPLATES, FeedItem, items
+from services.supervision.feed.items import FeedItem, items
+from shared.case.announcements import FeedKind, NoticeTemplate
 from shared.case.base import Position, Recorded, Unknown
+from shared.case.catalogue import ANNOUNCED
+from shared.case.commands import COMMANDS
 from shared.case.facts import Hold
-from shared.case.lifecycle import TRANSITIONS
-from shared.case.orders import ORDER_TRANSITIONS
 from tests.support.law import (
     ANSWER,
     CASE,
@@ -144,14 +145,13 @@ def test_what_is_heard(line: Row) -> None:
 
 def test_every_kind_and_every_event_of_the_table_is_heard_above() -> None:
     told = {(one.data.kind, one.data.event) for line in TABLE for one in hear(given(line.situation), line.asked)}
-    assert {kind for kind, _ in told} == set(ITEM_KINDS)
-    assert {event for _, event in told} == EVENT_TYPES
+    assert {kind for kind, _ in told} == set(FeedKind)
+    assert {event for _, event in told} == {event.TYPE for event in ANNOUNCED}
 
 
-def test_the_table_names_events_that_there_are() -> None:
-    known = {event for _, event in (*TRANSITIONS, *ORDER_TRANSITIONS)} | {"case.released+import"}
-    assert {event for kind in ITEM_KINDS.values() for event in kind.on} <= known
-    assert set(TEMPLATES) == set(ITEM_KINDS["notice"].on)
+def test_every_template_of_a_notice_is_used() -> None:
+    announcements = [feed for spec in COMMANDS.values() for feed in (spec.feed, *spec.variant_feeds.values())]
+    assert {feed.notice for feed in announcements if feed.notice} == set(NoticeTemplate)
 
 
 def test_an_item_says_where_the_case_stands_right_after() -> None:
@@ -257,4 +257,4 @@ def test_made_again_the_items_are_the_same() -> None:
 def test_the_page_for_subscribers_names_every_kind() -> None:
     page = (Path(__file__).parents[2] / "docs" / "feeds.md").read_text()
     table = page.partition("## The items")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)) == set(ITEM_KINDS)
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)) == set(FeedKind)

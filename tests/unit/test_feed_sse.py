@@ -14,9 +14,9 @@ from services.supervision.feed import sse
 from services.supervision.feed.items import FeedItem, items
 from services.supervision.feed.sse import Present, hears
 from shared.case.base import Position
+from shared.case.rights import Right
 from shared.kit.access import Caller
 from shared.kit.aggregate_cache import Versioned
-from shared.reference.rights import Right
 from tests.support.clock import FakeClock
 from tests.support.law import (
     COMPLAINED,

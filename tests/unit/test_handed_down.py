@@ -10,9 +10,8 @@ from pydantic import ValidationError
 
 from services.intake.forms import RegisterBody, registration_facts
 from services.intake.policy import register_parts
+from shared.case.rights import Right
 from shared.kit.access import Caller, refusal
-from shared.kit.effects import ReactionContext
-from shared.reference.rights import Right
 from tests.support.law import CITY, COUNTY, NEIGHBOUR, START, TOWNSHIP, VILLAGE, ask, given, history
 from tests.support.policy_life import LIBRARY
 
@@ -55,6 +54,6 @@ def test_the_superior_follows_the_parts_of_what_it_handed_down_but_no_others() -
     split = history("split")[-1]
     for handed_by, followed in ((CITY, [CITY, CITY]), (TOWNSHIP, [None, TOWNSHIP]), (NEIGHBOUR, [None, None])):
         state = replace(given("split"), handed_by=handed_by)
-        parts = register_parts(ReactionContext(split, state, LIBRARY))
+        parts = register_parts(split, state, LIBRARY)
         assert [getattr(part.facts, "region", "") for part in parts] == [TOWNSHIP, VILLAGE]
         assert [vars(part.facts)["handed_by"] for part in parts] == followed

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from shared.case.rights import Right
 from shared.kit.access import Caller, refusal
-from shared.reference.rights import Right
 from tests.support.law import CO_CLOCK, HOUSING, LABOUR, LI, TOWNSHIP, WATER, ask, given
 
 

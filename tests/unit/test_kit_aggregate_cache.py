@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from shared.case import events as e
 from shared.case.base import Address, Meta, Owner, Position, Recorded, new_id
 from shared.case.commands import COMMANDS
+from shared.case.state import CaseState
 from shared.kit import aggregate_cache as module
 from shared.kit.aggregate_cache import AggregateCache, StateChange, Versioned
 from shared.kit.command_handler import CommandHandler, Committed, command
-from shared.kit.effects import CommandRequest, Reaction, ReactionContext
+from shared.kit.effects import CommandRequest, reaction
 from shared.kit.reactions import ReactionRunner
 from shared.kit.runtime import Runtime
 from shared.kit.vault import MasterKeys, MemoryVault
@@ -86,12 +89,14 @@ class Desk:
         supervision = application(Owner.SUPERVISION, self.log, self.vault, self.clock, runtime=other)
         self.handler = supervision.handler
         self.versions: list[int] = []
-        react = Reaction("test", frozenset({"case.registered", "case.supplemented"}), self._decide)
+        react = reaction("test", self._decide)
         self.reactor = ReactionRunner(application=supervision, reactions=(react,))
 
-    def _decide(self, seen: ReactionContext) -> list[CommandRequest]:
-        self.versions.append(seen.state.version)
-        return [] if seen.state.holds else [CommandRequest(seen.recorded.address, "hold", _hold())]
+    def _decide(
+        self, recorded: Recorded[e.Registered | e.Supplemented], case: CaseState, _: object
+    ) -> Sequence[CommandRequest]:
+        self.versions.append(case.version)
+        return [] if case.holds else [CommandRequest(recorded.address, "hold", _hold())]
 
     async def act(self, number: int, name: str, **facts: Any) -> None:
         now = self.clock.now()

@@ -1,4 +1,4 @@
-"""The tables together: every reason and every arrow is reached, what has no arrow is refused, nothing happens twice."""
+"""The tables together: each reason and transition is reached, nothing else is allowed, nothing happens twice."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from shared.case.base import Address, Recorded, Unknown, event_id
+from shared.case import events as e
+from shared.case.base import Address, Event, Recorded, Unknown, event_id
 from shared.case.commands import COMMANDS
 from shared.case.decide import Accepted
-from shared.case.lifecycle import ENDED, EXISTING, TRANSITIONS, Status, next_status
+from shared.case.lifecycle import ENDED, EXISTING, TRANSITIONS, Status, Variant, event_key, next_status
 from shared.case.orders import ORDER_TRANSITIONS, OrderState, OrderStatus
 from shared.case.reasons import Reason, Rejected
 from shared.case.state import NEW, CaseState, CoHandler, variant
 from tests.support import law
 from tests.support.law import Ask, ask
-from tests.support.law_table import arrow_of
+from tests.support.law_table import transition_of
 from tests.unit.test_law_intake import TABLE as INTAKE
 from tests.unit.test_law_orders import TABLE as ORDERS
 from tests.unit.test_law_routing import TABLE as ROUTING
@@ -26,34 +27,37 @@ from tests.unit.test_law_time import TABLE as TIME
 
 ALL = (*INTAKE, *ROUTING, *SUPERVISION, *TIME, *ORDERS)
 
-# Every event of the life-cycle table, by a command that makes it when the state is made for it.
-KEYS: dict[str, Ask] = {spec.event.TYPE: ask(name) for name, spec in COMMANDS.items() if spec.kind == "case"} | {
-    "case.registered+answered": ask("register", **law.ANSWER),
-    "case.assigned": ask("assign", unit=law.LABOUR),
-    "case.assigned+co": ask("assign", co_units=(law.LABOUR,)),
-    "case.signed_for+co": ask("sign-for", unit=law.WATER),
-    "case.reassigned+co": ask("reassign", unit=law.WATER),
-    "case.sent_back+unassigned": ask("send-back"),
+# Every event and variant of the table, by a command that makes it when the state is made for it.
+V = Variant
+ASKED: dict[tuple[type[Event], Variant], Ask] = {
+    (spec.event, V.PLAIN): ask(name) for name, spec in COMMANDS.items() if spec.kind == "case"
+} | {
+    (e.Registered, V.ANSWERED): ask("register", **law.ANSWER),
+    (e.Assigned, V.PLAIN): ask("assign", unit=law.LABOUR),
+    (e.Assigned, V.CO): ask("assign", co_units=(law.LABOUR,)),
+    (e.SignedFor, V.CO): ask("sign-for", unit=law.WATER),
+    (e.Reassigned, V.CO): ask("reassign", unit=law.WATER),
+    (e.SentBack, V.UNASSIGNED): ask("send-back"),
 }
 ORDER_COMMANDS = [name for name, spec in COMMANDS.items() if spec.kind == "order"]
 AFTER_CLOSING = {
-    "case.called_back",
-    "case.rated",
-    "case.corrected",
-    "case.held",
-    "case.released",
-    "case.erased",
-    "case.reopened",
-    "case.overdue",
-    "case.overdue_annulled",
+    e.CalledBack,
+    e.Rated,
+    e.Corrected,
+    e.Held,
+    e.Released,
+    e.Erased,
+    e.Reopened,
+    e.OverdueDeclared,
+    e.OverdueAnnulled,
 }
 
 
-def _in(status: Status, key: str) -> CaseState:
-    """A case in this status, complete enough for any event to be about it."""
+def _in(status: Status, kind: Variant) -> CaseState:
+    """A case in this status, complete enough for any event of this variant to be about it."""
     if status is Status.NEW:
         return NEW
-    unit = None if key.endswith("+unassigned") else law.HOUSING
+    unit = None if kind is V.UNASSIGNED else law.HOUSING
     state: CaseState = replace(law.given("co-handled, co-handler signed"), status=status, unit=unit)
     return state
 
@@ -78,45 +82,45 @@ def test_every_reason_is_reached() -> None:
     assert set(Reason) - reached == {Reason.NEWER_EVENT}, "which has its own test below"
 
 
-def test_every_arrow_of_the_life_cycle_is_reached() -> None:
+def test_every_transition_of_a_case_is_reached() -> None:
     """Every event by a line of a table, from one status; from each other status on a case put there."""
-    walked = {arrow_of(line) for line in ALL if line.kind == "case" and not isinstance(line.then, Reason)}
-    assert {event for _, event in walked} == {event for _, event in TRANSITIONS}
-    for status, key in TRANSITIONS.keys() - walked:
-        state = _in(status, key)
-        assert variant(law.event(KEYS[key]), state) == key
-        verdict = law.when(state, KEYS[key].command)
+    walked = {transition_of(line) for line in ALL if line.kind == "case" and not isinstance(line.then, Reason)}
+    assert {(event, kind) for _, event, kind in walked} == {(event, kind) for _, event, kind in TRANSITIONS}
+    for status, event, kind in TRANSITIONS.keys() - walked:
+        state, asked = _in(status, kind), ASKED[event, kind]
+        assert variant(law.event(asked), state) is kind
+        verdict = law.when(state, asked.command)
         missing = isinstance(verdict, Rejected) and verdict.reason in (Reason.WRONG_STATUS, Reason.CASE_CLOSED)
-        assert not missing, f"{key} in {status}: {verdict}"
+        assert not missing, f"{event_key(event, kind)} in {status}: {verdict}"
 
 
-def test_every_arrow_of_an_order_is_reached() -> None:
-    walked = {arrow_of(line) for line in ORDERS if not isinstance(line.then, Reason)}
+def test_every_transition_of_an_order_is_reached() -> None:
+    walked = {transition_of(line) for line in ORDERS if not isinstance(line.then, Reason)}
     assert walked == set(ORDER_TRANSITIONS)
 
 
 @pytest.mark.parametrize("status", Status)
-def test_what_has_no_arrow_is_refused(status: Status) -> None:
+def test_what_no_table_allows_is_refused(status: Status) -> None:
     expected = {Reason.NOT_REGISTERED} if status is Status.NEW else {Reason.WRONG_STATUS}
     expected = {Reason.CASE_CLOSED} if status in ENDED else expected
-    assert set(KEYS) == {event for _, event in TRANSITIONS}
-    for key, asked in KEYS.items():
-        if (status, key) in TRANSITIONS:
+    assert set(ASKED) == {(event, kind) for _, event, kind in TRANSITIONS}
+    for (event, kind), asked in ASKED.items():
+        if (status, event, kind) in TRANSITIONS:
             continue
-        state = _in(status, key)
-        # a case that is not born has no co-handlers and no unit: these variants cannot come about there
+        state, key = _in(status, kind), event_key(event, kind)
+        # a case that is not registered has no co-handlers and no unit: these variants cannot come about there
         if status is not Status.NEW:
-            assert variant(law.event(asked), state) == key
+            assert variant(law.event(asked), state) is kind
         verdict = law.when(state, asked.command)
-        born_twice = {Reason.ALREADY_REGISTERED} if asked.name == "register" else expected
+        registered_twice = {Reason.ALREADY_REGISTERED} if asked.name == "register" else expected
         assert isinstance(verdict, Rejected), f"{key} is accepted in {status}"
-        assert {verdict.reason} == born_twice, f"{key} in {status}: {verdict}"
-        assert next_status(status, key) is None
+        assert {verdict.reason} == registered_twice, f"{key} in {status}: {verdict}"
+        assert next_status(status, event, kind) is None
 
 
 @pytest.mark.parametrize(("status", "name"), list(product(OrderStatus, ORDER_COMMANDS)))
-def test_what_has_no_arrow_is_refused_of_an_order(status: OrderStatus, name: str) -> None:
-    if (status, COMMANDS[name].event.TYPE) in ORDER_TRANSITIONS:
+def test_what_no_table_allows_is_refused_of_an_order(status: OrderStatus, name: str) -> None:
+    if (status, COMMANDS[name].event) in ORDER_TRANSITIONS:
         return
     state = OrderState() if status is OrderStatus.NEW else replace(law.given("issued"), status=status)
     verdict = law.when(state, ask(name).command)
@@ -126,16 +130,16 @@ def test_what_has_no_arrow_is_refused_of_an_order(status: OrderStatus, name: str
 
 @pytest.mark.parametrize("status", ENDED)
 def test_nothing_that_handles_an_ended_case_follows_but_reopening(status: Status) -> None:
-    follows = {event for source, event in TRANSITIONS if source is status}
+    follows = {event for source, event, _ in TRANSITIONS if source is status}
     assert follows <= AFTER_CLOSING
     assert (status is Status.CLOSED) == (follows == AFTER_CLOSING)
     moved = {event for event in follows if next_status(status, event) is not status}
-    assert moved <= {"case.reopened"}
+    assert moved <= {e.Reopened}
 
 
-def test_every_arrow_says_why() -> None:
-    assert all(arrow.why for arrow in TRANSITIONS.values())
-    assert all(why for _, why in ORDER_TRANSITIONS.values())
+def test_every_transition_says_why() -> None:
+    assert all(row.why for row in TRANSITIONS.values())
+    assert all(row.why for row in ORDER_TRANSITIONS.values())
 
 
 @pytest.mark.parametrize("kind", ["case", "order"])

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from shared.case.rights import SEPARATED, Right, conflict
 from shared.reference.load import demo_documents
 from shared.reference.models import ROWS, Document, Kind, PostRow
 from shared.reference.regions import RegionTree
-from shared.reference.rights import SEPARATED, Right, conflict
 from shared.reference.validate import Gravity, validate
 
 DEMO = demo_documents()

@@ -15,7 +15,7 @@ from services.supervision.policy import moments
 from shared.case.base import Address, Recorded
 from shared.case.facts import Stage
 from shared.case.reasons import Reason, Rejected
-from shared.kit.effects import CommandRequest, ReactionContext, Timer
+from shared.kit.effects import CommandRequest, Timer
 from shared.reference.library import ReferenceData
 from shared.reference.models import NATION, Kind
 from tests.support.law import (
@@ -378,11 +378,11 @@ def test_every_case_of_an_order_is_told_and_one_that_refuses_is_noted() -> None:
     order = given("issued")
     issued = law(given("no order"), CommandRequest(ORDER_WHERE, "issue-order", ask("issue-order").command.facts), START)
     assert isinstance(issued, Recorded)
-    (told,) = policy.tell_the_cases(ReactionContext(issued, order, LIBRARY))
+    (told,) = policy.tell_the_cases(issued, order, LIBRARY)
     assert (told.address, told.name) == (WHERE, "order")
     refused = law(given("closed"), told, START)
     assert isinstance(refused, Rejected)
-    (noted,) = policy.note_refusal(ReactionContext(issued, order, LIBRARY), told, refused)
+    (noted,) = policy.note_refusal(issued, told, refused)
     recorded = law(order, noted, START)
     assert isinstance(recorded, Recorded)
     assert then(order, recorded).refused_by == (WHERE.subject,)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from shared.case import events as e
-from shared.case.base import Recorded, Unknown, derived_id, level_of
+from shared.case.announcements import FeedKind
+from shared.case.base import Recorded, derived_id, level_of
+from shared.case.catalogue import ANNOUNCED, COMMAND_OF
 from shared.case.facts import Hold, Nature, OrderKind, Outcome, PauseCause, Severity, Stage
 from shared.case.lifecycle import OPEN
 from shared.case.orders import OrderState
@@ -24,57 +26,6 @@ from shared.log import topology
 
 SOURCE = "/supervision"
 TYPE_PREFIX = "feed."
-LEFT, FOLLOWED, NOTICE = "left", "followed", "notice"
-
-
-class ItemKind(NamedTuple):
-    """A kind of item: the events it follows from (`type` or `type+variant`), and what it says."""
-
-    on: tuple[str, ...]
-    says: str
-
-
-_MOVES = ("case.transferred", "case.escalated", "case.handed_down")
-_BIRTHS = ("case.registered", "case.registered+answered")
-_ENDS = ("case.closed", "case.declined", "case.withdrawn", "case.merged", "case.split")
-_AGAIN = ("case.reopened", "case.sent_back", "case.sent_back+unassigned")
-_ANSWERS = ("order.answered", "order.accepted", "order.refused", "order.withdrawn")
-ITEM_KINDS: Mapping[str, ItemKind] = {
-    LEFT: ItemKind(_MOVES, "another centre is in charge now; told to the one that was"),
-    "arrived": ItemKind((*_BIRTHS, *_MOVES, "case.released+import"), "the centre is in charge of it from now on"),
-    "warned": ItemKind(("case.warned",), "a deadline is near"),
-    "overdue": ItemKind(("case.overdue", "order.overdue"), "a deadline passed"),
-    "annulled": ItemKind(
-        ("case.overdue_annulled",), "an overdue does not stand: what was done in time came to us late"
-    ),
-    "escalated": ItemKind(("case.escalated",), "it came up to this centre (clause 11.2)"),
-    "handed_down": ItemKind(("case.handed_down",), "it came down to this centre (clause 5.1.1 i)"),
-    "urged": ItemKind(("case.urged",), "the unit, or its person, was urged"),
-    "ordered": ItemKind(("case.ordered", "order.issued"), "a supervision order was issued, or covers the case"),
-    "answered": ItemKind(_ANSWERS, "an order was answered, its answer accepted or refused, or it was withdrawn"),
-    "extended": ItemKind(("case.extended",), "a deadline was moved"),
-    "suspended": ItemKind(("case.suspended", "case.resumed"), "a clock stands still, or goes on again"),
-    "settled": ItemKind(("case.settled", "case.registered+answered"), "the resident has the reply"),
-    "closed": ItemKind(_ENDS, "the case ended: closed, declined, withdrawn, merged or split"),
-    "reopened": ItemKind(_AGAIN, "taken up again, or to be handled again"),
-    NOTICE: ItemKind((*_BIRTHS, "case.extended", "case.settled"), "for the resident: a template and what fills it"),
-    FOLLOWED: ItemKind((), "the same as `inner`, told to the centre that handed the matter down"),
-}
-TEMPLATES: Mapping[str, str] = {
-    "case.registered": "registered",
-    "case.registered+answered": "settled",
-    "case.extended": "extended",
-    "case.settled": "settled",
-}
-
-
-def _kinds_by_event() -> dict[str, tuple[str, ...]]:
-    events = dict.fromkeys(event for kind in ITEM_KINDS.values() for event in kind.on)
-    return {event: tuple(name for name, kind in ITEM_KINDS.items() if event in kind.on) for event in events}
-
-
-_KINDS_OF = _kinds_by_event()
-EVENT_TYPES = frozenset(event.partition("+")[0] for event in _KINDS_OF)
 
 
 class FeedData(BaseModel):
@@ -144,11 +95,11 @@ def items(before: Any, after: Any, recorded: Recorded[Any], number: str) -> tupl
     `number` is the one that people read out. The ids follow from event, kind, level and region: made again, they are
     the same.
     """
-    if isinstance(recorded.event, Unknown) or recorded.type not in EVENT_TYPES:
+    if type(recorded.event) not in ANNOUNCED:
         return ()
     if isinstance(after, OrderState):
-        kinds = _KINDS_OF.get(recorded.type, ())
         data = _order(after, recorded, number)
+        kinds = COMMAND_OF[type(recorded.known)].feed.items
         return tuple(_item(recorded, data, kind, after.region) for kind in kinds)
     if Hold.IMPORT in after.holds:
         return ()
@@ -161,21 +112,17 @@ def item_id(recorded: Recorded[Any], kind: str, region: str) -> str:
 
 
 def _of_case(before: CaseState, after: CaseState, recorded: Recorded[Any], number: str) -> Iterator[FeedItem]:
-    event = _variant(before, after, recorded.known)
-    kinds = _KINDS_OF.get(event, ())
+    event = recorded.known
+    if isinstance(event, e.Released) and not (event.hold is Hold.IMPORT and after.status in OPEN):
+        return  # only the end of an import brings a case to its centre, and only while it is open
+    feed = COMMAND_OF[type(event)].feed_of(variant(event, before))
     data = _case(before, after, recorded, number)
-    for kind in kinds:
-        told = data | {"template": TEMPLATES[event]} if kind == NOTICE else data
-        yield _item(recorded, told, kind, before.in_charge if kind == LEFT else after.in_charge)
-    inner = [kind for kind in kinds if kind != NOTICE]
+    for kind in feed.items:
+        filled = data | {"template": feed.notice} if kind is FeedKind.NOTICE else data
+        yield _item(recorded, filled, kind, before.in_charge if kind is FeedKind.LEFT else after.in_charge)
+    inner = [kind for kind in feed.items if kind is not FeedKind.NOTICE]
     if after.handed_by is not None and inner:
-        yield _item(recorded, data | {"inner": inner[-1]}, FOLLOWED, after.handed_by)
-
-
-def _variant(before: CaseState, after: CaseState, event: Any) -> str:
-    if isinstance(event, e.Released):
-        return "case.released+import" if event.hold is Hold.IMPORT and after.status in OPEN else "case.released"
-    return variant(event, before)
+        yield _item(recorded, data | {"inner": inner[-1]}, FeedKind.FOLLOWED, after.handed_by)
 
 
 def _item(recorded: Recorded[Any], data: Mapping[str, Any], kind: str, region: str) -> FeedItem:

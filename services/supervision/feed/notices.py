@@ -16,8 +16,9 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic_core import from_json, to_json
 
-from services.supervision.feed.items import TEMPLATES, FeedItem
+from services.supervision.feed.items import FeedItem
 from shared.case import events as e
+from shared.case.announcements import NoticeTemplate
 from shared.case.base import Address
 from shared.case.facts import Parties, PartyRole
 from shared.case.state import CaseState
@@ -56,9 +57,8 @@ class Texts:
             told = yaml.safe_load(path.read_text("utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise BadSettings(f"{path} cannot be read ({type(error).__name__}): write one `id: text` a line") from None
-        wanted = set(TEMPLATES.values())
-        if not isinstance(told, dict) or set(told) != wanted:
-            raise BadSettings(f"{path} must hold exactly {', '.join(sorted(wanted))}")
+        if not isinstance(told, dict) or set(told) != set(NoticeTemplate):
+            raise BadSettings(f"{path} must hold exactly {', '.join(sorted(NoticeTemplate))}")
         for id, text in told.items():
             if not isinstance(text, str) or not 0 < len(text) <= TEMPLATE_CHARS_MAX:
                 raise BadSettings(f"{path}: {id} must be a text of at most {TEMPLATE_CHARS_MAX} characters")
@@ -100,7 +100,7 @@ class Notices:
             raise NoNotice("informant")
         if not may_notify(gateway, state):
             raise NoNotice("not_of_gateway")
-        if item.data.template not in set(TEMPLATES.values()):
+        if item.data.template not in set(NoticeTemplate):
             raise NoNotice("no_template")
         told = from_json(data)
         told["data"] |= {"to": await self._number(item.subject), "text": self._text(item)}

@@ -24,9 +24,11 @@ from pydantic_core import to_json
 from starlette.types import Message as Sent
 from starlette.types import Send
 
-from services.supervision.feed.items import ITEM_KINDS, LEFT, FeedItem
+from services.supervision.feed.items import FeedItem
+from shared.case.announcements import FeedKind
 from shared.case.base import Address, Position, Region, contains
 from shared.case.orders import OrderState
+from shared.case.rights import Right
 from shared.kit import telemetry
 from shared.kit.access import Caller, barred, may_see_flow
 from shared.kit.aggregate_cache import Versioned
@@ -41,7 +43,6 @@ from shared.log.consumers import Message
 from shared.log.port import NoArea
 from shared.log.streams import Streams
 from shared.log.topology import FEED
-from shared.reference.rights import Right
 
 KEEPALIVE_S = 15.0
 RETRY_MS = 2000
@@ -100,7 +101,7 @@ async def feed_of(request: Request) -> Feed:
 async def listen(
     caller: Who,
     feed: Annotated[Feed, Depends(feed_of)],
-    kind: Annotated[list[str] | None, Query(description="Only these kinds: " + ", ".join(ITEM_KINDS))] = None,
+    kind: Annotated[list[str] | None, Query(description="Only these kinds: " + ", ".join(FeedKind))] = None,
     level: Annotated[int | None, Query(ge=1, le=5, description="Only for centres of this level")] = None,
     region: Annotated[Region | None, Query(description="For centres there and below; else the caller's")] = None,
     last: Annotated[str | None, Header(alias="Last-Event-ID", description="Go on behind this one; 0: all")] = None,
@@ -116,9 +117,9 @@ async def listen(
 
 def _kinds(names: Sequence[str] | None) -> frozenset[str]:
     for name in names or ():
-        if name not in ITEM_KINDS:
-            raise Unprocessable(f"`kind` is none of {', '.join(ITEM_KINDS)}.", code="kind.unknown")
-    return frozenset(names or ITEM_KINDS)
+        if name not in set(FeedKind):
+            raise Unprocessable(f"`kind` is none of {', '.join(FeedKind)}.", code="kind.unknown")
+    return frozenset(names or FeedKind)
 
 
 async def place(streams: Streams, last: str | None) -> tuple[int, dict[str, int] | None]:
@@ -205,7 +206,7 @@ def hears(caller: Caller, item: FeedItem, state: Any) -> bool:
         return False
     if may_see_flow(caller, state):
         return True
-    return data.kind == LEFT and may_see_flow(caller, replace(state, in_charge=data.region))
+    return data.kind == FeedKind.LEFT and may_see_flow(caller, replace(state, in_charge=data.region))
 
 
 class FeedListener:

@@ -28,6 +28,7 @@ from services.supervision.feed.sse import Present, hears
 from services.supervision.feed.webhook_client import EgressRules, WebhookClient, WebhookOutcome
 from services.supervision.feed.webhook_store import Moved, WebhookStore
 from shared.case.base import Address, Position, contains
+from shared.case.rights import Right
 from shared.kit import telemetry
 from shared.kit.access import Caller
 from shared.kit.application import Application
@@ -40,7 +41,6 @@ from shared.log.port import NoArea
 from shared.log.port import Unavailable as LogUnavailable
 from shared.log.streams import Streams
 from shared.log.topology import FEED, FEED_ITEMS, feeds
-from shared.reference.rights import Right
 
 NAME = "supervision.webhooks"
 MEDIA_TYPE = "application/cloudevents+json; charset=utf-8"

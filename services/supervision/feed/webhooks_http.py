@@ -13,25 +13,25 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError, from_json
 
 from services.supervision.feed.delivery import Webhook
-from services.supervision.feed.items import ITEM_KINDS, NOTICE
 from services.supervision.feed.webhook_client import URL_CHARS_MAX, EgressRules
 from services.supervision.feed.webhook_store import NoticeBook, WebhookStore
+from shared.case.announcements import FeedKind
 from shared.case.base import CaseId, Code, Region, contains, region_prefix
+from shared.case.rights import Right
 from shared.kit.access import Caller
 from shared.kit.application import AHEAD_S_MAX, Application
 from shared.kit.http import ERRORS, App, IdText, Who
 from shared.kit.problems import Forbidden, NotFound, Unavailable, Unprocessable
 from shared.log import port as log_port
 from shared.log.topology import FEED, feeds_of
-from shared.reference.rights import Right
 
 PAGE_COUNT_MAX = 200
 _LONG_NUMBER = re.compile(r"[0-9]{5}")
 
 
 def _kind(text: str) -> str:
-    if text not in ITEM_KINDS:
-        raise PydanticCustomError("kind_unknown", "Choose from {kinds}", {"kinds": ", ".join(ITEM_KINDS)})
+    if text not in set(FeedKind):
+        raise PydanticCustomError("kind_unknown", "Choose from {kinds}", {"kinds": ", ".join(FeedKind)})
     return text
 
 
@@ -54,7 +54,7 @@ class WebhookBody(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     url: Url
-    kinds: Annotated[tuple[Kind, ...], Field(min_length=1, max_length=len(ITEM_KINDS))]
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1, max_length=len(FeedKind))]
     level: Annotated[int, Field(ge=1, le=5)] | None = None
     region: Region | None = None
     after: Sequence | None = None
@@ -241,7 +241,7 @@ async def make(body: WebhookBody, response: Response, caller: Who, application: 
         raise Forbidden("This region is not inside yours; leave `region` out for your own.")
     if body.numbers:
         _need(caller, Right.NOTIFY)
-        if body.kinds != (NOTICE,) or body.after is not None:
+        if body.kinds != (FeedKind.NOTICE,) or body.after is not None:
             raise Unprocessable(
                 "With `numbers` the one kind is `notice`, and residents are told what comes from now on: leave "
                 "`after` out.", code="webhook.numbers",
@@ -364,7 +364,10 @@ async def notices(id: IdText, caller: Who, application: App, desk: Desk) -> Noti
     address = await application.locate(id)
     await application.load(caller, address)
     try:
-        items = [from_json(one.data) for one in await application.data.streams.read(FEED, feeds_of(address.id, NOTICE))]
+        items = [
+            from_json(one.data)
+            for one in await application.data.streams.read(FEED, feeds_of(address.id, FeedKind.NOTICE))
+        ]
     except log_port.Unavailable as error:
         raise Unavailable("The log does not answer.") from error
     known = await desk.notices.of_case(address.id)
@@ -384,7 +387,7 @@ async def delivery(item: ItemId, body: DeliveryBody, caller: Who, application: A
     if body.at > application.runtime.clock.now() + timedelta(seconds=AHEAD_S_MAX):
         raise Unprocessable("`at` lies in the future. Set your clock.", code="time.ahead")
     row = await desk.notices.report(item, body.status, body.at, body.reason)
-    found = await application.data.streams.read(FEED, feeds_of(row["case_id"], NOTICE))
+    found = await application.data.streams.read(FEED, feeds_of(row["case_id"], FeedKind.NOTICE))
     told = next(one for data in found if (one := from_json(data.data))["id"] == item)
     return _notice(told, row)
 

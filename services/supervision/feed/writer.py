@@ -20,11 +20,12 @@ from typing import Any
 
 from pydantic import AwareDatetime
 
-from services.supervision.feed.items import EVENT_TYPES, SOURCE, TYPE_PREFIX, FeedItem, item_id, items
+from services.supervision.feed.items import SOURCE, TYPE_PREFIX, FeedItem, item_id, items
 from shared.case.base import Position, Recorded, Unknown, derived_id
+from shared.case.catalogue import ANNOUNCED, CREATES
 from shared.kit import telemetry
 from shared.kit.aggregate_cache import StateChange
-from shared.kit.command_handler import CREATES, DECIDERS
+from shared.kit.command_handler import DECIDERS
 from shared.kit.data import Data
 from shared.kit.leader import Lock, renew, run_as_leader
 from shared.kit.runtime import Runtime
@@ -196,11 +197,11 @@ class FeedWriter:
         born: set[str] = set()
         for recorded in batch:
             subject = recorded.address.subject
-            if recorded.type in CREATES:
+            if type(recorded.event) in CREATES:
                 born.add(subject)
             elif subject in self._folded:
                 self._folded.move_to_end(subject)
-            elif recorded.type in EVENT_TYPES and subject not in born and subject not in first:
+            elif type(recorded.event) in ANNOUNCED and subject not in born and subject not in first:
                 if made := self._recalled(recorded):  # taken now: it may be forgotten while the others are read
                     self._folded[subject] = _Folded(made.before, made.since, made.before.registration_sequence)
                 else:
@@ -220,7 +221,7 @@ class FeedWriter:
         subject, sequence = recorded.address.subject, _sequence(recorded)
         law, made = DECIDERS[recorded.address.kind], self._recalled(recorded)
         before = self._folded.get(subject)
-        if before is None and recorded.type in CREATES:
+        if before is None and type(recorded.event) in CREATES:
             before = _Folded(law.new, 0, sequence)
         if before is None or before.sequence >= sequence:
             return None

@@ -1,7 +1,7 @@
-"""What a post may do. A person's rights are the rights of the post, inside the region and unit that the person has.
+"""The demands of a command on its caller: a right of the caller's post, and a tie between the caller and the case.
 
-Level, region, unit and own ties are judged by access control; a right only says which kind of act a post is for
-(clauses 9.4 a and 12.1).
+A person's rights are those of the post, inside the region and unit that the person has. A right says only for which
+kind of act a post is (clauses 9.4 a and 12.1). The rule that judges right and tie stands in `shared/kit/access.py`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,18 @@ class Right(StrEnum):
     AUDIT = "audit"  # every flow fact of the region, and who read what, but no content
     OPERATE = "operate"  # parked messages, rebuilds, health
     ADMIN = "admin"  # reference documents: posts, people, rules
+
+
+class Tie(StrEnum):
+    """A bond between the caller and the case or order, which a command demands beside the right."""
+
+    REGION = "region"  # the region that the facts name lies in the caller's
+    CENTRE = "centre"  # the centre in charge lies in the caller's region
+    SEES = "sees"  # the caller may see the case
+    UNIT = "unit"  # the caller's unit is the responsible one, or the co-handling one that the facts name
+    NAMED_UNIT = "named_unit"  # the caller acts for the own unit, or for a unit of the own centre
+    ORDER_UNIT = "order_unit"  # the caller's unit is the one that the order is for
+    ORDER_CENTRE = "order_centre"  # the order was issued in the caller's region
 
 
 # Administrator, operator and auditor are three people, and none of them handles cases (clause 9.5 b).
