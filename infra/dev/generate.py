@@ -39,7 +39,7 @@ from shared.kit.identity import Identity
 from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from shared.kit.submission import Envelope, Progress, Receipt
-from shared.reference.models import ROWS
+from shared.reference.documents import ROW_TYPES
 
 CONTRACT = CHECKOUT / "shared" / "contract"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -139,7 +139,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     told: dict[str, type[BaseModel]] = {"submission": Envelope, "receipt": Receipt, "progress": Progress}
     told |= {"event": LogEnvelope, "feed": FeedItem, "feed_mark": FeedMark}
     found |= {f"envelope.{name}": _schema(f"envelope.{name}", model) for name, model in told.items()}
-    found |= {f"reference.{kind}": _schema(f"reference.{kind}", row) for kind, row in ROWS.items()}
+    found |= {f"reference.{kind}": _schema(f"reference.{kind}", row) for kind, row in ROW_TYPES.items()}
     return {f"{name}.json": schema for name, schema in found.items()}
 
 

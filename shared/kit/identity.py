@@ -12,7 +12,7 @@ from shared.case.base import Actor, Address, Owner
 from shared.case.rights import Right
 from shared.kit.access import Caller
 from shared.kit.settings import BadSettings, Settings
-from shared.reference.library import ReferenceData
+from shared.reference.reference_data import ReferenceData
 
 RESIDENT = "resident"
 DEMO_TOKEN_PREFIX = "demo-"

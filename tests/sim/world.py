@@ -14,7 +14,7 @@ from shared.case.base import Address, Owner, Recorded
 from shared.case.catalogue import CREATES
 from shared.case.commands import Command
 from shared.case.state import CaseState
-from shared.reference.models import Kind
+from shared.reference.documents import DocumentKind
 from tests.sim.clients import Asked
 from tests.sim.faults import Faults, Weather
 from tests.sim.hours import PACE, calendar
@@ -344,7 +344,7 @@ class World(Outside):
                 found.append(name)
         (one, *_) = writers
         in_force = {
-            document.reference for document in one.reference_data.documents() if document.kind is Kind.CALENDARS
+            document.reference for document in one.reference_data.documents() if document.kind is DocumentKind.CALENDARS
         }
         if in_force != set(self.tables[Owner.SUPERVISION].table("calendars_applied")):
             found.append("calendars")

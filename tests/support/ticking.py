@@ -61,7 +61,7 @@ class World:
 
     endpoints: Endpoints
     clock: MovedClock
-    mux: NatsConnection
+    connection: NatsConnection
     log: JetStreamLog
     intake: RunningService
     handler: CommandHandler
@@ -149,12 +149,12 @@ async def open_world() -> AsyncIterator[World]:
         endpoints = await servers.start(folder / "data", nats_port=0)
         await prepare(settings_for(Settings(areas=AREAS), endpoints, "admin"))
         clock = MovedClock()
-        mux = await connect(endpoints.nats["admin"], name="test")
-        after.push_async_callback(mux.close)
+        connection = await connect(endpoints.nats["admin"], name="test")
+        after.push_async_callback(connection.close)
         intake = await after.enter_async_context(connected(Owner.INTAKE, endpoints, clock))
-        log = JetStreamLog(mux, Topology(AREAS))
+        log = JetStreamLog(connection, Topology(AREAS))
         handler = CommandHandler(log=log, vault=intake.data.vault, runtime=Runtime.of(clock))
-        yield World(endpoints, clock, mux, log, intake, handler)
+        yield World(endpoints, clock, connection, log, intake, handler)
 
 
 @asynccontextmanager

@@ -10,13 +10,14 @@ import pytest
 import yaml
 
 from shared.case.facts import PauseCause, TimeBase
+from shared.reference.documents import DocumentKind
+from shared.reference.limits import LimitRow
 from shared.reference.load import demo_documents
-from shared.reference.models import Kind, LimitRow
 from shared.reference.row import Mark
 
 LAWS: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "support" / "law_articles.yaml").read_text("utf-8"))
 ROWS: list[LimitRow] = [
-    row for document in demo_documents() if document.kind is Kind.LIMITS for row in document.rows
+    row for document in demo_documents() if document.kind is DocumentKind.LIMITS for row in document.rows
 ]  # fmt: skip
 LAWFUL = [row for row in ROWS if row.basis.mark is Mark.LAW]
 CITIES = ("济南市", "潍坊市", "深圳经济特区")  # their ordinances are practice elsewhere

@@ -11,18 +11,18 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from infra.backtest.mapping import CASE_PREFIX, MOMENTS, SPANS, Backtest
-from infra.backtest.parts import MomentSource, fits
-from infra.backtest.spill import sorted_on_disk
-from infra.backtest.times import Alone, BadTime, Times
+from infra.backtest.disk_sort import sorted_on_disk
+from infra.backtest.file_times import BadTime, BareDay, TimeReader
+from infra.backtest.mapping import CASE_PREFIX, MOMENTS, SPANS, BacktestMapping
+from infra.backtest.mapping_parts import MomentSpec, matches_any
 from infra.backtest.xes import CELL_CHARS_MAX, traces
-from infra.importing.rows import heading_of, kind_of, read_rows
+from infra.importing.file_rows import heading_of, kind_of, read_rows
 from shared.case.base import derived_id
 from shared.case.facts import Nature, PauseCause
 
 XES = ".xes"
 OPEN_HEADING = (XES, ".ndjson", ".jsonl")  # what columns there are is known when all is read
-TELL_EVERY = 1000
+PROGRESS_EVERY_COUNT = 1000
 
 
 class LeftOut(Exception):
@@ -32,11 +32,11 @@ class LeftOut(Exception):
         super().__init__(f"{column} {why}".strip())
 
 
-class Stopped(Exception):
+class ReadingStopped(Exception):
     """Nobody wants to know the rest."""
 
 
-class Happening(NamedTuple):
+class FileEvent(NamedTuple):
     """One row of the file: of an event log an event, else a whole case."""
 
     id: str
@@ -46,7 +46,7 @@ class Happening(NamedTuple):
     cells: dict[str, str]
 
 
-class Stood(NamedTuple):
+class ClockPause(NamedTuple):
     """The clock stood still from one moment to another, None while it still does, and what for."""
 
     at: datetime
@@ -76,7 +76,7 @@ class HistoricCase:
     their_end: datetime | None
     their_due: datetime | None
     odd: tuple[str, ...]
-    pauses: tuple[Stood, ...] = ()
+    pauses: tuple[ClockPause, ...] = ()
 
     @property
     def began(self) -> datetime:
@@ -87,7 +87,7 @@ class HistoricCase:
 
 
 @dataclass(slots=True)
-class Tally:
+class ReadingCounts:
     """What was read: rows, those of no case, cases, those left out by reason; when anything happened last."""
 
     rows: int = 0
@@ -103,17 +103,17 @@ class Tally:
             self.last = moment
 
 
-class CaseSource:
+class HistoricFile:
     """CaseQueries one file by its mapping."""
 
-    def __init__(self, path: Path, mapping: Backtest, tell: Callable[[int], None] = lambda rows: None) -> None:
+    def __init__(self, path: Path, mapping: BacktestMapping, tell: Callable[[int], None] = lambda rows: None) -> None:
         self._path, self._mapping, self._tell = path, mapping, tell
-        self._times = Times(mapping.zone, mapping.time_formats, mapping.twice == "second")
+        self._times = TimeReader(mapping.zone, mapping.time_formats, mapping.twice == "second")
         self._empty = frozenset(mapping.empty)
         self._named = tuple(dict.fromkeys(column for _, column in mapping.named()))
         self._known: set[str] = set()
         self._stopped = False
-        self.tally = Tally()
+        self.tally = ReadingCounts()
 
     def stop(self) -> None:
         """Read no further: whoever reads in another thread is told by Stopped."""
@@ -137,7 +137,7 @@ class CaseSource:
         if open_heading and self.tally.rows:
             self._mapping.check(sorted(self._known))
 
-    def _groups(self) -> Iterator[list[Happening]]:
+    def _groups(self) -> Iterator[list[FileEvent]]:
         """What belongs to one case."""
         if kind_of(self._path) == XES:
             yield from self._of_traces()
@@ -148,7 +148,7 @@ class CaseSource:
             for _, group in groupby(by_case, attrgetter("id")):
                 yield list(group)
 
-    def _of_rows(self) -> Iterator[Happening]:
+    def _of_rows(self) -> Iterator[FileEvent]:
         events = self._mapping.rows == "events"
         for line in read_rows(self._path, self._mapping):
             self._counted()
@@ -159,7 +159,7 @@ class CaseSource:
                 self.tally.dropped[line.fault or f"has no {self._mapping.id}"] += 1
             yield self._happening(id, line.number, cells, line.fault and f"row {line.fault}")
 
-    def _of_traces(self) -> Iterator[list[Happening]]:
+    def _of_traces(self) -> Iterator[list[FileEvent]]:
         for trace in traces(self._path):
             own = {CASE_PREFIX + key: value for key, value in trace.cells.items()}
             self._known.update(own)
@@ -173,26 +173,26 @@ class CaseSource:
     def _counted(self) -> None:
         self.tally.rows += 1
         if self._stopped:
-            raise Stopped
-        if self.tally.rows % TELL_EVERY == 0:
+            raise ReadingStopped
+        if self.tally.rows % PROGRESS_EVERY_COUNT == 0:
             self._tell(self.tally.rows)
 
     def _cell(self, text: str) -> str:
         text = text[:CELL_CHARS_MAX].strip()
         return "" if text in self._empty else text
 
-    def _happening(self, id: str, number: int, cells: dict[str, str], fault: str) -> Happening:
+    def _happening(self, id: str, number: int, cells: dict[str, str], fault: str) -> FileEvent:
         at = None
         if self._mapping.rows == "events" and not fault and (cell := cells.get(self._mapping.time)):
             try:
-                at = self._times.read(cell, Alone.FIRST).at
+                at = self._times.read(cell, BareDay.FIRST).at
             except BadTime as error:
                 fault = f"{self._mapping.time} {error}"
-        return Happening(id, number, at, fault, cells)
+        return FileEvent(id, number, at, fault, cells)
 
     # One case
 
-    def _case(self, group: list[Happening], ids: set[bytes]) -> HistoricCase:
+    def _case(self, group: list[FileEvent], ids: set[bytes]) -> HistoricCase:
         """What is said of a case. Raises LeftOut."""
         mapping, first = self._mapping, group[0]
         fault = next((one.fault for one in group if one.fault), "")
@@ -223,7 +223,7 @@ class CaseSource:
         dues = said.dues(moments)
         their_end, their_due = (ended, dues[-1][1] if dues else None) if by_dates else (None, None)
         if late is not None and late.ended is not None and late.due is not None:
-            their_end, their_due = said.time(late.ended, Alone.LAST), said.time(late.due, Alone.OVER)
+            their_end, their_due = said.time(late.ended, BareDay.LAST), said.time(late.due, BareDay.OVER)
         limit = next((n for n, one in enumerate(mapping.limits) if not one.when or one.when.holds(said.cells)), None)
         nature = mapping.nature.of(said.cells, {}) if mapping.nature else Nature.HELP
         if nature not in list(Nature):
@@ -249,7 +249,7 @@ class CaseSource:
             said.pauses(),
         )
 
-    def time(self, column: str, cell: str, alone: Alone, odd: set[str]) -> datetime:
+    def time(self, column: str, cell: str, alone: BareDay, odd: set[str]) -> datetime:
         """A cell as a moment; what is odd about it is noted. Raises LeftOut."""
         try:
             found = self._times.read(cell, alone)
@@ -263,11 +263,11 @@ class CaseSource:
 class _Said:
     """The happenings of one case in order of time, asked for what the mapping wants to know."""
 
-    def __init__(self, source: CaseSource, events: list[Happening], cells: dict[str, str], odd: set[str]) -> None:
+    def __init__(self, source: HistoricFile, events: list[FileEvent], cells: dict[str, str], odd: set[str]) -> None:
         self._source, self._mapping = source, source._mapping
         self.events, self.cells, self.odd = events, cells, odd
 
-    def time(self, column: str, alone: Alone) -> datetime | None:
+    def time(self, column: str, alone: BareDay) -> datetime | None:
         """The last time that stands in a column."""
         cell = self.cells.get(column)
         return self._source.time(column, cell, alone, self.odd) if cell else None
@@ -278,7 +278,8 @@ class _Said:
         mapped = dict(self._mapping.moments())
         over = MOMENTS[MOMENTS.index(end) :]  # a day alone: by its last moment it was done
         found = {
-            name: self._moment(moment, Alone.LAST if name in over else Alone.FIRST) for name, moment in mapped.items()
+            name: self._moment(moment, BareDay.LAST if name in over else BareDay.FIRST)
+            for name, moment in mapped.items()
         }
         if "registered" not in mapped:
             found["registered"] = next((one.at for one in self.events if one.at is not None), None)
@@ -294,7 +295,7 @@ class _Said:
         return self._in_order([found[name] for name in MOMENTS], MOMENTS.index(end), mapped), ended
 
     def _in_order(
-        self, moments: list[datetime | None], end: int, mapped: Mapping[str, MomentSource]
+        self, moments: list[datetime | None], end: int, mapped: Mapping[str, MomentSpec]
     ) -> tuple[datetime | None, ...]:
         """What is known of a later moment holds for an earlier one that is missing; none lies before the one before."""
         for index in range(len(moments) - 2, 0, -1):
@@ -308,11 +309,11 @@ class _Said:
                 moments[index] = before
         return tuple(moments)
 
-    def _moment(self, moment: MomentSource, alone: Alone) -> datetime | None:
+    def _moment(self, moment: MomentSpec, alone: BareDay) -> datetime | None:
         found = list(self._all(moment, alone))
         return (found[0] if moment.column or moment.which == "first" else found[-1]) if found else None
 
-    def _all(self, moment: MomentSource, alone: Alone) -> Iterator[datetime]:
+    def _all(self, moment: MomentSpec, alone: BareDay) -> Iterator[datetime]:
         """Every moment that is meant, in order of time; of columns the first that says something alone."""
         if moment.column:
             if moment.when is None or moment.when.holds(self.cells):
@@ -321,20 +322,20 @@ class _Said:
             return
         column, when = self._mapping.activity, moment.when
         for one in self.events:
-            meant = fits(one.cells.get(column, ""), moment.activity) and (when is None or when.holds(one.cells))
+            meant = matches_any(one.cells.get(column, ""), moment.activity) and (when is None or when.holds(one.cells))
             if meant and one.at is not None:
                 yield one.at
 
-    def pauses(self) -> tuple[Stood, ...]:
+    def pauses(self) -> tuple[ClockPause, ...]:
         """When the clock stood still, one pause after the other; what begins during another one is none."""
-        found: list[Stood] = []
+        found: list[ClockPause] = []
         for pause in self._mapping.pauses:
-            goes_on = list(self._all(pause.goes_on, Alone.FIRST))
+            goes_on = list(self._all(pause.goes_on, BareDay.FIRST))
             found += (
-                Stood(at, next((one for one in goes_on if one > at), None), pause.cause)
-                for at in self._all(pause.stops, Alone.FIRST)
+                ClockPause(at, next((one for one in goes_on if one > at), None), pause.cause)
+                for at in self._all(pause.stops, BareDay.FIRST)
             )
-        kept: list[Stood] = []
+        kept: list[ClockPause] = []
         for one in sorted(found, key=attrgetter("at")):
             if not kept or (kept[-1].until is not None and kept[-1].until <= one.at):
                 kept.append(one)
@@ -347,9 +348,9 @@ class _Said:
             return None, None
         if late.column is not None:
             cell = self.cells.get(late.column, "")
-            return (fits(cell, late.is_) if cell else None), None
+            return (matches_any(cell, late.is_) if cell else None), None
         if late.activity:
-            at = self._moment(MomentSource(activity=late.activity), Alone.FIRST)
+            at = self._moment(MomentSpec(activity=late.activity), BareDay.FIRST)
             return at is not None, at
         return None, None
 
@@ -364,7 +365,7 @@ class _Said:
         for one in self.events:
             cell = one.cells.get(column, "")
             if cell and cell != last:
-                last, due = cell, self._source.time(column, cell, Alone.OVER, self.odd)
+                last, due = cell, self._source.time(column, cell, BareDay.OVER, self.odd)
                 if not found or found[-1][1] != due:
                     found.append((one.at if found and one.at else began, due))
         if len(found) > 1:

@@ -6,13 +6,13 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cache
 
-from infra.backtest.mapping import MOMENTS, SPANS, Backtest
-from infra.backtest.parts import Limit, WorkedDays
-from infra.backtest.source import HistoricCase, Stood
+from infra.backtest.historic_file import ClockPause, HistoricCase
+from infra.backtest.mapping import MOMENTS, SPANS, BacktestMapping
+from infra.backtest.mapping_parts import LimitSpec, WorkingDaysSpec
 from shared.case.calendar import Calendar, before, reckon, resume
 from shared.case.facts import Deadline, Ends, TimeBase
-from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
+from shared.reference.reference_data import ReferenceData
 
 _DAYS_MAX = 10_000
 YEARS = frozenset(range(1900, 2200))  # a calendar of weekends alone leaves nothing to be published
@@ -20,13 +20,13 @@ FILE_BASIS = "due date of the file"
 CHINA = "510000000000"  # the demo's documents hold the national calendar at its province
 
 
-class Limits:
+class DeadlineSource:
     """Reckons deadlines by a mapping."""
 
-    def __init__(self, mapping: Backtest) -> None:
+    def __init__(self, mapping: BacktestMapping) -> None:
         self._mapping = mapping
         self._begin = MOMENTS.index(SPANS[mapping.stage][0])
-        self._calendars: dict[WorkedDays, Calendar] = {}
+        self._calendars: dict[WorkingDaysSpec, Calendar] = {}
 
     def deadline(self, case: HistoricCase) -> Deadline | None:
         """The clock that the stage gets, None when nothing limits it or the law takes no such limit."""
@@ -52,7 +52,7 @@ class Limits:
             ends=Ends.CLOCK, legal_basis=FILE_BASIS,
         )  # fmt: skip
 
-    def _reckoned(self, limit: Limit, case: HistoricCase, began: datetime) -> Deadline:
+    def _reckoned(self, limit: LimitSpec, case: HistoricCase, began: datetime) -> Deadline:
         start = case.began if limit.counts_from == "registered" else began
         calendar = self._calendar(limit)
         found = reckon(start, limit.amount, limit.base, calendar, limit.ends, moves_on=limit.calendar != "none")
@@ -64,7 +64,7 @@ class Limits:
             amount=limit.amount, ends=limit.ends, last_day=found.last_day, legal_basis=limit.basis,
         )  # fmt: skip
 
-    def resumed(self, case: HistoricCase, deadline: Deadline, stood: Stood) -> Deadline:
+    def resumed(self, case: HistoricCase, deadline: Deadline, stood: ClockPause) -> Deadline:
         """The clock that goes on after a pause, with what was left of it (petitions regulation, 36)."""
         assert case.limit is not None
         assert stood.until is not None, "a pause that lasts moves nothing"
@@ -78,8 +78,8 @@ class Limits:
         said = {"due": found.due, "last_day": found.last_day, "warn_at": warn_at}
         return deadline.model_copy(update=said)
 
-    def _calendar(self, days: WorkedDays) -> Calendar:
-        wanted = WorkedDays(calendar=days.calendar, holidays=days.holidays, office=days.office)
+    def _calendar(self, days: WorkingDaysSpec) -> Calendar:
+        wanted = WorkingDaysSpec(calendar=days.calendar, holidays=days.holidays, office=days.office)
         if wanted not in self._calendars:
             self._calendars[wanted] = _calendar(wanted, self._mapping.time_zone)
         return self._calendars[wanted]
@@ -89,7 +89,7 @@ def _within(start: datetime, moment: datetime, due: datetime) -> datetime | None
     return moment if start < moment < due else None
 
 
-def _calendar(days: WorkedDays, zone: str) -> Calendar:
+def _calendar(days: WorkingDaysSpec, zone: str) -> Calendar:
     if days.calendar == "china":
         china = _china()
         return replace(china, zone=zone, holidays=china.holidays | set(days.holidays), office=days.hours)

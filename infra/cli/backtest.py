@@ -11,13 +11,13 @@ from typing import Annotated
 import typer
 from pydantic_core import to_json
 
+from infra.backtest.historic_file import HistoricFile
 from infra.backtest.mapping import load_backtest
-from infra.backtest.report import BacktestReport, Differences
+from infra.backtest.report import BacktestReport, DifferencesFile
 from infra.backtest.run import backtest, read_cases, read_until
-from infra.backtest.source import CaseSource
 from infra.cli.base import CODE_FAILED, CODE_USAGE, Refused, app, progress_bar, run, say
-from infra.importing.rows import BadFile
-from infra.importing.tree import BadMapping
+from infra.importing.file_rows import BadFile
+from infra.importing.mapping_tree import BadMapping
 from shared.kit.clock import SystemClock
 
 HistoryFile = Annotated[Path, typer.Argument(help="A .csv, .xlsx, .ndjson or .xes file; .gz may be packed around it.")]
@@ -67,7 +67,7 @@ async def _backtest(file: Path, mapping_file: Path, differences: Path | None, gi
         until = read_until(mapping, given)
         say(f"{file.name} is read by {mapping_file.name}, then played")
         with progress_bar(f"reading {file.name}", None) as tell:
-            source = CaseSource(file, mapping, lambda rows: tell(rows, "rows"))
+            source = HistoricFile(file, mapping, lambda rows: tell(rows, "rows"))
             cases = await read_cases(source)
     except (BadMapping, BadFile) as error:
         raise Refused(str(error), CODE_USAGE) from None
@@ -79,5 +79,5 @@ async def _backtest(file: Path, mapping_file: Path, differences: Path | None, gi
         say(f"the file goes on to {until.date()}, which is to come; if that is no real time, name it under `empty`")
     out = nullcontext() if differences is None else differences.open("w", encoding="utf-8-sig", newline="")
     with out as opened, _few_collections(), progress_bar(f"playing {file.name}", total) as played:
-        rows = Differences(opened)
+        rows = DifferencesFile(opened)
         return await backtest(source, cases, mapping, until, rows, clock, lambda done: played(done, "cases"))

@@ -58,7 +58,7 @@ def _number(digits: list[int]) -> int:
     return total
 
 
-def write(position: Position) -> str:
+def case_number(position: Position) -> str:
     """The case number of a registration at `position`. Raises ValueError when it is no place on a log stream."""
     area = position.stream.removeprefix(LOG_PREFIX)
     if area == position.stream or not area.isdigit() or len(area) > 6 or position.sequence < 1:
@@ -68,7 +68,7 @@ def write(position: Position) -> str:
     return f"{text[:AREA_CHARS]}-{text[AREA_CHARS:-1]}-{text[-1]}"
 
 
-def parse(text: str, streams: Iterable[str]) -> Position:
+def parse_case_number(text: str, streams: Iterable[str]) -> Position:
     """The position that a case number names, among the log streams of this installation.
 
     Takes lower case, spaces, missing dashes, O for 0, I and L for 1. Raises ValueError that says what is wrong: its

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from infra.cli.base import DataFolder, app, run, settings
-from infra.operations.doctor import State, examine_installation
+from infra.operations.doctor import CheckState, examine_installation
 from shared.kit.clock import SystemClock
 from shared.kit.settings import Settings
 
@@ -21,6 +21,6 @@ async def _doctor(own: Settings) -> None:
     ill = 0
     async for check in examine_installation(own, SystemClock()):
         typer.echo(str(check))
-        ill += check.state is State.BAD
+        ill += check.state is CheckState.BAD
     if ill:
         raise typer.Exit(1)

@@ -10,16 +10,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
-from infra.importing.mapping import Column, MappingPart
+from infra.importing.mapping import ColumnName, MappingPart
 from shared.case.facts import SHORT_CHARS_MAX, Ends, PauseCause, TimeBase
 
 Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
-ColumnNames = Annotated[tuple[Column, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+ColumnNames = Annotated[
+    tuple[ColumnName, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+]
 Amount = Annotated[int, Field(gt=0, le=10_000)]
 ReasonText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=SHORT_CHARS_MAX)]
 
 
-def fits(cell: str, words: Sequence[str]) -> bool:
+def matches_any(cell: str, words: Sequence[str]) -> bool:
     """Whether a cell is one of the words; a word between slashes is a regular expression that it must hold."""
     return any(re.search(word[1:-1], cell) if _is_pattern(word) else cell == word for word in words)
 
@@ -37,10 +39,10 @@ def _sound(words: tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
-class Cell(MappingPart):
+class CellCondition(MappingPart):
     """A condition on the cell of a column: it is one of these words, none of those, or empty."""
 
-    column: Column
+    column: ColumnName
     is_: Words = Field(default=(), alias="is")
     not_: Words = Field(default=(), alias="not")
     empty: bool | None = None
@@ -58,16 +60,16 @@ class Cell(MappingPart):
         cell = cells.get(self.column, "")
         if self.empty is not None and self.empty is bool(cell):
             return False
-        return (not self.is_ or fits(cell, self.is_)) and not (self.not_ and fits(cell, self.not_))
+        return (not self.is_ or matches_any(cell, self.is_)) and not (self.not_ and matches_any(cell, self.not_))
 
 
-class MomentSource(MappingPart):
+class MomentSpec(MappingPart):
     """When something happened: the time in a column (of several, the first that has one), or the time of an activity,
     its `first` or its `last`."""
 
     column: ColumnNames = ()
     activity: Words = ()
-    when: Cell | None = None
+    when: CellCondition | None = None
     which: Literal["first", "last"] = "first"
 
     _patterns = field_validator("activity")(_sound)
@@ -83,10 +85,10 @@ def _as_column(value: Any) -> Any:
     return {"column": value} if isinstance(value, str | list) else value
 
 
-MomentOf = Annotated[MomentSource, BeforeValidator(_as_column)]
+MomentField = Annotated[MomentSpec, BeforeValidator(_as_column)]
 
 
-class WorkedDays(MappingPart):
+class WorkingDaysSpec(MappingPart):
     """Which days are worked: `none` asks for no calendar, `weekends` are off, `china` is the calendar that ships.
 
     `holidays` are off besides; `office` are the opening hours of a working day, as `09:00-12:00`.
@@ -118,7 +120,7 @@ class WorkedDays(MappingPart):
         return self
 
 
-class Warn(WorkedDays):
+class WarnSpec(WorkingDaysSpec):
     """How long before the due moment to warn."""
 
     amount: Amount
@@ -131,7 +133,7 @@ class Warn(WorkedDays):
         return self
 
 
-class Limit(WorkedDays):
+class LimitSpec(WorkingDaysSpec):
     """A limit of our own, for the cases of which `when` holds."""
 
     amount: Amount
@@ -139,7 +141,7 @@ class Limit(WorkedDays):
     ends: Ends = Ends.DAY
     counts_from: Literal["stage", "registered"] = "stage"
     warn: Annotated[int, Field(ge=0, le=10_000)] = 0
-    when: Cell | None = None
+    when: CellCondition | None = None
     basis: ReasonText = "limit of the mapping"
 
     @model_validator(mode="after")
@@ -153,15 +155,15 @@ class Limit(WorkedDays):
         return self
 
 
-class Late(MappingPart):
+class LateSpec(MappingPart):
     """What the file itself calls late: by its own `dates`, by a column that says so, by an activity, or nothing."""
 
     by: Literal["dates", "nothing"] | None = None
-    column: Column | None = None
+    column: ColumnName | None = None
     is_: Words = Field(default=(), alias="is")
     activity: Words = ()
-    ended: Column | None = None
-    due: Column | None = None
+    ended: ColumnName | None = None
+    due: ColumnName | None = None
 
     _patterns = field_validator("is_", "activity")(_sound)
 
@@ -175,15 +177,15 @@ class Late(MappingPart):
         return self
 
 
-class LeaveOut(Cell):
+class LeaveOutSpec(CellCondition):
     """Rows that are not played, and why; of an event log: cases, `is` being true of one of its events."""
 
     why: ReasonText
 
 
-class PauseRule(MappingPart):
+class PauseSpec(MappingPart):
     """What stops the clock of a limit and lets it go on: two columns, or two activities as often as they happen."""
 
-    stops: MomentOf
-    goes_on: MomentOf
+    stops: MomentField
+    goes_on: MomentField
     cause: PauseCause = PauseCause.PAPERS

@@ -11,10 +11,10 @@ from itertools import count
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from infra.backtest.limits import Limits
-from infra.backtest.mapping import MOMENTS, SPANS, Backtest
-from infra.backtest.source import HistoricCase
-from infra.backtest.world import LONG_AGO, World
+from infra.backtest.deadlines import DeadlineSource
+from infra.backtest.historic_file import HistoricCase
+from infra.backtest.mapping import MOMENTS, SPANS, BacktestMapping
+from infra.backtest.world import LONG_AGO, BacktestWorld
 from shared.case import events as e
 from shared.case.base import Actor, Address, Meta, derived_id, new_id
 from shared.case.commands import COMMANDS
@@ -24,14 +24,14 @@ from shared.kit.command_handler import command
 
 FILE, HANDLER = "file", "file-handler"  # who did whatever the file says was done; nobody stops a clock of their own
 _YIELD_EVERY_STEPS = 200  # steps between two moments at which an interruption is heard
-ASKED: dict[str, tuple[str, ...]] = {
+COMMANDS_OF_MOMENT: dict[str, tuple[str, ...]] = {
     "registered": ("register",),
     "assigned": ("triage", "assign"),
     "signed": ("sign-for",),
     "settled": ("settle",),
     "closed": ("close",),
 }
-CHANGING = (e.DeadlinesSet, e.DeadlineRecomputed, e.Suspended, e.Resumed)
+DUE_CHANGING_EVENTS = (e.DeadlinesSet, e.DeadlineRecomputed, e.Suspended, e.Resumed)
 MATTER, REPLY = Matter(title=FILE, text=FILE), Note(text=FILE)
 
 
@@ -56,7 +56,7 @@ class DueInForce(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class PlayedCase:
     """What became of a case by its own log: due moments in force, when it was warned, what was overdue and since when.
 
     `deadline` is the last one in force, `ended` when its stage was over. `refused` is what the law did not take.
@@ -84,12 +84,12 @@ class _Living:
     at_rest: bool = False  # it does nothing more
 
 
-class Play:
+class Playback:
     """Plays cases that come in order of their beginning, up to a moment."""
 
-    def __init__(self, mapping: Backtest, until: datetime) -> None:
+    def __init__(self, mapping: BacktestMapping, until: datetime) -> None:
         self._mapping, self._until = mapping, until
-        self._limits = Limits(mapping)
+        self._limits = DeadlineSource(mapping)
         self._lived = MOMENTS if mapping.closed or mapping.stage is Stage.FEEDBACK else MOMENTS[:-1]
         region = mapping.region
         self._centre, self._unit = f"{region}-centre", f"{region}-{FILE}"
@@ -97,10 +97,10 @@ class Play:
         self._coming: list[tuple[datetime, int, PlayStep, _Living]] = []
         self._open: dict[str, _Living] = {}
         self._order = count()
-        self._world = World(LONG_AGO, region)
+        self._world = BacktestWorld(LONG_AGO, region)
         self.later_count = self.tick_count = self.step_count = 0
 
-    async def run(self, cases: Iterable[HistoricCase]) -> AsyncIterator[Played]:
+    async def run(self, cases: Iterable[HistoricCase]) -> AsyncIterator[PlayedCase]:
         """Play them all; each comes out when it is over, the open ones at the end."""
         source = iter(cases)
         following = next(source, None)
@@ -130,7 +130,7 @@ class Play:
         moment = min(moments, default=None)
         return None if moment is None or moment > self._until else moment
 
-    async def _tick(self, moment: datetime) -> AsyncIterator[Played]:
+    async def _tick(self, moment: datetime) -> AsyncIterator[PlayedCase]:
         """The ticker looks; what is over by that."""
         self._world.clock.to(moment)
         self.tick_count += 1
@@ -171,7 +171,7 @@ class Play:
         for name, at in zip(self._lived, case.moments, strict=False):
             if at is None:
                 break
-            steps += [PlayStep(at, asked, name == end) for asked in ASKED[name]]
+            steps += [PlayStep(at, asked, name == end) for asked in COMMANDS_OF_MOMENT[name]]
             if name == begin and deadline is not None:
                 steps.append(PlayStep(at, "set-deadlines", deadline=deadline))
         began, ended = (case.moments[MOMENTS.index(name)] for name in (begin, end))
@@ -199,7 +199,7 @@ class Play:
                 yield PlayStep(at, "recompute-deadline", deadline=new, due_before=deadline.due)
                 deadline = new
 
-    async def _step(self) -> Played | None:
+    async def _step(self) -> PlayedCase | None:
         """The next thing that a case does; the case when it is over."""
         at, _, step, living = heapq.heappop(self._coming)
         self._world.clock.to(at)
@@ -249,14 +249,14 @@ class Play:
                 return {"outcome": Outcome.EXPLAINED, "reply": REPLY, "basis": FILE}
         return {"basis": FILE}
 
-    def _over(self, living: _Living) -> Played:
+    def _over(self, living: _Living) -> PlayedCase:
         """What the log says of a case of which nothing more will come, which is then forgotten."""
         del self._open[living.address.id]
         deadline: Deadline | None = None
         dues, warned, overdue = list[DueInForce](), [], []
         for recorded in self._world.events(living.address):
             event = recorded.event
-            if isinstance(event, CHANGING) and dues and dues[-1].until is None:
+            if isinstance(event, DUE_CHANGING_EVENTS) and dues and dues[-1].until is None:
                 dues[-1] = dues[-1]._replace(until=recorded.meta.time)
             if isinstance(event, e.DeadlinesSet | e.DeadlineRecomputed | e.Resumed):
                 deadline = event.opens[0] if isinstance(event, e.DeadlinesSet) else event.deadline
@@ -266,6 +266,6 @@ class Play:
             elif isinstance(event, e.OverdueDeclared):
                 overdue.append((event.due, event.seen_at))
         self._world.forget(living.address)
-        return Played(
+        return PlayedCase(
             living.case, deadline, tuple(dues), tuple(warned), tuple(overdue), living.ended, tuple(living.refused)
         )

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from pydantic_core import to_json
 
-from infra.importing.mapping import Mapping, ValueChoice
-from infra.importing.rows import FileLine
+from infra.importing.file_rows import FileRow
+from infra.importing.mapping import ImportMapping, ValueChoice
 from shared.case.base import Address, derived_id, new_id
 from shared.case.facts import SHORT_CHARS_MAX, TEXT_CHARS_MAX, TITLE_CHARS_MAX, Channel, Nature, Outcome, Retention
 
@@ -25,7 +25,7 @@ _TIME = re.compile(
 E = TypeVar("E", bound=StrEnum)
 
 
-class Unfit(ValueError):
+class UnfitRow(ValueError):
     """The row cannot become a case: the column and the reason, never the cell."""
 
     def __init__(self, column: str, reason: str) -> None:
@@ -34,7 +34,7 @@ class Unfit(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class ImportedDemand:
+class ImportedCase:
     """What a row says. Texts are trimmed; times are aware."""
 
     number: int
@@ -64,10 +64,10 @@ class ImportedDemand:
         return Address("case", self.region, new_id(self.region, self.command_id(source, "register")))
 
 
-def demand_of(line: FileLine, mapping: Mapping, now: datetime) -> ImportedDemand:
+def imported_case(line: FileRow, mapping: ImportMapping, now: datetime) -> ImportedCase:
     """The row as a demand. Raises Unfit."""
     if line.fault:
-        raise Unfit("", line.fault)
+        raise UnfitRow("", line.fault)
     columns, cells = mapping.columns, {name: _clean(cell) for name, cell in line.cells.items()}
 
     def cell(column: str | None) -> str:
@@ -79,7 +79,7 @@ def demand_of(line: FileLine, mapping: Mapping, now: datetime) -> ImportedDemand
     text = {name: cell(getattr(columns, name)) for name in ("title", "text", "reporter", "reply")}
     at = read_time(columns.time, cell(columns.time), mapping, time.min)
     if at > now:
-        raise Unfit(columns.time, "lies in the future")
+        raise UnfitRow(columns.time, "lies in the future")
     replied_at = None
     if text["reply"]:
         replied_at = _reply_time(mapping, cell(columns.reply_time), at, now)
@@ -88,17 +88,17 @@ def demand_of(line: FileLine, mapping: Mapping, now: datetime) -> ImportedDemand
     def chosen(name: str, choice: ValueChoice) -> str:
         value = choice.of(cells, text)
         if value is None:
-            raise Unfit(choice.column or name, f"gives no {name}; add it to the mapping, or `otherwise`")
+            raise UnfitRow(choice.column or name, f"gives no {name}; add it to the mapping, or `otherwise`")
         return value
 
     def listed(name: str, choice: ValueChoice, among: type[E]) -> E:
         try:
             return among(chosen(name, choice))
         except ValueError:
-            raise Unfit(choice.column or name, f"gives no {name} of {', '.join(among)}; list its `values`") from None
+            raise UnfitRow(choice.column or name, f"gives no {name} of {', '.join(among)}; list its `values`") from None
 
     settle, subject = mapping.settle, mapping.subject.of(cells, text) if mapping.subject else None
-    return ImportedDemand(
+    return ImportedCase(
         line.number, id,
         title=_within(columns.title, text["title"], TITLE_CHARS_MAX),
         text=_within(columns.text, text["text"], TEXT_CHARS_MAX),
@@ -116,7 +116,7 @@ def demand_of(line: FileLine, mapping: Mapping, now: datetime) -> ImportedDemand
     )  # fmt: skip
 
 
-def read_time(column: str, cell: str, mapping: Mapping, bare: time) -> datetime:
+def read_time(column: str, cell: str, mapping: ImportMapping, bare: time) -> datetime:
     """A time of the file, aware; one without a zone is in the mapping's, one without hours at `bare`. Raises Unfit."""
     for format in mapping.time_formats:
         try:
@@ -128,25 +128,25 @@ def read_time(column: str, cell: str, mapping: Mapping, bare: time) -> datetime:
         return found if found.tzinfo else found.replace(tzinfo=mapping.zone)
     match = _TIME.fullmatch(cell)
     if match is None:
-        raise Unfit(column, "is empty" if not cell else "is no time; give its form in time_formats")
+        raise UnfitRow(column, "is empty" if not cell else "is no time; give its form in time_formats")
     year, month, day, hour, minute, second, zone = match.groups()
     try:
         clock = bare if hour is None else time(int(hour), int(minute), int(second or 0))
         found = datetime(int(year), int(month), int(day), clock.hour, clock.minute, clock.second)
     except ValueError:
-        raise Unfit(column, "is no time that exists") from None
+        raise UnfitRow(column, "is no time that exists") from None
     if zone:
         return datetime.fromisoformat(found.isoformat() + ("+00:00" if zone == "Z" else zone)).astimezone(UTC)
     return found.replace(tzinfo=mapping.zone)
 
 
-def _reply_time(mapping: Mapping, cell: str, at: datetime, now: datetime) -> datetime:
+def _reply_time(mapping: ImportMapping, cell: str, at: datetime, now: datetime) -> datetime:
     column = mapping.columns.reply_time or ""
     found = read_time(column, cell, mapping, time(23, 59, 59))  # a day alone: by its end the reply was there
     if found < at:
-        raise Unfit(column, f"lies before {mapping.columns.time}")
+        raise UnfitRow(column, f"lies before {mapping.columns.time}")
     if found > now:
-        raise Unfit(column, "lies in the future")
+        raise UnfitRow(column, "lies in the future")
     return found
 
 
@@ -157,29 +157,29 @@ def _clean(cell: str) -> str:
 
 def _sound(column: str, cell: str) -> None:
     if "\x00" in cell:
-        raise Unfit(column, "holds a NUL character")
+        raise UnfitRow(column, "holds a NUL character")
     try:
         cell.encode()
     except UnicodeEncodeError:
-        raise Unfit(column, "holds half a character (a lone surrogate)") from None
+        raise UnfitRow(column, "holds half a character (a lone surrogate)") from None
 
 
 def _within(column: str, cell: str, chars_max: int) -> str:
     if not cell:
-        raise Unfit(column, "is empty")
+        raise UnfitRow(column, "is empty")
     if len(cell) > chars_max:
-        raise Unfit(column, f"has {len(cell)} characters, at most {chars_max}")
+        raise UnfitRow(column, f"has {len(cell)} characters, at most {chars_max}")
     return cell
 
 
 def _short(column: str | None, cell: str) -> str:
     _sound(column or "", cell)
     if len(cell) > SHORT_CHARS_MAX:
-        raise Unfit(column or "", f"has {len(cell)} characters, at most {SHORT_CHARS_MAX}")
+        raise UnfitRow(column or "", f"has {len(cell)} characters, at most {SHORT_CHARS_MAX}")
     return cell
 
 
 def _coded(column: str, code: str, pattern: str) -> str:
     if not re.fullmatch(pattern, code):
-        raise Unfit(column, f"is no code of a {column}")
+        raise UnfitRow(column, f"is no code of a {column}")
     return code

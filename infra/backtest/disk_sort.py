@@ -10,12 +10,12 @@ from itertools import islice
 from tempfile import TemporaryFile
 from typing import IO, Any, TypeVar
 
-RUN_COUNT = 50_000  # items in memory at once
+ITEMS_IN_MEMORY_COUNT = 50_000  # items in memory at once
 
 T = TypeVar("T")
 
 
-def sorted_on_disk(items: Iterable[T], key: Callable[[T], Any], run_count: int = RUN_COUNT) -> Generator[T]:
+def sorted_on_disk(items: Iterable[T], key: Callable[[T], Any], run_count: int = ITEMS_IN_MEMORY_COUNT) -> Generator[T]:
     """The items by key, equal ones in the order in which they came. Nothing is left on disk."""
     source = iter(items)
     with ExitStack() as stack:

@@ -17,7 +17,7 @@ LAST = time(23, 59, 59, 999_999)
 YEAR_MIN, YEAR_MAX = 1000, 9000  # what lies outside stands for no time at all
 
 
-class Alone(StrEnum):
+class BareDay(StrEnum):
     """What a day without an hour means: its first moment, its last one, or 24:00 (Civil Code, article 203)."""
 
     FIRST = "first"
@@ -25,7 +25,7 @@ class Alone(StrEnum):
     OVER = "over"
 
 
-class Odd(StrEnum):
+class TimeOddity(StrEnum):
     """What is odd about a time of the file."""
 
     TWICE = "comes_twice"
@@ -37,15 +37,15 @@ class BadTime(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class FileMoment:
     """A moment of the file in UTC, and what is odd about it."""
 
     at: datetime
-    odd: Odd | None = None
+    odd: TimeOddity | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
+class TimeReader:
     """How a file writes its times. A clock time that comes twice is its first, or its `second`; one that summer time
     skips is read with the offset before it, so it lies as far after the change."""
 
@@ -53,7 +53,7 @@ class Times:
     formats: tuple[str, ...] = ()
     second: bool = False
 
-    def read(self, cell: str, alone: Alone) -> Read:
+    def read(self, cell: str, alone: BareDay) -> FileMoment:
         """A cell as a moment. Raises BadTime."""
         try:
             found = self._by_format(cell) or _iso(cell) or _loose(cell)
@@ -62,7 +62,7 @@ class Times:
             if not isinstance(found, datetime):
                 found = _of_day(found, alone)
             if found.tzinfo is not None:
-                return Read(found.astimezone(UTC))
+                return FileMoment(found.astimezone(UTC))
             return self._local(found)
         except (ValueError, OverflowError) as error:
             raise error if isinstance(error, BadTime) else BadTime("is no time that exists") from None
@@ -80,20 +80,20 @@ class Times:
             return found if _HOURS.search(form) else found.date()
         return None
 
-    def _local(self, clock: datetime) -> Read:
+    def _local(self, clock: datetime) -> FileMoment:
         moment = clock.replace(tzinfo=self.zone, fold=self.second)
         at = moment.astimezone(UTC)
         if moment.replace(fold=0).utcoffset() == moment.replace(fold=1).utcoffset():
-            return Read(at)
+            return FileMoment(at)
         if at.astimezone(self.zone).replace(tzinfo=None, fold=0) == clock:
-            return Read(at, Odd.TWICE)
-        return Read(clock.replace(tzinfo=self.zone, fold=0).astimezone(UTC), Odd.SKIPPED)
+            return FileMoment(at, TimeOddity.TWICE)
+        return FileMoment(clock.replace(tzinfo=self.zone, fold=0).astimezone(UTC), TimeOddity.SKIPPED)
 
 
-def _of_day(day: date, alone: Alone) -> datetime:
-    if alone is Alone.OVER:
+def _of_day(day: date, alone: BareDay) -> datetime:
+    if alone is BareDay.OVER:
         return datetime.combine(day + timedelta(days=1), time.min)
-    return datetime.combine(day, LAST if alone is Alone.LAST else time.min)
+    return datetime.combine(day, LAST if alone is BareDay.LAST else time.min)
 
 
 def _iso(cell: str) -> datetime | date | None:

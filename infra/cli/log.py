@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, fail, hook, progress_bar, run, say, settings
 from infra.operations.rebuild import (
-    STATEMENTS,
+    TABLE_STATEMENTS,
     Checksums,
     OpenReadModel,
     connected,
@@ -31,7 +31,7 @@ from shared.kit.problems import Unavailable
 from shared.kit.seal import unseal_fields
 from shared.kit.settings import Settings
 from shared.log import fsck as judge
-from shared.log import number
+from shared.log.case_numbers import parse_case_number
 from shared.log.connection import connect
 from shared.log.jetstream import JetStreamLog
 from shared.log.port import Log, NoArea
@@ -57,11 +57,11 @@ async def open_log(found: Servers, user: str) -> AsyncIterator[Log]:
     """The log for reading, as a service's user. Raises Unavailable."""
     own = found.settings(user)
     password = own.nats_password.get_secret_value() or None
-    mux = await connect(own.nats_url, user=own.nats_user or None, password=password, name=f"caseflow {user}")
+    connection = await connect(own.nats_url, user=own.nats_user or None, password=password, name=f"caseflow {user}")
     try:
-        yield JetStreamLog(mux, Topology(tuple(own.areas), own.replicas))
+        yield JetStreamLog(connection, Topology(tuple(own.areas), own.replicas))
     finally:
-        await mux.close()
+        await connection.close()
 
 
 @app.command(name="events")
@@ -162,7 +162,7 @@ async def _address(log: Log, text: str) -> Address:
     except NoArea as error:
         raise Refused(f"--case: {error}", CODE_USAGE) from None
     try:
-        recorded = await log.at(number.parse(text, log.streams()))
+        recorded = await log.at(parse_case_number(text, log.streams()))
     except ValueError as error:
         raise Refused(f"--case: neither an id nor a number: {error}", CODE_USAGE) from None
     if recorded is None:
@@ -195,17 +195,17 @@ async def _fsck(own: Settings, settled: bool, tables: bool) -> None:
                 tell(sum(done_of.values()), stream)
 
             async def claimed(subjects: Collection[str]) -> set[str]:
-                rows = await intake.database.using(STATEMENTS).fetch("claimed", list(subjects))
+                rows = await intake.database.using(TABLE_STATEMENTS).fetch("claimed", list(subjects))
                 return {row["subject"] for row in rows}
 
-            def compared(kept: OpenReadModel) -> judge.ReadModel:
+            def compared(kept: OpenReadModel) -> judge.ReadModelComparison:
                 return lambda: table_differences(kept, found, clock, lambda *_: tell(total, f"replaying {kept.name}"))
 
             models = {kept.name: compared(kept) for kept in read_models(services)} if tables else {}
-            questions = judge.Questions(
+            questions = judge.FsckLookups(
                 keys=intake.vault.keys, unseal=unseal_fields, claimed=claimed, read_models=models
             )
-            report = await judge.check(intake.log, questions, settled=settled, progress=shown)
+            report = await judge.check_log(intake.log, questions, settled=settled, progress=shown)
     for finding in report.findings:
         typer.echo(str(finding))
     say(

@@ -1,7 +1,7 @@
-"""Which deadline a stage of a case gets, and how its due moment comes about: limits and calendars applied to a clock.
+"""The deadline of a stage, reckoned from limits and calendars, and the history of its due moment.
 
-Pure. The documents in force are asked when a clock is set; from then on the clock carries what was decided, and only a
-newer calendar moves it (Civil Code, articles 200 to 204; petitions regulation, articles 22 to 36).
+Pure. The limit in force is applied when the clock is set. The deadline then carries its terms, and of the documents
+only a newer calendar changes it (Civil Code, articles 200 to 204; petitions regulation, articles 22 to 36).
 """
 
 from __future__ import annotations
@@ -14,53 +14,58 @@ from shared.case.calendar import Calendar, Reckoned, before, reckon, resume
 from shared.case.clocks import RunningDeadline
 from shared.case.facts import Allowance, Deadline, Ends, Stage, TimeBase
 from shared.case.state import CaseState
-from shared.reference.models import CentreRow, Document, LimitRow
-from shared.reference.models_time import LadderRow
-from shared.reference.rules import Choice, RoutingFacts, ladder_for, rung
+from shared.reference.conditions import RoutingFacts
+from shared.reference.documents import Document
+from shared.reference.ladders import LadderRow, ladder_for, rung
+from shared.reference.limits import LimitChoice, LimitRow
+from shared.reference.units import CentreRow
 
 
-class InForce(Protocol):
-    """The documents in force, as far as policies ask them: `Library` is one."""
+class DocumentsInForce(Protocol):
+    """The documents in force, as policies use them. `ReferenceData` implements it."""
 
     def calendar(self, region: str) -> Calendar: ...
-    def limit(self, stage: Stage, facts: RoutingFacts) -> Choice | None: ...
+    def limit(self, stage: Stage, facts: RoutingFacts) -> LimitChoice | None: ...
     def ladders(self, region: str) -> Sequence[Document]: ...
     def centre(self, region: str) -> CentreRow | None: ...
     def centre_of(self, region: str) -> CentreRow | None: ...
 
 
-INSTANT = timedelta(microseconds=1)  # the end of a day belongs to it, not to the next one
+INSTANT = timedelta(microseconds=1)  # the smallest distance of two moments; 24:00 still belongs to the day that it ends
 
 
 def facts_of(state: CaseState) -> RoutingFacts:
-    """What limits and ladders look at."""
-    assert state.nature is not None, "a case that is born has a nature"
+    """The facts of a case that limits and ladders look at."""
+    assert state.nature is not None, "a registered case has a nature"
     return RoutingFacts(state.nature, state.in_charge, state.subject, state.severity)
 
 
 def deadline_for(
-    library: InForce, state: CaseState, stage: Stage, unit: str | None, since: datetime
+    reference_data: DocumentsInForce, state: CaseState, stage: Stage, unit: str | None, since: datetime
 ) -> Deadline | None:
     """The deadline of a stage that began at `since`; None when no limit is set for it.
 
-    A law's own limit is a ceiling: a promise may be stricter than the law, never laxer.
+    A limit of the law is a ceiling: a custom limit may be stricter than the law but not laxer.
     """
-    choice = library.limit(stage, facts_of(state))
+    choice = reference_data.limit(stage, facts_of(state))
     if choice is None:
         return None
-    calendar = library.calendar(state.in_charge)
-    made = _deadline(choice.row, choice.reference, calendar, stage, unit, _start(choice.row, state, since), choice.why)
+    calendar = reference_data.calendar(state.in_charge)
+    custom = _deadline(
+        choice.row, choice.reference, calendar, stage, unit, _start(choice.row, state, since), choice.why
+    )
     if choice.ceiling is None:
-        return made
+        return custom
     row, reference = choice.ceiling
     law = _deadline(row, reference, calendar, stage, unit, _start(row, state, since), choice.why)
-    return made if made.due <= law.due else law
+    return custom if custom.due <= law.due else law
 
 
 def _start(row: LimitRow, state: CaseState, since: datetime) -> datetime:
-    """From when a limit counts: what is handled again has its time again.
+    """The moment from which a limit counts.
 
-    Of an imported case no earlier than it became ours: its past is its file's.
+    A reopened case, or one that was sent back, has its whole time again. For an imported case the time counts from its
+    import at the earliest.
     """
     again = state.send_backs or state.reopened
     start = state.registered_at if row.counts_from == "registered" and state.registered_at and not again else since
@@ -80,7 +85,7 @@ def _deadline(
         amount=row.amount,
         legal_basis=str(row.basis),
         limit_reference=reference,
-        calendar_reference=cited(calendar, reckoned),
+        calendar_reference=calendar_reference(calendar, reckoned),
         unit=unit,
         ends=row.ends,
         last_day=reckoned.last_day,
@@ -111,8 +116,8 @@ def _warn_at(
     return moment if start < moment < due else None
 
 
-def resumed(clock: RunningDeadline, at: datetime, calendar: Calendar) -> Deadline:
-    """The deadline of a clock that stood still since its last move and goes on at a moment."""
+def deadline_after_pause(clock: RunningDeadline, at: datetime, calendar: Calendar) -> Deadline:
+    """The deadline of a suspended clock that goes on at a moment."""
     old = clock.deadline
     stopped_at = next(move.at for move in reversed(clock.moves) if move.type == "case.suspended")
     new = resume(old.due, old.last_day, stopped_at, at, old.base, calendar, old.ends)
@@ -123,14 +128,14 @@ def resumed(clock: RunningDeadline, at: datetime, calendar: Calendar) -> Deadlin
     return _with(old, new, calendar, allows=allows)
 
 
-def reckoned_anew(clock: RunningDeadline, calendar: Calendar) -> Deadline:
-    """The deadline of a clock by the calendar in force, with all that moved it since it was set."""
-    *_, (_, last) = retold(clock, calendar)
+def recomputed_deadline(clock: RunningDeadline, calendar: Calendar) -> Deadline:
+    """The deadline of a clock by the calendar in force, with all extensions and pauses since it was set."""
+    *_, (_, last) = due_history(clock, calendar)
     return _with(clock.deadline, last, calendar)
 
 
-def retold(clock: RunningDeadline, calendar: Calendar) -> Iterator[tuple[str, Reckoned]]:
-    """How the due moment came about: (event that moved it, "" for the setting; due moment and steps), oldest first."""
+def due_history(clock: RunningDeadline, calendar: Calendar) -> Iterator[tuple[str, Reckoned]]:
+    """Each due moment of a clock with the id of the event that set it, "" for the first one; oldest first."""
     old = clock.deadline
     now = reckon(old.start, old.amount, old.base, calendar, old.ends)
     yield "", now
@@ -149,29 +154,34 @@ def retold(clock: RunningDeadline, calendar: Calendar) -> Iterator[tuple[str, Re
 
 def _with(old: Deadline, new: Reckoned, calendar: Calendar, **more: Any) -> Deadline:
     warn_at = _warn_at(old.start, new.due, old.warn, old.base, calendar, old.ends)
-    said = {"due": new.due, "last_day": new.last_day, "warn_at": warn_at, "calendar_reference": cited(calendar, new)}
-    return old.model_copy(update=said | more)
+    changes = {
+        "due": new.due,
+        "last_day": new.last_day,
+        "warn_at": warn_at,
+        "calendar_reference": calendar_reference(calendar, new),
+    }
+    return old.model_copy(update=changes | more)
 
 
-def cited(calendar: Calendar, one: Reckoned | Deadline) -> str | None:
-    """The document that says what is off when this is due; None while its year is provisional."""
-    return calendar.reference_for(one.last_day or one.due.date())
+def calendar_reference(calendar: Calendar, deadline: Reckoned | Deadline) -> str | None:
+    """The citation of the document with the days off around the due moment; None while its year is provisional."""
+    return calendar.reference_for(deadline.last_day or deadline.due.date())
 
 
 def rung_at(
-    library: InForce, state: CaseState, stage: Stage, due: datetime, number: int
+    reference_data: DocumentsInForce, state: CaseState, stage: Stage, due: datetime, number: int
 ) -> tuple[LadderRow, datetime] | None:
-    """The rung of a late stage by the ladder in force, and its moment; None when there is none of this number."""
-    ladder = ladder_for(library.ladders(state.in_charge), stage, facts_of(state))
-    found = rung(ladder, number)
-    if found is None:
+    """The rung of an overdue stage by the ladder in force, and its moment; None when no rung has this number."""
+    ladder = ladder_for(reference_data.ladders(state.in_charge), stage, facts_of(state))
+    numbered = rung(ladder, number)
+    if numbered is None:
         return None
-    row, after = found
-    return row, later(library.calendar(state.in_charge), due, after, row.base)
+    row, after = numbered
+    return row, moment_after(reference_data.calendar(state.in_charge), due, after, row.base)
 
 
-def later(calendar: Calendar, moment: datetime, amount: int, base: TimeBase) -> datetime:
-    """`amount` units after a moment, days to their end; the moment itself for none."""
+def moment_after(calendar: Calendar, moment: datetime, amount: int, base: TimeBase) -> datetime:
+    """The moment `amount` units later; days count to their end. With an amount of 0, the moment itself."""
     if not amount:
         return moment
     return reckon(moment - (INSTANT if base is not TimeBase.HOURS else timedelta(0)), amount, base, calendar).due
