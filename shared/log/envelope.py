@@ -1,7 +1,8 @@
 """CloudEvents 1.0, structured JSON: the form in which an event stands on the log.
 
 Attributes of CloudEvents are plain values, so the actor takes five of them and the references are one string,
-separated by spaces. `time` is when it happened, `recordedat` when we took it ("Two times" in the design).
+separated by spaces. `time` is when it happened, `recordedat` when we took it
+(docs/decisions/0009-two-times.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The log over JetStream: the port, as the real server keeps it (why so: "The log" in the design)."""
+"""The log over JetStream: the port on a real server (docs/decisions/0011-guard-by-last-sequence.md)."""
 
 from __future__ import annotations
 
