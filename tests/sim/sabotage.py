@@ -25,7 +25,7 @@ from shared.kit.projections import KIT_STATEMENTS, ProjectionRunner
 from shared.kit.reactions import ReactionRunner
 from shared.kit.seal import seal_fields
 from shared.kit.submissions import Submissions
-from shared.kit.vault import Row
+from shared.kit.vault import KeyRow
 from shared.log import envelope, port
 from shared.log.memory import MemoryLog
 from shared.log.port import LogConflict
@@ -342,8 +342,8 @@ def _claims_not_unique() -> AbstractContextManager[Any]:
 
 @_named
 def _keys_not_kept() -> AbstractContextManager[Any]:
-    async def forget(self: SharedVault, session: Any, fresh: Sequence[tuple[str, str, bytes]]) -> list[Row]:
-        return [Row(id, self._masters.current, wrapped) for id, _, wrapped in fresh]
+    async def forget(self: SharedVault, session: Any, fresh: Sequence[tuple[str, str, bytes]]) -> list[KeyRow]:
+        return [KeyRow(id, self._masters.current, wrapped) for id, _, wrapped in fresh]
 
     return patch.object(SharedVault, "_insert", forget)
 

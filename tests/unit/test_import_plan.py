@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from infra.importing.imported_case import UnfitRow, imported_case, read_time
 
 from infra.importing.dry_run import judge_rows
 from infra.importing.file_rows import FileRow, read_rows
+from infra.importing.imported_case import UnfitRow, imported_case, read_time
 from infra.importing.mapping import ImportMapping, load_mapping
 from infra.importing.plan import make_plan
 from shared.case.facts import Nature, Outcome
