@@ -1,7 +1,8 @@
 """The form of an event on the log: CloudEvents 1.0 as structured JSON.
 
 Attributes of CloudEvents are plain values. So the actor has five attributes, and the references are one string,
-separated by spaces. `time` is the time of the fact, `recordedat` the time of its recording.
+separated by spaces. `time` is the time of the fact, `recordedat` the time of its recording
+(docs/decisions/0009-two-times.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The log on JetStream: the port of `port.py` over a connection to a NATS server."""
+"""The log on JetStream: the port over a connection to a NATS server (docs/decisions/0011-guard-by-last-sequence.md)."""
 
 from __future__ import annotations
 

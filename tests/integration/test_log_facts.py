@@ -1,4 +1,4 @@
-"""The facts that the log rests on, each shown on the real server: the table "The log" of the design, row by row."""
+"""The facts that the log rests on, each shown on the real server (docs/decisions/0011-guard-by-last-sequence.md)."""
 
 from __future__ import annotations
 
