@@ -1,4 +1,4 @@
-"""`caseflow import`: rows of a file become cases, registered, assigned, settled and closed at their own times."""
+"""`caseflow import`: the rows of a file become cases, registered, assigned, settled and closed at their own times."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, hook, progress_bar, run, say, settings
+from infra.importing.dry_run import judge_rows
 from infra.importing.file_rows import BadFile, heading_of
 from infra.importing.import_run import ImportJournal, ImportPosition, ImportRun
 from infra.importing.mapping import ImportMapping, load_mapping
@@ -24,16 +25,16 @@ from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 
 TableFile = Annotated[Path, typer.Argument(help="A .csv, .xlsx or .ndjson file; its first line names the columns.")]
-MappingFile = Annotated[Path, typer.Option(help="What the columns mean, as YAML; see docs/import.md.")]
-RejectedFile = Annotated[Path | None, typer.Option(help="Where rejected rows go; <file>.rejected.csv by default.")]
-Dry = Annotated[bool, typer.Option("--check", help="Read and judge every row, send nothing.")]
+MappingFile = Annotated[Path, typer.Option(help="The meaning of the columns, as YAML; see docs/import.md.")]
+RejectedFile = Annotated[Path | None, typer.Option(help="The file for rejected rows; <file>.rejected.csv by default.")]
+Dry = Annotated[bool, typer.Option("--check", help="Read and check every row without sending anything.")]
 
 
 @app.command(name="import")
 def import_file(
     file: TableFile, mapping: MappingFile, data: DataFolder = None, rejected: RejectedFile = None, check: Dry = False
 ) -> None:
-    """Import cases from a file. Doing it again changes nothing; an interrupted import goes on where it was."""
+    """Import cases from a file. A repetition changes nothing; an interrupted import resumes where it was."""
     own = settings()
     own = own.model_copy(update={"data": data or own.data})
     rejected = rejected or file.with_name(file.name + ".rejected.csv")
@@ -42,12 +43,12 @@ def import_file(
 
 
 def _read(file: Path, mapping_file: Path) -> tuple[ImportMapping, ImportPlan]:
-    """The mapping, checked against the file, and the plan. Raises Refused."""
+    """The mapping, checked against the file, and the import plan. Raises Refused."""
     try:
         mapping = load_mapping(mapping_file)
         mapping.check(heading_of(file, mapping))
-        with progress_bar(f"looking through {file.name}", None) as tell:
-            plan = make_plan(file, mapping, SystemClock().now(), tell)
+        with progress_bar(f"looking through {file.name}", None) as show_progress:
+            plan = make_plan(file, mapping, SystemClock().now(), show_progress)
     except (BadMapping, BadFile) as error:
         raise Refused(str(error), CODE_USAGE) from None
     repeats = f", {len(plan.repeats)} repeat an open case" if mapping.repeats else ""
@@ -56,8 +57,6 @@ def _read(file: Path, mapping_file: Path) -> tuple[ImportMapping, ImportPlan]:
 
 
 async def _check(file: Path, mapping_file: Path) -> None:
-    from infra.importing.dry_run import judge_rows
-
     mapping, plan = _read(file, mapping_file)
     counts, examples = judge_rows(file, mapping, plan, SystemClock().now())
     for line in examples:
@@ -70,45 +69,45 @@ async def _check(file: Path, mapping_file: Path) -> None:
 async def _import(own: Settings, file: Path, mapping_file: Path, rejected: Path) -> None:
     mapping, plan = _read(file, mapping_file)
     clock, failpoints = SystemClock(), Failpoints(hook(own))
-    place = own.data / "import" / f"{mapping.source}.json"
+    position_file = own.data / "import" / f"{mapping.source}.json"
     async with AsyncExitStack() as stack:
-        found = await stack.enter_async_context(servers(own, say))
-        if found.own:  # nobody else reacts and projects
-            each = {owner: found.settings(owner) for owner in OWNERS}
-            await stack.enter_async_context(running(each, Runtime.of(clock, failpoints=failpoints)))
-        carrier = await stack.enter_async_context(open_row_importer(found, mapping, clock, failpoints))
+        attached = await stack.enter_async_context(servers(own, say))
+        if attached.own:  # then reactions and projections run in this process
+            settings_by_owner = {owner: attached.settings(owner) for owner in OWNERS}
+            await stack.enter_async_context(running(settings_by_owner, Runtime.of(clock, failpoints=failpoints)))
+        row_importer = await stack.enter_async_context(open_row_importer(attached, mapping, clock, failpoints))
         started = clock.monotonic()
-        with progress_bar(f"importing {file.name}", plan.rows) as tell:
-            await _complain(carrier, mapping)
+        with progress_bar(f"importing {file.name}", plan.rows) as show_progress:
+            await _check_names(row_importer, mapping)
             at_start = 0
 
-            def shown(done: int, total: int, place: ImportPosition) -> None:
-                rate = (place.read - at_start) / max(clock.monotonic() - started, 0.001)
-                tell(done if place.phase is ImportPhase.CASES else total, f"{place.phase}, {rate:.0f}/s")
+            def show(done: int, total: int, position: ImportPosition) -> None:
+                rate = (position.read - at_start) / max(clock.monotonic() - started, 0.001)
+                show_progress(done if position.phase is ImportPhase.CASES else total, f"{position.phase}, {rate:.0f}/s")
 
-            notebook = ImportJournal(place, rejected, file, mapping_file)
-            pump = ImportRun(file, mapping, plan, carrier, notebook, clock, shown)
-            at_start = pump.place.read
+            journal = ImportJournal(position_file, rejected, file, mapping_file)
+            import_run = ImportRun(file, mapping, plan, row_importer, journal, clock, show)
+            at_start = import_run.position.read
             if at_start:
                 say(f"going on after {at_start} rows")
-            done = await pump.run()
+            done = await import_run.run()
         _report(done, mapping, clock.monotonic() - started, rejected)
 
 
-async def _complain(carrier: RowImporter, mapping: ImportMapping) -> None:
-    """Say what the mapping names and nobody knows. Raises Refused."""
-    faults = list(carrier.unknown())
+async def _check_names(row_importer: RowImporter, mapping: ImportMapping) -> None:
+    """Check the names in the mapping. Raises Refused for unknown ones."""
+    faults = list(row_importer.unknown())
     if faults:
         raise Refused("\n".join(faults), CODE_USAGE)
 
 
-def _report(place: ImportPosition, mapping: ImportMapping, seconds: float, rejected: Path) -> None:
-    counts = place.counts
-    told = ", ".join(f"{name} {counts[name]}" for name in (*(came.value for came in RowOutcome), "rejected"))
-    say(f"read {place.read} = {told} ({seconds:.1f} s)")
-    ended = ", ".join(f"{status} {count}" for status, count in sorted(place.ended.items()))
+def _report(position: ImportPosition, mapping: ImportMapping, seconds: float, rejected: Path) -> None:
+    counts = position.counts
+    outcomes = ", ".join(f"{name} {counts[name]}" for name in (*(outcome.value for outcome in RowOutcome), "rejected"))
+    say(f"read {position.read} = {outcomes} ({seconds:.1f} s)")
+    ended = ", ".join(f"{status} {count}" for status, count in sorted(position.ended.items()))
     say(f"cases now: {ended or 'none'}; by the fallback unit {counts['by fallback']}")
-    waiting = place.ended["awaiting_triage"]
+    waiting = position.ended["awaiting_triage"]
     if waiting:
         say(f"{waiting} wait at the triage desk: no rule takes them and the mapping names no fallback")
     if counts["rejected"]:

@@ -1,5 +1,5 @@
-"""`caseflow import`: rows of a file become cases that have lived by the clock of their file.
+"""`caseflow import`: the rows of a file become cases with the times of the file.
 
-mapping (what the columns mean) > rows (the file, row by row) > plan (what repeats what) > carry (one row's commands) >
-pump (many rows in flight, counts, place to go on from).
+mapping (the meaning of the columns) > file_rows (the file, row by row) > plan (double ids and repeats) > row_importer
+(the commands of one row) > import_run (many rows at once, with counts and a position to resume from).
 """

@@ -1,4 +1,4 @@
-"""What an import would do with each row, without sending anything."""
+"""The result of an import for each row, without sending a command."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ EXAMPLES_COUNT_MAX = 20
 
 
 def judge_rows(path: Path, mapping: ImportMapping, plan: ImportPlan, now: datetime) -> tuple[Counter[str], list[str]]:
-    """How many rows would be registered, attached and rejected, and the first rejections in words. Raises BadFile."""
+    """The counts of rows to be registered, attached and rejected, and the first rejections in words. Raises BadFile."""
     counts: Counter[str] = Counter()
     examples: list[str] = []
-    for line in read_rows(path, mapping):
+    for row in read_rows(path, mapping):
         try:
-            if line.number in plan.doubles:
-                raise UnfitRow(mapping.id, f"stands in row {plan.doubles[line.number]} already")
-            imported_case(line, mapping, now)
+            if row.number in plan.doubles:
+                raise UnfitRow(mapping.id, f"stands in row {plan.doubles[row.number]} already")
+            imported_case(row, mapping, now)
         except UnfitRow as unfit:
             counts["rejected"] += 1
             if len(examples) < EXAMPLES_COUNT_MAX:
-                examples.append(f"row {line.number}: {unfit.column} {unfit.reason}".replace("  ", " "))
+                examples.append(f"row {row.number}: {unfit.column} {unfit.reason}".replace("  ", " "))
             continue
-        counts["attached" if line.number in plan.repeats else "registered"] += 1
+        counts["attached" if row.number in plan.repeats else "registered"] += 1
     return counts, examples

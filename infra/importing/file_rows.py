@@ -1,9 +1,7 @@
-"""A file row by row with bounded memory: CSV, XLSX and NDJSON alike, each row with its number as an editor shows it.
+"""Reading CSV, XLSX and NDJSON files row by row with bounded memory; rows have the numbers that an editor shows.
 
-CSV and NDJSON may be packed with gzip.
-
-A sheet is read by openpyxl in its read-only mode, which keeps one row and the sheet's shared strings in memory; readers
-that are faster hold the whole sheet (100,000 rows: 34 MB against 247 MB).
+CSV and NDJSON may be packed with gzip. The read-only mode of openpyxl reads a sheet and keeps one row and the shared
+strings in memory; faster readers hold the whole sheet (100,000 rows: 34 MB against 247 MB).
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from typing import Any, Protocol
 
 from infra.importing.mapping_tree import nearest_name_hint
 
-LINE_BYTES_MAX = 4 * 1024 * 1024  # a line longer than this is no row of ours
+LINE_BYTES_MAX = 4 * 1024 * 1024  # a longer line is no row of a table
 HEADING_LINES_MAX = 100
 UNPACKED_BYTES_MAX = 4 * 1024**3
 UNPACKED_RATIO_MAX = 200
@@ -34,7 +32,7 @@ csv.field_size_limit(LINE_BYTES_MAX)
 
 
 class FileFormat(Protocol):
-    """What a mapping says of how its file is written."""
+    """The part of a mapping that describes the form of its file."""
 
     @property
     def encoding(self) -> str: ...
@@ -45,12 +43,12 @@ class FileFormat(Protocol):
 
 
 class BadFile(ValueError):
-    """The file cannot be read as a table at all; the text says why and what to do."""
+    """The file cannot be read as a table. The text has the reason and a remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """One row of the file: its number from 1 (the heading is one too), its cells as text by column, or its fault."""
+    """A row of the file: its number from 1, with the heading counted, and its cells as text by column, or its fault."""
 
     number: int
     cells: dict[str, str]
@@ -64,25 +62,25 @@ def heading_of(path: Path, form: FileFormat) -> list[str]:
 
 
 def read_rows(path: Path, form: FileFormat) -> Iterator[FileRow]:
-    """Every row that is not empty. Raises BadFile where the file ends to be readable."""
+    """All rows that are not empty. Raises BadFile at the end of the readable part."""
     with closing(_lines(path, form)) as lines, unpacking(path):
         next(lines)
         yield from lines
 
 
 def kind_of(path: Path) -> str:
-    """The ending that says what the file is, without `.gz`."""
+    """The ending that tells the kind of the file, without `.gz`."""
     return Path(path.stem if path.suffix.lower() == PACKED else path).suffix.lower()
 
 
 def open_bytes(path: Path) -> gzip.GzipFile | BufferedReader:
-    """The file, unpacked as it is read."""
+    """The file, opened for reading; a packed file is unpacked in the course of it."""
     return gzip.open(path) if path.suffix.lower() == PACKED else path.open("rb")
 
 
 @contextmanager
 def unpacking(path: Path) -> Iterator[None]:
-    """A packed file that is cut off or damaged is a bad file."""
+    """Turn the errors of a truncated or damaged packed file into BadFile."""
     try:
         yield
     except EOFError:
@@ -92,7 +90,7 @@ def unpacking(path: Path) -> Iterator[None]:
 
 
 def _lines(path: Path, form: FileFormat) -> Generator[Any]:
-    """The heading first, then each Line."""
+    """The heading, then each FileRow."""
     match kind_of(path):
         case ".csv":
             return _csv(path, form)
@@ -181,7 +179,7 @@ def _refuse_bomb(path: Path) -> None:
 
 
 def _text(cell: Any) -> str:
-    """A cell as it was meant: an id that the sheet keeps as a number has no `.0`, a time is written in ISO 8601."""
+    """The text of a cell: an id that the sheet keeps as a number has no `.0`, and a time is in ISO 8601."""
     if isinstance(cell, bool):
         return str(cell).lower()
     if isinstance(cell, datetime | date):
@@ -190,11 +188,10 @@ def _text(cell: Any) -> str:
 
 
 def _ndjson(path: Path) -> Generator[Any]:
-    """One JSON object a line. The columns are the fields of the first HEADING_LINES_MAX objects."""
+    """One JSON object per line. The columns are the fields of the first HEADING_LINES_MAX objects."""
     with open_bytes(path) as file:
-        lines = (
-            _object(*one) for one in enumerate(iter(lambda: file.readline(LINE_BYTES_MAX), b""), 1) if one[1].strip()
-        )
+        numbered = enumerate(iter(lambda: file.readline(LINE_BYTES_MAX), b""), 1)
+        lines = (_object(number, line) for number, line in numbered if line.strip())
         first = list(islice(lines, HEADING_LINES_MAX))
         if not any(line.cells for line in first):
             raise BadFile(f"{path.name} holds no JSON object on its first lines; NDJSON is one a line")
@@ -206,7 +203,7 @@ def _ndjson(path: Path) -> Generator[Any]:
 def _object(number: int, data: bytes) -> FileRow:
     try:
         fields = json.loads(data)
-    except ValueError as error:  # json and utf-8 alike; never with its text, which quotes the line
+    except ValueError as error:  # of JSON or UTF-8; the text of the error quotes the line
         return FileRow(number, {}, f"is not JSON ({type(error).__name__})")
     except RecursionError:
         return FileRow(number, {}, "is nested too deep")

@@ -1,7 +1,7 @@
-"""The whole import: three readings of the file, many rows in flight, counts that add up, a place to go on from.
+"""A whole import: three readings of the file, many rows at once, counts that add up, a position to resume from.
 
-Rows are counted in their order, so that the place on disk is a row below which everything is done. Whatever was done
-above it when the process died is asked for again under the same ids, and changes nothing.
+Rows are counted in the order of the file, so that all rows below the saved position are done. Rows above it that were
+done when the process ended are sent again under the same ids, which changes nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ OnPosition = Callable[[int, int, "ImportPosition"], None]
 
 @dataclass
 class ImportPosition:
-    """How far an import has come: in which reading, how many rows of it, and what they came to."""
+    """The progress of an import: the reading, its rows so far, and their outcomes."""
 
     phase: ImportPhase = ImportPhase.CASES
     rows: int = 0
@@ -49,156 +49,159 @@ class ImportPosition:
 
     @property
     def read(self) -> int:
-        """Rows whose fate is known; the four sums add up to it."""
-        return sum(self.counts[name] for name in (*(came.value for came in RowOutcome), "rejected"))
+        """The count of rows with a known outcome, which is the sum of the four outcomes."""
+        return sum(self.counts[name] for name in (*(outcome.value for outcome in RowOutcome), "rejected"))
 
 
 class ImportJournal:
-    """Where the place and the rejected rows are kept. The place is for one file, one mapping, one installation."""
+    """The saved position of an import and the file of rejected rows.
 
-    def __init__(self, place: Path, rejected: Path, file: Path, mapping: Path) -> None:
-        self.rejected, self._file = rejected, place
+    A position holds for one file, one mapping and one installation.
+    """
+
+    def __init__(self, position_file: Path, rejected: Path, file: Path, mapping: Path) -> None:
+        self.rejected, self._file = rejected, position_file
         stat = file.stat()
-        told = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns} {sha256(mapping.read_bytes()).hexdigest()}"
-        self._of = sha256(told.encode()).hexdigest()
+        identity = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns} {sha256(mapping.read_bytes()).hexdigest()}"
+        self._of = sha256(identity.encode()).hexdigest()
 
     def open(self) -> ImportPosition:
-        """The place of an import that was interrupted, else the beginning. Raises OSError."""
-        place = self._read() or ImportPosition()
+        """The position of an interrupted import, else the beginning. Raises OSError."""
+        position = self._read() or ImportPosition()
         with self.rejected.open("a+b") as file:
-            file.truncate(place.rejected_bytes)
-            if place.rejected_bytes == 0:
+            file.truncate(position.rejected_bytes)
+            if position.rejected_bytes == 0:
                 file.write(b"\xef\xbb\xbf" + (",".join(REJECTED_HEADING) + "\r\n").encode())
-                place.rejected_bytes = file.tell()
-        return place
+                position.rejected_bytes = file.tell()
+        return position
 
     def _read(self) -> ImportPosition | None:
         try:
-            told = json.loads(self._file.read_text())
-            if told.pop("of") != self._of or not self.rejected.exists():
+            fields = json.loads(self._file.read_text())
+            if fields.pop("of") != self._of or not self.rejected.exists():
                 return None
-            phase = ImportPhase(told.pop("phase"))
-            counts, ended = Counter[str](told.pop("counts")), Counter[str](told.pop("ended"))
-            return ImportPosition(phase=phase, counts=counts, ended=ended, **told)
+            phase = ImportPhase(fields.pop("phase"))
+            counts, ended = Counter[str](fields.pop("counts")), Counter[str](fields.pop("ended"))
+            return ImportPosition(phase=phase, counts=counts, ended=ended, **fields)
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
-    def note(self, place: ImportPosition) -> None:
-        """Keep the place; a kill leaves the one before."""
+    def save(self, position: ImportPosition) -> None:
+        """Save the position as a whole; if the process is killed, the position before stays."""
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(self._file, json.dumps(vars(place) | {"of": self._of}))
+        write_private(self._file, json.dumps(vars(position) | {"of": self._of}))
 
-    def reject(self, place: ImportPosition, row: tuple[int, str, str, str]) -> None:
-        """Write a rejected row: its number, id, column and reason, never its content."""
+    def reject(self, position: ImportPosition, row: tuple[int, str, str, str]) -> None:
+        """Write a rejected row: number, id, column and reason, without its content."""
         with self.rejected.open("a", encoding="utf-8", newline="") as file:
             csv.writer(file).writerow(row)
-            place.rejected_bytes = file.tell()
+            position.rejected_bytes = file.tell()
 
-    def close(self, place: ImportPosition) -> None:
-        """The import is complete: the next one begins at the beginning; no list is left of nothing."""
+    def close(self, position: ImportPosition) -> None:
+        """End a complete import: remove the position, and the file of rejected rows when there are none."""
         self._file.unlink(missing_ok=True)
-        if not place.counts["rejected"]:
+        if not position.counts["rejected"]:
             self.rejected.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
-class _Fate:
-    """What is known of a row: nothing to count, or a result, or why not."""
+class _Processed:
+    """A processed row: its result, or its rejection. Neither, when another reading counts the row."""
 
     result: RowResult | None = None
     rejected: tuple[int, str, str, str] | None = None
 
 
 class ImportRun:
-    """Runs one import to its end, or until cancelled."""
+    """Runs one import until its end or a cancellation."""
 
     def __init__(
-        self, path: Path, mapping: ImportMapping, plan: ImportPlan, carrier: RowImporter, notebook: ImportJournal,
+        self, path: Path, mapping: ImportMapping, plan: ImportPlan, row_importer: RowImporter, journal: ImportJournal,
         clock: Clock, progress: OnPosition,
     ) -> None:  # fmt: skip
-        self._path, self._mapping, self._plan, self._carrier = path, mapping, plan, carrier
-        self._notebook, self._clock, self._progress = notebook, clock, progress
+        self._path, self._mapping, self._plan, self._row_importer = path, mapping, plan, row_importer
+        self._journal, self._clock, self._progress = journal, clock, progress
         self._now = clock.now()
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self.place = notebook.open()
-        self._noted_at = clock.monotonic()
+        self.position = journal.open()
+        self._saved_at = clock.monotonic()
 
     async def run(self) -> ImportPosition:
-        """Carry every row. Raises Unavailable when the servers stay silent for PATIENCE_S_MAX, BadFile."""
+        """Import every row. Raises BadFile, and Unavailable or LogUnavailable without answers for PATIENCE_S_MAX."""
         try:
-            for phase in list(ImportPhase)[list(ImportPhase).index(self.place.phase) :]:
-                if phase is not self.place.phase:
-                    self.place.phase, self.place.rows = phase, 0
+            for phase in list(ImportPhase)[list(ImportPhase).index(self.position.phase) :]:
+                if phase is not self.position.phase:
+                    self.position.phase, self.position.rows = phase, 0
                 if phase is ImportPhase.CASES or self._plan.repeats:
                     await self._reading(phase)
         except BaseException:
-            self._notebook.note(self.place)
+            self._journal.save(self.position)
             raise
-        self._notebook.close(self.place)
-        return self.place
+        self._journal.close(self.position)
+        return self.position
 
     async def _reading(self, phase: ImportPhase) -> None:
-        """One reading of the file: rows start in order and are counted in order, at most so many in between."""
-        room = asyncio.Semaphore(_IN_FLIGHT_COUNT_MAX)
-        fates: dict[int, _Fate] = {}
-        counted = self.place.rows
+        """Read the file once. Rows start in order and are counted in order, _IN_FLIGHT_COUNT_MAX at once."""
+        slots = asyncio.Semaphore(_IN_FLIGHT_COUNT_MAX)
+        processed_rows: dict[int, _Processed] = {}
+        counted = self.position.rows
 
-        async def row(index: int, line: FileRow) -> None:
+        async def process(index: int, row: FileRow) -> None:
             nonlocal counted
-            fates[index] = await self._fate(line, phase)
-            while (fate := fates.pop(counted, None)) is not None:
+            processed_rows[index] = await self._process(row, phase)
+            while (processed := processed_rows.pop(counted, None)) is not None:
                 counted += 1
-                self._count(fate)
-                room.release()
+                self._count(processed)
+                slots.release()
 
         try:
             async with asyncio.TaskGroup() as group:
-                async for index, line in self._lines(counted):
-                    await room.acquire()
-                    group.create_task(row(index, line))
+                async for index, row in self._rows(counted):
+                    await slots.acquire()
+                    group.create_task(process(index, row))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def _lines(self, start: int) -> AsyncIterator[tuple[int, FileRow]]:
-        """The rows from `start` on with their places, read in a thread, some at a time."""
-        lines, index = islice(read_rows(self._path, self._mapping), start, None), start
-        while batch := await asyncio.to_thread(lambda: list(islice(lines, _READ_COUNT))):
-            for line in batch:
-                yield index, line
+    async def _rows(self, start: int) -> AsyncIterator[tuple[int, FileRow]]:
+        """The rows from `start` on with their indexes, read in a thread, _READ_COUNT at a time."""
+        rows, index = islice(read_rows(self._path, self._mapping), start, None), start
+        while batch := await asyncio.to_thread(lambda: list(islice(rows, _READ_COUNT))):
+            for row in batch:
+                yield index, row
                 index += 1
 
-    async def _fate(self, line: FileRow, phase: ImportPhase) -> _Fate:
-        number, plan = line.number, self._plan
+    async def _process(self, row: FileRow, phase: ImportPhase) -> _Processed:
+        number, plan = row.number, self._plan
         case, repeated = plan.repeats.get(number), number in plan.repeated
-        concerned = {
+        belongs = {
             ImportPhase.CASES: case is None,
             ImportPhase.REPEATS: case is not None,
             ImportPhase.ENDINGS: repeated,
         }
-        if not concerned[phase]:
-            return _Fate()
-        ends = phase is not ImportPhase.CASES or not repeated  # else it is counted when its repeats have joined it
+        if not belongs[phase]:
+            return _Processed()
+        is_last = phase is not ImportPhase.CASES or not repeated  # a repeated case is counted in the last reading
         try:
             if number in plan.doubles:
                 raise UnfitRow(self._mapping.id, f"stands in row {plan.doubles[number]} already")
-            demand = imported_case(line, self._mapping, self._now)
-            # several repeats of one case join it in the order of the file, so that every run tells the same story
+            imported = imported_case(row, self._mapping, self._now)
+            # Repeats of one case join it in the order of the file, so that each run gives the same events.
             async with self._queues.setdefault(case.id if case else str(number), asyncio.Lock()):
-                result = await self._patiently(demand, case, ends)
+                result = await self._import_patiently(imported, case, is_last)
         except UnfitRow as unfit:
-            id = line.cells.get(self._mapping.id, "").strip()[:ROW_ID_CHARS_MAX]
-            return _Fate(rejected=(number, id, unfit.column, unfit.reason)) if ends else _Fate()
-        return _Fate(result if ends else None)
+            id = row.cells.get(self._mapping.id, "").strip()[:ROW_ID_CHARS_MAX]
+            return _Processed(rejected=(number, id, unfit.column, unfit.reason)) if is_last else _Processed()
+        return _Processed(result if is_last else None)
 
-    async def _patiently(self, demand: ImportedCase, case: Address | None, whole: bool) -> RowResult:
-        """Carry a row, again for as long as the servers may be starting anew. Raises Unfit, Unavailable."""
+    async def _import_patiently(self, imported: ImportedCase, case: Address | None, to_the_end: bool) -> RowResult:
+        """Import a row, again while servers may be restarting. Raises UnfitRow, Unavailable, LogUnavailable."""
         give_up_at = self._clock.monotonic() + PATIENCE_S_MAX
         pause_s = PAUSE_S_MIN
         while True:
             try:
                 if case is not None:
-                    return await self._carrier.attach(demand, case)
-                return await self._carrier.carry(demand, whole)
+                    return await self._row_importer.attach(imported, case)
+                return await self._row_importer.import_row(imported, to_the_end)
             except (Unavailable, LogUnavailable):
                 if self._clock.monotonic() > give_up_at:
                     raise
@@ -209,18 +212,18 @@ class ImportRun:
             await self._clock.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
-    def _count(self, fate: _Fate) -> None:
-        place = self.place
-        place.rows += 1
-        if fate.rejected is not None:
-            self._notebook.reject(place, fate.rejected)
-            place.counts["rejected"] += 1
-        elif fate.result is not None:
-            place.counts[fate.result.came] += 1
-            place.counts["by fallback"] += fate.result.by_fallback
-            if fate.result.status is not None:
-                place.ended[fate.result.status] += 1
-        self._progress(place.rows, self._plan.rows, place)
-        if self._clock.monotonic() - self._noted_at > _POSITION_SAVED_EVERY_S:
-            self._notebook.note(place)
-            self._noted_at = self._clock.monotonic()
+    def _count(self, processed: _Processed) -> None:
+        position = self.position
+        position.rows += 1
+        if processed.rejected is not None:
+            self._journal.reject(position, processed.rejected)
+            position.counts["rejected"] += 1
+        elif processed.result is not None:
+            position.counts[processed.result.outcome] += 1
+            position.counts["by fallback"] += processed.result.by_fallback
+            if processed.result.status is not None:
+                position.ended[processed.result.status] += 1
+        self._progress(position.rows, self._plan.rows, position)
+        if self._clock.monotonic() - self._saved_at > _POSITION_SAVED_EVERY_S:
+            self._journal.save(position)
+            self._saved_at = self._clock.monotonic()

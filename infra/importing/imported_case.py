@@ -1,4 +1,4 @@
-"""One row of a file as what it says of a case, or why it says nothing that can be registered."""
+"""The case that a row of a file describes, or the reason why the row cannot become a case."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class UnfitRow(ValueError):
-    """The row cannot become a case: the column and the reason, never the cell."""
+    """The row cannot become a case: the column and the reason, without the content of the cell."""
 
     def __init__(self, column: str, reason: str) -> None:
         super().__init__(reason)
@@ -35,7 +35,7 @@ class UnfitRow(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ImportedCase:
-    """What a row says. Texts are trimmed; times are aware."""
+    """The case in a row. Texts are trimmed and times are aware."""
 
     number: int
     id: str
@@ -53,22 +53,22 @@ class ImportedCase:
     subject: str | None
     retention: Retention
     outcome: Outcome | None
-    told: bytes  # the cells as they stood in the file: the same row is the same registration
+    source_cells: bytes  # the cells as the file has them; equal cells are the same registration
 
     def command_id(self, source: str, step: str) -> str:
-        """The id of what the import asks for at this step: the same however often the file is imported."""
+        """The id of the command at this step; each import of the file gives the same id."""
         return derived_id("import", source, self.id, step)
 
     def case(self, source: str) -> Address:
-        """Where the case of this row lives."""
+        """The address of the case."""
         return Address("case", self.region, new_id(self.region, self.command_id(source, "register")))
 
 
-def imported_case(line: FileRow, mapping: ImportMapping, now: datetime) -> ImportedCase:
-    """The row as a demand. Raises Unfit."""
-    if line.fault:
-        raise UnfitRow("", line.fault)
-    columns, cells = mapping.columns, {name: _clean(cell) for name, cell in line.cells.items()}
+def imported_case(row: FileRow, mapping: ImportMapping, now: datetime) -> ImportedCase:
+    """The case in a row of a file. Raises UnfitRow."""
+    if row.fault:
+        raise UnfitRow("", row.fault)
+    columns, cells = mapping.columns, {name: _clean(cell) for name, cell in row.cells.items()}
 
     def cell(column: str | None) -> str:
         return cells.get(column, "") if column else ""
@@ -99,7 +99,7 @@ def imported_case(line: FileRow, mapping: ImportMapping, now: datetime) -> Impor
 
     settle, subject = mapping.settle, mapping.subject.of(cells, text) if mapping.subject else None
     return ImportedCase(
-        line.number, id,
+        row.number, id,
         title=_within(columns.title, text["title"], TITLE_CHARS_MAX),
         text=_within(columns.text, text["text"], TEXT_CHARS_MAX),
         reporter=_short(columns.reporter, text["reporter"]),
@@ -112,46 +112,48 @@ def imported_case(line: FileRow, mapping: ImportMapping, now: datetime) -> Impor
         subject=_coded("subject", subject, "([0-9]{2}){1,3}") if subject else None,
         retention=listed("retention", mapping.retention, Retention),
         outcome=listed("outcome", settle.outcome, Outcome) if settle and text["reply"] else None,
-        told=to_json(line.cells),
+        source_cells=to_json(row.cells),
     )  # fmt: skip
 
 
 def read_time(column: str, cell: str, mapping: ImportMapping, bare: time) -> datetime:
-    """A time of the file, aware; one without a zone is in the mapping's, one without hours at `bare`. Raises Unfit."""
+    """A time of the file, aware. The mapping gives a missing zone, `bare` a missing time of day. Raises UnfitRow."""
     for format in mapping.time_formats:
         try:
-            found = datetime.strptime(cell, format)
+            moment = datetime.strptime(cell, format)
         except ValueError:
             continue
         if not re.search("%[HIcXs]", format):
-            found = datetime.combine(found, bare)
-        return found if found.tzinfo else found.replace(tzinfo=mapping.zone)
+            moment = datetime.combine(moment, bare)
+        return moment if moment.tzinfo else moment.replace(tzinfo=mapping.zone)
     match = _TIME.fullmatch(cell)
     if match is None:
         raise UnfitRow(column, "is empty" if not cell else "is no time; give its form in time_formats")
     year, month, day, hour, minute, second, zone = match.groups()
     try:
         clock = bare if hour is None else time(int(hour), int(minute), int(second or 0))
-        found = datetime(int(year), int(month), int(day), clock.hour, clock.minute, clock.second)
+        moment = datetime(int(year), int(month), int(day), clock.hour, clock.minute, clock.second)
     except ValueError:
         raise UnfitRow(column, "is no time that exists") from None
     if zone:
-        return datetime.fromisoformat(found.isoformat() + ("+00:00" if zone == "Z" else zone)).astimezone(UTC)
-    return found.replace(tzinfo=mapping.zone)
+        return datetime.fromisoformat(moment.isoformat() + ("+00:00" if zone == "Z" else zone)).astimezone(UTC)
+    return moment.replace(tzinfo=mapping.zone)
 
 
 def _reply_time(mapping: ImportMapping, cell: str, at: datetime, now: datetime) -> datetime:
     column = mapping.columns.reply_time or ""
-    found = read_time(column, cell, mapping, time(23, 59, 59))  # a day alone: by its end the reply was there
-    if found < at:
+    moment = read_time(
+        column, cell, mapping, time(23, 59, 59)
+    )  # a reply with a day only was given by the end of that day
+    if moment < at:
         raise UnfitRow(column, f"lies before {mapping.columns.time}")
-    if found > now:
+    if moment > now:
         raise UnfitRow(column, "lies in the future")
-    return found
+    return moment
 
 
 def _clean(cell: str) -> str:
-    """Without padding: blanks at the ends of lines and of the whole, several of them as one, and empty lines."""
+    """The cell without empty lines and blanks at the ends of lines, and with single blanks elsewhere."""
     return _LINES.sub("\n", _BLANKS.sub(" ", cell)).strip()
 
 

@@ -1,4 +1,4 @@
-"""What the columns of a file mean: the mapping, a YAML file, read strictly and checked against the file's heading."""
+"""The mapping, a YAML file with the meaning of the columns, read strictly and checked against the file's heading."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ from infra.importing.mapping_tree import BadMapping, nearest_name_hint, read_map
 from shared.case.base import Code, PersonId
 from shared.case.facts import Channel, Nature, Outcome, Retention
 
-UNNAMED = "not-named"  # the person of a unit for whom the file and the documents name nobody
+UNNAMED = "not-named"  # the person of a unit when neither file nor documents name one
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
-Ground = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 TextField = Literal["title", "text", "reporter", "reply"]
 
 
@@ -38,10 +37,10 @@ class MappingPart(BaseModel):
 
 
 class ValueChoice(MappingPart):
-    """A value by row: `fixed`; or by the cells of a `column` and its `values`; or by `words` found in the text.
+    """A value for each row: `fixed`, by the cell of a `column` and its `values`, or by `words` in the text.
 
-    `words` is read in order and the first value one of whose words is found wins; a word between slashes is a regular
-    expression. What nothing gives is `otherwise`. A mapping may write the fixed value alone.
+    The first entry of `words` with a word that occurs in the text gives the value; a word between slashes is a regular
+    expression. `otherwise` is the value for other rows. A mapping may state a fixed value alone.
     """
 
     fixed: str | None = None
@@ -55,28 +54,28 @@ class ValueChoice(MappingPart):
     def _sensible(self) -> Self:
         if (self.fixed is not None) + bool(self.column) + bool(self.words) != 1:
             raise ValueError("give one of a plain value, `column` with `values`, or `words`")
-        self.patterns  # noqa: B018  a bad expression is found now, not at some row
+        self.patterns  # noqa: B018  a bad expression is reported now, not at a later row
         return self
 
     @cached_property
     def patterns(self) -> tuple[tuple[str, re.Pattern[str]], ...]:
-        """Each value with the one expression that finds any of its words."""
-        found = []
+        """Each value with one expression for all of its words."""
+        patterns = []
         for value, words in self.words.items():
             parts = [word[1:-1] if len(word) > 2 and word[0] == word[-1] == "/" else re.escape(word) for word in words]
             try:
-                found.append((value, re.compile("|".join(parts))))
+                patterns.append((value, re.compile("|".join(parts))))
             except re.error as error:
                 raise ValueError(f"the words of {value} hold no regular expression: {error}") from None
-        return tuple(found)
+        return tuple(patterns)
 
     def results(self) -> Iterator[str]:
-        """Every value that it may give."""
+        """All values that are possible."""
         given = (self.fixed, self.otherwise, *self.values.values(), *self.words)
-        return (one for one in given if one is not None)
+        return (value for value in given if value is not None)
 
     def of(self, cells: dict[str, str], text: dict[str, str]) -> str | None:
-        """The value for a row: its cells by column, its mapped text by field. None when nothing gives one."""
+        """The value for a row with these cells by column and texts by field; None when it has none."""
         if self.fixed is not None:
             return self.fixed
         if self.column is not None:
@@ -94,7 +93,7 @@ ValueField = Annotated[ValueChoice, BeforeValidator(_plain)]
 
 
 class ColumnMapping(MappingPart):
-    """Which column says what."""
+    """The columns of the fields of a case."""
 
     title: ColumnName
     text: ColumnName
@@ -107,7 +106,7 @@ class ColumnMapping(MappingPart):
 
 
 class SettleSpec(MappingPart):
-    """What becomes of a row with a reply. `by`: `first` active person of the unit who may sign, or a person's id."""
+    """The settlement of rows with a reply. `by` is a person's id, or `first`: the first active person who may sign."""
 
     by: Literal["first"] | PersonId = "first"
     otherwise: PersonId = UNNAMED
@@ -119,13 +118,13 @@ class SettleSpec(MappingPart):
 
 
 class RepeatsSpec(MappingPart):
-    """When a row is a repeat of an earlier one's open case: the same in all of these fields, spaces aside."""
+    """A row repeats the open case of an earlier row when all of these fields are equal, apart from blanks."""
 
     same: Annotated[tuple[TextField, ...], Field(min_length=1)] = ("reporter", "title")
 
 
 class ImportMapping(MappingPart):
-    """The whole mapping. `source` names the import for ever: (source, row id) is registered once."""
+    """The whole mapping. `source` names the import permanently: (source, row id) is registered once."""
 
     source: Code
     id: ColumnName
@@ -162,12 +161,12 @@ class ImportMapping(MappingPart):
     @model_validator(mode="after")
     def _closed_lists(self) -> Self:
         for name, allowed in (("channel", Channel), ("nature", Nature), ("retention", Retention)):
-            _among(name, getattr(self, name), [one.value for one in allowed])
+            _among(name, getattr(self, name), [member.value for member in allowed])
         for region in self.region.results():
             if not re.fullmatch(r"[0-9]{12}", region):
                 raise ValueError(f"region: {region!r} is not a code of twelve digits")
         if self.settle is not None:
-            _among("settle.outcome", self.settle.outcome, [one.value for one in Outcome])
+            _among("settle.outcome", self.settle.outcome, [outcome.value for outcome in Outcome])
             if self.columns.reply is None or self.columns.reply_time is None:
                 raise ValueError("settle: name the columns `reply` and `reply_time`, or leave settle out")
         for name in self.repeats.same if self.repeats else ():
@@ -182,7 +181,7 @@ class ImportMapping(MappingPart):
         return _zone(self.time_zone)
 
     def named(self) -> Iterator[tuple[str, str]]:
-        """Every column that the mapping names, with the place where it does."""
+        """Every column that the mapping names, with its path in the mapping."""
         yield "id", self.id
         for name in ColumnMapping.model_fields:
             if (column := getattr(self.columns, name)) is not None:
@@ -194,17 +193,17 @@ class ImportMapping(MappingPart):
                 yield f"{name}.column", choice.column
 
     def check(self, heading: Sequence[str]) -> None:
-        """Whether the file has the columns. Raises BadMapping with the nearest name for each that it lacks."""
+        """Check that the file has the columns. Raises BadMapping with the nearest name for each missing one."""
         faults = []
-        for place, column in self.named():
+        for path, column in self.named():
             if column not in heading:
-                faults.append(f"{place}: the file has no column {column!r}; {nearest_name_hint(column, heading)}")
+                faults.append(f"{path}: the file has no column {column!r}; {nearest_name_hint(column, heading)}")
         if faults:
             raise BadMapping("\n".join(faults))
 
 
 def _zone(name: str) -> tzinfo:
-    """A zone by name, or a fixed one such as `+08:00`. Raises ValueError."""
+    """A time zone by name, or by offset as `+08:00`. Raises ValueError."""
     if fixed := re.fullmatch(r"([+-])([01][0-9]):([0-5][0-9])", name):
         sign = -1 if fixed[1] == "-" else 1
         return timezone(sign * timedelta(hours=int(fixed[2]), minutes=int(fixed[3])))
@@ -224,7 +223,7 @@ def _among(name: str, choice: ValueChoice, allowed: Sequence[str]) -> None:
 
 
 def load_mapping(path: Path) -> ImportMapping:
-    """The mapping of a YAML file. Raises BadMapping with every fault, OSError when the file cannot be read."""
+    """The mapping of a YAML file. Raises BadMapping with all faults, OSError for an unreadable file."""
     tree = read_mapping_tree(path, "`source:`, `id:` and `columns:`")
     try:
         return ImportMapping.model_validate(tree.value)
@@ -232,9 +231,9 @@ def load_mapping(path: Path) -> ImportMapping:
         raise BadMapping("\n".join(tree.faults(error, _fields, "docs/import.md"))) from None
 
 
-def _fields(loc: Sequence[Any]) -> list[str]:
-    """The fields of the part of the mapping at a place."""
+def _fields(path: Sequence[Any]) -> list[str]:
+    """The fields of the part of the mapping at a path."""
     parts: dict[str, type[MappingPart]] = {"columns": ColumnMapping, "settle": SettleSpec, "repeats": RepeatsSpec}
-    if not loc:
+    if not path:
         return list(ImportMapping.model_fields)
-    return list(parts.get(str(loc[-1]), ValueChoice).model_fields)
+    return list(parts.get(str(path[-1]), ValueChoice).model_fields)

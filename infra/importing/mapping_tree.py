@@ -1,4 +1,4 @@
-"""The YAML of a mapping as plain values, with the line of each, so that whatever is wrong is named with its place."""
+"""The YAML of a mapping as plain values with their lines, so that each fault is reported with its line."""
 
 from __future__ import annotations
 
@@ -19,48 +19,48 @@ MappingPath = tuple[str | int, ...]
 
 
 class BadMapping(ValueError):
-    """The mapping cannot be used; the text names the place in it and what to do, one line for each fault."""
+    """The mapping cannot be used. The text has one line for each fault, with its position and a remedy."""
 
 
 def nearest_name_hint(name: str, names: Sequence[str]) -> str:
-    """A hint at the name that was meant."""
+    """A hint at the name that was probably meant."""
     close = get_close_matches(name, names, n=1, cutoff=0.4)
     return f"did you mean {close[0]!r}?" if close else "it has " + ", ".join(names[:COLUMNS_SHOWN_MAX])
 
 
 @dataclass(frozen=True, slots=True)
 class MappingTree:
-    """The values of a mapping: dicts, lists and text. `lines` has the line of each place in it, from 1."""
+    """The values of a mapping: dicts, lists and text. `lines` gives the line of each path in it, from 1."""
 
     path: Path
     value: dict[str, Any]
     lines: dict[MappingPath, int] = field(default_factory=dict)
 
-    def at(self, place: Sequence[str | int]) -> str:
-        """`file:line` of a place, or of the nearest one around it."""
-        here = tuple(place)
-        while here and here not in self.lines:
-            here = here[:-1]
-        return f"{self.path}:{self.lines[here]}" if here else str(self.path)
+    def at(self, path: Sequence[str | int]) -> str:
+        """`file:line` of a path in the mapping, or of the nearest path around it."""
+        known = tuple(path)
+        while known and known not in self.lines:
+            known = known[:-1]
+        return f"{self.path}:{self.lines[known]}" if known else str(self.path)
 
     def faults(
         self, error: ValidationError, fields: Callable[[MappingPath], Sequence[str]], help: str
     ) -> Iterator[str]:
-        """What does not fit, one line each. `fields` are the names allowed at a place, `help` tells where to read."""
+        """The faults, one line each. `fields` gives the names that are allowed at a path, `help` the page to read."""
         for fault in error.errors(include_url=False, include_context=False):
-            loc = fault["loc"]
-            place = ".".join(str(part) for part in loc)
+            path = fault["loc"]
+            name = ".".join(str(part) for part in path)
             if fault["type"] == "extra_forbidden":
-                told = f"unknown {place!r}; {nearest_name_hint(str(loc[-1]), fields(loc[:-1]))}"
+                reason = f"unknown {name!r}; {nearest_name_hint(str(path[-1]), fields(path[:-1]))}"
             elif fault["type"] == "missing":
-                told = f"{place} is missing; see {help}"
+                reason = f"{name} is missing; see {help}"
             else:
-                told = f"{place + ': ' if place else ''}{fault['msg'].removeprefix('Value error, ')}"
-            yield f"{self.at(loc)}: {told}"
+                reason = f"{name + ': ' if name else ''}{fault['msg'].removeprefix('Value error, ')}"
+            yield f"{self.at(path)}: {reason}"
 
 
 def read_mapping_tree(path: Path, begin: str) -> MappingTree:
-    """A mapping's values; `begin` says what it begins with. Raises BadMapping, OSError."""
+    """The values of a mapping. `begin` names its first fields, for messages. Raises BadMapping, OSError."""
     if path.stat().st_size > MAPPING_BYTES_MAX:
         raise BadMapping(f"{path}: larger than {MAPPING_BYTES_MAX} bytes; is this the mapping?")
     lines: dict[MappingPath, int] = {}
@@ -75,20 +75,20 @@ def read_mapping_tree(path: Path, begin: str) -> MappingTree:
     return MappingTree(path, value, lines)
 
 
-def _plain(node: yaml.Node | None, place: MappingPath, lines: dict[MappingPath, int], seen: set[int]) -> Any:
-    """Nodes as dicts, lists and text: a code stays a code, `no` a word. Raises YAMLError."""
+def _plain(node: yaml.Node | None, path: MappingPath, lines: dict[MappingPath, int], seen: set[int]) -> Any:
+    """Nodes as dicts, lists and text, so that a code stays a code and `no` a word. Raises YAMLError."""
     if node is None:
         return None
-    lines.setdefault(place, node.start_mark.line + 1)
+    lines.setdefault(path, node.start_mark.line + 1)
     if node.tag.endswith(":null"):
         return None
-    if len(place) > _DEPTH_MAX:
+    if len(path) > _DEPTH_MAX:
         raise yaml.MarkedYAMLError(problem=f"nested more than {_DEPTH_MAX} deep", problem_mark=node.start_mark)
     if id(node) in seen:
         raise yaml.MarkedYAMLError(problem="aliases are not read; write the value out", problem_mark=node.start_mark)
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(one, (*place, index), lines, seen) for index, one in enumerate(node.value)]
+        return [_plain(item, (*path, index), lines, seen) for index, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
         return node.value
     tree: dict[str, Any] = {}
@@ -96,6 +96,6 @@ def _plain(node: yaml.Node | None, place: MappingPath, lines: dict[MappingPath, 
         name = str(key.value)
         if name in tree:
             raise yaml.MarkedYAMLError(problem=f"{name} stands twice", problem_mark=key.start_mark)
-        lines[(*place, name)] = key.start_mark.line + 1
-        tree[name] = _plain(value, (*place, name), lines, seen)
+        lines[(*path, name)] = key.start_mark.line + 1
+        tree[name] = _plain(value, (*path, name), lines, seen)
     return tree

@@ -1,7 +1,7 @@
-"""What the rows of a file are to one another, found before anything is sent: double ids, repeats of open cases.
+"""The relations between the rows of a file, known before a command is sent: double ids and repeats of open cases.
 
-Two readings with eight bytes of memory a row: the first keeps a 64-bit hash of each id and of what makes a repeat; only
-rows whose hash stands twice are looked at in the second.
+The first of two readings keeps 64-bit hashes of each id and of the fields that make a repeat, eight bytes each. The
+second reading looks only at rows whose hash stands twice.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ OnRows = Callable[[int, str], None]
 
 @dataclass
 class ImportPlan:
-    """How many rows there are; which ids stand earlier (row -> row), what repeats (row -> case), what is repeated."""
+    """The count of rows; rows with the id of an earlier row; rows that repeat a case; rows that are repeated."""
 
     rows: int = 0
-    doubles: dict[int, int] = field(default_factory=dict)
-    repeats: dict[int, Address] = field(default_factory=dict)
+    doubles: dict[int, int] = field(default_factory=dict)  # row -> earlier row
+    repeats: dict[int, Address] = field(default_factory=dict)  # row -> case
     repeated: set[int] = field(default_factory=set)
 
 
@@ -40,55 +40,55 @@ def make_plan(
 ) -> ImportPlan:
     """Read the file up to twice. Raises BadFile."""
     plan, hashes = ImportPlan(), _Hashes(mapping)
-    for line in read_rows(path, mapping):
+    for row in read_rows(path, mapping):
         plan.rows += 1
-        hashes.add(line)
+        hashes.add(row)
         progress(plan.rows, "looked at")
     twice = hashes.twice()
     if twice:
         first_of: dict[str, int] = {}
         alike: dict[int, list[_Alike]] = {}
-        for line in read_rows(path, mapping):
-            id_hash, alike_hash = hashes.of(line)
+        for row in read_rows(path, mapping):
+            id_hash, alike_hash = hashes.of(row)
             if id_hash in twice:
-                id = line.cells.get(mapping.id, "").strip()
-                first = first_of.setdefault(id, line.number)
-                if first != line.number:
-                    plan.doubles[line.number] = first
-            if alike_hash in twice and line.number not in plan.doubles:
+                id = row.cells.get(mapping.id, "").strip()
+                first = first_of.setdefault(id, row.number)
+                if first != row.number:
+                    plan.doubles[row.number] = first
+            if alike_hash in twice and row.number not in plan.doubles:
                 try:
-                    alike.setdefault(alike_hash, []).append(_Alike.of(imported_case(line, mapping, now), mapping))
+                    alike.setdefault(alike_hash, []).append(_Alike.of(imported_case(row, mapping, now), mapping))
                 except UnfitRow:
                     continue
-        for demands in alike.values():
-            _pair(plan, mapping, demands)
+        for cases in alike.values():
+            _pair(plan, mapping, cases)
     return plan
 
 
 class _Hashes:
-    """64-bit hashes of rows, keyed anew in each process: they tell nothing to whoever sees the memory's dump."""
+    """64-bit hashes of rows, with a new key in each process, so that a memory dump discloses nothing."""
 
     def __init__(self, mapping: ImportMapping) -> None:
         self._mapping = mapping
         self._key = os.urandom(16)
-        self._buckets = [array("Q") for _ in range(BUCKETS)]  # each is sorted by itself, so that little is unpacked
+        self._buckets = [array("Q") for _ in range(BUCKETS)]  # sorted one by one, so that little is unpacked at once
 
-    def of(self, line: FileRow) -> tuple[int, int]:
-        """The hash of the row's id, and of what makes it a repeat (0: it is none)."""
-        id = self._hash("id", line.cells.get(self._mapping.id, "").strip())
+    def of(self, row: FileRow) -> tuple[int, int]:
+        """The hash of the row's id, and that of the fields that make a repeat; 0 when one of them is empty."""
+        id = self._hash("id", row.cells.get(self._mapping.id, "").strip())
         same = self._mapping.repeats.same if self._mapping.repeats else ()
         columns = [getattr(self._mapping.columns, name) for name in same]
-        parts = ["".join(line.cells.get(column, "").split()) for column in columns]
+        parts = ["".join(row.cells.get(column, "").split()) for column in columns]
         return id, self._hash(*parts) if parts and all(parts) else 0
 
-    def add(self, line: FileRow) -> None:
-        for one in self.of(line):
-            if one:
-                self._buckets[one % BUCKETS].append(one)
+    def add(self, row: FileRow) -> None:
+        for row_hash in self.of(row):
+            if row_hash:
+                self._buckets[row_hash % BUCKETS].append(row_hash)
 
     def twice(self) -> set[int]:
         """The hashes that stand twice or more."""
-        return {one for bucket in self._buckets for one, next_ in pairwise(sorted(bucket)) if one == next_}
+        return {first for bucket in self._buckets for first, second in pairwise(sorted(bucket)) if first == second}
 
     def _hash(self, *parts: str) -> int:
         text = "\x1f".join(parts).encode("utf-8", "surrogatepass")
@@ -97,7 +97,7 @@ class _Hashes:
 
 @dataclass(frozen=True, slots=True)
 class _Alike:
-    """What deciding about repeats needs of a row, without its text."""
+    """The part of a row, without texts, that decides about repeats."""
 
     at: datetime
     number: int
@@ -105,19 +105,19 @@ class _Alike:
     case: Address
 
     @classmethod
-    def of(cls, demand: ImportedCase, mapping: ImportMapping) -> _Alike:
-        return cls(demand.at, demand.number, demand.replied_at, demand.case(mapping.source))
+    def of(cls, imported: ImportedCase, mapping: ImportMapping) -> _Alike:
+        return cls(imported.at, imported.number, imported.replied_at, imported.case(mapping.source))
 
 
-def _pair(plan: ImportPlan, mapping: ImportMapping, demands: list[_Alike]) -> None:
-    """In order of time, each row joins the case before it for as long as that is open; else it is a case itself."""
+def _pair(plan: ImportPlan, mapping: ImportMapping, cases: list[_Alike]) -> None:
+    """In order of time, a row repeats the case before it while that is open; else it is a case of its own."""
     first: _Alike | None = None
-    for demand in sorted(demands, key=lambda one: (one.at, one.number)):
-        if first is not None and _open_at(first, mapping, demand.at):
-            plan.repeats[demand.number] = first.case
+    for case in sorted(cases, key=lambda alike: (alike.at, alike.number)):
+        if first is not None and _open_at(first, mapping, case.at):
+            plan.repeats[case.number] = first.case
             plan.repeated.add(first.number)
         else:
-            first = demand
+            first = case
 
 
 def _open_at(first: _Alike, mapping: ImportMapping, moment: datetime) -> bool:

@@ -1,8 +1,8 @@
-"""One row from registration to its end, by the commands of the catalogue, each through its owner's handler.
+"""The import of one row, from registration to its end, by commands of the catalogue in the services that own them.
 
-Every step looks at where the case now is and asks for what comes next, under an id that follows from (source, row id,
-step); triage and assignment are the very reactions of routing, run here with the ids they have everywhere. So it does
-not matter whether a running copy reacts first, whether an earlier import was killed, or how often this is done.
+Each step reads the state of the case and sends the next command, under an id that follows from (source, row id, step).
+Triage and assignment are the reactions of routing, run here with their usual ids. So the result is the same when a
+running copy reacts first, when an earlier import was killed, and when the import is repeated.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from shared.kit.vault import KeyErased
 from shared.log.port import NoArea
 
 IMPORTER = "import"
-STEPS_COUNT_MAX = 60  # a case has some ten; twenty co-handling units make it more
+STEPS_COUNT_MAX = 60  # a case has some ten steps, more with twenty co-handling units
 IMPORTING_OWNERS = (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION)
 
 
 class ImportPhase(StrEnum):
-    """The readings of a file: a repeated case must still be open when its repeats join it."""
+    """The readings of a file. Repeats come before endings, since they can only join an open case."""
 
     CASES = "cases"
     REPEATS = "repeats"
@@ -51,7 +51,7 @@ class ImportPhase(StrEnum):
 
 
 class RowOutcome(StrEnum):
-    """What a row came to."""
+    """The outcomes of an imported row."""
 
     REGISTERED = "registered"
     ATTACHED = "attached"
@@ -60,15 +60,15 @@ class RowOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """A row's fate, and how far its case came (None: the row is no case of its own)."""
+    """The outcome of a row, and the status of its case (None: the row is no case of its own)."""
 
-    came: RowOutcome
+    outcome: RowOutcome
     status: Status | None = None
     by_fallback: bool = False
 
 
 class RowImporter:
-    """Carries rows; safe for many at once."""
+    """Imports rows, several at once."""
 
     def __init__(self, services: dict[Owner, RunningService], mapping: ImportMapping, clock: Clock) -> None:
         self._services, self._mapping, self._clock = services, mapping, clock
@@ -77,59 +77,63 @@ class RowImporter:
         self._reference_data = self._routing.identity.reference_data
         self._reactions = ReactionRunner(application=self._routing, reactions=REACTIONS)
 
-    async def carry(self, demand: ImportedCase, whole: bool) -> RowResult:
-        """A row that is a case: registered and, when `whole`, brought to its end; else it waits for its repeats.
+    async def import_row(self, imported: ImportedCase, to_the_end: bool) -> RowResult:
+        """Import a row that is a case: register it and, with `to_the_end`, close it; else it waits for its repeats.
 
-        Raises Unfit for what the law or an earlier import does not allow, Unavailable.
+        Raises UnfitRow when the law or an earlier import does not allow it, Unavailable, LogUnavailable.
         """
-        address, born = await self._register(demand)
-        released = demand.command_id(self._mapping.source, "release")
-        if released in born.state.applied:
-            return RowResult(RowOutcome.UNCHANGED, born.state.status)
-        if born.recorded is not None:
-            await self._reactions.react(born.recorded)
-        state = await self._state(address, fresh=born.recorded is None)
+        address, committed = await self._register(imported)
+        released = imported.command_id(self._mapping.source, "release")
+        if released in committed.state.applied:
+            return RowResult(RowOutcome.UNCHANGED, committed.state.status)
+        if committed.recorded is not None:
+            await self._reactions.react(committed.recorded)
+        state = await self._state(address, fresh=committed.recorded is None)
         by_fallback = False
         for _ in range(STEPS_COUNT_MAX):
-            asked = await self._advance(demand, address, state, whole)
-            if asked is None:
+            step = await self._advance(imported, address, state, to_the_end)
+            if step is None:
                 break
-            by_fallback = by_fallback or asked == "triage"
+            by_fallback = by_fallback or step == "triage"
             state = await self._state(address)
-        if whole and Hold.IMPORT in state.holds:
-            await self._ask(demand, address, Owner.SUPERVISION, "release", self._last(demand), hold=Hold.IMPORT)
+        if to_the_end and Hold.IMPORT in state.holds:
+            await self._send_or_raise(
+                imported, address, Owner.SUPERVISION, "release", self._last(imported), hold=Hold.IMPORT
+            )
         return RowResult(RowOutcome.REGISTERED, state.status, by_fallback)
 
-    async def attach(self, demand: ImportedCase, case: Address) -> RowResult:
-        """A row that is a repeat: attached to its case, its reply noted as what the unit did. Raises as `carry`."""
+    async def attach(self, imported: ImportedCase, case: Address) -> RowResult:
+        """Import a row that is a repeat: attach it, with its reply as progress. Raises as `import_row`."""
         source = self._mapping.source
         state = await self._state(case, fresh=True)
         if state.status is Status.NEW:
             raise UnfitRow("", "repeats an earlier row, which was not imported")
-        came = RowOutcome.UNCHANGED
-        if demand.command_id(source, "attach") not in state.applied:
-            await self._ask(demand, case, Owner.INTAKE, "attach", demand.at, **self._said(demand))
-            came, state = RowOutcome.ATTACHED, await self._state(case, fresh=True)
-        noted = demand.command_id(source, "progress") in state.applied or not demand.replied_at
+        outcome = RowOutcome.UNCHANGED
+        if imported.command_id(source, "attach") not in state.applied:
+            await self._send_or_raise(imported, case, Owner.INTAKE, "attach", imported.at, **self._report(imported))
+            outcome, state = RowOutcome.ATTACHED, await self._state(case, fresh=True)
+        noted = imported.command_id(source, "progress") in state.applied or not imported.replied_at
         if not noted and state.status is Status.HANDLING:
-            note, at = Note(text=demand.reply), demand.replied_at or demand.at
-            await self._ask(demand, case, Owner.ROUTING, "progress", at, unit=state.unit, note=note, contacted=True)
-            came = RowOutcome.ATTACHED
-        return RowResult(came)
+            note, at = Note(text=imported.reply), imported.replied_at or imported.at
+            facts = {"unit": state.unit, "note": note, "contacted": True}
+            await self._send_or_raise(imported, case, Owner.ROUTING, "progress", at, **facts)
+            outcome = RowOutcome.ATTACHED
+        return RowResult(outcome)
 
-    async def _register(self, demand: ImportedCase) -> tuple[Address, Committed]:
-        """Register once; the case, and what came of it now."""
+    async def _register(self, imported: ImportedCase) -> tuple[Address, Committed]:
+        """Register the case once; its address, and the committed command."""
         source = self._mapping.source
-        person, unit = self.first_asked(demand.region)
+        person, unit = self.first_asked(imported.region)
         facts = Registration(
-            **self._said(demand), region=demand.region, nature=demand.nature, subject=demand.subject,
-            retention=demand.retention, first_asked=person, first_asked_unit=unit, hold=Hold.IMPORT,
+            **self._report(imported), region=imported.region, nature=imported.nature, subject=imported.subject,
+            retention=imported.retention, first_asked=person, first_asked_unit=unit, hold=Hold.IMPORT,
         )  # fmt: skip
-        address = demand.case(source)
-        meta = self._meta(demand, address, "register", demand.at)
+        address = imported.case(source)
+        meta = self._meta(imported, address, "register", imported.at)
         try:
             outcome = await self._applications[Owner.INTAKE].decide(
-                command(address, meta, "register", facts), Origin(f"{IMPORTER}.{source}", demand.id, demand.told)
+                command(address, meta, "register", facts),
+                Origin(f"{IMPORTER}.{source}", imported.id, imported.source_cells),
             )
         except IdempotencyConflict:
             raise UnfitRow(self._mapping.id, "was imported before with other content or to another region") from None
@@ -141,67 +145,66 @@ class RowImporter:
         self._services[Owner.ROUTING].data.vault.remember(key)  # one process: routing need not ask for it
         return address, outcome
 
-    def _said(self, demand: ImportedCase) -> dict[str, Any]:
-        party = Party(name=demand.reporter, phone=demand.phone, address=demand.address)
-        said = demand.reporter or demand.phone
+    def _report(self, imported: ImportedCase) -> dict[str, Any]:
+        party = Party(name=imported.reporter, phone=imported.phone, address=imported.address)
         return {
-            "channel": demand.channel,
-            "contact_time": demand.at,
-            "matter": Matter(title=demand.title, text=demand.text, address=demand.address),
-            "reporter": Parties(parties=(party,)) if said else None,
+            "channel": imported.channel,
+            "contact_time": imported.at,
+            "matter": Matter(title=imported.title, text=imported.text, address=imported.address),
+            "reporter": Parties(parties=(party,)) if imported.reporter or imported.phone else None,
             "source": self._mapping.source,
-            "source_id": demand.id,
+            "source_id": imported.id,
         }
 
-    async def _advance(self, demand: ImportedCase, case: Address, state: CaseState, whole: bool) -> str | None:
-        """Ask for the next step of a case; its name, None when there is none."""
+    async def _advance(self, imported: ImportedCase, case: Address, state: CaseState, to_the_end: bool) -> str | None:
+        """Send the next command for a case; its name, None when the case is at its end here."""
         match state.status:
             case Status.AWAITING_TRIAGE if not state.hand_backs:
-                return await self._triage(demand, case, state)
+                return await self._triage(imported, case, state)
             case Status.TRIAGED:
-                return await self._assign(demand, case, state)
-            case Status.ASSIGNED if demand.replied_at and self._mapping.settle:
+                return await self._assign(imported, case, state)
+            case Status.ASSIGNED if imported.replied_at and self._mapping.settle:
                 person = self.signer(state)
-                return await self._step(demand, case, "sign-for", demand.at, unit=state.unit, person=person)
-            case Status.HANDLING if whole and demand.replied_at and self._mapping.settle:
-                return await self._settle(demand, case, state)
-            case Status.SETTLED if whole and self._mapping.settle and self._mapping.settle.close:
-                return await self._step(demand, case, "close", self._last(demand), basis="imported as closed")
+                return await self._step(imported, case, "sign-for", imported.at, unit=state.unit, person=person)
+            case Status.HANDLING if to_the_end and imported.replied_at and self._mapping.settle:
+                return await self._settle(imported, case, state)
+            case Status.SETTLED if to_the_end and self._mapping.settle and self._mapping.settle.close:
+                return await self._step(imported, case, "close", self._last(imported), basis="imported as closed")
         return None
 
-    async def _triage(self, demand: ImportedCase, case: Address, state: CaseState) -> str | None:
-        """By the rules in force, as the reaction does it; what none takes goes to the fallback, or stays there."""
+    async def _triage(self, imported: ImportedCase, case: Address, state: CaseState) -> str | None:
+        """Triage by the rules in force, as the reaction does; without a rule the case goes to the fallback unit."""
         await self._react(case, e.Registered, 0)
         if (await self._state(case)).status is not Status.AWAITING_TRIAGE:
             return "react"
         unit = self.fallback(state.in_charge)
         if unit is None:
             return None
-        return await self._step(demand, case, "triage", demand.at, unit=unit, basis="import: no rule takes it")
+        return await self._step(imported, case, "triage", imported.at, unit=unit, basis="import: no rule takes it")
 
-    async def _assign(self, demand: ImportedCase, case: Address, state: CaseState) -> str | None:
+    async def _assign(self, imported: ImportedCase, case: Address, state: CaseState) -> str | None:
         await self._react(case, e.Triaged, state.registration_sequence)
         if (await self._state(case)).status is not Status.TRIAGED:
             return "react"
         units: dict[str, Any] = {"unit": state.triaged_unit, "co_units": state.triaged_co_units}
-        return await self._step(demand, case, "assign", demand.at, **units, basis="import: as triaged")
+        return await self._step(imported, case, "assign", imported.at, **units, basis="import: as triaged")
 
-    async def _settle(self, demand: ImportedCase, case: Address, state: CaseState) -> str:
-        """The file has one reply, that of the responsible unit: the others are taken off, then it settles."""
-        settle, at = self._mapping.settle, demand.replied_at
+    async def _settle(self, imported: ImportedCase, case: Address, state: CaseState) -> str:
+        """End the co-handling, since the file has the reply of the responsible unit only, then settle."""
+        settle, at = self._mapping.settle, imported.replied_at
         assert settle is not None
         assert at is not None
         waiting = [co.unit for co in state.co_handlers if not co.reported]
         for unit in waiting:
             note = Note(text="导入：原系统仅有承办单位的答复")
-            await self._step(demand, case, "end-co-handling", at, unit=unit, note=note, what=unit)
-        reply = Note(text=demand.reply)
+            await self._step(imported, case, "end-co-handling", at, unit=unit, note=note, detail=unit)
+        reply = Note(text=imported.reply)
         return await self._step(
-            demand,
+            imported,
             case,
             "settle",
             at,
-            outcome=Outcome(demand.outcome or Outcome.EXPLAINED),
+            outcome=Outcome(imported.outcome or Outcome.EXPLAINED),
             reply=reply,
             basis=settle.basis,
         )
@@ -212,46 +215,46 @@ class RowImporter:
                 await self._reactions.react(recorded)
 
     async def _step(
-        self, demand: ImportedCase, case: Address, name: str, at: datetime, what: str = "", **facts: Any
+        self, imported: ImportedCase, case: Address, name: str, at: datetime, detail: str = "", **facts: Any
     ) -> str:
-        """Ask routing; a refusal because somebody else has moved the case meanwhile is no refusal: look again."""
+        """Send a command of routing; its name. Raises UnfitRow for a refusal, unless the case has changed meanwhile."""
         before = (await self._state(case)).version
-        outcome = await self._send(demand, case, Owner.ROUTING, name, at, what, facts)
+        outcome = await self._send(imported, case, Owner.ROUTING, name, at, detail, facts)
         if isinstance(outcome, Rejected) and (await self._state(case, fresh=True)).version == before:
             raise _unfit(outcome)
         return name
 
-    async def _ask(
-        self, demand: ImportedCase, case: Address, owner: Owner, name: str, at: datetime, **facts: Any
+    async def _send_or_raise(
+        self, imported: ImportedCase, case: Address, owner: Owner, name: str, at: datetime, **facts: Any
     ) -> None:
-        outcome = await self._send(demand, case, owner, name, at, "", facts)
+        outcome = await self._send(imported, case, owner, name, at, "", facts)
         if isinstance(outcome, Rejected):
             raise _unfit(outcome)
 
     async def _send(
         self,
-        demand: ImportedCase,
+        imported: ImportedCase,
         case: Address,
         owner: Owner,
         name: str,
         at: datetime,
-        what: str,
+        detail: str,
         facts: dict[str, Any],
     ) -> Committed | Rejected:
-        asked = COMMANDS[name].facts.model_validate(facts)
-        meta = self._meta(demand, case, name + what, at)
-        return await self._applications[owner].decide(command(case, meta, name, asked))
+        typed = COMMANDS[name].facts.model_validate(facts)
+        meta = self._meta(imported, case, name + detail, at)
+        return await self._applications[owner].decide(command(case, meta, name, typed))
 
     async def _state(self, case: Address, fresh: bool = False) -> CaseState:
-        """The case as routing's handler knows it: with all that it has appended itself, or with everything."""
+        """The state of a case in routing, with its own events at least; `fresh`: with all events."""
         state: CaseState = (await self._routing.handler.state(case, fresh)).state
         return state
 
-    def _meta(self, demand: ImportedCase, case: Address, step: str, at: datetime) -> Meta:
+    def _meta(self, imported: ImportedCase, case: Address, step: str, at: datetime) -> Meta:
         region = case.region
         actor = Actor(person=IMPORTER, post=IMPORTER, unit=f"{region}-centre", centre=region, region=region)
         return Meta(
-            command_id=demand.command_id(self._mapping.source, step),
+            command_id=imported.command_id(self._mapping.source, step),
             time=at,
             recorded_at=self._clock.now(),
             actor=actor,
@@ -259,18 +262,18 @@ class RowImporter:
         )
 
     @staticmethod
-    def _last(demand: ImportedCase) -> datetime:
-        return demand.replied_at or demand.at
+    def _last(imported: ImportedCase) -> datetime:
+        return imported.replied_at or imported.at
 
     def unknown(self) -> Iterator[str]:
-        """What the mapping names that is not there: people, subjects, units, areas. One line each, with what to do."""
+        """The people, subjects, units and areas of the mapping that do not exist, one line each with a remedy."""
         mapping, reference_data = self._mapping, self._reference_data
-        people = [("first_asked", one) for one in mapping.first_asked.values()]
+        people = [("first_asked", person) for person in mapping.first_asked.values()]
         if mapping.settle is not None and mapping.settle.by != "first":
             people.append(("settle.by", mapping.settle.by))
-        for place, person in people:
+        for field, person in people:
             if reference_data.person(person) is None:
-                yield f"{place}: there is no person {person!r} in the documents in force; see `caseflow reference`"
+                yield f"{field}: there is no person {person!r} in the documents in force; see `caseflow reference`"
         for subject in mapping.subject.results() if mapping.subject else ():
             if reference_data.subject(subject) is None:
                 yield f"subject: {subject!r} is not in the subject tree in force; see `caseflow reference`"
@@ -285,16 +288,16 @@ class RowImporter:
                 yield f"fallback: {mapping.fallback} names no unit for {region}; add it to the units or name another"
 
     def first_asked(self, region: str) -> tuple[str, str]:
-        """Who is on the cases of a region for ever, and of which unit. Raises Unfit."""
+        """The first-asked person for the cases of a region, and the person's unit. Raises UnfitRow."""
         people = self._mapping.first_asked
-        prefix = max((one for one in people if region.startswith(one)), key=len, default=None)
+        prefix = max((code for code in people if region.startswith(code)), key=len, default=None)
         if prefix is None:
             raise UnfitRow("region", f"{region} has no first-asked person; add it to first_asked in the mapping")
         row = self._reference_data.person(people[prefix])
         return people[prefix], row.unit if row else f"{region}-centre"
 
     def signer(self, state: CaseState) -> str:
-        """The person of the assigned unit who is to be responsible."""
+        """The person of the assigned unit who signs for the case."""
         settle = self._mapping.settle
         assert settle is not None
         if settle.by != "first":
@@ -306,17 +309,17 @@ class RowImporter:
         return settle.otherwise
 
     def fallback(self, region: str) -> str | None:
-        """The unit for what no rule takes, None when that waits at the triage desk."""
+        """The unit for cases that no rule takes; None when they wait at the triage desk."""
         pattern = self._mapping.fallback
         if pattern is None:
             return None
-        place, _, slug = pattern.partition("-")
-        unit = f"{region_at(region, Level[place[1:-1].upper()]) if place.startswith('{') else place}-{slug}"
+        code, _, slug = pattern.partition("-")
+        unit = f"{region_at(region, Level[code[1:-1].upper()]) if code.startswith('{') else code}-{slug}"
         return unit if self._reference_data.has_unit(unit) else None
 
 
 def _unfit(outcome: Rejected) -> UnfitRow:
-    """A refusal of the law as the reason why a row did not come through."""
+    """A rejection by the law as the fault of a row."""
     detail = f" ({outcome.detail})" if outcome.detail else ""
     return UnfitRow("", f"{outcome.reason.code}{detail}: {outcome.reason.message}")
 
@@ -325,6 +328,6 @@ def _unfit(outcome: Rejected) -> UnfitRow:
 async def open_row_importer(
     servers: Servers, mapping: ImportMapping, clock: Clock, failpoints: Failpoints | None = None
 ) -> AsyncIterator[RowImporter]:
-    """A row importer on these servers, as the three services whose commands it sends. Raises Unavailable."""
+    """A row importer on these servers, as the services of IMPORTING_OWNERS. Raises Unavailable, LogUnavailable."""
     async with connected(servers, clock, IMPORTING_OWNERS, failpoints) as services:
         yield RowImporter(services, mapping, clock)
