@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, NamedTuple
 
 from nats.errors import Error as NatsError
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 from nats.js.object_store import ObjectStore
 
 from shared.log import consumers
@@ -187,9 +187,25 @@ class Streams:
 
 
 def _actual(error: ApiError) -> int:
+    return _sequence_in(str(error))
+
+
+def _sequence_in(text: str) -> int:
     # "wrong last sequence: 17"; three replicas do not say which.
-    number = str(error).partition(": ")[2].partition(" ")[0]
+    number = text.partition(": ")[2].partition(" ")[0]
     return int(number) if number.isdigit() else 0
+
+
+def publish_error(error: Exception, subject: str, expected: int) -> Exception:
+    """What an error of the NATS client means for a publish: Conflict or Unavailable; any other error stays as it is."""
+    if isinstance(error, APIError) and error.err_code in CODES_CONFLICT:
+        return Conflict(subject, expected, _sequence_in(error.description or ""))
+    return Unavailable(f"{subject}: {type(error).__name__}") if is_unanswered(error) else error
+
+
+def is_unanswered(error: Exception) -> bool:
+    """Whether the NATS client says by this error that the servers do not answer, or not as they should."""
+    return isinstance(error, NatsError | TimeoutError)
 
 
 async def ensure_topology(mux: NatsConnection, topology: Topology) -> list[str]:

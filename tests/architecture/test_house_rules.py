@@ -60,7 +60,7 @@ def test_sizes() -> None:
     ("driver", "allowed"),
     [
         ("nats", "shared/log/connection.py"),
-        ("faststream", "shared/kit/reactions.py"),
+        ("faststream", "shared/kit/messaging.py"),
     ],
 )
 def test_drivers(driver: str, allowed: str) -> None:
