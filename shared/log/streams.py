@@ -12,10 +12,10 @@ from nats.js.object_store import ObjectStore
 
 from shared.log import consumers
 from shared.log.connection import ApiError, NatsConnection
-from shared.log.consumers import CODE_NO_STREAM, Message, RawDurable
+from shared.log.consumers import CODE_NO_CONSUMER, CODE_NO_STREAM, Message, RawDurable
 from shared.log.jetstream import CODES_CONFLICT, GUARD
 from shared.log.port import Conflict, Damaged, LogError, Unavailable
-from shared.log.topology import ATTACHMENTS, LOG_FLAGS, LOG_FORBIDDEN, Topology
+from shared.log.topology import ATTACHMENTS, FEED, LOG_FLAGS, LOG_FORBIDDEN, Topology
 
 BATCH_COUNT_MAX = 1000
 BREATH_COUNT = 50
@@ -230,6 +230,30 @@ async def ensure_topology(mux: NatsConnection, topology: Topology) -> list[str]:
         except ApiError as error:
             raise Unavailable(f"{name}: {error}") from error
     return made
+
+
+async def ensure_subscriptions(mux: NatsConnection, wanted: Sequence[dict[str, Any]]) -> list[str]:
+    """Make the durables of subscribers that are missing, and change those that are not as wanted; their names.
+
+    A durable that is changed keeps its place: earlier items on its new subjects are not handed out. Raises Unavailable.
+    """
+    touched = []
+    try:
+        for config in wanted:
+            name = config["durable_name"]
+            try:
+                actual = (await mux.api(f"$JS.API.CONSUMER.INFO.{FEED}.{name}"))["config"]
+            except ApiError as error:
+                if error.code != CODE_NO_CONSUMER:
+                    raise
+                actual = {}
+            if any(actual.get(key) != value for key, value in config.items()):
+                body = {"stream_name": FEED, "config": {**actual, **config}}
+                await mux.api(f"$JS.API.CONSUMER.CREATE.{FEED}.{name}", body)
+                touched.append(name)
+    except ApiError as error:
+        raise Unavailable(f"{FEED}: {error}") from error
+    return touched
 
 
 def _check(wanted: dict[str, Any], actual: dict[str, Any]) -> None:
