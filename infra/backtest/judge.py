@@ -12,13 +12,13 @@ from enum import StrEnum
 
 from infra.backtest.mapping import Backtest
 from infra.backtest.play import Played
-from infra.backtest.world import INSTANT
+from infra.backtest.world import LATE_AFTER
 from shared.case.facts import Ends
 
-SECOND = timedelta(seconds=1)
+_SECOND = timedelta(seconds=1)
 
 
-class Verdict(StrEnum):
+class Timeliness(StrEnum):
     """Late, in time, or nothing is said of it (ours: there is no deadline)."""
 
     LATE = "late"
@@ -73,8 +73,8 @@ class Judged:
     """One case with both verdicts, and why they differ (None: they do not)."""
 
     played: Played
-    ours: Verdict
-    theirs: Verdict
+    ours: Timeliness
+    theirs: Timeliness
     why: Why | None
 
     @property
@@ -94,12 +94,12 @@ class Judge:
         ours, theirs = self._ours(played), self._theirs(played)
         return Judged(played, ours, theirs, self._why(played, ours, theirs))
 
-    def _ours(self, played: Played) -> Verdict:
+    def _ours(self, played: Played) -> Timeliness:
         if played.deadline is None:
-            return Verdict.NOTHING
-        return Verdict.LATE if played.overdue else Verdict.IN_TIME
+            return Timeliness.NOTHING
+        return Timeliness.LATE if played.overdue else Timeliness.IN_TIME
 
-    def _theirs(self, played: Played) -> Verdict:
+    def _theirs(self, played: Played) -> Timeliness:
         case = played.case
         if case.told is not None:
             late = case.told and (case.told_at is None or case.told_at <= self._until)
@@ -107,20 +107,20 @@ class Judge:
             ended = case.their_end
             late = case.their_due < (self._until if ended is None or ended > self._until else ended)
         else:
-            return Verdict.NOTHING
-        return Verdict.LATE if late else Verdict.IN_TIME
+            return Timeliness.NOTHING
+        return Timeliness.LATE if late else Timeliness.IN_TIME
 
-    def _why(self, played: Played, ours: Verdict, theirs: Verdict) -> Why | None:
+    def _why(self, played: Played, ours: Timeliness, theirs: Timeliness) -> Why | None:
         if played.refused:
             return Why.REFUSED
         if not self._ticker_is_right(played):
             return Why.TICKER
-        if theirs is Verdict.LATE and self._earlier(played):
+        if theirs is Timeliness.LATE and self._earlier(played):
             return Why.RULE_DIFFERS
-        if theirs in (ours, Verdict.NOTHING):
+        if theirs in (ours, Timeliness.NOTHING):
             return None
-        if ours is Verdict.NOTHING:
-            return self._why_no_deadline(played) if theirs is Verdict.LATE else None
+        if ours is Timeliness.NOTHING:
+            return self._why_no_deadline(played) if theirs is Timeliness.LATE else None
         return self._why_dates(played, ours)
 
     def _earlier(self, played: Played) -> bool:
@@ -128,7 +128,9 @@ class Judge:
         told_at, deadline = played.case.told_at, played.deadline
         if told_at is None or deadline is None:
             return False
-        due = deadline.due - INSTANT if deadline.ends is Ends.DAY else deadline.due  # 24:00 is of the day that it ends
+        due = (
+            deadline.due - LATE_AFTER if deadline.ends is Ends.DAY else deadline.due
+        )  # 24:00 is of the day that it ends
         return told_at.astimezone(self._mapping.zone).date() < due.astimezone(self._mapping.zone).date()
 
     def _why_no_deadline(self, played: Played) -> Why:
@@ -139,7 +141,7 @@ class Judge:
             return Why.NO_LIMIT
         return Why.DUE_BEFORE_CASE if case.dues else Why.DUE_MISSING
 
-    def _why_dates(self, played: Played, ours: Verdict) -> Why:
+    def _why_dates(self, played: Played, ours: Timeliness) -> Why:
         case, ended = played.case, played.ended
         assert played.deadline is not None
         due = played.deadline.due
@@ -154,11 +156,11 @@ class Judge:
             return Why.STILL_OPEN
         if ended == due:
             return Why.END_IS_DUE
-        if abs(ended - due) < SECOND:
+        if abs(ended - due) < _SECOND:
             return Why.WITHIN_A_SECOND
         if self._same_day(ended, due):
             return Why.SAME_DAY
-        if theirs is not None and (ended > due) is (ours is Verdict.LATE):
+        if theirs is not None and (ended > due) is (ours is Timeliness.LATE):
             return Why.CONTRADICTS_ITSELF
         return Why.RULE_DIFFERS
 
@@ -171,7 +173,7 @@ class Judge:
     def _same_day(self, one: datetime, other: datetime) -> bool:
         """Whether two moments are of one local day; 24:00 is of the day that it ends."""
         zone = self._mapping.zone
-        day = (other - INSTANT).astimezone(zone).date()
+        day = (other - LATE_AFTER).astimezone(zone).date()
         return one.astimezone(zone).date() in (day, other.astimezone(zone).date())
 
     def _ticker_is_right(self, played: Played) -> bool:
@@ -180,11 +182,11 @@ class Judge:
             return not played.overdue and not played.warned
         last = played.ended or self._until
         ran_out = (one for one in played.dues if one.due < (one.until or last))
-        expected = [(one.due, max(one.due + INSTANT, one.since)) for one in ran_out]
+        expected = [(one.due, max(one.due + LATE_AFTER, one.since)) for one in ran_out]
         if list(played.overdue) != expected:
             return False
         if len(played.dues) != 1 or played.deadline is None:
             return True
         warn_at, (since, until, _) = played.deadline.warn_at, played.dues[0]
         wanted = warn_at is not None and warn_at < (until or last)
-        return list(played.warned) == ([max(warn_at + INSTANT, since)] if warn_at is not None and wanted else [])
+        return list(played.warned) == ([max(warn_at + LATE_AFTER, since)] if warn_at is not None and wanted else [])

@@ -7,14 +7,14 @@ from datetime import datetime
 from functools import cache
 
 from infra.backtest.mapping import MOMENTS, SPANS, Backtest
-from infra.backtest.parts import Days, Limit
-from infra.backtest.source import Case, Stood
+from infra.backtest.parts import Limit, WorkedDays
+from infra.backtest.source import HistoricCase, Stood
 from shared.case.calendar import Calendar, before, reckon, resume
 from shared.case.facts import Deadline, Ends, TimeBase
 from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
 
-AMOUNT_MAX = 10_000
+_DAYS_MAX = 10_000
 YEARS = frozenset(range(1900, 2200))  # a calendar of weekends alone leaves nothing to be published
 FILE_BASIS = "due date of the file"
 CHINA = "510000000000"  # the demo's documents hold the national calendar at its province
@@ -26,9 +26,9 @@ class Limits:
     def __init__(self, mapping: Backtest) -> None:
         self._mapping = mapping
         self._begin = MOMENTS.index(SPANS[mapping.stage][0])
-        self._calendars: dict[Days, Calendar] = {}
+        self._calendars: dict[WorkedDays, Calendar] = {}
 
-    def deadline(self, case: Case) -> Deadline | None:
+    def deadline(self, case: HistoricCase) -> Deadline | None:
         """The clock that the stage gets, None when nothing limits it or the law takes no such limit."""
         began = case.moments[self._begin]
         if began is None or "stage_never_began" in case.odd:
@@ -38,12 +38,12 @@ class Limits:
         held = [due for at, due in case.dues if at <= began] or [due for _, due in case.dues[:1]]
         return self.by_file(case, held[-1]) if held else None
 
-    def by_file(self, case: Case, due: datetime) -> Deadline | None:
+    def by_file(self, case: HistoricCase, due: datetime) -> Deadline | None:
         """The clock that a due date of the file sets; None when it lies before the case."""
         start = case.began
         if due <= start:
             return None
-        days = min(max((due - start).days, 1), AMOUNT_MAX)
+        days = min(max((due - start).days, 1), _DAYS_MAX)
         warn, warn_at = self._mapping.warn, None
         if warn is not None:
             warn_at = _within(start, before(due, warn.amount, warn.base, self._calendar(warn), Ends.CLOCK), due)
@@ -52,7 +52,7 @@ class Limits:
             ends=Ends.CLOCK, legal_basis=FILE_BASIS,
         )  # fmt: skip
 
-    def _reckoned(self, limit: Limit, case: Case, began: datetime) -> Deadline:
+    def _reckoned(self, limit: Limit, case: HistoricCase, began: datetime) -> Deadline:
         start = case.began if limit.counts_from == "registered" else began
         calendar = self._calendar(limit)
         found = reckon(start, limit.amount, limit.base, calendar, limit.ends, moves_on=limit.calendar != "none")
@@ -64,7 +64,7 @@ class Limits:
             amount=limit.amount, ends=limit.ends, last_day=found.last_day, legal_basis=limit.basis,
         )  # fmt: skip
 
-    def resumed(self, case: Case, deadline: Deadline, stood: Stood) -> Deadline:
+    def resumed(self, case: HistoricCase, deadline: Deadline, stood: Stood) -> Deadline:
         """The clock that goes on after a pause, with what was left of it (petitions regulation, 36)."""
         assert case.limit is not None
         assert stood.until is not None, "a pause that lasts moves nothing"
@@ -78,8 +78,8 @@ class Limits:
         said = {"due": found.due, "last_day": found.last_day, "warn_at": warn_at}
         return deadline.model_copy(update=said)
 
-    def _calendar(self, days: Days) -> Calendar:
-        wanted = Days(calendar=days.calendar, holidays=days.holidays, office=days.office)
+    def _calendar(self, days: WorkedDays) -> Calendar:
+        wanted = WorkedDays(calendar=days.calendar, holidays=days.holidays, office=days.office)
         if wanted not in self._calendars:
             self._calendars[wanted] = _calendar(wanted, self._mapping.time_zone)
         return self._calendars[wanted]
@@ -89,7 +89,7 @@ def _within(start: datetime, moment: datetime, due: datetime) -> datetime | None
     return moment if start < moment < due else None
 
 
-def _calendar(days: Days, zone: str) -> Calendar:
+def _calendar(days: WorkedDays, zone: str) -> Calendar:
     if days.calendar == "china":
         china = _china()
         return replace(china, zone=zone, holidays=china.holidays | set(days.holidays), office=days.hours)

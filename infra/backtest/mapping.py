@@ -11,15 +11,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, StringConstraints, ValidationError, field_validator, model_validator
 
-from infra.backtest.parts import Cell, Late, LeaveOut, Limit, Moment, MomentOf, Pause, Warn
-from infra.importing.mapping import Choice, Chosen, Column, Part
-from infra.importing.tree import BadMapping, Place, nearest, read_tree
+from infra.backtest.parts import Cell, Late, LeaveOut, Limit, MomentOf, MomentSource, PauseRule, Warn
+from infra.importing.mapping import Chosen, Column, MappingPart, ValueChoice
+from infra.importing.tree import BadMapping, TreePath, nearest, read_tree
 from shared.case.base import Code, Region
 from shared.case.facts import Nature, Stage
 
 HELP = "docs/backtest.md"
 EMPTY = ("NULL", "null", "NaN", "nan", "NaT", "None", "N/A", "-")
-CASE = "case:"  # before the name of an attribute of a trace, as in the tables that are made of event logs
+CASE_PREFIX = "case:"  # before the name of an attribute of a trace, as in the tables that are made of event logs
 MOMENTS = ("registered", "assigned", "signed", "settled", "closed")
 # The moments between which a stage runs.
 SPANS: dict[Stage, tuple[str, str]] = {
@@ -30,7 +30,7 @@ SPANS: dict[Stage, tuple[str, str]] = {
 }
 
 
-class Backtest(Part):
+class Backtest(MappingPart):
     """The whole mapping. Every time without an offset, and every day, is of `time_zone`."""
 
     source: Code
@@ -55,7 +55,7 @@ class Backtest(Part):
     warn: Warn | None = None
     limits: tuple[Limit, ...] = ()
     late: Annotated[Late, BeforeValidator(lambda v: {"by": v} if isinstance(v, str) else v)] | None = None
-    pauses: tuple[Pause, ...] = ()
+    pauses: tuple[PauseRule, ...] = ()
     leave_out: tuple[LeaveOut, ...] = ()
     until: str | None = None
     region: Region = "510100000000"
@@ -121,16 +121,16 @@ class Backtest(Part):
         if self.late is not None and self.late.activity:
             yield "late.activity is of event logs: write `rows: events`, or name a column"
 
-    def moments(self) -> Iterator[tuple[str, Moment]]:
+    def moments(self) -> Iterator[tuple[str, MomentSource]]:
         """What is mapped of the moments of a case, in order."""
         return ((name, moment) for name in MOMENTS if (moment := getattr(self, name)) is not None)
 
-    def _stops(self) -> Iterator[tuple[str, Moment]]:
+    def _stops(self) -> Iterator[tuple[str, MomentSource]]:
         for index, pause in enumerate(self.pauses):
             yield f"pauses.{index}.stops", pause.stops
             yield f"pauses.{index}.goes_on", pause.goes_on
 
-    def _choices(self) -> Iterator[tuple[str, Choice]]:
+    def _choices(self) -> Iterator[tuple[str, ValueChoice]]:
         return ((n, choice) for n, choice in (("nature", self.nature), ("subject", self.subject)) if choice is not None)
 
     @property
@@ -176,16 +176,16 @@ def load_backtest(path: Path) -> Backtest:
         raise BadMapping("\n".join(tree.faults(error, _fields, HELP))) from None
 
 
-def _fields(place: Place) -> Sequence[str]:
+def _fields(place: TreePath) -> Sequence[str]:
     """The fields of the part of the mapping at a place."""
-    parts: dict[str, type[Part]] = {
+    parts: dict[str, type[MappingPart]] = {
         "limits": Limit,
         "late": Late,
         "leave_out": LeaveOut,
         "warn": Warn,
         "when": Cell,
-        "pauses": Pause,
+        "pauses": PauseRule,
     }
     names = [one for one in place if isinstance(one, str)]
-    part = parts.get(names[-1], Moment) if names else Backtest
+    part = parts.get(names[-1], MomentSource) if names else Backtest
     return [field.alias or name for name, field in part.model_fields.items()]

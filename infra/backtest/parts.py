@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
-from infra.importing.mapping import Column, Part
+from infra.importing.mapping import Column, MappingPart
 from shared.case.facts import SHORT_CHARS_MAX, Ends, PauseCause, TimeBase
 
 Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
-Columns = Annotated[tuple[Column, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+ColumnNames = Annotated[tuple[Column, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 Amount = Annotated[int, Field(gt=0, le=10_000)]
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=SHORT_CHARS_MAX)]
+ReasonText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=SHORT_CHARS_MAX)]
 
 
 def fits(cell: str, words: Sequence[str]) -> bool:
@@ -37,7 +37,7 @@ def _sound(words: tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
-class Cell(Part):
+class Cell(MappingPart):
     """A condition on the cell of a column: it is one of these words, none of those, or empty."""
 
     column: Column
@@ -61,11 +61,11 @@ class Cell(Part):
         return (not self.is_ or fits(cell, self.is_)) and not (self.not_ and fits(cell, self.not_))
 
 
-class Moment(Part):
+class MomentSource(MappingPart):
     """When something happened: the time in a column (of several, the first that has one), or the time of an activity,
     its `first` or its `last`."""
 
-    column: Columns = ()
+    column: ColumnNames = ()
     activity: Words = ()
     when: Cell | None = None
     which: Literal["first", "last"] = "first"
@@ -83,10 +83,10 @@ def _as_column(value: Any) -> Any:
     return {"column": value} if isinstance(value, str | list) else value
 
 
-MomentOf = Annotated[Moment, BeforeValidator(_as_column)]
+MomentOf = Annotated[MomentSource, BeforeValidator(_as_column)]
 
 
-class Days(Part):
+class WorkedDays(MappingPart):
     """Which days are worked: `none` asks for no calendar, `weekends` are off, `china` is the calendar that ships.
 
     `holidays` are off besides; `office` are the opening hours of a working day, as `09:00-12:00`.
@@ -118,7 +118,7 @@ class Days(Part):
         return self
 
 
-class Warn(Days):
+class Warn(WorkedDays):
     """How long before the due moment to warn."""
 
     amount: Amount
@@ -131,7 +131,7 @@ class Warn(Days):
         return self
 
 
-class Limit(Days):
+class Limit(WorkedDays):
     """A limit of our own, for the cases of which `when` holds."""
 
     amount: Amount
@@ -140,7 +140,7 @@ class Limit(Days):
     counts_from: Literal["stage", "registered"] = "stage"
     warn: Annotated[int, Field(ge=0, le=10_000)] = 0
     when: Cell | None = None
-    basis: Reason = "limit of the mapping"
+    basis: ReasonText = "limit of the mapping"
 
     @model_validator(mode="after")
     def _reckonable(self) -> Self:
@@ -153,7 +153,7 @@ class Limit(Days):
         return self
 
 
-class Late(Part):
+class Late(MappingPart):
     """What the file itself calls late: by its own `dates`, by a column that says so, by an activity, or nothing."""
 
     by: Literal["dates", "nothing"] | None = None
@@ -178,10 +178,10 @@ class Late(Part):
 class LeaveOut(Cell):
     """Rows that are not played, and why; of an event log: cases, `is` being true of one of its events."""
 
-    why: Reason
+    why: ReasonText
 
 
-class Pause(Part):
+class PauseRule(MappingPart):
     """What stops the clock of a limit and lets it go on: two columns, or two activities as often as they happen."""
 
     stops: MomentOf

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from infra.backtest.limits import Limits
 from infra.backtest.mapping import MOMENTS, SPANS, Backtest
-from infra.backtest.source import Case
+from infra.backtest.source import HistoricCase
 from infra.backtest.world import LONG_AGO, World
 from shared.case import events as e
 from shared.case.base import Actor, Address, Meta, derived_id, new_id
@@ -23,7 +23,7 @@ from shared.case.reasons import Rejected
 from shared.kit.command_handler import command
 
 FILE, HANDLER = "file", "file-handler"  # who did whatever the file says was done; nobody stops a clock of their own
-BREATH_COUNT = 200  # steps between two moments at which an interruption is heard
+_YIELD_EVERY_STEPS = 200  # steps between two moments at which an interruption is heard
 ASKED: dict[str, tuple[str, ...]] = {
     "registered": ("register",),
     "assigned": ("triage", "assign"),
@@ -36,7 +36,7 @@ MATTER, REPLY = Matter(title=FILE, text=FILE), Note(text=FILE)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlayStep:
     """One command of a case: when, which, whether its stage ends with it, and the clock that it sets."""
 
     at: datetime
@@ -47,7 +47,7 @@ class Step:
     cause: PauseCause | None = None
 
 
-class InForce(NamedTuple):
+class DueInForce(NamedTuple):
     """A due moment that was in force from one moment to another: None is the end of the stage, or of the play."""
 
     since: datetime
@@ -62,9 +62,9 @@ class Played:
     `deadline` is the last one in force, `ended` when its stage was over. `refused` is what the law did not take.
     """
 
-    case: Case
+    case: HistoricCase
     deadline: Deadline | None
-    dues: tuple[InForce, ...] = ()
+    dues: tuple[DueInForce, ...] = ()
     warned: tuple[datetime, ...] = ()
     overdue: tuple[tuple[datetime, datetime], ...] = ()
     ended: datetime | None = None
@@ -75,9 +75,9 @@ class Played:
 class _Living:
     """A case that has begun: what it still does, soonest first."""
 
-    case: Case
+    case: HistoricCase
     address: Address
-    steps: Iterator[Step]
+    steps: Iterator[PlayStep]
     refused: list[str] = field(default_factory=list)
     ended: datetime | None = None
     asked: int = 0
@@ -94,13 +94,13 @@ class Play:
         region = mapping.region
         self._centre, self._unit = f"{region}-centre", f"{region}-{FILE}"
         self._actor = Actor(person=FILE, post=FILE, unit=self._centre, centre=region, region=region)
-        self._coming: list[tuple[datetime, int, Step, _Living]] = []
+        self._coming: list[tuple[datetime, int, PlayStep, _Living]] = []
         self._open: dict[str, _Living] = {}
         self._order = count()
         self._world = World(LONG_AGO, region)
         self.later_count = self.tick_count = self.step_count = 0
 
-    async def run(self, cases: Iterable[Case]) -> AsyncIterator[Played]:
+    async def run(self, cases: Iterable[HistoricCase]) -> AsyncIterator[Played]:
         """Play them all; each comes out when it is over, the open ones at the end."""
         source = iter(cases)
         following = next(source, None)
@@ -122,7 +122,7 @@ class Play:
             yield self._over(living)
         self.later_count = (following is not None) + sum(1 for _ in source)
 
-    def _next(self, following: Case | None) -> datetime | None:
+    def _next(self, following: HistoricCase | None) -> datetime | None:
         """When the file goes on, None when it does not before the end."""
         moments = [self._coming[0][0]] if self._coming else []
         if following is not None:
@@ -145,10 +145,10 @@ class Play:
 
     async def _breathe(self) -> None:
         """Let an interruption be heard now and then."""
-        if (self.step_count + self.tick_count) % BREATH_COUNT == 0:
+        if (self.step_count + self.tick_count) % _YIELD_EVERY_STEPS == 0:
             await asyncio.sleep(0)
 
-    def _begin(self, case: Case) -> None:
+    def _begin(self, case: HistoricCase) -> None:
         born = derived_id("backtest", self._mapping.source, case.id, "register")
         address = Address("case", self._mapping.region, new_id(self._mapping.region, born))
         living = _Living(case, address, self._steps(case))
@@ -163,40 +163,40 @@ class Play:
         else:
             living.at_rest = True
 
-    def _steps(self, case: Case) -> Iterator[Step]:
+    def _steps(self, case: HistoricCase) -> Iterator[PlayStep]:
         """What a case does, in order of time; what its file says at one moment in the order of its life."""
         begin, end = SPANS[self._mapping.stage]
         deadline = self._limits.deadline(case)
-        steps: list[Step] = []
+        steps: list[PlayStep] = []
         for name, at in zip(self._lived, case.moments, strict=False):
             if at is None:
                 break
-            steps += [Step(at, asked, name == end) for asked in ASKED[name]]
+            steps += [PlayStep(at, asked, name == end) for asked in ASKED[name]]
             if name == begin and deadline is not None:
-                steps.append(Step(at, "set-deadlines", deadline=deadline))
+                steps.append(PlayStep(at, "set-deadlines", deadline=deadline))
         began, ended = (case.moments[MOMENTS.index(name)] for name in (begin, end))
         if deadline is not None and began is not None:
             changes = self._pauses if self._mapping.limits else self._moves
             steps += changes(case, deadline, began, ended or self._until)
         return iter(sorted(steps, key=attrgetter("at")))
 
-    def _pauses(self, case: Case, deadline: Deadline, began: datetime, ended: datetime) -> Iterator[Step]:
+    def _pauses(self, case: HistoricCase, deadline: Deadline, began: datetime, ended: datetime) -> Iterator[PlayStep]:
         """The clock stands still before it is due, and goes on while the stage runs."""
         for stood in case.pauses:
             if not began < stood.at < min(ended, deadline.due):
                 continue
-            yield Step(stood.at, "suspend", cause=stood.cause)
+            yield PlayStep(stood.at, "suspend", cause=stood.cause)
             if stood.until is None or stood.until >= ended:
                 return
             deadline = self._limits.resumed(case, deadline, stood)
-            yield Step(stood.until, "resume", deadline=deadline)
+            yield PlayStep(stood.until, "resume", deadline=deadline)
 
-    def _moves(self, case: Case, deadline: Deadline, began: datetime, ended: datetime) -> Iterator[Step]:
+    def _moves(self, case: HistoricCase, deadline: Deadline, began: datetime, ended: datetime) -> Iterator[PlayStep]:
         """The file sets another due date while the stage runs."""
         for at, due in case.dues:
             new = self._limits.by_file(case, due) if began < at < ended else None
             if new is not None and new.due != deadline.due:
-                yield Step(at, "recompute-deadline", deadline=new, due_before=deadline.due)
+                yield PlayStep(at, "recompute-deadline", deadline=new, due_before=deadline.due)
                 deadline = new
 
     async def _step(self) -> Played | None:
@@ -211,7 +211,7 @@ class Play:
         self._queue(living)
         return self._over(living) if living.at_rest and self._world.is_idle(living.address) else None
 
-    async def _ask(self, living: _Living, step: Step) -> None:
+    async def _ask(self, living: _Living, step: PlayStep) -> None:
         case, now = living.case, self._world.clock.now()
         living.asked += 1
         meta = Meta(
@@ -225,7 +225,7 @@ class Play:
         if isinstance(outcome, Rejected):
             living.refused.append(f"{step.name}: {outcome.reason.code}")
 
-    def _facts(self, case: Case, step: Step) -> dict[str, Any]:
+    def _facts(self, case: HistoricCase, step: PlayStep) -> dict[str, Any]:
         match step.name:
             case "register":
                 return {
@@ -253,14 +253,14 @@ class Play:
         """What the log says of a case of which nothing more will come, which is then forgotten."""
         del self._open[living.address.id]
         deadline: Deadline | None = None
-        dues, warned, overdue = list[InForce](), [], []
+        dues, warned, overdue = list[DueInForce](), [], []
         for recorded in self._world.events(living.address):
             event = recorded.event
             if isinstance(event, CHANGING) and dues and dues[-1].until is None:
                 dues[-1] = dues[-1]._replace(until=recorded.meta.time)
             if isinstance(event, e.DeadlinesSet | e.DeadlineRecomputed | e.Resumed):
                 deadline = event.opens[0] if isinstance(event, e.DeadlinesSet) else event.deadline
-                dues.append(InForce(recorded.meta.time, None, deadline.due))
+                dues.append(DueInForce(recorded.meta.time, None, deadline.due))
             elif isinstance(event, e.Warned):
                 warned.append(event.seen_at)
             elif isinstance(event, e.OverdueDeclared):

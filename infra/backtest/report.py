@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TextIO
 
-from infra.backtest.judge import EXPLAINED, UNEXPLAINED, Judged, Verdict
+from infra.backtest.judge import EXPLAINED, UNEXPLAINED, Judged, Timeliness
 from infra.backtest.mapping import Backtest
 from infra.backtest.source import Tally
 
@@ -21,11 +21,11 @@ STEPS: tuple[tuple[timedelta, str], ...] = (
 )  # fmt: skip
 MORE, STILL_OPEN = "more", "still open"
 COLUMNS = ("row", "case", "begin", "due", "end", "ours", "file", "file_due", "file_end", "why", "explanation", "odd")
-AGREEMENT = (Verdict.LATE, Verdict.IN_TIME, Verdict.NOTHING)
+AGREEMENT = (Timeliness.LATE, Timeliness.IN_TIME, Timeliness.NOTHING)
 
 
 @dataclass
-class Report:
+class BacktestReport:
     """The figures of one back-test up to `until`."""
 
     mapping: Backtest
@@ -36,7 +36,7 @@ class Report:
     played: int = 0
     warned: int = 0
     open_late: int = 0
-    matrix: Counter[tuple[Verdict, Verdict]] = field(default_factory=Counter)
+    matrix: Counter[tuple[Timeliness, Timeliness]] = field(default_factory=Counter)
     why: Counter[str] = field(default_factory=Counter)
     dues: Counter[str] = field(default_factory=Counter)
     declared: Counter[str] = field(default_factory=Counter)
@@ -65,7 +65,7 @@ class Report:
         if due is None:
             return
         ended = played.ended
-        if judged.ours is Verdict.LATE and ended is None:
+        if judged.ours is Timeliness.LATE and ended is None:
             self.open_late += 1
             self.late_by[STILL_OPEN] += 1
         elif ended is not None:
@@ -73,7 +73,7 @@ class Report:
         case = played.case
         if self.mapping.limits and case.dues:
             self.dues[self._apart(due, case.dues[-1][1])] += 1
-        if judged.ours is Verdict.LATE and case.told and case.told_at is not None:
+        if judged.ours is Timeliness.LATE and case.told and case.told_at is not None:
             self.declared[self._apart(due, case.told_at)] += 1
 
     def _apart(self, ours: datetime, theirs: datetime) -> str:
@@ -103,12 +103,12 @@ class Report:
     @property
     def deadlines(self) -> int:
         """How many cases had a deadline of ours."""
-        return self.played - sum(self.matrix[Verdict.NOTHING, theirs] for theirs in Verdict)
+        return self.played - sum(self.matrix[Timeliness.NOTHING, theirs] for theirs in Timeliness)
 
     @property
     def overdue(self) -> int:
         """How many we declared overdue."""
-        return sum(self.matrix[Verdict.LATE, theirs] for theirs in Verdict)
+        return sum(self.matrix[Timeliness.LATE, theirs] for theirs in Timeliness)
 
     @property
     def unexplained(self) -> int:
@@ -137,7 +137,7 @@ class Report:
             "deadlines": self.deadlines,
             "warned": self.warned,
             "declared_overdue": {"all": self.overdue, "still_open": self.open_late},
-            "file_says_late": sum(self.matrix[ours, Verdict.LATE] for ours in Verdict),
+            "file_says_late": sum(self.matrix[ours, Timeliness.LATE] for ours in Timeliness),
             "agreement": {f"{o}": {f"{t}": self.matrix[o, t] for t in AGREEMENT} for o in AGREEMENT},
             "differences": dict(self.why.most_common()),
             "unexplained": self.unexplained,
@@ -175,7 +175,7 @@ class Report:
     def _agreement(self) -> Iterator[str]:
         yield ""
         yield f"{'':>18}{'file: late':>14}{'in time':>12}{'says nothing':>15}"
-        names = {Verdict.LATE: "ours: overdue", Verdict.IN_TIME: "in time", Verdict.NOTHING: "no deadline"}
+        names = {Timeliness.LATE: "ours: overdue", Timeliness.IN_TIME: "in time", Timeliness.NOTHING: "no deadline"}
         for ours in AGREEMENT:
             late, in_time, nothing = (self.matrix[ours, theirs] for theirs in AGREEMENT)
             yield f"{names[ours]:>18}{late:>14}{in_time:>12}{nothing:>15}"

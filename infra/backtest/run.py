@@ -10,14 +10,14 @@ from operator import attrgetter
 from infra.backtest.judge import Judge
 from infra.backtest.mapping import Backtest
 from infra.backtest.play import Play
-from infra.backtest.report import Differences, Report
-from infra.backtest.source import Case, Source
-from infra.backtest.spill import in_order
+from infra.backtest.report import BacktestReport, Differences
+from infra.backtest.source import CaseSource, HistoricCase
+from infra.backtest.spill import sorted_on_disk
 from infra.backtest.times import Alone, BadTime, Times
 from infra.importing.tree import BadMapping
 from shared.kit.clock import Clock
 
-Tell = Callable[[int], None]
+OnProgress = Callable[[int], None]
 
 
 def read_until(mapping: Backtest, given: str | None) -> datetime | None:
@@ -31,7 +31,7 @@ def read_until(mapping: Backtest, given: str | None) -> datetime | None:
         raise BadMapping(f"until: {text!r} {error}; write one like 2012-01-31 or 2012-01-31T18:00+01:00") from None
 
 
-async def read_cases(source: Source) -> Iterator[Case]:
+async def read_cases(source: CaseSource) -> Iterator[HistoricCase]:
     """The cases in order of their beginning, when the whole file is read. Raises BadFile, BadMapping."""
     try:
         return await asyncio.to_thread(_cases_of, source)  # so that an interruption is heard
@@ -40,11 +40,11 @@ async def read_cases(source: Source) -> Iterator[Case]:
         raise
 
 
-def _cases_of(source: Source) -> Iterator[Case]:
-    ordered = in_order(source.cases(), attrgetter("began"))
+def _cases_of(source: CaseSource) -> Iterator[HistoricCase]:
+    ordered = sorted_on_disk(source.cases(), attrgetter("began"))
     first = next(ordered, None)
 
-    def again() -> Iterator[Case]:
+    def again() -> Iterator[HistoricCase]:
         if first is not None:
             yield first
             yield from ordered
@@ -53,12 +53,12 @@ def _cases_of(source: Source) -> Iterator[Case]:
 
 
 async def backtest(
-    source: Source, cases: Iterator[Case], mapping: Backtest, until: datetime, differences: Differences, clock: Clock,
-    tell: Tell,
-) -> Report:  # fmt: skip
+    source: CaseSource, cases: Iterator[HistoricCase], mapping: Backtest, until: datetime, differences: Differences,
+    clock: Clock, tell: OnProgress,
+) -> BacktestReport:  # fmt: skip
     """Play the cases and count. `tell` hears how many are over."""
     started = clock.monotonic()
-    report, judge, play = Report(mapping, until, source.tally), Judge(mapping, until), Play(mapping, until)
+    report, judge, play = BacktestReport(mapping, until, source.tally), Judge(mapping, until), Play(mapping, until)
     async for played in play.run(cases):
         row = report.add(judge.judge(played))
         if row is not None:

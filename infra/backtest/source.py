@@ -11,12 +11,12 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from infra.backtest.mapping import CASE, MOMENTS, SPANS, Backtest
-from infra.backtest.parts import Moment, fits
-from infra.backtest.spill import in_order
+from infra.backtest.mapping import CASE_PREFIX, MOMENTS, SPANS, Backtest
+from infra.backtest.parts import MomentSource, fits
+from infra.backtest.spill import sorted_on_disk
 from infra.backtest.times import Alone, BadTime, Times
 from infra.backtest.xes import CELL_CHARS_MAX, traces
-from infra.importing.rows import heading_of, kind_of, read
+from infra.importing.rows import heading_of, kind_of, read_rows
 from shared.case.base import derived_id
 from shared.case.facts import Nature, PauseCause
 
@@ -55,7 +55,7 @@ class Stood(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class HistoricCase:
     """What the file says of one case. `moments` are those of `MOMENTS`, in order of time, None where there is none.
 
     `ended` is when its stage ended as the file has it. `dues` are its due dates, each with the moment from which it
@@ -103,7 +103,7 @@ class Tally:
             self.last = moment
 
 
-class Source:
+class CaseSource:
     """CaseQueries one file by its mapping."""
 
     def __init__(self, path: Path, mapping: Backtest, tell: Callable[[int], None] = lambda rows: None) -> None:
@@ -119,7 +119,7 @@ class Source:
         """Read no further: whoever reads in another thread is told by Stopped."""
         self._stopped = True
 
-    def cases(self) -> Iterator[Case]:
+    def cases(self) -> Iterator[HistoricCase]:
         """Every case that can be played. Raises BadFile, BadMapping when the file lacks a column."""
         open_heading = kind_of(self._path) in OPEN_HEADING
         if not open_heading:
@@ -144,13 +144,13 @@ class Source:
         elif self._mapping.rows == "cases":
             yield from ([one] for one in self._of_rows())
         else:
-            by_case = in_order((one for one in self._of_rows() if one.id), attrgetter("id"))
+            by_case = sorted_on_disk((one for one in self._of_rows() if one.id), attrgetter("id"))
             for _, group in groupby(by_case, attrgetter("id")):
                 yield list(group)
 
     def _of_rows(self) -> Iterator[Happening]:
         events = self._mapping.rows == "events"
-        for line in read(self._path, self._mapping):
+        for line in read_rows(self._path, self._mapping):
             self._counted()
             self._known.update(line.cells)
             cells = {name: cell for name in self._named if (cell := self._cell(line.cells.get(name, "")))}
@@ -161,7 +161,7 @@ class Source:
 
     def _of_traces(self) -> Iterator[list[Happening]]:
         for trace in traces(self._path):
-            own = {CASE + key: value for key, value in trace.cells.items()}
+            own = {CASE_PREFIX + key: value for key, value in trace.cells.items()}
             self._known.update(own)
             for event in trace.events:
                 self._counted()
@@ -192,7 +192,7 @@ class Source:
 
     # One case
 
-    def _case(self, group: list[Happening], ids: set[bytes]) -> Case:
+    def _case(self, group: list[Happening], ids: set[bytes]) -> HistoricCase:
         """What is said of a case. Raises LeftOut."""
         mapping, first = self._mapping, group[0]
         fault = next((one.fault for one in group if one.fault), "")
@@ -214,7 +214,7 @@ class Source:
                 raise LeftOut("", out.why)
         return self._told(_Said(self, events, cells, odd))
 
-    def _told(self, said: _Said) -> Case:
+    def _told(self, said: _Said) -> HistoricCase:
         mapping = self._mapping
         moments, ended = said.moments()
         told, told_at = said.lateness()
@@ -232,7 +232,7 @@ class Source:
         for moment in (*moments, told_at, *(one.at for one in said.events)):
             if moment is not None:
                 self.tally.saw(moment)
-        return Case(
+        return HistoricCase(
             min(one.number for one in said.events),
             said.events[0].id,
             nature,
@@ -263,7 +263,7 @@ class Source:
 class _Said:
     """The happenings of one case in order of time, asked for what the mapping wants to know."""
 
-    def __init__(self, source: Source, events: list[Happening], cells: dict[str, str], odd: set[str]) -> None:
+    def __init__(self, source: CaseSource, events: list[Happening], cells: dict[str, str], odd: set[str]) -> None:
         self._source, self._mapping = source, source._mapping
         self.events, self.cells, self.odd = events, cells, odd
 
@@ -294,7 +294,7 @@ class _Said:
         return self._in_order([found[name] for name in MOMENTS], MOMENTS.index(end), mapped), ended
 
     def _in_order(
-        self, moments: list[datetime | None], end: int, mapped: Mapping[str, Moment]
+        self, moments: list[datetime | None], end: int, mapped: Mapping[str, MomentSource]
     ) -> tuple[datetime | None, ...]:
         """What is known of a later moment holds for an earlier one that is missing; none lies before the one before."""
         for index in range(len(moments) - 2, 0, -1):
@@ -308,11 +308,11 @@ class _Said:
                 moments[index] = before
         return tuple(moments)
 
-    def _moment(self, moment: Moment, alone: Alone) -> datetime | None:
+    def _moment(self, moment: MomentSource, alone: Alone) -> datetime | None:
         found = list(self._all(moment, alone))
         return (found[0] if moment.column or moment.which == "first" else found[-1]) if found else None
 
-    def _all(self, moment: Moment, alone: Alone) -> Iterator[datetime]:
+    def _all(self, moment: MomentSource, alone: Alone) -> Iterator[datetime]:
         """Every moment that is meant, in order of time; of columns the first that says something alone."""
         if moment.column:
             if moment.when is None or moment.when.holds(self.cells):
@@ -349,7 +349,7 @@ class _Said:
             cell = self.cells.get(late.column, "")
             return (fits(cell, late.is_) if cell else None), None
         if late.activity:
-            at = self._moment(Moment(activity=late.activity), Alone.FIRST)
+            at = self._moment(MomentSource(activity=late.activity), Alone.FIRST)
             return at is not None, at
         return None, None
 

@@ -15,7 +15,7 @@ RUN_COUNT = 50_000  # items in memory at once
 T = TypeVar("T")
 
 
-def in_order(items: Iterable[T], key: Callable[[T], Any], run_count: int = RUN_COUNT) -> Generator[T]:
+def sorted_on_disk(items: Iterable[T], key: Callable[[T], Any], run_count: int = RUN_COUNT) -> Generator[T]:
     """The items by key, equal ones in the order in which they came. Nothing is left on disk."""
     source = iter(items)
     with ExitStack() as stack:

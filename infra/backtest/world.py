@@ -30,8 +30,8 @@ from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.memory import MemoryLog
 from shared.reference.library import ReferenceData
 
-MODEL = "backtest"
-INSTANT = timedelta(microseconds=1)  # what is due by a moment is late the instant after it
+_MODEL = "backtest"
+LATE_AFTER = timedelta(microseconds=1)  # what is due by a moment is late the instant after it
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _KEY = bytes(32)  # what is sealed here holds nothing of the file
 
@@ -107,7 +107,7 @@ class _Application(Application):
         outcome = await super().decide(command, origin)
         if isinstance(outcome, Committed) and outcome.recorded is not None:
             self.agenda.put([AggregateChange(command.address, outcome.state, outcome.position, (outcome.recorded,))])
-            self.runtime.progress.set(MODEL, outcome.position)
+            self.runtime.progress.set(_MODEL, outcome.position)
             self.changed.append(command.address)
         return outcome
 
@@ -128,7 +128,7 @@ class World:
         )
         self._application.agenda, self._application.changed = self._agenda, []
         self._ticker = Ticker(
-            name="backtest.ticker", model=MODEL, agenda=self._agenda, policy=fire_by(reference_data),
+            name="backtest.ticker", model=_MODEL, agenda=self._agenda, policy=fire_by(reference_data),
             application=self._application,
         )  # fmt: skip
 
@@ -139,7 +139,7 @@ class World:
     async def next_tick(self) -> datetime | None:
         """When the ticker must look again: the instant after the next due moment."""
         moment = await self._agenda.next_at(LONG_AGO)
-        return None if moment is None else max(moment + INSTANT, self.clock.now())
+        return None if moment is None else max(moment + LATE_AFTER, self.clock.now())
 
     async def tick(self) -> Sequence[Address]:
         """The ticker fires what is due by now; where it did, a case as often as something fired."""

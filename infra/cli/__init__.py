@@ -9,10 +9,10 @@ from infra.cli.base import app
 from infra.cli.serving import serve
 
 __all__ = ["app", "main", "serve"]
-COMMANDS = (serving, importing, backtesting, judging, reference, doctoring)  # importing them enters their commands
+_MODULES = (serving, importing, backtesting, judging, reference, doctoring)  # importing them enters their commands
 
 
 def main() -> None:
     """The entry point of `caseflow`."""
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    app()
+    app(prog_name="caseflow")

@@ -12,27 +12,27 @@ import typer
 from pydantic_core import to_json
 
 from infra.backtest.mapping import load_backtest
-from infra.backtest.report import Differences, Report
+from infra.backtest.report import BacktestReport, Differences
 from infra.backtest.run import backtest, read_cases, read_until
-from infra.backtest.source import Source
-from infra.cli.base import CODE_FAILED, CODE_USAGE, Refused, app, progress, run, say
+from infra.backtest.source import CaseSource
+from infra.cli.base import CODE_FAILED, CODE_USAGE, Refused, app, progress_bar, run, say
 from infra.importing.rows import BadFile
 from infra.importing.tree import BadMapping
 from shared.kit.clock import SystemClock
 
-File = Annotated[Path, typer.Argument(help="A .csv, .xlsx, .ndjson or .xes file; .gz may be packed around it.")]
-MappingFile = Annotated[Path, typer.Option(help="What the file says, as YAML; see docs/backtest.md.")]
+HistoryFile = Annotated[Path, typer.Argument(help="A .csv, .xlsx, .ndjson or .xes file; .gz may be packed around it.")]
+BacktestMappingFile = Annotated[Path, typer.Option(help="What the file says, as YAML; see docs/backtest.md.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The report as JSON, on stdout.")]
 To = Annotated[Path | None, typer.Option(help="Where to write every difference, as CSV.")]
 Until = Annotated[str | None, typer.Option(help="Play up to this moment; by default to the last one of the file.")]
 
 
-GC_YOUNG_COUNT = 50_000
+_GC_YOUNG_COUNT = 50_000
 
 
 @app.command(name="backtest")
 def backtest_file(
-    file: File, mapping: MappingFile, json: AsJson = False, differences: To = None, until: Until = None
+    file: HistoryFile, mapping: BacktestMappingFile, json: AsJson = False, differences: To = None, until: Until = None
 ) -> None:
     """Play a historic file: what would have been warned and overdue. Ends with 1 when a difference has no reason."""
     report = run(_backtest(file, mapping, differences, until), "interrupted; nothing was kept")
@@ -53,7 +53,7 @@ def _few_collections() -> Iterator[None]:
     """Garbage is looked for less often, and not in what lives on anyway: a tenth of the time."""
     before = gc.get_threshold()
     gc.freeze()
-    gc.set_threshold(GC_YOUNG_COUNT)
+    gc.set_threshold(_GC_YOUNG_COUNT)
     try:
         yield
     finally:
@@ -61,13 +61,13 @@ def _few_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-async def _backtest(file: Path, mapping_file: Path, differences: Path | None, given: str | None) -> Report:
+async def _backtest(file: Path, mapping_file: Path, differences: Path | None, given: str | None) -> BacktestReport:
     try:
         mapping = load_backtest(mapping_file)
         until = read_until(mapping, given)
         say(f"{file.name} is read by {mapping_file.name}, then played")
-        with progress(f"reading {file.name}", None) as tell:
-            source = Source(file, mapping, lambda rows: tell(rows, "rows"))
+        with progress_bar(f"reading {file.name}", None) as tell:
+            source = CaseSource(file, mapping, lambda rows: tell(rows, "rows"))
             cases = await read_cases(source)
     except (BadMapping, BadFile) as error:
         raise Refused(str(error), CODE_USAGE) from None
@@ -78,6 +78,6 @@ async def _backtest(file: Path, mapping_file: Path, differences: Path | None, gi
     if until > clock.now():
         say(f"the file goes on to {until.date()}, which is to come; if that is no real time, name it under `empty`")
     out = nullcontext() if differences is None else differences.open("w", encoding="utf-8-sig", newline="")
-    with out as opened, _few_collections(), progress(f"playing {file.name}", total) as played:
+    with out as opened, _few_collections(), progress_bar(f"playing {file.name}", total) as played:
         rows = Differences(opened)
         return await backtest(source, cases, mapping, until, rows, clock, lambda done: played(done, "cases"))

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from infra.cli.base import app, run, settings
-from infra.operations.doctor import State, examine
+from infra.cli.base import DataFolder, app, run, settings
+from infra.operations.doctor import State, examine_installation
 from shared.kit.clock import SystemClock
 from shared.kit.settings import Settings
 
 
 @app.command()
-def doctor(
-    data: Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")] = None,
-) -> None:
+def doctor(data: DataFolder = None) -> None:
     """Say what is wrong with this installation and what to do; changes nothing."""
     own = settings()
     run(_doctor(own.model_copy(update={"data": data or own.data})))
@@ -24,7 +19,7 @@ def doctor(
 
 async def _doctor(own: Settings) -> None:
     ill = 0
-    async for check in examine(own, SystemClock()):
+    async for check in examine_installation(own, SystemClock()):
         typer.echo(str(check))
         ill += check.state is State.BAD
     if ill:

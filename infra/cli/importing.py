@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.base import CODE_USAGE, Refused, app, hook, progress, run, say, settings
-from infra.importing.import_run import ImportRun, Notebook, Place
+from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, hook, progress_bar, run, say, settings
+from infra.importing.import_run import ImportPosition, ImportRun, Notebook
 from infra.importing.mapping import Mapping, load_mapping
 from infra.importing.plan import Plan, make_plan
 from infra.importing.row_importer import Came, Phase, RowImporter, open_row_importer
@@ -23,16 +23,15 @@ from shared.kit.failpoints import Failpoints
 from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 
-File = Annotated[Path, typer.Argument(help="A .csv, .xlsx or .ndjson file; its first line names the columns.")]
+TableFile = Annotated[Path, typer.Argument(help="A .csv, .xlsx or .ndjson file; its first line names the columns.")]
 MappingFile = Annotated[Path, typer.Option(help="What the columns mean, as YAML; see docs/import.md.")]
-Data = Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")]
-Rejected = Annotated[Path | None, typer.Option(help="Where rejected rows go; <file>.rejected.csv by default.")]
+RejectedFile = Annotated[Path | None, typer.Option(help="Where rejected rows go; <file>.rejected.csv by default.")]
 Dry = Annotated[bool, typer.Option("--check", help="Read and judge every row, send nothing.")]
 
 
 @app.command(name="import")
 def import_file(
-    file: File, mapping: MappingFile, data: Data = None, rejected: Rejected = None, check: Dry = False
+    file: TableFile, mapping: MappingFile, data: DataFolder = None, rejected: RejectedFile = None, check: Dry = False
 ) -> None:
     """Import cases from a file. Doing it again changes nothing; an interrupted import goes on where it was."""
     own = settings()
@@ -47,7 +46,7 @@ def _read(file: Path, mapping_file: Path) -> tuple[Mapping, Plan]:
     try:
         mapping = load_mapping(mapping_file)
         mapping.check(heading_of(file, mapping))
-        with progress(f"looking through {file.name}", None) as tell:
+        with progress_bar(f"looking through {file.name}", None) as tell:
             plan = make_plan(file, mapping, SystemClock().now(), tell)
     except (BadMapping, BadFile) as error:
         raise Refused(str(error), CODE_USAGE) from None
@@ -57,10 +56,10 @@ def _read(file: Path, mapping_file: Path) -> tuple[Mapping, Plan]:
 
 
 async def _check(file: Path, mapping_file: Path) -> None:
-    from infra.importing.check import judge
+    from infra.importing.check import judge_rows
 
     mapping, plan = _read(file, mapping_file)
-    counts, examples = judge(file, mapping, plan, SystemClock().now())
+    counts, examples = judge_rows(file, mapping, plan, SystemClock().now())
     for line in examples:
         say(line)
     say(f"would be registered {counts['registered']}, attached {counts['attached']}, rejected {counts['rejected']}")
@@ -79,11 +78,11 @@ async def _import(own: Settings, file: Path, mapping_file: Path, rejected: Path)
             await stack.enter_async_context(running(each, Runtime.of(clock, failpoints=failpoints)))
         carrier = await stack.enter_async_context(open_row_importer(found, mapping, clock, failpoints))
         started = clock.monotonic()
-        with progress(f"importing {file.name}", plan.rows) as tell:
+        with progress_bar(f"importing {file.name}", plan.rows) as tell:
             await _complain(carrier, mapping)
             at_start = 0
 
-            def shown(done: int, total: int, place: Place) -> None:
+            def shown(done: int, total: int, place: ImportPosition) -> None:
                 rate = (place.read - at_start) / max(clock.monotonic() - started, 0.001)
                 tell(done if place.phase is Phase.CASES else total, f"{place.phase}, {rate:.0f}/s")
 
@@ -103,7 +102,7 @@ async def _complain(carrier: RowImporter, mapping: Mapping) -> None:
         raise Refused("\n".join(faults), CODE_USAGE)
 
 
-def _report(place: Place, mapping: Mapping, seconds: float, rejected: Path) -> None:
+def _report(place: ImportPosition, mapping: Mapping, seconds: float, rejected: Path) -> None:
     counts = place.counts
     told = ", ".join(f"{name} {counts[name]}" for name in (*(came.value for came in Came), "rejected"))
     say(f"read {place.read} = {told} ({seconds:.1f} s)")

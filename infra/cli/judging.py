@@ -12,8 +12,16 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import to_json
 
-from infra.cli.base import CODE_USAGE, Refused, app, fail, hook, progress, run, say, settings
-from infra.operations.rebuild import STATEMENTS, Checksums, OpenReadModel, connected, differences, read_models, rebuild
+from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, fail, hook, progress_bar, run, say, settings
+from infra.operations.rebuild import (
+    STATEMENTS,
+    Checksums,
+    OpenReadModel,
+    connected,
+    read_models,
+    rebuild,
+    table_differences,
+)
 from infra.servers.attach import Servers, is_external, servers
 from infra.servers.services import OWNERS
 from shared.case.base import Address, Owner, Position, Recorded, Unknown
@@ -29,10 +37,9 @@ from shared.log.jetstream import JetStreamLog
 from shared.log.port import Log, NoArea
 from shared.log.topology import Topology
 
-Data = Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")]
 After = Annotated[list[str] | None, typer.Option(help="Only what comes after, as LOG_5101:17; once per stream.")]
 Types = Annotated[list[str] | None, typer.Option("--type", help="Only events of this type, as case.assigned.")]
-Case = Annotated[str | None, typer.Option(help="Only this case or order, by id or number.")]
+CaseOption = Annotated[str | None, typer.Option(help="Only this case or order, by id or number.")]
 Follow = Annotated[bool, typer.Option(help="Go on with what comes.")]
 
 
@@ -57,9 +64,9 @@ async def open_log(found: Servers, user: str) -> AsyncIterator[Log]:
         await mux.close()
 
 
-@app.command()
-def events(
-    after: After = None, follow: Follow = False, type: Types = None, case: Case = None, data: Data = None
+@app.command(name="events")
+def print_events(
+    after: After = None, follow: Follow = False, type: Types = None, case: CaseOption = None, data: DataFolder = None
 ) -> None:
     """Print the flow facts of the log, one JSON object a line; content stays sealed and is left out."""
     run(_events(own_settings(data), after or [], follow, frozenset(type or ()), case))
@@ -165,7 +172,7 @@ async def _address(log: Log, text: str) -> Address:
 
 @app.command()
 def fsck(
-    data: Data = None,
+    data: DataFolder = None,
     settled: Annotated[
         bool, typer.Option(help="Nobody writes and all reactions have caught up: what had to follow is asked too.")
     ] = False,
@@ -181,7 +188,7 @@ async def _fsck(own: Settings, settled: bool, tables: bool) -> None:
         intake = services[Owner.INTAKE].data
         total = sum([await intake.log.end(stream) for stream in intake.log.streams()])
         done_of: dict[str, int] = {}
-        with progress("judging events", total) as tell:
+        with progress_bar("judging events", total) as tell:
 
             def shown(stream: str, done: int, end: int) -> None:
                 done_of[stream] = done
@@ -192,7 +199,7 @@ async def _fsck(own: Settings, settled: bool, tables: bool) -> None:
                 return {row["subject"] for row in rows}
 
             def compared(kept: OpenReadModel) -> judge.ReadModel:
-                return lambda: differences(kept, found, clock, lambda *_: tell(total, f"replaying {kept.name}"))
+                return lambda: table_differences(kept, found, clock, lambda *_: tell(total, f"replaying {kept.name}"))
 
             models = {kept.name: compared(kept) for kept in read_models(services)} if tables else {}
             questions = judge.Questions(
@@ -214,7 +221,7 @@ async def _fsck(own: Settings, settled: bool, tables: bool) -> None:
 @app.command(name="rebuild")
 def rebuild_models(
     service: Annotated[Owner | None, typer.Argument(help="routing or reporting; all when left out.")] = None,
-    data: Data = None,
+    data: DataFolder = None,
     fresh: Annotated[bool, typer.Option(help="Begin anew where a rebuild was interrupted.")] = False,
 ) -> None:
     """Make the tables of read models anew from the log; an interrupted rebuild goes on where it was."""
@@ -246,7 +253,7 @@ async def _rebuild_one(own: Settings, kept: OpenReadModel, fresh: bool) -> None:
     done_of: dict[str, int] = {}
     if resume:
         say(f"{kept.name}: going on with the rebuild that was interrupted")
-    with progress(f"rebuilding {kept.name}", total) as tell:
+    with progress_bar(f"rebuilding {kept.name}", total) as tell:
 
         def shown(stream: str, done: int, end: int) -> None:
             done_of[stream] = done

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import to_json
 
-from infra.cli.base import CODE_USAGE, Refused, app, progress, run, say, settings
+from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, progress_bar, run, say, settings
 from infra.servers.attach import servers
 from shared.kit.settings import Settings
 from shared.log import topology
@@ -26,11 +26,10 @@ from shared.reference.regions import nbs_documents
 from shared.reference.subjects import import_subjects
 from shared.reference.validate import Finding, Gravity, validate
 
-FINDINGS_SHOWN_MAX = 50
+_FINDINGS_SHOWN_MAX = 50
 FOUND_BY_YAML = (".yaml", ".yml")
 group = typer.Typer(no_args_is_help=True, help=__doc__)
 app.add_typer(group, name="reference")
-Data = Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")]
 Files = Annotated[list[Path], typer.Argument(help="YAML files, or folders of them; CSV and XLSX with --kind.")]
 KindOf = Annotated[Kind | None, typer.Option(help="The kind of the rows of a CSV or XLSX file.")]
 RegionOf = Annotated[str, typer.Option(help="The region whose document the rows of a CSV or XLSX file are.")]
@@ -100,10 +99,10 @@ async def in_force(streams: Streams) -> list[Document]:
 
 def _tell(findings: Sequence[Finding]) -> bool:
     """Print findings; whether one of them is an error."""
-    for finding in findings[:FINDINGS_SHOWN_MAX]:
+    for finding in findings[:_FINDINGS_SHOWN_MAX]:
         typer.echo(str(finding))
-    if len(findings) > FINDINGS_SHOWN_MAX:
-        typer.echo(f"... and {len(findings) - FINDINGS_SHOWN_MAX} more")
+    if len(findings) > _FINDINGS_SHOWN_MAX:
+        typer.echo(f"... and {len(findings) - _FINDINGS_SHOWN_MAX} more")
     errors = sum(finding.gravity is Gravity.ERROR for finding in findings)
     say(f"{errors} errors, {len(findings) - errors} warnings")
     return errors > 0
@@ -123,7 +122,7 @@ async def _validate(files: Sequence[Path], kind: Kind | None, region: str) -> No
 
 
 @group.command()
-def load(files: Files, kind: KindOf = None, region: RegionOf = NATION, data: Data = None) -> None:
+def load(files: Files, kind: KindOf = None, region: RegionOf = NATION, data: DataFolder = None) -> None:
     """Check documents together with those in force and publish what is new; nothing is published when one is wrong.
 
     A document replaces the one of its kind and region, but a calendar keeps the years that the new one does not name.
@@ -151,7 +150,7 @@ async def _with_years(document: Document, streams: Streams) -> Document:
 
 async def _publish(streams: Streams, documents: Any, total: int | None) -> None:
     counts = Counts()
-    with progress("publishing documents", total) as tell:
+    with progress_bar("publishing documents", total) as tell:
 
         def shown(now: Counts, document: Document) -> None:
             nonlocal counts
@@ -166,7 +165,7 @@ async def _publish(streams: Streams, documents: Any, total: int | None) -> None:
 
 
 @group.command(name="import-regions")
-def import_regions(folder: Path, data: Data = None) -> None:
+def import_regions(folder: Path, data: DataFolder = None) -> None:
     """Publish the national table of regions: provinces, cities, areas, streets, villages as .csv or .csv.gz."""
     run(_import_regions(_own(data), folder), "interrupted; run the same command again, what is published stays")
 
@@ -174,7 +173,7 @@ def import_regions(folder: Path, data: Data = None) -> None:
 async def _import_regions(own: Settings, folder: Path) -> None:
     if not folder.is_dir():
         raise Refused(f"{folder} is no folder; name the one that holds provinces.csv and the others", CODE_USAGE)
-    with progress("checking the tables", None) as tell:  # whole first: a fault on the last line publishes nothing
+    with progress_bar("checking the tables", None) as tell:  # whole first: a fault on the last line publishes nothing
         total = 0
         for total, _ in enumerate(nbs_documents(folder), 1):
             tell(total, "documents")
@@ -183,7 +182,7 @@ async def _import_regions(own: Settings, folder: Path) -> None:
 
 
 @group.command(name="import-subjects")
-def import_subject_tree(file: Path, region: RegionOf = NATION, data: Data = None) -> None:
+def import_subject_tree(file: Path, region: RegionOf = NATION, data: DataFolder = None) -> None:
     """Publish the subject tree of a CSV or XLSX file with a column per level; known subjects keep their codes."""
     run(_import_subjects(_own(data), file, region))
 
@@ -196,7 +195,7 @@ async def _import_subjects(own: Settings, file: Path, region: str) -> None:
 
 
 @group.command(name="list")
-def list_documents(data: Data = None) -> None:
+def list_documents(data: DataFolder = None) -> None:
     """List the documents in force: kind, region, version, rows, note."""
     run(_list(_own(data)))
 
@@ -220,7 +219,7 @@ async def _list(own: Settings) -> None:
 def show(
     kind: Annotated[Kind, typer.Argument(help="The kind of document.")],
     region: Annotated[str, typer.Argument(help="Its region, twelve digits; the nation's when left out.")] = NATION,
-    data: Data = None,
+    data: DataFolder = None,
 ) -> None:
     """Print one document in force as JSON."""
     run(_show(_own(data), kind, region))

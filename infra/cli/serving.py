@@ -8,13 +8,12 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
 import uvicorn
 
-from infra.cli.base import Refused, app, hook, run, settings
+from infra.cli.base import DataFolder, Refused, app, hook, run, settings
 from infra.servers.attach import mark_ready
 from infra.servers.composition import Running, prepare, running, settings_for
 from infra.servers.embedded import Embedded, require_port
@@ -29,18 +28,18 @@ from shared.kit.settings import Settings
 from shared.reference.load import demo_documents
 from shared.reference.models import Kind
 
-STOP_S_MAX = 10
+_STOP_S_MAX = 10
 GC_YOUNG_COUNT, GC_MIDDLE_COUNT, GC_OLD_COUNT = 20_000, 20, 20
 
 
-def say(text: str) -> None:
+def announce(text: str) -> None:
     """Tell what is being done, on stdout: it is all that these two commands have to tell."""
     typer.echo(f"caseflow: {text}")
 
 
 @app.command()
 def up(
-    data: Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")] = None,
+    data: DataFolder = None,
     port: Annotated[int | None, typer.Option(help="HTTP port; CASEFLOW_PORT sets it too.")] = None,
 ) -> None:
     """Start NATS, Postgres and the four services on one origin; ctrl-C stops them."""
@@ -51,18 +50,18 @@ def up(
 
 async def _up(own: Settings) -> None:
     require_port(own.port)
-    embedded = Embedded(say, load_partners(own) or DEMO_PARTNERS)
+    embedded = Embedded(announce, load_partners(own) or DEMO_PARTNERS)
     endpoints = await embedded.start(own.data.resolve())
     try:
         telemetry.log_to(sys.stderr, "caseflow", own.log_level)
-        await prepare(settings_for(own, endpoints, "admin"), say)
+        await prepare(settings_for(own, endpoints, "admin"), announce)
         mark_ready(own.data.resolve())
         each = {owner: settings_for(own, endpoints, owner) for owner in OWNERS}
         with process("caseflow", own) as runtime:
             async with running(each, runtime) as stack:
                 await _serve(stack, each[Owner.INTAKE], embedded)
     finally:
-        say("stopping")
+        announce("stopping")
         await embedded.stop()
 
 
@@ -70,7 +69,7 @@ async def _serve(stack: Running, own: Settings, embedded: Embedded | None) -> No
     """Answer HTTP until told to stop, or until a server or a background job ends. Raises what ended a job."""
     config = uvicorn.Config(
         stack.app, host=own.host, port=own.port, log_config=None, access_log=False, loop="none", lifespan="off",
-        http="httptools", timeout_graceful_shutdown=STOP_S_MAX,
+        http="httptools", timeout_graceful_shutdown=_STOP_S_MAX,
     )  # fmt: skip
     server = _Server(config, stack)
     # What lives long (documents, folded cases) is no garbage: looking all through it held every request for 100 ms and
@@ -79,7 +78,7 @@ async def _serve(stack: Running, own: Settings, embedded: Embedded | None) -> No
     gc.set_threshold(GC_YOUNG_COUNT, GC_MIDDLE_COUNT, GC_OLD_COUNT)
     serving = asyncio.create_task(server.serve())
     died = asyncio.create_task(embedded.died()) if embedded else None
-    say(f"ready on http://{own.host}:{own.port}")
+    announce(f"ready on http://{own.host}:{own.port}")
     say_demo(own)
     await asyncio.wait({serving, stack.jobs} | ({died} if died else set()), return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
@@ -126,7 +125,7 @@ def serve(service: Annotated[Owner, typer.Argument(help="intake, routing, superv
 async def _serve_one(own: Settings, service: Owner) -> None:
     own.dsn(service.value)  # raises BadSettings at once, not after a wait for servers that nobody named
     if own.pg_dsn_admin is not None:
-        await prepare(own, say)
+        await prepare(own, announce)
     with process(service, own) as runtime:
         async with running({service: own}, runtime) as stack:
             await _serve(stack, own, None)

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
-from infra.dev import seed_calendars
+from infra.dev import CHECKOUT, seed_calendars
 from infra.dev.asyncapi import asyncapi
 from infra.dev.events_page import events_page
 from infra.servers.services import BY_OWNER
@@ -39,8 +39,7 @@ from shared.kit.settings import Settings
 from shared.kit.submission import Envelope, Progress, Receipt
 from shared.reference.models import ROWS
 
-ROOT = Path(__file__).parents[2]
-CONTRACT = ROOT / "shared" / "contract"
+CONTRACT = CHECKOUT / "shared" / "contract"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -145,7 +144,7 @@ def schemas() -> dict[str, dict[str, Any]]:
 @cache
 def documents() -> dict[str, str]:
     """Every file of the contract: its text by its path inside shared/contract."""
-    owners = [owner for owner in Owner if (ROOT / "services" / owner / "app.py").exists()]
+    owners = [owner for owner in Owner if (CHECKOUT / "services" / owner / "app.py").exists()]
     found = {f"openapi/{owner}.json": _json(openapi(owner)) for owner in owners}
     found |= {f"schemas/{name}": _json(schema) for name, schema in schemas().items()}
     return found | {"asyncapi.yaml": asyncapi(), "EVENTS.md": events_page()}
@@ -176,11 +175,11 @@ def main() -> int:
         for path in wrong:
             print(f"shared/contract/{path} is not what the program says: run `make generate`")
         if not seeded:
-            print(f"{seed_calendars.SEED.relative_to(ROOT)} is not what the package says: run `make generate`")
+            print(f"{seed_calendars.SEED.relative_to(CHECKOUT)} is not what the package says: run `make generate`")
         return 1 if wrong or not seeded else 0
     if not seeded:
         seed_calendars.SEED.write_text(seed_calendars.seed(), "utf-8")
-        print(f"wrote {seed_calendars.SEED.relative_to(ROOT)}")
+        print(f"wrote {seed_calendars.SEED.relative_to(CHECKOUT)}")
     wanted = documents()
     for path in wrong:
         file = CONTRACT / path

@@ -9,16 +9,16 @@ from pathlib import Path
 from infra.importing.demand import Unfit, demand_of
 from infra.importing.mapping import Mapping
 from infra.importing.plan import Plan
-from infra.importing.rows import read
+from infra.importing.rows import read_rows
 
 EXAMPLES_COUNT_MAX = 20
 
 
-def judge(path: Path, mapping: Mapping, plan: Plan, now: datetime) -> tuple[Counter[str], list[str]]:
+def judge_rows(path: Path, mapping: Mapping, plan: Plan, now: datetime) -> tuple[Counter[str], list[str]]:
     """How many rows would be registered, attached and rejected, and the first rejections in words. Raises BadFile."""
     counts: Counter[str] = Counter()
     examples: list[str] = []
-    for line in read(path, mapping):
+    for line in read_rows(path, mapping):
         try:
             if line.number in plan.doubles:
                 raise Unfit(mapping.id, f"stands in row {plan.doubles[line.number]} already")

@@ -10,12 +10,12 @@ from typing import TypeVar
 
 from pydantic_core import to_json
 
-from infra.importing.mapping import Choice, Mapping
-from infra.importing.rows import Line
+from infra.importing.mapping import Mapping, ValueChoice
+from infra.importing.rows import FileLine
 from shared.case.base import Address, derived_id, new_id
 from shared.case.facts import SHORT_CHARS_MAX, TEXT_CHARS_MAX, TITLE_CHARS_MAX, Channel, Nature, Outcome, Retention
 
-ID_CHARS_MAX = 128
+ROW_ID_CHARS_MAX = 128
 _BLANKS = re.compile(r"[ \t\u3000\xa0]+")
 _LINES = re.compile(r"\s*\n\s*")
 _TIME = re.compile(
@@ -34,7 +34,7 @@ class Unfit(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class ImportedDemand:
     """What a row says. Texts are trimmed; times are aware."""
 
     number: int
@@ -64,7 +64,7 @@ class Demand:
         return Address("case", self.region, new_id(self.region, self.command_id(source, "register")))
 
 
-def demand_of(line: Line, mapping: Mapping, now: datetime) -> Demand:
+def demand_of(line: FileLine, mapping: Mapping, now: datetime) -> ImportedDemand:
     """The row as a demand. Raises Unfit."""
     if line.fault:
         raise Unfit("", line.fault)
@@ -75,7 +75,7 @@ def demand_of(line: Line, mapping: Mapping, now: datetime) -> Demand:
 
     for column in (mapping.id, columns.title, columns.text, columns.reply):
         _sound(column or "", cell(column))
-    id = _within(mapping.id, cell(mapping.id), ID_CHARS_MAX)
+    id = _within(mapping.id, cell(mapping.id), ROW_ID_CHARS_MAX)
     text = {name: cell(getattr(columns, name)) for name in ("title", "text", "reporter", "reply")}
     at = read_time(columns.time, cell(columns.time), mapping, time.min)
     if at > now:
@@ -85,20 +85,20 @@ def demand_of(line: Line, mapping: Mapping, now: datetime) -> Demand:
         replied_at = _reply_time(mapping, cell(columns.reply_time), at, now)
         _within(columns.reply or "", text["reply"], TEXT_CHARS_MAX)
 
-    def chosen(name: str, choice: Choice) -> str:
+    def chosen(name: str, choice: ValueChoice) -> str:
         value = choice.of(cells, text)
         if value is None:
             raise Unfit(choice.column or name, f"gives no {name}; add it to the mapping, or `otherwise`")
         return value
 
-    def listed(name: str, choice: Choice, among: type[E]) -> E:
+    def listed(name: str, choice: ValueChoice, among: type[E]) -> E:
         try:
             return among(chosen(name, choice))
         except ValueError:
             raise Unfit(choice.column or name, f"gives no {name} of {', '.join(among)}; list its `values`") from None
 
     settle, subject = mapping.settle, mapping.subject.of(cells, text) if mapping.subject else None
-    return Demand(
+    return ImportedDemand(
         line.number, id,
         title=_within(columns.title, text["title"], TITLE_CHARS_MAX),
         text=_within(columns.text, text["text"], TEXT_CHARS_MAX),

@@ -31,13 +31,13 @@ Ground = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 Field_ = Literal["title", "text", "reporter", "reply"]
 
 
-class Part(BaseModel):
+class MappingPart(BaseModel):
     """A part of a mapping."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Choice(Part):
+class ValueChoice(MappingPart):
     """A value by row: `fixed`; or by the cells of a `column` and its `values`; or by `words` found in the text.
 
     `words` is read in order and the first value one of whose words is found wins; a word between slashes is a regular
@@ -90,10 +90,10 @@ def _plain(value: Any) -> Any:
     return {"fixed": value} if isinstance(value, str) else value
 
 
-Chosen = Annotated[Choice, BeforeValidator(_plain)]
+Chosen = Annotated[ValueChoice, BeforeValidator(_plain)]
 
 
-class Columns(Part):
+class ColumnMapping(MappingPart):
     """Which column says what."""
 
     title: Column
@@ -106,40 +106,40 @@ class Columns(Part):
     reply_time: Column | None = None
 
 
-class Settle(Part):
+class Settle(MappingPart):
     """What becomes of a row with a reply. `by`: `first` active person of the unit who may sign, or a person's id."""
 
     by: Literal["first"] | PersonId = "first"
     otherwise: PersonId = UNNAMED
-    outcome: Chosen = Choice(fixed=Outcome.EXPLAINED)
+    outcome: Chosen = ValueChoice(fixed=Outcome.EXPLAINED)
     basis: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)] = (
         "as the reply states"
     )
     close: bool = True
 
 
-class Repeats(Part):
+class Repeats(MappingPart):
     """When a row is a repeat of an earlier one's open case: the same in all of these fields, spaces aside."""
 
     same: Annotated[tuple[Field_, ...], Field(min_length=1)] = ("reporter", "title")
 
 
-class Mapping(Part):
+class Mapping(MappingPart):
     """The whole mapping. `source` names the import for ever: (source, row id) is registered once."""
 
     source: Code
     id: Column
-    columns: Columns
+    columns: ColumnMapping
     time_zone: str = "Asia/Shanghai"
     time_formats: tuple[str, ...] = ()
     encoding: Literal["utf-8", "gb18030"] = "utf-8"
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
     sheet: str | None = None
-    channel: Chosen = Choice(fixed=Channel.WEB)
+    channel: Chosen = ValueChoice(fixed=Channel.WEB)
     nature: Chosen
     region: Chosen
     subject: Chosen | None = None
-    retention: Chosen = Choice(fixed=Retention.YEAR_1)
+    retention: Chosen = ValueChoice(fixed=Retention.YEAR_1)
     first_asked: Annotated[dict[str, PersonId], BeforeValidator(lambda v: {"": v} if isinstance(v, str) else v)]
     fallback: str | None = None
     settle: Settle | None = None
@@ -184,7 +184,7 @@ class Mapping(Part):
     def named(self) -> Iterator[tuple[str, str]]:
         """Every column that the mapping names, with the place where it does."""
         yield "id", self.id
-        for name in Columns.model_fields:
+        for name in ColumnMapping.model_fields:
             if (column := getattr(self.columns, name)) is not None:
                 yield f"columns.{name}", column
         outcome = self.settle.outcome if self.settle else None
@@ -217,7 +217,7 @@ def _zone(name: str) -> tzinfo:
 _UNIT = re.compile(r"([0-9]{12}|\{(province|city|county|township|village)\})-[a-z0-9-]{1,32}")
 
 
-def _among(name: str, choice: Choice, allowed: Sequence[str]) -> None:
+def _among(name: str, choice: ValueChoice, allowed: Sequence[str]) -> None:
     for value in choice.results():
         if value not in allowed:
             raise ValueError(f"{name}: {value!r} is none of {', '.join(allowed)}; {nearest(value, allowed)}")
@@ -234,7 +234,7 @@ def load_mapping(path: Path) -> Mapping:
 
 def _fields(loc: Sequence[Any]) -> list[str]:
     """The fields of the part of the mapping at a place."""
-    parts: dict[str, type[Part]] = {"columns": Columns, "settle": Settle, "repeats": Repeats}
+    parts: dict[str, type[MappingPart]] = {"columns": ColumnMapping, "settle": Settle, "repeats": Repeats}
     if not loc:
         return list(Mapping.model_fields)
-    return list(parts.get(str(loc[-1]), Choice).model_fields)
+    return list(parts.get(str(loc[-1]), ValueChoice).model_fields)

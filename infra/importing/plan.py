@@ -15,14 +15,14 @@ from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 
-from infra.importing.demand import Demand, Unfit, demand_of
+from infra.importing.demand import ImportedDemand, Unfit, demand_of
 from infra.importing.mapping import Mapping
-from infra.importing.rows import Line, read
+from infra.importing.rows import FileLine, read_rows
 from shared.case.base import Address
 
 HASH_BYTES = 8
 BUCKETS = 256
-Progress = Callable[[int, str], None]
+OnRows = Callable[[int, str], None]
 
 
 @dataclass
@@ -35,10 +35,10 @@ class Plan:
     repeated: set[int] = field(default_factory=set)
 
 
-def make_plan(path: Path, mapping: Mapping, now: datetime, progress: Progress = lambda done, word: None) -> Plan:
+def make_plan(path: Path, mapping: Mapping, now: datetime, progress: OnRows = lambda done, word: None) -> Plan:
     """Read the file up to twice. Raises BadFile."""
     plan, hashes = Plan(), _Hashes(mapping)
-    for line in read(path, mapping):
+    for line in read_rows(path, mapping):
         plan.rows += 1
         hashes.add(line)
         progress(plan.rows, "looked at")
@@ -46,7 +46,7 @@ def make_plan(path: Path, mapping: Mapping, now: datetime, progress: Progress = 
     if twice:
         first_of: dict[str, int] = {}
         alike: dict[int, list[_Alike]] = {}
-        for line in read(path, mapping):
+        for line in read_rows(path, mapping):
             id_hash, alike_hash = hashes.of(line)
             if id_hash in twice:
                 id = line.cells.get(mapping.id, "").strip()
@@ -71,7 +71,7 @@ class _Hashes:
         self._key = os.urandom(16)
         self._buckets = [array("Q") for _ in range(BUCKETS)]  # each is sorted by itself, so that little is unpacked
 
-    def of(self, line: Line) -> tuple[int, int]:
+    def of(self, line: FileLine) -> tuple[int, int]:
         """The hash of the row's id, and of what makes it a repeat (0: it is none)."""
         id = self._hash("id", line.cells.get(self._mapping.id, "").strip())
         same = self._mapping.repeats.same if self._mapping.repeats else ()
@@ -79,7 +79,7 @@ class _Hashes:
         parts = ["".join(line.cells.get(column, "").split()) for column in columns]
         return id, self._hash(*parts) if parts and all(parts) else 0
 
-    def add(self, line: Line) -> None:
+    def add(self, line: FileLine) -> None:
         for one in self.of(line):
             if one:
                 self._buckets[one % BUCKETS].append(one)
@@ -103,7 +103,7 @@ class _Alike:
     case: Address
 
     @classmethod
-    def of(cls, demand: Demand, mapping: Mapping) -> _Alike:
+    def of(cls, demand: ImportedDemand, mapping: Mapping) -> _Alike:
         return cls(demand.at, demand.number, demand.replied_at, demand.case(mapping.source))
 
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from infra.importing.demand import Demand, Unfit
+from infra.importing.demand import ImportedDemand, Unfit
 from infra.importing.mapping import Mapping
 from infra.operations.rebuild import connected
 from infra.servers.attach import Servers
@@ -39,7 +39,7 @@ from shared.log.port import NoArea
 
 IMPORTER = "import"
 STEPS_COUNT_MAX = 60  # a case has some ten; twenty co-handling units make it more
-OWNERS = (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION)
+IMPORTING_OWNERS = (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION)
 
 
 class Phase(StrEnum):
@@ -77,7 +77,7 @@ class RowImporter:
         self._reference_data = self._routing.identity.reference_data
         self._reactions = ReactionRunner(application=self._routing, reactions=REACTIONS)
 
-    async def carry(self, demand: Demand, whole: bool) -> Result:
+    async def carry(self, demand: ImportedDemand, whole: bool) -> Result:
         """A row that is a case: registered and, when `whole`, brought to its end; else it waits for its repeats.
 
         Raises Unfit for what the law or an earlier import does not allow, Unavailable.
@@ -100,7 +100,7 @@ class RowImporter:
             await self._ask(demand, address, Owner.SUPERVISION, "release", self._last(demand), hold=Hold.IMPORT)
         return Result(Came.REGISTERED, state.status, by_fallback)
 
-    async def attach(self, demand: Demand, case: Address) -> Result:
+    async def attach(self, demand: ImportedDemand, case: Address) -> Result:
         """A row that is a repeat: attached to its case, its reply noted as what the unit did. Raises as `carry`."""
         source = self._mapping.source
         state = await self._state(case, fresh=True)
@@ -117,7 +117,7 @@ class RowImporter:
             came = Came.ATTACHED
         return Result(came)
 
-    async def _register(self, demand: Demand) -> tuple[Address, Committed]:
+    async def _register(self, demand: ImportedDemand) -> tuple[Address, Committed]:
         """Register once; the case, and what came of it now."""
         source = self._mapping.source
         person, unit = self.first_asked(demand.region)
@@ -141,7 +141,7 @@ class RowImporter:
         self._services[Owner.ROUTING].data.vault.remember(key)  # one process: routing need not ask for it
         return address, outcome
 
-    def _said(self, demand: Demand) -> dict[str, Any]:
+    def _said(self, demand: ImportedDemand) -> dict[str, Any]:
         party = Party(name=demand.reporter, phone=demand.phone, address=demand.address)
         said = demand.reporter or demand.phone
         return {
@@ -153,7 +153,7 @@ class RowImporter:
             "source_id": demand.id,
         }
 
-    async def _advance(self, demand: Demand, case: Address, state: CaseState, whole: bool) -> str | None:
+    async def _advance(self, demand: ImportedDemand, case: Address, state: CaseState, whole: bool) -> str | None:
         """Ask for the next step of a case; its name, None when there is none."""
         match state.status:
             case Status.AWAITING_TRIAGE if not state.hand_backs:
@@ -169,7 +169,7 @@ class RowImporter:
                 return await self._step(demand, case, "close", self._last(demand), basis="imported as closed")
         return None
 
-    async def _triage(self, demand: Demand, case: Address, state: CaseState) -> str | None:
+    async def _triage(self, demand: ImportedDemand, case: Address, state: CaseState) -> str | None:
         """By the rules in force, as the reaction does it; what none takes goes to the fallback, or stays there."""
         await self._react(case, e.Registered, 0)
         if (await self._state(case)).status is not Status.AWAITING_TRIAGE:
@@ -179,14 +179,14 @@ class RowImporter:
             return None
         return await self._step(demand, case, "triage", demand.at, unit=unit, basis="import: no rule takes it")
 
-    async def _assign(self, demand: Demand, case: Address, state: CaseState) -> str | None:
+    async def _assign(self, demand: ImportedDemand, case: Address, state: CaseState) -> str | None:
         await self._react(case, e.Triaged, state.registration_sequence)
         if (await self._state(case)).status is not Status.TRIAGED:
             return "react"
         units: dict[str, Any] = {"unit": state.triaged_unit, "co_units": state.triaged_co_units}
         return await self._step(demand, case, "assign", demand.at, **units, basis="import: as triaged")
 
-    async def _settle(self, demand: Demand, case: Address, state: CaseState) -> str:
+    async def _settle(self, demand: ImportedDemand, case: Address, state: CaseState) -> str:
         """The file has one reply, that of the responsible unit: the others are taken off, then it settles."""
         settle, at = self._mapping.settle, demand.replied_at
         assert settle is not None
@@ -211,7 +211,9 @@ class RowImporter:
             if isinstance(recorded.event, event):
                 await self._reactions.react(recorded)
 
-    async def _step(self, demand: Demand, case: Address, name: str, at: datetime, what: str = "", **facts: Any) -> str:
+    async def _step(
+        self, demand: ImportedDemand, case: Address, name: str, at: datetime, what: str = "", **facts: Any
+    ) -> str:
         """Ask routing; a refusal because somebody else has moved the case meanwhile is no refusal: look again."""
         before = (await self._state(case)).version
         outcome = await self._send(demand, case, Owner.ROUTING, name, at, what, facts)
@@ -219,13 +221,22 @@ class RowImporter:
             raise _unfit(outcome)
         return name
 
-    async def _ask(self, demand: Demand, case: Address, owner: Owner, name: str, at: datetime, **facts: Any) -> None:
+    async def _ask(
+        self, demand: ImportedDemand, case: Address, owner: Owner, name: str, at: datetime, **facts: Any
+    ) -> None:
         outcome = await self._send(demand, case, owner, name, at, "", facts)
         if isinstance(outcome, Rejected):
             raise _unfit(outcome)
 
     async def _send(
-        self, demand: Demand, case: Address, owner: Owner, name: str, at: datetime, what: str, facts: dict[str, Any]
+        self,
+        demand: ImportedDemand,
+        case: Address,
+        owner: Owner,
+        name: str,
+        at: datetime,
+        what: str,
+        facts: dict[str, Any],
     ) -> Committed | Rejected:
         asked = COMMANDS[name].facts.model_validate(facts)
         meta = self._meta(demand, case, name + what, at)
@@ -236,7 +247,7 @@ class RowImporter:
         state: CaseState = (await self._routing.handler.state(case, fresh)).state
         return state
 
-    def _meta(self, demand: Demand, case: Address, step: str, at: datetime) -> Meta:
+    def _meta(self, demand: ImportedDemand, case: Address, step: str, at: datetime) -> Meta:
         region = case.region
         actor = Actor(person=IMPORTER, post=IMPORTER, unit=f"{region}-centre", centre=region, region=region)
         return Meta(
@@ -248,7 +259,7 @@ class RowImporter:
         )
 
     @staticmethod
-    def _last(demand: Demand) -> datetime:
+    def _last(demand: ImportedDemand) -> datetime:
         return demand.replied_at or demand.at
 
     def unknown(self) -> Iterator[str]:
@@ -315,5 +326,5 @@ async def open_row_importer(
     servers: Servers, mapping: Mapping, clock: Clock, failpoints: Failpoints | None = None
 ) -> AsyncIterator[RowImporter]:
     """A row importer on these servers, as the three services whose commands it sends. Raises Unavailable."""
-    async with connected(servers, clock, OWNERS, failpoints) as services:
+    async with connected(servers, clock, IMPORTING_OWNERS, failpoints) as services:
         yield RowImporter(services, mapping, clock)

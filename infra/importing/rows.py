@@ -33,7 +33,7 @@ ENDINGS = (".csv", ".xlsx", ".ndjson", ".jsonl", ".csv.gz", ".ndjson.gz")
 csv.field_size_limit(LINE_BYTES_MAX)
 
 
-class Form(Protocol):
+class FileForm(Protocol):
     """What a mapping says of how its file is written."""
 
     @property
@@ -49,7 +49,7 @@ class BadFile(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class FileLine:
     """One row of the file: its number from 1 (the heading is one too), its cells as text by column, or its fault."""
 
     number: int
@@ -57,13 +57,13 @@ class Line:
     fault: str = ""
 
 
-def heading_of(path: Path, form: Form) -> list[str]:
+def heading_of(path: Path, form: FileForm) -> list[str]:
     """The columns of the file. Raises BadFile."""
     with closing(_lines(path, form)) as lines, unpacking(path):
         return next(lines)
 
 
-def read(path: Path, form: Form) -> Iterator[Line]:
+def read_rows(path: Path, form: FileForm) -> Iterator[FileLine]:
     """Every row that is not empty. Raises BadFile where the file ends to be readable."""
     with closing(_lines(path, form)) as lines, unpacking(path):
         next(lines)
@@ -91,7 +91,7 @@ def unpacking(path: Path) -> Iterator[None]:
         raise BadFile(f"{path.name} cannot be unpacked ({error}); copy it again") from None
 
 
-def _lines(path: Path, form: Form) -> Generator[Any]:
+def _lines(path: Path, form: FileForm) -> Generator[Any]:
     """The heading first, then each Line."""
     match kind_of(path):
         case ".csv":
@@ -104,7 +104,7 @@ def _lines(path: Path, form: Form) -> Generator[Any]:
             raise BadFile(f"{path.name} ends in {other!r}; rows are read from {', '.join(ENDINGS)}")
 
 
-def _csv(path: Path, form: Form) -> Generator[Any]:
+def _csv(path: Path, form: FileForm) -> Generator[Any]:
     encoding = form.encoding
     with TextIOWrapper(open_bytes(path), "utf-8-sig" if encoding == "utf-8" else encoding, newline="") as file:
         reader = csv.reader(file, strict=True, delimiter=form.delimiter)
@@ -116,7 +116,7 @@ def _csv(path: Path, form: Form) -> Generator[Any]:
             except csv.Error as error:
                 if heading is None:
                     raise BadFile(f"{path.name}:{number}: is not CSV ({error}); save it as `CSV UTF-8`") from None
-                yield Line(number, {}, f"is not CSV ({error})")
+                yield FileLine(number, {}, f"is not CSV ({error})")
                 continue
             except UnicodeDecodeError as error:
                 raise _undecodable(path, number, encoding, error) from None
@@ -203,21 +203,21 @@ def _ndjson(path: Path) -> Generator[Any]:
         yield from lines
 
 
-def _object(number: int, data: bytes) -> Line:
+def _object(number: int, data: bytes) -> FileLine:
     try:
         fields = json.loads(data)
     except ValueError as error:  # json and utf-8 alike; never with its text, which quotes the line
-        return Line(number, {}, f"is not JSON ({type(error).__name__})")
+        return FileLine(number, {}, f"is not JSON ({type(error).__name__})")
     except RecursionError:
-        return Line(number, {}, "is nested too deep")
+        return FileLine(number, {}, "is nested too deep")
     if not isinstance(fields, dict):
-        return Line(number, {}, "is no JSON object")
+        return FileLine(number, {}, "is no JSON object")
     cells = {}
     for name, value in fields.items():
         if isinstance(value, dict | list):
             value = json.dumps(value, ensure_ascii=False)
         cells[name] = "" if value is None else _text(value)
-    return Line(number, cells)
+    return FileLine(number, cells)
 
 
 def _heading(path: Path, cells: Sequence[str]) -> list[str]:
@@ -229,7 +229,7 @@ def _heading(path: Path, cells: Sequence[str]) -> list[str]:
     return heading
 
 
-def _line(number: int, heading: Sequence[str], cells: Sequence[str]) -> Line:
+def _line(number: int, heading: Sequence[str], cells: Sequence[str]) -> FileLine:
     if len(cells) > len(heading) and any(cells[len(heading) :]):
-        return Line(number, {}, f"has {len(cells)} cells under {len(heading)} headings")
-    return Line(number, {name: cell for name, cell in zip(heading, cells, strict=False) if name})
+        return FileLine(number, {}, f"has {len(cells)} cells under {len(heading)} headings")
+    return FileLine(number, {name: cell for name, cell in zip(heading, cells, strict=False) if name})

@@ -12,10 +12,10 @@ import yaml
 from pydantic import ValidationError
 
 MAPPING_BYTES_MAX = 1024 * 1024
-DEPTH_MAX = 8
+_DEPTH_MAX = 8
 COLUMNS_SHOWN_MAX = 30
 
-Place = tuple[str | int, ...]
+TreePath = tuple[str | int, ...]
 
 
 class BadMapping(ValueError):
@@ -34,7 +34,7 @@ class Tree:
 
     path: Path
     value: dict[str, Any]
-    lines: dict[Place, int] = field(default_factory=dict)
+    lines: dict[TreePath, int] = field(default_factory=dict)
 
     def at(self, place: Sequence[str | int]) -> str:
         """`file:line` of a place, or of the nearest one around it."""
@@ -43,7 +43,7 @@ class Tree:
             here = here[:-1]
         return f"{self.path}:{self.lines[here]}" if here else str(self.path)
 
-    def faults(self, error: ValidationError, fields: Callable[[Place], Sequence[str]], help: str) -> Iterator[str]:
+    def faults(self, error: ValidationError, fields: Callable[[TreePath], Sequence[str]], help: str) -> Iterator[str]:
         """What does not fit, one line each. `fields` are the names allowed at a place, `help` tells where to read."""
         for fault in error.errors(include_url=False, include_context=False):
             loc = fault["loc"]
@@ -61,7 +61,7 @@ def read_tree(path: Path, begin: str) -> Tree:
     """A mapping's values; `begin` says what it begins with. Raises BadMapping, OSError."""
     if path.stat().st_size > MAPPING_BYTES_MAX:
         raise BadMapping(f"{path}: larger than {MAPPING_BYTES_MAX} bytes; is this the mapping?")
-    lines: dict[Place, int] = {}
+    lines: dict[TreePath, int] = {}
     try:
         value = _plain(yaml.compose(path.read_bytes(), Loader=yaml.SafeLoader), (), lines, set())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -73,15 +73,15 @@ def read_tree(path: Path, begin: str) -> Tree:
     return Tree(path, value, lines)
 
 
-def _plain(node: yaml.Node | None, place: Place, lines: dict[Place, int], seen: set[int]) -> Any:
+def _plain(node: yaml.Node | None, place: TreePath, lines: dict[TreePath, int], seen: set[int]) -> Any:
     """Nodes as dicts, lists and text: a code stays a code, `no` a word. Raises YAMLError."""
     if node is None:
         return None
     lines.setdefault(place, node.start_mark.line + 1)
     if node.tag.endswith(":null"):
         return None
-    if len(place) > DEPTH_MAX:
-        raise yaml.MarkedYAMLError(problem=f"nested more than {DEPTH_MAX} deep", problem_mark=node.start_mark)
+    if len(place) > _DEPTH_MAX:
+        raise yaml.MarkedYAMLError(problem=f"nested more than {_DEPTH_MAX} deep", problem_mark=node.start_mark)
     if id(node) in seen:
         raise yaml.MarkedYAMLError(problem="aliases are not read; write the value out", problem_mark=node.start_mark)
     seen.add(id(node))

@@ -42,7 +42,7 @@ FREE_BYTES_MIN = 1024**3
 SKEW_S_MAX = 1.0
 LAG_COUNT_MAX = 10_000
 DUE_S_MAX = 60
-FINDINGS_SHOWN_MAX = 5
+_FINDINGS_SHOWN_MAX = 5
 STATEMENTS = Statements.load(Path(__file__).with_suffix(".sql"))
 
 
@@ -71,7 +71,7 @@ def ok(what: str) -> Check:
     return Check(State.OK, what)
 
 
-def warn(what: str, advice: str) -> Check:
+def unsure(what: str, advice: str) -> Check:
     """Something for a person to judge."""
     return Check(State.WARN, what, advice)
 
@@ -81,7 +81,7 @@ def bad(what: str, advice: str) -> Check:
     return Check(State.BAD, what, advice)
 
 
-async def examine(own: Settings, clock: Clock) -> AsyncIterator[Check]:
+async def examine_installation(own: Settings, clock: Clock) -> AsyncIterator[Check]:
     """Everything that can be seen from here, the cheap and local first."""
     for check in (*_programs(own), *_folder(own)):
         yield check
@@ -95,7 +95,7 @@ async def examine(own: Settings, clock: Clock) -> AsyncIterator[Check]:
             yield bad("the running copy does not get ready", str(error))
             return
     else:
-        yield warn(f"nothing runs on {data}, so the servers were not looked at", "Start it by `caseflow up`")
+        yield unsure(f"nothing runs on {data}, so the servers were not looked at", "Start it by `caseflow up`")
         return
     async for check in _postgres(found, clock):
         yield check
@@ -134,7 +134,7 @@ def _folder(own: Settings) -> Iterator[Check]:
         yield from _key(own)
         return
     if not data.exists():
-        yield warn(f"the data folder {data} is not there yet", "`caseflow up` makes it; CASEFLOW_DATA names another")
+        yield unsure(f"the data folder {data} is not there yet", "`caseflow up` makes it; CASEFLOW_DATA names another")
         return
     if not os.access(data, os.R_OK | os.W_OK | os.X_OK):
         yield bad(f"{data} cannot be read and written", "Be the user who owns it, or choose another by CASEFLOW_DATA")
@@ -152,9 +152,9 @@ def _folder(own: Settings) -> Iterator[Check]:
     yield from _key(own)
     holder = holder_of(own.port)
     if holder and not is_running(data):
-        yield warn(f"port {own.port} is held by {holder}", f"Stop it, or set CASEFLOW_PORT={own.port + 1}")
+        yield unsure(f"port {own.port} is held by {holder}", f"Stop it, or set CASEFLOW_PORT={own.port + 1}")
     elif holder is None and is_running(data):
-        yield warn(f"nobody listens on port {own.port}", "CASEFLOW_PORT must be that of the running copy")
+        yield unsure(f"nobody listens on port {own.port}", "CASEFLOW_PORT must be that of the running copy")
     else:
         yield ok(f"port {own.port}: {'served' if holder else 'free'}")
 
@@ -266,7 +266,7 @@ async def _nats(found: Servers) -> AsyncIterator[Check]:
         async for check in _streams(mux, Topology(tuple(own.areas), own.replicas)):
             yield check
     if found.endpoints is None:
-        yield warn("whether NATS has `sync_interval: always` cannot be seen from here", "Look into its configuration")
+        yield unsure("whether NATS has `sync_interval: always` cannot be seen from here", "Look into its configuration")
     elif '"sync_interval": "always"' in (own.data.resolve() / "run" / "nats.conf").read_text():
         yield ok("NATS writes to the disk before it acknowledges")
     else:
@@ -298,10 +298,10 @@ async def _services(found: Servers, clock: Clock) -> AsyncIterator[Check]:
             for stream in kept.log.streams():
                 lag = await kept.log.end(stream) - await kept.runner.checkpoint(stream)
                 if lag > LAG_COUNT_MAX:
-                    yield warn(f"{kept.name} lags {lag} events behind {stream}", "See that its service runs")
+                    yield unsure(f"{kept.name} lags {lag} events behind {stream}", "See that its service runs")
         parked = await intake.data.streams.end(topology.PARKED)
         if parked:
-            yield warn(
+            yield unsure(
                 f"{parked} messages were parked: reactions could not do them", f"Read the stream {topology.PARKED}"
             )
         async for check in _reactions(found):
@@ -330,7 +330,7 @@ async def _reactions(found: Servers) -> AsyncIterator[Check]:
                     yield bad(f"{owner} has no place on {stream}", f"Start {owner}: it makes it anew, nothing is lost")
                     continue
                 if info["num_pending"] > LAG_COUNT_MAX:
-                    yield warn(f"{owner} has {info['num_pending']} events of {stream} before it", "See that it runs")
+                    yield unsure(f"{owner} has {info['num_pending']} events of {stream} before it", "See that it runs")
     finally:
         await mux.close()
 
@@ -347,15 +347,17 @@ async def _clocks(supervision: RunningService, clock: Clock) -> AsyncIterator[Ch
     for year in (now.year, now.year + 1):
         if supervision.identity.reference_data.calendar(NATION).provisional(date(year, 1, 1)):
             wait = "once the notice is out (as a rule in November), " if year > now.year else ""
-            yield warn(f"the days off of {year} are provisional", f"Publish its calendar {wait}by `caseflow reference`")
+            yield unsure(
+                f"the days off of {year} are provisional", f"Publish its calendar {wait}by `caseflow reference`"
+            )
 
 
 def _documents(reference_data: ReferenceData) -> Iterator[Check]:
     documents = [one for one in reference_data.documents() if one.kind is not Kind.REGIONS]
     findings = validate(documents, regions=reference_data.regions)
-    for finding in sorted(findings, key=lambda one: one.gravity)[:FINDINGS_SHOWN_MAX]:
-        make = bad if finding.gravity is Gravity.ERROR else warn
+    for finding in sorted(findings, key=lambda one: one.gravity)[:_FINDINGS_SHOWN_MAX]:
+        make = bad if finding.gravity is Gravity.ERROR else unsure
         yield make(f"{finding.document} {finding.key}", finding.reason)
-    if len(findings) > FINDINGS_SHOWN_MAX:
-        rest = len(findings) - FINDINGS_SHOWN_MAX
-        yield warn(f"{rest} more findings about documents", "Run `caseflow reference validate` on their files")
+    if len(findings) > _FINDINGS_SHOWN_MAX:
+        rest = len(findings) - _FINDINGS_SHOWN_MAX
+        yield unsure(f"{rest} more findings about documents", "Run `caseflow reference validate` on their files")

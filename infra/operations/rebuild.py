@@ -23,7 +23,7 @@ from shared.log.port import Log
 
 STATEMENTS = Statements.load(Path(__file__).with_name("tables.sql"))
 Checksums = dict[str, tuple[int, int]]  # table -> rows, checksum
-Progress = Callable[[str, int, int], None]
+OnEvents = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def read_models(services: Mapping[Owner, RunningService]) -> list[OpenReadModel]
     return [OpenReadModel(service, runner) for service in services.values() for runner in service.projections]
 
 
-async def rebuild(model: OpenReadModel, resume: bool, progress: Progress) -> None:
+async def rebuild(model: OpenReadModel, resume: bool, progress: OnEvents) -> None:
     """Empty the model and read the log anew; `resume`: go on from where a rebuild was interrupted.
 
     Raises Unavailable when a running copy keeps the model.
@@ -92,7 +92,7 @@ async def rebuild(model: OpenReadModel, resume: bool, progress: Progress) -> Non
         await lock.release()
 
 
-async def _replay(runner: ProjectionRunner, log: Log, ends: Mapping[str, int], progress: Progress) -> None:
+async def _replay(runner: ProjectionRunner, log: Log, ends: Mapping[str, int], progress: OnEvents) -> None:
     """Project from the checkpoints up to these sequences."""
     for stream, end in ends.items():
         at = await runner.checkpoint(stream)
@@ -108,8 +108,8 @@ async def _replay(runner: ProjectionRunner, log: Log, ends: Mapping[str, int], p
                     break
 
 
-async def differences(
-    model: OpenReadModel, servers: Servers, clock: Clock, progress: Progress
+async def table_differences(
+    model: OpenReadModel, servers: Servers, clock: Clock, progress: OnEvents
 ) -> AsyncIterator[Finding]:
     """Where the tables differ from a fresh replay, made in temporary tables up to where the model has read."""
     owner = model.service.owner

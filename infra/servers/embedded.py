@@ -33,7 +33,7 @@ ROLES = (ADMIN, *map(str, OWNERS), "vault")
 DATABASE = "caseflow"
 START_S_MAX = 120.0  # a log of many millions of events is read again after a crash
 STOP_S_MAX = 30.0
-POLL_S = 0.01
+_POLL_S = 0.01
 _NATS_ENVIRONMENT = {"GOMEMLIMIT": "512MiB"}  # block caches grew to 4.3 GB without it
 LOG_TAIL_BYTES = 1500
 
@@ -276,7 +276,7 @@ async def _until(ready: Callable[[], bool], name: str, server: asyncio.subproces
             raise CannotStart(f"{name} ended at once with code {server.returncode}: {_tail(log)}")
         if loop.time() > end:
             raise CannotStart(f"{name} is not ready after {START_S_MAX:.0f} s: {_tail(log)}")
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(_POLL_S)
 
 
 def _port_in(ports: Path) -> int | None:

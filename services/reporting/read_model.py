@@ -30,8 +30,8 @@ from shared.kit.rows import (
     Integer,
     Json,
     SmallInteger,
-    Text,
-    TextOrNone,
+    String,
+    StringOrNone,
     TimeOrNone,
     arrays_of,
 )  # fmt: skip
@@ -48,26 +48,26 @@ class CaseRow:
     """One row of `cases`."""
 
     id: Id
-    subject: Annotated[Text, FIXED]
-    stream: Annotated[Text, FIXED]
+    subject: Annotated[String, FIXED]
+    stream: Annotated[String, FIXED]
     sequence: BigInteger
     version: Integer
     state: Json
     born: Annotated[BigInteger, FIXED]
-    status: Text
+    status: String
     open: Boolean
     late: Boolean
-    nature: TextOrNone
-    subject_code: TextOrNone
-    severity: Text
-    region: Annotated[Text, FIXED]
-    in_charge: Text
-    unit: TextOrNone
-    person: TextOrNone
+    nature: StringOrNone
+    subject_code: StringOrNone
+    severity: String
+    region: Annotated[String, FIXED]
+    in_charge: String
+    unit: StringOrNone
+    person: StringOrNone
     co_units: Codes
     people: Codes
-    first_asked: Annotated[Text, FIXED]
-    complained_unit: TextOrNone
+    first_asked: Annotated[String, FIXED]
+    complained_unit: StringOrNone
     stand_aside: Codes
     informant: Boolean
     registered_at: Annotated[TimeOrNone, FIXED]
@@ -85,15 +85,15 @@ class OrderRow:
     """One row of `orders`. The moment of issue stands in the first event only, so a later row leaves it as it is."""
 
     id: Id
-    subject: Annotated[Text, FIXED]
-    stream: Annotated[Text, FIXED]
+    subject: Annotated[String, FIXED]
+    stream: Annotated[String, FIXED]
     sequence: BigInteger
     version: Integer
     state: Json
-    status: Text
-    kind: TextOrNone
-    region: Text
-    unit: Text
+    status: String
+    kind: StringOrNone
+    region: String
+    unit: String
     case_count: Integer
     refused_count: Integer
     due: TimeOrNone

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from shared.case.state import CaseState
 from shared.kit.effects import AggregateChange
-from shared.kit.rows import FIXED, BigInteger, Codes, Id, Text, TextOrNone, TimeOrNone, arrays_of
+from shared.kit.rows import FIXED, BigInteger, Codes, Id, String, StringOrNone, TimeOrNone, arrays_of
 from shared.kit.sql import Session
 
 
@@ -38,21 +38,21 @@ class Work:
 class WorkRow:
     """One row of `work`: a case, and who has it."""
 
-    subject: Text
+    subject: String
     id: Annotated[Id, FIXED]
     sequence: BigInteger
-    status: Text
-    region: Annotated[Text, FIXED]
-    in_charge: Text
-    unit: TextOrNone
-    person: TextOrNone
+    status: String
+    region: Annotated[String, FIXED]
+    in_charge: String
+    unit: StringOrNone
+    person: StringOrNone
     units: Codes
     people: Codes
-    complained_unit: TextOrNone
+    complained_unit: StringOrNone
     stand_aside: Codes
-    first_asked: Annotated[Text, FIXED]
+    first_asked: Annotated[String, FIXED]
     registered_at: Annotated[TimeOrNone, FIXED]
-    state: Text
+    state: String
 
 
 def work_row(change: AggregateChange) -> WorkRow:

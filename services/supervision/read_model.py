@@ -11,7 +11,7 @@ from shared.case.lifecycle import OPEN
 from shared.case.orders import OrderState
 from shared.case.state import CaseState
 from shared.kit.effects import AggregateChange
-from shared.kit.rows import FIXED, BigInteger, Boolean, Id, Integer, Text, Time, arrays_of
+from shared.kit.rows import FIXED, BigInteger, Boolean, Id, Integer, String, Time, arrays_of
 from shared.kit.sql import Session
 
 
@@ -51,30 +51,30 @@ class Watched:
 class WatchedRow:
     """One row of `watched`: a case or an order, and the counts that call for a supervision order."""
 
-    subject: Text
+    subject: String
     id: Annotated[Id, FIXED]
     sequence: BigInteger
-    kind: Annotated[Text, FIXED]
-    in_charge: Text
+    kind: Annotated[String, FIXED]
+    in_charge: String
     open: Boolean
     hand_backs: Integer
     repeats: Integer
     lateness: Integer
     people: Integer
     orders: Integer
-    state: Text
+    state: String
 
 
 @dataclass(frozen=True, slots=True)
 class MomentRow:
     """One row of `moments`: one thing that is due of a case or an order."""
 
-    subject: Text
-    what: Text
-    stage: Text
-    unit: Text
+    subject: String
+    what: String
+    stage: String
+    unit: String
     at: Time
-    cause: Text
+    cause: String
 
 
 def watched_row(change: AggregateChange) -> WatchedRow:

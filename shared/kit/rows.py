@@ -24,7 +24,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ColumnType:
     """The type of a column, the type that is sent for it, and the expression over the sent value."""
 
     type: str
@@ -32,29 +32,29 @@ class Column:
     expression: str = "{}"
 
 
-Text = Annotated[str, Column("text")]
-TextOrNone = Annotated[str | None, Column("text")]
-Id = Annotated[str, Column("uuid")]
-Integer = Annotated[int, Column("integer")]
-BigInteger = Annotated[int, Column("bigint")]
-SmallInteger = Annotated[int, Column("smallint")]
-Boolean = Annotated[bool, Column("boolean")]
-Time = Annotated[datetime, Column("timestamp with time zone", "timestamptz")]
-TimeOrNone = Annotated[datetime | None, Column("timestamp with time zone", "timestamptz")]
-Json = Annotated[str, Column("jsonb", "text", "{}::jsonb")]
+String = Annotated[str, ColumnType("text")]
+StringOrNone = Annotated[str | None, ColumnType("text")]
+Id = Annotated[str, ColumnType("uuid")]
+Integer = Annotated[int, ColumnType("integer")]
+BigInteger = Annotated[int, ColumnType("bigint")]
+SmallInteger = Annotated[int, ColumnType("smallint")]
+Boolean = Annotated[bool, ColumnType("boolean")]
+Time = Annotated[datetime, ColumnType("timestamp with time zone", "timestamptz")]
+TimeOrNone = Annotated[datetime | None, ColumnType("timestamp with time zone", "timestamptz")]
+Json = Annotated[str, ColumnType("jsonb", "text", "{}::jsonb")]
 # Codes joined by spaces, since an array of arrays does not unnest.
-Codes = Annotated[str, Column("text[]", "text", "string_to_array({}, ' ')")]
+Codes = Annotated[str, ColumnType("text[]", "text", "string_to_array({}, ' ')")]
 
 FIXED = "fixed"  # mark of a column that is written with the first row and never changes, as in Annotated[Id, FIXED]
 
 
 @cache
-def columns_of(row: type[Any]) -> dict[str, Column]:
+def columns_of(row: type[Any]) -> dict[str, ColumnType]:
     """The columns of a row class by name, in the order of its fields. Raises TypeError for a field without a type."""
     hints = get_type_hints(row, include_extras=True)
-    columns: dict[str, Column] = {}
+    columns: dict[str, ColumnType] = {}
     for field in fields(row):
-        column = next((mark for mark in _marks(hints[field.name]) if isinstance(mark, Column)), None)
+        column = next((mark for mark in _marks(hints[field.name]) if isinstance(mark, ColumnType)), None)
         if column is None:
             raise TypeError(f"{row.__name__}.{field.name} has no column type; use one of shared/kit/rows.py")
         columns[field.name] = column

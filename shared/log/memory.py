@@ -178,8 +178,8 @@ class _Durable:
             await self._wait(max(next_s, WAIT_S_MIN))
 
     async def behind(self) -> int:
-        place = self.place()
-        return len(self.stream.events) - place.handed + len(place.due)
+        state = self.place()
+        return len(self.stream.events) - state.handed + len(state.due)
 
     def place(self) -> _Place:
         """Where the durable stands. Raises DurableMissing."""

@@ -16,8 +16,9 @@ from services.supervision.feed import writer as feed_writer
 from services.supervision.feed.writer import AT, REACHED, FeedWriter
 from shared.kit import leader
 from shared.kit.clock import SystemClock
-from shared.kit.failpoints import armed
+from shared.kit.failpoints import Failpoints
 from shared.kit.read_your_writes import ProjectionProgress
+from shared.kit.runtime import Runtime
 from shared.kit.sql import Database, Statements
 from shared.log.connection import NatsConnection, connect
 from shared.log.jetstream import JetStreamLog
@@ -26,6 +27,7 @@ from shared.log.streams import Ack, Streams, ensure_topology
 from shared.log.topology import FEED, FEED_MARK, Topology
 from tests.support.feeds import AREAS, expected, fill, lives, messages, written
 from tests.support.nats import NatsServer
+from tests.support.services import data_of
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -34,15 +36,17 @@ WAIT_S_MAX = 20.0
 
 
 class World:
-    """A log, FEED, and a database for the lock."""
+    """A log, FEED, and a database for the lock; all copies of the writer have the same failpoints."""
 
     def __init__(self, mux: NatsConnection, database: Database) -> None:
         self.log, self.streams, self.database = JetStreamLog(mux, Topology(AREAS)), Streams(mux), database
+        self.failpoints = Failpoints()
 
     def writer(self) -> tuple[FeedWriter, ProjectionProgress]:
         """A copy of the writer, not started, and what it tells of its place."""
-        reached = ProjectionProgress(CLOCK)
-        return FeedWriter(self.log, self.streams, self.database, CLOCK, reached), reached
+        runtime = Runtime.of(CLOCK, failpoints=self.failpoints)
+        data = data_of(log=self.log, streams=self.streams, database=self.database)
+        return FeedWriter(data=data, runtime=runtime), runtime.progress
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[ProjectionProgress]:
@@ -131,7 +135,7 @@ async def test_cancelled_anywhere_and_started_again_it_neither_loses_nor_doubles
         runs += 1
         writer, reached = world.writer()
         killing = Killing(rng.randrange(1, 9))
-        with armed(killing):
+        with world.failpoints.armed(killing):
             writing = killing.task = asyncio.create_task(writer.run())
             done = asyncio.create_task(world.caught_up(reached))
             await asyncio.wait({writing, done}, return_when=asyncio.FIRST_COMPLETED)
@@ -205,7 +209,7 @@ async def test_the_server_killed_while_it_writes(world: World, server: NatsServe
             server.kill()
             server.start()
 
-    with armed(restarted):
+    with world.failpoints.armed(restarted):
         async with world.writing() as reached:
             await world.caught_up(reached)
             await fill(world.log, lives(5, seed=11))

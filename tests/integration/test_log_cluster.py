@@ -14,8 +14,8 @@ import pytest_asyncio
 from services.supervision.feed.writer import FeedWriter
 from shared.case.base import Position
 from shared.kit.clock import SystemClock
-from shared.kit.failpoints import armed
-from shared.kit.read_your_writes import ProjectionProgress
+from shared.kit.failpoints import Failpoints
+from shared.kit.runtime import Runtime
 from shared.log.connection import ApiError, NatsConnection, connect
 from shared.log.jetstream import CODES_CONFLICT, GUARD, JetStreamLog
 from shared.log.port import Conflict, Unavailable
@@ -24,6 +24,7 @@ from shared.log.topology import FEED, Topology
 from tests.support import feeds
 from tests.support.log import address, recorded
 from tests.support.nats import NatsServer, cluster
+from tests.support.services import data_of
 
 pytestmark = [pytest.mark.deep, pytest.mark.timeout(180)]
 
@@ -141,16 +142,13 @@ async def test_the_feed_of_three_replicas_holds_each_item_once_though_two_write_
             killed.set()
             (await leader(mux, servers, FEED)).kill()
 
-    database = cast(Any, Unlocked())
-    writers = [
-        asyncio.create_task(FeedWriter(log, streams, database, CLOCK, ProjectionProgress(CLOCK)).run())
-        for _ in range(2)
-    ]
-    with armed(kill):
-        await killed.wait()
-        async with asyncio.timeout(60):
-            while await _feed_of(streams, log) != await feeds.expected(log):
-                await asyncio.sleep(0.2)
+    data = data_of(log=log, streams=streams, database=cast(Any, Unlocked()))
+    runtimes = [Runtime.of(CLOCK, failpoints=Failpoints(kill)) for _ in range(2)]
+    writers = [asyncio.create_task(FeedWriter(data=data, runtime=runtime).run()) for runtime in runtimes]
+    await killed.wait()
+    async with asyncio.timeout(60):
+        while await _feed_of(streams, log) != await feeds.expected(log):
+            await asyncio.sleep(0.2)
     for one in writers:
         one.cancel()
     await asyncio.gather(*writers, return_exceptions=True)

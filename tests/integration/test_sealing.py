@@ -25,6 +25,7 @@ from shared.case.base import Actor, Address, Meta, Owner, new_id
 from shared.case.commands import COMMANDS
 from shared.kit.clock import SystemClock
 from shared.kit.command_handler import CommandHandler, Committed, command
+from shared.kit.runtime import Runtime
 from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.port import for_owner
 from shared.log.streams import Streams
@@ -287,7 +288,7 @@ def test_a_parked_message_says_what_and_why_without_the_content(stack: Stack) ->
         vault = MemoryVault(MasterKeys((bytes(32),)), clock)
         await vault.new_keys(None, [(address.id, address.region)])
         async with stack.log() as log, stack.mux() as mux:
-            handler = CommandHandler(for_owner(log, Owner.INTAKE), vault, clock)
+            handler = CommandHandler(log=for_owner(log, Owner.INTAKE), vault=vault, runtime=Runtime.of(clock))
             assert isinstance(await handler.handle(command(address, meta, "register", facts)), Committed)
             end = time.monotonic() + 90
             while not (parked := await Streams(mux).read("PARKED", ">")):

@@ -17,7 +17,7 @@ import pytest_asyncio
 from nats.errors import NoRespondersError
 
 from shared.case.rights import Right
-from shared.kit import failpoints
+from shared.kit.failpoints import FailpointHit, Failpoints
 from shared.log.connection import connect
 from shared.log.streams import Streams
 from shared.reference.library import ReferenceData
@@ -32,7 +32,7 @@ WORDS = "电梯停运一个月没人修"
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world() -> AsyncIterator[World]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("submit", "react"):
+        for module in ("submissions", "reactions"):
             patch.setattr(f"shared.kit.{module}.DELAY_S_MIN", 0.01)  # what fails comes again at once
         async with open_world() as opened:
             yield opened
@@ -190,15 +190,14 @@ async def test_a_crash_between_any_two_steps_changes_nothing(world: World, point
     async def hook(name: str) -> None:
         if name == point and left[0]:
             left[0] -= 1
-            raise failpoints.FailpointHit(name)
+            raise FailpointHit(name)
 
-    with failpoints.armed(hook):
-        async with services(world):
-            receipt = await world.receipt(id)
-            assert receipt["type"] == "submission.accepted"
-            number = receipt["data"]["number"]
-            await world.step(number, "assigned")
-            await until(lambda: gone(world, sequence))
+    async with services(world, Failpoints(hook)):
+        receipt = await world.receipt(id)
+        assert receipt["type"] == "submission.accepted"
+        number = receipt["data"]["number"]
+        await world.step(number, "assigned")
+        await until(lambda: gone(world, sequence))
     assert left == [0]
     assert len(await world.all("RECEIPTS", f"receipt.demo.{id}")) == 1
     assert len(await world.all("RECEIPTS", f"receipt.demo.seq-{sequence}")) == 0
@@ -223,14 +222,14 @@ async def test_poison_is_parked_with_a_receipt_that_says_so(world: World, monkey
         if name == "intake.register.claimed":
             raise RuntimeError(WORDS)
 
-    with failpoints.armed(hook):
-        async with services(world):
-            receipt = await world.receipt(id)
-            await until(lambda: gone(world, sequence))
-            assert receipt["data"]["code"] == "submission.parked"
-            failpoints.arm(None)  # repaired
-            _, later = await world.submit("register", demand(), id=id)
-            assert (await world.receipt(f"seq-{later}"))["type"] == "submission.accepted"
+    failpoints = Failpoints(hook)
+    async with services(world, failpoints):
+        receipt = await world.receipt(id)
+        await until(lambda: gone(world, sequence))
+        assert receipt["data"]["code"] == "submission.parked"
+        failpoints.hook = None  # repaired
+        _, later = await world.submit("register", demand(), id=id)
+        assert (await world.receipt(f"seq-{later}"))["type"] == "submission.accepted"
     parked = await world.all("PARKED", "parked.intake.submissions")
     assert parked[-1] == {"source": "demo", "sequence": sequence, "command": "register", "reason": "RuntimeError"}
 
@@ -264,12 +263,11 @@ async def test_commands_on_one_case_keep_their_order(world: World) -> None:
     async def hook(name: str) -> None:
         if name == "handle.decided" and broken:
             broken.clear()
-            raise failpoints.FailpointHit(name)
+            raise FailpointHit(name)
 
-    with failpoints.armed(hook):
-        async with services(world):
-            for id in ids:
-                assert (await world.receipt(id))["type"] == "submission.accepted"
+    async with services(world, Failpoints(hook)):
+        for id in ids:
+            assert (await world.receipt(id))["type"] == "submission.accepted"
     assert not broken
 
 

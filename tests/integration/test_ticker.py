@@ -236,7 +236,7 @@ def next_year(*holidays: str) -> Document:
 
 async def in_working_days(world: World, start: datetime, amount: int) -> tuple[Address, Deadline]:
     """A case whose clock runs in working days, as the calendar in force counts them."""
-    calendar = world.kit.library.calendar(TOWNSHIP)
+    calendar = world.intake.identity.reference_data.calendar(TOWNSHIP)
     found = reckon(start, amount, TimeBase.WORKING_DAYS, calendar)
     made = Deadline(
         stage=Stage.TRIAGE, start=start, due=found.due, base=TimeBase.WORKING_DAYS, amount=amount,
@@ -273,14 +273,15 @@ async def test_a_calendar_that_is_published_moves_what_runs_soonest_first_and_sa
 
 async def test_what_falls_due_by_an_old_calendar_is_recomputed_and_not_fired(world: World) -> None:
     start = world.clock.now()
-    async with supervising(world, without={"supervision.calendars"}) as kit:
+    async with supervising(world, without={"supervision.calendars"}) as supervision:
         case, made = await in_working_days(world, start, 2)
         off = (made.last_day or made.due.date()).isoformat()
         document = next_year("2027-01-01", "2027-01-04", off)
         await publish(Streams(world.mux), [document])
 
         async def heard() -> bool:
-            return kit.library.calendar(TOWNSHIP).day_off(made.last_day or made.due.date()) is not None
+            calendar = supervision.identity.reference_data.calendar(TOWNSHIP)
+            return calendar.day_off(made.last_day or made.due.date()) is not None
 
         await wait_for(heard)
         world.clock.move(made.due + SOON)

@@ -10,9 +10,9 @@ from typing import Any
 from infra.backtest.judge import Judge, Judged
 from infra.backtest.mapping import Backtest
 from infra.backtest.play import Play
-from infra.backtest.report import Report
+from infra.backtest.report import BacktestReport
 from infra.backtest.run import read_cases, read_until
-from infra.backtest.source import Source
+from infra.backtest.source import CaseSource
 
 TABLE: dict[str, Any] = {
     "source": "table", "id": "id", "time_zone": "Europe/Amsterdam", "registered": "start", "settled": "end",
@@ -23,7 +23,9 @@ LOG: dict[str, Any] = {
 }  # fmt: skip
 
 
-def lived(folder: Path, base: dict[str, Any], lines: Sequence[str], **more: Any) -> tuple[dict[str, Judged], Report]:
+def lived(
+    folder: Path, base: dict[str, Any], lines: Sequence[str], **more: Any
+) -> tuple[dict[str, Judged], BacktestReport]:
     """The rows of a CSV, the heading first, played by a mapping: each case by its id, and the report."""
     file = folder / "lived.csv"
     file.write_text("\n".join((*lines, "")), "utf-8")
@@ -31,12 +33,12 @@ def lived(folder: Path, base: dict[str, Any], lines: Sequence[str], **more: Any)
     return asyncio.run(_lived(file, mapping))
 
 
-async def _lived(file: Path, mapping: Backtest) -> tuple[dict[str, Judged], Report]:
-    source = Source(file, mapping)
+async def _lived(file: Path, mapping: Backtest) -> tuple[dict[str, Judged], BacktestReport]:
+    source = CaseSource(file, mapping)
     cases = await read_cases(source)
     until = read_until(mapping, None) or source.tally.last
     assert until is not None, "a table says when something happened"
-    play, judge, report = Play(mapping, until), Judge(mapping, until), Report(mapping, until, source.tally)
+    play, judge, report = Play(mapping, until), Judge(mapping, until), BacktestReport(mapping, until, source.tally)
     found: dict[str, Judged] = {}
     async for played in play.run(cases):
         judged = judge.judge(played)

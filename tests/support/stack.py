@@ -17,19 +17,21 @@ import httpx
 import psutil
 import pytest
 
-from infra.servers.composition import SERVICES, prepare, running, settings_for
+from infra.servers.composition import prepare, running, settings_for
 from infra.servers.embedded import Endpoints
 from infra.servers.folder import Folder
+from infra.servers.services import OWNERS
 from shared.kit.clock import SystemClock
+from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from shared.log.connection import NatsConnection, connect
 from shared.log.jetstream import JetStreamLog
 from shared.log.topology import Topology
 from tests.support.folders import copy_made, open_folder
+from tests.support.log import AREAS
 from tests.support.nats import free_port
 
 ROOT = Path(__file__).parents[2]
-AREAS = ("5101", "5107")
 START_S_MAX = 60.0
 STOP_S_MAX = 30.0
 POLL_S = 0.02
@@ -229,8 +231,8 @@ async def in_process(endpoints: Endpoints, **changed: object) -> AsyncIterator[h
     """
     base = Settings(areas=AREAS).model_copy(update=changed)
     await prepare(settings_for(base, endpoints, "admin"))
-    each = {owner: settings_for(base, endpoints, owner) for owner in SERVICES}
-    async with running(each, SystemClock()) as services:
+    each = {owner: settings_for(base, endpoints, owner) for owner in OWNERS}
+    async with running(each, Runtime.of(SystemClock())) as services:
         transport = httpx.ASGITransport(services.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://caseflow") as client:
             yield client

@@ -18,7 +18,8 @@ from shared.log.jetstream import JetStreamLog
 from shared.log.streams import Streams
 from shared.log.topology import Topology
 from tests.support import feeds
-from tests.support.stack import AREAS, Stack
+from tests.support.log import AREAS
+from tests.support.stack import Stack
 
 SETTLE_S_MAX = 90.0  # what was in the hands of a killed process comes again after ACK_WAIT_S (30 s), twice killed twice
 PAUSE_S = 0.1

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.backtest.judge import EXPLAINED, UNEXPLAINED, Judge, Verdict, Why
+from infra.backtest.judge import EXPLAINED, UNEXPLAINED, Judge, Timeliness, Why
 from tests.support.backtest import LOG, TABLE, lived
 
 pytestmark = pytest.mark.slow
 
 HEAD = "id,start,end,due"
 DAY = {"amount": 1, "base": "calendar_days"}
-LATE, IN_TIME, NOTHING = Verdict.LATE, Verdict.IN_TIME, Verdict.NOTHING
+LATE, IN_TIME, NOTHING = Timeliness.LATE, Timeliness.IN_TIME, Timeliness.NOTHING
 INSTANT = timedelta(microseconds=1)
 
 
@@ -134,7 +134,7 @@ PAUSES = [{"stops": {"activity": "ask"}, "goes_on": {"activity": "papers"}, "cau
     ],
 )  # fmt: skip
 def test_a_clock_that_stands_still(
-    tmp_path: Path, acts: list[str], limit: dict[str, Any], due: str, ours: Verdict
+    tmp_path: Path, acts: list[str], limit: dict[str, Any], due: str, ours: Timeliness
 ) -> None:
     lines = ["id,act,time", *(f"a,{act},2024-{at}" for act, _, at in (one.partition(" ") for one in acts))]
     found, report = lived(

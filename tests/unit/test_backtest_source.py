@@ -13,7 +13,7 @@ import openpyxl
 import pytest
 
 from infra.backtest.mapping import Backtest
-from infra.backtest.source import Case, Source
+from infra.backtest.source import CaseSource, HistoricCase
 from infra.importing.rows import BadFile
 from infra.importing.tree import BadMapping
 
@@ -33,8 +33,8 @@ def mapped(base: dict[str, Any], **more: Any) -> Backtest:
     return Backtest.model_validate(base | more)
 
 
-def read(path: Path, mapping: Backtest) -> tuple[list[Case], Source]:
-    source = Source(path, mapping)
+def read(path: Path, mapping: Backtest) -> tuple[list[HistoricCase], CaseSource]:
+    source = CaseSource(path, mapping)
     return sorted(source.cases(), key=lambda case: case.number), source
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from infra.importing.check import judge
+from infra.importing.check import judge_rows
 from infra.importing.demand import Unfit, demand_of, read_time
 from infra.importing.mapping import Mapping, load_mapping
 from infra.importing.plan import make_plan
-from infra.importing.rows import Line, read
+from infra.importing.rows import FileLine, read_rows
 from shared.case.facts import Nature, Outcome
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -23,13 +23,13 @@ NOW = datetime(2024, 1, 1, tzinfo=UTC)
 HEADING = ["编号", "留言人", "标题", "时间", "内容", "答复", "答复时间"]
 
 
-def line(number: int = 2, **cells: str) -> Line:
+def line(number: int = 2, **cells: str) -> FileLine:
     whole = dict(zip(HEADING, ["1", "U", "题", "2021/3/1 9:00:00", "文", "复", "2021/3/2 9:00:00"], strict=True))
-    return Line(number, whole | cells)
+    return FileLine(number, whole | cells)
 
 
 def test_a_row_says_what_it_says() -> None:
-    first = demand_of(next(iter(read(SAMPLE, MAPPING))), MAPPING, NOW)
+    first = demand_of(next(iter(read_rows(SAMPLE, MAPPING))), MAPPING, NOW)
     assert (first.number, first.id, first.reporter, first.region) == (2, "101", "U1", "510104000000")
     assert first.text == "甲1区桂园小区的物业不公示收费标准，\n电梯也坏了半个月。"  # the padding of the page is gone
     assert first.at.isoformat() == "2021-03-01T09:05:00+08:00"
@@ -100,7 +100,7 @@ def test_the_sample_adds_up() -> None:
     assert plan.doubles == {13: 4}
     assert list(plan.repeats) == [6]  # the same complaint while it was open; row 7 came after the reply
     assert plan.repeated == {2}
-    counts, _ = judge(SAMPLE, MAPPING, plan, NOW)
+    counts, _ = judge_rows(SAMPLE, MAPPING, plan, NOW)
     assert counts == {"registered": 7, "attached": 1, "rejected": 4}
 
 
@@ -110,7 +110,7 @@ def test_a_repeat_may_stand_before_its_case(tmp_path: Path) -> None:
         rows = [["2", "U", "题 ", "2021/3/1 12:00:00", "b", "", ""], ["1", "U", "题", "2021/3/1 9:00:00", "a", "", ""]]
         csv.writer(file).writerows([HEADING, *rows])
     plan = make_plan(path, MAPPING, NOW)
-    first = demand_of(list(read(path, MAPPING))[1], MAPPING, NOW)
+    first = demand_of(list(read_rows(path, MAPPING))[1], MAPPING, NOW)
     assert plan.repeats == {2: first.case("sample")}
 
 

@@ -8,14 +8,14 @@ from typing import Annotated
 
 import pytest
 
-from shared.kit.rows import FIXED, BigInteger, Codes, Id, Json, Text, arrays_of, columns_of, parts_of
+from shared.kit.rows import FIXED, BigInteger, Codes, Id, Json, String, arrays_of, columns_of, parts_of
 from shared.kit.sql import BadStatements, Statements
 
 
 @dataclass(frozen=True, slots=True)
 class ThingRow:
     id: Id
-    region: Annotated[Text, FIXED]
+    region: Annotated[String, FIXED]
     sequence: BigInteger
     units: Codes
     state: Json
