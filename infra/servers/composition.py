@@ -67,8 +67,8 @@ async def prepare(settings: Settings, say: Say = lambda text: None) -> None:
             say(f"made the streams {', '.join(made)}")
         partners = load_partners(settings)
         if partners is not None:
-            wanted = [topology.subscription(one.name, one.subjects) for one in partners.subscribers]
-            for name in await ensure_subscriptions(mux, wanted):
+            durables = [topology.subscription(reader.name, reader.subjects) for reader in partners.subscribers]
+            for name in await ensure_subscriptions(mux, durables):
                 say(f"set up the durable {name} of the feed")
         admin = settings.dsn("admin")
         for schema, role, folder in migrations():

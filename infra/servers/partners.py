@@ -83,9 +83,9 @@ class Subscriber:
     @field_validator("regions")
     @classmethod
     def _apart(cls, regions: tuple[str, ...]) -> tuple[str, ...]:
-        for one, other in combinations(regions, 2):
-            if contains(one, other) or contains(other, one):
-                raise ValueError(f"{one} and {other} overlap: name the larger one only")
+        for region, other in combinations(regions, 2):
+            if contains(region, other) or contains(other, region):
+                raise ValueError(f"{region} and {other} overlap: name the larger one only")
         return regions
 
     @property
@@ -115,7 +115,7 @@ class Subscriber:
         verbs = ["MSG.NEXT", "INFO", *(["RESET"] if self.replays else [])]
         api = [f"API.CONSUMER.{verb}.{FEED}.{self.user}" for verb in verbs]
         acknowledges = f"$JS.ACK.{FEED}.{self.user}.>"
-        return {f"$JS.{one}": f"$JS.{SUBSCRIBER_DOMAIN}.{one}" for one in api} | {acknowledges: acknowledges}
+        return {f"$JS.{call}": f"$JS.{SUBSCRIBER_DOMAIN}.{call}" for call in api} | {acknowledges: acknowledges}
 
 
 @dataclass(frozen=True, config=_FIELDS)
@@ -136,7 +136,7 @@ class Partners:
     @property
     def users(self) -> tuple[str, ...]:
         """The names of their NATS users."""
-        return (*(one.user for one in self.platforms), *(one.user for one in self.subscribers))
+        return (*(platform.user for platform in self.platforms), *(reader.user for reader in self.subscribers))
 
 
 DEMO_PLATFORM = Platform("demo", ("5101", "5107"))
@@ -158,7 +158,7 @@ def load_partners(settings: Settings) -> Partners | None:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadSettings(f"{file} cannot be read: {type(error).__name__}; see CASEFLOW_PARTNERS") from None
     except ValidationError as error:
-        lines = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False))
+        lines = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_input=False))
         raise BadSettings(f"{file} cannot be used: " + "; ".join(lines)) from None
 
 

@@ -21,17 +21,15 @@ from pydantic_core import from_json
 
 from shared.kit import telemetry
 from shared.kit.clock import Clock
+from shared.kit.reactions import DELAY_S_MAX, DELAY_S_MIN
+from shared.log.connection import ASK_WAIT_S_MAX, RECONNECT_WAIT_S
 from shared.log.consumers import CODE_NO_CONSUMER, Message
 from shared.log.jetstream import GUARD
 from shared.log.port import Unavailable
 from shared.log.streams import is_unanswered, publish_error
 
-ASK_WAIT_S_MAX = 5.0
-PULL_WAIT_S = 2.0  # a pull waits so long at the server for a message before it is sent again
+MESSAGE_WAIT_S = 2.0  # a pull waits so long at the server for a message before it is sent again
 WATCH_EVERY_S = 2.0
-DELAY_S_MIN = 0.2
-DELAY_S_MAX = 60.0
-RECONNECT_WAIT_S = 1
 INBOX_PREFIX = "_INBOX"
 
 Recreate = Callable[[str, str], Awaitable[object]]  # (stream, durable)
@@ -54,7 +52,7 @@ def make_broker(
         inbox_prefix=inbox_prefix.encode(),
         js_options={"domain": domain} if domain else {},
         max_reconnect_attempts=-1,
-        reconnect_time_wait=RECONNECT_WAIT_S,
+        reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # a float works, as in shared/log/connection.py
         logger=logger,
         middlewares=(Given, Redelivery, PublishErrors),
     )
@@ -91,7 +89,7 @@ def _pull(
         subject,
         stream=JStream(stream, declare=False),
         durable=durable,
-        pull_sub=PullSub(batch_size=at_once, timeout=PULL_WAIT_S),
+        pull_sub=PullSub(batch_size=at_once, timeout=MESSAGE_WAIT_S),
         inbox_prefix=f"{inbox_prefix}.".encode(),
         ack_policy=AckPolicy.MANUAL,
         no_reply=True,  # else the header `reply_to`, which is the sender's, would name any subject of ours
@@ -258,7 +256,7 @@ class DurableWatch:
             answer = await self._broker.request(b"", subject, timeout=ASK_WAIT_S_MAX)
         except Unavailable:
             return None
-        found: dict[str, Any] = from_json(answer.body)
-        if "error" not in found:
-            return found
-        return {} if found["error"].get("err_code") == CODE_NO_CONSUMER else None
+        info: dict[str, Any] = from_json(answer.body)
+        if "error" not in info:
+            return info
+        return {} if info["error"].get("err_code") == CODE_NO_CONSUMER else None

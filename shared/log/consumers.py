@@ -18,7 +18,6 @@ from nats.aio.msg import Msg
 
 from shared.log.connection import ApiError, Inbox, NatsConnection, status
 from shared.log.port import FETCH_COUNT_MAX, Damaged, DurableMissing, Unavailable
-from shared.log.topology import ACK_WAIT_S
 
 DIRECT_COUNT_MAX = 1000
 HEARTBEAT_S = 2
@@ -27,6 +26,7 @@ CONSUMER_IDLE_S_MAX = 60
 RECONNECT_WAIT_S_MAX = 5.0
 RETRY_WAIT_S = 0.1
 RETRY_WAIT_S_MAX = 3.0
+ACK_WAIT_S = 30
 ACK_PENDING_COUNT_MAX = 2000
 CODE_NO_CONSUMER, CODE_NO_MESSAGE, CODE_NO_STREAM = 10014, 10037, 10059
 _NS = 10**9

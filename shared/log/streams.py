@@ -232,14 +232,15 @@ async def ensure_topology(mux: NatsConnection, topology: Topology) -> list[str]:
     return made
 
 
-async def ensure_subscriptions(mux: NatsConnection, wanted: Sequence[dict[str, Any]]) -> list[str]:
-    """Make the durables of subscribers that are missing, and change those that are not as wanted; their names.
+async def ensure_subscriptions(mux: NatsConnection, configs: Sequence[dict[str, Any]]) -> list[str]:
+    """Make the durables of subscribers that are missing, and change those that are otherwise; their names.
 
-    A durable that is changed keeps its place: earlier items on its new subjects are not handed out. Raises Unavailable.
+    A durable that is changed goes on where it is: earlier items on its new subjects are not handed out.
+    Raises Unavailable.
     """
     touched = []
     try:
-        for config in wanted:
+        for config in configs:
             name = config["durable_name"]
             try:
                 actual = (await mux.api(f"$JS.API.CONSUMER.INFO.{FEED}.{name}"))["config"]

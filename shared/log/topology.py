@@ -32,8 +32,7 @@ FEED_MARK = "feed.mark"  # how far the feed's writer has read, where no item say
 SUBSCRIBER_PREFIX = "subscriber-"  # of the users and the durables of those who read FEED over NATS
 SUBSCRIBER_DOMAIN = "caseflow"  # the JetStream domain under which their accounts see their own durable
 SUBSCRIBER_PULL_COUNT_MAX, SUBSCRIBER_PULL_S_MAX, SUBSCRIBER_PULLS_MAX = 500, 30, 16
-SUBSCRIBER_PENDING_COUNT_MAX = 1000
-ACK_WAIT_S = 30
+SUBSCRIBER_PENDING_COUNT_MAX, SUBSCRIBER_ACK_WAIT_S = 1000, 30
 
 SUBMISSION_AGE_S_MAX = 7 * 24 * 3600
 DUPLICATE_WINDOW_S = 120
@@ -133,7 +132,7 @@ def subscription(name: str, subjects: Sequence[str]) -> dict[str, Any]:
         "durable_name": subscriber_name(name),
         "deliver_policy": "all",
         "ack_policy": "explicit",
-        "ack_wait": ACK_WAIT_S * 10**9,
+        "ack_wait": SUBSCRIBER_ACK_WAIT_S * 10**9,
         "max_deliver": -1,
         "max_ack_pending": SUBSCRIBER_PENDING_COUNT_MAX,
         "max_waiting": SUBSCRIBER_PULLS_MAX,

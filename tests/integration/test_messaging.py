@@ -23,10 +23,9 @@ from shared.kit.messaging import (
     stop,
 )
 from shared.log.connection import NatsConnection, connect
-from shared.log.consumers import durable
+from shared.log.consumers import ACK_WAIT_S, durable
 from shared.log.jetstream import GUARD
 from shared.log.port import Conflict, Unavailable
-from shared.log.topology import ACK_WAIT_S
 from tests.support.nats import NatsServer
 
 STREAM, DURABLE = "PLACE", "worker"
