@@ -119,7 +119,7 @@ async def _places(application: Application, region: str | None, text: str | None
             raise BadRequest(f"No such log stream; there are {streams}.", code="after.unknown_stream")
         try:
             end = await log.end(given.stream)
-        except log_port.Unavailable as error:
+        except log_port.LogUnavailable as error:
             raise Unavailable("The log does not answer.") from error
         if given.sequence > end:
             raise BadRequest(

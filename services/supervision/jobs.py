@@ -17,8 +17,8 @@ from shared.kit.data import Data
 from shared.kit.problems import Unavailable
 from shared.kit.reactions import ReactionRunner
 from shared.kit.runtime import Runtime
-from shared.log.port import Unavailable as LogUnavailable
-from shared.reference.models import Kind
+from shared.log.port import LogUnavailable
+from shared.reference.documents import DocumentKind
 
 ORPHAN_AGE_MAX = timedelta(days=1)
 SWEEP_EVERY_S = 3600.0
@@ -85,7 +85,9 @@ class Calendars:
 
         Twice, and some time between: meanwhile a process that has not heard of them may have set another clock.
         """
-        in_force = sorted(one.reference for one in self._reference_data.documents() if one.kind is Kind.CALENDARS)
+        in_force = sorted(
+            one.reference for one in self._reference_data.documents() if one.kind is DocumentKind.CALENDARS
+        )
         if in_force == await self._agenda.calendars():
             return 0
         moved = await self._look_through()

@@ -13,17 +13,17 @@ from shared.client.platform import PlatformClient
 from shared.kit.bodies import RegisterBody
 from shared.kit.feed_item import FeedData, FeedItem
 from shared.kit.submission import Envelope, Progress, Receipt
-from shared.log.port import Unavailable
+from shared.log.port import LogUnavailable
 
 __all__ = [
     "AuditorClient",
     "Envelope",
     "FeedData",
     "FeedItem",
+    "LogUnavailable",
     "PlatformClient",
     "Progress",
     "Receipt",
     "RegisterBody",
     "SupervisorClient",
-    "Unavailable",
 ]

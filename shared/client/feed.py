@@ -16,8 +16,8 @@ from shared.kit.clock import Clock, SystemClock
 from shared.kit.feed_item import FeedItem
 from shared.kit.messaging import DurableWatch, make_broker, pull, stop
 from shared.log import topology
-from shared.log.connection import ASK_WAIT_S_MAX
-from shared.log.port import Unavailable
+from shared.log.connection import REQUEST_WAIT_S_MAX
+from shared.log.port import LogUnavailable
 from shared.log.topology import FEED, SUBSCRIBER_DOMAIN
 
 EVERY_ITEM = "feed.*.*.>"  # of those that the durable hands out; the writer's own mark has two tokens
@@ -50,10 +50,10 @@ class SupervisorClient:
         return consumer(handler)
 
     async def behind(self) -> int:
-        """How many items are not done yet. Raises Unavailable when the durable is missing or does not answer."""
+        """How many items are not done yet. Raises LogUnavailable when the durable is missing or does not answer."""
         info = await self._watch.info(FEED, self.durable)
         if not info:
-            raise Unavailable(
+            raise LogUnavailable(
                 f"no answer about the durable {self.durable}: is the subscriber declared, and has caseflow been started"
                 " since (docs/feeds.md)?"
             )
@@ -77,7 +77,7 @@ class AuditorClient(SupervisorClient):
     async def replay(self, after: int = 0) -> None:
         """Hand every item behind the sequence `after` to the handlers again, and return when the last one is done.
 
-        Raises Unavailable.
+        Raises LogUnavailable.
         """
         async with self._watched():
             await self._set_back(after)
@@ -91,6 +91,6 @@ class AuditorClient(SupervisorClient):
     async def _set_back(self, after: int) -> None:
         subject = f"$JS.{SUBSCRIBER_DOMAIN}.API.CONSUMER.RESET.{FEED}.{self.durable}"
         body = json.dumps({"seq": after + 1}).encode()
-        answer: dict[str, Any] = from_json((await self.broker.request(body, subject, timeout=ASK_WAIT_S_MAX)).body)
+        answer: dict[str, Any] = from_json((await self.broker.request(body, subject, timeout=REQUEST_WAIT_S_MAX)).body)
         if "error" in answer:
-            raise Unavailable(f"{self.durable} cannot be set back: {answer['error'].get('description')}")
+            raise LogUnavailable(f"{self.durable} cannot be set back: {answer['error'].get('description')}")

@@ -18,8 +18,8 @@ from shared.kit.clock import Clock, SystemClock
 from shared.kit.messaging import hear, make_broker
 from shared.kit.submission import PREFIX, Envelope, Progress, Receipt
 from shared.log import topology
-from shared.log.connection import ASK_WAIT_S_MAX
-from shared.log.port import Unavailable
+from shared.log.connection import REQUEST_WAIT_S_MAX
+from shared.log.port import LogUnavailable
 from shared.log.topology import PROGRESS, RECEIPTS, SUBMISSIONS
 
 SUBMIT_S_MAX = 60.0
@@ -39,7 +39,7 @@ class PlatformClient:
         )
         self.app = FastStream(self.broker)
         self.submissions = self.broker.publisher(
-            f"submit.{source}.*.*.*.*.*", stream=JStream(SUBMISSIONS, declare=False), timeout=ASK_WAIT_S_MAX
+            f"submit.{source}.*.*.*.*.*", stream=JStream(SUBMISSIONS, declare=False), timeout=REQUEST_WAIT_S_MAX
         )
         self._clock = clock or SystemClock()
 
@@ -65,7 +65,7 @@ class PlatformClient:
 
         `id` is the platform's own, unique for ever: the same submission again, after any doubt, changes nothing.
         `region` holds the case, `case` is its number or id. Raises KeyError for what is no command of a platform,
-        pydantic.ValidationError for facts that are not the command's, Unavailable after SUBMIT_S_MAX.
+        pydantic.ValidationError for facts that are not the command's, LogUnavailable after SUBMIT_S_MAX.
         """
         envelope = self.envelope(command, facts, id=id, case=case, time=time)
         data, subject = envelope.model_dump_json(exclude_none=True).encode(), topology.submission(self.source, region)
@@ -74,7 +74,7 @@ class PlatformClient:
             try:
                 ack = await self.submissions.publish(data, subject, stream=SUBMISSIONS)
                 return None if ack is None else ack.seq
-            except Unavailable:  # it may be kept: the id makes a second one harmless
+            except LogUnavailable:  # it may be kept: the id makes a second one harmless
                 if self._clock.monotonic() > give_up_at:
                     raise
                 await self._clock.sleep(pause_s)
@@ -94,11 +94,11 @@ class PlatformClient:
         )
 
     async def receipt(self, id: str) -> Receipt | None:
-        """The receipt of a submission, as it is kept; None when there is none yet. Raises Unavailable."""
+        """The receipt of a submission, as it is kept; None when there is none yet. Raises LogUnavailable."""
         return await self._last(RECEIPTS, topology.receipt(self.source, id), Receipt)
 
     async def wait_for_receipt(self, id: str, within_s: float = SUBMIT_S_MAX) -> Receipt:
-        """The receipt of a submission once it is there. Raises TimeoutError, Unavailable."""
+        """The receipt of a submission once it is there. Raises TimeoutError, LogUnavailable."""
         give_up_at, pause_s = self._clock.monotonic() + within_s, _PAUSE_S_MIN
         while (receipt := await self.receipt(id)) is None:
             if self._clock.monotonic() > give_up_at:
@@ -108,11 +108,11 @@ class PlatformClient:
         return receipt
 
     async def last_step(self, number: str) -> Progress | None:
-        """The last step of a case by its number, as it is kept; None when there is none. Raises Unavailable."""
+        """The last step of a case by its number, as it is kept; None when there is none. Raises LogUnavailable."""
         return await self._last(PROGRESS, topology.progress(self.source, number), Progress)
 
     async def _last(self, stream: str, subject: str, model: type[M]) -> M | None:
-        answer = await self.broker.request(b"", f"$JS.API.DIRECT.GET.{stream}.{subject}", timeout=ASK_WAIT_S_MAX)
+        answer = await self.broker.request(b"", f"$JS.API.DIRECT.GET.{stream}.{subject}", timeout=REQUEST_WAIT_S_MAX)
         return model.model_validate_json(answer.body) if answer.body else None
 
 

@@ -22,10 +22,10 @@ from pydantic_core import from_json
 from shared.kit import telemetry
 from shared.kit.clock import Clock
 from shared.kit.reactions import DELAY_S_MAX, DELAY_S_MIN
-from shared.log.connection import ASK_WAIT_S_MAX, RECONNECT_WAIT_S
-from shared.log.consumers import CODE_NO_CONSUMER, Message
+from shared.log.connection import RECONNECT_WAIT_S, REQUEST_WAIT_S_MAX
+from shared.log.consumers import CODE_NO_CONSUMER, RawMessage
 from shared.log.jetstream import GUARD
-from shared.log.port import Unavailable
+from shared.log.port import LogUnavailable
 from shared.log.streams import is_unanswered, publish_error
 
 MESSAGE_WAIT_S = 2.0  # a pull waits so long at the server for a message before it is sent again
@@ -169,7 +169,7 @@ def given(name: str) -> Any:
 
 
 class PublishErrors(BaseMiddleware):
-    """Raises Conflict and Unavailable of shared/log/port.py in place of the client's errors."""
+    """Raises LogConflict and LogUnavailable of shared/log/port.py in place of the client's errors."""
 
     async def publish_scope(self, call_next: Callable[[Any], Awaitable[Any]], cmd: Any) -> Any:
         try:
@@ -193,9 +193,9 @@ class StreamDelivery:
         return cls(message)
 
     @property
-    def message(self) -> Message:
+    def message(self) -> RawMessage:
         raw = self._message.raw_message
-        return Message(raw.subject, raw.metadata.sequence.stream, raw.data, raw.headers)
+        return RawMessage(raw.subject, raw.metadata.sequence.stream, raw.data, raw.headers)
 
     @property
     def attempts(self) -> int:
@@ -253,8 +253,8 @@ class DurableWatch:
         """What the server says of a durable; {} when there is none, None when it does not answer."""
         subject = f"{self._prefix}.CONSUMER.INFO.{stream}.{durable}"
         try:
-            answer = await self._broker.request(b"", subject, timeout=ASK_WAIT_S_MAX)
-        except Unavailable:
+            answer = await self._broker.request(b"", subject, timeout=REQUEST_WAIT_S_MAX)
+        except LogUnavailable:
             return None
         info: dict[str, Any] = from_json(answer.body)
         if "error" not in info:

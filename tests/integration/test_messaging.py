@@ -23,9 +23,9 @@ from shared.kit.messaging import (
     stop,
 )
 from shared.log.connection import NatsConnection, connect
-from shared.log.consumers import ACK_WAIT_S, durable
+from shared.log.consumers import durable
 from shared.log.jetstream import GUARD
-from shared.log.port import Conflict, Unavailable
+from shared.log.port import ACK_WAIT_S, LogConflict, LogUnavailable
 from tests.support.nats import NatsServer
 
 STREAM, DURABLE = "PLACE", "worker"
@@ -237,10 +237,10 @@ async def test_a_publish_that_comes_second_is_a_conflict(server: NatsServer) -> 
     async with connected(server) as (_, broker):
         await broker.connect()
         assert (await broker.publish(b"1", "place.a", {GUARD: "0"}, stream=STREAM)).seq == 1
-        with pytest.raises(Conflict) as raised:
+        with pytest.raises(LogConflict) as raised:
             await broker.publish(b"2", "place.a", {GUARD: "0"}, stream=STREAM)
         assert raised.value.actual_sequence == 1
-        with pytest.raises(Unavailable):
+        with pytest.raises(LogUnavailable):
             await broker.publish(b"3", "nowhere.a", stream=STREAM, timeout=0.5)
 
 
@@ -257,7 +257,7 @@ async def test_a_killed_server_is_waited_for_and_nothing_is_missed(server: NatsS
         await until(lambda: taken == ["before"])
         await asyncio.to_thread(server.kill)
         await asyncio.to_thread(server.start)
-        await connection.up(WAIT_S_MAX)
+        await connection.wait_until_up(WAIT_S_MAX)
         await publish(connection, "after")
         await until(lambda: taken == ["before", "after"])
 

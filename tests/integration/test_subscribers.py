@@ -47,21 +47,21 @@ FOREIGN = (
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
     one = NatsServer(tmp_path / "nats", accounts=accounts(PASSWORDS, PARTNERS))
     one.start()
-    async with admin(one) as mux:
-        await ensure_topology(mux, Topology(("5101", "5107")))
-        assert await ensure_subscriptions(mux, DURABLES) == [one["durable_name"] for one in DURABLES]
-        assert await ensure_subscriptions(mux, DURABLES) == []
+    async with admin(one) as connection:
+        await ensure_topology(connection, Topology(("5101", "5107")))
+        assert await ensure_subscriptions(connection, DURABLES) == [one["durable_name"] for one in DURABLES]
+        assert await ensure_subscriptions(connection, DURABLES) == []
     yield one
     one.kill()
 
 
 @asynccontextmanager
 async def admin(server: NatsServer) -> AsyncIterator[NatsConnection]:
-    mux = await connect(server.url, user=ADMIN, password=PASSWORDS[ADMIN])
+    connection = await connect(server.url, user=ADMIN, password=PASSWORDS[ADMIN])
     try:
-        yield mux
+        yield connection
     finally:
-        await mux.close()
+        await connection.close()
 
 
 @asynccontextmanager
@@ -80,9 +80,9 @@ async def client(server: NatsServer, subscriber: Subscriber, errors: list[str] |
 
 
 async def publish(server: NatsServer, *subjects: str) -> None:
-    async with admin(server) as mux:
+    async with admin(server) as connection:
         for subject in subjects:
-            await Streams(mux).publish(subject, subject.encode())
+            await Streams(connection).publish(subject, subject.encode())
 
 
 async def fetch(one: Client, subscriber: Subscriber, count: int = 10) -> list[str]:
@@ -192,8 +192,8 @@ async def test_nothing_is_heard_and_nothing_published(server: NatsServer) -> Non
         for subject in (*OWN, *FOREIGN, "case.51.01.04.017.000.x", f"$JS.ACK.FEED.{OTHER.user}.1.1.1.1.1", "submit.a"):
             await city.publish(subject, b"forged")
             await violated(errors, f'publish to "{subject}"')
-    async with admin(server) as mux:
-        stored = [message.data for message in await Streams(mux).read(FEED, "feed.>")]
+    async with admin(server) as connection:
+        stored = [message.data for message in await Streams(connection).read(FEED, "feed.>")]
         assert stored
         assert b"forged" not in stored
 
@@ -207,8 +207,8 @@ async def test_an_item_cannot_be_pulled_onto_the_log(server: NatsServer) -> None
         await city.publish(f"$JS.{SUBSCRIBER_DOMAIN}.API.{subject}", body, reply=victim)
         await city.flush()
         await asyncio.sleep(WAIT_S)
-    async with admin(server) as mux:
-        assert await Streams(mux).end("LOG_5101") == 0
+    async with admin(server) as connection:
+        assert await Streams(connection).end("LOG_5101") == 0
 
 
 async def test_an_auditor_reads_again_from_any_place_and_nobody_else_does(server: NatsServer) -> None:
@@ -239,10 +239,10 @@ async def test_a_changed_declaration_changes_the_durable_and_keeps_its_place(ser
     async with client(server, CITY) as city:
         assert await fetch(city, CITY) == list(OWN)
         wider = Subscriber("city", CITY.regions, (FeedKind.OVERDUE, FeedKind.WARNED), CITY.levels)
-        async with admin(server) as mux:
+        async with admin(server) as connection:
             changed = [topology.subscription(wider.name, wider.subjects)]
-            assert await ensure_subscriptions(mux, changed) == [CITY.user]
-            assert await ensure_subscriptions(mux, changed) == []
+            assert await ensure_subscriptions(connection, changed) == [CITY.user]
+            assert await ensure_subscriptions(connection, changed) == []
         await publish(server, *FOREIGN)
         assert await fetch(city, CITY) == [FOREIGN[1]]
 
@@ -250,9 +250,9 @@ async def test_a_changed_declaration_changes_the_durable_and_keeps_its_place(ser
 async def test_a_deleted_durable_is_an_error_and_comes_back_with_the_next_start(server: NatsServer) -> None:
     await publish(server, *OWN)
     async with client(server, CITY) as city:
-        async with admin(server) as mux:
-            await mux.api(f"$JS.API.CONSUMER.DELETE.FEED.{CITY.user}")
+        async with admin(server) as connection:
+            await connection.api(f"$JS.API.CONSUMER.DELETE.FEED.{CITY.user}")
             with pytest.raises((APIError, ServiceUnavailableError, TimeoutError)):
                 await fetch(city, CITY)
-            assert await ensure_subscriptions(mux, DURABLES) == [CITY.user]
+            assert await ensure_subscriptions(connection, DURABLES) == [CITY.user]
         assert await fetch(city, CITY) == list(OWN)

@@ -24,8 +24,8 @@ from shared.kit.application import Answer
 from shared.kit.bodies import RegisterBody
 from shared.kit.problems import Problem
 from shared.kit.submission import read
-from shared.log.consumers import Message
-from shared.log.port import Unavailable
+from shared.log.consumers import RawMessage
+from shared.log.port import LogUnavailable
 from shared.log.topology import FEED, receipt
 from tests.support.clock import FakeClock
 
@@ -63,7 +63,7 @@ async def test_a_platform_publishes_what_intake_reads() -> None:
         await platform.submit("withdraw", {"note": {"text": "不要了"}}, id="a-2", region="510104017000", case="FJ5M-1")
         first, second = [call.args[0] for call in platform.submissions.mock.call_args_list]
     parsed = read(
-        Message("submit.demo.51.01.04.017.000", 1, json.dumps(first).encode(), None), {"register": RegisterBody}
+        RawMessage("submit.demo.51.01.04.017.000", 1, json.dumps(first).encode(), None), {"register": RegisterBody}
     )
     assert parsed.problem is None
     assert parsed.body == RegisterBody.model_validate(DEMAND)
@@ -91,7 +91,7 @@ async def test_a_publish_that_nobody_acknowledges_is_repeated_with_the_same_id()
     async def lost_twice(data: bytes, subject: str, **_: Any) -> Any:
         tries.append((subject, json.loads(data)["id"]))
         if len(tries) < 3:
-            raise Unavailable("no acknowledgement")
+            raise LogUnavailable("no acknowledgement")
 
     platform.submissions.publish = lost_twice  # type: ignore[method-assign, assignment]
     submitting = asyncio.create_task(platform.submit("register", DEMAND, id="a-1", region="510104017000"))

@@ -36,9 +36,8 @@ from shared.kit.leader import PAUSE_S, Lock, renew, run_as_leader
 from shared.kit.problems import Unavailable
 from shared.kit.seal import SealBroken
 from shared.kit.vault import KeyMissing
-from shared.log.consumers import Message
-from shared.log.port import NoArea
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.consumers import RawMessage
+from shared.log.port import LogUnavailable, NoArea
 from shared.log.streams import Streams
 from shared.log.topology import FEED, FEED_ITEMS, feeds
 
@@ -107,7 +106,7 @@ class Backlog:
         return Attempt(tuple(letters.values()), tuple(behind), self.cursor)
 
 
-def _letter(message: Message) -> PendingItem:
+def _letter(message: RawMessage) -> PendingItem:
     told = from_json(message.data)
     kind = message.subject.split(".", 2)[1]
     return PendingItem(message.sequence, told["id"], told["subject"], kind, data=message.data)

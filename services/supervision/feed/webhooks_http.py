@@ -192,7 +192,7 @@ class WebhookDesk:
         """The last sequence of the feed. Raises Unavailable."""
         try:
             return await self._streams.end(FEED)
-        except log_port.Unavailable as error:
+        except log_port.LogUnavailable as error:
             raise Unavailable("The log does not answer.") from error
 
     async def own(self, caller: Caller, id: str, creator: bool = False) -> Webhook:
@@ -368,7 +368,7 @@ async def notices(id: IdText, caller: Who, application: App, desk: Desk) -> Noti
             from_json(one.data)
             for one in await application.data.streams.read(FEED, feeds_of(address.id, FeedKind.NOTICE))
         ]
-    except log_port.Unavailable as error:
+    except log_port.LogUnavailable as error:
         raise Unavailable("The log does not answer.") from error
     known = await desk.notices.of_case(address.id)
     return NoticeList(notices=[_notice(item, known.get(item["id"])) for item in items])

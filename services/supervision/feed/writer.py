@@ -32,9 +32,9 @@ from shared.kit.leader import Lock, renew, run_as_leader
 from shared.kit.runtime import Runtime
 from shared.kit.submission import CloudEvent
 from shared.kit.telemetry import BEHIND
-from shared.log import number
 from shared.log import port as log_port
-from shared.log.streams import BATCH_COUNT_MAX, Outgoing
+from shared.log.case_numbers import case_number
+from shared.log.streams import PUBLISH_COUNT_MAX, Outgoing
 from shared.log.topology import FEED, FEED_ITEMS, FEED_MARK
 
 NAME = "feed.writer"
@@ -238,7 +238,7 @@ class FeedWriter:
         found: list[Outgoing] = []
         if folded := self._fold(recorded):
             before, after = folded
-            told = items(before.state, after.state, recorded, number.write(Position(at.stream, after.born)))
+            told = items(before.state, after.state, recorded, case_number(Position(at.stream, after.born)))
             done = self._place.done if at == self._place.at else 0
             found = [self._outgoing(item, at, n) for n, item in enumerate(told, 1) if n > done]
         self._reached[at.stream] = at.sequence
@@ -249,7 +249,7 @@ class FeedWriter:
         return Outgoing(item.nats_subject, data, headers(self._reached, at, count))
 
     async def _append(self, waiting: Sequence[Outgoing]) -> None:
-        size = 1 if len(waiting) <= SINGLES_COUNT_MAX else BATCH_COUNT_MAX
+        size = 1 if len(waiting) <= SINGLES_COUNT_MAX else PUBLISH_COUNT_MAX
         for start in range(0, len(waiting), size):
             some, end = waiting[start : start + size], self._place.end
             if len(some) == 1:
