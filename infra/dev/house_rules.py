@@ -46,10 +46,16 @@ AMBIENT = {
 DRIVERS = {
     "asyncpg": ("shared/kit/sql.py", "tests/*"),
     "nats": ("shared/log/*", "tests/*"),
-    "faststream": ("shared/kit/reactions.py", "services/*/messages.py", "infra/dev/generate.py", "tests/*"),
+    "faststream": (
+        *("shared/kit/messaging.py", "shared/client/*", "services/*/messages.py", "infra/dev/*", "docs/examples/*"),
+        "tests/*",
+    ),
 }
 SUBSCRIBING = ("subscribe", "subscriber", "pull_subscribe", "durable", "durable_raw")
-SUBSCRIBING_ALLOWED = ("shared/log/*", "shared/kit/reactions.py", "shared/kit/submissions.py", "infra/*", "tests/*")
+SUBSCRIBING_ALLOWED = (
+    *("shared/log/*", "shared/kit/reactions.py", "shared/kit/submissions.py", "shared/kit/messaging.py"),
+    *("infra/*", "tests/*"),
+)
 # Whoever answers a caller reads an aggregate through the gate of the application layer, and commands go in by it.
 GATED = tuple(
     f"services/*/{name}"

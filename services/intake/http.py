@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, File, Form, Header, Query, Request, Response, UploadFile
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from services.intake.forms import RegisterBody, registration_facts
+from services.intake.forms import registration_facts
 from services.intake.policy import public_steps
 from services.intake.rates import Rates
 from services.intake.registration import Registrar
@@ -20,6 +20,7 @@ from shared.case.rights import Right
 from shared.kit import telemetry
 from shared.kit.access import Caller
 from shared.kit.application import Answer, Application, History, Origin, UploadedFile, is_newer
+from shared.kit.bodies import RegisterBody
 from shared.kit.command_handler import command
 from shared.kit.http import ERRORS, App, IdempotencyKey, IdText, Who, command_router
 from shared.kit.problems import Forbidden, TooLarge, Unprocessable, describe

@@ -65,7 +65,7 @@ def test_sizes() -> None:
     [
         ("asyncpg", "shared/kit/sql.py"),
         ("nats", "shared/log/connection.py"),
-        ("faststream", "shared/kit/reactions.py"),
+        ("faststream", "shared/kit/messaging.py"),
     ],
 )
 def test_drivers(driver: str, allowed: str) -> None:

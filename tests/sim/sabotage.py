@@ -387,18 +387,18 @@ def _a_batch_that_fails_is_passed_over() -> AbstractContextManager[Any]:
 def _submissions_end_in_silence() -> AbstractContextManager[Any]:
     async def silent(self: Submissions, told: Any, outcome: Any, places: Any) -> None: ...
 
-    return patch.object(Submissions, "_tell", silent)
+    return patch.object(Submissions, "_publish_receipt", silent)
 
 
 @_named
 def _submissions_acknowledged_first() -> AbstractContextManager[Any]:
-    settled = Submissions._settled
+    settle = Submissions._settle
 
     async def eager(self: Submissions, told: Any, delivery: Any) -> bool:
         await delivery.ack()
-        return await settled(self, told, delivery)
+        return await settle(self, told, delivery)
 
-    return patch.object(Submissions, "_settled", eager)
+    return patch.object(Submissions, "_settle", eager)
 
 
 # The law, one rule at a time: the service lets pass what the law refuses for this reason

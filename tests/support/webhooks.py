@@ -12,7 +12,6 @@ from typing import Any
 from pydantic import SecretStr
 
 from services.supervision.feed.delivery import Webhook
-from services.supervision.feed.items import FeedData, FeedItem
 from services.supervision.feed.webhook_store import NoticeBook
 from services.supervision.feed.webhooks import Webhooks
 from shared.case.base import Address, Event, Meta, Owner, Recorded, event_id, level_of, new_id
@@ -20,6 +19,7 @@ from shared.case.events import Registered
 from shared.case.facts import Channel, Matter, Nature, Parties, Party
 from shared.kit import vault
 from shared.kit.clock import Clock
+from shared.kit.feed_item import FeedData, FeedItem
 from shared.kit.runtime import Runtime
 from shared.kit.seal import seal_fields
 from shared.kit.service import RunningService

@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic_core import from_json, to_json
 
-from services.supervision.feed.items import FeedItem
 from shared.case import events as e
 from shared.case.announcements import NoticeTemplate
 from shared.case.base import Address
@@ -24,6 +23,7 @@ from shared.case.facts import Parties, PartyRole
 from shared.case.state import CaseState
 from shared.kit.access import Caller, may_notify
 from shared.kit.application import Application
+from shared.kit.feed_item import FeedItem
 from shared.kit.seal import unseal_fields
 from shared.kit.settings import BadSettings
 from shared.kit.vault import KeyErased

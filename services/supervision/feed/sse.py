@@ -24,7 +24,6 @@ from pydantic_core import to_json
 from starlette.types import Message as Sent
 from starlette.types import Send
 
-from services.supervision.feed.items import FeedItem
 from shared.case.announcements import FeedKind
 from shared.case.base import Address, Position, Region, contains
 from shared.case.orders import OrderState
@@ -33,6 +32,7 @@ from shared.kit import telemetry
 from shared.kit.access import Caller, barred, may_see_flow
 from shared.kit.aggregate_cache import Versioned
 from shared.kit.application import Application
+from shared.kit.feed_item import FeedItem
 from shared.kit.http import ERRORS, Who
 from shared.kit.problems import BadRequest, Forbidden, TooManyRequests, Unavailable, Unprocessable
 from shared.kit.runtime import Runtime

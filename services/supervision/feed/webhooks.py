@@ -22,7 +22,6 @@ from pydantic_core import from_json
 from standardwebhooks import Webhook as Signer
 
 from services.supervision.feed.delivery import Attempt, AttemptResult, PendingItem, Webhook, judge
-from services.supervision.feed.items import FeedItem
 from services.supervision.feed.notices import NoNotice, Notices
 from services.supervision.feed.sse import Present, hears
 from services.supervision.feed.webhook_client import EgressRules, WebhookClient, WebhookOutcome
@@ -32,6 +31,7 @@ from shared.case.rights import Right
 from shared.kit import telemetry
 from shared.kit.access import Caller
 from shared.kit.application import Application
+from shared.kit.feed_item import FeedItem
 from shared.kit.leader import PAUSE_S, Lock, renew, run_as_leader
 from shared.kit.problems import Unavailable
 from shared.kit.seal import SealBroken

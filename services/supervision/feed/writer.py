@@ -20,13 +20,14 @@ from typing import Any
 
 from pydantic import AwareDatetime
 
-from services.supervision.feed.items import SOURCE, TYPE_PREFIX, FeedItem, item_id, items
+from services.supervision.feed.items import item_id, items
 from shared.case.base import Position, Recorded, Unknown, derived_id
 from shared.case.catalogue import ANNOUNCED, CREATES
 from shared.kit import telemetry
 from shared.kit.aggregate_cache import StateChange
 from shared.kit.command_handler import DECIDERS
 from shared.kit.data import Data
+from shared.kit.feed_item import SOURCE, TYPE_PREFIX, FeedItem
 from shared.kit.leader import Lock, renew, run_as_leader
 from shared.kit.runtime import Runtime
 from shared.kit.submission import CloudEvent
