@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from infra.backtest.limits import Limits
 from infra.backtest.mapping import MOMENTS, SPANS, Backtest
@@ -31,7 +31,7 @@ ASKED: dict[str, tuple[str, ...]] = {
     "settled": ("settle",),
     "closed": ("close",),
 }
-CHANGING = (e.DeadlinesSet, e.DeadlineRecomputed, e.Suspended, e.Resumed)
+SetsDue: TypeAlias = e.DeadlinesSet | e.DeadlineRecomputed | e.Resumed
 MATTER, REPLY = Matter(title=FILE, text=FILE), Note(text=FILE)
 
 
@@ -256,9 +256,9 @@ class Play:
         dues, warned, overdue = list[InForce](), [], []
         for recorded in self._world.events(living.address):
             event = recorded.event
-            if isinstance(event, CHANGING) and dues and dues[-1].until is None:
+            if isinstance(event, SetsDue | e.Suspended) and dues and dues[-1].until is None:
                 dues[-1] = dues[-1]._replace(until=recorded.meta.time)
-            if isinstance(event, e.DeadlinesSet | e.DeadlineRecomputed | e.Resumed):
+            if isinstance(event, SetsDue):
                 deadline = event.opens[0] if isinstance(event, e.DeadlinesSet) else event.deadline
                 dues.append(InForce(recorded.meta.time, None, deadline.due))
             elif isinstance(event, e.Warned):

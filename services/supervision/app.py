@@ -10,6 +10,7 @@ from services.supervision.feed.writer import FeedWriter
 from services.supervision.policy import REACTIONS, fire_by
 from services.supervision.store import PgAgenda, Watched
 from services.supervision.stream import Calendars, Clockless, Eraser
+from shared.case import events as e
 from shared.case.base import Address
 from shared.kit.projections import ProjectionRunner
 from shared.kit.reactions import ReactionRunner
@@ -28,7 +29,7 @@ def build(kit: Kit) -> Service:
     eraser = Eraser(kit)
     reactor = ReactionRunner(
         kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor,
-        others={"case.erased": eraser.erase}, debounce_s=DEBOUNCE_S,
+        others={e.Erased.TYPE: eraser.erase}, debounce_s=DEBOUNCE_S,
     )  # fmt: skip
     projector = ProjectionRunner(Watched(), kit.database, kit.log, kit.clock, kit.reached, kit.handler.made)
     agenda = PgAgenda(kit.database)

@@ -333,7 +333,7 @@ class _Judge:
         return known
 
     async def _claims(self, batch: Sequence[Recorded[Any]]) -> None:
-        born = [recorded for recorded in batch if recorded.type == "case.registered"]
+        born = [recorded for recorded in batch if isinstance(recorded.event, e.Registered)]
         if self.ask.claimed is None or not born:
             return
         claimed = set(await self.ask.claimed([recorded.address.subject for recorded in born]))
