@@ -8,20 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from shared.case import catalogue
-from shared.case.base import EVENT_BYTES_MAX, SEAL_PREFIX, Actor, Address, Event, Meta, Position, Recorded, Unknown
+from shared.case.base import (
+    EVENT_BYTES_MAX,
+    SEAL_PREFIX,
+    Actor,
+    Address,
+    Event,
+    Meta,
+    Position,
+    Recorded,
+    Unknown,
+    trusted,
+)
 from shared.log.port import Malformed, NotSealed, TooLarge
 
 ACTORS_COUNT_MAX = 4096
 Decoder = Callable[[str, int, dict[str, Any]], Event | Unknown]
-
-_META_FIELDS = frozenset(Meta.model_fields)
-_actors: dict[tuple[str, str, str, str, str], Actor] = {}
 
 
 def _sealed(value: Any) -> bool:
@@ -72,38 +82,31 @@ def encode(recorded: Recorded[Event]) -> bytes:
     return data
 
 
-def _actor(body: dict[str, Any]) -> Actor:
-    key = (body["actorperson"], body["actorpost"], body["actorunit"], body["actorcentre"], body["actorregion"])
-    actor = _actors.get(key)
-    if actor is None:
-        if len(_actors) >= ACTORS_COUNT_MAX:
-            _actors.clear()
-        actor = _actors[key] = Actor(person=key[0], post=key[1], unit=key[2], centre=key[3], region=key[4])
-    return actor
+_actor_attributes = itemgetter("actorperson", "actorpost", "actorunit", "actorcentre", "actorregion")
+
+
+@lru_cache(maxsize=ACTORS_COUNT_MAX)
+def _actor(person: str, post: str, unit: str, centre: str, region: str) -> Actor:
+    return Actor(person=person, post=post, unit=unit, centre=centre, region=region)
 
 
 def _meta(body: dict[str, Any]) -> Meta:
-    # What stands on the log was validated when it was written; parsing the times is what is left to do.
+    # the log holds values that were validated when they were written; only the times must be parsed
     time, recorded_at = datetime.fromisoformat(body["time"]), datetime.fromisoformat(body["recordedat"])
     if time.tzinfo is None or recorded_at.tzinfo is None:
         raise ValueError("a time has no offset")
     references = body.get("references")
-    meta = Meta.__new__(Meta)
-    fields = {
+    values = {
         "command_id": body["commandid"],
         "time": time,
         "recorded_at": recorded_at,
-        "actor": _actor(body),
+        "actor": _actor(*_actor_attributes(body)),
         "causation_id": body.get("causationid"),
         "correlation_id": body.get("correlationid"),
         "traceparent": body.get("traceparent"),
         "references": tuple(references.split(" ")) if references else (),
     }
-    object.__setattr__(meta, "__dict__", fields)
-    object.__setattr__(meta, "__pydantic_fields_set__", set(_META_FIELDS))
-    object.__setattr__(meta, "__pydantic_extra__", None)
-    object.__setattr__(meta, "__pydantic_private__", None)
-    return meta
+    return trusted(Meta, values)
 
 
 def decode(data: bytes, position: Position | None, decoder: Decoder = catalogue.decode) -> Recorded[Event]:

@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import replace
-from uuid import UUID, uuid5
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from shared.case import base
-from shared.case.state import CaseState, _with
 from shared.kit.projections import _ahead
 from shared.log.consumers import Message
 from shared.log.envelope import encode
 from shared.log.jetstream import DECODED_COUNT_MAX, _decoded, _event
 from tests.support.log import address, recorded
-
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
-
-
-@given(TEXTS, TEXTS, TEXTS, TEXTS)
-def test_a_derived_id_is_a_uuid5(policy: str, cause: str, subject: str, what: str) -> None:
-    id = base.derived_id(policy, cause, subject, what)
-    assert id == str(uuid5(base._NAMESPACE, "\x1f".join((policy, cause, subject, what))))
-    assert UUID(id).version == 5
 
 
 def _message(sequence: int, title: str) -> Message:
@@ -71,10 +56,3 @@ async def test_reading_ahead_can_be_left_at_any_time() -> None:
     assert await anext(ahead) == 1
     await ahead.aclose()
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-
-
-@given(st.builds(CaseState, version=st.integers(), unit=st.none() | TEXTS), st.integers(), st.none() | TEXTS)
-def test_the_next_state_is_what_replace_gives(state: CaseState, version: int, person: str | None) -> None:
-    before = replace(state)
-    assert _with(state, {"version": version, "person": person}) == replace(state, version=version, person=person)
-    assert state == before
