@@ -44,10 +44,11 @@ lint: $(STAMP) ## ruff, mypy, import-linter and the house rules
 tidy: $(STAMP) ## Check the house rules
 	$(PY) -m infra.dev.house_rules
 
-lock: $(STAMP) ## Pin requirements.in anew into requirements.lock
+lock: $(STAMP) ## Pin requirements.in and requirements-dev.in anew into requirements.lock
 	$(PY) -m venv build/lock && build/lock/bin/python -m pip install --quiet pip-tools
 	build/lock/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-emit-index-url \
-	  --no-emit-find-links --no-annotate --no-header --output-file requirements.lock requirements.in
+	  --no-emit-find-links --no-annotate --no-header --output-file requirements.lock \
+	  requirements.in requirements-dev.in
 
 clean: ## Remove .venv and caches; the data folder stays
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

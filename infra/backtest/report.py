@@ -9,34 +9,47 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TextIO
 
-from infra.backtest.judge import EXPLAINED, UNEXPLAINED, Judged, Verdict
-from infra.backtest.mapping import Backtest
-from infra.backtest.source import Tally
+from infra.backtest.comparison import EXPLANATIONS, UNEXPLAINED, ComparedCase, Timeliness
+from infra.backtest.historic_file import ReadingCounts
+from infra.backtest.mapping import BacktestMapping
 
 SHOWN_COUNT_MAX = 20
 BAR_CHARS = 40
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
-STEPS: tuple[tuple[timedelta, str], ...] = (
+DURATION_STEPS: tuple[tuple[timedelta, str], ...] = (
     (HOUR, "1 hour"), (DAY, "1 day"), (7 * DAY, "7 days"), (30 * DAY, "30 days"), (90 * DAY, "90 days"),
 )  # fmt: skip
 MORE, STILL_OPEN = "more", "still open"
-COLUMNS = ("row", "case", "begin", "due", "end", "ours", "file", "file_due", "file_end", "why", "explanation", "odd")
-AGREEMENT = (Verdict.LATE, Verdict.IN_TIME, Verdict.NOTHING)
+DIFFERENCE_COLUMNS = (
+    "row",
+    "case",
+    "begin",
+    "due",
+    "end",
+    "ours",
+    "file",
+    "file_due",
+    "file_end",
+    "why",
+    "explanation",
+    "odd",
+)
+AGREEMENT = (Timeliness.LATE, Timeliness.IN_TIME, Timeliness.NOTHING)
 
 
 @dataclass
-class Report:
+class BacktestReport:
     """The figures of one back-test up to `until`."""
 
-    mapping: Backtest
+    mapping: BacktestMapping
     until: datetime
-    tally: Tally
+    tally: ReadingCounts
     began: datetime | None = None
     later: int = 0
     played: int = 0
     warned: int = 0
     open_late: int = 0
-    matrix: Counter[tuple[Verdict, Verdict]] = field(default_factory=Counter)
+    matrix: Counter[tuple[Timeliness, Timeliness]] = field(default_factory=Counter)
     why: Counter[str] = field(default_factory=Counter)
     dues: Counter[str] = field(default_factory=Counter)
     declared: Counter[str] = field(default_factory=Counter)
@@ -45,7 +58,7 @@ class Report:
     examples: list[dict[str, str]] = field(default_factory=list)
     seconds: float = 0.0
 
-    def add(self, judged: Judged) -> dict[str, str] | None:
+    def add(self, judged: ComparedCase) -> dict[str, str] | None:
         """Count a case; its row where it differs."""
         played = judged.played
         self.played += 1
@@ -60,12 +73,12 @@ class Report:
             self.examples.append(row)
         return row
 
-    def _measure(self, judged: Judged) -> None:
+    def _measure(self, judged: ComparedCase) -> None:
         played, due = judged.played, judged.due
         if due is None:
             return
         ended = played.ended
-        if judged.ours is Verdict.LATE and ended is None:
+        if judged.ours is Timeliness.LATE and ended is None:
             self.open_late += 1
             self.late_by[STILL_OPEN] += 1
         elif ended is not None:
@@ -73,7 +86,7 @@ class Report:
         case = played.case
         if self.mapping.limits and case.dues:
             self.dues[self._apart(due, case.dues[-1][1])] += 1
-        if judged.ours is Verdict.LATE and case.told and case.told_at is not None:
+        if judged.ours is Timeliness.LATE and case.told and case.told_at is not None:
             self.declared[self._apart(due, case.told_at)] += 1
 
     def _apart(self, ours: datetime, theirs: datetime) -> str:
@@ -86,16 +99,16 @@ class Report:
             return "the same day"
         return "the file's is later" if theirs > ours else "the file's is earlier"
 
-    def _row(self, judged: Judged) -> dict[str, str]:
+    def _row(self, judged: ComparedCase) -> dict[str, str]:
         played, why = judged.played, judged.why
         assert why is not None
         case = played.case
         told = (
             str(case.number), case.id, self._local(case.began), self._local(judged.due), self._local(played.ended),
             judged.ours, judged.theirs, self._local(case.their_due or case.told_at), self._local(case.their_end),
-            why, "; ".join((EXPLAINED[why], *played.refused)), " ".join(case.odd),
+            why, "; ".join((EXPLANATIONS[why], *played.refused)), " ".join(case.odd),
         )  # fmt: skip
-        return dict(zip(COLUMNS, map(str, told), strict=True))
+        return dict(zip(DIFFERENCE_COLUMNS, map(str, told), strict=True))
 
     def _local(self, moment: datetime | None) -> str:
         return "" if moment is None else moment.astimezone(self.mapping.zone).isoformat(" ")
@@ -103,12 +116,12 @@ class Report:
     @property
     def deadlines(self) -> int:
         """How many cases had a deadline of ours."""
-        return self.played - sum(self.matrix[Verdict.NOTHING, theirs] for theirs in Verdict)
+        return self.played - sum(self.matrix[Timeliness.NOTHING, theirs] for theirs in Timeliness)
 
     @property
     def overdue(self) -> int:
         """How many we declared overdue."""
-        return sum(self.matrix[Verdict.LATE, theirs] for theirs in Verdict)
+        return sum(self.matrix[Timeliness.LATE, theirs] for theirs in Timeliness)
 
     @property
     def unexplained(self) -> int:
@@ -137,7 +150,7 @@ class Report:
             "deadlines": self.deadlines,
             "warned": self.warned,
             "declared_overdue": {"all": self.overdue, "still_open": self.open_late},
-            "file_says_late": sum(self.matrix[ours, Verdict.LATE] for ours in Verdict),
+            "file_says_late": sum(self.matrix[ours, Timeliness.LATE] for ours in Timeliness),
             "agreement": {f"{o}": {f"{t}": self.matrix[o, t] for t in AGREEMENT} for o in AGREEMENT},
             "differences": dict(self.why.most_common()),
             "unexplained": self.unexplained,
@@ -175,7 +188,7 @@ class Report:
     def _agreement(self) -> Iterator[str]:
         yield ""
         yield f"{'':>18}{'file: late':>14}{'in time':>12}{'says nothing':>15}"
-        names = {Verdict.LATE: "ours: overdue", Verdict.IN_TIME: "in time", Verdict.NOTHING: "no deadline"}
+        names = {Timeliness.LATE: "ours: overdue", Timeliness.IN_TIME: "in time", Timeliness.NOTHING: "no deadline"}
         for ours in AGREEMENT:
             late, in_time, nothing = (self.matrix[ours, theirs] for theirs in AGREEMENT)
             yield f"{names[ours]:>18}{late:>14}{in_time:>12}{nothing:>15}"
@@ -185,7 +198,7 @@ class Report:
         total = sum(self.why.values())
         yield f"{total} differences" + (f", {self.unexplained} unexplained" if total else "")
         for why, count in self.why.most_common():
-            yield f"  {count:>7}  {why}: {EXPLAINED[why]}"  # type: ignore[index]
+            yield f"  {count:>7}  {why}: {EXPLANATIONS[why]}"  # type: ignore[index]
         for row in self.examples:
             yield (
                 f"    row {row['row']} {row['case']}: due {row['due'] or '-'}, end {row['end'] or '-'}, "
@@ -207,11 +220,11 @@ class Report:
                 yield f"{title:>10} {_named(step):>12} {bar} {count}"
 
 
-class Differences:
+class DifferencesFile:
     """The rows that differ, as CSV."""
 
     def __init__(self, file: TextIO | None) -> None:
-        self._writer = None if file is None else csv.DictWriter(file, COLUMNS)
+        self._writer = None if file is None else csv.DictWriter(file, DIFFERENCE_COLUMNS)
         if self._writer is not None:
             self._writer.writeheader()
 
@@ -226,11 +239,11 @@ def _inert(cell: str) -> str:
 
 
 def _step(apart: timedelta) -> str:
-    return next((name for most, name in STEPS if apart <= most), MORE)
+    return next((name for most, name in DURATION_STEPS if apart <= most), MORE)
 
 
 def _ordered(counts: Counter[str]) -> dict[str, int]:
-    return {name: counts[name] for name in (*(name for _, name in STEPS), MORE, STILL_OPEN) if counts[name]}
+    return {name: counts[name] for name in (*(name for _, name in DURATION_STEPS), MORE, STILL_OPEN) if counts[name]}
 
 
 def _named(step: str) -> str:

@@ -16,18 +16,22 @@ from uuid import UUID
 from services.supervision.deadlines.memory_agenda import MemoryAgenda
 from services.supervision.deadlines.ticker import Ticker
 from services.supervision.policy import fire_by, moments
-from shared.case.base import Actor, Address, Event, Recorded
+from shared.case.base import Address, Event, Owner, Recorded
 from shared.case.commands import Command
 from shared.case.reasons import Rejected
-from shared.kit.command_handler import CommandHandler, Committed
+from shared.kit.application import Application, Origin
+from shared.kit.command_handler import Committed
+from shared.kit.data import Data
 from shared.kit.effects import AggregateChange
-from shared.kit.read_your_writes import ProjectionProgress
+from shared.kit.identity import Identity
+from shared.kit.runtime import Runtime
+from shared.kit.settings import Settings
 from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.memory import MemoryLog
-from shared.reference.library import ReferenceData
+from shared.reference.reference_data import ReferenceData
 
-MODEL = "backtest"
-INSTANT = timedelta(microseconds=1)  # what is due by a moment is late the instant after it
+_MODEL = "backtest"
+LATE_AFTER = timedelta(microseconds=1)  # what is due by a moment is late the instant after it
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _KEY = bytes(32)  # what is sealed here holds nothing of the file
 
@@ -93,55 +97,55 @@ class _Agenda(MemoryAgenda):
         self._watched.pop(address.subject, None)
 
 
-class _Handler(CommandHandler):
-    """Tells the agenda at once what the projector would tell it."""
+class _Application(Application):
+    """Tells the agenda at once of each change, as the projection would."""
 
-    def __init__(self, log: _Log, vault: _Vault, clock: LogClock, agenda: _Agenda, reached: ProjectionProgress) -> None:
-        super().__init__(log, vault, clock)
-        self._agenda, self._reached = agenda, reached
-        self.changed: list[Address] = []  # since somebody looked
+    changed: list[Address]  # since somebody looked
+    agenda: _Agenda
 
-    async def handle(self, command: Command) -> Committed | Rejected:
-        outcome = await super().handle(command)
+    async def decide(self, command: Command, origin: Origin | None = None) -> Committed | Rejected:
+        outcome = await super().decide(command, origin)
         if isinstance(outcome, Committed) and outcome.recorded is not None:
-            self._agenda.put([AggregateChange(command.address, outcome.state, outcome.position, (outcome.recorded,))])
-            self._reached.set(MODEL, outcome.position)
+            self.agenda.put([AggregateChange(command.address, outcome.state, outcome.position, (outcome.recorded,))])
+            self.runtime.progress.set(_MODEL, outcome.position)
             self.changed.append(command.address)
         return outcome
 
-    def forget(self, address: Address) -> None:
-        """Drop a case from the cache."""
-        self._known.forget(address.subject)
 
-
-class World:
+class BacktestWorld:
     """Commands at the clock's time, and the ticker between them."""
 
-    def __init__(self, start: datetime, region: str, actor: Actor) -> None:
+    def __init__(self, start: datetime, region: str) -> None:
         self.clock = LogClock(start)
         self._log = _Log((region[:4],), self.clock)
-        vault, reached = _Vault(MasterKeys([_KEY]), self.clock), ProjectionProgress(self.clock)
         self._agenda = _Agenda(moments)
-        self._handler = _Handler(self._log, vault, self.clock, self._agenda, reached)
+        absent: Any = None
+        reference_data = ReferenceData([])
+        self._application = _Application(
+            identity=Identity(owner=Owner.SUPERVISION, settings=Settings(), reference_data=reference_data),
+            data=Data(log=self._log, streams=absent, vault=_Vault(MasterKeys([_KEY]), self.clock), database=absent),
+            runtime=Runtime.of(self.clock),
+        )
+        self._application.agenda, self._application.changed = self._agenda, []
         self._ticker = Ticker(
-            "backtest.ticker", MODEL, self._agenda, fire_by(ReferenceData([])), self._log, self._handler, self.clock,
-            reached, lambda address: actor, _nothing,
+            name="backtest.ticker", model=_MODEL, agenda=self._agenda, policy=fire_by(reference_data),
+            application=self._application,
         )  # fmt: skip
 
     async def ask(self, command: Command) -> Committed | Rejected:
         """Have the law decide a command."""
-        return await self._handler.handle(command)
+        return await self._application.decide(command)
 
     async def next_tick(self) -> datetime | None:
         """When the ticker must look again: the instant after the next due moment."""
         moment = await self._agenda.next_at(LONG_AGO)
-        return None if moment is None else max(moment + INSTANT, self.clock.now())
+        return None if moment is None else max(moment + LATE_AFTER, self.clock.now())
 
     async def tick(self) -> Sequence[Address]:
         """The ticker fires what is due by now; where it did, a case as often as something fired."""
-        self._handler.changed.clear()
+        self._application.changed.clear()
         await self._ticker.tick()
-        return tuple(self._handler.changed)
+        return tuple(self._application.changed)
 
     def is_idle(self, address: Address) -> bool:
         """Whether nothing is going to be due of a case as it now is."""
@@ -155,8 +159,4 @@ class World:
         """The case is over, and counted."""
         self._log.forget(address)
         self._agenda.forget(address)
-        self._handler.forget(address)
-
-
-async def _nothing(address: Address) -> None:
-    """Without a ladder no aggregate is born of a tick."""
+        self._application.runtime.aggregates.forget(address.subject)

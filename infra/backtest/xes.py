@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import NoReturn
 from xml.parsers import expat
 
-from infra.importing.rows import BadFile, open_bytes, unpacking
+from infra.importing.file_rows import BadFile, open_bytes, unpacking
 
 CHUNK_BYTES = 64 * 1024
 TOKEN_BYTES_MAX = 4 * 1024 * 1024  # of one tag, with all its attributes
 TRACE_EVENTS_MAX = 1_000_000
-DEPTH_MAX = 64
+_DEPTH_MAX = 64
 CELL_CHARS_MAX = 1000  # times, ids and activities are shorter; of anything longer the beginning is kept
 VALUES = frozenset({"string", "date", "int", "float", "boolean", "id"})
 
@@ -96,8 +96,8 @@ class _Reader:
             self._trace.events.append(self._event)
             if len(self._trace.events) > TRACE_EVENTS_MAX:
                 self._fail(f"a trace has more than {TRACE_EVENTS_MAX} events")
-        elif depth > DEPTH_MAX:
-            self._fail(f"is nested more than {DEPTH_MAX} deep")
+        elif depth > _DEPTH_MAX:
+            self._fail(f"is nested more than {_DEPTH_MAX} deep")
         elif self._trace is not None and name in VALUES:
             cells = self._trace.cells if depth == 3 else self._event if depth == 4 else None
             key, value = attributes.get("key"), attributes.get("value")

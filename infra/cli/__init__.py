@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import signal
 
-from infra.cli import backtesting, doctoring, importing, judging, reference, serving
+from infra.cli import backtest, doctor, importing, log, reference, serving
 from infra.cli.base import app
 from infra.cli.serving import serve
 
 __all__ = ["app", "main", "serve"]
-COMMANDS = (serving, importing, backtesting, judging, reference, doctoring)  # importing them enters their commands
+_MODULES = (serving, importing, backtest, log, reference, doctor)  # importing them enters their commands
 
 
 def main() -> None:
     """The entry point of `caseflow`."""
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    app()
+    app(prog_name="caseflow")

@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 import uvloop
@@ -15,8 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from infra.servers.folder import CannotStart
+from shared import VERSION
 from shared.kit import failpoints
 from shared.kit.clock import SystemClock
+from shared.kit.failpoints import Hook
 from shared.kit.problems import ProblemError
 from shared.kit.projections import RebuildNeeded
 from shared.kit.settings import BadSettings, Settings
@@ -28,10 +31,26 @@ from shared.reference.publish import DocumentTooLarge
 
 CODE_FAILED, CODE_USAGE, CODE_INTERRUPTED = 1, 2, 130
 LINE_EVERY_S = 5.0  # progress where there is no terminal to draw on
+DataFolder = Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")]
 T = TypeVar("T")
-Tell = Callable[[int, str], None]
+ShowProgress = Callable[[int, str], None]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"caseflow {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Start the services, bring cases in, publish reference documents, read and check the log."""
 
 
 class Refused(Exception):
@@ -54,13 +73,18 @@ def fail(text: str, code: int = CODE_FAILED) -> typer.Exit:
 
 
 def settings() -> Settings:
-    """The settings of the environment; failpoints are armed by them."""
+    """The settings of the environment. Exits when they cannot be used."""
     try:
         own = Settings.from_env(os.environ)
-        failpoints.arm(failpoints.from_spec(own.failpoints))
+        failpoints.from_spec(own.failpoints)
     except (BadSettings, ValueError) as error:
         raise fail(str(error), CODE_USAGE) from None
     return own
+
+
+def hook(own: Settings) -> Hook | None:
+    """The failpoints that the settings arm, for the runtime of a process."""
+    return failpoints.from_spec(own.failpoints)
 
 
 def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted", code: int = CODE_INTERRUPTED) -> T:
@@ -111,7 +135,7 @@ def _told(error: BaseException) -> BaseException:
 
 
 @contextmanager
-def progress(what: str, total: int | None) -> Iterator[Tell]:
+def progress_bar(what: str, total: int | None) -> Iterator[ShowProgress]:
     """A bar with count, time and what remains: call what is yielded with (done, a word beside the bar).
 
     Where stderr is no terminal it is a line every LINE_EVERY_S.
@@ -133,7 +157,7 @@ def progress(what: str, total: int | None) -> Iterator[Tell]:
         yield tell
 
 
-def _lines(what: str, total: int | None) -> Tell:
+def _lines(what: str, total: int | None) -> ShowProgress:
     clock = SystemClock()
     started = last = clock.monotonic()
 

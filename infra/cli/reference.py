@@ -10,29 +10,29 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import to_json
 
-from infra.cli.base import CODE_USAGE, Refused, app, progress, run, say, settings
+from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, progress_bar, run, say, settings
 from infra.servers.attach import servers
 from shared.kit.settings import Settings
 from shared.log import topology
 from shared.log.connection import connect
-from shared.log.port import Conflict
+from shared.log.port import LogConflict
 from shared.log.streams import Streams
 from shared.reference import codec
-from shared.reference.library import ReferenceData
-from shared.reference.load import Loaded, load_folder, load_table, load_yaml
-from shared.reference.models import NATION, Document, Kind
-from shared.reference.publish import Counts, publish, with_years
-from shared.reference.regions import nbs_documents
-from shared.reference.subjects import import_subjects
-from shared.reference.validate import Finding, Gravity, validate
+from shared.reference.documents import Document, DocumentKind
+from shared.reference.load import LoadedDocuments, load_folder, load_table, load_yaml
+from shared.reference.publish import PublishCounts, publish, with_years
+from shared.reference.reference_data import ReferenceData
+from shared.reference.region_import import nbs_documents
+from shared.reference.regions import NATION
+from shared.reference.subject_import import import_subjects
+from shared.reference.validate import DocumentFinding, Gravity, validate
 
-FINDINGS_SHOWN_MAX = 50
+_FINDINGS_SHOWN_MAX = 50
 FOUND_BY_YAML = (".yaml", ".yml")
 group = typer.Typer(no_args_is_help=True, help=__doc__)
 app.add_typer(group, name="reference")
-Data = Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")]
 Files = Annotated[list[Path], typer.Argument(help="YAML files, or folders of them; CSV and XLSX with --kind.")]
-KindOf = Annotated[Kind | None, typer.Option(help="The kind of the rows of a CSV or XLSX file.")]
+KindOf = Annotated[DocumentKind | None, typer.Option(help="The kind of the rows of a CSV or XLSX file.")]
 RegionOf = Annotated[str, typer.Option(help="The region whose document the rows of a CSV or XLSX file are.")]
 
 
@@ -42,11 +42,13 @@ async def open_streams(own: Settings) -> AsyncIterator[Streams]:
     async with servers(own, say) as found:
         there = found.settings("admin")
         password = there.nats_password.get_secret_value() or None
-        mux = await connect(there.nats_url, user=there.nats_user or None, password=password, name="caseflow reference")
+        connection = await connect(
+            there.nats_url, user=there.nats_user or None, password=password, name="caseflow reference"
+        )
         try:
-            yield Streams(mux)
+            yield Streams(connection)
         finally:
-            await mux.close()
+            await connection.close()
 
 
 def _own(data: Path | None) -> Settings:
@@ -54,9 +56,9 @@ def _own(data: Path | None) -> Settings:
     return own.model_copy(update={"data": data or own.data})
 
 
-def _loaded(files: Sequence[Path], kind: Kind | None, region: str) -> Loaded:
+def _loaded(files: Sequence[Path], kind: DocumentKind | None, region: str) -> LoadedDocuments:
     """The documents of all files. Raises LoadError, Refused."""
-    whole = Loaded()
+    whole = LoadedDocuments()
     for file in files:
         if not file.exists():
             raise Refused(f"{file} does not exist; name YAML files or a folder of them", CODE_USAGE)
@@ -65,7 +67,7 @@ def _loaded(files: Sequence[Path], kind: Kind | None, region: str) -> Loaded:
         elif file.suffix.lower() in FOUND_BY_YAML:
             one = load_yaml(file)
         elif kind is None:
-            raise Refused(f"{file.name}: say by --kind what its rows are: {', '.join(Kind)}", CODE_USAGE)
+            raise Refused(f"{file.name}: say by --kind what its rows are: {', '.join(DocumentKind)}", CODE_USAGE)
         else:
             one = load_table(file, kind, region)
         whole.documents += one.documents
@@ -76,7 +78,7 @@ def _loaded(files: Sequence[Path], kind: Kind | None, region: str) -> Loaded:
     return whole
 
 
-async def _judged(loaded: Loaded, streams: Streams | None) -> list[Finding]:
+async def _judged(loaded: LoadedDocuments, streams: Streams | None) -> list[DocumentFinding]:
     """Findings about these documents, together with those in force where there are any."""
     library = ReferenceData()
     if streams is not None:
@@ -93,17 +95,17 @@ async def in_force(streams: Streams) -> list[Document]:
     library = ReferenceData()
     await library.load(streams)
     for document in library.documents():
-        if document.kind is not Kind.REGIONS:
+        if document.kind is not DocumentKind.REGIONS:
             found[document.name] = document
     return list(found.values())
 
 
-def _tell(findings: Sequence[Finding]) -> bool:
+def _tell(findings: Sequence[DocumentFinding]) -> bool:
     """Print findings; whether one of them is an error."""
-    for finding in findings[:FINDINGS_SHOWN_MAX]:
+    for finding in findings[:_FINDINGS_SHOWN_MAX]:
         typer.echo(str(finding))
-    if len(findings) > FINDINGS_SHOWN_MAX:
-        typer.echo(f"... and {len(findings) - FINDINGS_SHOWN_MAX} more")
+    if len(findings) > _FINDINGS_SHOWN_MAX:
+        typer.echo(f"... and {len(findings) - _FINDINGS_SHOWN_MAX} more")
     errors = sum(finding.gravity is Gravity.ERROR for finding in findings)
     say(f"{errors} errors, {len(findings) - errors} warnings")
     return errors > 0
@@ -115,7 +117,7 @@ def validate_files(files: Files, kind: KindOf = None, region: RegionOf = NATION)
     run(_validate(files, kind, region))
 
 
-async def _validate(files: Sequence[Path], kind: Kind | None, region: str) -> None:
+async def _validate(files: Sequence[Path], kind: DocumentKind | None, region: str) -> None:
     loaded = _loaded(files, kind, region)
     say(f"{len(loaded.documents)} documents, {sum(len(one.rows) for one in loaded.documents)} rows")
     if _tell(await _judged(loaded, None)):
@@ -123,7 +125,7 @@ async def _validate(files: Sequence[Path], kind: Kind | None, region: str) -> No
 
 
 @group.command()
-def load(files: Files, kind: KindOf = None, region: RegionOf = NATION, data: Data = None) -> None:
+def load(files: Files, kind: KindOf = None, region: RegionOf = NATION, data: DataFolder = None) -> None:
     """Check documents together with those in force and publish what is new; nothing is published when one is wrong.
 
     A document replaces the one of its kind and region, but a calendar keeps the years that the new one does not name.
@@ -131,7 +133,7 @@ def load(files: Files, kind: KindOf = None, region: RegionOf = NATION, data: Dat
     run(_load(_own(data), files, kind, region))
 
 
-async def _load(own: Settings, files: Sequence[Path], kind: Kind | None, region: str) -> None:
+async def _load(own: Settings, files: Sequence[Path], kind: DocumentKind | None, region: str) -> None:
     loaded = _loaded(files, kind, region)
     async with open_streams(own) as streams:
         loaded.documents = [await _with_years(one, streams) for one in loaded.documents]
@@ -142,7 +144,7 @@ async def _load(own: Settings, files: Sequence[Path], kind: Kind | None, region:
 
 async def _with_years(document: Document, streams: Streams) -> Document:
     """The document; years of a calendar that it leaves out stay as they are in force."""
-    known = await _last(streams, document.kind, document.region) if document.kind is Kind.CALENDARS else None
+    known = await _last(streams, document.kind, document.region) if document.kind is DocumentKind.CALENDARS else None
     if known is None or not (kept := sorted(known.by_key.keys() - document.by_key.keys())):
         return document
     say(f"{document.name}: {', '.join(kept)} stay as they are")
@@ -150,23 +152,23 @@ async def _with_years(document: Document, streams: Streams) -> Document:
 
 
 async def _publish(streams: Streams, documents: Any, total: int | None) -> None:
-    counts = Counts()
-    with progress("publishing documents", total) as tell:
+    counts = PublishCounts()
+    with progress_bar("publishing documents", total) as tell:
 
-        def shown(now: Counts, document: Document) -> None:
+        def shown(now: PublishCounts, document: Document) -> None:
             nonlocal counts
             counts = now
             tell(now.published + now.unchanged, f"{now.rows} rows")
 
         try:
             await publish(streams, documents, shown)
-        except Conflict as error:
+        except LogConflict as error:
             raise Refused(f"somebody else published meanwhile ({error}); run the command again") from None
     say(f"{counts.published} documents published, {counts.unchanged} unchanged, {counts.rows} rows in all")
 
 
 @group.command(name="import-regions")
-def import_regions(folder: Path, data: Data = None) -> None:
+def import_regions(folder: Path, data: DataFolder = None) -> None:
     """Publish the national table of regions: provinces, cities, areas, streets, villages as .csv or .csv.gz."""
     run(_import_regions(_own(data), folder), "interrupted; run the same command again, what is published stays")
 
@@ -174,7 +176,7 @@ def import_regions(folder: Path, data: Data = None) -> None:
 async def _import_regions(own: Settings, folder: Path) -> None:
     if not folder.is_dir():
         raise Refused(f"{folder} is no folder; name the one that holds provinces.csv and the others", CODE_USAGE)
-    with progress("checking the tables", None) as tell:  # whole first: a fault on the last line publishes nothing
+    with progress_bar("checking the tables", None) as tell:  # whole first: a fault on the last line publishes nothing
         total = 0
         for total, _ in enumerate(nbs_documents(folder), 1):
             tell(total, "documents")
@@ -183,20 +185,20 @@ async def _import_regions(own: Settings, folder: Path) -> None:
 
 
 @group.command(name="import-subjects")
-def import_subject_tree(file: Path, region: RegionOf = NATION, data: Data = None) -> None:
+def import_subject_tree(file: Path, region: RegionOf = NATION, data: DataFolder = None) -> None:
     """Publish the subject tree of a CSV or XLSX file with a column per level; known subjects keep their codes."""
     run(_import_subjects(_own(data), file, region))
 
 
 async def _import_subjects(own: Settings, file: Path, region: str) -> None:
     async with open_streams(own) as streams:
-        known = await _last(streams, Kind.SUBJECTS, region)
+        known = await _last(streams, DocumentKind.SUBJECTS, region)
         document = import_subjects(file, known, region, known.note if known else "")
         await _publish(streams, [document.model_copy(update={"sequence": known.sequence if known else 0})], 1)
 
 
 @group.command(name="list")
-def list_documents(data: Data = None) -> None:
+def list_documents(data: DataFolder = None) -> None:
     """List the documents in force: kind, region, version, rows, note."""
     run(_list(_own(data)))
 
@@ -206,7 +208,7 @@ async def _list(own: Settings) -> None:
         library = ReferenceData()
         await library.load(streams)
         rows = {document.name: len(document.rows) for document in await in_force(streams)}
-        for document in sorted(library.documents(), key=lambda one: (list(Kind).index(one.kind), one.region)):
+        for document in sorted(library.documents(), key=lambda one: (list(DocumentKind).index(one.kind), one.region)):
             path = "全国" if document.region == NATION else library.regions.path(document.region)
             count = rows.get(document.name, "")
             typer.echo(
@@ -218,15 +220,15 @@ async def _list(own: Settings) -> None:
 
 @group.command()
 def show(
-    kind: Annotated[Kind, typer.Argument(help="The kind of document.")],
+    kind: Annotated[DocumentKind, typer.Argument(help="The kind of document.")],
     region: Annotated[str, typer.Argument(help="Its region, twelve digits; the nation's when left out.")] = NATION,
-    data: Data = None,
+    data: DataFolder = None,
 ) -> None:
     """Print one document in force as JSON."""
     run(_show(_own(data), kind, region))
 
 
-async def _show(own: Settings, kind: Kind, region: str) -> None:
+async def _show(own: Settings, kind: DocumentKind, region: str) -> None:
     async with open_streams(own) as streams:
         document = await _last(streams, kind, region)
         if document is None:
@@ -238,6 +240,6 @@ async def _show(own: Settings, kind: Kind, region: str) -> None:
         )
 
 
-async def _last(streams: Streams, kind: Kind, region: str) -> Document | None:
+async def _last(streams: Streams, kind: DocumentKind, region: str) -> Document | None:
     message = await streams.last(topology.REFERENCE, topology.reference(kind, region))
-    return None if message is None else codec.decode(message.data, message.sequence)
+    return None if message is None else codec.decode_document(message.data, message.sequence)

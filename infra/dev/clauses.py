@@ -1,27 +1,72 @@
 """`make clauses`: runs the tests that name a clause and writes the page clause -> tests -> result, docs/clauses.md.
 
-A clause counts as met only when a test that names it passes: `@pytest.mark.clause("5.1.3a")`. A clause of the
-acceptance list that no test names stands on the page as open, so that what is missing is seen.
+A test names the clauses that it shows: `@pytest.mark.clause("5.1.3a")`. A clause of the acceptance list that no test
+names stands on the page as open.
 """
 
 from __future__ import annotations
 
+import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "clauses.md"
-# The clauses of GB/T 33200-2016 that concern the case flow or the information system.
-ACCEPTANCE = (
-    "4", "5.1.1b", "5.1.1c", "5.1.1d", "5.1.1e", "5.1.1f", "5.1.1i", "5.1.2a", "5.1.3a", "5.2a", "5.2e", "6.1", "7.1",
-    "7.2", "8.1f", "8.2a", "8.2b", "8.3a", "8.3b", "9.2a", "9.2b", "9.2c", "9.2d", "9.3", "9.4a", "9.4b", "9.5b",
-    "10.3", "11.1", "11.2", "11.3", "11.4", "11.5", "11.6", "11.7", "12.1", "12.2", "12.3",
-)  # fmt: skip
+from infra.dev import CHECKOUT
+
+PAGE = CHECKOUT / "docs" / "clauses.md"
+# The clauses of GB/T 33200-2016 that concern the flow of a case or the information system, and their subject.
+ACCEPTANCE = {
+    "4": "five levels; a case moves between them without a gap",
+    "5.1.1b": "matters of several departments: co-handling",
+    "5.1.1c": "matters across regions or remits: who is in charge",
+    "5.1.1d": "grid management",
+    "5.1.1e": "inspection and assessment",
+    "5.1.1f": "progress is known; supervision is proposed",
+    "5.1.1i": "matters that a superior hands down",
+    "5.1.2a": "county: intake, handling, supervision, feedback on one platform",
+    "5.1.3a": "township: a named unit and person, by law, within a time limit",
+    "5.2a": "village: grid workers enter and report on handheld terminals",
+    "5.2e": "village: its platform connects to the township's",
+    "6.1": "province and city: departments share information",
+    "7.1": "director, deputies, staff of departments",
+    "7.2": "resident departments",
+    "8.1f": "opinion box and complaint channel",
+    "8.2a": "county and township: letters, calls, visits, an answer on the spot",
+    "8.2b": "county and township: who mediates which dispute",
+    "8.3a": "village: reception, an answer on the spot",
+    "8.3b": "village: mediation",
+    "9.2a": "province and city: assessment, analysis, display",
+    "9.2b": "county: processing and display",
+    "9.2c": "township: processing and display",
+    "9.2d": "village: entry and processing",
+    "9.3": "links between the levels",
+    "9.4a": "graded rights for the users of five levels",
+    "9.4b": "how long data are kept",
+    "9.5b": "graded protection",
+    "10.3": "cameras: coverage and condition",
+    "11.1": "first-asked responsibility",
+    "11.2": "what cannot be solved goes up at once",
+    "11.3": "meetings with minutes and decisions",
+    "11.4": "reports upward, at once where it is urgent",
+    "11.5": "emergency plans and command",
+    "11.6": "assessment of units and posted staff",
+    "11.7": "the size of a grid and its workers",
+    "12.1": "a post that is staffed for 24 hours",
+    "12.2": "ledgers; the record is kept and filed",
+    "12.3": "supervision by the public",
+}
+_INTRODUCTION = """# Clauses and the tests that show them
+
+Written by `make clauses`, which runs every test that names a clause. Clauses are those of GB/T 33200-2016 unless the
+name says otherwise. A clause is met when each of its tests passes; it is open as long as no test names it. A link leads
+to the files that hold the tests: search them for the clause.
+"""
 _WEIGHTS = {"skipped": 0, "passed": 1, "failed": 2}  # of a test's cases the worst counts, one left out counts least
-_ORDER = {clause: place for place, clause in enumerate(ACCEPTANCE)}
+_ORDER = {clause: number for number, clause in enumerate(ACCEPTANCE)}
 
 
 class Clauses:
@@ -47,22 +92,46 @@ class Clauses:
                     tests[name] = max(tests.get(name, "skipped"), report.outcome, key=_WEIGHTS.__getitem__)
 
     def page(self) -> str:
-        """The page in Markdown."""
+        """The page in Markdown: a table of counts, then the files that hold the tests of each clause."""
+        clauses = sorted({*ACCEPTANCE, *self.tests}, key=lambda clause: (_ORDER.get(clause, len(_ORDER)), clause))
+        states = {clause: _state(self.tests.get(clause, {})) for clause in clauses}
+        sums = ", ".join(f"{count} {state}" for state, count in Counter(states.values()).most_common())
         lines = [
-            "# Clauses, the tests that name them, and their results",
+            _INTRODUCTION,
+            f"{len(clauses)} clauses: {sums}.",
             "",
-            "Written by `make clauses`. Clauses are those of GB/T 33200-2016 unless the name says otherwise; a clause",
-            "without a passing test is not met.",
-            "",
-            "| clause | met | tests |",
-            "|---|---|---|",
+            "| clause | subject | state | tests |",
+            "|---|---|---|---|",
         ]
-        for clause in sorted({*ACCEPTANCE, *self.tests}, key=lambda c: (_ORDER.get(c, len(_ORDER)), c)):
+        for clause in clauses:
             tests = self.tests.get(clause, {})
-            met = "yes" if tests and all(result == "passed" for result in tests.values()) else "no"
-            told = "<br>".join(f"{name} ({result})" for name, result in sorted(tests.items())) or "no test names it yet"
-            lines.append(f"| {clause} | {met if tests else 'open'} | {told} |")
+            counts = Counter(tests.values())
+            summary = ", ".join(
+                f"{counts[result]} {result}" for result in ("passed", "failed", "skipped") if counts[result]
+            )
+            cell = f"[{summary}](#{_anchor(clause)})" if tests else ""
+            lines.append(f"| {clause} | {ACCEPTANCE.get(clause, '')} | {states[clause]} | {cell} |")
+        for clause in clauses:
+            lines += _section(clause, self.tests.get(clause, {}))
         return "\n".join(lines) + "\n"
+
+
+def _state(tests: Mapping[str, str]) -> str:
+    if not tests:
+        return "open"
+    return "met" if all(result == "passed" for result in tests.values()) else "not met"
+
+
+def _anchor(clause: str) -> str:
+    """The anchor of a heading on a page of Markdown: small letters, no punctuation."""
+    return re.sub(r"[^a-z0-9-]", "", clause.lower())
+
+
+def _section(clause: str, tests: Mapping[str, str]) -> Iterator[str]:
+    files = Counter(name.partition("::")[0] for name in tests)
+    if files:
+        yield from ("", f"## {clause}", "")
+        yield from (f"- [{file}](../{file}): {count}" for file, count in sorted(files.items()))
 
 
 def main(arguments: list[str]) -> int:

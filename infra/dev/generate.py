@@ -12,7 +12,6 @@ The same program writes the same bytes. Schemas of released versions stay as the
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from functools import cache
@@ -21,25 +20,27 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
-from infra.dev import seed_calendars
+from infra.dev import CHECKOUT, seed_calendars
 from infra.dev.asyncapi import asyncapi
 from infra.dev.events_page import events_page
-from services.intake.policy import RegisterBody
+from infra.servers.services import BY_OWNER
+from services.intake.forms import RegisterBody
 from services.supervision.feed.items import FeedItem
 from services.supervision.feed.writer import FeedMark
 from shared.case.base import PRIVATE, CaseId, Code, Event, Owner, PersonId, Region, Sealed, UnitCode
 from shared.case.catalogue import EVENTS
 from shared.case.commands import COMMANDS
 from shared.kit import access
+from shared.kit.bodies import body_of
 from shared.kit.clock import SystemClock
-from shared.kit.http import body_of
-from shared.kit.service import Kit
+from shared.kit.data import Data
+from shared.kit.identity import Identity
+from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from shared.kit.submission import Envelope, Progress, Receipt
-from shared.reference.models import ROWS
+from shared.reference.documents import ROW_TYPES
 
-ROOT = Path(__file__).parents[2]
-CONTRACT = ROOT / "shared" / "contract"
+CONTRACT = CHECKOUT / "shared" / "contract"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -85,8 +86,12 @@ class _Absent:
 def openapi(owner: Owner) -> dict[str, Any]:
     """The OpenAPI document of a service, from the app that `build` makes."""
     absent: Any = _Absent()
-    kit = Kit(owner, Settings(), SystemClock(), *(absent,) * 7)
-    document: dict[str, Any] = importlib.import_module(f"services.{owner}.app").build(kit).app.openapi()
+    service = BY_OWNER[owner].build(
+        identity=Identity(owner=owner, settings=Settings(), reference_data=absent),
+        data=Data(log=absent, streams=absent, vault=absent, database=absent),
+        runtime=Runtime.of(SystemClock()),
+    )
+    document: dict[str, Any] = service.app.openapi()
     return document
 
 
@@ -133,14 +138,14 @@ def schemas() -> dict[str, dict[str, Any]]:
     told: dict[str, type[BaseModel]] = {"submission": Envelope, "receipt": Receipt, "progress": Progress}
     told |= {"event": LogEnvelope, "feed": FeedItem, "feed_mark": FeedMark}
     found |= {f"envelope.{name}": _schema(f"envelope.{name}", model) for name, model in told.items()}
-    found |= {f"reference.{kind}": _schema(f"reference.{kind}", row) for kind, row in ROWS.items()}
+    found |= {f"reference.{kind}": _schema(f"reference.{kind}", row) for kind, row in ROW_TYPES.items()}
     return {f"{name}.json": schema for name, schema in found.items()}
 
 
 @cache
 def documents() -> dict[str, str]:
     """Every file of the contract: its text by its path inside shared/contract."""
-    owners = [owner for owner in Owner if (ROOT / "services" / owner / "app.py").exists()]
+    owners = [owner for owner in Owner if (CHECKOUT / "services" / owner / "app.py").exists()]
     found = {f"openapi/{owner}.json": _json(openapi(owner)) for owner in owners}
     found |= {f"schemas/{name}": _json(schema) for name, schema in schemas().items()}
     return found | {"asyncapi.yaml": asyncapi(), "EVENTS.md": events_page()}
@@ -171,11 +176,11 @@ def main() -> int:
         for path in wrong:
             print(f"shared/contract/{path} is not what the program says: run `make generate`")
         if not seeded:
-            print(f"{seed_calendars.SEED.relative_to(ROOT)} is not what the package says: run `make generate`")
+            print(f"{seed_calendars.SEED.relative_to(CHECKOUT)} is not what the package says: run `make generate`")
         return 1 if wrong or not seeded else 0
     if not seeded:
         seed_calendars.SEED.write_text(seed_calendars.seed(), "utf-8")
-        print(f"wrote {seed_calendars.SEED.relative_to(ROOT)}")
+        print(f"wrote {seed_calendars.SEED.relative_to(CHECKOUT)}")
     wanted = documents()
     for path in wrong:
         file = CONTRACT / path

@@ -1,6 +1,7 @@
 """The house rules that no linter has.
 
-`python -m infra.dev.house_rules` prints `file:line: message` for each breach and ends with 1 when there is one.
+`python -m infra.dev.house_rules` prints `file:line: message` for each breach and ends with 1 when there is one;
+`--shrink` lowers the counts of breaches that stand from before (infra/dev/checks/names.yaml).
 
 A message names what to use instead. Who may import whom stands in pyproject.toml (import-linter).
 """
@@ -10,11 +11,13 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
+from infra.dev import CHECKOUT
+from infra.dev.checks import commits, names, requirements, rooms, settings
+from infra.dev.checks.base import Breach, Module
 from shared.case import events as all_events
 from shared.case.base import Event
 from shared.case.catalogue import EVENTS
@@ -23,7 +26,6 @@ from shared.case.lifecycle import TRANSITIONS
 from shared.case.orders import ORDER_TRANSITIONS
 
 FUNCTION_LINES_MAX = 60
-ROOT = Path(__file__).parents[2]
 CODE = ("shared", "services", "infra", "tests")
 TEXTS = (".py", ".sql", ".yaml", ".toml", ".sh", ".css", ".html", ".js")
 
@@ -48,12 +50,29 @@ AMBIENT = {
     "uuid.uuid4": "clock.new_id()",
 }
 DRIVERS = {
-    "asyncpg": ("shared/kit/sql.py", "shared/kit/vault.py", "services/*/store.py", "tests/*"),
+    "asyncpg": ("shared/kit/sql.py", "tests/*"),
     "nats": ("shared/log/*", "tests/*"),
-    "faststream": ("shared/kit/reactions.py", "services/*/stream.py", "infra/dev/generate.py", "tests/*"),
+    "faststream": ("shared/kit/reactions.py", "services/*/messages.py", "infra/dev/generate.py", "tests/*"),
 }
 SUBSCRIBING = ("subscribe", "subscriber", "pull_subscribe", "durable", "durable_raw")
 SUBSCRIBING_ALLOWED = ("shared/log/*", "shared/kit/reactions.py", "shared/kit/submissions.py", "infra/*", "tests/*")
+# Whoever answers a caller reads an aggregate through the gate of the application layer, and commands go in by it.
+GATED = tuple(
+    f"services/*/{name}"
+    for name in (
+        "http.py",
+        "messages.py",
+        "enrichers.py",
+        "event_stream.py",
+        "views.py",
+        "queries.py",
+        "feed/*",
+        "web/*",
+    )
+)
+GATE_EXEMPT = ("services/supervision/feed/writer.py",)  # derives the feed of a whole installation from the log
+READING = ("load", "at", "state", "state_since")
+DECIDING_ALLOWED = ("shared/kit/application.py", "shared/kit/command_handler.py", "tests/*")
 SQL_ALLOWED = ("tests/*",)
 SQL = re.compile(
     r"\s*(select\s.+\sfrom|insert\s+into|update\s+\S+\s+set|delete\s+from|with\s+\w+\s+as|truncate\s|call\s+\w+\s*\("
@@ -64,41 +83,12 @@ SQL = re.compile(
 EVENT_NAMES_ALLOWED = ("shared/case/events/*", "infra/dev/asyncapi.py", "tests/*")
 LATER = ("FIX" + "ME", "TO" + "DO", "XX" + "X")
 ANATOMY = (
-    *("__init__.py", "__main__.py", "app.py", "settings.py", "policy.py", "projection.py", "queries.sql", "migrations"),
-    *("store.py", "http.py", "stream.py", "web", "README.md"),
+    *("__init__.py", "__main__.py", "README.md", "app.py", "http.py", "messages.py", "policy.py", "read_model.py"),
+    *("queries.py", "queries.sql", "jobs.py", "views.py", "web", "migrations", "enrichers.py"),
 )
 
 
-@dataclass(frozen=True, order=True)
-class Finding:
-    """One rule broken at one place."""
-
-    path: str
-    line: int
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.message}"
-
-
-@dataclass(frozen=True)
-class Module:
-    """A Python file under judgement: its path from the root, its text, its tree."""
-
-    path: str
-    text: str
-    tree: ast.Module
-
-    def within(self, patterns: Iterable[str]) -> bool:
-        """Whether its path matches one of the patterns (`*` crosses folders)."""
-        return any(fnmatch(self.path, pattern) for pattern in patterns)
-
-    def at(self, node: ast.AST, message: str) -> Finding:
-        """A finding at a node."""
-        return Finding(self.path, getattr(node, "lineno", 1), message)
-
-
-def sizes(module: Module) -> Iterator[Finding]:
+def sizes(module: Module) -> Iterator[Breach]:
     """Functions short enough to be read at once. A file is as long as its one subject."""
     for node in ast.walk(module.tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -107,7 +97,7 @@ def sizes(module: Module) -> Iterator[Finding]:
                 yield module.at(node, f"{node.name} has {count} lines, at most {FUNCTION_LINES_MAX}: name a part of it")
 
 
-def ambient(module: Module) -> Iterator[Finding]:
+def ambient(module: Module) -> Iterator[Breach]:
     """No clock, chance or sleep but through the Clock port."""
     if module.within(AMBIENT_ALLOWED):
         return
@@ -120,7 +110,7 @@ def ambient(module: Module) -> Iterator[Finding]:
                 break
 
 
-def drivers(module: Module) -> Iterator[Finding]:
+def drivers(module: Module) -> Iterator[Breach]:
     """Database and stream drivers only behind the files that wrap them."""
     for node in ast.walk(module.tree):
         for name in _imports(node):
@@ -129,16 +119,32 @@ def drivers(module: Module) -> Iterator[Finding]:
                 yield module.at(node, f"{name} belongs in {', '.join(allowed)}: use what these offer")
 
 
-def subscribers(module: Module) -> Iterator[Finding]:
+def subscribers(module: Module) -> Iterator[Breach]:
     """Whatever consumes the log goes through kit/reactions.py, with its acknowledgements, delays and parking."""
     if module.within(SUBSCRIBING_ALLOWED):
         return
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SUBSCRIBING:
-            yield module.at(node, f".{node.func.attr}() outside kit/reactions.py: give the Reactor a Reaction instead")
+            yield module.at(
+                node, f".{node.func.attr}() outside kit/reactions.py: give the ReactionRunner a Reaction instead"
+            )
 
 
-def sql(module: Module) -> Iterator[Finding]:
+def gate(module: Module) -> Iterator[Breach]:
+    """One way in for commands, and one way to a state for a caller: the application layer."""
+    for node in ast.walk(module.tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        receiver = ast.unparse(node.func.value).rpartition(".")[2].lstrip("_")
+        called = f"{receiver}.{node.func.attr}"
+        reads = receiver in ("log", "handler") and node.func.attr in READING
+        if reads and module.within(GATED) and not module.within(GATE_EXEMPT):
+            yield module.at(node, f"{called}() passes by the gate: use Application.load, history or load_as_resident")
+        if called == "handler.handle" and not module.within(DECIDING_ALLOWED):
+            yield module.at(node, f"{called}() passes by the steps of a command: use Application.execute or decide")
+
+
+def sql(module: Module) -> Iterator[Breach]:
     """Statements are named and described in .sql files."""
     if module.within(SQL_ALLOWED):
         return
@@ -147,7 +153,7 @@ def sql(module: Module) -> Iterator[Finding]:
             yield module.at(node, "SQL in Python: name the statement in a .sql file and call it through kit/sql.py")
 
 
-def docstrings(module: Module) -> Iterator[Finding]:
+def docstrings(module: Module) -> Iterator[Breach]:
     """Modules, public classes and functions say what they are for."""
     if not module.within(("shared/*", "services/*", "infra/*")):
         return
@@ -157,12 +163,14 @@ def docstrings(module: Module) -> Iterator[Finding]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_")
     ]
     for node in (module.tree, *public):
+        if _has_summary(node):
+            continue
         if not ast.get_docstring(node) and (node is not module.tree or module.tree.body):
             what = "the module" if isinstance(node, ast.Module) else node.name
             yield module.at(node, f"{what} has no docstring: say what it is for, units, errors raised, clause")
 
 
-def event_names(module: Module) -> Iterator[Finding]:
+def event_names(module: Module) -> Iterator[Breach]:
     """Code names the class of an event: no text with its type, no list of events that the catalogue could derive."""
     if module.within(EVENT_NAMES_ALLOWED):
         return
@@ -180,28 +188,44 @@ def _is_event(node: ast.AST) -> bool:
     return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "e"
 
 
-RULES: tuple[Callable[[Module], Iterator[Finding]], ...] = (
-    sizes, ambient, drivers, subscribers, sql, docstrings, event_names,
+MODULE_RULES: tuple[Callable[[Module], Iterator[Breach]], ...] = (
+    sizes, ambient, drivers, subscribers, gate, sql, docstrings, event_names,
 )  # fmt: skip
 
 
-def later(path: str, text: str) -> Iterator[Finding]:
+def _has_summary(node: ast.AST) -> bool:
+    """Whether a function is a route, which says in its summary what it is for."""
+    calls = [call for call in getattr(node, "decorator_list", ()) if isinstance(call, ast.Call)]
+    return any(keyword.arg == "summary" for call in calls for keyword in call.keywords)
+
+
+# The rules that look at the whole checkout.
+CHECKS: tuple[Callable[[Path, Sequence[Module]], Iterator[Breach]], ...] = (
+    requirements.check,
+    settings.check,
+    rooms.check,
+    names.check,
+    commits.check,
+)
+
+
+def unfinished(path: str, text: str) -> Iterator[Breach]:
     """What is not done is an issue, not a note in the code."""
     for number, line in enumerate(text.splitlines(), 1):
         for word in LATER:
             if re.search(rf"\b{word}\b", line):
-                yield Finding(path, number, f"{word}: do it now, or file an issue and say nothing here")
+                yield Breach(path, number, f"{word}: do it now, or file an issue and say nothing here")
 
 
-def anatomy(services: Mapping[str, Iterable[str]], readmes: Mapping[str, str]) -> Iterator[Finding]:
+def anatomy(services: Mapping[str, Iterable[str]], readmes: Mapping[str, str]) -> Iterator[Breach]:
     """Know one service, know four: the same names mean the same in each, and its README names any other.
 
     `services`: the file and folder names of each; `readmes`: the text of each README.md.
     """
-    for service, names in services.items():
-        for name in sorted(set(names) - set(ANATOMY)):
+    for service, inside in services.items():
+        for name in sorted(set(inside) - set(ANATOMY)):
             if f"`{name}`" not in readmes.get(service, ""):
-                yield Finding(
+                yield Breach(
                     f"services/{service}/{name}", 1,
                     f"no service has a file of this name by rule: say in services/{service}/README.md what `{name}` is "
                     f"for, or use one of {', '.join(ANATOMY)}",
@@ -220,7 +244,7 @@ class EventFacts:
     allowed: bool  # a table of transitions names it
 
 
-def events(facts: Iterable[EventFacts], samples: Iterable[str]) -> Iterator[Finding]:
+def whole_events(facts: Iterable[EventFacts], samples: Iterable[str]) -> Iterator[Breach]:
     """Every event is documented, emitted by a command of its owner, allowed by a table, and sampled in each version."""
     there = set(samples)
     for event in facts:
@@ -237,7 +261,7 @@ def events(facts: Iterable[EventFacts], samples: Iterable[str]) -> Iterator[Find
         broken += [(name not in there, f"has no released sample shared/case/samples/{name}: add it") for name in wanted]
         for wrong, message in broken:
             if wrong:
-                yield Finding("shared/case/events", 1, f"{event.type} {message}")
+                yield Breach("shared/case/events", 1, f"{event.type} {message}")
 
 
 def declared_events() -> dict[str, type[Event]]:
@@ -262,22 +286,27 @@ def catalogue() -> list[EventFacts]:
     ]
 
 
-def check(root: Path) -> list[Finding]:
-    """Every finding in the tree at `root`; the catalogue is that of the program itself."""
-    found: list[Finding] = []
+def read_modules(root: Path) -> list[Module]:
+    """The Python files of the tree at `root`."""
+    files = [file for folder in CODE for file in sorted((root / folder).rglob("*.py"))]
+    texts = {file.relative_to(root).as_posix(): file.read_text() for file in files}
+    return [Module(path, text, ast.parse(text, path)) for path, text in texts.items()]
+
+
+def breaches(root: Path) -> list[Breach]:
+    """Every breach in the tree at `root`; the catalogue is that of the program itself."""
+    modules = read_modules(root)
+    broken = [breach for module in modules for rule in MODULE_RULES for breach in rule(module)]
     files = [path for folder in CODE for path in sorted((root / folder).rglob("*")) if path.suffix in TEXTS]
-    for file in (path for path in files if path.is_file()):
-        path, text = file.relative_to(root).as_posix(), file.read_text()
-        found += later(path, text)
-        if file.suffix == ".py":
-            module = Module(path, text, ast.parse(text, path))
-            found += (finding for rule in RULES for finding in rule(module))
+    for file in files:
+        broken += unfinished(file.relative_to(root).as_posix(), file.read_text())
     folders = [path for path in sorted((root / "services").glob("*")) if path.is_dir() and path.name[0] not in "_."]
-    names = {folder.name: [p.name for p in folder.iterdir() if p.name != "__pycache__"] for folder in folders}
+    inside = {folder.name: [p.name for p in folder.iterdir() if p.name != "__pycache__"] for folder in folders}
     readmes = {folder.name: (folder / "README.md").read_text() for folder in folders if (folder / "README.md").exists()}
-    found += anatomy(names, readmes)
-    found += events(catalogue(), (path.name for path in (root / "shared" / "case" / "samples").glob("*.json")))
-    return sorted(set(found))
+    broken += anatomy(inside, readmes)
+    broken += whole_events(catalogue(), (path.name for path in (root / "shared" / "case" / "samples").glob("*.json")))
+    broken += (breach for check in CHECKS for breach in check(root, modules))
+    return sorted(set(broken))
 
 
 def _imports(node: ast.AST) -> list[str]:
@@ -308,13 +337,21 @@ def _full_name(node: ast.expr, names: Mapping[str, str]) -> str | None:
     return None
 
 
-def main() -> int:
-    """Print the findings of the checkout; 1 when there are any."""
-    found = check(ROOT)
-    for finding in found:
-        print(finding)
-    return 1 if found else 0
+def main(words: Sequence[str]) -> int:
+    """Print the breaches in the checkout, 1 when there are any; or with `--shrink` lower the counts of names.yaml."""
+    if "--shrink" in words:
+        try:
+            allowed = names.shrunk(read_modules(CHECKOUT), names.Allowed.read(CHECKOUT))
+        except ValueError as error:
+            print(error)
+            return 1
+        (CHECKOUT / names.COUNTS_FILE).write_text(allowed.text())
+        return 0
+    broken = breaches(CHECKOUT)
+    for breach in broken:
+        print(breach)
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 from importlib.metadata import version
-from pathlib import Path
 
 from chinese_calendar.constants import holidays, workdays
 
-SEED = Path(__file__).parents[2] / "shared" / "reference" / "demo" / "calendars.yaml"
+from infra.dev import CHECKOUT
+
+SEED = CHECKOUT / "shared" / "reference" / "demo" / "calendars.yaml"
 OFFICE = ("09:00-12:00", "13:00-17:00")
 
 

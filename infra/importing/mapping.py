@@ -21,23 +21,23 @@ from pydantic import (
     model_validator,
 )
 
-from infra.importing.tree import BadMapping, nearest, read_tree
+from infra.importing.mapping_tree import BadMapping, nearest_name_hint, read_mapping_tree
 from shared.case.base import Code, PersonId
 from shared.case.facts import Channel, Nature, Outcome, Retention
 
 UNNAMED = "not-named"  # the person of a unit for whom the file and the documents name nobody
-Column = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 Ground = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
-Field_ = Literal["title", "text", "reporter", "reply"]
+TextField = Literal["title", "text", "reporter", "reply"]
 
 
-class Part(BaseModel):
+class MappingPart(BaseModel):
     """A part of a mapping."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Choice(Part):
+class ValueChoice(MappingPart):
     """A value by row: `fixed`; or by the cells of a `column` and its `values`; or by `words` found in the text.
 
     `words` is read in order and the first value one of whose words is found wins; a word between slashes is a regular
@@ -45,10 +45,10 @@ class Choice(Part):
     """
 
     fixed: str | None = None
-    column: Column | None = None
+    column: ColumnName | None = None
     values: dict[str, str] = {}
     words: dict[str, tuple[str, ...]] = {}
-    within: tuple[Field_, ...] = ("title", "text")
+    within: tuple[TextField, ...] = ("title", "text")
     otherwise: str | None = None
 
     @model_validator(mode="after")
@@ -90,60 +90,60 @@ def _plain(value: Any) -> Any:
     return {"fixed": value} if isinstance(value, str) else value
 
 
-Chosen = Annotated[Choice, BeforeValidator(_plain)]
+ValueField = Annotated[ValueChoice, BeforeValidator(_plain)]
 
 
-class Columns(Part):
+class ColumnMapping(MappingPart):
     """Which column says what."""
 
-    title: Column
-    text: Column
-    time: Column
-    reporter: Column | None = None
-    phone: Column | None = None
-    address: Column | None = None
-    reply: Column | None = None
-    reply_time: Column | None = None
+    title: ColumnName
+    text: ColumnName
+    time: ColumnName
+    reporter: ColumnName | None = None
+    phone: ColumnName | None = None
+    address: ColumnName | None = None
+    reply: ColumnName | None = None
+    reply_time: ColumnName | None = None
 
 
-class Settle(Part):
+class SettleSpec(MappingPart):
     """What becomes of a row with a reply. `by`: `first` active person of the unit who may sign, or a person's id."""
 
     by: Literal["first"] | PersonId = "first"
     otherwise: PersonId = UNNAMED
-    outcome: Chosen = Choice(fixed=Outcome.EXPLAINED)
+    outcome: ValueField = ValueChoice(fixed=Outcome.EXPLAINED)
     basis: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)] = (
         "as the reply states"
     )
     close: bool = True
 
 
-class Repeats(Part):
+class RepeatsSpec(MappingPart):
     """When a row is a repeat of an earlier one's open case: the same in all of these fields, spaces aside."""
 
-    same: Annotated[tuple[Field_, ...], Field(min_length=1)] = ("reporter", "title")
+    same: Annotated[tuple[TextField, ...], Field(min_length=1)] = ("reporter", "title")
 
 
-class Mapping(Part):
+class ImportMapping(MappingPart):
     """The whole mapping. `source` names the import for ever: (source, row id) is registered once."""
 
     source: Code
-    id: Column
-    columns: Columns
+    id: ColumnName
+    columns: ColumnMapping
     time_zone: str = "Asia/Shanghai"
     time_formats: tuple[str, ...] = ()
     encoding: Literal["utf-8", "gb18030"] = "utf-8"
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
     sheet: str | None = None
-    channel: Chosen = Choice(fixed=Channel.WEB)
-    nature: Chosen
-    region: Chosen
-    subject: Chosen | None = None
-    retention: Chosen = Choice(fixed=Retention.YEAR_1)
+    channel: ValueField = ValueChoice(fixed=Channel.WEB)
+    nature: ValueField
+    region: ValueField
+    subject: ValueField | None = None
+    retention: ValueField = ValueChoice(fixed=Retention.YEAR_1)
     first_asked: Annotated[dict[str, PersonId], BeforeValidator(lambda v: {"": v} if isinstance(v, str) else v)]
     fallback: str | None = None
-    settle: Settle | None = None
-    repeats: Repeats | None = None
+    settle: SettleSpec | None = None
+    repeats: RepeatsSpec | None = None
 
     @field_validator("time_zone")
     @classmethod
@@ -184,7 +184,7 @@ class Mapping(Part):
     def named(self) -> Iterator[tuple[str, str]]:
         """Every column that the mapping names, with the place where it does."""
         yield "id", self.id
-        for name in Columns.model_fields:
+        for name in ColumnMapping.model_fields:
             if (column := getattr(self.columns, name)) is not None:
                 yield f"columns.{name}", column
         outcome = self.settle.outcome if self.settle else None
@@ -198,7 +198,7 @@ class Mapping(Part):
         faults = []
         for place, column in self.named():
             if column not in heading:
-                faults.append(f"{place}: the file has no column {column!r}; {nearest(column, heading)}")
+                faults.append(f"{place}: the file has no column {column!r}; {nearest_name_hint(column, heading)}")
         if faults:
             raise BadMapping("\n".join(faults))
 
@@ -217,24 +217,24 @@ def _zone(name: str) -> tzinfo:
 _UNIT = re.compile(r"([0-9]{12}|\{(province|city|county|township|village)\})-[a-z0-9-]{1,32}")
 
 
-def _among(name: str, choice: Choice, allowed: Sequence[str]) -> None:
+def _among(name: str, choice: ValueChoice, allowed: Sequence[str]) -> None:
     for value in choice.results():
         if value not in allowed:
-            raise ValueError(f"{name}: {value!r} is none of {', '.join(allowed)}; {nearest(value, allowed)}")
+            raise ValueError(f"{name}: {value!r} is none of {', '.join(allowed)}; {nearest_name_hint(value, allowed)}")
 
 
-def load_mapping(path: Path) -> Mapping:
+def load_mapping(path: Path) -> ImportMapping:
     """The mapping of a YAML file. Raises BadMapping with every fault, OSError when the file cannot be read."""
-    tree = read_tree(path, "`source:`, `id:` and `columns:`")
+    tree = read_mapping_tree(path, "`source:`, `id:` and `columns:`")
     try:
-        return Mapping.model_validate(tree.value)
+        return ImportMapping.model_validate(tree.value)
     except ValidationError as error:
         raise BadMapping("\n".join(tree.faults(error, _fields, "docs/import.md"))) from None
 
 
 def _fields(loc: Sequence[Any]) -> list[str]:
     """The fields of the part of the mapping at a place."""
-    parts: dict[str, type[Part]] = {"columns": Columns, "settle": Settle, "repeats": Repeats}
+    parts: dict[str, type[MappingPart]] = {"columns": ColumnMapping, "settle": SettleSpec, "repeats": RepeatsSpec}
     if not loc:
-        return list(Mapping.model_fields)
-    return list(parts.get(str(loc[-1]), Choice).model_fields)
+        return list(ImportMapping.model_fields)
+    return list(parts.get(str(loc[-1]), ValueChoice).model_fields)

@@ -14,11 +14,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from infra.importing.demand import Demand, Unfit
-from infra.importing.mapping import Mapping
-from infra.operations.rebuild import open_kits
+from infra.importing.imported_case import ImportedCase, UnfitRow
+from infra.importing.mapping import ImportMapping
+from infra.operations.rebuild import connected
 from infra.servers.attach import Servers
-from services.intake.store import Claims, IdempotencyConflict, Registrar
+from services.intake.registration import IdempotencyConflict
 from services.routing.policy import REACTIONS
 from shared.case import events as e
 from shared.case.base import Actor, Address, Event, Level, Meta, Owner, region_at
@@ -28,19 +28,21 @@ from shared.case.lifecycle import Status
 from shared.case.reasons import Rejected
 from shared.case.rights import Right
 from shared.case.state import CaseState
+from shared.kit.application import Origin
 from shared.kit.clock import Clock
 from shared.kit.command_handler import Committed, command
+from shared.kit.failpoints import Failpoints
 from shared.kit.reactions import ReactionRunner
-from shared.kit.service import Kit
+from shared.kit.service import RunningService
 from shared.kit.vault import KeyErased
 from shared.log.port import NoArea
 
 IMPORTER = "import"
 STEPS_COUNT_MAX = 60  # a case has some ten; twenty co-handling units make it more
-OWNERS = (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION)
+IMPORTING_OWNERS = (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION)
 
 
-class Phase(StrEnum):
+class ImportPhase(StrEnum):
     """The readings of a file: a repeated case must still be open when its repeats join it."""
 
     CASES = "cases"
@@ -48,7 +50,7 @@ class Phase(StrEnum):
     ENDINGS = "endings"
 
 
-class Came(StrEnum):
+class RowOutcome(StrEnum):
     """What a row came to."""
 
     REGISTERED = "registered"
@@ -57,10 +59,10 @@ class Came(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class RowResult:
     """A row's fate, and how far its case came (None: the row is no case of its own)."""
 
-    came: Came
+    came: RowOutcome
     status: Status | None = None
     by_fallback: bool = False
 
@@ -68,17 +70,14 @@ class Result:
 class RowImporter:
     """Carries rows; safe for many at once."""
 
-    def __init__(self, kits: dict[Owner, Kit], mapping: Mapping, clock: Clock) -> None:
-        self._kits, self._mapping, self._clock = kits, mapping, clock
-        intake, routing = kits[Owner.INTAKE], kits[Owner.ROUTING]
-        claims = Claims(intake.database, intake.vault, clock)
-        self._registrar = Registrar(claims, intake.handler, intake.vault, intake.streams, clock)
-        self._reactor = ReactionRunner(
-            routing.owner, REACTIONS, routing.log, routing.handler, routing.vault, clock, routing.library, routing,
-            routing.own_actor,
-        )  # fmt: skip
+    def __init__(self, services: dict[Owner, RunningService], mapping: ImportMapping, clock: Clock) -> None:
+        self._services, self._mapping, self._clock = services, mapping, clock
+        self._applications = {owner: service.application for owner, service in services.items()}
+        self._routing = self._applications[Owner.ROUTING]
+        self._reference_data = self._routing.identity.reference_data
+        self._reactions = ReactionRunner(application=self._routing, reactions=REACTIONS)
 
-    async def carry(self, demand: Demand, whole: bool) -> Result:
+    async def carry(self, demand: ImportedCase, whole: bool) -> RowResult:
         """A row that is a case: registered and, when `whole`, brought to its end; else it waits for its repeats.
 
         Raises Unfit for what the law or an earlier import does not allow, Unavailable.
@@ -86,9 +85,9 @@ class RowImporter:
         address, born = await self._register(demand)
         released = demand.command_id(self._mapping.source, "release")
         if released in born.state.applied:
-            return Result(Came.UNCHANGED, born.state.status)
+            return RowResult(RowOutcome.UNCHANGED, born.state.status)
         if born.recorded is not None:
-            await self._reactor.react(born.recorded)
+            await self._reactions.react(born.recorded)
         state = await self._state(address, fresh=born.recorded is None)
         by_fallback = False
         for _ in range(STEPS_COUNT_MAX):
@@ -99,26 +98,26 @@ class RowImporter:
             state = await self._state(address)
         if whole and Hold.IMPORT in state.holds:
             await self._ask(demand, address, Owner.SUPERVISION, "release", self._last(demand), hold=Hold.IMPORT)
-        return Result(Came.REGISTERED, state.status, by_fallback)
+        return RowResult(RowOutcome.REGISTERED, state.status, by_fallback)
 
-    async def attach(self, demand: Demand, case: Address) -> Result:
+    async def attach(self, demand: ImportedCase, case: Address) -> RowResult:
         """A row that is a repeat: attached to its case, its reply noted as what the unit did. Raises as `carry`."""
         source = self._mapping.source
         state = await self._state(case, fresh=True)
         if state.status is Status.NEW:
-            raise Unfit("", "repeats an earlier row, which was not imported")
-        came = Came.UNCHANGED
+            raise UnfitRow("", "repeats an earlier row, which was not imported")
+        came = RowOutcome.UNCHANGED
         if demand.command_id(source, "attach") not in state.applied:
             await self._ask(demand, case, Owner.INTAKE, "attach", demand.at, **self._said(demand))
-            came, state = Came.ATTACHED, await self._state(case, fresh=True)
+            came, state = RowOutcome.ATTACHED, await self._state(case, fresh=True)
         noted = demand.command_id(source, "progress") in state.applied or not demand.replied_at
         if not noted and state.status is Status.HANDLING:
             note, at = Note(text=demand.reply), demand.replied_at or demand.at
             await self._ask(demand, case, Owner.ROUTING, "progress", at, unit=state.unit, note=note, contacted=True)
-            came = Came.ATTACHED
-        return Result(came)
+            came = RowOutcome.ATTACHED
+        return RowResult(came)
 
-    async def _register(self, demand: Demand) -> tuple[Address, Committed]:
+    async def _register(self, demand: ImportedCase) -> tuple[Address, Committed]:
         """Register once; the case, and what came of it now."""
         source = self._mapping.source
         person, unit = self.first_asked(demand.region)
@@ -129,20 +128,20 @@ class RowImporter:
         address = demand.case(source)
         meta = self._meta(demand, address, "register", demand.at)
         try:
-            address, outcome = await self._registrar.register(
-                meta, facts, f"{IMPORTER}.{source}", demand.id, demand.told, id=address.id
+            outcome = await self._applications[Owner.INTAKE].decide(
+                command(address, meta, "register", facts), Origin(f"{IMPORTER}.{source}", demand.id, demand.told)
             )
         except IdempotencyConflict:
-            raise Unfit(self._mapping.id, "was imported before with other content or to another region") from None
+            raise UnfitRow(self._mapping.id, "was imported before with other content or to another region") from None
         except KeyErased:
-            raise Unfit(self._mapping.id, "was imported before, and its content has been erased since") from None
+            raise UnfitRow(self._mapping.id, "was imported before, and its content has been erased since") from None
         if isinstance(outcome, Rejected):
             raise _unfit(outcome)
-        key = await self._kits[Owner.INTAKE].vault.keys([address.id])
-        self._kits[Owner.ROUTING].vault.remember(key)  # one process: routing need not ask for it
+        key = await self._services[Owner.INTAKE].data.vault.keys([address.id])
+        self._services[Owner.ROUTING].data.vault.remember(key)  # one process: routing need not ask for it
         return address, outcome
 
-    def _said(self, demand: Demand) -> dict[str, Any]:
+    def _said(self, demand: ImportedCase) -> dict[str, Any]:
         party = Party(name=demand.reporter, phone=demand.phone, address=demand.address)
         said = demand.reporter or demand.phone
         return {
@@ -154,7 +153,7 @@ class RowImporter:
             "source_id": demand.id,
         }
 
-    async def _advance(self, demand: Demand, case: Address, state: CaseState, whole: bool) -> str | None:
+    async def _advance(self, demand: ImportedCase, case: Address, state: CaseState, whole: bool) -> str | None:
         """Ask for the next step of a case; its name, None when there is none."""
         match state.status:
             case Status.AWAITING_TRIAGE if not state.hand_backs:
@@ -170,7 +169,7 @@ class RowImporter:
                 return await self._step(demand, case, "close", self._last(demand), basis="imported as closed")
         return None
 
-    async def _triage(self, demand: Demand, case: Address, state: CaseState) -> str | None:
+    async def _triage(self, demand: ImportedCase, case: Address, state: CaseState) -> str | None:
         """By the rules in force, as the reaction does it; what none takes goes to the fallback, or stays there."""
         await self._react(case, e.Registered, 0)
         if (await self._state(case)).status is not Status.AWAITING_TRIAGE:
@@ -180,14 +179,14 @@ class RowImporter:
             return None
         return await self._step(demand, case, "triage", demand.at, unit=unit, basis="import: no rule takes it")
 
-    async def _assign(self, demand: Demand, case: Address, state: CaseState) -> str | None:
+    async def _assign(self, demand: ImportedCase, case: Address, state: CaseState) -> str | None:
         await self._react(case, e.Triaged, state.registration_sequence)
         if (await self._state(case)).status is not Status.TRIAGED:
             return "react"
         units: dict[str, Any] = {"unit": state.triaged_unit, "co_units": state.triaged_co_units}
         return await self._step(demand, case, "assign", demand.at, **units, basis="import: as triaged")
 
-    async def _settle(self, demand: Demand, case: Address, state: CaseState) -> str:
+    async def _settle(self, demand: ImportedCase, case: Address, state: CaseState) -> str:
         """The file has one reply, that of the responsible unit: the others are taken off, then it settles."""
         settle, at = self._mapping.settle, demand.replied_at
         assert settle is not None
@@ -208,11 +207,13 @@ class RowImporter:
         )
 
     async def _react(self, case: Address, event: type[Event], after: int) -> None:
-        for recorded in await self._kits[Owner.ROUTING].log.load(case, after):
+        for recorded in await self._routing.data.log.load(case, after):
             if isinstance(recorded.event, event):
-                await self._reactor.react(recorded)
+                await self._reactions.react(recorded)
 
-    async def _step(self, demand: Demand, case: Address, name: str, at: datetime, what: str = "", **facts: Any) -> str:
+    async def _step(
+        self, demand: ImportedCase, case: Address, name: str, at: datetime, what: str = "", **facts: Any
+    ) -> str:
         """Ask routing; a refusal because somebody else has moved the case meanwhile is no refusal: look again."""
         before = (await self._state(case)).version
         outcome = await self._send(demand, case, Owner.ROUTING, name, at, what, facts)
@@ -220,24 +221,33 @@ class RowImporter:
             raise _unfit(outcome)
         return name
 
-    async def _ask(self, demand: Demand, case: Address, owner: Owner, name: str, at: datetime, **facts: Any) -> None:
+    async def _ask(
+        self, demand: ImportedCase, case: Address, owner: Owner, name: str, at: datetime, **facts: Any
+    ) -> None:
         outcome = await self._send(demand, case, owner, name, at, "", facts)
         if isinstance(outcome, Rejected):
             raise _unfit(outcome)
 
     async def _send(
-        self, demand: Demand, case: Address, owner: Owner, name: str, at: datetime, what: str, facts: dict[str, Any]
+        self,
+        demand: ImportedCase,
+        case: Address,
+        owner: Owner,
+        name: str,
+        at: datetime,
+        what: str,
+        facts: dict[str, Any],
     ) -> Committed | Rejected:
         asked = COMMANDS[name].facts.model_validate(facts)
         meta = self._meta(demand, case, name + what, at)
-        return await self._kits[owner].handler.handle(command(case, meta, name, asked))
+        return await self._applications[owner].decide(command(case, meta, name, asked))
 
     async def _state(self, case: Address, fresh: bool = False) -> CaseState:
         """The case as routing's handler knows it: with all that it has appended itself, or with everything."""
-        state: CaseState = (await self._kits[Owner.ROUTING].handler.state(case, fresh)).state
+        state: CaseState = (await self._routing.handler.state(case, fresh)).state
         return state
 
-    def _meta(self, demand: Demand, case: Address, step: str, at: datetime) -> Meta:
+    def _meta(self, demand: ImportedCase, case: Address, step: str, at: datetime) -> Meta:
         region = case.region
         actor = Actor(person=IMPORTER, post=IMPORTER, unit=f"{region}-centre", centre=region, region=region)
         return Meta(
@@ -245,30 +255,30 @@ class RowImporter:
             time=at,
             recorded_at=self._clock.now(),
             actor=actor,
-            references=self._kits[Owner.ROUTING].references(region),
+            references=self._routing.identity.references(region),
         )
 
     @staticmethod
-    def _last(demand: Demand) -> datetime:
+    def _last(demand: ImportedCase) -> datetime:
         return demand.replied_at or demand.at
 
     def unknown(self) -> Iterator[str]:
         """What the mapping names that is not there: people, subjects, units, areas. One line each, with what to do."""
-        kit, mapping = self._kits[Owner.ROUTING], self._mapping
+        mapping, reference_data = self._mapping, self._reference_data
         people = [("first_asked", one) for one in mapping.first_asked.values()]
         if mapping.settle is not None and mapping.settle.by != "first":
             people.append(("settle.by", mapping.settle.by))
         for place, person in people:
-            if kit.library.person(person) is None:
+            if reference_data.person(person) is None:
                 yield f"{place}: there is no person {person!r} in the documents in force; see `caseflow reference`"
         for subject in mapping.subject.results() if mapping.subject else ():
-            if kit.library.subject(subject) is None:
+            if reference_data.subject(subject) is None:
                 yield f"subject: {subject!r} is not in the subject tree in force; see `caseflow reference`"
         for region in mapping.region.results():
             try:
-                kit.log.stream_of(Address("case", region, "any"))
+                self._routing.data.log.stream_of(Address("case", region, "any"))
             except NoArea:
-                areas = ", ".join(kit.settings.areas)
+                areas = ", ".join(self._routing.identity.settings.areas)
                 yield f"region: {region} lies in no area of this installation ({areas}); map its rows elsewhere"
                 continue
             if mapping.fallback is not None and self.fallback(region) is None:
@@ -279,19 +289,18 @@ class RowImporter:
         people = self._mapping.first_asked
         prefix = max((one for one in people if region.startswith(one)), key=len, default=None)
         if prefix is None:
-            raise Unfit("region", f"{region} has no first-asked person; add it to first_asked in the mapping")
-        row = self._kits[Owner.INTAKE].library.person(people[prefix])
+            raise UnfitRow("region", f"{region} has no first-asked person; add it to first_asked in the mapping")
+        row = self._reference_data.person(people[prefix])
         return people[prefix], row.unit if row else f"{region}-centre"
 
     def signer(self, state: CaseState) -> str:
         """The person of the assigned unit who is to be responsible."""
         settle = self._mapping.settle
         assert settle is not None
-        library = self._kits[Owner.ROUTING].library
         if settle.by != "first":
             return settle.by
-        for person in sorted(library.people_of(state.unit or ""), key=lambda row: row.id):
-            post = library.post(person.post)
+        for person in sorted(self._reference_data.people_of(state.unit or ""), key=lambda row: row.id):
+            post = self._reference_data.post(person.post)
             if post is not None and Right.SIGN in post.rights and person.id not in state.stand_aside:
                 return person.id
         return settle.otherwise
@@ -303,17 +312,19 @@ class RowImporter:
             return None
         place, _, slug = pattern.partition("-")
         unit = f"{region_at(region, Level[place[1:-1].upper()]) if place.startswith('{') else place}-{slug}"
-        return unit if self._kits[Owner.ROUTING].library.has_unit(unit) else None
+        return unit if self._reference_data.has_unit(unit) else None
 
 
-def _unfit(outcome: Rejected) -> Unfit:
+def _unfit(outcome: Rejected) -> UnfitRow:
     """A refusal of the law as the reason why a row did not come through."""
     detail = f" ({outcome.detail})" if outcome.detail else ""
-    return Unfit("", f"{outcome.reason.code}{detail}: {outcome.reason.message}")
+    return UnfitRow("", f"{outcome.reason.code}{detail}: {outcome.reason.message}")
 
 
 @asynccontextmanager
-async def open_row_importer(servers: Servers, mapping: Mapping, clock: Clock) -> AsyncIterator[RowImporter]:
-    """A carrier on these servers, as the three services whose commands it sends. Raises Unavailable."""
-    async with open_kits(servers, clock, OWNERS) as kits:
-        yield RowImporter(kits, mapping, clock)
+async def open_row_importer(
+    servers: Servers, mapping: ImportMapping, clock: Clock, failpoints: Failpoints | None = None
+) -> AsyncIterator[RowImporter]:
+    """A row importer on these servers, as the three services whose commands it sends. Raises Unavailable."""
+    async with connected(servers, clock, IMPORTING_OWNERS, failpoints) as services:
+        yield RowImporter(services, mapping, clock)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.servers.composition import prepare, settings_for
-from infra.servers.embedded import POLL_S, ROLES, START_S_MAX, Embedded, Endpoints, _port_in
+from infra.servers.embedded import _POLL_S, ROLES, START_S_MAX, Embedded, Endpoints, _port_in
 from infra.servers.folder import CannotStart, Folder
 from shared.kit.settings import Settings
 
@@ -79,7 +79,7 @@ async def endpoints(data: Path) -> Endpoints:
     """Where the servers of the copy that runs on `data` are; waits for one that is starting. Raises CannotStart."""
     folder, embedded = Folder(data.resolve()), Embedded()
     users = [*ROLES, *(platform.user for platform in embedded._platforms)]
-    for _ in range(int(START_S_MAX / POLL_S)):
+    for _ in range(int(START_S_MAX / _POLL_S)):
         if not is_running(data):
             raise CannotStart(f"the copy on {data} has stopped: run the command again")
         try:
@@ -89,7 +89,7 @@ async def endpoints(data: Path) -> Endpoints:
         except PermissionError as error:
             reason = f"{error.filename} cannot be read: be the user who started the copy on {data}"
             raise CannotStart(reason) from None
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(_POLL_S)
     raise CannotStart(f"the copy on {data} is not ready after {START_S_MAX:.0f} s; look into {folder.logs}")
 
 

@@ -7,10 +7,10 @@ their jobs and gives the web app. With external servers the same, by settings.
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -20,25 +20,24 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from infra.servers.embedded import Endpoints
+from infra.servers.services import BY_OWNER, SERVICES
 from shared.case.base import Owner
 from shared.kit import problems, vault
-from shared.kit.aggregate_cache import AggregateCache
-from shared.kit.clock import Clock
-from shared.kit.service import Service, open_kit, run_jobs
+from shared.kit.runtime import Runtime
+from shared.kit.service import RunningService, follow_reference_data, open_service, run_jobs
 from shared.kit.settings import Settings
 from shared.kit.sql import migrate
 from shared.log import topology
 from shared.log.connection import connect
 from shared.log.streams import Streams, ensure_topology
 from shared.log.topology import Topology
+from shared.reference.documents import Document
 from shared.reference.load import demo_documents
-from shared.reference.models import Document
 from shared.reference.publish import publish
 
-ROOT = Path(__file__).parents[2]
-SERVICES = tuple(owner for owner in Owner if (ROOT / "services" / owner / "app.py").exists())
+KIT_MIGRATIONS = Path(vault.__file__).parent / "migrations"
 CANCEL_EVERY_S = 1.0
-Say = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
 def settings_for(base: Settings, endpoints: Endpoints, user: str) -> Settings:
@@ -49,31 +48,31 @@ def settings_for(base: Settings, endpoints: Endpoints, user: str) -> Settings:
     )
 
 
-async def prepare(settings: Settings, say: Say = lambda text: None) -> None:
+async def prepare(settings: Settings, say: Announce = lambda text: None) -> None:
     """Make the streams and the tables, and publish the demo's documents where there are none; twice does nothing.
 
     Raises Unavailable, WrongTopology, MigrationRefused.
     """
-    mux = await connect(
+    connection = await connect(
         settings.nats_url,
         user=settings.nats_user or None,
         password=settings.nats_password.get_secret_value() or None,
         name="caseflow admin",
     )
     try:
-        made = await ensure_topology(mux, Topology(tuple(settings.areas), settings.replicas))
+        made = await ensure_topology(connection, Topology(tuple(settings.areas), settings.replicas))
         if made:
             say(f"made the streams {', '.join(made)}")
         admin = settings.dsn("admin")
-        for schema, role, folder in _migrations():
+        for schema, role, folder in migrations():
             for name in await migrate(admin, schema, role, folder):
                 say(f"schema {schema}: applied {name}")
         if settings.demo:
-            counts = await publish(Streams(mux), await _absent(Streams(mux)))
+            counts = await publish(Streams(connection), await _absent(Streams(connection)))
             if counts.published:
                 say(f"published {counts.published} reference documents of the demo")
     finally:
-        await mux.close()
+        await connection.close()
 
 
 async def _absent(streams: Streams) -> list[Document]:
@@ -85,37 +84,34 @@ async def _absent(streams: Streams) -> list[Document]:
     ]
 
 
-def _migrations() -> list[tuple[str, str, Path]]:
+def migrations() -> list[tuple[str, str, Path]]:
     """Schema, role that uses it, folder; the shared ones first."""
-    kit = ROOT / "shared" / "kit" / "migrations"
-    services = [(str(owner), str(owner), ROOT / "services" / owner / "migrations") for owner in SERVICES]
-    return [*(("kit", str(owner), kit) for owner in SERVICES), ("vault", "vault", vault.MIGRATIONS), *services]
+    kit = [("kit", str(service.owner), KIT_MIGRATIONS) for service in SERVICES]
+    own = [(str(service.owner), str(service.owner), service.migrations) for service in SERVICES]
+    return [*kit, ("vault", "vault", vault.MIGRATIONS), *own]
 
 
 @dataclass(frozen=True)
 class Running:
     """The services as they run, and the web app of their one origin."""
 
-    services: Sequence[Service]
+    services: Sequence[RunningService]
+    runtime: Runtime
     app: Starlette
     jobs: asyncio.Task[None]  # ends only when a job failed
 
 
 @asynccontextmanager
-async def running(settings: Mapping[Owner, Settings], clock: Clock) -> AsyncIterator[Running]:
+async def running(settings: Mapping[Owner, Settings], runtime: Runtime) -> AsyncIterator[Running]:
     """Open these services and run their jobs for as long as the block lasts; watch `jobs` for one that ends."""
     async with AsyncExitStack() as stack:
-        library, known = None, AggregateCache()
-        services = []
-        for owner, own in settings.items():
-            statements = importlib.import_module(f"services.{owner}.store").STATEMENTS
-            kit = await stack.enter_async_context(open_kit(owner, own, statements, clock, library, known))
-            library = kit.library
-            services.append(importlib.import_module(f"services.{owner}.app").build(kit))
-        first = services[0].kit
-        jobs = asyncio.create_task(run_jobs(services, first.follow_library), name="jobs")
+        services = await open_services(stack, settings, runtime)
+        first = services[0]
+        reference_data, streams = first.identity.reference_data, first.data.streams
+        others = {"reference_data": partial(follow_reference_data, reference_data, streams, runtime.clock)}
+        jobs = asyncio.create_task(run_jobs(services, others), name="jobs")
         try:
-            yield Running(services, _origin(services), jobs)
+            yield Running(services, runtime, _origin(services), jobs)
         finally:
             while not jobs.done():  # a cancellation is lost where an error comes up with it: say it again
                 jobs.cancel()
@@ -123,11 +119,23 @@ async def running(settings: Mapping[Owner, Settings], clock: Clock) -> AsyncIter
             await asyncio.gather(jobs, return_exceptions=True)
 
 
-def _origin(services: Sequence[Service]) -> Starlette:
+async def open_services(
+    stack: AsyncExitStack, settings: Mapping[Owner, Settings], runtime: Runtime
+) -> list[RunningService]:
+    """Connect these services for as long as the stack is open; they share the runtime and the reference documents."""
+    services: list[RunningService] = []
+    for owner, own in settings.items():
+        reference_data = services[0].identity.reference_data if services else None
+        opened = open_service(BY_OWNER[owner], own, runtime=runtime, reference_data=reference_data)
+        services.append(await stack.enter_async_context(opened))
+    return services
+
+
+def _origin(services: Sequence[RunningService]) -> Starlette:
     """One origin: each service under its name; `/healthz` and `/readyz` for all of them."""
 
     async def home(request: Request) -> Response:
-        names = ", ".join(f"/{service.kit.owner}" for service in services)
+        names = ", ".join(f"/{service.owner}" for service in services)
         return PlainTextResponse(
             f"caseflow\n\nServices: {names}; each has /openapi.json, /healthz, /readyz, /metrics.\n"
         )
@@ -135,7 +143,7 @@ def _origin(services: Sequence[Service]) -> Starlette:
     async def health(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
-    mounts = [Mount(f"/{service.kit.owner}", service.app) for service in services]
+    mounts = [Mount(f"/{service.owner}", service.app) for service in services]
     origin = Starlette(routes=[Route("/", home), Route("/healthz", health), *mounts])
     problems.install(origin)  # what lies outside of every service is answered in the same way
     return origin

@@ -23,16 +23,17 @@ from urllib.parse import quote
 import psutil
 
 from infra.servers.folder import CannotStart, Folder, private, write_private
-from infra.servers.nats_config import ADMIN, SERVICES, Platform, server_config
+from infra.servers.nats_config import ADMIN, Platform, server_config
 from infra.servers.programs import OURSELVES, Runner, nats_program, postgres_programs, postgres_runner
+from infra.servers.services import OWNERS
 
 NATS_PORT = 4222
 DEMO_PLATFORM = Platform("demo", ("5101", "5107"))
-ROLES = (ADMIN, *SERVICES, "vault")
+ROLES = (ADMIN, *map(str, OWNERS), "vault")
 DATABASE = "caseflow"
 START_S_MAX = 120.0  # a log of many millions of events is read again after a crash
 STOP_S_MAX = 30.0
-POLL_S = 0.01
+_POLL_S = 0.01
 _NATS_ENVIRONMENT = {"GOMEMLIMIT": "512MiB"}  # block caches grew to 4.3 GB without it
 LOG_TAIL_BYTES = 1500
 
@@ -185,7 +186,7 @@ class Embedded:
         where = f"host={quote(str(folder.sockets), safe='')}&port=5432"
         return Endpoints(
             nats_url=f"nats://127.0.0.1:{port}",
-            nats={user: url(user) for user in (ADMIN, *SERVICES)},
+            nats={user: url(user) for user in (ADMIN, *map(str, OWNERS))},
             platforms={platform.source: url(platform.user) for platform in self._platforms},
             postgres={role: f"postgresql://{role}:{passwords[role]}@/{DATABASE}?{where}" for role in ROLES},
             master_key=folder.master_key,
@@ -275,7 +276,7 @@ async def _until(ready: Callable[[], bool], name: str, server: asyncio.subproces
             raise CannotStart(f"{name} ended at once with code {server.returncode}: {_tail(log)}")
         if loop.time() > end:
             raise CannotStart(f"{name} is not ready after {START_S_MAX:.0f} s: {_tail(log)}")
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(_POLL_S)
 
 
 def _port_in(ports: Path) -> int | None:

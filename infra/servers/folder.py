@@ -21,7 +21,7 @@ import psutil
 
 SERVER_USER = "nobody"
 SOCKET_PATH_BYTES_MAX = 107  # of a Unix socket's address
-KEY_BYTES = 32
+_KEY_BYTES = 32
 LEFTOVER_S_MAX = 10.0
 
 
@@ -140,7 +140,7 @@ class Folder:
                 f"{file} is missing, and {' and '.join(stores)} in {self.root} cannot be read without it: put it back"
                 " from the backup, or choose an empty folder by CASEFLOW_DATA"
             )
-        write_private(file, secrets.token_hex(KEY_BYTES) + "\n")
+        write_private(file, secrets.token_hex(_KEY_BYTES) + "\n")
 
     def end_leftovers(self, say: Callable[[str], None]) -> None:
         """End the servers of this folder that outlived a killed copy, and clear away their pid files.

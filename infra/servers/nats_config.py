@@ -14,23 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.servers.services import SERVICES
+from shared.kit.service import Service
+
 ACCOUNT = "CASEFLOW"
 ADMIN = "admin"
-SERVICES = ("intake", "routing", "supervision", "reporting")
 PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
 LOG_FILE_BYTES_MAX = 16 * 1024 * 1024
 LOG_FILE_COUNT_MAX = 3
 
-# What each service publishes besides its own parked messages; reporting appends nothing to a case.
-_WIPES = "$JS.API.STREAM.MSG.DELETE.SUBMISSIONS"  # a submission holds content in the open until it is answered
-# Intake puts a file, supervision removes it with its erased case: a mark in the index, a purge of the pieces.
-_REMOVES = ("$O.ATTACHMENTS.M.>", "$JS.API.STREAM.PURGE.OBJ_ATTACHMENTS")
-_PUBLISHES = {
-    "intake": ("case.>", "receipt.>", "progress.>", _WIPES, "$O.ATTACHMENTS.C.>", *_REMOVES),
-    "routing": ("case.>", "receipt.>", "reference.>", _WIPES),
-    "supervision": ("case.>", "order.>", "receipt.>", "feed.>", _WIPES, *_REMOVES),
-    "reporting": (),
-}
 # Reading and consuming every stream; creating, changing, purging and deleting streams is the admin's.
 _READING = (
     "$JS.API.INFO",
@@ -83,9 +75,9 @@ def tokens(area: str) -> str:
     return ".".join(area[i : i + 2] for i in range(0, len(area), 2))
 
 
-def service_permissions(service: str) -> dict[str, Any]:
-    """What the NATS user of a service may publish and subscribe to."""
-    publish = (*_PUBLISHES[service], f"parked.{service}.>", *_READING, "_INBOX.>")
+def service_permissions(service: Service) -> dict[str, Any]:
+    """The permissions of the NATS user of a service."""
+    publish = (*service.publishes, f"parked.{service.owner}.>", *_READING, "_INBOX.>")
     return {"publish": {"allow": list(publish)}, "subscribe": {"allow": ["_INBOX.>"]}}
 
 
@@ -100,7 +92,9 @@ def platform_permissions(platform: Platform) -> dict[str, Any]:
 def accounts(passwords: Mapping[str, str], platforms: Iterable[Platform]) -> dict[str, Any]:
     """All accounts, users, exports and imports; `passwords` by user name. Raises KeyError for a user without one."""
     users: list[dict[str, Any]] = [{"user": ADMIN, "password": passwords[ADMIN]}]
-    users += [{"user": s, "password": passwords[s], "permissions": service_permissions(s)} for s in SERVICES]
+    users += [
+        {"user": str(s.owner), "password": passwords[s.owner], "permissions": service_permissions(s)} for s in SERVICES
+    ]
     ours: dict[str, Any] = {"jetstream": "enabled", "users": users, "exports": []}
     result = {ACCOUNT: ours}
     for platform in platforms:

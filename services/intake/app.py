@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 from services.intake import http
+from services.intake.enrichers import ENRICHERS
+from services.intake.messages import CREATIONS, ProgressReporter
 from services.intake.policy import REACTIONS
-from services.intake.store import Claims, Registrar
-from services.intake.stream import Follower, submissions
-from shared.case.base import Meta, Recorded
-from shared.case.facts import Registration
-from shared.case.reasons import Rejected
-from shared.kit.command_handler import Committed
-from shared.kit.effects import CommandRequest, Reaction
+from services.intake.queries import STATEMENTS
+from services.intake.rates import Rates
+from services.intake.registration import Registrar
+from shared.case.base import Owner
+from shared.kit.application import Application
+from shared.kit.data import Data
+from shared.kit.identity import Identity
 from shared.kit.reactions import ReactionRunner
-from shared.kit.service import Kit, Service, web_app
+from shared.kit.runtime import Runtime
+from shared.kit.service import RunningService, Service
+from shared.kit.submissions import Submissions
+from shared.kit.web_app import web_app
+from shared.log.topology import ATTACHMENTS_REMOVAL, ATTACHMENTS_STORE, WIPE_SUBMISSION
 
 
-def build(kit: Kit) -> Service:
-    """The service around its kit."""
-    app = web_app(kit, "intake")
-    claims = Claims(kit.database, kit.vault, kit.clock)
-    registrar = Registrar(claims, kit.handler, kit.vault, kit.streams, kit.clock)
-    app.include_router(http.router(kit, registrar))
-
-    async def register(
-        reaction: Reaction, cause: Recorded[Any], request: CommandRequest, meta: Meta
-    ) -> Committed | Rejected:
-        facts = request.facts
-        assert isinstance(facts, Registration), "only registrations come here"
-        body, id = cause.id.encode(), request.address.id  # what the facts say besides follows the case as it now is
-        _, outcome = await registrar.register(meta, facts, reaction.name, id, body, id=id)
-        return outcome
-
-    reactor = ReactionRunner(
-        kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor, register,
-        others={"*": Follower(kit).follow},
-    )  # fmt: skip
-    return Service(
-        kit,
-        app,
-        {"intake.reactions": reactor.run, "intake.submissions": submissions(kit, registrar, http.ENRICHERS).run},
+def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService:
+    """The service around its parts."""
+    registrar = Registrar(data=data, runtime=runtime)
+    application = Application(
+        identity=identity, data=data, runtime=runtime, enrichers=ENRICHERS, creators={"register": registrar.create}
     )
+    app = web_app(application, http.router)
+    app.state.registrar, app.state.rates = registrar, Rates(runtime.clock)
+    reactions = ReactionRunner(
+        application=application, reactions=REACTIONS, observers={"*": ProgressReporter(application).report}
+    )
+    jobs = {
+        "intake.reactions": reactions.run,
+        "intake.submissions": Submissions(application, CREATIONS).run,
+    }
+    return RunningService(identity=identity, data=data, runtime=runtime, application=application, app=app, jobs=jobs)
+
+
+SERVICE = Service(
+    owner=Owner.INTAKE,
+    statements=STATEMENTS,
+    migrations=Path(__file__).parent / "migrations",
+    publishes=("case.>", "receipt.>", "progress.>", WIPE_SUBMISSION, *ATTACHMENTS_STORE, *ATTACHMENTS_REMOVAL),
+    reacts=True,
+    build=build,
+)

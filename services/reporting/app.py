@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from pathlib import Path
 
-from services.reporting import http, stream
-from services.reporting.store import CaseQueries, Model, sweep
+from services.reporting import event_stream, http
+from services.reporting.jobs import SearchSweep
+from services.reporting.queries import STATEMENTS, CaseQueries
+from services.reporting.read_model import Model
+from shared.case.base import Owner
+from shared.kit.application import Application
+from shared.kit.data import Data
+from shared.kit.identity import Identity
 from shared.kit.projections import ProjectionRunner
-from shared.kit.service import Job, Kit, Service, web_app
+from shared.kit.runtime import Runtime
+from shared.kit.service import RunningService, Service
+from shared.kit.web_app import web_app
 
 
-def build(kit: Kit) -> Service:
-    """The service around its kit."""
-    app = web_app(kit, "reporting")
-    model = Model(kit.vault)
-    reads = CaseQueries(kit.database, model)
-    app.include_router(http.router(kit, reads))
-    app.include_router(stream.router(kit, reads))
-    projector = ProjectionRunner(model, kit.database, kit.log, kit.clock, kit.reached, kit.handler.made)
-    jobs: Mapping[str, Job] = {
-        "reporting.project": projector.run,
-        "reporting.sweep": partial(sweep, kit.database, kit.clock),
+def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService:
+    """The service around its parts."""
+    application = Application(identity=identity, data=data, runtime=runtime)
+    model = Model(data.vault)
+    app = web_app(application, http.router, event_stream.router)
+    app.state.queries, app.state.event_seats = CaseQueries(data.database, model), event_stream.Seats()
+    projection = ProjectionRunner(model=model, database=data.database, log=data.log, runtime=runtime)
+    jobs = {
+        "reporting.project": projection.run,
+        "reporting.sweep": SearchSweep(data.database, runtime.clock).run,
     }
-    return Service(kit, app, jobs)
+    return RunningService(
+        identity=identity, data=data, runtime=runtime, application=application, app=app, jobs=jobs,
+        projections=(projection,),
+    )  # fmt: skip
+
+
+SERVICE = Service(
+    owner=Owner.REPORTING,
+    statements=STATEMENTS,
+    migrations=Path(__file__).parent / "migrations",
+    publishes=(),
+    reacts=False,
+    build=build,
+)

@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from services.routing import http
 from services.routing.policy import REACTIONS
-from services.routing.store import Work
+from services.routing.queries import STATEMENTS, WorkQueries
+from services.routing.read_model import Work
+from shared.case.base import Owner
+from shared.kit.application import Application
+from shared.kit.data import Data
+from shared.kit.identity import Identity
 from shared.kit.projections import ProjectionRunner
 from shared.kit.reactions import ReactionRunner
-from shared.kit.service import Kit, Service, web_app
+from shared.kit.runtime import Runtime
+from shared.kit.service import RunningService, Service
 from shared.kit.submissions import Submissions
+from shared.kit.web_app import web_app
+from shared.log.topology import WIPE_SUBMISSION
 
 
-def build(kit: Kit) -> Service:
-    """The service around its kit."""
-    app = web_app(kit, "routing")
-    app.include_router(http.router(kit))
-    reactor = ReactionRunner(
-        kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor
-    )
-    projector = ProjectionRunner(Work(), kit.database, kit.log, kit.clock, kit.reached, kit.handler.made)
+def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService:
+    """The service around its parts."""
+    application = Application(identity=identity, data=data, runtime=runtime)
+    app = web_app(application, http.router)
+    app.state.queries = WorkQueries(data.database)
+    reactions = ReactionRunner(application=application, reactions=REACTIONS)
+    projection = ProjectionRunner(model=Work(), database=data.database, log=data.log, runtime=runtime)
     jobs = {
-        "routing.reactions": reactor.run,
-        "routing.submissions": Submissions(kit).run,
-        "routing.work": projector.run,
+        "routing.reactions": reactions.run,
+        "routing.submissions": Submissions(application).run,
+        "routing.work": projection.run,
     }
-    return Service(kit, app, jobs)
+    return RunningService(
+        identity=identity, data=data, runtime=runtime, application=application, app=app, jobs=jobs,
+        projections=(projection,),
+    )  # fmt: skip
+
+
+SERVICE = Service(
+    owner=Owner.ROUTING,
+    statements=STATEMENTS,
+    migrations=Path(__file__).parent / "migrations",
+    publishes=("case.>", "receipt.>", "reference.>", WIPE_SUBMISSION),
+    reacts=True,
+    build=build,
+)

@@ -1,56 +1,48 @@
-"""Routing over HTTP: its commands on a case, the triage queue, and handing a person's or unit's cases to another."""
+"""Routing over HTTP: the triage queue, why a rule took a case, hand-over, and its commands on a case."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import to_json
 
 from services.routing.policy import question, words_of
-from shared.case.base import Address, PersonId, Position, Region, UnitCode, contains, region_prefix
-from shared.case.commands import Command, facts
+from services.routing.queries import WorkQueries
+from services.routing.views import Queue, QueuedCase, RuleVerdict
+from shared.case.base import Address, Owner, PersonId, Position, Region, UnitCode, contains
+from shared.case.commands import Command
+from shared.case.commands import facts as facts_of
 from shared.case.facts import Note, Text
 from shared.case.rights import Right
 from shared.case.state import STATE, CaseState
-from shared.kit import http as kit_http
 from shared.kit.access import Caller
+from shared.kit.application import Application, View
 from shared.kit.command_handler import command
-from shared.kit.http import ERRORS, IdText, Key, Who
+from shared.kit.http import ERRORS, App, IdempotencyKey, IdText, Who, command_router
 from shared.kit.problems import BadRequest, Forbidden, ProblemError, Unavailable
 from shared.kit.seal import unseal_fields
-from shared.kit.service import Kit
-from shared.log import number
-from shared.reference.rules import examine
+from shared.reference.rules import examine_rules
 
+MODEL = "routing.work"
 HAND_OVER_AT_ONCE_MAX = 8
 PAGE_ROWS = 50
 
-
-class Waiting(BaseModel):
-    """A case that waits for the triage desk, and what came of it so far."""
-
-    id: str
-    number: str
-    status: str
-    in_charge: str
-    registered_at: AwareDatetime
-    hand_backs: int
-    subject: str | None
-    nature: str | None
+router = APIRouter(responses=ERRORS)
 
 
-class Queue(BaseModel):
-    """A page of the triage queue, oldest first; `next` leads on."""
+async def queries_of(request: Request) -> WorkQueries:
+    """The reads of the worklist."""
+    queries: WorkQueries = request.app.state.queries
+    return queries
 
-    cases: list[Waiting]
-    next: str | None = None
-    complete: bool = True
+
+Queries = Annotated[WorkQueries, Depends(queries_of)]
 
 
 class HandOverBody(BaseModel):
@@ -73,73 +65,63 @@ class HandOverBody(BaseModel):
         return self
 
 
-class RuleSaid(BaseModel):
-    """What one rule said to a case."""
-
-    rule: str
-    reference: str
-    takes_it: bool
-    why: str
+# The triage desk
 
 
-def router(kit: Kit) -> APIRouter:
-    """All routes of routing."""
-    api = APIRouter(responses=ERRORS)
-    _queue(api, kit)
-    _hand_over(api, kit)
-    api.include_router(kit_http.command_router(kit, "case"))
-    return api
+@router.get("/queue", operation_id="routing_queue", summary="Cases that wait for the triage desk, oldest first.")
+async def queue(
+    caller: Who,
+    application: App,
+    queries: Queries,
+    region: Annotated[Region | None, Query()] = None,
+    page: Annotated[str | None, Query(max_length=120)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = PAGE_ROWS,
+    after: Annotated[str | None, Query(max_length=60)] = None,
+) -> Queue:
+    complete = await application.caught_up(MODEL, after)
+    rows = await queries.queue(
+        caller=caller, region=region or caller.region, after=_place(page) if page else None, limit=limit + 1
+    )
+    cases = [_queued(application, row) for row in rows[:limit]]
+    more = f"{cases[-1].registered_at.isoformat()} {cases[-1].id}" if len(rows) > limit else None
+    return Queue(cases=cases, next=more, complete=complete)
 
 
-def _queue(api: APIRouter, kit: Kit) -> None:
-    @api.get("/queue", operation_id="routing_queue", summary="Cases that wait for the triage desk, oldest first.")
-    async def queue(
-        caller: Who,
-        region: Annotated[Region | None, Query()] = None,
-        page: Annotated[str | None, Query(max_length=120)] = None,
-        limit: Annotated[int, Query(ge=1, le=200)] = PAGE_ROWS,
-        after: Annotated[str | None, Query(max_length=60)] = None,
-    ) -> Queue:
-        complete = await kit_http.after(kit, "routing.work", after)
-        since, last = _page(page)
-        rows = await kit.database.fetch(
-            "queue", region_prefix(region or caller.region), since, last, caller.person, caller.unit,
-            region_prefix(caller.region), Right.READ in caller.rights, limit + 1,
-        )  # fmt: skip
-        cases = [_waiting(kit, row) for row in rows[:limit]]
-        more = f"{cases[-1].registered_at.isoformat()} {cases[-1].id}" if len(rows) > limit else None
-        return Queue(cases=cases, next=more, complete=complete)
-
-    @api.get("/cases/{id}/rules", operation_id="routing_rules", summary="Why each routing rule took the case, or not.")
-    async def rules(id: IdText, caller: Who) -> list[RuleSaid]:
-        address = await kit_http.locate(kit, id)
-        held = await kit.handler.state(address, fresh=True)
-        state: CaseState = held.state
-        if Right.TRIAGE not in caller.rights or not state.in_charge.startswith(region_prefix(caller.region)):
-            raise Forbidden("Only the triage desk of the centre in charge may ask this.")
-        first = (await kit.log.load(address))[0]
-        key = await kit.vault.key(address.id)
-        words = words_of(unseal_fields(first.known, key, address.id, first.id))
-        said = examine(kit.library.rules(state.in_charge), question(state, words), kit.library.has_unit)
-        return [RuleSaid(rule=v.rule, reference=v.reference, takes_it=v.hit is not None, why=v.reason) for v in said]
+@router.get("/cases/{id}/rules", operation_id="routing_rules", summary="Why each routing rule took the case, or not.")
+async def rules(id: IdText, caller: Who, application: App) -> list[RuleVerdict]:
+    address = await application.locate(id)
+    history = await application.history(caller, address, View.CONTENT)
+    state: CaseState = history.state
+    if Right.TRIAGE not in caller.rights or not contains(caller.region, state.in_charge):
+        raise Forbidden("Only the triage desk of the centre in charge may ask this.")
+    first = history.events[0]
+    key = await application.data.vault.key(address.id)
+    words = words_of(unseal_fields(first.known, key, address.id, first.id))
+    reference_data = application.identity.reference_data
+    verdicts = examine_rules(reference_data.rules(state.in_charge), question(state, words), reference_data.has_unit)
+    return [
+        RuleVerdict(
+            rule=verdict.rule, reference=verdict.reference, takes_it=verdict.hit is not None, why=verdict.reason
+        )
+        for verdict in verdicts
+    ]
 
 
-def _page(text: str | None) -> tuple[datetime | None, str | None]:
-    if text is None:
-        return None, None
-    time, _, id = text.partition(" ")
+def _place(page: str) -> tuple[datetime, str]:
+    """The place in the queue that a page begins behind. Raises BadRequest."""
+    time, _, id = page.partition(" ")
     try:
         return datetime.fromisoformat(time), str(Address.of("case", id).id)
     except ValueError:
         raise BadRequest("`page` is not one that this list gave out.", code="page.malformed") from None
 
 
-def _waiting(kit: Kit, row: Any) -> Waiting:
+def _queued(application: Application, row: Any) -> QueuedCase:
     address = Address.parse(row["subject"])
     state = STATE.validate_json(row["state"])
-    return Waiting(
+    return QueuedCase(
         id=address.id,
-        number=number.write(Position(kit.log.stream_of(address), state.registration_sequence)),
+        number=application.data.number(address, state),
         status=row["status"],
         in_charge=row["in_charge"],
         registered_at=row["registered_at"],
@@ -149,52 +131,63 @@ def _waiting(kit: Kit, row: Any) -> Waiting:
     )
 
 
-def _hand_over(api: APIRouter, kit: Kit) -> None:
-    @api.post(
-        "/hand-over",
-        operation_id="routing_hand_over",
-        summary="Hand all open cases of a person who leaves, or of a unit that is dissolved, to another.",
-        response_class=StreamingResponse,
-        responses={200: {"content": {"application/x-ndjson": {}}, "description": "One line per case, then the sums."}},
-    )
-    async def hand_over(body: HandOverBody, caller: Who, key: Key = None) -> StreamingResponse:
-        wanted = Right.REASSIGN if body.from_person else Right.ASSIGN
-        if wanted not in caller.rights:
-            raise Forbidden(f"Your post lacks the right {wanted}.")
-        if not contains(caller.region, body.region):
-            raise Forbidden("That region is not yours; ask the centre that has it.")
-        await _caught_up(kit)
-        batch = kit_http.http_command_id(caller, "hand-over", key, kit.clock)
-        rows = await kit.database.fetch("cases_of", region_prefix(body.region), body.from_person, body.from_unit)
-        return StreamingResponse(_lines(kit, caller, body, batch, rows), media_type="application/x-ndjson")
+# Hand-over
 
 
-async def _caught_up(kit: Kit) -> None:
+@router.post(
+    "/hand-over",
+    operation_id="routing_hand_over",
+    summary="Hand all open cases of a person who leaves, or of a unit that is dissolved, to another.",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/x-ndjson": {}}, "description": "One line per case, then the sums."}},
+)
+async def hand_over(
+    body: HandOverBody, caller: Who, application: App, queries: Queries, key: IdempotencyKey = None
+) -> StreamingResponse:
+    right = Right.REASSIGN if body.from_person else Right.ASSIGN
+    if right not in caller.rights:
+        raise Forbidden(f"Your post lacks the right {right}.")
+    if not contains(caller.region, body.region):
+        raise Forbidden("That region is not yours; ask the centre that has it.")
+    await _wait_for_the_worklist(application)
+    batch = application.command_id(caller, "hand-over", key)
+    rows = await queries.open_cases_of(region=body.region, person=body.from_person, unit=body.from_unit)
+    return StreamingResponse(_lines(application, caller, body, batch, rows), media_type="application/x-ndjson")
+
+
+async def _wait_for_the_worklist(application: Application) -> None:
     """Wait until the worklist has seen the whole log as it now is: all open cases are all. Raises Unavailable."""
-    for stream in kit.log.streams():
-        end = Position(stream, await kit.log.end(stream))
-        if not await kit.reached.wait("routing.work", end, kit.settings.after_wait_s_max):
+    log = application.data.log
+    for stream in log.streams():
+        end = Position(stream, await log.end(stream))
+        wait_s_max = application.identity.settings.after_wait_s_max
+        if not await application.runtime.progress.wait(MODEL, end, wait_s_max):
             raise Unavailable("The worklist lies behind the log.")
 
 
-async def _lines(kit: Kit, caller: Caller, body: HandOverBody, batch: str, rows: list[Any]) -> AsyncIterator[bytes]:
+async def _lines(
+    application: Application, caller: Caller, body: HandOverBody, batch: str, rows: Sequence[Any]
+) -> AsyncIterator[bytes]:
     done = refused = 0
     for start in range(0, len(rows), HAND_OVER_AT_ONCE_MAX):
-        some = rows[start : start + HAND_OVER_AT_ONCE_MAX]
-        for id, problem in await asyncio.gather(*(_one(kit, caller, body, batch, row) for row in some)):
+        slice_ = rows[start : start + HAND_OVER_AT_ONCE_MAX]
+        outcomes = await asyncio.gather(*(_hand_one_over(application, caller, body, batch, row) for row in slice_))
+        for id, problem in outcomes:
             done, refused = done + (problem is None), refused + (problem is not None)
             yield to_json({"id": id, "refused": problem, "done": done, "of": len(rows)}) + b"\n"
     yield to_json({"handed_over": done, "refused": refused, "of": len(rows)}) + b"\n"
 
 
-async def _one(kit: Kit, caller: Caller, body: HandOverBody, batch: str, row: Any) -> tuple[str, str | None]:
-    """Hand one case over; its id, and why it was refused if it was."""
+async def _hand_one_over(
+    application: Application, caller: Caller, body: HandOverBody, batch: str, row: Any
+) -> tuple[str, str | None]:
+    """Hand one case over; its id, and the code of the refusal if there is one."""
     address = Address.parse(row["subject"])
     state = STATE.validate_json(row["state"])
-    command_id = kit_http.http_command_id(caller, f"{batch} {address.id}", batch, kit.clock)
-    meta = kit_http.meta_of(kit, caller, command_id, address.region, None, "desk")
+    command_id = application.command_id(caller, f"{batch} {address.id}", batch)
+    meta = application.meta(caller, command_id, address.region, None, "desk")
     try:
-        await kit_http.decide(kit, caller, _hand_over_command(address, meta, body, state))
+        await application.execute(caller, _hand_over_command(address, meta, body, state))
     except ProblemError as error:
         return address.id, error.problem.code
     return address.id, None
@@ -202,12 +195,15 @@ async def _one(kit: Kit, caller: Caller, body: HandOverBody, batch: str, row: An
 
 def _hand_over_command(address: Address, meta: Any, body: HandOverBody, state: CaseState) -> Command:
     if body.to_person is not None:
-        led = state.person == body.from_person
+        leads = state.person == body.from_person
         units = (co.unit for co in state.co_handlers if co.person == body.from_person)
-        unit = state.unit if led else next(units, state.unit)
-        note = Note(text=body.reason)
-        said = facts("reassign", unit=unit, person=body.to_person, note=note)
-        return command(address, meta, "reassign", said)
-    named = [body.to_unit if unit == body.from_unit else unit for unit in (state.unit, *state.co_units)]
-    rest = tuple(dict.fromkeys(unit for unit in named[1:] if unit != named[0]))
-    return command(address, meta, "assign", facts("assign", unit=named[0], co_units=rest, basis="handed over"))
+        unit = state.unit if leads else next(units, state.unit)
+        facts = facts_of("reassign", unit=unit, person=body.to_person, note=Note(text=body.reason))
+        return command(address, meta, "reassign", facts)
+    units_after = [body.to_unit if unit == body.from_unit else unit for unit in (state.unit, *state.co_units)]
+    rest = tuple(dict.fromkeys(unit for unit in units_after[1:] if unit != units_after[0]))
+    facts = facts_of("assign", unit=units_after[0], co_units=rest, basis="handed over")
+    return command(address, meta, "assign", facts)
+
+
+router.include_router(command_router(Owner.ROUTING, "case"))

@@ -3,20 +3,10 @@
 select subject, state from work where subject = any($1::text[]);
 
 -- name: write_work
--- Put cases as they now are (lists of codes come joined by spaces); what is older than what stands changes nothing.
-insert into work (subject, id, sequence, status, region, in_charge, unit, person, units, people, complained_unit,
-                  stand_aside, first_asked, registered_at, state)
-select subject, id, sequence, status, region, in_charge, unit, person, string_to_array(units, ' '),
-       string_to_array(people, ' '), complained_unit, string_to_array(stand_aside, ' '), first_asked, registered_at, state
-from unnest($1::text[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-            $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::text[])
-     as n (subject, id, sequence, status, region, in_charge, unit, person, units, people, complained_unit,
-           stand_aside, first_asked, registered_at, state)
-on conflict (subject) do update set
-    sequence = excluded.sequence, status = excluded.status, in_charge = excluded.in_charge, unit = excluded.unit,
-    person = excluded.person, units = excluded.units, people = excluded.people,
-    complained_unit = excluded.complained_unit, stand_aside = excluded.stand_aside, state = excluded.state
-where work.sequence < excluded.sequence;
+-- rows: WorkRow
+-- Put cases as they now are; a row that is older than the one that stands changes nothing.
+insert into work (<columns>) select <values> from unnest(<arrays>) as given (<columns>)
+on conflict (subject) do update set <updates> where work.sequence < excluded.sequence;
 
 -- name: clear_work
 -- Empty the worklist, for a rebuild.

@@ -1,57 +1,89 @@
-"""Supervision, put together: its routes, its reactions, its ticker."""
+"""Supervision, put together: its routes, its reactions, its ticker, its feed."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from services.supervision import http
 from services.supervision.deadlines.ticker import Ticker
+from services.supervision.enrichers import ENRICHERS
 from services.supervision.feed import sse, webhooks_http
 from services.supervision.feed.webhooks import Webhooks
 from services.supervision.feed.writer import FeedWriter
+from services.supervision.jobs import Calendars, Clockless, Eraser
 from services.supervision.policy import REACTIONS, fire_by
-from services.supervision.store import PgAgenda, Watched
-from services.supervision.stream import Calendars, Clockless, Eraser
+from services.supervision.queries import STATEMENTS, PgAgenda, TroubledQueries
+from services.supervision.read_model import Watched
 from shared.case import events as e
-from shared.case.base import Address
+from shared.case.base import Owner
+from shared.case.commands import Command
+from shared.kit.application import Application, Creator, Origin
+from shared.kit.data import Data
+from shared.kit.identity import Identity
 from shared.kit.projections import ProjectionRunner
 from shared.kit.reactions import ReactionRunner
-from shared.kit.service import Kit, Service, web_app
+from shared.kit.runtime import Runtime
+from shared.kit.service import RunningService, Service
 from shared.kit.submissions import Submissions
+from shared.kit.vault import Vault
+from shared.kit.web_app import web_app
+from shared.log.topology import ATTACHMENTS_REMOVAL, WIPE_SUBMISSION
 
 DEBOUNCE_S = 0.2  # many a case is triaged and assigned meanwhile by a rule: one clock is set, not three
 
 
-def build(kit: Kit) -> Service:
-    """The service around its kit."""
-    app = web_app(kit, "supervision")
-    app.include_router(http.router(kit))
-    app.include_router(sse.router(kit))
-    app.include_router(webhooks_http.router(kit))
-    eraser = Eraser(kit)
-    reactor = ReactionRunner(
-        kit.owner, REACTIONS, kit.log, kit.handler, kit.vault, kit.clock, kit.library, kit, kit.own_actor,
-        others={e.Erased.TYPE: eraser.erase}, debounce_s=DEBOUNCE_S,
+def key_before_order(vault: Vault) -> Creator:
+    """An order's key is made before its first event."""
+
+    async def create(command: Command, origin: Origin | None) -> Command:
+        await vault.new_keys(None, [(command.address.id, command.address.region)])
+        return command
+
+    return create
+
+
+def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService:
+    """The service around its parts."""
+    application = Application(
+        identity=identity, data=data, runtime=runtime, enrichers=ENRICHERS,
+        creators={"issue-order": key_before_order(data.vault)},
     )  # fmt: skip
-    projector = ProjectionRunner(Watched(), kit.database, kit.log, kit.clock, kit.reached, kit.handler.made)
-    agenda = PgAgenda(kit.database)
-
-    async def key_of(address: Address) -> None:
-        await kit.vault.new_keys(None, [(address.id, address.region)])
-
+    app = web_app(application, http.router, sse.router, webhooks_http.router)
+    app.state.queries = TroubledQueries(data.database)
+    app.state.feed = sse.Feed(application)
+    app.state.webhooks = webhooks_http.WebhookDesk(application)
+    eraser = Eraser(data, runtime)
+    reactions = ReactionRunner(
+        application=application, reactions=REACTIONS, observers={e.Erased.TYPE: eraser.erase}, debounce_s=DEBOUNCE_S
+    )
+    projection = ProjectionRunner(model=Watched(), database=data.database, log=data.log, runtime=runtime)
+    agenda = PgAgenda(data.database)
     ticker = Ticker(
-        "supervision.ticker", Watched.name, agenda, fire_by(kit.library), kit.log, kit.handler, kit.clock, kit.reached,
-        kit.own_actor, key_of, kit.vault.keys,
+        name="supervision.ticker", model=Watched.name, agenda=agenda, policy=fire_by(identity.reference_data),
+        application=application,
     )  # fmt: skip
     jobs = {
-        "supervision.watched": projector.run,
+        "supervision.watched": projection.run,
         "supervision.ticker": ticker.run,
-        "supervision.calendars": Calendars(kit, agenda, ticker).follow,
-        "supervision.clockless": Clockless(kit, agenda, reactor).follow,
-        "supervision.feed": FeedWriter(
-            kit.log, kit.streams, kit.database, kit.clock, kit.reached, kit.handler.made
-        ).run,
-        "supervision.webhooks": Webhooks(kit).run,
-        "supervision.reactions": reactor.run,
-        "supervision.submissions": Submissions(kit, fills=http.ENRICHERS).run,
+        "supervision.calendars": Calendars(application, agenda, ticker).follow,
+        "supervision.clockless": Clockless(application, agenda, reactions).follow,
+        "supervision.feed": FeedWriter(data=data, runtime=runtime).run,
+        "supervision.webhooks": Webhooks(application).run,
+        "supervision.reactions": reactions.run,
+        "supervision.submissions": Submissions(application).run,
         "supervision.sweep": eraser.sweep,
     }
-    return Service(kit, app, jobs)
+    return RunningService(
+        identity=identity, data=data, runtime=runtime, application=application, app=app, jobs=jobs,
+        projections=(projection,),
+    )  # fmt: skip
+
+
+SERVICE = Service(
+    owner=Owner.SUPERVISION,
+    statements=STATEMENTS,
+    migrations=Path(__file__).parent / "migrations",
+    publishes=("case.>", "order.>", "receipt.>", "feed.>", WIPE_SUBMISSION, *ATTACHMENTS_REMOVAL),
+    reacts=True,
+    build=build,
+)

@@ -21,9 +21,17 @@ from shared.case.orders import OrderState, OrderStatus
 from shared.case.reasons import Rejected
 from shared.case.state import CaseState
 from shared.kit.effects import CommandRequest, OneOf, Reaction, Timer, TimerPolicy, reaction
-from shared.reference.models_time import Act, Informed, LadderRow
-from shared.reference.rules import ladder_for
-from shared.reference.terms import InForce, cited, deadline_for, facts_of, later, reckoned_anew, resumed, rung_at
+from shared.reference.deadline_reckoning import (
+    DocumentsInForce,
+    calendar_reference,
+    deadline_after_pause,
+    deadline_for,
+    facts_of,
+    moment_after,
+    recomputed_deadline,
+    rung_at,
+)
+from shared.reference.ladders import Act, Informed, LadderRow, ladder_for
 
 STAGE_NAMES = {
     Stage.TRIAGE: "梳理分流",
@@ -41,7 +49,9 @@ STAGE_NAMES = {
 StageChange: TypeAlias = Annotated[Event, OneOf(STAGE_CHANGES)]
 
 
-def keep_clocks(recorded: Recorded[StageChange], state: CaseState, library: InForce) -> Sequence[CommandRequest]:
+def keep_clocks(
+    recorded: Recorded[StageChange], state: CaseState, library: DocumentsInForce
+) -> Sequence[CommandRequest]:
     """Every stage that runs has its clock, none that is over, and what ended late is declared first (5.1.3 a)."""
     if Hold.IMPORT in state.holds or state.erased:
         return ()
@@ -73,7 +83,7 @@ def _set(address: Address, opens: Mapping[Key, Deadline], closes: Collection[Sta
 
 
 def _late_unseen(
-    address: Address, state: CaseState, library: InForce, clock: RunningDeadline, again: Deadline | None
+    address: Address, state: CaseState, library: DocumentsInForce, clock: RunningDeadline, again: Deadline | None
 ) -> CommandRequest:
     """What ended late; a ladder comes of it only where the same stage runs on (a report of a case taken up again)."""
     deadline, seen_at = clock.deadline, clock.ended_at
@@ -86,7 +96,7 @@ def _late_unseen(
     return CommandRequest(address, "declare-overdue", said, what=f"{deadline.stage} {deadline.unit or ''}")
 
 
-def _outdated(library: InForce, state: CaseState, clock: RunningDeadline) -> bool:
+def _outdated(library: DocumentsInForce, state: CaseState, clock: RunningDeadline) -> bool:
     """Whether the case as it is now has another limit for a clock than the clock; not once somebody moved it."""
     if clock.moves or clock.overdue or clock.ended_at is not None:
         return False
@@ -95,7 +105,7 @@ def _outdated(library: InForce, state: CaseState, clock: RunningDeadline) -> boo
     return new is not None and (new.amount, new.base, new.legal_basis) != (old.amount, old.base, old.legal_basis)
 
 
-def _opened(library: InForce, state: CaseState, stage: Stage, unit: str | None) -> Any:
+def _opened(library: DocumentsInForce, state: CaseState, stage: Stage, unit: str | None) -> Any:
     """The clock of a stage by the limits in force; a report upward has one only where a limit says so (11.4)."""
     since = state.registered_at if stage is Stage.REPORT else state.since
     if stage is Stage.CO_HANDLE:
@@ -170,7 +180,9 @@ def _of_clock(subject: str, state: CaseState, clock: RunningDeadline) -> Iterato
     yield Timer(deadline.due, subject, "overdue", stage, unit, clock.set_by)
 
 
-def fire(address: Address, state: Any, due: Timer, now: datetime, library: InForce) -> Sequence[CommandRequest]:
+def fire(
+    address: Address, state: Any, due: Timer, now: datetime, library: DocumentsInForce
+) -> Sequence[CommandRequest]:
     """What must be asked of the case (or order) because a moment has come; nothing when it is no longer in force.
 
     The agenda may be behind, so what it says is compared with the case: under an older cause it would be asked for in
@@ -189,18 +201,18 @@ def fire(address: Address, state: Any, due: Timer, now: datetime, library: InFor
         assert late is not None, "a rung in force is of an overdue"
         return (_climb(address, state, clock, late, now, library),)
     if due.what == "resume":
-        goes_on = resumed(clock, due.at, library.calendar(state.in_charge))
+        goes_on = deadline_after_pause(clock, due.at, library.calendar(state.in_charge))
         return (CommandRequest(address, "resume", facts("resume", deadline=goes_on)),)
     return _fire(address, state, clock, due.what, now, library)
 
 
 def _fire(
-    address: Address, state: CaseState, clock: RunningDeadline, what: str, now: datetime, library: InForce
+    address: Address, state: CaseState, clock: RunningDeadline, what: str, now: datetime, library: DocumentsInForce
 ) -> Sequence[CommandRequest]:
     deadline = clock.deadline
     calendar = library.calendar(state.in_charge)
-    if clock.ended_at is None and deadline.calendar_reference != cited(calendar, deadline):
-        new = reckoned_anew(clock, calendar)
+    if clock.ended_at is None and deadline.calendar_reference != calendar_reference(calendar, deadline):
+        new = recomputed_deadline(clock, calendar)
         if new.due != deadline.due:  # the calendar in force says otherwise: nothing fires by an old one
             return (recompute(address, clock, new),)
     said = {"stage": deadline.stage, "unit": deadline.unit, "due": deadline.due, "seen_at": now}
@@ -214,20 +226,20 @@ def _fire(
     )
 
 
-def recompute_by(library: InForce) -> TimerPolicy:
+def recompute_by(library: DocumentsInForce) -> TimerPolicy:
     """What a running deadline asks for when it is looked at by the calendar in force: its new moment, or nothing."""
 
     def look(address: Address, state: Any, due: Timer, now: datetime) -> Sequence[CommandRequest]:
         clock = state.clock(Stage(due.stage), due.unit or None) if isinstance(state, CaseState) else None
         if clock is None or clock.overdue or clock.ended_at is not None:
             return ()
-        new = reckoned_anew(clock, library.calendar(state.in_charge))
+        new = recomputed_deadline(clock, library.calendar(state.in_charge))
         return (recompute(address, clock, new),) if new.due != clock.deadline.due else ()
 
     return look
 
 
-def fire_by(library: InForce) -> TimerPolicy:
+def fire_by(library: DocumentsInForce) -> TimerPolicy:
     """What a moment asks for, by the documents in force."""
     return lambda address, state, due, now: fire(address, state, due, now, library)
 
@@ -244,7 +256,7 @@ def recompute(address: Address, clock: RunningDeadline, new: Any) -> CommandRequ
 
 
 def _climb(
-    address: Address, state: CaseState, clock: RunningDeadline, late: Overdue, now: datetime, library: InForce
+    address: Address, state: CaseState, clock: RunningDeadline, late: Overdue, now: datetime, library: DocumentsInForce
 ) -> CommandRequest:
     found = rung_at(library, state, late.stage, late.due, late.rung)
     row = found[0] if found else None
@@ -281,12 +293,12 @@ def _order(
     row: LadderRow,
     said: dict[str, Any],
     now: datetime,
-    library: InForce,
+    library: DocumentsInForce,
     cause: str,
 ) -> CommandRequest:
     region = ordering_region(state.in_charge, state)
     order = Address("order", region, new_id(region, cause))
-    due = later(library.calendar(region), now, row.answer, row.answer_base)
+    due = moment_after(library.calendar(region), now, row.answer, row.answer_base)
     said |= {
         "kind": row.order_kind,
         "region": region,
@@ -298,7 +310,7 @@ def _order(
 
 
 def rungs_ahead(
-    library: InForce, state: CaseState, clock: RunningDeadline
+    library: DocumentsInForce, state: CaseState, clock: RunningDeadline
 ) -> Iterator[tuple[int, LadderRow, datetime]]:
     """The rungs that are to come if nothing happens, with their moments; of one that repeats for ever the first two."""
     late = state.overdue_of(*clock.key) if clock.overdue else None
@@ -335,7 +347,7 @@ def _who(state: CaseState, late: Overdue) -> str:
     return late.unit or state.unit or centre
 
 
-def _centre_above(library: InForce, region: str) -> str | None:
+def _centre_above(library: DocumentsInForce, region: str) -> str | None:
     """The next region up the tree that has a centre; None above the province."""
     while level_of(region) is not Level.PROVINCE:
         region = parent(region) or region
@@ -344,14 +356,14 @@ def _centre_above(library: InForce, region: str) -> str | None:
     return None
 
 
-def informed_of_escalation(library: InForce, state: CaseState, to: str) -> tuple[str, ...]:
+def informed_of_escalation(library: DocumentsInForce, state: CaseState, to: str) -> tuple[str, ...]:
     """Whom a person's escalation informs (clause 11.2): own party committee and government, and the centre above."""
     centre = library.centre_of(state.in_charge)
     own = (centre.party_committee, centre.government) if centre else ()
     return tuple(name for name in (*own, f"{to}-centre") if name)
 
 
-def _informed(library: InForce, state: CaseState, late: Overdue, whom: Sequence[Informed]) -> tuple[str, ...]:
+def _informed(library: DocumentsInForce, state: CaseState, late: Overdue, whom: Sequence[Informed]) -> tuple[str, ...]:
     """Whom a rung informs, by name (clause 11.2: the own party committee and government, and the centre above)."""
     centre = library.centre_of(state.in_charge)
     upper = _centre_above(library, state.in_charge)

@@ -15,11 +15,11 @@ from services.supervision.deadlines.explanations import said_by
 from shared.case.facts import Hold, Nature, Note, OrderKind, Severity, TimeBase
 from shared.case.lifecycle import OPEN, STAGES, Status
 from shared.case.state import CaseState
-from shared.reference.library import ReferenceData
-from shared.reference.models import Kind
-from shared.reference.models_time import Act, Proposal
-from shared.reference.rules import ladder_for
-from shared.reference.terms import facts_of, later
+from shared.reference.deadline_reckoning import facts_of, moment_after
+from shared.reference.documents import DocumentKind
+from shared.reference.ladders import Act, ladder_for
+from shared.reference.proposals import Proposal
+from shared.reference.reference_data import ReferenceData
 
 ANSWER_WORKING_DAYS = 3  # how long an order gives where no ladder says it
 FIGURE_MAX = 2**31 - 1  # no case counts so far
@@ -89,7 +89,7 @@ def proposed(library: ReferenceData, state: CaseState) -> list[Meets]:
 
 def lowest(library: ReferenceData) -> list[int]:
     """The lowest threshold of each kind in force anywhere: a case below all of them need not be looked at."""
-    rows = [row for one in library.documents() if one.kind is Kind.PROPOSALS for row in one.rows]
+    rows = [row for one in library.documents() if one.kind is DocumentKind.PROPOSALS for row in one.rows]
     return [min((row.at_least for row in rows if row.id is what), default=FIGURE_MAX) for what in Proposal]
 
 
@@ -102,6 +102,6 @@ def order_proposed(library: ReferenceData, state: CaseState, meets: list[Meets],
     return {
         "kind": row.order_kind if row else OrderKind.ORDINARY,
         "unit": state.unit or f"{state.in_charge}-centre",
-        "due": later(library.calendar(state.in_charge), now, amount, base),
+        "due": moment_after(library.calendar(state.in_charge), now, amount, base),
         "note": Note(text=f"据系统督办建议：{why}。"),
     }

@@ -3,16 +3,10 @@
 select subject, state from watched where subject = any($1::text[]);
 
 -- name: write_watched
--- Put cases and orders as they now are; what is older than what stands changes nothing. Answers which were put.
-insert into watched (subject, id, sequence, kind, in_charge, open, hand_backs, repeats, lateness, people, orders, state)
-select *
-from unnest($1::text[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::boolean[], $7::integer[], $8::integer[],
-            $9::integer[], $10::integer[], $11::integer[], $12::text[])
-on conflict (subject) do update set
-    sequence = excluded.sequence, in_charge = excluded.in_charge, open = excluded.open,
-    hand_backs = excluded.hand_backs, repeats = excluded.repeats, lateness = excluded.lateness,
-    people = excluded.people, orders = excluded.orders, state = excluded.state
-where watched.sequence < excluded.sequence
+-- rows: WatchedRow
+-- Put cases and orders as they now are; an older row changes nothing. Answers with the subjects that were written.
+insert into watched (<columns>) select <values> from unnest(<arrays>) as given (<columns>)
+on conflict (subject) do update set <updates> where watched.sequence < excluded.sequence
 returning subject;
 
 -- name: forget_moments
@@ -20,9 +14,9 @@ returning subject;
 delete from moments where subject = any($1::text[]);
 
 -- name: write_moments
--- Put what is now due of them.
-insert into moments (subject, what, stage, unit, at, cause)
-select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[]);
+-- rows: MomentRow
+-- Put what is now due of cases and orders.
+insert into moments (<columns>) select <values> from unnest(<arrays>) as given (<columns>);
 
 -- name: clear_watched
 -- Empty the read model, for a rebuild.

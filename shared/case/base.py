@@ -96,13 +96,13 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_timedelta="float")
 
 
-Model = TypeVar("Model", bound=BaseModel)
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 @replaced_by(constructed)
-def trusted(cls: type[Model], values: dict[str, Any]) -> Model:
+def trusted(cls: type[_Model], values: dict[str, Any]) -> _Model:
     """A model of these fields, all of them, which were validated before: they are not validated again."""
-    model: Model = cls.model_construct(**values)
+    model: _Model = cls.model_construct(**values)
     return model
 
 

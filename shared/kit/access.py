@@ -58,6 +58,15 @@ def may_see_flow(caller: Caller, case: CaseState) -> bool:
     return may_see(caller, case) or (auditor and not barred(caller, case))
 
 
+def may_see_order(caller: Caller, order: OrderState, content: bool) -> bool:
+    """Whether the caller may read a supervision order: the unit that must answer it, and posts that read its region.
+
+    Auditors of the region read it without its content.
+    """
+    rights = {Right.READ} if content else {Right.READ, Right.AUDIT}
+    return caller.unit == order.unit or (bool(caller.rights & rights) and contains(caller.region, order.region))
+
+
 def may_see_reporter(caller: Caller, case: CaseState) -> bool:
     """Whether the caller may know who reported: of an informant only the centre in charge and the first asked may."""
     if not may_see(caller, case):

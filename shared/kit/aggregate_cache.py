@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
@@ -37,14 +36,6 @@ class StateChange:
     sequence: int
 
 
-# the event as it was read from the log -> what it made, for who would read and fold the same again
-Recall = Callable[[Recorded[Any]], StateChange | None]
-
-
-def recall_nothing(recorded: Recorded[Any]) -> None:
-    """Recalls nothing."""
-
-
 class AggregateCache:
     """The memory of one process, bounded; what is forgotten stands on the log."""
 
@@ -53,6 +44,7 @@ class AggregateCache:
         self._cache: OrderedDict[str, Versioned] = OrderedDict()
         self._made: OrderedDict[str, StateChange] = OrderedDict()
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.hit_count = self.miss_count = 0
 
     def queue(self, subject: str) -> asyncio.Lock:
         """Where those who decide on this aggregate wait for each other; keep it while it is needed."""
@@ -60,7 +52,12 @@ class AggregateCache:
 
     def get(self, subject: str) -> Versioned | None:
         """The aggregate as far as it is known; others may have gone on with it."""
-        return self._cache.get(subject)
+        known = self._cache.get(subject)
+        if known is None:
+            self.miss_count += 1
+        else:
+            self.hit_count += 1
+        return known
 
     def remember(self, subject: str, held: Versioned) -> None:
         """Know an aggregate, unless a newer one is known."""

@@ -1,10 +1,11 @@
-"""The whole I/O shell of a command: load, decide, seal, append, remember. Every decision goes through here.
+"""The I/O shell around the law: load the state, decide, seal, append, remember.
 
-One writer per aggregate inside the process (a queue of its own); between processes the guard of the log decides, and a
-conflict means: load what is new and decide again, with jittered backoff, for at most `retry_s_max` seconds.
+Inside a process each aggregate has a queue, so that its commands are decided one after the other. Between processes the
+log accepts an event only behind the sequence that it was decided on. On a conflict the handler loads the newer events
+and decides again, with jittered backoff, for at most RETRY_S_MAX seconds.
 
-A cached state may accept, since the guard checks it; a rejection and an "applied already" are answered only after
-topping up from the stream's leader.
+An acceptance may rest on a cached state, since the log checks the sequence. A rejection and an "applied already" rest
+on the newest state, read from the leader of the stream.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from shared.case.decide import Accepted, Verdict, decide
 from shared.case.orders import NEW_ORDER, OrderState, decide_order, evolve_order
 from shared.case.reasons import Rejected
 from shared.case.state import NEW, CaseState, evolve
-from shared.kit.aggregate_cache import AggregateCache, StateChange, Versioned
-from shared.kit.clock import Clock
-from shared.kit.failpoints import failpoint
+from shared.kit import telemetry
+from shared.kit.aggregate_cache import StateChange, Versioned
 from shared.kit.problems import Unavailable
+from shared.kit.runtime import Runtime
 from shared.kit.seal import seal_fields
 from shared.kit.vault import Vault
 from shared.log import port as log_port
@@ -32,6 +33,8 @@ from shared.log.port import Log
 RETRY_S_MAX = 2.0
 BACKOFF_S_MIN = 0.002
 BACKOFF_S_MAX = 0.1
+
+RETRIES = telemetry.counter("caseflow_command_retries_total", "Commands decided again, by the cause", "reason")
 
 AggregateState = CaseState | OrderState
 
@@ -53,7 +56,10 @@ DECIDERS: dict[str, Decider] = {
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A command that stands: the aggregate after it, where its last event lies, and the event if it was made now."""
+    """The result of a command: the state after it, the position of the last event, and the new event.
+
+    `recorded` is None when the command was applied before.
+    """
 
     state: Any
     position: Position
@@ -63,62 +69,53 @@ class Committed:
 class CommandHandler:
     """Decides commands on the log of one service. Safe to call from many tasks at once."""
 
-    def __init__(self, log: Log, vault: Vault, clock: Clock, known: AggregateCache | None = None) -> None:
-        """`known` is what the services of one process share."""
-        self._log = log
-        self._vault = vault
-        self._clock = clock
-        self._known = known or AggregateCache()
+    def __init__(self, *, log: Log, vault: Vault, runtime: Runtime) -> None:
+        self._log, self._vault = log, vault
+        self._clock, self._failpoints = runtime.clock, runtime.failpoints
+        self._aggregates, self._telemetry = runtime.aggregates, runtime.telemetry
 
     async def handle(self, command: Command) -> Committed | Rejected:
-        """Decide a command and append what comes of it, exactly once however often it is sent.
+        """Decide a command and append its event, exactly once however often it is sent.
 
-        Raises Unavailable when the log or the vault gave no answer within RETRY_S_MAX of its turn: the same command may
-        be sent again. Raises KeyErased when the content's key is destroyed, AlreadySealed, TooLarge.
+        Raises Unavailable when the log gave no answer for RETRY_S_MAX seconds, or when the vault gives none: the same
+        command may be sent again. Raises KeyErased when the key of the content is destroyed, AlreadySealed, TooLarge.
         """
-        async with self._known.queue(command.address.subject):
+        async with self._aggregates.queue(command.address.subject):
             return await self._until_settled(command)
 
     async def state(self, address: Address, fresh: bool = False) -> Versioned:
-        """The aggregate as this process knows it; `fresh` tops it up from the stream's leader first.
-
-        Raises Unavailable.
-        """
-        held = self._known.get(address.subject)
+        """The state of an aggregate, cached or read; with `fresh` newer events are read first. Raises Unavailable."""
+        held = self._aggregates.get(address.subject)
         if held is None or fresh:
             held = await self._top_up(address, held)
         return held
 
     def prime(self, address: Address, held: Versioned) -> None:
-        """Remember an aggregate that a read model knows, where this process knows nothing newer.
+        """Cache a state that a read model holds, unless the cache holds a newer one.
 
-        Not one that held what was newer than the program that folded it: this program may know it.
+        A state that met an event newer than the program that folded it is left out: this program may know the event.
         """
         if not held.state.newer_event:
-            self._known.remember(address.subject, held)
-
-    def made(self, recorded: Recorded[Any]) -> StateChange | None:
-        """What an event made, while this process remembers that it appended it; None for others and older ones."""
-        return self._known.made(recorded)
+            self._aggregates.remember(address.subject, held)
 
     async def state_since(self, recorded: Recorded[Any]) -> Versioned:
-        """The aggregate at least as new as this event of it: what a reaction to the event may decide on.
+        """The state of an aggregate, at least as new as this event. Raises Unavailable.
 
-        Whatever came later brings a reaction of its own. Raises Unavailable.
+        A reaction to the event may decide on it, since later events bring reactions of their own.
         """
         address, position = recorded.address, recorded.position
         assert position is not None, "what is read has its position"
-        held = self._known.get(address.subject)
+        held = self._aggregates.get(address.subject)
         if held is None and (after := self._after(recorded)) is not None:
             held = Versioned(after, position.sequence)
-            self._known.remember(address.subject, held)
+            self._aggregates.remember(address.subject, held)
         if held is None or held.sequence < position.sequence:
             held = await self._top_up(address, held)
         return held
 
     def _after(self, recorded: Recorded[Any]) -> Any:
-        """What an event made of its aggregate, where nothing has to be read for it: a first one is all there is."""
-        if made := self._known.made(recorded):
+        """The state after an event when no read is needed: the change is cached, or the event is the first one."""
+        if made := self._aggregates.made(recorded):
             return made.after
         law = DECIDERS[recorded.address.kind]
         return law.evolve(law.new, recorded) if type(recorded.event) in CREATES else None
@@ -130,7 +127,8 @@ class CommandHandler:
         while True:
             try:
                 return await self._once(command, fresh)
-            except (log_port.Conflict, log_port.Unavailable) as error:
+            except (log_port.LogConflict, log_port.LogUnavailable) as error:
+                self._telemetry.add(RETRIES, "conflict" if isinstance(error, log_port.LogConflict) else "unavailable")
                 if self._clock.monotonic() + backoff_s >= give_up_at:
                     raise Unavailable("The log gave no answer in time; the same command may be sent again.") from error
             await self._clock.sleep(backoff_s * (0.5 + self._clock.random()))
@@ -140,13 +138,13 @@ class CommandHandler:
     async def _once(self, command: Command, fresh: bool) -> Committed | Rejected:
         address = command.address
         law = DECIDERS[address.kind]
-        held = self._known.get(address.subject)
+        held = self._aggregates.get(address.subject)
         if held is None and COMMANDS[command.name].event in CREATES:
-            held = Versioned(law.new)  # as a rule; the guard knows better
+            held = Versioned(law.new)  # as a rule there is no event yet; the log checks it
         guessed = held is not None and not fresh
         if held is None or fresh:
             held = await self._top_up(address, held)
-        await failpoint("handle.loaded")
+        await self._failpoints.hit("handle.loaded")
         verdict = law.decide(command, held.state)
         if guessed and not (isinstance(verdict, Accepted) and verdict.recorded):
             held = await self._top_up(address, held)
@@ -155,14 +153,14 @@ class CommandHandler:
             return verdict
         if verdict.recorded is None:
             return Committed(held.state, self._position(address, held), None)
-        await failpoint("handle.decided")
+        await self._failpoints.hit("handle.decided")
         sealed = await self._sealed(verdict.recorded)
         position = await self._log.append(sealed, held.sequence)
-        await failpoint("handle.appended")
+        await self._failpoints.hit("handle.appended")
         sealed = replace(sealed, position=position)
         after = law.evolve(held.state, sealed)
-        self._known.note(sealed, StateChange(held.state, after, held.sequence, position.sequence))
-        self._known.remember(address.subject, Versioned(after, position.sequence))
+        self._aggregates.note(sealed, StateChange(held.state, after, held.sequence, position.sequence))
+        self._aggregates.remember(address.subject, Versioned(after, position.sequence))
         return Committed(after, position, sealed)
 
     async def _sealed(self, recorded: Recorded[Any]) -> Recorded[Any]:
@@ -178,7 +176,7 @@ class CommandHandler:
         held = held or Versioned(law.new)
         try:
             newer = await self._log.load(address, held.sequence)
-        except log_port.Unavailable as error:
+        except log_port.LogUnavailable as error:
             raise Unavailable("The log does not answer.") from error
         state = held.state
         for recorded in newer:
@@ -188,7 +186,7 @@ class CommandHandler:
             assert last is not None, "what is loaded has its position"
             held = Versioned(state, last.sequence)
         if held.sequence:
-            self._known.remember(address.subject, held)
+            self._aggregates.remember(address.subject, held)
         return held
 
     def _position(self, address: Address, held: Versioned) -> Position:

@@ -7,6 +7,7 @@ and by `projections.py`.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,9 +22,7 @@ from shared.case.reasons import Rejected
 from shared.case.state import STATE, CaseState
 
 ADAPTERS: dict[str, Any] = {"case": STATE, "order": ORDER_STATE}
-TEXTS_KEPT_MAX = 512
-# By what a state is and not by what it says, which would have to be compared; it is kept, so nothing else gets its id.
-_texts: dict[int, tuple[Any, str]] = {}  # the read models of one process write down the same states
+STATE_TEXTS_COUNT_MAX = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +138,39 @@ TimerPolicy = Callable[[Address, Any, Timer, datetime], Sequence[CommandRequest]
 
 @dataclass(frozen=True, slots=True)
 class AggregateChange:
-    """One aggregate in one batch: its state after the batch, where its last event lies, and its new events."""
+    """One aggregate in one batch: its state after the batch, where its last event lies, and its new events.
+
+    `state_text` is the state as a `state` column holds it.
+    """
 
     address: Address
     state: Any
     position: Position
     events: Sequence[Recorded[Any]]
+    state_text: str = ""
+
+
+class StateTexts:
+    """Folded states as the text of a `state` column: several read models of one process write down the same state.
+
+    A text is remembered by the identity of its state, since comparing two states costs more than writing one down. The
+    state is kept beside its text, so that no other object gets its identity.
+    """
+
+    def __init__(self) -> None:
+        self._texts: OrderedDict[int, tuple[Any, str]] = OrderedDict()
+
+    def text(self, kind: str, state: Any) -> str:
+        """The state as text; `ADAPTERS[kind]` reads it back."""
+        entry = self._texts.get(id(state))
+        if entry is None:
+            if len(self._texts) >= STATE_TEXTS_COUNT_MAX:
+                self._texts.popitem(last=False)
+            entry = self._texts[id(state)] = state, state_json(kind, state)
+        return entry[1]
 
 
 def state_json(kind: str, state: Any) -> str:
     """A folded state as text for a `state` column; `ADAPTERS[kind]` reads it back."""
-    if id(state) not in _texts:
-        if len(_texts) >= TEXTS_KEPT_MAX:
-            del _texts[next(iter(_texts))]
-        _texts[id(state)] = state, ADAPTERS[kind].dump_json(state, exclude_defaults=True, by_alias=True).decode()
-    return _texts[id(state)][1]
+    text: bytes = ADAPTERS[kind].dump_json(state, exclude_defaults=True, by_alias=True)
+    return text.decode()

@@ -18,7 +18,7 @@ from shared.kit.clock import SystemClock
 CATALOGUE = (
     "intake.register.claimed",  # claim and case key are committed, nothing is on the log yet
     "intake.register.attached",  # attachments are in the object store, the event is not on the log yet
-    "intake.register.recorded",  # the event is on the log, the caller has no answer yet
+    "application.created",  # the first event of an aggregate is on the log, the caller has no answer yet
     "intake.receipt.published",  # the receipt is out, the submission is not acknowledged yet
     "handle.loaded",  # the case is folded, nothing is decided yet
     "handle.decided",  # the decision is made, the append is not sent yet
@@ -55,32 +55,29 @@ class _Armed:
     hits_left: int
 
 
-_hook: Hook | None = None
+class Failpoints:
+    """The failpoints of one process: `hook` is called at each of them, and nothing happens without one."""
 
+    __slots__ = ("hook",)
 
-async def failpoint(name: str) -> None:
-    """Pass the named place. Raises ValueError for a name that is not in the catalogue, FailpointHit when armed so."""
-    if name not in _NAMES:
-        raise ValueError(f"failpoint {name!r} is not declared: add it to CATALOGUE in shared/kit/failpoints.py")
-    if _hook is not None:
-        await _hook(name)
+    def __init__(self, hook: Hook | None = None) -> None:
+        self.hook = hook
 
+    async def hit(self, name: str) -> None:
+        """Pass the named place. Raises ValueError for a name that is not in the catalogue, FailpointHit when armed."""
+        if name not in _NAMES:
+            raise ValueError(f"failpoint {name!r} is not declared: add it to CATALOGUE in shared/kit/failpoints.py")
+        if self.hook is not None:
+            await self.hook(name)
 
-def arm(hook: Hook | None) -> None:
-    """Call `hook` at every failpoint from now on; None disarms."""
-    global _hook
-    _hook = hook
-
-
-@contextmanager
-def armed(hook: Hook) -> Iterator[None]:
-    """`arm` for the length of a with block."""
-    before = _hook
-    arm(hook)
-    try:
-        yield
-    finally:
-        arm(before)
+    @contextmanager
+    def armed(self, hook: Hook) -> Iterator[None]:
+        """Call `hook` at every failpoint for the length of a with block."""
+        before, self.hook = self.hook, hook
+        try:
+            yield
+        finally:
+            self.hook = before
 
 
 def from_spec(spec: str) -> Hook | None:

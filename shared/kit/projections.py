@@ -1,9 +1,9 @@
-"""Projections: read models kept from the log, each in one transaction with the place it has reached.
+"""Projections: read models made from the log, each written in one transaction with its checkpoint.
 
-Events come in strict order from an ordered consumer. A batch is folded, turned into rows by the service's pure
-`projection.py`, written by its `store.py`, and committed together with the checkpoint (stream, sequence, event id). If
-the event at the checkpoint is another one, the log is not the one that the tables were made from: the projector refuses
-and says to rebuild. One writer per read model, by advisory lock; the others read.
+Events come in strict order from an ordered consumer. A batch is folded, turned into rows by the pure functions of the
+service's `read_model.py`, written by its statements, and committed together with the checkpoint (stream, sequence,
+event id). If the log holds another event at the checkpoint, the tables were made from another log: the runner refuses
+to go on and asks for a rebuild. Each read model has one writer, by advisory lock; the other processes read.
 """
 
 from __future__ import annotations
@@ -18,16 +18,13 @@ from typing import Any, Protocol, TypeVar
 from shared.case.base import Position, Recorded, Unknown
 from shared.case.catalogue import CREATES
 from shared.kit import telemetry
-from shared.kit.aggregate_cache import Recall, recall_nothing
-from shared.kit.clock import Clock
 from shared.kit.command_handler import DECIDERS
 from shared.kit.effects import ADAPTERS, AggregateChange
-from shared.kit.failpoints import failpoint
 from shared.kit.leader import Lock, renew, run_as_leader
-from shared.kit.load_gate import LOAD_GATE
 from shared.kit.problems import Unavailable
-from shared.kit.read_your_writes import ProjectionProgress
+from shared.kit.runtime import Runtime
 from shared.kit.sql import Database, Session, Statements
+from shared.kit.telemetry import BEHIND
 from shared.log.port import Log
 
 FOLDED_COUNT_MAX = 20_000
@@ -41,10 +38,11 @@ class RebuildNeeded(Exception):
 
 
 class ReadModel(Protocol):
-    """What a service's store offers a projector."""
+    """The tables of one service as a projection runner writes them."""
 
     name: str
     kinds: frozenset[str]
+    tables: tuple[str, ...]
 
     async def states(self, session: Session, subjects: Sequence[str]) -> dict[str, bytes | str | Any]:
         """The folded states of these aggregates as `state_json` wrote them, by subject; missing ones left out."""
@@ -57,20 +55,23 @@ class ReadModel(Protocol):
 
 
 class ProjectionRunner:
-    """Keeps one read model of one service. `made` recalls what this process has folded already (AggregateCache)."""
+    """Keeps one read model of one service."""
 
-    def __init__(
-        self, model: ReadModel, database: Database, log: Log, clock: Clock, reached: ProjectionProgress,
-        made: Recall = recall_nothing,
-    ) -> None:  # fmt: skip
-        self._model, self._database, self._log, self._clock = model, database, log, clock
-        self._reached, self._made = reached, made
+    def __init__(self, *, model: ReadModel, database: Database, log: Log, runtime: Runtime) -> None:
+        self.model, self._database, self._log = model, database, log
+        self._runtime, self._clock = runtime, runtime.clock
         self._folded: OrderedDict[str, Any] = OrderedDict()
-        self._at: dict[str, int] = {}  # how far this one has written each stream
+        self._at: dict[str, int] = {}  # stream -> the sequence that this runner has written
+        runtime.telemetry.before_reading(self._measure)
+
+    async def _measure(self) -> None:
+        for stream in self._log.streams():
+            behind = await self._log.end(stream) - self._runtime.progress.at(self.model.name, stream)
+            self._runtime.telemetry.set(BEHIND, behind, self.model.name, stream)
 
     async def run(self) -> None:
-        """Project for ever, as soon as this process is the one writer. Raises Rebuild, log_port.Damaged."""
-        name = f"project.{self._model.name}"
+        """Project without end, as soon as this process is the one writer. Raises RebuildNeeded, log_port.Damaged."""
+        name = f"project.{self.model.name}"
         await run_as_leader(
             name, lambda: self._database.try_advisory_lock(name), self._together, self._clock, self._forget
         )
@@ -81,25 +82,25 @@ class ProjectionRunner:
     async def _together(self, lock: Lock) -> None:
         async with asyncio.TaskGroup() as group:
             for stream in self._log.streams():
-                group.create_task(self._follow(stream), name=f"project.{self._model.name}.{stream}")
+                group.create_task(self._follow(stream), name=f"project.{self.model.name}.{stream}")
             group.create_task(renew(lock, self._clock))
 
     async def _follow(self, stream: str) -> None:
         after = await self.checkpoint(stream)
-        self._reached.set(self._model.name, Position(stream, after))
+        self._runtime.progress.set(self.model.name, Position(stream, after))
         async for batch in self._log.follow(stream, after):
             await self.apply(stream, batch)
-            await LOAD_GATE.breathe(self._clock)
+            await self._runtime.load_gate.breathe(self._clock)
 
     async def checkpoint(self, stream: str) -> int:
-        """The sequence reached on a stream, after checking that the log is the one we read. Raises Rebuild."""
-        row = await self._database.using(KIT_STATEMENTS).fetch_one("read_checkpoint", self._model.name, stream)
+        """The sequence reached on a stream, once the log proved to be the same. Raises RebuildNeeded."""
+        row = await self._database.using(KIT_STATEMENTS).fetch_one("read_checkpoint", self.model.name, stream)
         if row is None:
             return 0
         there = await self._log.at(Position(stream, row["sequence"]))
         if there is None or there.id != row["event_id"]:
             raise RebuildNeeded(
-                f"{self._model.name} has read {stream} up to {row['sequence']}, where the log now holds another event. "
+                f"{self.model.name} has read {stream} up to {row['sequence']}, where the log now holds another event. "
                 "The log was restored from elsewhere: run `caseflow rebuild`."
             )
         return int(row["sequence"])
@@ -107,14 +108,14 @@ class ProjectionRunner:
     async def apply(self, stream: str, batch: Sequence[Recorded[Any]]) -> None:
         """Project one batch: rows and checkpoint in one transaction. A failure leaves both as they were.
 
-        What stands already is passed over: a writer that lost its lock may go on for a second beside the next one.
-        Raises Unavailable when another one writes at the same time.
+        Events before the checkpoint are skipped, since a writer that lost its lock may write for a second beside the
+        next writer. Raises Unavailable when another process writes at the same time.
         """
         if not batch:
             return
         last = batch[-1]
         assert last.position is not None, "what is read has its position"
-        with telemetry.span(f"project.{self._model.name}", count=len(batch)):
+        with self._runtime.telemetry.span(f"project.{self.model.name}", count=len(batch)):
             try:
                 async with self._database.transaction() as session:
                     await self._write(session, stream, batch)
@@ -122,41 +123,41 @@ class ProjectionRunner:
                 self._folded.clear()
                 raise
         self._at[stream] = last.position.sequence
-        await failpoint("project.committed")
-        self._reached.set(self._model.name, last.position)
+        await self._runtime.failpoints.hit("project.committed")
+        self._runtime.progress.set(self.model.name, last.position)
 
     async def _write(self, session: Session, stream: str, batch: Sequence[Recorded[Any]]) -> None:
         own = session.using(KIT_STATEMENTS)
-        row = await own.fetch_one("read_checkpoint", self._model.name, stream)
+        row = await own.fetch_one("read_checkpoint", self.model.name, stream)
         reached = int(row["sequence"]) if row else 0
-        if self._at.get(stream, 0) != reached:  # others have written what is remembered here as it was before
+        if self._at.get(stream, 0) != reached:  # another process has written: the folded states are old
             self._folded.clear()
         new = [recorded for recorded in batch if recorded.position and recorded.position.sequence > reached]
         if not new:
             return
         changes = await self._fold(session, new)
-        await failpoint("project.folded")
-        await self._model.write(session, changes)
+        await self._runtime.failpoints.hit("project.folded")
+        await self.model.write(session, changes)
         last = new[-1]
         assert last.position is not None, "what is read has its position"
-        at = (self._model.name, stream, last.position.sequence, last.id, reached)
+        at = (self.model.name, stream, last.position.sequence, last.id, reached)
         if not await own.execute("write_checkpoint", *at):
             raise Unavailable("Another process writes this read model.")
-        await failpoint("project.written")
+        await self._runtime.failpoints.hit("project.written")
 
     async def _fold(self, session: Session, batch: Sequence[Recorded[Any]]) -> list[AggregateChange]:
-        known = [r for r in batch if r.address.kind in self._model.kinds]
+        known = [r for r in batch if r.address.kind in self.model.kinds]
         by_subject: OrderedDict[str, list[Recorded[Any]]] = OrderedDict()
         for recorded in known:
             if isinstance(recorded.event, Unknown):
                 telemetry.warn("skipped an event newer than this program", type=recorded.event.type)
             by_subject.setdefault(recorded.address.subject, []).append(recorded)
-        # at once, before anything is awaited or remembered: what makes room for others may be needed for these
+        # Taken before anything is awaited or remembered: remembering evicts other states, which this batch may need.
         states = {s: self._folded[s] for s in by_subject if s in self._folded}
-        made = {recorded.id: one for recorded in known if (one := self._made(recorded))}
-        begins = {recorded.id for recorded in known if type(recorded.event) in CREATES or recorded.id in made}
+        changed = {recorded.id: change for recorded in known if (change := self._runtime.aggregates.made(recorded))}
+        begins = {recorded.id for recorded in known if type(recorded.event) in CREATES or recorded.id in changed}
         missing = [s for s, events in by_subject.items() if s not in states and events[0].id not in begins]
-        stored = await self._model.states(session, missing) if missing else {}
+        stored = await self.model.states(session, missing) if missing else {}
         changes = []
         for subject, events in by_subject.items():
             address, position = events[0].address, events[-1].position
@@ -167,10 +168,11 @@ class ProjectionRunner:
                 text = stored.get(subject)
                 state = ADAPTERS[address.kind].validate_json(text) if text else law.new
             for recorded in events:
-                one = made.get(recorded.id)
-                state = one.after if one else law.evolve(state, recorded)
+                change = changed.get(recorded.id)
+                state = change.after if change else law.evolve(state, recorded)
             self._remember(subject, state)
-            changes.append(AggregateChange(address, state, position, events))
+            text_of = self._runtime.state_texts.text
+            changes.append(AggregateChange(address, state, position, events, text_of(address.kind, state)))
         return changes
 
     def _remember(self, subject: str, state: Any) -> None:
@@ -182,15 +184,16 @@ class ProjectionRunner:
     async def rebuild(self, progress: Callable[[str, int, int], None]) -> AsyncGenerator[None, None]:
         """Empty the model and project the whole log up to its present end, batch by batch; yields after each.
 
-        Can be interrupted: the next start goes on from the checkpoint. Raises Unavailable when another projects.
+        It can be interrupted: the next start goes on from the checkpoint. Raises Unavailable when another
+        process projects.
         """
-        lock = await self._database.try_advisory_lock(f"project.{self._model.name}")
+        lock = await self._database.try_advisory_lock(f"project.{self.model.name}")
         if lock is None:
             raise Unavailable("Another process keeps this read model. Stop it, then rebuild.")
         try:
             async with self._database.transaction() as session:
-                await self._model.clear(session)
-                await session.using(KIT_STATEMENTS).execute("clear_checkpoints", self._model.name)
+                await self.model.clear(session)
+                await session.using(KIT_STATEMENTS).execute("clear_checkpoints", self.model.name)
             self._folded.clear()
             for stream in self._log.streams():
                 end = await self._log.end(stream)
@@ -205,12 +208,12 @@ class ProjectionRunner:
             await lock.release()
 
     async def _large_batches(self, stream: str, end: int) -> AsyncGenerator[list[Recorded[Any]], None]:
-        """The whole stream up to `end`: the more events of a case come at once, the fewer rows are written."""
+        """The whole stream up to `end`, in large batches: more events of a case in one batch mean fewer rows."""
         if end == 0:
             return
         batch: list[Recorded[Any]] = []
-        async for some in self._log.follow(stream, 0):
-            batch += some
+        async for events in self._log.follow(stream, 0):
+            batch += events
             position = batch[-1].position
             assert position is not None, "what is read has its position"
             if len(batch) >= REBUILD_COUNT or position.sequence >= end:

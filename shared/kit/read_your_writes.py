@@ -17,30 +17,31 @@ Lookup = Callable[[str, str], Awaitable[int]]
 
 
 class ProjectionProgress:
-    """How far each read model has come, as told by the projectors of this process.
+    """How far each read model has come, as the projection runners of this process say.
 
-    `look_up(model, stream)` asks the checkpoint table: for a process whose twin is the writer.
+    Where another process is the writer, the checkpoint table says it: `add_source` names who reads it.
     """
 
-    def __init__(self, clock: Clock, look_up: Lookup | None = None) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._sources: dict[str, Lookup] = {}
         self._at: dict[tuple[str, str], int] = {}
         self._waiting: dict[tuple[str, str], list[tuple[int, asyncio.Future[None]]]] = {}
-        self._look_up = look_up
+
+    def add_source(self, service: str, look_up: Lookup) -> None:
+        """Ask `look_up(model, stream)` for the sequence reached by a read model of this service."""
+        self._sources[service] = look_up
 
     def set(self, model: str, position: Position) -> None:
         """A projector has committed up to here: wake who waits for it."""
         key = (model, position.stream)
         self._at[key] = max(self._at.get(key, 0), position.sequence)
         waiting = self._waiting.pop(key, [])
-        still = []
-        for wanted, future in waiting:
-            if wanted > position.sequence:
-                still.append((wanted, future))
-            elif not future.done():
+        for sequence, future in waiting:
+            if sequence <= position.sequence and not future.done():
                 future.set_result(None)
-        if still:
-            self._waiting[key] = still
+        if behind := [entry for entry in waiting if entry[0] > position.sequence]:
+            self._waiting[key] = behind
 
     def at(self, model: str, stream: str) -> int:
         """The sequence reached, 0 when nothing is known."""
@@ -53,7 +54,8 @@ class ProjectionProgress:
             return True
         future = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, []).append((position.sequence, future))
-        poll = asyncio.ensure_future(self._poll(model, position)) if self._look_up else None
+        source = self._sources.get(model.partition(".")[0])
+        poll = asyncio.ensure_future(self._poll(source, model, position)) if source else None
         try:
             async with asyncio.timeout(wait_s_max):
                 await future
@@ -63,16 +65,15 @@ class ProjectionProgress:
         finally:
             if poll is not None:
                 poll.cancel()
-            left = [one for one in self._waiting.get(key, []) if one[1] is not future]
+            left = [entry for entry in self._waiting.get(key, []) if entry[1] is not future]
             if left:
                 self._waiting[key] = left
             else:
                 self._waiting.pop(key, None)
 
-    async def _poll(self, model: str, position: Position) -> None:
-        assert self._look_up is not None
+    async def _poll(self, source: Lookup, model: str, position: Position) -> None:
         while self.at(model, position.stream) < position.sequence:
             await self._clock.sleep(POLL_S)
-            sequence = await self._look_up(model, position.stream)
+            sequence = await source(model, position.stream)
             if sequence > self.at(model, position.stream):
                 self.set(model, Position(position.stream, sequence))

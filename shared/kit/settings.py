@@ -87,11 +87,8 @@ class Settings(BaseModel):
     body_bytes_max: Count = 1 * MIB
     attachment_bytes_max: Count = 20 * MIB
     attachment_count_max: Count = 20
-    title_chars_max: Count = 200
-    text_chars_max: Count = 12_000  # three bytes each in Chinese, sealed and in base64: fits EVENT_BYTES_MAX
     page_rows_max: Count = 200
     after_wait_s_max: Seconds = 2.0
-    retry_s_max: Seconds = 2.0
 
     # Rates, per minute
     look_up_rate_max: Count = 10  # public look-ups per case number and per address

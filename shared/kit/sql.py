@@ -6,7 +6,7 @@ Statements live in `.sql` files, each behind `-- name: what_it_does` and at leas
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -17,12 +17,16 @@ from asyncpg.pool import PoolConnectionProxy
 from pydantic_core import from_json, to_json
 
 from shared.kit.problems import Unavailable
+from shared.kit.rows import parts_of
 
 CONNECT_WAIT_S_MAX = 5
 ACQUIRE_WAIT_S_MAX = 5
 COMMAND_WAIT_S_MAX = 30
 STATEMENT_CACHE_COUNT_MAX = 500
 _NAME = re.compile(r"-- name: *(?P<name>\S*)\s*")
+_ROWS = re.compile(r"-- rows: *(?P<row>\w+)\s*")
+_PART = re.compile(r"<(?P<part>columns|arrays|values|updates)>")
+_PARAMETER = re.compile(r"(?<![:\w]):(?P<name>[a-z_]+)\b")
 _MIGRATION = re.compile(r"(?P<number>[0-9]{4})_[a-z0-9_]+\.sql")
 
 Connection = asyncpg.Connection | PoolConnectionProxy
@@ -39,19 +43,34 @@ class MigrationRefused(Exception):
 class Statements(Mapping[str, str]):
     """The statements of one or more files by name."""
 
-    def __init__(self, texts: Mapping[str, str]) -> None:
-        self._texts = dict(texts)
+    def __init__(self, texts: Mapping[str, str], parameters: Mapping[str, tuple[str, ...]] | None = None) -> None:
+        self._texts, self._parameters = dict(texts), dict(parameters or {})
 
     @classmethod
-    def load(cls, *paths: Path) -> Self:
-        """Read `.sql` files. Raises BadStatements for a name used twice, no description, or no text."""
+    def load(cls, *paths: Path, rows: Sequence[type] = ()) -> Self:
+        """Read `.sql` files. `rows`: the row classes that statements name by `-- rows:` (see rows.py).
+
+        Raises BadStatements for a name used twice, no description, no text, or a row class that is not given.
+        """
+        classes = {row.__name__: row for row in rows}
         texts: dict[str, str] = {}
+        parameters: dict[str, tuple[str, ...]] = {}
         for path in paths:
-            for name, text in _blocks(path):
+            for name, text, row in _blocks(path):
                 if name in texts:
                     raise BadStatements(f"{path}: statement {name!r} is there twice: rename one")
-                texts[name] = text
-        return cls(texts)
+                if row and row not in classes:
+                    raise BadStatements(f"{path}: statement {name!r} names the rows {row}, which are not given to load")
+                written = _with_rows(text, classes[row]) if row else text
+                texts[name], parameters[name] = _numbered_parameters(written)
+        return cls(texts, parameters)
+
+    def arguments(self, name: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Values by name in the order of the statement's parameters. Raises TypeError for other names."""
+        order = self._parameters.get(name, ())
+        if set(order) != values.keys():
+            raise TypeError(f"statement {name!r} takes {sorted(order)}, got {sorted(values)}")
+        return tuple(values[parameter] for parameter in order)
 
     def __getitem__(self, name: str) -> str:
         try:
@@ -66,28 +85,45 @@ class Statements(Mapping[str, str]):
         return len(self._texts)
 
 
-def _blocks(path: Path) -> Iterator[tuple[str, str]]:
+def _blocks(path: Path) -> Iterator[tuple[str, str, str]]:
     name, lines, described = "", list[str](), False
     for number, line in enumerate([*path.read_text("utf-8").splitlines(), "-- name: end"], 1):
         head = _NAME.fullmatch(line)
         if head is None:
-            if line.startswith("--"):
+            if line.startswith("--") and not _ROWS.fullmatch(line):
                 described = described or bool(line.strip("- "))
             elif line.strip() and not name:
                 raise BadStatements(f"{path}:{number}: text before the first `-- name:`")
             lines.append(line)
             continue
         if name:
+            row = next((match["row"] for line in lines if (match := _ROWS.fullmatch(line))), "")
             text = "\n".join(line for line in lines if not line.startswith("--")).strip().rstrip(";")
             if not described or not text:
                 raise BadStatements(
                     f"{path}: statement {name!r} has no {'text' if described else 'description'}; "
                     "write `-- name: x`, then `-- what it is for`, then the statement"
                 )
-            yield name, text
+            yield name, text, row
         name, lines, described = head["name"], [], False
         if not name.isidentifier():
             raise BadStatements(f"{path}:{number}: {name!r} is not a name; write it like find_case")
+
+
+def _with_rows(text: str, row: type) -> str:
+    """A statement with the lists of a row class in their places."""
+    parts = parts_of(row)
+    return _PART.sub(lambda match: parts[match["part"]], text)
+
+
+def _numbered_parameters(text: str) -> tuple[str, tuple[str, ...]]:
+    """A statement with `:name` parameters as the server reads it, `$1`, `$2`, and their names in that order."""
+    names: dict[str, int] = {}
+
+    def number(match: re.Match[str]) -> str:
+        return f"${names.setdefault(match['name'], len(names) + 1)}"
+
+    return _PARAMETER.sub(number, text), tuple(names)
 
 
 class Session:
@@ -101,15 +137,18 @@ class Session:
         """The same connection and transaction with another file's statements."""
         return Session(self.connection, statements)
 
-    async def fetch(self, name: str, *args: Any) -> list[asyncpg.Record]:
-        """All rows. Raises Unavailable when the server does not answer."""
+    async def fetch(self, name: str, *args: Any, **values: Any) -> list[asyncpg.Record]:
+        """All rows; parameters by place, or by the names that the statement gives them. Raises Unavailable."""
         with unavailable(self.connection):
-            return await self.connection.fetch(self._statements[name], *args)
+            return await self.connection.fetch(self._statements[name], *args, *self._named(name, values))
 
-    async def fetch_one(self, name: str, *args: Any) -> asyncpg.Record | None:
+    def _named(self, name: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        return self._statements.arguments(name, values) if values else ()
+
+    async def fetch_one(self, name: str, *args: Any, **values: Any) -> asyncpg.Record | None:
         """The first row, None when there is none."""
         with unavailable(self.connection):
-            return await self.connection.fetchrow(self._statements[name], *args)
+            return await self.connection.fetchrow(self._statements[name], *args, *self._named(name, values))
 
     async def fetch_value(self, name: str, *args: Any) -> Any:
         """The first column of the first row, None when there is none."""
@@ -199,13 +238,13 @@ class Database:
             with unavailable(session.connection):
                 await block.commit()
 
-    async def fetch(self, name: str, *args: Any) -> list[asyncpg.Record]:
+    async def fetch(self, name: str, *args: Any, **values: Any) -> list[asyncpg.Record]:
         async with self.session() as session:
-            return await session.fetch(name, *args)
+            return await session.fetch(name, *args, **values)
 
-    async def fetch_one(self, name: str, *args: Any) -> asyncpg.Record | None:
+    async def fetch_one(self, name: str, *args: Any, **values: Any) -> asyncpg.Record | None:
         async with self.session() as session:
-            return await session.fetch_one(name, *args)
+            return await session.fetch_one(name, *args, **values)
 
     async def fetch_value(self, name: str, *args: Any) -> Any:
         async with self.session() as session:

@@ -15,10 +15,10 @@ from pydantic_core import PydanticCustomError, from_json
 from shared.case.base import Owner, contains, derived_id
 from shared.case.commands import COMMANDS, CommandSpec
 from shared.kit import access
-from shared.kit import http as kit_http
-from shared.kit.http import Answer
+from shared.kit.application import Answer
+from shared.kit.bodies import body_of
 from shared.kit.problems import FieldError, Forbidden, Problem, ProblemError, Unprocessable, describe
-from shared.log.consumers import Message
+from shared.log.consumers import RawMessage
 
 Form = type[BaseModel]
 PREFIX = "command."
@@ -183,7 +183,7 @@ class ParsedSubmission:
         return f"seq-{self.sequence}"
 
 
-def read(message: Message, forms: Mapping[str, Form]) -> ParsedSubmission:
+def read(message: RawMessage, forms: Mapping[str, Form]) -> ParsedSubmission:
     """Read and check a message without asking anybody; never raises. `forms`: bodies other than the command's facts."""
     parts = message.subject.split(".")
     told = ParsedSubmission(parts[1], message.sequence)
@@ -234,7 +234,7 @@ def _checked(
         raise _wrong("data.time", "extra_forbidden", "The time stands in the envelope")
     if envelope.subject is None and not access.is_creation(spec.name):
         raise _wrong("subject", "missing", "Name the case by its number or id")
-    form = forms.get(spec.name) or kit_http.body_of(spec.facts)
+    form = forms.get(spec.name) or body_of(spec.facts)
     try:
         said = form.model_validate(envelope.data)
     except ValidationError as error:

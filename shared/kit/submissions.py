@@ -13,28 +13,29 @@ submission holds a resident's words in the open (encrypted on disk), so it is ov
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
+from types import MappingProxyType
 
 from pydantic_core import to_json
 
 from shared.case.base import Meta, derived_id
+from shared.case.commands import Command
 from shared.kit import access, telemetry
-from shared.kit import http as kit_http
 from shared.kit.access import Caller
+from shared.kit.application import AHEAD_S_MAX, Answer, Application, Origin
+from shared.kit.bodies import facts_of_body
 from shared.kit.command_handler import command
-from shared.kit.failpoints import failpoint
-from shared.kit.http import AHEAD_S_MAX, NO_ENRICHERS, Answer, Enricher
+from shared.kit.dead_letters import DeadLetters
 from shared.kit.problems import Forbidden, Problem, ProblemError, Unavailable, Unprocessable
 from shared.kit.reactions import ATTEMPTS_COUNT_MAX, DELAY_S_MAX, DELAY_S_MIN, FETCH_COUNT_MAX, FETCH_WAIT_S, PAUSE_S
-from shared.kit.service import TRANSLATIONS, Kit
 from shared.kit.submission import PARKED_CODE, Envelope, Form, ParsedSubmission, Receipt, is_source, read, within
+from shared.kit.translations import TRANSLATIONS, translated
 from shared.log import topology
 from shared.log.consumers import RawDelivery, RawDurable
-from shared.log.port import Conflict, DurableMissing
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.port import DurableMissing, LogConflict, LogUnavailable
 from shared.log.topology import RECEIPTS, SUBMISSIONS
 
 CHANNEL = "platform"  # whose allowance says how far back a submission's time may lie
@@ -50,24 +51,26 @@ class OtherSubmission(Unprocessable):
     advice = "Use a new id for a new submission; the answer to the first one stands under its id."
 
 
-Birth = Callable[[ParsedSubmission, Caller, Meta], Awaitable[Answer]]
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """A command by which a platform creates an aggregate: its form, and the command that a submission stands for."""
+
+    form: Form
+    command: Callable[[ParsedSubmission, Caller, Meta], tuple[Command, Origin]]
+
+
+NO_CREATIONS: Mapping[str, Creation] = MappingProxyType({})
 
 
 class Submissions:
-    """Runs the submissions of one service until cancelled.
+    """Works the submissions of one service until cancelled. `creations`: the commands that may create an aggregate."""
 
-    `births`: for commands that give birth to an aggregate, their form and how it is done. `fills`: as over HTTP.
-    """
-
-    def __init__(
-        self,
-        kit: Kit,
-        births: Mapping[str, tuple[Form, Birth]] | None = None,
-        fills: Mapping[str, Enricher] = NO_ENRICHERS,
-    ) -> None:
-        self._kit, self._fills = kit, fills
-        self._births = dict(births or {})
-        self._forms = {name: form for name, (form, _) in self._births.items()}
+    def __init__(self, application: Application, creations: Mapping[str, Creation] = NO_CREATIONS) -> None:
+        self._application, self._creations = application, creations
+        self._owner, self._streams = application.identity.owner, application.data.streams
+        self._clock, self._runtime = application.runtime.clock, application.runtime
+        self._dead_letters = DeadLetters(self._owner, self._streams, self._runtime.telemetry)
+        self._forms = {name: creation.form for name, creation in creations.items()}
         # lane -> the submission that must come again before later ones, and until when: a twin may answer it instead
         self._behind: dict[str, tuple[int, float]] = {}
 
@@ -77,46 +80,46 @@ class Submissions:
         while True:
             try:
                 await self.step(durable, FETCH_WAIT_S)
-                await self._kit.clock.sleep(0)
+                await self._clock.sleep(0)
             except LogUnavailable:
-                await self._kit.clock.sleep(PAUSE_S)
+                await self._clock.sleep(PAUSE_S)
             except DurableMissing:
                 # receipts and claims tell what was done: starting again from the first message repeats nothing
-                telemetry.warn("durable missing, made anew from the first submission", service=self._kit.owner)
+                telemetry.warn("durable missing, made anew from the first submission", service=self._owner)
                 durable = await self._durable()
 
     async def _durable(self) -> RawDurable:
         while True:
             try:
-                return await self._kit.streams.durable_raw(SUBMISSIONS, f"{self._kit.owner}-submissions", "submit.>")
+                return await self._streams.durable_raw(SUBMISSIONS, f"{self._owner}-submissions", "submit.>")
             except LogUnavailable:
-                await self._kit.clock.sleep(PAUSE_S)
+                await self._clock.sleep(PAUSE_S)
 
     async def step(self, durable: RawDurable, wait_s: float) -> int:
         """Fetch what is there and work it, lane by lane; how many messages that was."""
         deliveries = await durable.fetch(FETCH_COUNT_MAX, wait_s)
         read_ones = [(read(delivery.message, self._forms), delivery) for delivery in deliveries]
-        ours = [one for one in read_ones if one[0].owner is self._kit.owner]
-        await asyncio.gather(*(d.ack() for told, d in read_ones if told.owner is not self._kit.owner))
+        ours = [one for one in read_ones if one[0].owner is self._owner]
+        await asyncio.gather(*(d.ack() for told, d in read_ones if told.owner is not self._owner))
         lanes = groupby(sorted(ours, key=lambda one: (one[0].lane, one[0].sequence)), key=lambda one: one[0].lane)
-        with telemetry.span(f"submissions.{self._kit.owner}", count=len(ours)):
+        with self._runtime.telemetry.span(f"submissions.{self._owner}", count=len(ours)):
             await asyncio.gather(*(self._in_order(lane, list(group)) for lane, group in lanes))
         return len(deliveries)
 
     async def _in_order(self, lane: str, group: Sequence[tuple[ParsedSubmission, RawDelivery]]) -> None:
         for told, delivery in group:
             first, until = self._behind.get(lane, (told.sequence, 0.0))
-            if first < told.sequence and self._kit.clock.monotonic() < until:
+            if first < told.sequence and self._clock.monotonic() < until:
                 await delivery.nack(DELAY_S_MIN)
             elif await self._settled(told, delivery):
                 self._behind.pop(lane, None)
             else:
-                self._behind[lane] = told.sequence, self._kit.clock.monotonic() + BEHIND_S_MAX
+                self._behind[lane] = told.sequence, self._clock.monotonic() + BEHIND_S_MAX
 
     async def _settled(self, told: ParsedSubmission, delivery: RawDelivery) -> bool:
         """Answer one submission and be done with it; False: it comes again."""
         try:
-            with telemetry.continued(told.envelope.traceparent if told.envelope else None, self._kit.clock):
+            with self._runtime.telemetry.continued(told.envelope.traceparent if told.envelope else None, self._clock):
                 await self._answer(told, delivery)
         except Exception as error:  # whatever went wrong, it comes again or is parked with a receipt that says so
             patient = isinstance(error, LogUnavailable | Unavailable)
@@ -141,7 +144,9 @@ class Submissions:
         try:
             outcome = await self._decide(told, standing, delivery.stored_at)
         except tuple(TRANSLATIONS) as error:
-            outcome = next(make for kind, make in TRANSLATIONS.items() if isinstance(error, kind))(error).problem
+            translation = translated(error)
+            assert translation is not None, "the except clause names the same errors"
+            outcome = translation.problem
         except ProblemError as error:
             outcome = error.problem
             if outcome.code == OtherSubmission.code:  # the answer to the first one stands, or is about to
@@ -150,17 +155,17 @@ class Submissions:
             kind = Unavailable if outcome.status == Unavailable.status else ProblemError
             raise kind(outcome.detail, code=outcome.code)
         await self._tell(told, outcome, places)
-        await failpoint("intake.receipt.published")
+        await self._runtime.failpoints.hit("intake.receipt.published")
         await self._done(told, delivery)
 
     async def _done(self, told: ParsedSubmission, delivery: RawDelivery) -> None:
-        await self._kit.streams.wipe(SUBMISSIONS, told.sequence)
+        await self._streams.wipe(SUBMISSIONS, told.sequence)
         await delivery.ack()
 
     async def _standing(self, source: str, id: str) -> Receipt | None:
         if not is_source(source):
             return None
-        message = await self._kit.streams.last(RECEIPTS, topology.receipt(source, id))
+        message = await self._streams.last(RECEIPTS, topology.receipt(source, id))
         return None if message is None else Receipt.model_validate_json(message.data)
 
     async def _decide(self, told: ParsedSubmission, standing: Receipt | None, stored_at: datetime) -> Answer | Problem:
@@ -169,7 +174,7 @@ class Submissions:
         if told.problem is not None or envelope is None or spec is None:
             assert told.problem is not None, "what has no command or envelope says why"
             return told.problem
-        person = self._kit.person(f"{PERSON_PREFIX}{told.source}")
+        person = self._application.identity.person(f"{PERSON_PREFIX}{told.source}")
         if person is None:
             raise Forbidden(
                 "No platform of this name is known here.", code="platform.unknown",
@@ -180,63 +185,64 @@ class Submissions:
         caller = replace(person, source=told.source)
         meta = self._meta(told, envelope, caller, stored_at)
         if access.is_creation(spec.name):
-            if spec.name not in self._births:
+            if spec.name not in self._creations:
                 raise Forbidden("Platforms do not send this command.", code="command.not_for_platforms")
             within(told, told.body.region)
-            return await self._births[spec.name][1](told, caller, meta)
-        address = await kit_http.locate(self._kit, envelope.subject or "", spec.kind)
+            created, origin = self._creations[spec.name].command(told, caller, meta)
+            return await self._application.execute(caller, created, origin)
+        address = await self._application.locate(envelope.subject or "", spec.kind)
         within(told, address.region)
         if standing is not None and isinstance(standing.data, Answer) and standing.data.id != address.id:
             raise OtherSubmission("")
-        said = kit_http.said(told.body, spec.facts)
+        facts = facts_of_body(told.body, spec.facts)
         if "source" in spec.facts.model_fields:
-            said = said.model_copy(update={"source": told.source, "source_id": envelope.id})
-        asked = command(address, meta, spec.name, said)
-        return await kit_http.decide(self._kit, caller, asked, self._fills.get(spec.name))
+            facts = facts.model_copy(update={"source": told.source, "source_id": envelope.id})
+        return await self._application.execute(caller, command(address, meta, spec.name, facts))
 
     def _meta(self, told: ParsedSubmission, envelope: Envelope, caller: Caller, stored_at: datetime) -> Meta:
         """`time` is judged from when the stream took it: a submission does not age while our services are down."""
         time = envelope.time or stored_at
         if time > stored_at + timedelta(seconds=AHEAD_S_MAX):
             raise Unprocessable("`time` lies in the future. Leave it out, or set your clock.", code="time.ahead")
-        if time < stored_at - self._kit.settings.backdate_max(CHANNEL):
+        if time < stored_at - self._application.identity.settings.backdate_max(CHANNEL):
             raise Unprocessable(
                 "`time` lies further back than a platform may set it. Leave it out, or have it imported.",
                 code="time.too_far_back",
             )
-        now = self._kit.clock.now()
+        now = self._clock.now()
         return Meta(
             command_id=derived_id("submission", told.source, envelope.id, ""),
             time=min(time, now),
             recorded_at=now,
             actor=caller.actor,
             traceparent=telemetry.traceparent(),
-            references=self._kit.references(told.region),
+            references=self._application.identity.references(told.region),
         )
 
     async def _tell(self, told: ParsedSubmission, outcome: Answer | Problem, places: Sequence[str]) -> None:
         """Publish the one receipt, under its id or, when another stands there, under its sequence."""
-        COUNTED.labels(str(self._kit.owner), "refused" if isinstance(outcome, Problem) else "accepted").inc()
+        refused = isinstance(outcome, Problem)
+        self._runtime.telemetry.add(COUNTED, self._owner, "refused" if refused else "accepted")
         if not is_source(told.source):  # nobody could read it; only who is not a platform can publish there
             await self._note(told, "no source")
             return
-        now, name = self._kit.clock.now(), told.name
+        now, name = self._clock.now(), told.name
         for place in (*places, told.by_sequence):
-            receipt = Receipt.of(self._kit.owner, told.source, place, told.sequence, name, now, outcome)
+            receipt = Receipt.of(self._owner, told.source, place, told.sequence, name, now, outcome)
             subject, data = topology.receipt(told.source, place), to_json(receipt, exclude_none=True)
             try:
-                await self._kit.streams.publish(subject, data, expected=0)
+                await self._streams.publish(subject, data, expected=0)
                 return
-            except Conflict:
+            except LogConflict:
                 standing = await self._standing(told.source, place)
                 if standing is not None and standing.answers(receipt):
                     return
 
     async def _park(self, told: ParsedSubmission, delivery: RawDelivery, reason: str) -> None:
         """Poison: the operator hears the place and the reason, the platform that it is being looked at."""
-        telemetry.warn("parked", service=self._kit.owner, sequence=told.sequence, reason=reason)
+        telemetry.warn("parked", service=self._owner, sequence=told.sequence, reason=reason)
         await self._note(told, reason)
-        await failpoint("react.parked")
+        await self._runtime.failpoints.hit("react.parked")
         problem = ProblemError(
             "This could not be processed and was set aside for the operator.", code=PARKED_CODE,
             advice="Ask the operator, naming source and sequence; when it is repaired, send the same again, same id.",
@@ -245,6 +251,4 @@ class Submissions:
         await self._done(told, delivery)
 
     async def _note(self, told: ParsedSubmission, reason: str) -> None:
-        note = {"source": told.source, "sequence": told.sequence, "command": told.name, "reason": reason}
-        subject = topology.parked(self._kit.owner, "submissions")
-        await self._kit.streams.publish(subject, to_json(note), msg_id=f"submission {told.sequence}")
+        await self._dead_letters.park_submission(told.source, told.sequence, told.name, reason)

@@ -1,23 +1,26 @@
-"""What the program tells about itself: traces, metrics, logs; never a word of content.
+"""Traces, metrics and log lines of the program; never a word of content.
 
-What may be told is the list `Attributes`: facts in the open and no more. A value that does not look like a code, an id
-or a number becomes "?". Of an exception the type and the places are told, not the text, which may quote a value; of the
-log lines of libraries the template, not the arguments.
+The list `Attributes` names all that may stand in them: facts in the open and no more. A value that does not look like a
+code, an id or a number becomes "?". An exception is named by its type and its places, since its text may quote a value;
+a log line of a library by its template, without its arguments.
 
-Traces leave the process only when `otlp_endpoint` is set; else a span costs next to nothing, and trace ids still run
-through requests, events and log lines (W3C Trace Context).
+Traces and metrics belong to a process (`Telemetry`, in its runtime value). Log lines go through the `logging` of the
+standard library, which is one for the interpreter. Traces leave the process only when `otlp_endpoint` is set; else a
+span costs next to nothing, and trace ids still run through requests, events and log lines (W3C Trace Context).
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
 import sys
 import traceback
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +43,8 @@ KINDS_COUNT_MAX = 1000
 MESSAGE_CHARS_MAX = 200
 FRAMES_COUNT_MAX = 12
 METRICS_MEDIA_TYPE = CONTENT_TYPE_LATEST
+MEASURE_S_MAX = 2.0
+BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@{}+ -]{0,160}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _ROOT = Path(__file__).parents[2]
@@ -84,26 +89,18 @@ _LABELS = frozenset({
     "service", "type", "stream", "model", "reaction", "route", "method", "outcome", "status", "reason",
 })  # fmt: skip
 
-_registry = CollectorRegistry()
-ProcessCollector(registry=_registry)
-_tracer: trace.Tracer | None = None
-_provider: TracerProvider | None = None
-_service = ""
-_trace_share = 1.0
 _NOTHING: AbstractContextManager[None] = nullcontext()
 _log = logging.getLogger("caseflow")
 
 
-def setup(service: str, settings: Settings, stream: TextIO | None = None) -> None:
-    """Make this process tell of itself as `service`: JSON lines to stderr, traces to `otlp_endpoint` when it is set."""
-    global _service, _trace_share
-    _service, _trace_share = service, settings.trace_share
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(_Lines())
+def log_to(stream: TextIO, service: str, level: str) -> None:
+    """Write the log lines of this interpreter as JSON to `stream`, each with the name of the service."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Lines(service))
     handler.addFilter(_Repeats())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(settings.log_level.upper())
+    root.setLevel(level.upper())
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         library = logging.getLogger(name)
         library.handlers.clear()
@@ -111,39 +108,164 @@ def setup(service: str, settings: Settings, stream: TextIO | None = None) -> Non
     for name in ("uvicorn.access", "nats", "httpx", "httpcore", "asyncio", "faststream"):  # requests are counted by us
         logging.getLogger(name).setLevel(logging.WARNING)
     sys.excepthook = _uncaught
-    if settings.otlp_endpoint:
-        _export(service, settings.otlp_endpoint)
 
 
-def shutdown() -> None:
-    """Send what is not sent yet and stop tracing."""
-    global _tracer, _provider
-    if _provider is not None:
-        _provider.shutdown()
-    _tracer = _provider = None
+# Metrics are declared where they are counted, once; each process counts them for itself.
 
 
-def _export(service: str, endpoint: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric as it is declared: its kind, its name in Prometheus, its meaning and its labels."""
+
+    kind: type[Counter] | type[Gauge] | type[Histogram]
+    name: str
+    meaning: str
+    labels: tuple[str, ...]
+
+
+METRICS: dict[str, Metric] = {}  # every metric of the product by name, in the order of declaration
+
+
+def counter(name: str, meaning: str, *labels: str) -> Metric:
+    """Declare a count that only grows, at the top of the module that counts."""
+    return _declared(Metric(Counter, name, meaning, labels))
+
+
+def gauge(name: str, meaning: str, *labels: str) -> Metric:
+    """Declare a number that comes and goes, such as how far a read model lies behind."""
+    return _declared(Metric(Gauge, name, meaning, labels))
+
+
+def histogram(name: str, meaning: str, *labels: str) -> Metric:
+    """Declare a distribution of durations in seconds."""
+    return _declared(Metric(Histogram, name, meaning, labels))
+
+
+def _declared(metric: Metric) -> Metric:
+    if strange := set(metric.labels) - _LABELS:
+        raise ValueError(
+            f"metric {metric.name} has labels {sorted(strange)}; a label has few values and no content: "
+            f"use {', '.join(sorted(_LABELS))}"
+        )
+    if METRICS.setdefault(metric.name, metric) != metric:
+        raise ValueError(f"metric {metric.name} is declared twice; give one of them another name")
+    return metric
+
+
+OPEN_STREAMS = gauge("caseflow_open_streams", "Event streams that somebody listens to", "type")
+BEHIND = gauge(
+    "caseflow_behind_events", "Events of a log stream that a follower has still before it", "model", "stream"
+)
+
+
+class Telemetry:
+    """The traces and metrics of one process.
+
+    Without an endpoint no trace leaves the process. `trace_share` is the share of traces that begin here and are
+    recorded, from 0 to 1.
+    """
+
+    def __init__(self, service: str = "", *, trace_share: float = 1.0, otlp_endpoint: str | None = None) -> None:
+        self._trace_share = trace_share
+        self._registry = CollectorRegistry()
+        self._families: dict[str, Any] = {}
+        self._series: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self._measures: list[Callable[[], Awaitable[None]]] = []
+        self._provider = _exporting(service, otlp_endpoint) if otlp_endpoint else None
+        self._tracer = self._provider.get_tracer("caseflow") if self._provider else None
+
+    @classmethod
+    def of(cls, service: str, settings: Settings) -> Telemetry:
+        """The telemetry of a process of its own, with the memory and processor time that the system counts."""
+        made = cls(service, trace_share=settings.trace_share, otlp_endpoint=settings.otlp_endpoint)
+        ProcessCollector(registry=made._registry)
+        return made
+
+    def shutdown(self) -> None:
+        """Send what is not sent yet and stop tracing."""
+        if self._provider is not None:
+            self._provider.shutdown()
+        self._tracer = self._provider = None
+
+    def add(self, metric: Metric, *labels: str, amount: float = 1) -> None:
+        """Count; the labels in the order of the declaration."""
+        self._of(metric, labels).inc(amount)
+
+    def set(self, metric: Metric, value: float, *labels: str) -> None:
+        """State the present value of a gauge."""
+        self._of(metric, labels).set(value)
+
+    def observe(self, metric: Metric, seconds: float, *labels: str) -> None:
+        """Enter one duration."""
+        self._of(metric, labels).observe(seconds)
+
+    def _of(self, metric: Metric, labels: tuple[str, ...]) -> Any:
+        key = metric.name, labels
+        series = self._series.get(key)
+        if series is None:
+            family = self._families.get(metric.name) or self._family(metric)
+            series = self._series[key] = family.labels(*labels) if metric.labels else family
+        return series
+
+    def _family(self, metric: Metric) -> Any:
+        options: dict[str, Any] = {"buckets": BUCKETS_S} if metric.kind is Histogram else {}
+        family = metric.kind(metric.name, metric.meaning, metric.labels, registry=self._registry, **options)
+        self._families[metric.name] = family
+        return family
+
+    def before_reading(self, measure: Callable[[], Awaitable[None]]) -> None:
+        """Have gauges set by `measure` whenever somebody reads the metrics: for figures that cost a question."""
+        self._measures.append(measure)
+
+    async def metrics_text(self) -> bytes:
+        """All metrics of this process in Prometheus text, of type METRICS_MEDIA_TYPE.
+
+        A measure that fails or takes longer than MEASURE_S_MAX leaves its gauges as they were.
+        """
+        for measure in self._measures:
+            try:
+                async with asyncio.timeout(MEASURE_S_MAX):
+                    await measure()
+            except Exception as failure:  # a server that does not answer must not hide the other figures
+                warn("a gauge could not be measured", reason=type(failure).__name__)
+        return generate_latest(self._registry)
+
+    def span(self, name: str, **attributes: Unpack[Attributes]) -> AbstractContextManager[None]:
+        """A step worth measuring, part of the trace it runs in. An exception marks it as failed by its type."""
+        return _NOTHING if self._tracer is None else _recorded(self._tracer, name, attributes)
+
+    @contextmanager
+    def continued(self, given: str | None, clock: Clock) -> Iterator[None]:
+        """Be part of the trace that a traceparent names; of a new one when there is none or it is not one."""
+        match = _TRACEPARENT.fullmatch(given or "")
+        if match is None:
+            sampled = TraceFlags.SAMPLED if clock.random() < self._trace_share else TraceFlags.DEFAULT
+            parts = clock.token_bytes(16), clock.token_bytes(8)
+            trace_number, span_number = (int.from_bytes(part, "big") or 1 for part in parts)
+        else:
+            trace_number, span_number, sampled = (int(part, 16) for part in match.groups())
+        parent = SpanContext(trace_number, span_number, is_remote=True, trace_flags=TraceFlags(sampled))
+        token = context.attach(trace.set_span_in_context(NonRecordingSpan(parent)))
+        try:
+            yield
+        finally:
+            context.detach(token)
+
+
+def _exporting(service: str, endpoint: str) -> TracerProvider:
     # imported here: the exporter costs memory and time that only those pay who use it
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    global _tracer, _provider
-    shutdown()
-    _provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    provider = TracerProvider(resource=Resource.create({"service.name": service}))
     exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces")
-    _provider.add_span_processor(BatchSpanProcessor(exporter))
-    _tracer = _provider.get_tracer("caseflow")
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider
 
 
 # Traces
-
-
-def span(name: str, **attributes: Unpack[Attributes]) -> AbstractContextManager[None]:
-    """A step worth measuring, part of the trace it runs in. An exception marks it as failed by its type."""
-    return _NOTHING if _tracer is None else _recorded(_tracer, name, attributes)
 
 
 @contextmanager
@@ -158,24 +280,6 @@ def _recorded(tracer: trace.Tracer, name: str, attributes: Attributes) -> Iterat
             raise
 
 
-@contextmanager
-def continued(given: str | None, clock: Clock) -> Iterator[None]:
-    """Be part of the trace that a traceparent names; of a new one when there is none or it is not one."""
-    match = _TRACEPARENT.fullmatch(given or "")
-    if match is None:
-        sampled = TraceFlags.SAMPLED if clock.random() < _trace_share else TraceFlags.DEFAULT
-        parts = clock.token_bytes(16), clock.token_bytes(8)
-        trace_number, span_number = (int.from_bytes(part, "big") or 1 for part in parts)
-    else:
-        trace_number, span_number, sampled = (int(part, 16) for part in match.groups())
-    parent = SpanContext(trace_number, span_number, is_remote=True, trace_flags=TraceFlags(sampled))
-    token = context.attach(trace.set_span_in_context(NonRecordingSpan(parent)))
-    try:
-        yield
-    finally:
-        context.detach(token)
-
-
 def traceparent() -> str | None:
     """Where we are, for events and headers; None outside a trace."""
     here = trace.get_current_span().get_span_context()
@@ -186,39 +290,6 @@ def trace_id() -> str | None:
     """The id of the trace we are in, as an operator looks it up; None outside a trace."""
     here = trace.get_current_span().get_span_context()
     return f"{here.trace_id:032x}" if here.is_valid else None
-
-
-# Metrics
-
-
-def counter(name: str, what: str, *labels: str) -> Counter:
-    """A count that only grows; declare it once, at the top of the module that counts."""
-    return Counter(name, what, _labels(name, labels), registry=_registry)
-
-
-def gauge(name: str, what: str, *labels: str) -> Gauge:
-    """A number that comes and goes, such as how far a read model lies behind."""
-    return Gauge(name, what, _labels(name, labels), registry=_registry)
-
-
-def histogram(name: str, what: str, *labels: str) -> Histogram:
-    """Durations in seconds."""
-    buckets = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
-    return Histogram(name, what, _labels(name, labels), registry=_registry, buckets=buckets)
-
-
-def metrics_text() -> bytes:
-    """All metrics of this process in Prometheus text, of type METRICS_MEDIA_TYPE."""
-    return generate_latest(_registry)
-
-
-def _labels(name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
-    if strange := set(labels) - _LABELS:
-        raise ValueError(
-            f"metric {name} has labels {sorted(strange)}; a label has few values and no content: "
-            f"use {', '.join(sorted(_LABELS))}"
-        )
-    return labels
 
 
 # Logs
@@ -260,12 +331,16 @@ def _clean(attributes: Mapping[str, Any]) -> dict[str, Any]:
 class _Lines(logging.Formatter):
     """One JSON object per line."""
 
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
     def format(self, record: logging.LogRecord) -> str:
         ours = getattr(record, "attributes", None)
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "service": _service,
+            "service": self._service,
             "message": str(record.msg).partition("\n")[0][:MESSAGE_CHARS_MAX],  # of libraries: without arguments
             **(ours if ours is not None else {"logger": record.name}),
         }

@@ -19,11 +19,11 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from shared.log.port import LogError, Unavailable
+from shared.log.port import LogError, LogUnavailable
 
-ASK_WAIT_S_MAX = 5.0
-IN_FLIGHT_COUNT_MAX = 1024
-CONNECT_WAIT_S_MAX = 2
+REQUEST_WAIT_S_MAX = 5.0
+REQUESTS_IN_FLIGHT_COUNT_MAX = 1024
+NATS_CONNECT_WAIT_S_MAX = 2
 START_WAIT_S_MAX = 10
 RECONNECT_WAIT_S = 0.2
 PING_INTERVAL_S = 10
@@ -48,10 +48,10 @@ def status(message: Msg) -> str:
 class Inbox:
     """Answers to one question that has many: they pile up in `messages` until someone takes them."""
 
-    def __init__(self, mux: NatsConnection, key: str) -> None:
-        self._mux = mux
+    def __init__(self, connection: NatsConnection, key: str) -> None:
+        self._connection = connection
         self._key = key
-        self.subject = mux.prefix + key
+        self.subject = connection.prefix + key
         self.messages: deque[Msg] = deque()
         self._some = asyncio.Event()
         self._lost = False
@@ -63,13 +63,13 @@ class Inbox:
         async def heard(message: Msg) -> None:
             self.put(message)
 
-        self.subject = self._mux.client.new_inbox()
+        self.subject = self._connection.client.new_inbox()
         try:
-            self._own = await self._mux.client.subscribe(
+            self._own = await self._connection.client.subscribe(
                 self.subject, cb=heard, pending_msgs_limit=-1, pending_bytes_limit=-1
             )
         except NatsError as error:
-            raise Unavailable(f"cannot listen to the log: {type(error).__name__}") from error
+            raise LogUnavailable(f"cannot listen to the log: {type(error).__name__}") from error
 
     def put(self, message: Msg) -> None:
         self.messages.append(message)
@@ -80,7 +80,7 @@ class Inbox:
         self._some.set()
 
     async def wait(self, seconds: float) -> None:
-        """Until there is a message. Raises Unavailable after `seconds`, or when the connection was lost meanwhile."""
+        """Until there is a message. Raises LogUnavailable after `seconds`, or when the connection is lost meanwhile."""
         if not self.messages:
             self._some.clear()
             if not self._lost:
@@ -89,12 +89,12 @@ class Inbox:
                     async with asyncio.timeout(seconds):
                         await self._some.wait()
                 except TimeoutError:
-                    raise Unavailable(f"no answer within {seconds:g} s") from None
+                    raise LogUnavailable(f"no answer within {seconds:g} s") from None
             if self._lost and not self.messages:
-                raise Unavailable("the connection to the log was lost")
+                raise LogUnavailable("the connection to the log was lost")
 
     async def close(self) -> None:
-        self._mux.forget(self._key)
+        self._connection.forget(self._key)
         if self._own is not None:
             with suppress(NatsError):
                 await self._own.unsubscribe()
@@ -109,7 +109,7 @@ class NatsConnection:
         self.prefix = client.new_inbox() + "."
         self._asked: dict[str, asyncio.Future[Msg] | Inbox] = {}
         self._count = 0
-        self._room = asyncio.Semaphore(IN_FLIGHT_COUNT_MAX)
+        self._room = asyncio.Semaphore(REQUESTS_IN_FLIGHT_COUNT_MAX)
         self._up = asyncio.Event()
         self._up.set()
         self._closed = asyncio.Event()
@@ -136,9 +136,9 @@ class NatsConnection:
         self._up.set()
 
     async def up(self, seconds: float) -> bool:
-        """Wait for the connection at most `seconds`; whether it is there. Raises Unavailable when it was closed."""
+        """Wait for the connection at most `seconds`; whether it is there. Raises LogUnavailable when it was closed."""
         if self._closed.is_set():
-            raise Unavailable("the connection to the log was closed")
+            raise LogUnavailable("the connection to the log was closed")
         try:
             async with asyncio.timeout(seconds):
                 await self._up.wait()
@@ -162,14 +162,14 @@ class NatsConnection:
         self._asked.pop(key, None)
 
     async def send(self, subject: str, data: bytes, reply: str = "", headers: dict[str, str] | None = None) -> None:
-        """Publish without waiting. Raises Unavailable."""
+        """Publish without waiting. Raises LogUnavailable."""
         try:
             await self.client.publish(subject, data, reply=reply, headers=headers)
         except NatsError as error:
-            raise Unavailable(f"cannot send to the log: {type(error).__name__}") from error
+            raise LogUnavailable(f"cannot send to the log: {type(error).__name__}") from error
 
     async def ask(self, subject: str, data: bytes = b"", headers: dict[str, str] | None = None) -> Msg:
-        """One question, one answer. Raises Unavailable when nobody listens there, or nobody answers in `wait_s`."""
+        """One question, one answer. Raises LogUnavailable when nobody listens there, or nobody answers in `wait_s`."""
         async with self._room:
             key = self._key()
             future = self._asked[key] = asyncio.get_running_loop().create_future()
@@ -178,11 +178,11 @@ class NatsConnection:
                 async with asyncio.timeout(self.wait_s):
                     message: Msg = await future
             except TimeoutError:
-                raise Unavailable(f"{subject}: no answer within {self.wait_s:g} s") from None
+                raise LogUnavailable(f"{subject}: no answer within {self.wait_s:g} s") from None
             finally:
                 self.forget(key)
         if status(message) == "503":
-            raise Unavailable(f"{subject}: no stream there, or its leader is being chosen")
+            raise LogUnavailable(f"{subject}: no stream there, or its leader is being chosen")
         return message
 
     async def api(
@@ -191,7 +191,7 @@ class NatsConnection:
         body: dict[str, Any] | bytes = b"",
         headers: dict[str, str] | None = None,
     ) -> dict[str, Any]:
-        """A question that JetStream answers in JSON, a publish among them. Raises ApiError, Unavailable."""
+        """A question that JetStream answers in JSON, a publish among them. Raises ApiError, LogUnavailable."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         answer: dict[str, Any] = json.loads((await self.ask(subject, data, headers)).data)
         if "error" in answer:
@@ -216,24 +216,24 @@ async def connect(
     user: str | None = None,
     password: str | None = None,
     name: str = "caseflow",
-    wait_s: float = ASK_WAIT_S_MAX,
+    wait_s: float = REQUEST_WAIT_S_MAX,
     on_change: Callable[[bool], Awaitable[None]] | None = None,
 ) -> NatsConnection:
     """Connect to the NATS servers at `url` (several with commas), and stay connected through their restarts.
 
     A question waits `wait_s` seconds for its answer. `on_change` hears whether the connection is there. Raises
-    Unavailable when no server answers at the start.
+    LogUnavailable when no server answers at the start.
     """
     client = Client()
-    mux = NatsConnection(client, wait_s)
+    connection = NatsConnection(client, wait_s)
 
     async def lost() -> None:
-        await mux.lost()
+        await connection.lost()
         if on_change:
             await on_change(False)
 
     async def found() -> None:
-        await mux.found()
+        await connection.found()
         if on_change:
             await on_change(True)
 
@@ -254,7 +254,7 @@ async def connect(
                 error_cb=failed,
                 disconnected_cb=lost,
                 reconnected_cb=found,
-                connect_timeout=CONNECT_WAIT_S_MAX,
+                connect_timeout=NATS_CONNECT_WAIT_S_MAX,
                 reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # a float works and is what we need
                 max_reconnect_attempts=-1,
                 ping_interval=PING_INTERVAL_S,
@@ -264,6 +264,6 @@ async def connect(
         with suppress(NatsError, OSError, RuntimeError):
             await client.close()
         where = ",".join(one.rpartition("@")[2].removeprefix("nats://") for one in url.split(","))  # without a password
-        raise Unavailable(f"NATS at {where} does not let us in: {reason}; check URL, user and password") from error
-    await mux.start()
-    return mux
+        raise LogUnavailable(f"NATS at {where} does not let us in: {reason}; check URL, user and password") from error
+    await connection.start()
+    return connection

@@ -32,7 +32,7 @@ SEEN_BYTES = 16 * 1024 * 1024
 ERASED_COUNT_MAX = 100_000
 
 # What is wrong, and what to do about it.
-RULES: dict[str, str] = {
+FSCK_RULES: dict[str, str] = {
     "unreadable": "The message is no event of ours. Restore the stream from its backup; nobody but us may write there.",
     "damaged": "The stream has lost events. Restore it from its backup or from another replica.",
     "misplaced": "The event lies in another stream or under another region than its id says. Find out who wrote it.",
@@ -55,7 +55,7 @@ RULES: dict[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FsckFinding:
     """One thing that is not as it must be: where, about which aggregate, which rule, what was seen."""
 
     rule: str
@@ -65,7 +65,7 @@ class Finding:
 
     @property
     def advice(self) -> str:
-        return RULES.get(self.rule, "")
+        return FSCK_RULES.get(self.rule, "")
 
     def __str__(self) -> str:
         about = f" {self.aggregate}" if self.aggregate else ""
@@ -73,33 +73,33 @@ class Finding:
 
 
 @dataclass
-class Report:
+class FsckReport:
     """What was read and what was found; at most FINDINGS_COUNT_MAX findings are kept, all are counted."""
 
     events: int = 0
     aggregates: int = 0
     newer: int = 0  # events of a type or version newer than this program: not judged
     sealed: int = 0  # private fields seen
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[FsckFinding] = field(default_factory=list)
     found: int = 0
 
     @property
     def clean(self) -> bool:
         return self.found == 0
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: FsckFinding) -> None:
         self.found += 1
         if len(self.findings) < FINDINGS_COUNT_MAX:
             self.findings.append(finding)
 
 
-Keys = Callable[[Collection[str]], Awaitable[Mapping[str, bytes | None]]]
+KeyLookup = Callable[[Collection[str]], Awaitable[Mapping[str, bytes | None]]]
 Unseal = Callable[[Any, bytes, str, str], Any]
-ReadModel = Callable[[], AsyncIterator[Finding]]
+ReadModelComparison = Callable[[], AsyncIterator[FsckFinding]]
 
 
 @dataclass(frozen=True)
-class Questions:
+class FsckLookups:
     """What only others can answer; a question nobody answers is not asked.
 
     `keys`: of these aggregates, None where destroyed, absent where there never was one (`Vault.keys`). `unseal` opens
@@ -108,24 +108,24 @@ class Questions:
     fresh replay.
     """
 
-    keys: Keys | None = None
+    keys: KeyLookup | None = None
     unseal: Unseal | None = None
     claimed: Callable[[Collection[str]], Awaitable[Collection[str]]] | None = None
     born_of: Callable[[Recorded[Any]], Iterable[Address]] | None = None
-    read_models: Mapping[str, ReadModel] = field(default_factory=dict)
+    read_models: Mapping[str, ReadModelComparison] = field(default_factory=dict)
 
 
-Progress = Callable[[str, int, int], None]
+StreamProgress = Callable[[str, int, int], None]
 
 
-async def check(
-    log: Log, questions: Questions | None = None, *, settled: bool = False, progress: Progress | None = None
-) -> Report:
+async def check_log(
+    log: Log, questions: FsckLookups | None = None, *, settled: bool = False, progress: StreamProgress | None = None
+) -> FsckReport:
     """Judge all streams up to their present ends. `settled`: nobody writes and every reaction has caught up.
 
-    `progress` is told (stream, sequence, end) after each batch. Raises Unavailable.
+    `progress` is told (stream, sequence, end) after each batch. Raises LogUnavailable.
     """
-    judge = _Judge(log, questions or Questions(), settled)
+    judge = _Judge(log, questions or FsckLookups(), settled)
     for stream in log.streams():
         end = await log.end(stream)
         async for batch in _batches(log, stream, end, judge.report):
@@ -134,11 +134,13 @@ async def check(
                 progress(stream, _at(batch[-1]).sequence, end)
     for name, compare in judge.ask.read_models.items():
         async for finding in compare():
-            judge.report.add(finding if finding.place else Finding("read_model", name, finding.aggregate, finding.what))
+            judge.report.add(
+                finding if finding.place else FsckFinding("read_model", name, finding.aggregate, finding.what)
+            )
     return judge.report
 
 
-async def _batches(log: Log, stream: str, end: int, report: Report) -> AsyncIterator[list[Recorded[Any]]]:
+async def _batches(log: Log, stream: str, end: int, report: FsckReport) -> AsyncIterator[list[Recorded[Any]]]:
     """Everything up to `end`; a message that cannot be read is reported and passed over."""
     after = 0
     while after < end:
@@ -150,7 +152,7 @@ async def _batches(log: Log, stream: str, end: int, report: Report) -> AsyncIter
                     if after >= end:
                         return
         except Damaged as error:
-            report.add(Finding("damaged", f"{stream}:{after + 1}", what=str(error)))
+            report.add(FsckFinding("damaged", f"{stream}:{after + 1}", what=str(error)))
             return
         except Malformed:
             while after < end:  # the readable ones before it, one by one, then past it
@@ -159,7 +161,7 @@ async def _batches(log: Log, stream: str, end: int, report: Report) -> AsyncIter
                 try:
                     one = await log.at(place)
                 except Malformed as error:
-                    report.add(Finding("unreadable", str(place), what=str(error)))
+                    report.add(FsckFinding("unreadable", str(place), what=str(error)))
                     break
                 if one is not None:
                     yield [one]
@@ -199,16 +201,16 @@ class _Seen:
 
 
 class _Judge:
-    def __init__(self, log: Log, ask: Questions, settled: bool) -> None:
+    def __init__(self, log: Log, ask: FsckLookups, settled: bool) -> None:
         self.log, self.ask, self.settled = log, ask, settled
-        self.report = Report()
+        self.report = FsckReport()
         self._states: OrderedDict[str, Any] = OrderedDict()
         self._seen = _Seen()
         self._erased: OrderedDict[str, bool] = OrderedDict()
         self._told: set[tuple[str, str]] = set()
 
     def find(self, rule: str, recorded: Recorded[Any], what: str = "") -> None:
-        self.report.add(Finding(rule, str(recorded.position), recorded.address.id, what))
+        self.report.add(FsckFinding(rule, str(recorded.position), recorded.address.id, what))
 
     def find_once(self, rule: str, recorded: Recorded[Any], what: str = "") -> None:
         """A finding about the aggregate as a whole, told at its first event only."""

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from shared.case.base import Address, Event, Position, Recorded
-from shared.log.envelope import decode, encode
-from shared.log.port import FETCH_COUNT_MAX, Conflict, Damaged, Delivery, Durable, DurableMissing
+from shared.log.envelope import EventDecoder, encode_event
+from shared.log.port import READ_BATCH_COUNT_MAX, Damaged, Delivery, Durable, DurableMissing, LogConflict
 from shared.log.topology import Topology
 
 ACK_WAIT_S = 30.0
 WAIT_S_MIN = 1e-6  # a shorter wait may end before the clock has moved at all
 
-Pause = Callable[[str], Awaitable[None]]
-Lag = Callable[[str], int]
+PauseHook = Callable[[str], Awaitable[None]]
+LagHook = Callable[[str], int]
 
 
 class Ticks(Protocol):
@@ -60,20 +60,23 @@ class MemoryLog:
     """`Log` without a server.
 
     `pause` is awaited at every call, at `<call>` and, for an append, at `append.stored` too: there a scheduler
-    interleaves, and raises Unavailable to lose a request or, at `append.stored`, an acknowledgement. `lag` says how
+    interleaves, and raises LogUnavailable to lose a request or, at `append.stored`, an acknowledgement. `lag` says how
     many of an aggregate's newest events a `peek` does not see. The log outlives whoever uses it, as the server does.
     """
 
-    def __init__(self, areas: Iterable[str], clock: Ticks, pause: Pause = _no_pause, lag: Lag = _no_lag) -> None:
+    def __init__(
+        self, areas: Iterable[str], clock: Ticks, pause: PauseHook = _no_pause, lag: LagHook = _no_lag
+    ) -> None:
         self.topology = Topology(tuple(areas))
         self.clock = clock
         self.pause = pause
         self.lag = lag
         self._streams = {name: _Stream() for name in self.topology.streams}
         self._by_subject: dict[str, list[Recorded[Event]]] = {}
+        self._decoder = EventDecoder()
 
     async def append(self, recorded: Recorded[Event], expected: int) -> Position:
-        stream, data = self.stream_of(recorded.address), encode(recorded)
+        stream, data = self.stream_of(recorded.address), encode_event(recorded)
         await self.pause("append")
         log, subject = self._streams[stream], recorded.address.subject
         own = self._by_subject.setdefault(subject, [])
@@ -81,10 +84,10 @@ class MemoryLog:
         if actual != expected:
             after = next((one for one in own if _sequence(one) > expected), None)
             # the same bytes: another try under the same id seals anew, and may say something else
-            if after is None or after != decode(data, after.position):
-                raise Conflict(subject, expected, actual)
+            if after is None or after != self._decoder.decode(data, after.position):
+                raise LogConflict(subject, expected, actual)
             return _position(after)
-        taken = decode(data, Position(stream, len(log.events) + 1))
+        taken = self._decoder.decode(data, Position(stream, len(log.events) + 1))
         log.events.append(taken)
         own.append(taken)
         log.wake()
@@ -125,7 +128,7 @@ class MemoryLog:
             await self.pause("follow")
             if after > len(log.events):
                 raise Damaged(f"{stream} ends at {len(log.events)}, before {after}: it was restored from an older copy")
-            if batch := log.events[after : after + FETCH_COUNT_MAX]:
+            if batch := log.events[after : after + READ_BATCH_COUNT_MAX]:
                 after += len(batch)
                 yield batch
             else:
@@ -176,6 +179,10 @@ class _Durable:
                 return []
             next_s = min([left, *(due - self.log.clock.monotonic() for due in place.due.values())])
             await self._wait(max(next_s, WAIT_S_MIN))
+
+    async def behind(self) -> int:
+        state = self.place()
+        return len(self.stream.events) - state.handed + len(state.due)
 
     def place(self) -> _Place:
         """Where the durable stands. Raises DurableMissing."""

@@ -11,14 +11,14 @@ from typing import Any, Protocol, cast
 
 from shared.case.base import Address, Event, Owner, Position, Recorded, Unknown
 
-FETCH_COUNT_MAX = 500
+READ_BATCH_COUNT_MAX = 500
 
 
 class LogError(Exception):
     """The log did not do what was asked; the subclass says why."""
 
 
-class Conflict(LogError):
+class LogConflict(LogError):
     """Another event of the aggregate came first: load what is new and decide again."""
 
     def __init__(self, subject: str, expected: int, actual_sequence: int) -> None:
@@ -28,11 +28,11 @@ class Conflict(LogError):
         self.actual_sequence = actual_sequence
 
 
-class Unavailable(LogError):
+class LogUnavailable(LogError):
     """No answer from the log. An append may or may not have been taken: try the same event again."""
 
 
-class TooLarge(LogError):
+class EventTooLarge(LogError):
     """The event is larger than EVENT_BYTES_MAX; longer text belongs in an attachment."""
 
 
@@ -83,9 +83,12 @@ class Durable(Protocol):
     async def fetch(self, count_max: int, wait_s: float) -> list[Delivery]:
         """What is there, at most `count_max`; a partial batch at once, [] after `wait_s` seconds.
 
-        Raises DurableMissing when the durable was deleted, Unavailable when the log does not answer,
+        Raises DurableMissing when the durable was deleted, LogUnavailable when the log does not answer,
         Malformed never: such a message is terminated and reported by fsck.
         """
+
+    async def behind(self) -> int:
+        """How many events are not acknowledged yet. Raises DurableMissing, LogUnavailable."""
 
 
 class Log(Protocol):
@@ -95,14 +98,14 @@ class Log(Protocol):
         """Append one event if the aggregate's last event has stream sequence `expected` (0: it has none).
 
         The same bytes that the log already took right after `expected` are a success, not a conflict, so a lost
-        acknowledgement needs nothing from the caller. The same id with anything else is a Conflict: load what stands.
-        Raises Conflict, Unavailable, TooLarge, NotSealed, WrongOwner, NoArea.
+        acknowledgement needs nothing from the caller. The same id with other bytes is a LogConflict: load the
+        aggregate again. Raises LogConflict, LogUnavailable, EventTooLarge, NotSealed, WrongOwner, NoArea.
         """
 
     async def load(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
         """All events of one aggregate with a stream sequence above `after`, in order, as the leader has them.
 
-        Raises Unavailable, NoArea, Malformed.
+        Raises LogUnavailable, NoArea, Malformed.
         """
 
     async def peek(self, address: Address, after: int = 0) -> list[Recorded[Event]]:

@@ -12,13 +12,13 @@ from nats.js.object_store import ObjectStore
 
 from shared.log import consumers
 from shared.log.connection import ApiError, NatsConnection
-from shared.log.consumers import CODE_NO_STREAM, Message, RawDurable
+from shared.log.consumers import CODE_NO_STREAM, RawDurable, RawMessage
 from shared.log.jetstream import CODES_CONFLICT, GUARD
-from shared.log.port import Conflict, Damaged, LogError, Unavailable
+from shared.log.port import Damaged, LogConflict, LogError, LogUnavailable
 from shared.log.topology import ATTACHMENTS, LOG_FLAGS, LOG_FORBIDDEN, Topology
 
-BATCH_COUNT_MAX = 1000
-BREATH_COUNT = 50
+PUBLISH_COUNT_MAX = 1000
+SENDS_BEFORE_YIELD_COUNT = 50
 OBJECT_WAIT_S_MAX = 30.0
 OBJECT_TRIES_MAX = 3  # one that is replaced or deleted between two questions is looked up again
 CODE_NO_BATCHES = 10174
@@ -45,11 +45,11 @@ class Outgoing(NamedTuple):
 
 
 class Streams:
-    """Publish to, read and follow any stream; keep sealed objects. All raise Unavailable when the server is silent."""
+    """Publish to, read and follow any stream; keep sealed objects. All raise LogUnavailable when no server answers."""
 
-    def __init__(self, mux: NatsConnection) -> None:
-        self._mux = mux
-        self._bucket = ObjectStore(ATTACHMENTS, f"OBJ_{ATTACHMENTS}", mux.client.jetstream())
+    def __init__(self, connection: NatsConnection) -> None:
+        self._connection = connection
+        self._bucket = ObjectStore(ATTACHMENTS, f"OBJ_{ATTACHMENTS}", connection.client.jetstream())
 
     async def publish(
         self,
@@ -64,7 +64,7 @@ class Streams:
         """Publish and wait until it is stored.
 
         `expected` is the last sequence of the subject, `expected_end` that of the whole stream, `msg_id` makes a
-        repeat within DUPLICATE_WINDOW_S harmless. Raises Conflict.
+        repeat within DUPLICATE_WINDOW_S harmless. Raises LogConflict.
         """
         guarded = dict(headers or {})
         if expected is not None:
@@ -74,76 +74,77 @@ class Streams:
         if msg_id is not None:
             guarded["Nats-Msg-Id"] = msg_id
         try:
-            ack = await self._mux.api(subject, data, guarded or None)
+            ack = await self._connection.api(subject, data, guarded or None)
         except ApiError as error:
             if error.code in CODES_CONFLICT:
-                raise Conflict(
+                raise LogConflict(
                     subject, expected if expected is not None else expected_end or 0, _actual(error)
                 ) from error
-            raise Unavailable(f"{subject}: {error}") from error
+            raise LogUnavailable(f"{subject}: {error}") from error
         return Ack(ack["seq"], ack.get("duplicate", False))
 
     async def publish_all(self, messages: Sequence[Outgoing], expected_end: int) -> Ack:
         """Publish these messages, 1 to BATCH_COUNT_MAX, one behind the other or none of them; the ack of the last.
 
-        It takes some 25 ms, however few they are. Raises Conflict, WrongTopology for a stream without `allow_atomic`.
+        It takes some 25 ms, however few they are. Raises LogConflict, and WrongTopology for a stream without
+        `allow_atomic`.
         """
-        batch = self._mux.client.new_inbox().rpartition(".")[2]
+        batch = self._connection.client.new_inbox().rpartition(".")[2]
         *others, last = (
             {**one.headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(at)}
             for at, one in enumerate(messages, 1)
         )
         (others or [last])[0]["Nats-Expected-Last-Sequence"] = str(expected_end)
         for place, (one, headers) in enumerate(zip(messages, others, strict=False), 1):
-            await self._mux.send(one.subject, one.data, headers=headers)
-            if place % BREATH_COUNT == 0:
-                await self._mux.pause(0)  # sending alone lets nobody else run
+            await self._connection.send(one.subject, one.data, headers=headers)
+            if place % SENDS_BEFORE_YIELD_COUNT == 0:
+                await self._connection.pause(0)  # sending alone lets nobody else run
         subject = messages[-1].subject
         try:
-            ack = await self._mux.api(subject, messages[-1].data, last | {"Nats-Batch-Commit": "1"})
+            ack = await self._connection.api(subject, messages[-1].data, last | {"Nats-Batch-Commit": "1"})
         except ApiError as error:
             if error.code in CODES_CONFLICT:
-                raise Conflict(subject, expected_end, _actual(error)) from error
+                raise LogConflict(subject, expected_end, _actual(error)) from error
             if error.code == CODE_NO_BATCHES:
                 raise WrongTopology(f"{subject}: no batches here; `caseflow up` sets allow_atomic") from error
-            raise Unavailable(f"{subject}: {error}") from error
+            raise LogUnavailable(f"{subject}: {error}") from error
         return Ack(ack["seq"], False)
 
-    async def last(self, stream: str, subject: str) -> Message | None:
+    async def last(self, stream: str, subject: str) -> RawMessage | None:
         """The last message of a subject, as the leader has it."""
-        return await consumers.leader_get(self._mux, stream, {"last_by_subj": subject})
+        return await consumers.leader_get(self._connection, stream, {"last_by_subj": subject})
 
-    async def first(self, stream: str, subject: str, after: int) -> Message | None:
+    async def first(self, stream: str, subject: str, after: int) -> RawMessage | None:
         """The first message above `after` that fits `subject` (it may have wildcards), as the leader has it."""
-        return await consumers.leader_get(self._mux, stream, {"seq": after + 1, "next_by_subj": subject})
+        return await consumers.leader_get(self._connection, stream, {"seq": after + 1, "next_by_subj": subject})
 
-    async def read(self, stream: str, subject: str, after: int = 0, count_max: int | None = None) -> list[Message]:
+    async def read(self, stream: str, subject: str, after: int = 0, count_max: int | None = None) -> list[RawMessage]:
         """All messages, or the first, that fit `subject` (it may have wildcards) above `after`, as a replica has it."""
-        return await consumers.direct_get(self._mux, stream, subject, after, count_max)
+        return await consumers.direct_get(self._connection, stream, subject, after, count_max)
 
     async def end(self, stream: str) -> int:
         """The last sequence of a stream, 0 when it is empty."""
-        return await consumers.last_sequence(self._mux, stream)
+        return await consumers.last_sequence(self._connection, stream)
 
     async def kept(self, stream: str) -> tuple[int, int]:
         """The first and the last sequence of a stream; nothing is there when the first lies behind the last."""
-        return await consumers.kept(self._mux, stream)
+        return await consumers.kept(self._connection, stream)
 
-    def follow_raw(self, stream: str, subject: str, after: int) -> AsyncGenerator[list[Message], None]:
+    def follow_raw(self, stream: str, subject: str, after: int) -> AsyncGenerator[list[RawMessage], None]:
         """As `Log.follow`, raw; with another subject than `>` holes are expected."""
-        return consumers.follow(self._mux, stream, after, subject)
+        return consumers.follow(self._connection, stream, after, subject)
 
     async def durable_raw(self, stream: str, name: str, subject: str) -> RawDurable:
         """As `Log.durable`, raw."""
-        return await consumers.durable(self._mux, stream, name, subject)
+        return await consumers.durable(self._connection, stream, name, subject)
 
     async def wipe(self, stream: str, sequence: int) -> None:
         """Overwrite and remove one message; one that is gone already is no error. A log stream refuses it."""
         try:
-            await self._mux.api(f"$JS.API.STREAM.MSG.DELETE.{stream}", {"seq": sequence})
+            await self._connection.api(f"$JS.API.STREAM.MSG.DELETE.{stream}", {"seq": sequence})
         except ApiError as error:
             if error.code not in CODES_GONE:
-                raise Unavailable(f"{stream}: {error}") from error
+                raise LogUnavailable(f"{stream}: {error}") from error
 
     async def put(self, name: str, sealed: bytes) -> None:
         """Keep an object. The same name again replaces it."""
@@ -183,7 +184,7 @@ class Streams:
         except NotFoundError:
             return None
         except (NatsError, TimeoutError) as error:
-            raise Unavailable(f"attachments: {type(error).__name__}") from error
+            raise LogUnavailable(f"attachments: {type(error).__name__}") from error
 
 
 def _actual(error: ApiError) -> int:
@@ -192,27 +193,27 @@ def _actual(error: ApiError) -> int:
     return int(number) if number.isdigit() else 0
 
 
-async def ensure_topology(mux: NatsConnection, topology: Topology) -> list[str]:
+async def ensure_topology(connection: NatsConnection, topology: Topology) -> list[str]:
     """Make the streams that are missing, widen what may change, check the rest; the names of those made.
 
-    Raises WrongTopology: the server is never brought to give up what makes a stream a log. Raises Unavailable.
+    Raises WrongTopology: the server is never brought to give up what makes a stream a log. Raises LogUnavailable.
     """
     made = []
     for wanted in topology.configurations():
         name = wanted["name"]
         try:
             try:
-                actual = (await mux.api(f"$JS.API.STREAM.INFO.{name}"))["config"]
+                actual = (await connection.api(f"$JS.API.STREAM.INFO.{name}"))["config"]
             except ApiError as error:
                 if error.code != CODE_NO_STREAM:
                     raise
-                actual = (await mux.api(f"$JS.API.STREAM.CREATE.{name}", wanted))["config"]
+                actual = (await connection.api(f"$JS.API.STREAM.CREATE.{name}", wanted))["config"]
                 made.append(name)
             _check(wanted, actual)
             if any(actual.get(key, False) != value for key, value in wanted.items()):
-                _check(wanted, (await mux.api(f"$JS.API.STREAM.UPDATE.{name}", {**actual, **wanted}))["config"])
+                _check(wanted, (await connection.api(f"$JS.API.STREAM.UPDATE.{name}", {**actual, **wanted}))["config"])
         except ApiError as error:
-            raise Unavailable(f"{name}: {error}") from error
+            raise LogUnavailable(f"{name}: {error}") from error
     return made
 
 

@@ -52,9 +52,10 @@ async def measure(stack: Stack, quick: bool, say: Say) -> AsyncIterator[Figure]:
     due = datetime.now(UTC) + timedelta(seconds=2 * SEED_S + IDLE_S + 2 * count / SEED_PER_S)
     planned = deadlines.plan("crowd", [due] * count, (QUIET,))
     await written(stack.data, planned, say)
-    async with opened(stack.data) as (endpoints, kit):
-        await projected(endpoints, kit, SERVICES, say)
-        ends = {stream: await kit.log.end(stream) for stream in kit.log.streams()}
+    async with opened(stack.data) as (endpoints, supervision):
+        await projected(endpoints, supervision, SERVICES, say)
+        log = supervision.data.log
+        ends = {stream: await log.end(stream) for stream in log.streams()}
     try:
         stack.start()
         drain = await _drain(stack, due, count, ends, say)

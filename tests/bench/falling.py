@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,24 +15,23 @@ import asyncpg
 
 from infra.servers.composition import prepare, settings_for
 from infra.servers.embedded import Endpoints
-from services.supervision.store import STATEMENTS
 from shared.case.base import Address, Owner
 from shared.case.facts import TimeBase
-from shared.kit.clock import SystemClock
-from shared.kit.service import Kit, open_kit
+from shared.kit.service import RunningService
 from shared.kit.settings import Settings
 from shared.log.connection import connect
 from shared.log.port import Log
 from shared.log.streams import Streams
-from shared.reference.models import Document, Kind
-from shared.reference.models_time import Act, LadderRow
+from shared.reference.documents import Document, DocumentKind
+from shared.reference.ladders import Act, LadderRow
 from shared.reference.publish import publish
 from shared.reference.row import BasisRow, Mark
 from tests.bench.base import Say
 from tests.bench.seed import lazy_nats, servers
 from tests.support import deadlines
 from tests.support.deadlines import SQL, Planned
-from tests.support.stack import AREAS
+from tests.support.log import AREAS
+from tests.support.services import connected
 
 SEED_S, SEED_PER_S = 45.0, 900.0  # from writing the first case to the first that falls due
 DRAIN_S_MAX = 600.0
@@ -100,40 +99,35 @@ async def written(data: Path, planned: list[Planned], say: Say) -> None:
     say(f"{len(planned):,} cases that will fall due")
     async with servers(data) as endpoints:
         await prepare(settings_for(Settings(areas=AREAS), endpoints, "admin"))
-        mux = await connect(endpoints.nats["admin"], name="bench")
+        connection = await connect(endpoints.nats["admin"], name="bench")
         try:
-            await publish(Streams(mux), [_quiet_ladder()])
+            await publish(Streams(connection), [_quiet_ladder()])
         finally:
-            await mux.close()
-        async with kit_on(endpoints) as kit:
-            keys = await deadlines.new_keys(kit.vault, planned)
-    async with lazy_nats(data) as mux:
-        await deadlines.write(mux, kit, planned, keys, say)
+            await connection.close()
+        async with connected(Owner.SUPERVISION, endpoints) as supervision:
+            keys = await deadlines.new_keys(supervision.data.vault, planned)
+    async with lazy_nats(data) as connection:
+        await deadlines.write(connection, supervision, planned, keys, say)
 
 
 def _quiet_ladder() -> Document:
     basis = BasisRow(mark=Mark.PRACTICE, text="bench")
     row = LadderRow(id="later", after=720, base=TimeBase.HOURS, act=Act.REMIND, acts="承办人", basis=basis)
-    return Document(kind=Kind.LADDERS, region=QUIET_CITY, note="bench", rows=(row,))
+    return Document(kind=DocumentKind.LADDERS, region=QUIET_CITY, note="bench", rows=(row,))
 
 
-async def projected(endpoints: Endpoints, kit: Kit, services: Sequence[str], say: Say) -> None:
+async def projected(endpoints: Endpoints, supervision: RunningService, services: Sequence[str], say: Say) -> None:
     """Nobody reacts to what was seeded; supervision's read model has it."""
-    mux = await connect(endpoints.nats["admin"], name="bench")
+    connection = await connect(endpoints.nats["admin"], name="bench")
     try:
-        await deadlines.skip(mux, kit, services)
+        await deadlines.skip(connection, supervision, services)
     finally:
-        await mux.close()
-    await deadlines.project(kit, say)
-
-
-def kit_on(endpoints: Endpoints) -> AbstractAsyncContextManager[Kit]:
-    settings = settings_for(Settings(areas=AREAS), endpoints, Owner.SUPERVISION)
-    return open_kit(Owner.SUPERVISION, settings, STATEMENTS, SystemClock())
+        await connection.close()
+    await deadlines.project(supervision, say)
 
 
 @asynccontextmanager
-async def opened(data: Path) -> AsyncIterator[tuple[Endpoints, Kit]]:
-    """Both servers of the folder, and supervision's kit."""
-    async with servers(data) as endpoints, kit_on(endpoints) as kit:
-        yield endpoints, kit
+async def opened(data: Path) -> AsyncIterator[tuple[Endpoints, RunningService]]:
+    """Both servers of the folder, and supervision connected to them."""
+    async with servers(data) as endpoints, connected(Owner.SUPERVISION, endpoints) as supervision:
+        yield endpoints, supervision

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import nats
@@ -14,18 +14,17 @@ from nats.aio.msg import Msg
 
 from infra.servers.composition import prepare, settings_for
 from infra.servers.embedded import Endpoints
-from services.reporting import store as reporting
-from services.routing import store as routing
+from services.reporting.read_model import Model
+from services.routing.read_model import Work
 from shared.case.base import Owner
-from shared.kit.clock import SystemClock
 from shared.kit.projections import ProjectionRunner, ReadModel
-from shared.kit.service import Kit, open_kit
+from shared.kit.service import RunningService
 from shared.kit.settings import Settings
-from shared.kit.sql import Statements
 from tests.bench.base import Figure, Say
 from tests.bench.seed import STREAM, Seeder, lazy_nats, new_keys, servers
+from tests.support.log import AREAS
 from tests.support.reporting import EVENTS_PER_CASE
-from tests.support.stack import AREAS
+from tests.support.services import connected
 
 LIVE_EVENTS = 100_000
 REBUILD_EVENTS = 1_000_000
@@ -40,44 +39,36 @@ async def measure(folder: Path, wanted: frozenset[str], quick: bool, say: Say) -
     count = LIVE_EVENTS if quick or "rebuild" not in wanted else REBUILD_EVENTS
     await _seed(data, count, say)
     async with servers(data) as endpoints, AsyncExitStack() as stack:
-        kits = {
-            owner: await stack.enter_async_context(_kit(endpoints, owner, statements))
-            for owner, statements in ((Owner.ROUTING, routing.STATEMENTS), (Owner.REPORTING, reporting.STATEMENTS))
-        }
+        routing = await stack.enter_async_context(connected(Owner.ROUTING, endpoints))
+        reporting = await stack.enter_async_context(connected(Owner.REPORTING, endpoints))
         bare = await _bare(endpoints, min(count, LIVE_EVENTS))
         say(f"bare ordered consumer: {bare:,.0f} events/s")
         if "projections" in wanted:
-            models: list[tuple[Owner, ReadModel, str]] = [
-                (Owner.ROUTING, routing.Work(), "routing.work"),
-                (Owner.REPORTING, reporting.Model(kits[Owner.REPORTING].vault), "reporting with its search index"),
+            models: list[tuple[RunningService, ReadModel, str]] = [
+                (routing, Work(), "routing.work"),
+                (reporting, Model(reporting.data.vault), "reporting with its search index"),
             ]
-            for owner, model, name in models:
-                key, what = f"projection_{owner}", f"projection of {name}"
-                yield await _project(kits[owner], model, key, what, LIVE_EVENTS, bare, None, say)
+            for service, model, name in models:
+                key, what = f"projection_{service.owner}", f"projection of {name}"
+                yield await _project(service, model, key, what, LIVE_EVENTS, bare, None, say)
         if "rebuild" in wanted:
             for index in (False, True):
-                model = reporting.Model(kits[Owner.REPORTING].vault, index)
+                model = Model(reporting.data.vault, index)
                 name = f"rebuild of {count:,} events {'with' if index else 'without'} the search index"
                 say(name)
                 key = f"rebuild_{'with' if index else 'without'}_index"
-                yield await _project(kits[Owner.REPORTING], model, key, name, count, bare, bare / 2, say)
-
-
-def _kit(endpoints: Endpoints, owner: Owner, statements: Statements) -> AbstractAsyncContextManager[Kit]:
-    settings = settings_for(Settings(areas=AREAS), endpoints, owner)
-    return open_kit(owner, settings, statements, SystemClock())
+                yield await _project(reporting, model, key, name, count, bare, bare / 2, say)
 
 
 async def _seed(data: Path, count: int, say: Say) -> None:
     say(f"seeding a log of {count:,} events")
     async with servers(data) as endpoints:
         await prepare(settings_for(Settings(areas=AREAS), endpoints, "admin"))
-        settings = settings_for(Settings(areas=AREAS), endpoints, Owner.INTAKE)
-        async with open_kit(Owner.INTAKE, settings, Statements({}), SystemClock()) as kit:
-            keys = await new_keys(kit.vault, count // EVENTS_PER_CASE)
-    async with lazy_nats(data) as mux:
-        await Seeder(mux).write(keys, say)
-        info = await mux.api(f"$JS.API.STREAM.INFO.{STREAM}")
+        async with connected(Owner.INTAKE, endpoints) as intake:
+            keys = await new_keys(intake.data.vault, count // EVENTS_PER_CASE)
+    async with lazy_nats(data) as connection:
+        await Seeder(connection).write(keys, say)
+        info = await connection.api(f"$JS.API.STREAM.INFO.{STREAM}")
         assert info["state"]["messages"] == count, f"{info['state']['messages']} of {count} events were taken"
 
 
@@ -105,10 +96,11 @@ async def _bare(endpoints: Endpoints, count: int) -> float:
 
 
 async def _project(
-    kit: Kit, model: ReadModel, key: str, what: str, count: int, bare: float, aim: float | None, say: Say
+    service: RunningService, model: ReadModel, key: str, what: str, count: int, bare: float, aim: float | None, say: Say
 ) -> Figure:
     """Rebuild a read model from the first `count` events; one process, as `caseflow rebuild` does it."""
-    projector = ProjectionRunner(model, kit.database, kit.log, kit.clock, kit.reached)
+    data = service.data
+    projector = ProjectionRunner(model=model, database=data.database, log=data.log, runtime=service.runtime)
     done, began, cpu = 0, time.perf_counter(), sum(os.times()[:2])
     told = began
 

@@ -15,12 +15,10 @@ import psutil
 
 from infra.servers.embedded import Endpoints
 from services.supervision.deadlines.ticker import Ticker
-from services.supervision.policy import fire_by
-from services.supervision.store import PgAgenda, Watched
-from shared.case.base import Address
+from services.supervision.queries import PgAgenda
 from shared.kit.clock import SystemClock
-from shared.kit.projections import ProjectionRunner
-from shared.kit.service import Kit
+from shared.kit.runtime import Runtime
+from shared.kit.service import RunningService
 from tests.bench.base import Figure, Say
 from tests.bench.falling import (
     QUIET,
@@ -37,7 +35,9 @@ from tests.bench.falling import (
 )  # fmt: skip
 from tests.support import deadlines
 from tests.support.deadlines import Planned
-from tests.support.stack import AREAS, Stack
+from tests.support.log import AREAS
+from tests.support.services import again, worker_of
+from tests.support.stack import Stack
 from tests.support.supervising import Process
 
 LATE_MS_MAX = 250.0
@@ -72,21 +72,22 @@ async def measure(data: Path, quick: bool, say: Say) -> AsyncIterator[Figure]:
     planned = [one for phase in phases for one in _plan(phase)]
     past = deadlines.plan("tick", _past(2 * TICKS), (QUIET,))
     await written(data, [*past, *planned], say)
-    async with opened(data) as (endpoints, kit):
-        await projected(endpoints, kit, ("supervision",), say)
+    async with opened(data) as (endpoints, supervision):
+        await projected(endpoints, supervision, ("supervision",), say)
         admin = await asyncpg.connect(endpoints.postgres["admin"])
         try:
             costs = []
             for number, (first, last) in enumerate(((0, OPEN_FEW), (OPEN_FEW, open_count))):
                 await deadlines.seed_open(admin, first, last, phases[-1].end + timedelta(days=3), say)
-                costs.append(await _tick_costs(data, kit, past[number * TICKS : (number + 1) * TICKS]))
+                costs.append(await _tick_costs(data, supervision, past[number * TICKS : (number + 1) * TICKS]))
             for figure in _flat(costs[0], costs[1], open_count):
                 yield figure
-            ends = {stream: await kit.log.end(stream) for stream in kit.log.streams()}
+            log = supervision.data.log
+            ends = {stream: await log.end(stream) for stream in log.streams()}
             cpu = await _run(data, endpoints, admin, phases, say)
         finally:
             await admin.close()
-        fired = {region: await fired_of(kit.log, region, ends) for region in (QUIET, REMINDED)}
+        fired = {region: await fired_of(log, region, ends) for region in (QUIET, REMINDED)}
         for figure in _late(phases, fired, cpu, open_count):
             yield figure
 
@@ -184,19 +185,13 @@ class TickCost:
     fire_cpu_ms: float
 
 
-async def _tick_costs(data: Path, kit: Kit, past: Sequence[Planned]) -> TickCost:
+async def _tick_costs(data: Path, supervision: RunningService, past: Sequence[Planned]) -> TickCost:
     clock = _SteppedClock(past[0].due - timedelta(seconds=5))
-    agenda = PgAgenda(kit.database)
-
-    async def prepared(address: Address) -> None:
-        await kit.vault.new_keys(None, [(address.id, address.region)])
-
-    ticker = Ticker(
-        "supervision.ticker", Watched.name, agenda, fire_by(kit.library), kit.log, kit.handler, clock, kit.reached,
-        kit.own_actor, prepared, kit.vault.keys,
-    )  # fmt: skip
-    projector = ProjectionRunner(Watched(), kit.database, kit.log, kit.clock, kit.reached)
-    projecting = asyncio.create_task(projector.run())
+    agenda = PgAgenda(supervision.data.database)
+    stepped = again(supervision, Runtime.of(clock))
+    ticker = worker_of(stepped, "supervision.ticker", Ticker)
+    (projection,) = stepped.projections
+    projecting = asyncio.create_task(projection.run())
     try:
 
         async def look() -> None:

@@ -13,7 +13,8 @@ import pytest
 from services.supervision.deadlines.memory_agenda import MemoryAgenda
 from services.supervision.deadlines.ticker import DueTimer
 from services.supervision.policy import moments
-from services.supervision.store import PgAgenda, Watched
+from services.supervision.queries import PgAgenda
+from services.supervision.read_model import Watched
 from shared.case.clocks import RunningDeadline
 from shared.case.facts import Stage
 from shared.kit.effects import AggregateChange, Timer

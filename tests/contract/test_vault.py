@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from shared.kit.failpoints import FailpointHit, armed, from_spec
+from shared.kit.failpoints import FailpointHit, Failpoints, from_spec
 from shared.kit.sql import Database, Statements, migrate
 from shared.kit.vault import (
     CACHE_S_MAX,
@@ -49,13 +49,19 @@ def dsns(request: pytest.FixtureRequest) -> Mapping[str, str] | None:
 
 
 @pytest.fixture
-async def make(dsns: Mapping[str, str] | None, clock: FakeClock) -> AsyncIterator[Make]:
+def failpoints() -> Failpoints:
+    """Those of every vault of the test."""
+    return Failpoints()
+
+
+@pytest.fixture
+async def make(dsns: Mapping[str, str] | None, clock: FakeClock, failpoints: Failpoints) -> AsyncIterator[Make]:
     """Makes the vault as each role sees it, with fresh caches, over the same rows; `masters` as in the file."""
     async with AsyncExitStack() as stack:
         kept: list[MemoryVault] = []
 
         async def memory(*masters: bytes) -> Mapping[str, Vault]:
-            vault = MemoryVault(MasterKeys(masters or [OLD]), clock)
+            vault = MemoryVault(MasterKeys(masters or [OLD]), clock, failpoints)
             if kept:
                 vault._rows, vault._counties = kept[0]._rows, kept[0]._counties
             kept.append(vault)
@@ -67,7 +73,7 @@ async def make(dsns: Mapping[str, str] | None, clock: FakeClock) -> AsyncIterato
             for role in ROLES:
                 pool = await Database.connect(dsns[role], Statements({}), role, size_max=2)
                 stack.push_async_callback(pool.close)
-                vaults[role] = PgVault(pool, MasterKeys(masters or [OLD]), clock)
+                vaults[role] = PgVault(pool, MasterKeys(masters or [OLD]), clock, failpoints)
             return vaults
 
         if dsns is None:
@@ -187,7 +193,7 @@ async def test_a_sweep_that_cannot_know_deletes_nothing(make: Make, clock: FakeC
 
 
 async def test_a_new_master_key_rewraps_all_and_goes_on_where_it_was(
-    make: Make, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    make: Make, clock: FakeClock, failpoints: Failpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.kit.vault.BATCH_COUNT_MAX", 2)
     vaults = await make(OLD)
@@ -199,7 +205,7 @@ async def test_a_new_master_key_rewraps_all_and_goes_on_where_it_was(
     both = await make(NEW, OLD)
     hook = from_spec("vault.rewrapped=raise")
     assert hook is not None
-    with pytest.raises(FailpointHit), armed(hook):
+    with pytest.raises(FailpointHit), failpoints.armed(hook):
         await both["vault"].rewrap()
     assert await both["vault"].rewrap(lambda done, total: told.append((done, total))) == 3
     assert told == [(2, 3), (3, 3)]

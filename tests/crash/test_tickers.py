@@ -17,19 +17,20 @@ import pytest
 
 from infra.servers.composition import prepare, settings_for
 from infra.servers.embedded import Embedded, Endpoints
-from services.supervision.store import STATEMENTS
 from shared.case.base import Owner, Recorded
-from shared.kit.clock import SystemClock
+from shared.kit.clock import Clock
 from shared.kit.seal import unseal_fields
-from shared.kit.service import Kit, open_kit
+from shared.kit.service import RunningService
 from shared.kit.settings import Settings
 from shared.log import fsck
 from shared.log.connection import connect
-from shared.log.fsck import Questions
+from shared.log.fsck import FsckLookups
+from shared.log.port import Log
 from tests.support import deadlines
 from tests.support.deadlines import Planned
 from tests.support.folders import copy_made, open_folder
-from tests.support.stack import AREAS
+from tests.support.log import AREAS
+from tests.support.services import connected
 from tests.support.supervising import Process
 
 COPIES = 2
@@ -63,16 +64,15 @@ class Seen:
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[tuple[Endpoints, Kit]]:
-    """Servers of their own, and supervision's kit."""
+async def opened(folder: Path) -> AsyncIterator[tuple[Endpoints, RunningService]]:
+    """Servers of their own, and supervision connected to them."""
     servers = Embedded()
     copy_made(folder / "data")
     endpoints = await servers.start(folder / "data", nats_port=0)
     try:
         await prepare(settings_for(Settings(areas=AREAS), endpoints, "admin"))
-        settings = settings_for(Settings(areas=AREAS), endpoints, Owner.SUPERVISION)
-        async with open_kit(Owner.SUPERVISION, settings, STATEMENTS, SystemClock()) as kit:
-            yield endpoints, kit
+        async with connected(Owner.SUPERVISION, endpoints) as supervision:
+            yield endpoints, supervision
     finally:
         await servers.stop()
 
@@ -82,37 +82,37 @@ def say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-async def seed(endpoints: Endpoints, kit: Kit, per_s: float, count: int) -> list[Planned]:
+async def seed(endpoints: Endpoints, supervision: RunningService, per_s: float, count: int) -> list[Planned]:
     """So many cases on the log, due from a moment on that leaves the time to write them."""
-    first = kit.clock.now() + timedelta(seconds=SEED_S + count / WRITE_PER_S)
+    first = supervision.runtime.clock.now() + timedelta(seconds=SEED_S + count / WRITE_PER_S)
     planned = deadlines.plan("killed", deadlines.steady(first, per_s, count), REGIONS)
-    keys = await deadlines.new_keys(kit.vault, planned)
-    mux = await connect(endpoints.nats["admin"], name="seed")
+    keys = await deadlines.new_keys(supervision.data.vault, planned)
+    connection = await connect(endpoints.nats["admin"], name="seed")
     try:
-        await deadlines.write(mux, kit, planned, keys, say)
-        await deadlines.skip(mux, kit, ["supervision"])
+        await deadlines.write(connection, supervision, planned, keys, say)
+        await deadlines.skip(connection, supervision, ["supervision"])
     finally:
-        await mux.close()
-    await deadlines.project(kit, say)
+        await connection.close()
+    await deadlines.project(supervision, say)
     return planned
 
 
-async def killed_at_random(process: Process, random: Random, life_s_max: float, until: datetime, kit: Kit) -> int:
+async def killed_at_random(process: Process, random: Random, life_s_max: float, until: datetime, clock: Clock) -> int:
     """Start a copy and kill it, again and again until a moment; then leave it running. How often it was killed."""
     kills = 0
     while True:
         process.spawn()
-        await kit.clock.sleep(random.uniform(LIFE_S_MIN, life_s_max))
-        if kit.clock.now() > until:
+        await clock.sleep(random.uniform(LIFE_S_MIN, life_s_max))
+        if clock.now() > until:
             return kills
         await asyncio.to_thread(process.kill)
         kills += 1
 
 
-async def watch(kit: Kit, stream: str, after: int, count: int) -> Seen:
+async def watch(log: Log, stream: str, after: int, count: int) -> Seen:
     """Read on until each of `count` cases has gone late and its first rung was taken, and whatever comes with it."""
     seen = Seen()
-    async with aclosing(cast(Any, kit.log.follow(stream, after))) as batches:
+    async with aclosing(cast(Any, log.follow(stream, after))) as batches:
         async for batch in batches:
             for recorded in batch:
                 seen.take(recorded)
@@ -130,12 +130,13 @@ async def test_two_tickers_killed_at_random_fire_every_deadline_once_in_due_orde
     seconds: int, per_s: int, life_s_max: float, pytestconfig: pytest.Config
 ) -> None:
     with open_folder("tickers") as folder:
-        async with opened(folder) as (endpoints, kit):
-            planned = await seed(endpoints, kit, per_s, seconds * per_s)
-            ends = {stream: await kit.log.end(stream) for stream in kit.log.streams()}
+        async with opened(folder) as (endpoints, supervision):
+            planned = await seed(endpoints, supervision, per_s, seconds * per_s)
+            log, vault = supervision.data.log, supervision.data.vault
+            ends = {stream: await log.end(stream) for stream in log.streams()}
             copies = [Process("supervision", endpoints, AREAS, folder / f"{n}.out") for n in range(COPIES)]
             try:
-                kills, seen = await _race(kit, planned, copies, life_s_max, ends)
+                kills, seen = await _race(supervision, planned, copies, life_s_max, ends)
             finally:
                 for copy in copies:
                     copy.kill()
@@ -147,20 +148,22 @@ async def test_two_tickers_killed_at_random_fire_every_deadline_once_in_due_orde
             for stream, one in seen.items():
                 _judge(stream, one)
             assert kills >= COPIES
-            report = await fsck.check(kit.log, Questions(keys=kit.vault.keys, unseal=unseal_fields))
+            report = await fsck.check_log(log, FsckLookups(keys=vault.keys, unseal=unseal_fields))
             assert report.clean, "\n".join(str(finding) for finding in report.findings[:5])
 
 
 async def _race(
-    kit: Kit, planned: list[Planned], copies: list[Process], life_s_max: float, ends: dict[str, int]
+    supervision: RunningService, planned: list[Planned], copies: list[Process], life_s_max: float, ends: dict[str, int]
 ) -> tuple[int, dict[str, Seen]]:
-    counts = Counter(kit.log.stream_of(one.address) for one in planned)
+    log, clock = supervision.data.log, supervision.runtime.clock
+    counts = Counter(log.stream_of(one.address) for one in planned)
     last = planned[-1].due
-    left_s = (last - kit.clock.now()).total_seconds() + CATCH_UP_S_MAX
+    left_s = (last - clock.now()).total_seconds() + CATCH_UP_S_MAX
     async with asyncio.timeout(left_s), asyncio.TaskGroup() as group:
-        watching = {s: group.create_task(watch(kit, s, ends[s], count)) for s, count in counts.items()}
+        watching = {s: group.create_task(watch(log, s, ends[s], count)) for s, count in counts.items()}
         running = [
-            group.create_task(killed_at_random(copy, Random(n), life_s_max, last, kit)) for n, copy in enumerate(copies)
+            group.create_task(killed_at_random(copy, Random(n), life_s_max, last, clock))
+            for n, copy in enumerate(copies)
         ]  # what chance decides is when each dies, not what they find
     return sum(task.result() for task in running), {s: task.result() for s, task in watching.items()}
 

@@ -19,8 +19,10 @@ from typing import Any
 import httpx
 import uvicorn
 
-from infra.servers.composition import SERVICES, prepare, running, settings_for
+from infra.servers.composition import prepare, running, settings_for
 from infra.servers.embedded import Embedded
+from infra.servers.services import OWNERS
+from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from tests.support.client import UNRULED
 from tests.support.fast_clock import FastClock
@@ -42,8 +44,8 @@ async def hasty_stack(data: Path, rate: float = RATE) -> AsyncIterator[str]:
     endpoints = await embedded.start(data)
     try:
         await prepare(settings_for(base, endpoints, "admin"))
-        each = {owner: settings_for(base, endpoints, owner) for owner in SERVICES}
-        async with running(each, FastClock(START, rate)) as stack:
+        each = {owner: settings_for(base, endpoints, owner) for owner in OWNERS}
+        async with running(each, Runtime.of(FastClock(START, rate))) as stack:
             config = uvicorn.Config(stack.app, port=base.port, log_config=None, lifespan="off", loop="none")
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve())

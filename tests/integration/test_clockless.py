@@ -10,19 +10,17 @@ import pytest
 
 from infra.servers.composition import prepare, settings_for
 from infra.servers.embedded import Endpoints
-from services.supervision.app import build
-from services.supervision.store import STATEMENTS, PgAgenda, Watched
-from services.supervision.stream import Clockless
+from services.supervision.jobs import Clockless
+from services.supervision.queries import PgAgenda
 from shared.case.base import Owner
 from shared.case.facts import Stage
-from shared.kit.clock import SystemClock
 from shared.kit.projections import ProjectionRunner
-from shared.kit.service import open_kit
 from shared.kit.settings import Settings
 from shared.log.connection import connect
-from shared.log.envelope import encode
+from shared.log.envelope import encode_event
 from tests.support.deadlines import life, new_keys, plan
 from tests.support.nats import NatsServer
+from tests.support.services import connected, worker_of
 
 
 @pytest.fixture
@@ -38,35 +36,29 @@ def nats(tmp_path: Path) -> Iterator[NatsServer]:
 async def test_an_open_case_without_a_clock_gets_one_and_only_one(
     servers: Endpoints, nats: NatsServer, areas: tuple[str, str]
 ) -> None:
-    settings = Settings(areas=areas, demo=True)
-
-    def own(user: str) -> Settings:
-        return settings_for(settings, servers, user).model_copy(update={"nats_url": nats.url})
-
-    await prepare(own("admin"))
-    async with open_kit(Owner.SUPERVISION, own("supervision"), STATEMENTS, SystemClock()) as kit:
-        one = plan("clockless", [kit.clock.now() + timedelta(days=1)], (f"{areas[0]}000000",))[0]
-        keys = await new_keys(kit.vault, [one])
-        born = next(life(one, kit, keys[one.address.id]))
+    await prepare(settings_for(Settings(areas=areas), servers, "admin").model_copy(update={"nats_url": nats.url}))
+    async with connected(Owner.SUPERVISION, servers, areas=areas, nats_url=nats.url) as supervision:
+        data, handler = supervision.data, supervision.application.handler
+        one = plan("clockless", [supervision.runtime.clock.now() + timedelta(days=1)], (f"{areas[0]}000000",))[0]
+        keys = await new_keys(data.vault, [one])
+        born = next(life(one, supervision, keys[one.address.id]))
         admin = await connect(nats.url, name="clockless")
-        await admin.api(one.address.subject, encode(born))
+        await admin.api(one.address.subject, encode_event(born))
         await admin.close()
 
-        projector = ProjectionRunner(Watched(), kit.database, kit.log, kit.clock, kit.reached)
-        job = build(kit).jobs["supervision.clockless"]
-        clockless = getattr(job, "__self__", None)
-        assert isinstance(clockless, Clockless)
+        (projector,) = supervision.projections
+        clockless = worker_of(supervision, "supervision.clockless", Clockless)
 
-        await catch_up(projector, kit.log.stream_of(one.address))
+        await catch_up(projector, data.log.stream_of(one.address))
         assert await clockless.look() >= 1
-        state = (await kit.handler.state(one.address, fresh=True)).state
+        state = (await handler.state(one.address, fresh=True)).state
         assert [clock.deadline.stage for clock in state.clocks] == [Stage.TRIAGE]
 
-        await catch_up(projector, kit.log.stream_of(one.address))
-        assert one.address.subject not in await PgAgenda(kit.database).clockless("", 100)
+        await catch_up(projector, data.log.stream_of(one.address))
+        assert one.address.subject not in await PgAgenda(data.database).clockless("", 100)
         version = state.version
         await clockless.look()
-        assert (await kit.handler.state(one.address, fresh=True)).state.version == version
+        assert (await handler.state(one.address, fresh=True)).state.version == version
 
 
 async def catch_up(projector: ProjectionRunner, stream: str) -> None:

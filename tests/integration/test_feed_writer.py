@@ -16,16 +16,18 @@ from services.supervision.feed import writer as feed_writer
 from services.supervision.feed.writer import AT, REACHED, FeedWriter
 from shared.kit import leader
 from shared.kit.clock import SystemClock
-from shared.kit.failpoints import armed
+from shared.kit.failpoints import Failpoints
 from shared.kit.read_your_writes import ProjectionProgress
+from shared.kit.runtime import Runtime
 from shared.kit.sql import Database, Statements
 from shared.log.connection import NatsConnection, connect
 from shared.log.jetstream import JetStreamLog
-from shared.log.port import Conflict, Damaged
+from shared.log.port import Damaged, LogConflict
 from shared.log.streams import Ack, Streams, ensure_topology
 from shared.log.topology import FEED, FEED_MARK, Topology
 from tests.support.feeds import AREAS, expected, fill, lives, messages, written
 from tests.support.nats import NatsServer
+from tests.support.services import data_of
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -34,15 +36,17 @@ WAIT_S_MAX = 20.0
 
 
 class World:
-    """A log, FEED, and a database for the lock."""
+    """A log, FEED, and a database for the lock; all copies of the writer have the same failpoints."""
 
-    def __init__(self, mux: NatsConnection, database: Database) -> None:
-        self.log, self.streams, self.database = JetStreamLog(mux, Topology(AREAS)), Streams(mux), database
+    def __init__(self, connection: NatsConnection, database: Database) -> None:
+        self.log, self.streams, self.database = JetStreamLog(connection, Topology(AREAS)), Streams(connection), database
+        self.failpoints = Failpoints()
 
     def writer(self) -> tuple[FeedWriter, ProjectionProgress]:
         """A copy of the writer, not started, and what it tells of its place."""
-        reached = ProjectionProgress(CLOCK)
-        return FeedWriter(self.log, self.streams, self.database, CLOCK, reached), reached
+        runtime = Runtime.of(CLOCK, failpoints=self.failpoints)
+        data = data_of(log=self.log, streams=self.streams, database=self.database)
+        return FeedWriter(data=data, runtime=runtime), runtime.progress
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[ProjectionProgress]:
@@ -71,12 +75,12 @@ class World:
 
 @pytest_asyncio.fixture
 async def world(server: NatsServer, database: Mapping[str, str]) -> AsyncIterator[World]:
-    mux = await connect(server.url, wait_s=1.0)
-    await ensure_topology(mux, Topology(AREAS))
+    connection = await connect(server.url, wait_s=1.0)
+    await ensure_topology(connection, Topology(AREAS))
     tables = await Database.connect(database["supervision"], Statements({}), "supervision", size_max=2)
-    yield World(mux, tables)
+    yield World(connection, tables)
     await tables.close()
-    await mux.close()
+    await connection.close()
 
 
 async def test_every_item_of_the_log_is_written_once_in_order_and_what_comes_later_too(world: World) -> None:
@@ -131,7 +135,7 @@ async def test_cancelled_anywhere_and_started_again_it_neither_loses_nor_doubles
         runs += 1
         writer, reached = world.writer()
         killing = Killing(rng.randrange(1, 9))
-        with armed(killing):
+        with world.failpoints.armed(killing):
             writing = killing.task = asyncio.create_task(writer.run())
             done = asyncio.create_task(world.caught_up(reached))
             await asyncio.wait({writing, done}, return_when=asyncio.FIRST_COMPLETED)
@@ -179,7 +183,7 @@ async def test_two_writers_at_once_disturb_each_other_and_nothing_else(
         nonlocal refused
         try:
             return await publish(*args, **named)
-        except Conflict:
+        except LogConflict:
             refused += 1
             raise
 
@@ -205,7 +209,7 @@ async def test_the_server_killed_while_it_writes(world: World, server: NatsServe
             server.kill()
             server.start()
 
-    with armed(restarted):
+    with world.failpoints.armed(restarted):
         async with world.writing() as reached:
             await world.caught_up(reached)
             await fill(world.log, lives(5, seed=11))

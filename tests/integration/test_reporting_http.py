@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from infra.servers.embedded import Endpoints
-from services.reporting import stream as event_stream
+from services.reporting import event_stream
 from tests.support.client import COUNTY, HOUSING, MATTER, OTHER_COUNTY, POLICE, TOWNSHIP
 from tests.support.stack import in_process
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -11,9 +12,11 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from services.reporting.policy import CaseFilter
-from services.reporting.projection import SEARCH_AFTER_END_DAYS_MAX
-from services.reporting.store import STATEMENTS, SWEEP_EVERY_S, CaseQueries, Model, checksums, sweep
+from services.reporting import jobs, queries, read_model
+from services.reporting.jobs import SWEEP_EVERY_S, SearchSweep
+from services.reporting.listing import CaseFilter
+from services.reporting.queries import STATEMENTS, CaseQueries
+from services.reporting.read_model import SEARCH_AFTER_END_DAYS_MAX, Model
 from shared.case import events as e
 from shared.case.base import Address, Event, Recorded
 from shared.case.facts import Note
@@ -65,7 +68,7 @@ async def test_a_rebuild_makes_the_same_tables_with_and_without_the_index(
         last[recorded.address.subject] = position.sequence
     await projector(tables, Model(vault), clock, log).apply(STREAM, events)
     async with tables.session() as session:
-        before = await checksums(session)
+        before = await Model(vault).checksums(session)
     assert {table: rows for table, (rows, _) in before.items()} == {
         "cases": 40, "seen": 40 * 8, "tallies": 1, "sealed": 40, "orders": 0,
     }  # fmt: skip
@@ -74,7 +77,7 @@ async def test_a_rebuild_makes_the_same_tables_with_and_without_the_index(
         async for _ in projector(tables, model, clock, log).rebuild(lambda *at: None):
             pass
         async with tables.session() as session:
-            assert await checksums(session) == before
+            assert await model.checksums(session) == before
         assert await found(tables, model, "大坝村") == (40 if index else 0)
 
 
@@ -98,7 +101,7 @@ async def test_what_ended_leaves_the_index_in_time_and_comes_back_when_taken_up(
     model = Model(vault)
     one = projector(tables, model, clock)
     await one.apply(STREAM, await lives.events([address]))
-    sweeping = asyncio.create_task(sweep(tables, clock))
+    sweeping = asyncio.create_task(SearchSweep(tables, clock).run())
     try:
         await clock.advance(timedelta(days=SEARCH_AFTER_END_DAYS_MAX - 1).total_seconds())
         assert await found(tables, model, "大坝村") == 1
@@ -132,7 +135,7 @@ async def test_an_erased_case_leaves_nothing_sealed_behind_and_no_later_batch_br
     await vault.destroy(address.id)
     await projector(tables, Model(vault), clock).apply(STREAM, events)
     async with tables.session() as session:
-        told = await checksums(session)
+        told = await Model(vault).checksums(session)
     assert (told["cases"][0], told["sealed"][0]) == (1, 0)
     (row,), _ = await CaseQueries(tables, Model(vault)).page(READER, CaseFilter(), None, 10)
     assert row.matter is None
@@ -205,9 +208,5 @@ async def _read_rows(admin: asyncpg.Connection) -> dict[str, int]:
 
 
 def test_every_statement_is_used() -> None:
-    import inspect
-
-    from services.reporting import store
-
-    text = inspect.getsource(store)
+    text = "".join(inspect.getsource(module) for module in (jobs, queries, read_model))
     assert [name for name in STATEMENTS if f'"{name}"' not in text] == []

@@ -17,12 +17,12 @@ import pytest_asyncio
 from nats.errors import NoRespondersError
 
 from shared.case.rights import Right
-from shared.kit import failpoints
+from shared.kit.failpoints import FailpointHit, Failpoints
 from shared.log.connection import connect
 from shared.log.streams import Streams
-from shared.reference.library import ReferenceData
-from shared.reference.models import Kind
+from shared.reference.documents import DocumentKind
 from shared.reference.publish import publish
+from shared.reference.reference_data import ReferenceData
 from tests.support.platforms import WAIT_S_MAX, World, open_world, services, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -32,7 +32,7 @@ WORDS = "电梯停运一个月没人修"
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world() -> AsyncIterator[World]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("submit", "react"):
+        for module in ("submissions", "reactions"):
             patch.setattr(f"shared.kit.{module}.DELAY_S_MIN", 0.01)  # what fails comes again at once
         async with open_world() as opened:
             yield opened
@@ -177,7 +177,7 @@ POINTS = (
     "handle.loaded",
     "handle.decided",
     "handle.appended",
-    "intake.register.recorded",
+    "application.created",
     "intake.receipt.published",
 )
 
@@ -190,15 +190,14 @@ async def test_a_crash_between_any_two_steps_changes_nothing(world: World, point
     async def hook(name: str) -> None:
         if name == point and left[0]:
             left[0] -= 1
-            raise failpoints.FailpointHit(name)
+            raise FailpointHit(name)
 
-    with failpoints.armed(hook):
-        async with services(world):
-            receipt = await world.receipt(id)
-            assert receipt["type"] == "submission.accepted"
-            number = receipt["data"]["number"]
-            await world.step(number, "assigned")
-            await until(lambda: gone(world, sequence))
+    async with services(world, Failpoints(hook)):
+        receipt = await world.receipt(id)
+        assert receipt["type"] == "submission.accepted"
+        number = receipt["data"]["number"]
+        await world.step(number, "assigned")
+        await until(lambda: gone(world, sequence))
     assert left == [0]
     assert len(await world.all("RECEIPTS", f"receipt.demo.{id}")) == 1
     assert len(await world.all("RECEIPTS", f"receipt.demo.seq-{sequence}")) == 0
@@ -223,14 +222,14 @@ async def test_poison_is_parked_with_a_receipt_that_says_so(world: World, monkey
         if name == "intake.register.claimed":
             raise RuntimeError(WORDS)
 
-    with failpoints.armed(hook):
-        async with services(world):
-            receipt = await world.receipt(id)
-            await until(lambda: gone(world, sequence))
-            assert receipt["data"]["code"] == "submission.parked"
-            failpoints.arm(None)  # repaired
-            _, later = await world.submit("register", demand(), id=id)
-            assert (await world.receipt(f"seq-{later}"))["type"] == "submission.accepted"
+    failpoints = Failpoints(hook)
+    async with services(world, failpoints):
+        receipt = await world.receipt(id)
+        await until(lambda: gone(world, sequence))
+        assert receipt["data"]["code"] == "submission.parked"
+        failpoints.hook = None  # repaired
+        _, later = await world.submit("register", demand(), id=id)
+        assert (await world.receipt(f"seq-{later}"))["type"] == "submission.accepted"
     parked = await world.all("PARKED", "parked.intake.submissions")
     assert parked[-1] == {"source": "demo", "sequence": sequence, "command": "register", "reason": "RuntimeError"}
 
@@ -264,12 +263,11 @@ async def test_commands_on_one_case_keep_their_order(world: World) -> None:
     async def hook(name: str) -> None:
         if name == "handle.decided" and broken:
             broken.clear()
-            raise failpoints.FailpointHit(name)
+            raise FailpointHit(name)
 
-    with failpoints.armed(hook):
-        async with services(world):
-            for id in ids:
-                assert (await world.receipt(id))["type"] == "submission.accepted"
+    async with services(world, Failpoints(hook)):
+        for id in ids:
+            assert (await world.receipt(id))["type"] == "submission.accepted"
     assert not broken
 
 
@@ -336,16 +334,16 @@ async def test_what_a_service_fills_in_over_http_it_fills_in_here_too(world: Wor
 
 async def grant(world: World, right: Right) -> None:
     """Platforms may do this from now on."""
-    mux = await connect(world.endpoints.nats["admin"], name="test")
+    connection = await connect(world.endpoints.nats["admin"], name="test")
     try:
         library = ReferenceData()
-        await library.load(Streams(mux))
-        posts = library.document(Kind.POSTS, "510000000000")
+        await library.load(Streams(connection))
+        posts = library.document(DocumentKind.POSTS, "510000000000")
         assert posts is not None
         rows = [r.model_copy(update={"rights": (*r.rights, right)}) if r.key == "platform" else r for r in posts.rows]
-        await publish(Streams(mux), [posts.model_copy(update={"rows": tuple(rows)})])
+        await publish(Streams(connection), [posts.model_copy(update={"rows": tuple(rows)})])
     finally:
-        await mux.close()
+        await connection.close()
 
 
 def snippet(number: int) -> str:

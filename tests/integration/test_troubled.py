@@ -8,9 +8,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.supervision.store import STATEMENTS, Watched
+from services.supervision.queries import STATEMENTS, TroubledQueries
+from services.supervision.read_model import Watched
 from shared.kit.effects import AggregateChange
 from shared.kit.sql import Database
+from tests.support.reporting import CITY
 from tests.support.supervision import TOWNSHIP, opened, watched
 
 pytestmark = pytest.mark.slow
@@ -30,8 +32,8 @@ async def put(database: Database, changes: Sequence[AggregateChange]) -> None:
 
 
 async def troubled(database: Database, place: tuple[str, str], *least: int, limit: int = 100) -> list[Any]:
-    async with database.session() as session:
-        return list(await session.fetch("troubled", "5101:", *place, *(least or LEAST), limit))
+    queries = TroubledQueries(database)
+    return await queries.troubled(region=CITY, after=place, least=least or LEAST, limit=limit)
 
 
 @pytest.mark.clause("5.1.1f")
@@ -39,7 +41,7 @@ async def test_a_page_holds_what_meets_a_threshold_by_centre_and_id_and_leads_on
     one = watched
     changes = [
         one("calm", 1), one("back", 2, hand_backs=2), one("once", 3, hand_backs=1), one("often", 4, repeats=3),
-        one("late", 5, lateness=2), one("many", 6, people_count=5), one("few", 7, people_count=4),
+        one("late", 5, overdue_count=2), one("many", 6, people_count=5), one("few", 7, people_count=4),
         one("ordered", 8, hand_backs=9, orders=("an order",)), one("all", 9, hand_backs=2, repeats=3, people_count=50),
     ]  # fmt: skip
     async with opened(database) as there:

@@ -67,7 +67,7 @@ async def test_a_key_that_is_gone_before_its_case_is_known_to_be_erased_gives_no
     place = await gateway(world)
     case = await world.case()
     item = await world.item(case, "notice", template="registered")
-    await world.kit.vault.destroy(case.id)
+    await world.service.data.vault.destroy(case.id)
     await world.send(place)
     assert (world.receiver.got, await outcome(world, item.id)) == ([], ("none", "erased"))
 

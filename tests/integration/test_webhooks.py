@@ -13,7 +13,7 @@ import pytest
 from services.supervision.feed import webhook_client, webhooks
 from services.supervision.feed.delivery import DELAYS_S
 from services.supervision.feed.webhook_store import STATEMENTS, Moved
-from shared.kit.failpoints import FailpointHit, armed, from_spec
+from shared.kit.failpoints import FailpointHit, from_spec
 from tests.support.receivers import OK, Received, Receiver, status
 from tests.support.webhooks import COUNTY, World
 
@@ -88,7 +88,7 @@ async def test_whatever_fails_at_random_each_comes_at_least_once_and_in_order_pe
             raise FailpointHit(name)
 
     world.receiver.answer = answer
-    with armed(killed):
+    with world.service.runtime.failpoints.armed(killed):
         for _ in range(300):
             with suppress(FailpointHit):
                 place = await world.later(place, 1800)
@@ -255,7 +255,7 @@ async def test_killed_between_sending_and_writing_down_it_is_sent_again_with_the
     items = [await world.item(await world.case()) for _ in range(3)]
     hook = from_spec("webhook.sent=raise")
     assert hook is not None
-    with armed(hook), pytest.raises(FailpointHit):
+    with world.service.runtime.failpoints.armed(hook), pytest.raises(FailpointHit):
         await world.send(place)
     assert (await world.now(place)).cursor == place.cursor
     await world.webhooks.close()
@@ -313,7 +313,7 @@ async def test_both_secrets_sign_for_a_day_after_a_new_one(world: World) -> None
 
 async def test_a_new_master_key_wraps_the_secrets_anew_so_that_the_old_one_may_go(world: World) -> None:
     place, secret = await world.place()
-    file = world.kit.settings.master_key_file
+    file = world.service.identity.settings.master_key_file
     file.write_text("cd" * 32 + "\n" + "ab" * 32 + "\n")
     await world.webhooks.close()
     assert await world.again().places.secrets.rewrap() == 1
@@ -358,7 +358,7 @@ async def test_what_waits_and_is_another_item_in_the_feed_ends_it_loudly(world: 
     world.receiver.answers(500)
     place = await world.send(place)
     now = world.clock.now()
-    async with world.kit.database.using(STATEMENTS).transaction() as session:
+    async with world.service.data.database.using(STATEMENTS).transaction() as session:
         letter = (await session.fetch("due_items", place.id, now + timedelta(days=1), 1))[0]
         await session.execute("drop_items", place.id, [letter["sequence"]])
         columns = letter["sequence"], place.id, letter["subject"], "overdue", 1, now, now, False, None, None

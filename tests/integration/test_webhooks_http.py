@@ -165,7 +165,7 @@ async def test_no_webhook_leads_into_our_own_network(ask: Ask, url: str, said: s
 
 
 async def test_one_person_makes_only_so_many(ask: Ask, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook_store, "PLACES_PER_PERSON_MAX", 2)
+    monkeypatch.setattr(webhook_store, "WEBHOOKS_PER_PERSON_MAX", 2)
     body = {"url": receiver.url, "kinds": ["overdue"]}
     answers = await asyncio.gather(*(ask("jj-deputy", "POST", HOOKS, body) for _ in range(4)))
     assert [one.status_code for one in answers] == [403] * 4, "the deputy's post lacks the right"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from services.supervision.feed import webhooks
+from services.supervision.feed.webhooks import Webhooks
 from shared.kit.clock import SystemClock
-from shared.log.port import Unavailable
+from shared.log.port import LogUnavailable
 from tests.support.nats import NatsServer
 from tests.support.webhooks import World, open_world, prepare
 
@@ -23,7 +23,7 @@ def world(webhook_world: World) -> World:
 
 async def test_the_job_serves_all_places_as_items_come_and_one_process_alone_sends(world: World) -> None:
     job = asyncio.create_task(world.webhooks.run())
-    twin = webhooks.Webhooks(world.kit)
+    twin = Webhooks(world.service.application)
     other = asyncio.create_task(twin.run())
     try:
         places = [await world.place() for _ in range(3)]
@@ -45,8 +45,7 @@ async def test_a_kill_of_the_feeds_server_loses_nothing(
     server: NatsServer, database: Mapping[str, str], tmp_path: Path
 ) -> None:
     await prepare(server.url, database)
-    async with open_world(server.url, database, tmp_path) as world:
-        world.kit.clock = world.webhooks._clock = SystemClock()
+    async with open_world(server.url, database, tmp_path, SystemClock()) as world:
         job = asyncio.create_task(world.webhooks.run())
         try:
             place, _ = await world.place()
@@ -57,7 +56,7 @@ async def test_a_kill_of_the_feeds_server_loses_nothing(
             server.start()
             async with asyncio.timeout(10):
                 while True:
-                    with suppress(Unavailable):
+                    with suppress(LogUnavailable):
                         items += [await world.item(case) for case in cases]
                         break
             await world.receiver.until(55)

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 import shared.log.envelope  # noqa: F401 - the forms that the codec uses
 from shared.case import base
-from shared.case._fast import FORMS, Form
+from shared.case._fast import FORMS, FastForm
 from shared.case.base import Event, Meta
 from shared.case.lifecycle import Status
 from tests.support import law
@@ -64,7 +64,7 @@ def test_every_fast_form_is_compared_here() -> None:
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.plain.__name__)
 @given(data=st.data())
-def test_a_fast_form_gives_what_the_plain_one_gives(form: Form, data: st.DataObject) -> None:
+def test_a_fast_form_gives_what_the_plain_one_gives(form: FastForm, data: st.DataObject) -> None:
     arguments = data.draw(st.composite(ARGUMENTS[form.plain.__name__])())
     before = [repr(argument) for argument in arguments]
     plain, fast = form.plain(*arguments), form.fast(*arguments)

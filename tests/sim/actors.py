@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from services.intake.policy import RegisterBody, registration
-from services.intake.store import UploadedFile
+from services.intake.forms import RegisterBody, registration_facts
 from shared.case.base import Address, Facts, Meta, Owner, derived_id, new_id
 from shared.case.commands import COMMANDS, Command
 from shared.case.commands import facts as facts_of
@@ -20,8 +19,8 @@ from shared.case.orders import OrderStatus
 from shared.case.rights import Right, Tie
 from shared.case.state import CaseState
 from shared.kit import access
-from shared.kit import http as kit_http
 from shared.kit.access import Caller
+from shared.kit.application import Origin, UploadedFile, View, sees
 from shared.kit.command_handler import command
 from shared.log import topology
 from tests.sim.clients import Asked, Client, by_itself, over_http
@@ -44,6 +43,14 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 ALL_RIGHTS = frozenset(Right)
+NOBODY = "510104000000-nobody"  # a unit that there is not
+
+
+def http_command_id(caller: Caller, purpose: str, key: str) -> str:
+    """As `Application.command_id`, for a sender that does not know which copy of a service answers."""
+    return derived_id("http", caller.person, purpose, key)
+
+
 S = Status
 # What is likely to be asked of a case, by where it stands: what leads on, and some of what does not.
 LIKELY: dict[Status, str] = {
@@ -108,6 +115,8 @@ class Actors:
                 await self.issue_order()
             elif draw < 0.33:
                 await self.ask_of_an_order()
+            elif draw < 0.37:
+                await self.read()
             else:
                 await self.ask_of_a_case()
             if self.chance.random() < 0.5:
@@ -147,27 +156,26 @@ class Actors:
 
     async def _registration(self, caller: Caller, key: str, body: RegisterBody, files: list[UploadedFile]) -> None:
         clock = self.world.clock
-        command_id = kit_http.http_command_id(caller, "register", key, clock)
+        command_id = http_command_id(caller, "register", key)
         address = Address("case", body.region, new_id(body.region, command_id))
-        told = body.model_dump_json().encode()
-        facts = registration(body, caller.person, caller.unit, clock.now())
+        payload = body.model_dump_json().encode()
+        facts = registration_facts(body, caller.person, caller.unit, clock.now())
         meta = Meta.model_construct(
             command_id=command_id, time=clock.now(), recorded_at=clock.now(), actor=caller.actor
         )
-        asked = self.world.note(Asked(Command(address, meta, "register", facts), caller, told.decode()))
+        asked = self.world.note(Asked(Command(address, meta, "register", facts), caller, payload.decode()))
 
         async def do(process: Process) -> Any:
-            kit = process.kit
-            meta = kit_http.meta_of(kit, caller, command_id, body.region, None, body.channel)
-            facts = registration(body, caller.person, caller.unit, meta.time, [file.name for file in files])
+            application = process.application
+            meta = application.meta(caller, command_id, body.region, None, body.channel)
+            facts = registration_facts(body, caller.person, caller.unit, meta.time, [file.name for file in files])
             asked.command = Command(address, meta, "register", facts)
-            await kit_http.permit(kit, caller, command(Address("case", body.region, ""), meta, "register", facts))
-            born, outcome = await process.registrar.register(
-                meta, facts, f"http.{caller.person}", command_id, told, files
-            )
-            if born != address:
+            unborn = command(Address("case", body.region, ""), meta, "register", facts)
+            origin = Origin(f"http.{caller.person}", command_id, payload, files)
+            answer = await application.execute(caller, unborn, origin)
+            if answer.id != address.id:
                 self.world.violated("registered under another address", asked.command)
-            return outcome
+            return answer
 
         await self.client.send(asked, Owner.INTAKE, do, patient=self.chance.random() < 0.7)
         await self._again(asked, Owner.INTAKE, do)
@@ -233,7 +241,7 @@ class Actors:
         row, region = f"row-{self.number()}", chance.choice(REGIONS)
         time = world.clock.now() - timedelta(days=chance.randrange(1, 400))
         caller = Caller("importer", "import", f"{COUNTY}-centre", COUNTY, ALL_RIGHTS)
-        facts = registration(self.body(region), caller.person, caller.unit, time).model_copy(
+        facts = registration_facts(self.body(region), caller.person, caller.unit, time).model_copy(
             update={"hold": Hold.IMPORT, "complained_unit": None}
         )
         command_id = derived_id("import", "file", row, "register")
@@ -242,8 +250,8 @@ class Actors:
         asked = world.note(Asked(Command(address, meta, "register", facts), None, row))
 
         async def do(process: Process) -> Any:
-            _, outcome = await process.registrar.register(meta, facts, "import.file", row, row.encode())
-            return outcome
+            registration = command(address, meta, "register", facts)
+            return await process.application.decide(registration, Origin("import.file", row, row.encode()))
 
         if await self.client.until_answered(asked, Owner.INTAKE, do) != "done":
             return
@@ -296,6 +304,8 @@ class Actors:
         name = self._next(state)
         other = chance.choice(world.born("case")).id
         facts = Pen(chance, state, world.clock.now(), other).write(name)
+        if name in ("triage", "assign", "rule") and chance.random() < 0.03:
+            facts = facts.model_copy(update={"unit": NOBODY})
         await self._ask(name, address, facts, state)
 
     def _next(self, state: CaseState) -> str:
@@ -327,11 +337,16 @@ class Actors:
         caller = self.caller(name, facts, state, address.region) if offered else None
         process = await world.copy_of(owner)
         if caller is not None:
-            command_id = kit_http.http_command_id(caller, f"{name} {address.id}", f"key-{self.number()}", world.clock)
-            meta = kit_http.meta_of(process.kit, caller, command_id, address.region, self._time(process), "desk")
+            command_id = http_command_id(caller, f"{name} {address.id}", f"key-{self.number()}")
+            meta = process.application.meta(caller, command_id, address.region, self._time(process), "desk")
         else:
             now, command_id = process.clock.now(), derived_id("clock", address.id, name, str(self.number()))
-            meta = Meta(command_id=command_id, time=now, recorded_at=now, actor=process.kit.own_actor(address))
+            meta = Meta(
+                command_id=command_id,
+                time=now,
+                recorded_at=now,
+                actor=process.application.identity.service_actor(address),
+            )
         asked = world.note(Asked(Command(address, meta, name, facts), caller, f"{name} first"))
         do = over_http(asked) if caller is not None else by_itself(asked)
         await self.client.send(asked, owner, do, patient=chance.random() < 0.5)
@@ -347,6 +362,26 @@ class Actors:
         back = timedelta(seconds=self.chance.choice((2, 600, 7_200)))
         return process.clock.now() - back if self.chance.random() < 0.12 else None
 
+    async def read(self) -> None:
+        """Somebody reads a case or an order, in whose hands it is or not."""
+        chance, world = self.chance, self.world
+        there = [*world.born("case"), *world.born("order")]
+        if not there:
+            return
+        address, view = chance.choice(there), chance.choice(tuple(View))
+        region = chance.choice(ALL_REGIONS)
+        caller = Caller("jj-reader", "reader", unit(region, "women"), region, frozenset({Right.READ}))
+        process = await world.copy_of(chance.choice((Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION)))
+        before = len(world.log.events(address.subject))
+        task = process.group.start(process.application.load(caller, address, view))
+        await asyncio.wait([task])
+        if task.cancelled() or task.exception() is not None:
+            return
+        after = len(world.log.events(address.subject))
+        states = (world.state(address, count) for count in range(before, after + 1))
+        if not any(sees(caller, state, view) for state in states):
+            world.violated("shown to somebody in whose hands it is not", address.subject)
+
     # Orders
 
     async def issue_order(self) -> None:
@@ -358,7 +393,7 @@ class Actors:
         cases = chance.sample(there, min(len(there), chance.choice((1, 1, 2, 3))))
         region = chance.choice(REGIONS)
         caller = Caller("jj-supervisor", "supervisor", f"{PROVINCE}-centre", PROVINCE, ALL_RIGHTS)
-        command_id = kit_http.http_command_id(caller, "issue-order", f"key-{self.number()}", world.clock)
+        command_id = http_command_id(caller, "issue-order", f"key-{self.number()}")
         address = Address("order", region, new_id(region, command_id))
         now = world.clock.now()
         facts = facts_of(
@@ -368,13 +403,11 @@ class Actors:
             due=now + timedelta(hours=chance.choice((1, 2, 2, -1))), note=NOTE,
         )  # fmt: skip
         process = await world.copy_of(Owner.SUPERVISION)
-        meta = kit_http.meta_of(process.kit, caller, command_id, region, None, "desk")
+        meta = process.application.meta(caller, command_id, region, None, "desk")
         asked = world.note(Asked(Command(address, meta, "issue-order", facts), caller, "first"))
 
         async def do(process: Process) -> Any:
-            await kit_http.permit(process.kit, caller, asked.command)
-            await process.kit.vault.new_keys(None, [(address.id, address.region)])
-            return await process.kit.handler.handle(asked.command)
+            return await process.application.execute(caller, asked.command)
 
         await self.client.send(asked, Owner.SUPERVISION, do, patient=chance.random() < 0.6)
         await self._again(asked, Owner.SUPERVISION, do)

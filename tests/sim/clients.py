@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from services.supervision import http as supervision_http
-from shared.case.base import Owner, Position
+from services.supervision.enrichers import suspended_clock
+from shared.case.base import Owner, Position, Recorded
 from shared.case.commands import Command
 from shared.case.reasons import Rejected
 from shared.kit import access
-from shared.kit import http as kit_http
 from shared.kit.access import Caller
 from shared.kit.command_handler import Committed
 from shared.kit.problems import ProblemError, Unavailable
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.port import LogUnavailable
+from tests.sim.hours import library
 from tests.sim.law import LAWS
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Client:
         subject = asked.command.address.subject
         stood = self._stands(asked.command)
         before = len(self.world.log.events(subject))
-        task = process.group.start(_awaited(do(process)))
+        task = process.group.start(_answered_by(process, do))
         await asyncio.wait([task])
         after = len(self.world.log.events(subject))
         if task.cancelled():
@@ -116,11 +117,26 @@ class Client:
             told, place = result.recorded.id if result.recorded else None, result.position
         else:
             told, place = result.event, Position.parse(result.position)
+        if event is not None and asked.caller is not None:
+            self._permitted(asked, event)
         if event is not None and told is not None and (told != event.id or place != event.position):
             self.world.violated("acknowledged as another event, or at another place", command)
         if OTHER_BODY in asked.answers:
             self.world.violated("accepted after another body was said to stand", command)
         return "done"
+
+    def _permitted(self, asked: Asked, event: Recorded[Any]) -> None:
+        """Somebody's command stands: the rights allowed it for some state before its event, its references exist."""
+        command, caller = asked.command, asked.caller
+        assert caller is not None
+        creates = access.is_creation(command.name)
+        count = self.world.log.events(command.address.subject).index(event)
+        states = [None] if creates else [self.world.state(command.address, n) for n in range(1, count + 1)]
+        if all(access.refusal(caller, command, state) is not None for state in states):
+            self.world.violated("accepted without the right", command)
+        known, unit = library(), getattr(command.facts, "unit", None)
+        if unit is not None and not known.has_unit(unit):
+            self.world.violated("accepted for a unit that there is not", command)
 
     def _failed(self, asked: Asked, error: BaseException, stood: bool, before: int, after: int) -> str:
         if isinstance(error, Unavailable | LogUnavailable):
@@ -177,14 +193,16 @@ class Client:
 
 def _still(state: Any, command: Command) -> str:
     try:
-        supervision_http._standing_still(state, command)
+        suspended_clock(state, command)
     except ProblemError as error:
         return error.problem.code
     return ""
 
 
-async def _awaited(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+async def _answered_by(process: Process, do: Callable[[Process], Awaitable[Any]]) -> Any:
+    """A request, which the desk makes before all else that a process does."""
+    with process.runtime.load_gate.answering():
+        return await do(process)
 
 
 def _reason_codes() -> frozenset[str]:
@@ -197,22 +215,27 @@ _CODES = _reason_codes()
 
 
 def over_http(asked: Asked) -> Callable[[Process], Awaitable[Any]]:
-    """As a person's request: permit, check, decide."""
+    """As a person's request: through every step of the application layer."""
     caller, first = asked.caller, asked.command
     assert caller is not None
 
     async def do(process: Process) -> Any:
-        fill = process.fills.get(first.name)
+        application = process.application
+        enricher = application._enrichers.get(first.name)
 
-        async def noted(desk: Any, caller: Any, command: Command) -> Command:
-            asked.command = await fill(desk, caller, command) if fill else command
+        async def noted(application: Any, caller: Any, command: Command, state: Any) -> Command:
+            asked.command = await enricher(application, caller, command, state) if enricher else command
             return asked.command
 
-        return await kit_http.decide(process.kit, caller, first, noted)
+        # noted for the length of this request: the judge must know the command that the law was asked
+        own = copy(application)
+        own._enrichers = {first.name: noted} if enricher else {}
+        asked.command = first
+        return await own.execute(caller, first)
 
     return do
 
 
 def by_itself(asked: Asked) -> Callable[[Process], Awaitable[Any]]:
     """As the service's own decision: the clock's, or an import's."""
-    return lambda process: process.kit.handler.handle(asked.command)
+    return lambda process: process.application.decide(asked.command)

@@ -39,11 +39,11 @@ class Operator:
         supervision = await world.copy_of(Owner.SUPERVISION)
         eraser = supervision.jobs["supervision.sweep"].__self__
         before = world.clock.now() - timedelta(hours=1)  # an order's key is made a little before the order
-        await self._as(supervision, supervision.kit.vault.sweep_orphans(before, eraser._exists))
-        vault = supervision.kit.vault
+        await self._as(supervision, supervision.data.vault.sweep_orphans(before, eraser._exists))
+        vault = supervision.data.vault
         masters = MasterKeys([b"x" * 32, b"n" * 32, b"o" * 32])
         for process in world.processes.values():  # the file of all first, then the keys
-            process.kit.vault._masters = masters
+            process.data.vault._masters = masters
         await self._as(supervision, vault.rewrap())
         world.vault._masters = masters
         return True
@@ -62,9 +62,9 @@ class Operator:
                 if key not in self._replayed:
                     self._replayed.add(key)
                     process = await self.world.copy_of(owner)
-                    recorded = await process.kit.log.at(place)
+                    recorded = await process.data.log.at(place)
                     assert recorded is not None
-                    await self._as(process, process.reactor.react(recorded))
+                    await self._as(process, process.reactions.react(recorded))
 
     async def _misdirect(self) -> None:
         """A service that writes what another owns is refused by its log."""
@@ -75,11 +75,11 @@ class Operator:
         address = self.chance.choice(open_ones)
         process = await world.copy_of(Owner.ROUTING)
         now = process.clock.now()
-        command_id, actor = f"misdirected-{self.actors.number()}", process.kit.own_actor(address)
+        command_id, actor = f"misdirected-{self.actors.number()}", process.application.identity.service_actor(address)
         meta = Meta(command_id=command_id, time=now, recorded_at=now, actor=actor)
         asked = Command(address, meta, "hold", Pen(self.chance, world.state(address), now, "").write("hold"))
         try:
-            outcome = await self._as(process, process.kit.handler.handle(asked))
+            outcome = await self._as(process, process.application.decide(asked))
         except WrongOwner:
             return
         except Exception as error:  # erased: there is no key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from contextvars import Context
 from datetime import datetime
 from random import Random
@@ -17,15 +17,15 @@ from services.routing import app as routing_app
 from services.supervision import app as supervision_app
 from shared.case.base import Address, Event, Owner, Position, Recorded
 from shared.kit.aggregate_cache import AggregateCache
-from shared.kit.command_handler import CommandHandler
-from shared.kit.read_your_writes import ProjectionProgress
-from shared.kit.service import Kit
+from shared.kit.data import Data
+from shared.kit.failpoints import Failpoints
+from shared.kit.identity import Identity
+from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from shared.kit.vault import MasterKeys
 from shared.log.memory import MemoryLog, _Durable, _Place
-from shared.log.port import Conflict, Durable, for_owner
-from shared.log.port import Unavailable as LogUnavailable
-from shared.reference.models import Document
+from shared.log.port import Durable, LogConflict, LogUnavailable, for_owner
+from shared.reference.documents import Document
 from tests.sim.faults import Faults
 from tests.sim.hours import PACE, own_library
 from tests.sim.loop import GROUP, Group, SimClock
@@ -38,7 +38,7 @@ COPIES = 2
 OLD_MASTERS, NEW_MASTERS = MasterKeys([b"o" * 32, b"n" * 32]), MasterKeys([b"n" * 32, b"o" * 32])
 SETTINGS = Settings()
 ELSEWHERE = frozenset({"supervision.webhooks"})  # jobs that speak to other machines: tested with real ones
-_APPS: dict[Owner, Any] = {
+APPS: dict[Owner, Any] = {
     Owner.INTAKE: intake_app,
     Owner.ROUTING: routing_app,
     Owner.SUPERVISION: supervision_app,
@@ -65,13 +65,13 @@ class SimLog(MemoryLog):
             raise LogUnavailable("the append is on its way")
         try:
             return await super().append(recorded, expected)
-        except Conflict:
+        except LogConflict:
             faults.reached["conflict"] += 1
             raise
 
     async def _arrive(self, recorded: Recorded[Event], expected: int, wait_s: float) -> None:
         await asyncio.sleep(wait_s)
-        with suppress(Conflict):
+        with suppress(LogConflict):
             await super().append(recorded, expected)
 
     async def load(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
@@ -114,23 +114,29 @@ class Process:
         self.group = Group(self.name)
         self.clock = SimClock(world.chance, PACE)
         self.clock.set_by(world.clock)
-        self.library = own_library()
+        self.reference_data = own_library()
         for document in world.published:
-            self.library.put(document)
+            self.reference_data.put(document)
         faults = world.faults
-        log = for_owner(world.log, owner)
-        vault = SharedVault(world.masters, self.clock, faults.pause, world.vault)
+        failpoints = Failpoints(faults.failpoint)
         self.database = MemoryDatabase(world.tables[owner], faults.pause)
-        self.kit = Kit(
-            owner, SETTINGS, self.clock, log, cast(Any, world.streams), vault, cast(Any, self.database), self.library,
-            CommandHandler(log, vault, self.clock, world.known if number == 1 else None),
-            ProjectionProgress(self.clock, self._look_up), {},
-        )  # fmt: skip
-        self.registrar: Any = None
-        self.fills = getattr(_APPS[owner].http, "FILLS", {})
-        service = self._build()
+        self.runtime = Runtime.of(
+            self.clock, aggregates=world.aggregates if number == 1 else None, failpoints=failpoints
+        )
+        self.runtime.progress.add_source(owner, self._look_up)
+        service = self._build(
+            identity=Identity(owner=owner, settings=SETTINGS, reference_data=self.reference_data),
+            data=Data(
+                log=for_owner(world.log, owner),
+                streams=cast(Any, world.streams),
+                vault=SharedVault(world.masters, self.clock, faults.pause, world.vault, failpoints),
+                database=cast(Any, self.database),
+            ),
+            runtime=self.runtime,
+        )
+        self.application, self.data = service.application, service.data
         self.jobs = {name: job for name, job in service.jobs.items() if name not in ELSEWHERE}
-        (self.reactor,) = [job.__self__ for name, job in self.jobs.items() if name.endswith(".reactions")]
+        (self.reactions,) = [job.__self__ for name, job in self.jobs.items() if name.endswith(".reactions")]
         self.failed: BaseException | None = None
 
     async def _look_up(self, model: str, stream: str) -> int:
@@ -138,21 +144,12 @@ class Process:
         rows = await self.database.fetch("read_checkpoints", model)
         return next((row["sequence"] for row in rows if row["stream"] == stream), 0)
 
-    def _build(self) -> Any:
+    def _build(self, **parts: Any) -> Any:
         """The service's own composition, with nothing in the place of its web app."""
-        app = SimpleNamespace(include_router=lambda router: None)
-
-        def router(kit: Kit, registrar: Any = None) -> None:
-            self.registrar = registrar
-
-        module = _APPS[self.owner]
-        others = {one for one in vars(module).values() if hasattr(one, "router") and one is not module.http}
-        with ExitStack() as stack:
-            stack.enter_context(patch.object(module, "web_app", lambda kit, title: app))
-            stack.enter_context(patch.object(module.http, "router", router))
-            for other in others:
-                stack.enter_context(patch.object(other, "router", lambda kit: None))
-            return module.build(self.kit)
+        module = APPS[self.owner]
+        absent = SimpleNamespace(state=SimpleNamespace())
+        with patch.object(module, "web_app", lambda application, *routers: absent):
+            return module.build(**parts)
 
     def start(self) -> None:
         """Run the background jobs."""
@@ -185,4 +182,5 @@ class Outside:
         self.masters = OLD_MASTERS
         self.vault = SharedVault(NEW_MASTERS, self.clock, faults.pause)
         self.tables = {owner: Tables() for owner in OWNERS}
-        self.known = AggregateCache()  # the first copy of each service is of one process, as in `caseflow up`
+        # the first copies of the services remember together, as in `caseflow up`
+        self.aggregates = AggregateCache()

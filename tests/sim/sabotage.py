@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 from services.routing import policy as routing_policy
 from services.supervision import policy as supervision_policy
-from services.supervision.stream import Eraser
+from services.supervision.jobs import Eraser
 from shared.case.base import Address, Position, Recorded, derived_id
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, event_of, record
 from shared.case.reasons import Reason, Rejected
 from shared.kit import access, command_handler, reactions
-from shared.kit import http as kit_http
+from shared.kit.application import Application
 from shared.kit.command_handler import DECIDERS, CommandHandler, Committed
 from shared.kit.effects import CommandRequest
+from shared.kit.load_gate import BREATH_S, LoadGate
 from shared.kit.problems import Forbidden, Unavailable
 from shared.kit.projections import KIT_STATEMENTS, ProjectionRunner
 from shared.kit.reactions import ReactionRunner
 from shared.kit.seal import seal_fields
 from shared.kit.submissions import Submissions
-from shared.kit.vault import Row
+from shared.kit.vault import KeyRow
 from shared.log import envelope, port
 from shared.log.memory import MemoryLog
-from shared.log.port import Conflict
+from shared.log.port import LogConflict
 from tests.support import store
 from tests.support.vaults import SharedVault
 
 Sabotage = Callable[[], AbstractContextManager[Any]]
 SABOTAGES: dict[str, Sabotage] = {}
+
+
+def _both(*patches: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
+    """Several patches as one."""
+    stack = ExitStack()
+    for one in patches:
+        stack.enter_context(one)
+    return stack
 
 
 def _named(sabotage: Callable[[], AbstractContextManager[Any]]) -> Sabotage:
@@ -50,7 +59,7 @@ def _append_without_the_guard() -> AbstractContextManager[Any]:
     async def unguarded(self: MemoryLog, recorded: Recorded[Any], expected: int) -> Position:
         try:
             return await append(self, recorded, expected)
-        except Conflict as conflict:
+        except LogConflict as conflict:
             return await append(self, recorded, conflict.actual_sequence)
 
     return patch.object(MemoryLog, "append", unguarded)
@@ -63,7 +72,7 @@ def _any_event_under_the_id_counts_as_mine() -> AbstractContextManager[Any]:
     async def trusting(self: MemoryLog, recorded: Recorded[Any], expected: int) -> Position:
         try:
             return await append(self, recorded, expected)
-        except Conflict:
+        except LogConflict:
             for one in self._by_subject[recorded.address.subject]:
                 if one.id == recorded.id and one.position is not None:
                     return one.position
@@ -86,7 +95,7 @@ def _an_unanswered_append_counts_as_done() -> AbstractContextManager[Any]:
     async def hopeful(self: CommandHandler, command: Command, fresh: bool) -> Committed | Rejected:
         try:
             return await once(self, command, fresh)
-        except port.Unavailable:
+        except port.LogUnavailable:
             held = await self.state(command.address)
             return Committed(held.state, self._position(command.address, held), None)
 
@@ -101,7 +110,7 @@ def _rejections_from_a_stale_cache() -> AbstractContextManager[Any]:
     once = CommandHandler._once
 
     async def hasty(self: CommandHandler, command: Command, fresh: bool) -> Committed | Rejected:
-        held = self._known.get(command.address.subject)
+        held = self._aggregates.get(command.address.subject)
         if held is not None and not fresh:
             verdict = DECIDERS[command.address.kind].decide(command, held.state)
             if isinstance(verdict, Rejected):
@@ -119,7 +128,7 @@ def _already_applied_check_off() -> AbstractContextManager[Any]:
 @_named
 def _the_cache_is_not_topped_up_after_a_conflict() -> AbstractContextManager[Any]:
     async def stubborn(self: CommandHandler, address: Address, fresh: bool = False) -> Any:
-        held = self._known.get(address.subject)
+        held = self._aggregates.get(address.subject)
         return held or await self._top_up(address, None)
 
     return patch.object(CommandHandler, "state", stubborn)
@@ -148,20 +157,76 @@ def _sealed_with_one_key_for_all() -> AbstractContextManager[Any]:
 
 @_named
 def _a_retry_needs_its_rights_anew() -> AbstractContextManager[Any]:
-    async def strict(desk: Any, caller: Any, asked: Command) -> None:
-        birth = access.is_creation(asked.name)
-        state = None if birth else (await desk.handler.state(asked.address, fresh=True)).state
-        if refused := access.refusal(caller, asked, state):
-            raise Forbidden(refused)
+    async def strict(self: Application, caller: Any, command: Command) -> None:
+        creates = access.is_creation(command.name)
+        state = None if creates else (await self.handler.state(command.address, fresh=True)).state
+        if refusal := access.refusal(caller, command, state):
+            raise Forbidden(refusal)
 
-    return patch.object(kit_http, "permit", strict)
+    return patch.object(Application, "permit", strict)
+
+
+# The steps of the application layer
+
+
+async def _skipped(*_: Any) -> None: ...
+
+
+@_named
+def _the_permit_step_is_gone() -> AbstractContextManager[Any]:
+    return patch.object(Application, "permit", _skipped)
+
+
+@_named
+def _the_reference_step_is_gone() -> AbstractContextManager[Any]:
+    return patch.object(Application, "check_references", _skipped)
+
+
+@_named
+def _the_enrich_step_is_gone() -> AbstractContextManager[Any]:
+    async def unchanged(self: Application, caller: Any, command: Command) -> Command:
+        return command
+
+    return patch.object(Application, "_enriched", unchanged)
+
+
+@_named
+def _the_decide_step_is_gone() -> AbstractContextManager[Any]:
+    def yes(decide: Any, command: Command, state: Any) -> Any:
+        if command.meta.command_id in state.applied:
+            return Accepted(None)
+        return Accepted(record(command, COMMANDS[command.name].event.model_construct(**command.facts.__dict__)))
+
+    return _law(yes)
+
+
+@_named
+def _the_load_gate_for_callers_is_gone() -> AbstractContextManager[Any]:
+    return patch.object(Application, "_admit", lambda *_: None)
+
+
+@_named
+def _the_desk_never_lets_others_go_on() -> AbstractContextManager[Any]:
+    """What the load gate of a process holds back it holds back for ever: the simulation passes through it."""
+
+    async def shut(self: Any, clock: Any, who: str = "") -> None:
+        while self._requests:
+            await clock.sleep(BREATH_S)
+
+    @contextmanager
+    def stuck(self: Any) -> Iterator[None]:
+        self._requests = True
+        yield
+
+    return _both(
+        patch.object(LoadGate, "breathe", shut), patch.object(LoadGate, "answering", stuck),
+        patch.object(LoadGate, "_requests", False, create=True),
+    )  # fmt: skip
 
 
 @_named
 def _other_body_check_off() -> AbstractContextManager[Any]:
-    async def content(desk: Any, asked: Command) -> None: ...
-
-    return patch.object(kit_http, "refuse_other_body", content)
+    return patch.object(Application, "refuse_other_body", _skipped)
 
 
 # Reactions
@@ -189,7 +254,7 @@ def _what_fails_is_forgotten() -> AbstractContextManager[Any]:
 @_named
 def _poison_is_not_parked() -> AbstractContextManager[Any]:
     async def drop(self: ReactionRunner, delivery: Any, error: Exception) -> None:
-        if isinstance(error, port.Unavailable | Unavailable):
+        if isinstance(error, port.LogUnavailable | Unavailable):
             await delivery.nack(0.5)
         else:
             await delivery.term()
@@ -210,7 +275,7 @@ def _derived_ids_random_per_try() -> AbstractContextManager[Any]:
 @_named
 def _reactions_read_an_old_case() -> AbstractContextManager[Any]:
     async def old(self: CommandHandler, recorded: Recorded[Any]) -> Any:
-        held = self._known.get(recorded.address.subject)
+        held = self._aggregates.get(recorded.address.subject)
         return held or await self._top_up(recorded.address, None)
 
     return patch.object(CommandHandler, "state_since", old)
@@ -256,7 +321,7 @@ def _only_the_first_case_hears_of_an_order() -> AbstractContextManager[Any]:
 
 @_named
 def _keys_of_erased_cases_stay() -> AbstractContextManager[Any]:
-    async def keep(self: Eraser, recorded: Recorded[Any], _: Any) -> None: ...
+    async def keep(self: Eraser, recorded: Recorded[Any]) -> None: ...
 
     return patch.object(Eraser, "erase", keep)
 
@@ -277,8 +342,8 @@ def _claims_not_unique() -> AbstractContextManager[Any]:
 
 @_named
 def _keys_not_kept() -> AbstractContextManager[Any]:
-    async def forget(self: SharedVault, session: Any, fresh: Sequence[tuple[str, str, bytes]]) -> list[Row]:
-        return [Row(id, self._masters.current, wrapped) for id, _, wrapped in fresh]
+    async def forget(self: SharedVault, session: Any, fresh: Sequence[tuple[str, str, bytes]]) -> list[KeyRow]:
+        return [KeyRow(id, self._masters.current, wrapped) for id, _, wrapped in fresh]
 
     return patch.object(SharedVault, "_insert", forget)
 
@@ -299,8 +364,8 @@ def _checkpoint_committed_before_the_rows() -> AbstractContextManager[Any]:
         last = batch[-1]
         assert last.position is not None
         async with self._database.transaction() as session:
-            row = await session.using(KIT_STATEMENTS).fetch_one("read_checkpoint", self._model.name, stream)
-            at = (self._model.name, stream, last.position.sequence, last.id, row["sequence"] if row else 0)
+            row = await session.using(KIT_STATEMENTS).fetch_one("read_checkpoint", self.model.name, stream)
+            at = (self.model.name, stream, last.position.sequence, last.id, row["sequence"] if row else 0)
             await session.using(KIT_STATEMENTS).execute("write_checkpoint", *at)
         await apply(self, stream, batch)
 
@@ -379,5 +444,5 @@ def _reaction(reactions: tuple[Any, ...], name: str, **changes: Any) -> Abstract
     from tests.sim import process
 
     changed = tuple(replace(one, **changes) if one.name == name else one for one in reactions)
-    app = next(app for app in process._APPS.values() if app.REACTIONS is reactions)
+    app = next(app for app in process.APPS.values() if app.REACTIONS is reactions)
     return patch.object(app, "REACTIONS", changed)

@@ -9,22 +9,20 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 from unittest.mock import patch
 
-from services.supervision import policy
-from services.supervision import store as supervision_store
-from services.supervision import stream as supervision_stream
+from services.supervision import jobs, policy, read_model
 from services.supervision.deadlines import ticker
 from services.supervision.deadlines.ticker import DueTimer, Ticker
 from services.supervision.feed import writer
 from services.supervision.feed.writer import FeedPlace
-from services.supervision.store import PgAgenda
-from services.supervision.stream import Calendars
+from services.supervision.jobs import Calendars
+from services.supervision.queries import PgAgenda
 from shared.case import decide as law
 from shared.case.base import Address, derived_id
 from shared.case.clocks import RunningDeadline
 from shared.case.reasons import Reason
 from shared.case.state import CaseState
 from shared.kit.effects import CommandRequest, Timer
-from shared.reference.library import ReferenceData
+from shared.reference.reference_data import ReferenceData
 from tests.sim.sabotage import SABOTAGES, _named, _reaction, _without
 from tests.support import store
 from tests.support.streams import MemoryStreams
@@ -140,7 +138,7 @@ def _moments(keep: Any) -> AbstractContextManager[Any]:
     def some(subject: str, state: Any) -> list[Timer]:
         return [one for one in _AS_IT_IS(subject, state) if keep(one)]
 
-    return patch.object(supervision_store, "moments", some)
+    return patch.object(read_model, "moments", some)
 
 
 @_named
@@ -218,7 +216,7 @@ def _a_ladder_goes_on_when_the_stage_is_over() -> AbstractContextManager[Any]:
                 told.append(Timer(late.next_at, subject, "rung", late.stage.value, late.unit or "", late.cause))
         return told
 
-    wrong = _both(patch.object(supervision_store, "moments", ended), patch.object(policy, "moments", ended))
+    wrong = _both(patch.object(read_model, "moments", ended), patch.object(policy, "moments", ended))
     return _both(wrong, patch.object(law, "out_of_turn", lambda *_: None))
 
 
@@ -246,7 +244,7 @@ def _published_days_off_change_nothing() -> Iterator[None]:
 
 @_named
 def _newer_calendars_are_noted_before_all_have_heard() -> AbstractContextManager[Any]:
-    return patch.object(supervision_stream, "HEARD_S_MAX", 0.0)
+    return patch.object(jobs, "HEARD_S_MAX", 0.0)
 
 
 # The feed

@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 from pydantic_core import from_json, to_json
 
-from services.intake.policy import RegisterBody, registration
+from services.intake.forms import RegisterBody, registration_facts
 from shared.case.base import Address, Owner
 from shared.case.commands import COMMANDS, Command
 from shared.case.facts import Hold, Matter, Nature, Note, Part, PartMatters
 from shared.case.lifecycle import Status
-from shared.kit import http as kit_http
 from shared.kit.access import Caller
-from shared.kit.command_handler import Committed
+from shared.kit.application import Origin
 from shared.kit.problems import ProblemError, Unavailable
 from shared.log import topology
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.port import LogUnavailable
 from tests.sim.actors import ALL_RIGHTS
 from tests.sim.faults import Weather
 from tests.sim.loop import run
@@ -62,23 +61,24 @@ class Town:
         body = RegisterBody.model_validate(
             {"channel": "visit", "region": TOWN, "nature": "help", "title": "t", "text": text}
         )
-        command_id = kit_http.http_command_id(self.chief, "register", key, process.clock)
-        meta = kit_http.meta_of(process.kit, self.chief, command_id, TOWN, None, "visit")
-        facts = registration(body, "jj-window", f"{COUNTY}-centre", meta.time).model_copy(update={"hold": hold})
-        address, outcome = await process.registrar.register(meta, facts, "http", command_id, body.text.encode())
-        assert isinstance(outcome, Committed)
-        return Address.of("case", address.id)
+        application = process.application
+        command_id = application.command_id(self.chief, "register", key)
+        meta = application.meta(self.chief, command_id, TOWN, None, "visit")
+        facts = registration_facts(body, "jj-window", f"{COUNTY}-centre", meta.time).model_copy(update={"hold": hold})
+        asked = Command(Address("case", TOWN, ""), meta, "register", facts)
+        answer = await application.execute(self.chief, asked, Origin("http", command_id, body.text.encode()))
+        return Address.of("case", answer.id)
 
     def asked(self, name: str, where: Address, key: str, by: Caller | None = None, /, **facts: Any) -> Command:
         process = self.copy(COMMANDS[name].owner)
         caller = by or self.chief
-        command_id = kit_http.http_command_id(caller, f"{name} {where.id}", key, process.clock)
-        meta = kit_http.meta_of(process.kit, caller, command_id, where.region, None, "desk")
+        command_id = process.application.command_id(caller, f"{name} {where.id}", key)
+        meta = process.application.meta(caller, command_id, where.region, None, "desk")
         return Command(where, meta, name, COMMANDS[name].facts.model_validate(facts))
 
     async def tell(self, name: str, where: Address, /, number: int = 1, **facts: Any) -> Any:
         asked = self.asked(name, where, name, None, **facts)
-        return await kit_http.decide(self.copy(COMMANDS[name].owner, number).kit, self.chief, asked)
+        return await self.copy(COMMANDS[name].owner, number).application.execute(self.chief, asked)
 
     async def rest(self) -> None:
         """Until every reaction has caught up."""
@@ -111,9 +111,9 @@ async def test_what_stands_is_answered_the_same_when_the_case_has_left_the_calle
     """An answer got lost, the case went to another centre, the sender asks again under the same key."""
     case = await town.register("a")
     asked = town.asked("transfer", case, "key", None, to=FAR_COUNTY, note=NOTE)
-    first = await kit_http.decide(town.copy(Owner.ROUTING).kit, town.chief, asked)
+    first = await town.copy(Owner.ROUTING).application.execute(town.chief, asked)
     for number in (1, 2):
-        again = await kit_http.decide(town.copy(Owner.ROUTING, number).kit, town.chief, asked)
+        again = await town.copy(Owner.ROUTING, number).application.execute(town.chief, asked)
         assert (again.position, again.event) == (first.position, None)
 
 
@@ -123,18 +123,18 @@ async def test_an_append_that_arrives_late_is_not_taken_for_another_body_under_t
     case = await town.register("a")
     first = town.asked("supplement", case, "key", None, note=NOTE)
     second = replace(first, facts=first.facts.model_copy(update={"note": Note(text="something else")}))
-    slow, kit = town.copy(Owner.INTAKE, 1).kit, town.copy(Owner.INTAKE, 2).kit
-    held = (await kit.handler.state(case)).sequence
-    append = slow.log.append
+    slow, quick = town.copy(Owner.INTAKE, 1), town.copy(Owner.INTAKE, 2)
+    held = (await quick.application.handler.state(case)).sequence
+    append = slow.data.log.append
 
     async def overtaken(recorded: Any, expected: int) -> Any:
-        await kit.handler.handle(first)
+        await quick.application.decide(first)
         return await append(recorded, expected)
 
-    slow.log.append = overtaken  # type: ignore[method-assign]
+    slow.data.log.append = overtaken
     with pytest.raises(ProblemError, match="another body"):
-        await kit_http.decide(slow, town.chief, second)
-    assert [one.position.sequence for one in await kit.log.load(case, held) if one.position] == [held + 1]
+        await slow.application.execute(town.chief, second)
+    assert [one.position.sequence for one in await quick.data.log.load(case, held) if one.position] == [held + 1]
 
 
 @in_a_town
@@ -162,7 +162,7 @@ async def test_background_jobs_outlive_a_log_and_a_vault_that_do_not_answer(town
 
     town.world.log.pause = town.world.streams.pause = pause
     for process in town.copies[Owner.ROUTING]:
-        process.kit.vault._pause = pause  # type: ignore[attr-defined]
+        process.data.vault._pause = pause
     cases = [await town.register(key, text="小区物业不修电梯") for key in ("a", "b", "c")]
     town.start()
     await town.world.clock.sleep(20)
@@ -206,10 +206,10 @@ async def test_parts_are_registered_once_however_the_whole_has_changed_since(tow
     await town.tell("split", case, parts=parts, matters=matters)
     split = town.world.log.events(case.subject)[-1]
     first, second = town.copies[Owner.INTAKE]
-    await first.reactor.react(split)
+    await first.reactions.react(split)
     await town.tell("release", case, hold=Hold.IMPORT)
-    await second.kit.handler.state(case, fresh=True)
-    await second.reactor.react(split)
+    await second.application.handler.state(case, fresh=True)
+    await second.reactions.react(split)
     assert len(town.world.born("case")) == 3
 
 
@@ -222,12 +222,12 @@ async def test_a_split_that_comes_again_leaves_its_erased_parts_alone(town: Town
     await town.tell("split", case, parts=parts, matters=matters)
     split = town.world.log.events(case.subject)[-1]
     intake, supervision = town.copy(Owner.INTAKE), town.copy(Owner.SUPERVISION)
-    await intake.reactor.react(split)
+    await intake.reactions.react(split)
     part = town.world.born("case")[1]
     await town.tell("withdraw", part, note=NOTE)
     await town.tell("erase", part, retention="year_1", basis="9.4 b")
-    await supervision.reactor.react(town.world.log.events(part.subject)[-1])
-    await town.copy(Owner.INTAKE, 2).reactor.react(split)
+    await supervision.reactions.react(town.world.log.events(part.subject)[-1])
+    await town.copy(Owner.INTAKE, 2).reactions.react(split)
     assert [one.type for one in town.world.log.events(part.subject)][-1] == "case.erased"
 
 
@@ -236,7 +236,7 @@ async def test_what_one_copy_could_not_answer_and_another_did_holds_nobody_up(to
     """Submissions of a case are answered in order; the copy that failed at the first does not wait for it for ever."""
     one, other = town.copies[Owner.ROUTING]
     jobs = [process.jobs["routing.submissions"].__self__ for process in (one, other)]
-    durable = await one.kit.streams.durable_raw(topology.SUBMISSIONS, "routing-submissions", "submit.>")
+    durable = await one.data.streams.durable_raw(topology.SUBMISSIONS, "routing-submissions", "submit.>")
     case = await town.register("a")
     envelope = {
         "specversion": "1.0", "source": PLATFORM, "type": "command.progress", "subject": case.id,
@@ -269,5 +269,5 @@ async def test_what_the_law_refuses_a_reaction_is_decided_anew_on_the_case_as_it
     await town.tell("correct", where, complained_unit=f"{COUNTY}-housing", note=NOTE)
     town.start()
     await town.rest()
-    held = await town.copy(Owner.ROUTING).kit.handler.state(where, fresh=True)
+    held = await town.copy(Owner.ROUTING).application.handler.state(where, fresh=True)
     assert held.state.unit == "510100000000-housing", "the same department one centre higher (clause 8.1 f)"

@@ -8,13 +8,15 @@ from shared.case.base import Owner
 from shared.case.calendar import reckon
 from shared.case.facts import Deadline, Stage, TimeBase
 from shared.reference.calendars import CalendarRow
-from shared.reference.models import Document, Kind
+from shared.reference.documents import Document, DocumentKind
 from tests.sim.clients import Asked, by_itself
 from tests.sim.places import PROVINCE, TOWN
 from tests.sim.test_regressions import Town, in_a_town
 
 DAYS_OFF = tuple(date(2026, 3, day) for day in (3, 4, 5))
-NEWER = Document(kind=Kind.CALENDARS, region=PROVINCE, rows=(CalendarRow(year="2026", holidays=DAYS_OFF),), sequence=99)
+NEWER = Document(
+    kind=DocumentKind.CALENDARS, region=PROVINCE, rows=(CalendarRow(year="2026", holidays=DAYS_OFF),), sequence=99
+)
 
 
 @in_a_town
@@ -24,9 +26,9 @@ async def test_a_clock_that_is_set_by_an_old_calendar_behind_the_recomputation_i
     town.start()
     await town.rest()
     informed, late = (town.copy(Owner.SUPERVISION, number) for number in (1, 2))
-    informed.library.put(NEWER)
+    informed.reference_data.put(NEWER)
     await town.world.clock.sleep(10)  # it has looked through everything once
-    calendar, start = late.library.calendar(TOWN), late.clock.now()
+    calendar, start = late.reference_data.calendar(TOWN), late.clock.now()
     old = reckon(start, 5, TimeBase.WORKING_DAYS, calendar)
     deadline = Deadline(
         stage=Stage.TRIAGE, start=start, due=old.due, base=TimeBase.WORKING_DAYS, amount=5, last_day=old.last_day,
@@ -34,7 +36,7 @@ async def test_a_clock_that_is_set_by_an_old_calendar_behind_the_recomputation_i
     )  # fmt: skip
     asked = town.asked("set-deadlines", case, "old", None, opens=(deadline,), closes=(Stage.TRIAGE,))
     await by_itself(Asked(asked, None))(late)
-    late.library.put(NEWER)
+    late.reference_data.put(NEWER)
     await town.world.clock.sleep(60)
     clock = town.world.state(case).clock(Stage.TRIAGE)
     assert clock is not None

@@ -14,8 +14,7 @@ from shared.case.base import Address, Owner, Recorded
 from shared.case.catalogue import CREATES
 from shared.case.commands import Command
 from shared.case.state import CaseState
-from shared.kit import failpoints
-from shared.reference.models import Kind
+from shared.reference.documents import DocumentKind
 from tests.sim.clients import Asked
 from tests.sim.faults import Faults, Weather
 from tests.sim.hours import PACE, calendar
@@ -147,17 +146,17 @@ class World(Outside):
         process.start()
 
     def _infect(self, process: Process) -> None:
-        reactor, react = process.reactor, process.reactor.react
+        reactions, react = process.reactions, process.reactions.react
 
         async def reacting(recorded: Recorded[Any], *newest: Recorded[Any]) -> None:
-            if self.poison == NEXT and type(recorded.event) in reactor._by_event:
+            if self.poison == NEXT and type(recorded.event) in reactions._by_event:
                 self.poison = recorded.id
             if recorded.id == self.poison:
                 self.faults.reached["poison"] += 1
                 raise RuntimeError("poison")
             await react(recorded, *newest)
 
-        reactor.react = reacting
+        reactions.react = reacting
 
     def kill(self, group: Group) -> None:
         """A process dies, and is started anew after a while."""
@@ -239,7 +238,7 @@ class World(Outside):
         for process in list(self.processes.values()):
             await asyncio.sleep(self.faults.chance.choice((0.2, 1, 4)) * self.faults.chance.random())
             for newest in self.published:
-                process.library.put(newest)
+                process.reference_data.put(newest)
 
     def _redeliver(self) -> None:
         """Messages that are being worked are handed out again, as when the server moves."""
@@ -272,15 +271,14 @@ class World(Outside):
                 self.start(owner, number)
         self.faults.reached["two_copies"] += 1
         actors = Actors(self)
-        with failpoints.armed(self.faults.failpoint):
-            trouble = self.by_itself(self.trouble())
-            crowd = [self.by_itself(actors.act(number)) for number in range(ACTORS_COUNT)]
-            await self._finish(crowd)
-            self.heal()
-            trouble.cancel()
-            await self._rest(Operator(actors))
-            for process in list(self.processes.values()):
-                process.die()
+        trouble = self.by_itself(self.trouble())
+        crowd = [self.by_itself(actors.act(number)) for number in range(ACTORS_COUNT)]
+        await self._finish(crowd)
+        self.heal()
+        trouble.cancel()
+        await self._rest(Operator(actors))
+        for process in list(self.processes.values()):
+            process.die()
             judge = Judge(self)
             await judge.judge()
         return judge.outcome()
@@ -304,7 +302,7 @@ class World(Outside):
         for process in self.processes.values():
             process.clock.set_by(self.clock)
             for document in self.published:
-                process.library.put(document)
+                process.reference_data.put(document)
 
     async def _rest(self, operator: Operator) -> None:
         """Until nothing is left to do: every message settled, every read model at the end, parked ones worked."""
@@ -339,13 +337,15 @@ class World(Outside):
                 if (row["sequence"] if row else 0) < len(stream.events):
                     found.append(f"{model} {name}")
             writers = [one for one in self.processes.values() if one.owner is Owner.SUPERVISION]
-            if max(one.kit.reached.at("feed", name) for one in writers) < len(stream.events):
+            if max(one.runtime.progress.at("feed", name) for one in writers) < len(stream.events):
                 found.append(f"feed {name}")
         for name, place in self.streams.kept["SUBMISSIONS"].durables.items():
             if place.due or place.handed < self.streams.kept["SUBMISSIONS"].end:
                 found.append(name)
         (one, *_) = writers
-        in_force = {document.reference for document in one.library.documents() if document.kind is Kind.CALENDARS}
+        in_force = {
+            document.reference for document in one.reference_data.documents() if document.kind is DocumentKind.CALENDARS
+        }
         if in_force != set(self.tables[Owner.SUPERVISION].table("calendars_applied")):
             found.append("calendars")
         return found

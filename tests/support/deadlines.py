@@ -15,20 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from services.supervision.feed.writer import FeedMark, headers
-from services.supervision.store import PgAgenda, Watched
+from services.supervision.queries import PgAgenda
 from shared.case import events as e
 from shared.case.base import Actor, Address, Event, Meta, Recorded, event_id, new_id
 from shared.case.facts import Channel, Deadline, Matter, Nature, Stage, TimeBase
-from shared.kit.projections import ProjectionRunner
 from shared.kit.seal import seal_fields
-from shared.kit.service import Kit
+from shared.kit.service import RunningService
 from shared.kit.sql import Statements
 from shared.kit.vault import Vault
 from shared.log.connection import NatsConnection
-from shared.log.envelope import encode
+from shared.log.envelope import encode_event
 from shared.log.topology import FEED_MARK
-from shared.reference.models import Kind
-from shared.reference.terms import cited
+from shared.reference.deadline_reckoning import calendar_reference
+from shared.reference.documents import DocumentKind
 
 SQL = Statements.load(Path(__file__).with_suffix(".sql"))
 HOURS = 24  # that every limit here grants
@@ -67,23 +66,25 @@ async def new_keys(vault: Vault, planned: list[Planned]) -> dict[str, bytes]:
     return found
 
 
-async def write(mux: NatsConnection, kit: Kit, planned: list[Planned], keys: Mapping[str, bytes], say: Say) -> None:
+async def write(
+    connection: NatsConnection, supervision: RunningService, planned: list[Planned], keys: Mapping[str, bytes], say: Say
+) -> None:
     """Birth and clock of each case on the log, as the services write them."""
     told, count = time.monotonic(), 0
     for one in planned:
-        for recorded in life(one, kit, keys[one.address.id]):
+        for recorded in life(one, supervision, keys[one.address.id]):
             count += 1
-            subject, data = one.address.subject, encode(recorded)
+            subject, data = one.address.subject, encode_event(recorded)
             if count % ACK_EVERY and count < 2 * len(planned):
-                await mux.client.publish(subject, data)
+                await connection.client.publish(subject, data)
             else:
-                await mux.api(subject, data)
+                await connection.api(subject, data)
         if time.monotonic() - told > 5:
             told = time.monotonic()
             say(f"events on the log: {count:,} of {2 * len(planned):,}")
 
 
-def life(one: Planned, kit: Kit, key: bytes) -> Iterator[Recorded[Event]]:
+def life(one: Planned, supervision: RunningService, key: bytes) -> Iterator[Recorded[Event]]:
     """Registered a day before it falls due, and its clock set."""
     region, start = one.address.region, one.due - timedelta(hours=HOURS)
     matter = Matter(title="一件小事", text="想请工作人员帮忙看看。", address="三组")
@@ -92,26 +93,27 @@ def life(one: Planned, kit: Kit, key: bytes) -> Iterator[Recorded[Event]]:
         first_asked="li.na", first_asked_unit=f"{region}-{DESK}",
     )  # fmt: skip
     desk = Actor(person="li.na", post=DESK, unit=f"{region}-{DESK}", centre=region, region=region)
-    for event, actor in ((born, desk), (_clock(one, kit), kit.own_actor(one.address))):
+    clock = supervision.runtime.clock
+    for event, actor in ((born, desk), (_clock(one, supervision), supervision.identity.service_actor(one.address))):
         command_id = f"seed {event.TYPE} {one.address.id}"
         id = event_id(command_id, one.address.subject)
         meta = Meta(command_id=command_id, time=start, recorded_at=start, actor=actor)
-        sealed = seal_fields(event, key, one.address.id, id, kit.clock) if event.PRIVATE else event
+        sealed = seal_fields(event, key, one.address.id, id, clock) if event.PRIVATE else event
         yield Recorded(id, one.address, meta, sealed)
 
 
-def _clock(one: Planned, kit: Kit) -> e.DeadlinesSet:
+def _clock(one: Planned, supervision: RunningService) -> e.DeadlinesSet:
     start = one.due - timedelta(hours=HOURS)
     made = Deadline(stage=Stage.TRIAGE, start=start, due=one.due, base=TimeBase.HOURS, amount=HOURS, legal_basis="C")
-    reference = cited(kit.library.calendar(one.address.region), made)
+    reference = calendar_reference(supervision.identity.reference_data.calendar(one.address.region), made)
     return e.DeadlinesSet(opens=(made.model_copy(update={"calendar_reference": reference}),))
 
 
-async def skip(mux: NatsConnection, kit: Kit, services: Iterable[str]) -> None:
+async def skip(connection: NatsConnection, supervision: RunningService, services: Iterable[str]) -> None:
     """What stands on the log is done: nobody reacts to it, and the feed begins behind it."""
-    reached = {}
-    for stream in kit.log.streams():
-        reached[stream] = await kit.log.end(stream)
+    reached, log = {}, supervision.data.log
+    for stream in log.streams():
+        reached[stream] = await log.end(stream)
         for service in services:
             name = f"{service}-reactions"
             config = {
@@ -119,12 +121,12 @@ async def skip(mux: NatsConnection, kit: Kit, services: Iterable[str]) -> None:
                 "max_deliver": -1, "max_ack_pending": 2000,
             }  # fmt: skip
             body = {"stream_name": stream, "config": config}
-            await mux.api(f"$JS.API.CONSUMER.CREATE.{stream}.{name}", body)
-    mark = FeedMark(id="seeded", time=kit.clock.now())
-    await mux.api(FEED_MARK, mark.model_dump_json().encode(), headers(reached))
+            await connection.api(f"$JS.API.CONSUMER.CREATE.{stream}.{name}", body)
+    mark = FeedMark(id="seeded", time=supervision.runtime.clock.now())
+    await connection.api(FEED_MARK, mark.model_dump_json().encode(), headers(reached))
 
 
-async def project(kit: Kit, say: Say) -> None:
+async def project(supervision: RunningService, say: Say) -> None:
     """Supervision's read model of the whole log, its clocks reckoned with the calendars in force."""
     told = time.monotonic()
 
@@ -134,17 +136,18 @@ async def project(kit: Kit, say: Say) -> None:
             told = time.monotonic()
             say(f"read model: {stream} {at:,} of {end:,}")
 
-    projector = ProjectionRunner(Watched(), kit.database, kit.log, kit.clock, kit.reached)
-    async with aclosing(projector.rebuild(progress)) as steps:
+    (projection,) = supervision.projections
+    async with aclosing(projection.rebuild(progress)) as steps:
         async for _ in steps:
             pass
-    await note_calendars(kit)
+    await note_calendars(supervision)
 
 
-async def note_calendars(kit: Kit) -> None:
+async def note_calendars(supervision: RunningService) -> None:
     """Nothing is to be recomputed."""
-    in_force = sorted(one.reference for one in kit.library.documents() if one.kind is Kind.CALENDARS)
-    await PgAgenda(kit.database).note_calendars(in_force)
+    documents = supervision.identity.reference_data.documents()
+    in_force = sorted(one.reference for one in documents if one.kind is DocumentKind.CALENDARS)
+    await PgAgenda(supervision.data.database).note_calendars(in_force)
 
 
 async def seed_open(admin: Any, first: int, last: int, due: datetime, say: Say) -> None:

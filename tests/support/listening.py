@@ -13,22 +13,16 @@ from typing import Any
 import httpx
 import uvicorn
 
-from infra.servers.composition import settings_for
 from infra.servers.embedded import Endpoints
-from services.supervision.feed import sse
-from services.supervision.feed.writer import FeedWriter
 from shared.case.base import Owner, Recorded
-from shared.kit.clock import SystemClock
-from shared.kit.service import open_kit, web_app
-from shared.kit.settings import Settings
-from shared.kit.sql import Statements
 from shared.log.connection import connect
 from shared.log.jetstream import JetStreamLog
-from shared.log.port import Unavailable
+from shared.log.port import LogUnavailable
 from shared.log.streams import Streams
 from shared.log.topology import FEED, Topology
 from tests.support.feeds import AREAS, expected, fill, written
 from tests.support.nats import NatsServer
+from tests.support.services import connected
 
 HEARD_S_MAX = 10.0
 BUFFER_BYTES = 4096
@@ -71,7 +65,7 @@ class Feed:
         """Until the log answers us again."""
         async with asyncio.timeout(HEARD_S_MAX):
             while True:
-                with suppress(Unavailable):
+                with suppress(LogUnavailable):
                     await self.log.end(self.log.streams()[0])
                     return
                 await asyncio.sleep(0.05)
@@ -130,20 +124,17 @@ class Listening:
 @asynccontextmanager
 async def serving(nats: NatsServer, endpoints: Endpoints, port: int) -> AsyncIterator[Feed]:
     """Supervision's feed with its writer; ended without a farewell."""
-    settings = settings_for(Settings(areas=AREAS), endpoints, "supervision").model_copy(update={"nats_url": nats.url})
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", port)))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
-        kit = await stack.enter_async_context(open_kit(Owner.SUPERVISION, settings, Statements({}), SystemClock()))
-        mux = await connect(nats.url, wait_s=0.5)
-        stack.push_async_callback(mux.close)
-        app = web_app(kit, "supervision")
-        app.include_router(sse.router(kit))
-        config = uvicorn.Config(app, loop="none", lifespan="off", log_config=None, timeout_graceful_shutdown=0)
+        service = await stack.enter_async_context(connected(Owner.SUPERVISION, endpoints, nats_url=nats.url))
+        connection = await connect(nats.url, wait_s=0.5)
+        stack.push_async_callback(connection.close)
+        config = uvicorn.Config(service.app, loop="none", lifespan="off", log_config=None, timeout_graceful_shutdown=0)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve([listener]))
-        writing = asyncio.create_task(FeedWriter(kit.log, kit.streams, kit.database, kit.clock, kit.reached).run())
-        feed = Feed(listener.getsockname()[1], JetStreamLog(mux, Topology(AREAS)), Streams(mux))
+        writing = asyncio.ensure_future(service.jobs["supervision.feed"]())
+        feed = Feed(listener.getsockname()[1], JetStreamLog(connection, Topology(AREAS)), Streams(connection))
         stack.push_async_callback(feed.client.aclose)
         try:
             yield feed

@@ -17,6 +17,8 @@ from infra.servers.composition import prepare, running, settings_for
 from infra.servers.embedded import DEMO_PLATFORM, Embedded, Endpoints
 from shared.case.base import Owner
 from shared.kit.clock import SystemClock
+from shared.kit.failpoints import Failpoints
+from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from tests.support.folders import open_folder
 
@@ -90,9 +92,9 @@ async def until(ask: Callable[[], Awaitable[Any]]) -> Any:
 
 
 @asynccontextmanager
-async def services(world: World) -> AsyncIterator[AsyncClient]:
+async def services(world: World, failpoints: Failpoints | None = None) -> AsyncIterator[AsyncClient]:
     async with (
-        running(world.settings, SystemClock()) as stack,
+        running(world.settings, Runtime.of(SystemClock(), failpoints=failpoints)) as stack,
         AsyncClient(transport=ASGITransport(stack.app), base_url="http://caseflow") as web,
     ):
         yield web

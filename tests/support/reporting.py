@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from services.reporting.store import STATEMENTS, Model
+from services.reporting.read_model import Model
 from shared.case import events as e
-from shared.case.base import Actor, Address, Event, Meta, Position, Recorded, event_id, new_id
+from shared.case.base import Actor, Address, Event, Meta, Owner, Position, Recorded, event_id, new_id
 from shared.case.facts import Channel, Deadline, Matter, Nature, Note, Outcome, Stage, TimeBase
 from shared.case.rights import Right
 from shared.kit.access import Caller
 from shared.kit.clock import Clock
 from shared.kit.projections import ProjectionRunner
-from shared.kit.read_your_writes import ProjectionProgress
+from shared.kit.runtime import Runtime
 from shared.kit.seal import seal_fields
-from shared.kit.sql import Database, Statements, migrate
+from shared.kit.sql import Database, Statements
 from shared.kit.vault import Vault
 from shared.log.memory import MemoryLog
+from tests.support.services import tables_of
 
-ROOT = Path(__file__).parents[2]
 SEED = Statements.load(Path(__file__).with_suffix(".sql"))
 STREAM = "LOG_5101"
 START = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
@@ -38,24 +38,15 @@ def caller(
     return Caller(person, post, unit or f"{region}-centre", region, frozenset(rights or {Right.READ}))
 
 
-@asynccontextmanager
-async def opened(dsns: Mapping[str, str]) -> AsyncIterator[Database]:
+def opened(dsns: Mapping[str, str]) -> AbstractAsyncContextManager[Database]:
     """Reporting's schema in an empty database, as the role of the service."""
-    for schema, folder in (
-        ("kit", ROOT / "shared/kit/migrations"),
-        ("reporting", ROOT / "services/reporting/migrations"),
-    ):
-        await migrate(dsns["admin"], schema, "reporting", folder)
-    database = await Database.connect(dsns["reporting"], STATEMENTS, "reporting", size_max=4)
-    try:
-        yield database
-    finally:
-        await database.close()
+    return tables_of(Owner.REPORTING, dsns)
 
 
 def projector(database: Database, model: Model, clock: Clock, log: MemoryLog | None = None) -> ProjectionRunner:
     """A projector with nothing remembered."""
-    return ProjectionRunner(model, database, log or MemoryLog(("5101",), clock), clock, ProjectionProgress(clock))
+    log = log or MemoryLog(("5101",), clock)
+    return ProjectionRunner(model=model, database=database, log=log, runtime=Runtime.of(clock))
 
 
 class Lives:

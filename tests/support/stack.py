@@ -17,19 +17,21 @@ import httpx
 import psutil
 import pytest
 
-from infra.servers.composition import SERVICES, prepare, running, settings_for
+from infra.servers.composition import prepare, running, settings_for
 from infra.servers.embedded import Endpoints
 from infra.servers.folder import Folder
+from infra.servers.services import OWNERS
 from shared.kit.clock import SystemClock
+from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from shared.log.connection import NatsConnection, connect
 from shared.log.jetstream import JetStreamLog
 from shared.log.topology import Topology
 from tests.support.folders import copy_made, open_folder
+from tests.support.log import AREAS
 from tests.support.nats import free_port
 
 ROOT = Path(__file__).parents[2]
-AREAS = ("5101", "5107")
 START_S_MAX = 60.0
 STOP_S_MAX = 30.0
 POLL_S = 0.02
@@ -172,21 +174,21 @@ class Stack:
         return f"postgresql://{role}:{self.passwords()[role]}@/{database}?host={where}&port=5432"
 
     @asynccontextmanager
-    async def mux(self, user: str = "admin") -> AsyncIterator[NatsConnection]:
+    async def connection(self, user: str = "admin") -> AsyncIterator[NatsConnection]:
         """A connection to the NATS server of the stack."""
         ports = self.data / "run" / f"nats-server_{self.servers['nats']}.ports"
         url = json.loads(ports.read_text())["nats"][0]
-        mux = await connect(url, user=user, password=self.passwords()[user], name="test")
+        connection = await connect(url, user=user, password=self.passwords()[user], name="test")
         try:
-            yield mux
+            yield connection
         finally:
-            await mux.close()
+            await connection.close()
 
     @asynccontextmanager
     async def log(self) -> AsyncIterator[JetStreamLog]:
         """The log itself, past every service."""
-        async with self.mux() as mux:
-            yield JetStreamLog(mux, Topology(AREAS))
+        async with self.connection() as connection:
+            yield JetStreamLog(connection, Topology(AREAS))
 
 
 @contextmanager
@@ -229,8 +231,8 @@ async def in_process(endpoints: Endpoints, **changed: object) -> AsyncIterator[h
     """
     base = Settings(areas=AREAS).model_copy(update=changed)
     await prepare(settings_for(base, endpoints, "admin"))
-    each = {owner: settings_for(base, endpoints, owner) for owner in SERVICES}
-    async with running(each, SystemClock()) as services:
+    each = {owner: settings_for(base, endpoints, owner) for owner in OWNERS}
+    async with running(each, Runtime.of(SystemClock())) as services:
         transport = httpx.ASGITransport(services.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://caseflow") as client:
             yield client

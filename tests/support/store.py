@@ -134,6 +134,10 @@ class MemoryDatabase:
         async with self.session() as session:
             return await session.fetch_one(name, *args)
 
+    async def fetch_value(self, name: str, *args: Any) -> Any:
+        async with self.session() as session:
+            return await session.fetch_value(name, *args)
+
     async def execute(self, name: str, *args: Any) -> int:
         async with self.transaction() as session:
             return await session.execute(name, *args)

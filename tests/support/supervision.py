@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-from services.supervision.store import STATEMENTS
-from shared.case.base import Address, Position, new_id
+from shared.case.base import Address, Owner, Position, new_id
 from shared.case.clocks import RunningDeadline
 from shared.case.facts import Deadline, Nature, Stage, TimeBase
 from shared.case.lifecycle import Status
 from shared.case.state import CaseState
-from shared.kit.effects import AggregateChange
-from shared.kit.sql import Database, migrate
+from shared.kit.effects import AggregateChange, state_json
+from shared.kit.sql import Database
+from tests.support.services import tables_of
 
-ROOT = Path(__file__).parents[2]
 STREAM = "LOG_5101"
 START = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
 TOWNSHIP = "510104001000"
 UNIT = f"{TOWNSHIP}-housing"
 
 
-@asynccontextmanager
-async def opened(dsns: Mapping[str, str]) -> AsyncIterator[Database]:
+def opened(dsns: Mapping[str, str]) -> AbstractAsyncContextManager[Database]:
     """Supervision's schema in an empty database, as the role of the service."""
-    for schema, folder in (
-        ("kit", ROOT / "shared/kit/migrations"),
-        ("supervision", ROOT / "services/supervision/migrations"),
-    ):
-        await migrate(dsns["admin"], schema, "supervision", folder)
-    database = await Database.connect(dsns["supervision"], STATEMENTS, "supervision", size_max=4)
-    try:
-        yield database
-    finally:
-        await database.close()
+    return tables_of(Owner.SUPERVISION, dsns)
 
 
 def deadline(due: datetime, stage: Stage = Stage.HANDLE, warn_at: datetime | None = None) -> Deadline:
@@ -54,4 +42,4 @@ def watched(name: str, sequence: int, *clocks: RunningDeadline, **more: Any) -> 
         nature=Nature.HELP,
         unit=UNIT, registered_at=START, last_at=START, clocks=clocks, **more,
     )  # fmt: skip
-    return AggregateChange(address, state, Position(STREAM, sequence), ())
+    return AggregateChange(address, state, Position(STREAM, sequence), (), state_json("case", state))

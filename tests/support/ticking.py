@@ -12,8 +12,6 @@ from typing import Any
 
 from infra.servers.composition import prepare, settings_for
 from infra.servers.embedded import Embedded, Endpoints
-from services.supervision.app import build
-from services.supervision.store import STATEMENTS
 from shared.case.base import Address, Meta, Owner, Recorded, new_id
 from shared.case.clocks import RunningDeadline
 from shared.case.commands import COMMANDS
@@ -21,16 +19,17 @@ from shared.case.facts import Deadline, Stage, TimeBase
 from shared.case.reasons import Rejected
 from shared.kit.clock import SystemClock
 from shared.kit.command_handler import CommandHandler, Committed, command
-from shared.kit.service import Kit, open_kit
+from shared.kit.runtime import Runtime
+from shared.kit.service import RunningService
 from shared.kit.settings import Settings
-from shared.kit.sql import Statements
 from shared.log.connection import NatsConnection, connect
 from shared.log.jetstream import JetStreamLog
 from shared.log.topology import Topology
 from tests.support.clock import START
 from tests.support.folders import copy_made, open_folder
 from tests.support.law import FACTS, TOWNSHIP, person
-from tests.support.stack import AREAS
+from tests.support.log import AREAS
+from tests.support.services import connected, working
 
 NAP_S_MAX = 0.02
 WAIT_S_MAX = 15.0
@@ -62,9 +61,9 @@ class World:
 
     endpoints: Endpoints
     clock: MovedClock
-    mux: NatsConnection
+    connection: NatsConnection
     log: JetStreamLog
-    kit: Kit
+    intake: RunningService
     handler: CommandHandler
 
     async def act(self, name: str, address: Address, at: datetime | None = None, **facts: Any) -> Committed:
@@ -79,7 +78,7 @@ class World:
     async def new(self, kind: str = "case", region: str = TOWNSHIP) -> Address:
         """An address with a key, and no event yet."""
         address = Address(kind, region, new_id(region, f"{kind} {next(_numbers)}"))
-        await self.kit.vault.new_keys(None, [(address.id, region)])
+        await self.intake.data.vault.new_keys(None, [(address.id, region)])
         return address
 
     async def registered(self, **facts: Any) -> Address:
@@ -150,29 +149,16 @@ async def open_world() -> AsyncIterator[World]:
         endpoints = await servers.start(folder / "data", nats_port=0)
         await prepare(settings_for(Settings(areas=AREAS), endpoints, "admin"))
         clock = MovedClock()
-        mux = await connect(endpoints.nats["admin"], name="test")
-        after.push_async_callback(mux.close)
-        settings = settings_for(Settings(areas=AREAS), endpoints, Owner.INTAKE)
-        kit = await after.enter_async_context(open_kit(Owner.INTAKE, settings, Statements({}), clock))
-        log = JetStreamLog(mux, Topology(AREAS))
-        yield World(endpoints, clock, mux, log, kit, CommandHandler(log, kit.vault, clock))
+        connection = await connect(endpoints.nats["admin"], name="test")
+        after.push_async_callback(connection.close)
+        intake = await after.enter_async_context(connected(Owner.INTAKE, endpoints, clock))
+        log = JetStreamLog(connection, Topology(AREAS))
+        handler = CommandHandler(log=log, vault=intake.data.vault, runtime=Runtime.of(clock))
+        yield World(endpoints, clock, connection, log, intake, handler)
 
 
 @asynccontextmanager
-async def supervising(world: World, without: Collection[str] = ()) -> AsyncIterator[Kit]:
+async def supervising(world: World, without: Collection[str] = ()) -> AsyncIterator[RunningService]:
     """The service with its jobs, but these; ended as when a process is told to stop."""
-    settings = settings_for(Settings(areas=AREAS), world.endpoints, Owner.SUPERVISION)
-    async with open_kit(Owner.SUPERVISION, settings, STATEMENTS, world.clock) as kit:
-        jobs = {name: job for name, job in build(kit).jobs.items() if name not in without}
-        jobs["library"] = kit.follow_library
-        tasks = [asyncio.ensure_future(job()) for job in jobs.values()]
-        try:
-            yield kit
-            ended = [task for task in tasks if task.done()]
-            assert not ended, [task.exception() for task in ended]
-        finally:
-            while not all(task.done() for task in tasks):
-                for task in tasks:
-                    task.cancel()
-                await asyncio.wait(tasks, timeout=1)
-            await asyncio.gather(*tasks, return_exceptions=True)
+    async with connected(Owner.SUPERVISION, world.endpoints, world.clock) as service, working(service, without):
+        yield service

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ from shared.case.base import Address, Event, Meta, Owner, Recorded, event_id, le
 from shared.case.events import Registered
 from shared.case.facts import Channel, Matter, Nature, Parties, Party
 from shared.kit import vault
-from shared.kit.command_handler import CommandHandler
-from shared.kit.read_your_writes import ProjectionProgress
+from shared.kit.clock import Clock
+from shared.kit.runtime import Runtime
 from shared.kit.seal import seal_fields
-from shared.kit.service import Kit
+from shared.kit.service import RunningService
 from shared.kit.settings import Settings
 from shared.kit.sql import Database, Statements, migrate
 from shared.kit.vault import MasterKeys, PgVault
@@ -31,30 +30,22 @@ from shared.log.connection import NatsConnection, connect
 from shared.log.jetstream import JetStreamLog
 from shared.log.streams import Streams, ensure_topology
 from shared.log.topology import FEED, Topology
-from shared.reference.library import ReferenceData
-from shared.reference.load import demo_documents
 from tests.support.clock import FakeClock
 from tests.support.log import DESK
 from tests.support.receivers import Receiver
+from tests.support.services import composed, data_of
 
 ROOT = Path(__file__).parents[2]
 CITY, COUNTY, TOWNSHIP = "510100000000", "510104000000", "510104017000"
 PHONE = "139 0000-1234"
-
-
 _numbers = count(1)
-
-
-@cache
-def library() -> ReferenceData:
-    return ReferenceData(demo_documents())
 
 
 @dataclass
 class World:
-    """One service's kit and all that it stands on."""
+    """Supervision and all that it stands on."""
 
-    kit: Kit
+    service: RunningService
     clock: FakeClock
     receiver: Receiver
     webhooks: Webhooks
@@ -63,7 +54,7 @@ class World:
 
     @property
     def book(self) -> NoticeBook:
-        return NoticeBook(self.kit)
+        return NoticeBook(self.service.data.database)
 
     async def place(self, **changed: Any) -> tuple[Webhook, str]:
         """A webhook of the city's supervisor for all overdue items to the receiver, unless changed; and its secret."""
@@ -98,7 +89,7 @@ class World:
             "matter": Matter(title="电梯", text="电梯坏了"), "reporter": Parties(parties=(Party(phone=PHONE),)),
             "first_asked": "jj-window", "first_asked_unit": f"{COUNTY}-centre",
         }  # fmt: skip
-        await self.kit.vault.new_keys(None, [(address.id, region)])
+        await self.service.data.vault.new_keys(None, [(address.id, region)])
         await self.put(address, Registered(**said | facts))
         return address
 
@@ -106,15 +97,17 @@ class World:
         """One more event of a case, sealed, on the log."""
         command = f"{address.id} {self._ends.get(address.id, 0)} {event.TYPE}"
         id = event_id(command, address.subject)
-        sealed = seal_fields(event, await self.kit.vault.key(address.id), address.id, id, self.clock)
+        sealed = seal_fields(event, await self.service.data.vault.key(address.id), address.id, id, self.clock)
         meta = Meta(command_id=command, time=self.clock.now(), recorded_at=self.clock.now(), actor=DESK)
-        position = await self.kit.log.append(Recorded(id, address, meta, sealed), self._ends.get(address.id, 0))
+        position = await self.service.data.log.append(
+            Recorded(id, address, meta, sealed), self._ends.get(address.id, 0)
+        )
         self._ends[address.id] = position.sequence
 
     async def item(self, address: Address, kind: str = "overdue", region: str = "", **facts: Any) -> FeedItem:
         """A feed item of a case for the centre of a region."""
         region = region or address.region
-        stream = self.kit.log.stream_of(address)
+        stream = self.service.data.log.stream_of(address)
         told: dict[str, Any] = {
             "kind": kind, "level": int(level_of(region)), "region": region, "number": "N-1", "event": "case.overdue",
             "position": f"{stream}:{self._ends[address.id]}", "version": 1, "status": "handling", "in_charge": region,
@@ -124,29 +117,29 @@ class World:
             id=new_id(region, f"item {next(_numbers)}"), type=f"feed.{kind}", subject=address.id, time=self.clock.now(),
             data=FeedData(**told | facts),
         )  # fmt: skip
-        await self.kit.streams.publish(item.nats_subject, item.model_dump_json(exclude_none=True).encode())
+        await self.service.data.streams.publish(item.nats_subject, item.model_dump_json(exclude_none=True).encode())
         return item
 
     async def end(self) -> int:
-        return await self.kit.streams.end(FEED)
+        return await self.service.data.streams.end(FEED)
 
     def again(self) -> Webhooks:
         """As another process would begin, with nothing remembered."""
-        self.webhooks = Webhooks(self.kit)
+        self.webhooks = Webhooks(self.service.application)
         return self.webhooks
 
 
-async def _kit(mux: NatsConnection, database: Database, dsns: Mapping[str, str], folder: Path, clock: FakeClock) -> Kit:
+def _supervision(
+    connection: NatsConnection, database: Database, dsns: Mapping[str, str], folder: Path, runtime: Runtime
+) -> RunningService:
     key = folder / "master.key"
     key.write_text("ab" * 32 + "\n")
     key.chmod(0o600)
     settings = Settings(demo=True, master_key=key, pg_dsn_supervision=SecretStr(dsns["supervision"]))
-    log = JetStreamLog(mux, Topology(("5101",)))
-    keys = PgVault(database, MasterKeys.load(key), clock)
-    return Kit(
-        Owner.SUPERVISION, settings, clock, log, Streams(mux), keys, database, library(),
-        CommandHandler(log, keys, clock), ProjectionProgress(clock),
-    )  # fmt: skip
+    log = JetStreamLog(connection, Topology(("5101",)))
+    vault = PgVault(database, MasterKeys.load(key), runtime.clock)
+    data = data_of(log=log, streams=Streams(connection), vault=vault, database=database)
+    return composed(Owner.SUPERVISION, settings=settings, data=data, runtime=runtime)
 
 
 async def prepare(url: str, dsns: Mapping[str, str]) -> None:
@@ -156,21 +149,26 @@ async def prepare(url: str, dsns: Mapping[str, str]) -> None:
         ("supervision", "supervision", ROOT / "services" / "supervision" / "migrations"),
     ):
         await migrate(dsns["admin"], schema, role, migrations)
-    mux = await connect(url)
-    await ensure_topology(mux, Topology(("5101",)))
-    await mux.close()
+    connection = await connect(url)
+    await ensure_topology(connection, Topology(("5101",)))
+    await connection.close()
 
 
 @asynccontextmanager
-async def open_world(url: str, dsns: Mapping[str, str], folder: Path) -> AsyncIterator[World]:
-    """A world on servers that are prepared. The places that are made in it are deleted."""
+async def open_world(
+    url: str, dsns: Mapping[str, str], folder: Path, service_clock: Clock | None = None
+) -> AsyncIterator[World]:
+    """A world on servers that are prepared. The places that are made in it are deleted.
+
+    `service_clock`: where the service does not live by the clock of the world, which stands still.
+    """
     clock = FakeClock()
-    mux = await connect(url)
+    connection = await connect(url)
     database = await Database.connect(dsns["supervision"], Statements({}), "supervision", size_max=4)
     receiver = Receiver()
     await receiver.start()
-    kit = await _kit(mux, database, dsns, folder, clock)
-    world = World(kit, clock, receiver, Webhooks(kit))
+    service = _supervision(connection, database, dsns, folder, Runtime.of(service_clock or clock))
+    world = World(service, clock, receiver, Webhooks(service.application))
     try:
         yield world
     finally:
@@ -179,4 +177,4 @@ async def open_world(url: str, dsns: Mapping[str, str], folder: Path) -> AsyncIt
         await world.webhooks.close()
         await receiver.stop()
         await database.close()
-        await mux.close()
+        await connection.close()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.backtest.spill import in_order
+from infra.backtest.disk_sort import sorted_on_disk
 from infra.backtest.xes import TOKEN_BYTES_MAX, traces
-from infra.importing.rows import BadFile
+from infra.importing.file_rows import BadFile
 
 pytestmark = pytest.mark.slow
 
@@ -86,4 +86,4 @@ def test_memory_holds_one_trace(tmp_path: Path) -> None:
 @pytest.mark.parametrize("run_count", [1, 7, 100, 1000])
 def test_items_come_in_order_and_equal_ones_as_they_came(run_count: int) -> None:
     items = [(n * 7919 % 13, n) for n in range(100)]
-    assert list(in_order(iter(items), lambda item: item[0], run_count)) == sorted(items)
+    assert list(sorted_on_disk(iter(items), lambda item: item[0], run_count)) == sorted(items)

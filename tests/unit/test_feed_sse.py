@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -102,9 +103,14 @@ class Cases:
         return found
 
 
+def _application(cases: Any, clock: FakeClock) -> Any:
+    """All that it needs of the application layer."""
+    return SimpleNamespace(load_for_service=partial(cases.state, fresh=True), runtime=SimpleNamespace(clock=clock))
+
+
 async def test_what_many_hear_at_once_is_asked_of_the_log_once() -> None:
     cases, clock = Cases(), FakeClock()
-    present = Present(SimpleNamespace(handler=cases, clock=clock))  # type: ignore[arg-type]  # all that it needs
+    present = Present(_application(cases, clock))
     states = await asyncio.gather(*(present.state(WHERE, 5) for _ in range(100)))
     assert states == [cases.held.state] * 100
     assert cases.asked == 1
@@ -115,7 +121,7 @@ async def test_what_many_hear_at_once_is_asked_of_the_log_once() -> None:
 
 async def test_what_is_older_than_the_item_is_asked_anew_at_once() -> None:
     cases, clock = Cases(), FakeClock()
-    present = Present(SimpleNamespace(handler=cases, clock=clock))  # type: ignore[arg-type]
+    present = Present(_application(cases, clock))
     await present.state(WHERE, 5)
     cases.held = Versioned(after(given("clocked"), ask("correct", stand_aside=("chen.jun",))), 7)
     await clock.advance(0.1)

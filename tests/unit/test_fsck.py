@@ -12,7 +12,7 @@ from shared.case.base import Address, Position, Recorded, event_id, new_id
 from shared.case.commands import COMMANDS
 from shared.kit.seal import seal_fields, unseal_fields
 from shared.log import fsck
-from shared.log.fsck import Finding, Questions, Report
+from shared.log.fsck import FsckFinding, FsckLookups, FsckReport
 from shared.log.memory import MemoryLog
 from shared.log.port import Damaged, Malformed
 from tests.support.clock import FakeClock
@@ -60,12 +60,12 @@ class World:
         own = self.log._by_subject[was.address.subject]
         own[own.index(was)] = events[place]
 
-    async def check(self, settled: bool = False, **questions: Any) -> Report:
+    async def check(self, settled: bool = False, **questions: Any) -> FsckReport:
         async def keys(ids: Collection[str]) -> dict[str, bytes | None]:
             return {id: self.keys[id] for id in ids if id in self.keys}
 
-        ask = Questions(**({"keys": keys, "unseal": unseal_fields} | questions))
-        return await fsck.check(self.log, ask, settled=settled)
+        ask = FsckLookups(**({"keys": keys, "unseal": unseal_fields} | questions))
+        return await fsck.check_log(self.log, ask, settled=settled)
 
     async def rules(self, settled: bool = False, **questions: Any) -> list[str]:
         return [finding.rule for finding in (await self.check(settled, **questions)).findings]
@@ -247,8 +247,8 @@ async def test_a_log_that_lost_events_is_found(world: World, monkeypatch: pytest
 
 
 async def test_a_read_model_speaks_for_itself(world: World) -> None:
-    async def compare() -> AsyncIterator[Finding]:
-        yield Finding("read_model", "", WHERE.id, "status differs")
+    async def compare() -> AsyncIterator[FsckFinding]:
+        yield FsckFinding("read_model", "", WHERE.id, "status differs")
 
     (finding,) = (await world.check(read_models={"routing.work": compare})).findings
     assert (finding.rule, finding.place, finding.aggregate) == ("read_model", "routing.work", WHERE.id)
@@ -272,10 +272,10 @@ async def test_few_states_in_memory_judge_the_same(world: World, monkeypatch: py
 async def test_progress_is_told_to_the_end(world: World) -> None:
     await world.tell("closed")
     told: list[tuple[str, int, int]] = []
-    await fsck.check(world.log, progress=lambda *one: told.append(one))
+    await fsck.check_log(world.log, progress=lambda *one: told.append(one))
     assert told[-1] == (STREAM, len(history("closed")), len(history("closed")))
 
 
 async def test_every_rule_says_what_to_do() -> None:
-    assert all(advice.endswith(".") for advice in fsck.RULES.values())
+    assert all(advice.endswith(".") for advice in fsck.FSCK_RULES.values())
     assert set(COMMANDS) == set(fsck._COMMAND_OF.values())

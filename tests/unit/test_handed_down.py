@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.intake.policy import RegisterBody, register_parts, registration
+from services.intake.forms import RegisterBody, registration_facts
+from services.intake.policy import register_parts
 from shared.case.rights import Right
 from shared.kit.access import Caller, refusal
 from tests.support.law import CITY, COUNTY, NEIGHBOUR, START, TOWNSHIP, VILLAGE, ask, given, history
@@ -43,7 +44,7 @@ def test_only_the_superior_centre_hands_down_in_its_name(caller: Caller, handed_
 
 def test_what_is_handed_down_comes_from_a_superior() -> None:
     body = RegisterBody.model_validate(BODY)
-    assert registration(body, "director", SUPERIOR.unit, START).handed_by == CITY
+    assert registration_facts(body, "director", SUPERIOR.unit, START).handed_by == CITY
     with pytest.raises(ValidationError, match="channel superior"):
         RegisterBody.model_validate(BODY | {"channel": "call"})
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.importing.mapping import Choice, load_mapping
-from infra.importing.tree import BadMapping
+from infra.importing.mapping import ValueChoice, load_mapping
+from infra.importing.mapping_tree import BadMapping
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "support" / "messages.yaml"
@@ -82,11 +82,11 @@ def test_aliases_cannot_blow_up(tmp_path: Path) -> None:
 
 
 def test_a_choice_takes_the_first_word_in_its_order() -> None:
-    choice = Choice(words={"b": ("/A[0-9]区/",), "a": ("A市", "(")}, otherwise="c")
+    choice = ValueChoice(words={"b": ("/A[0-9]区/",), "a": ("A市", "(")}, otherwise="c")
     assert choice.of({}, {"title": "A市A2区"}) == "b"
     assert choice.of({}, {"text": "在A市"}) == "a"
     assert choice.of({}, {"text": "f(x)"}) == "a"  # a word is no expression
     assert choice.of({}, {"reply": "A市"}) == "c"  # only title and text are looked into
-    assert Choice(column="k", values={"投诉": "complaint"}).of({"k": "投诉"}, {}) == "complaint"
-    assert Choice(column="k", values={"投诉": "complaint"}).of({"k": "?"}, {}) is None
-    assert Choice(column="k").of({"k": "0101"}, {}) == "0101"
+    assert ValueChoice(column="k", values={"投诉": "complaint"}).of({"k": "投诉"}, {}) == "complaint"
+    assert ValueChoice(column="k", values={"投诉": "complaint"}).of({"k": "?"}, {}) is None
+    assert ValueChoice(column="k").of({"k": "0101"}, {}) == "0101"

@@ -14,8 +14,8 @@ from typing import Any
 import openpyxl
 import pytest
 
-from infra.importing.mapping import Mapping, load_mapping
-from infra.importing.rows import BadFile, heading_of, read
+from infra.importing.file_rows import BadFile, heading_of, read_rows
+from infra.importing.mapping import ImportMapping, load_mapping
 
 SUPPORT = Path(__file__).parents[1] / "support"
 MAPPING = load_mapping(SUPPORT / "messages.yaml")
@@ -43,7 +43,7 @@ def table(path: Path, rows: list[list[Any]]) -> Path:
 def test_the_three_kinds_are_alike(tmp_path: Path, name: str) -> None:
     path = table(tmp_path / name, [[17, "第一行\n第二行"], [18, ",\"'"], ["0019", "\t空白 "]])
     assert heading_of(path, MAPPING) == COLUMNS
-    assert [line.cells for line in read(path, MAPPING)] == [
+    assert [line.cells for line in read_rows(path, MAPPING)] == [
         {"编号": "17", "标题": "第一行\n第二行"},
         {"编号": "18", "标题": ",\"'"},
         {"编号": "0019", "标题": "\t空白 "},
@@ -52,7 +52,7 @@ def test_the_three_kinds_are_alike(tmp_path: Path, name: str) -> None:
 
 def test_a_sheet_keeps_codes_and_times(tmp_path: Path) -> None:
     path = table(tmp_path / "a.xlsx", [[17.0, datetime(2019, 4, 8, 8, 37, 20)], [None, None], [True, 1.5]])
-    lines = list(read(path, MAPPING))
+    lines = list(read_rows(path, MAPPING))
     assert [(line.number, *line.cells.values()) for line in lines] == [
         (2, "17", "2019-04-08T08:37:20"),
         (4, "true", "1.5"),
@@ -61,20 +61,20 @@ def test_a_sheet_keeps_codes_and_times(tmp_path: Path) -> None:
 
 def test_numbers_are_those_of_the_file(tmp_path: Path) -> None:
     path = table(tmp_path / "a.csv", [[1, "两\n行"], [2, "x"]])
-    assert [line.number for line in read(path, MAPPING)] == [2, 4]
+    assert [line.number for line in read_rows(path, MAPPING)] == [2, 4]
 
 
 def test_one_bad_row_stops_no_other(tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson"
     good = '{"编号": 2, "标题": null}'.encode()
     path.write_bytes(b"\n".join([good, b"[1]", b"nope", b"\xff", b"", good]))
-    lines = list(read(path, MAPPING))
+    lines = list(read_rows(path, MAPPING))
     assert [line.number for line in lines if line.fault] == [2, 3, 4]
     assert [line.number for line in lines if not line.fault] == [1, 6]
     assert lines[-1].cells == {"编号": "2", "标题": ""}
     path = tmp_path / "a.csv"
     path.write_text('编号,标题\n1,a,b,c\n2,"x"y\n3,c\n', "utf-8")
-    assert [(line.number, bool(line.fault)) for line in read(path, MAPPING)] == [(2, True), (3, True), (4, False)]
+    assert [(line.number, bool(line.fault)) for line in read_rows(path, MAPPING)] == [(2, True), (3, True), (4, False)]
 
 
 @pytest.mark.parametrize(
@@ -94,21 +94,21 @@ def test_what_is_no_table_is_told(tmp_path: Path, name: str, data: bytes, told: 
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(BadFile, match=told.replace(".", r"\.")):
-        list(read(path, MAPPING))
+        list(read_rows(path, MAPPING))
 
 
 def test_gb18030_is_read_when_said(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes("编号,标题\n1,𠮷甲\n".encode("gb18030"))
-    mapping: Mapping = MAPPING.model_copy(update={"encoding": "gb18030"})
-    assert [line.cells["标题"] for line in read(path, mapping)] == ["𠮷甲"]
+    mapping: ImportMapping = MAPPING.model_copy(update={"encoding": "gb18030"})
+    assert [line.cells["标题"] for line in read_rows(path, mapping)] == ["𠮷甲"]
 
 
 def test_another_delimiter_and_a_packed_file(tmp_path: Path) -> None:
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress("\ufeff编号;标题\n1;甲,乙\n".encode()))
-    mapping: Mapping = MAPPING.model_copy(update={"delimiter": ";"})
-    assert [line.cells for line in read(path, mapping)] == [{"编号": "1", "标题": "甲,乙"}]
+    mapping: ImportMapping = MAPPING.model_copy(update={"delimiter": ";"})
+    assert [line.cells for line in read_rows(path, mapping)] == [{"编号": "1", "标题": "甲,乙"}]
 
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.ndjson.gz"])
@@ -119,10 +119,10 @@ def test_a_packed_file_that_is_cut_off_is_told(tmp_path: Path, name: str) -> Non
     whole = gzip.compress(rows.encode())
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BadFile, match="is cut off"):
-        list(read(path, MAPPING))
+        list(read_rows(path, MAPPING))
     path.write_bytes(b"no gzip")
     with pytest.raises(BadFile, match="cannot be unpacked"):
-        list(read(path, MAPPING))
+        list(read_rows(path, MAPPING))
 
 
 def test_a_sheet_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         file.write("编号,标题\n")
         file.writelines(f"{number},{'字' * 500}\n" for number in range(20_000))
     tracemalloc.start()
-    assert sum(1 for _ in read(path, MAPPING)) == 20_000
+    assert sum(1 for _ in read_rows(path, MAPPING)) == 20_000
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2 * 1024 * 1024 < path.stat().st_size

@@ -18,10 +18,12 @@ from shared.kit.aggregate_cache import AggregateCache, StateChange, Versioned
 from shared.kit.command_handler import CommandHandler, Committed, command
 from shared.kit.effects import CommandRequest, reaction
 from shared.kit.reactions import ReactionRunner
+from shared.kit.runtime import Runtime
 from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.memory import MemoryLog
 from tests.support.clock import FakeClock
 from tests.support.law import FACTS, NOTE, TOWNSHIP, ask, event, person
+from tests.support.services import application
 
 PLACE = Address("case", TOWNSHIP, new_id(TOWNSHIP, "known"))
 NOW = FakeClock().now()
@@ -81,15 +83,14 @@ class Desk:
         self.clock = FakeClock()
         self.log = Counted(("5101",), self.clock)
         self.vault = MemoryVault(MasterKeys([b"k" * 32]), self.clock)
-        known = AggregateCache()
-        self.asks = CommandHandler(self.log, self.vault, self.clock, known)
-        self.handler = CommandHandler(self.log, self.vault, self.clock, known if shared else None)
+        own = Runtime.of(self.clock)
+        other = Runtime.of(self.clock, aggregates=own.aggregates) if shared else Runtime.of(self.clock)
+        self.asks = CommandHandler(log=self.log, vault=self.vault, runtime=own)
+        supervision = application(Owner.SUPERVISION, self.log, self.vault, self.clock, runtime=other)
+        self.handler = supervision.handler
         self.versions: list[int] = []
         react = reaction("test", self._decide)
-        self.reactor = ReactionRunner(
-            Owner.SUPERVISION, (react,), self.log, self.handler, self.vault, self.clock, None, None,  # type: ignore[arg-type]
-            lambda address: person("service-supervision"),
-        )  # fmt: skip
+        self.reactor = ReactionRunner(application=supervision, reactions=(react,))
 
     def _decide(
         self, recorded: Recorded[e.Registered | e.Supplemented], case: CaseState, _: object
@@ -130,6 +131,6 @@ async def test_what_an_older_program_could_not_read_to_its_end_is_read_anew() ->
     await desk.vault.new_keys(None, [(PLACE.id, TOWNSHIP)])
     await desk.act(1, "register")
     held = await desk.handler.state(PLACE)
-    other = CommandHandler(desk.log, desk.vault, desk.clock)
+    other = CommandHandler(log=desk.log, vault=desk.vault, runtime=Runtime.of(desk.clock))
     other.prime(PLACE, Versioned(replace(held.state, newer_event=True), held.sequence))
     assert await other.state(PLACE) == held

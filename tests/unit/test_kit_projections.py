@@ -14,7 +14,7 @@ from shared.kit import projections as module
 from shared.kit.command_handler import CommandHandler, Committed, command
 from shared.kit.effects import ADAPTERS, AggregateChange, state_json
 from shared.kit.projections import ProjectionRunner
-from shared.kit.read_your_writes import ProjectionProgress
+from shared.kit.runtime import Runtime
 from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.memory import MemoryLog
 from tests.support.clock import FakeClock
@@ -27,6 +27,7 @@ class Kept:
 
     name = "kept"
     kinds = frozenset({"case"})
+    tables: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.rows: dict[str, str] = {}
@@ -49,7 +50,7 @@ async def test_what_makes_room_for_others_is_not_folded_from_nothing(monkeypatch
     monkeypatch.setattr(module, "FOLDED_COUNT_MAX", 2)
     clock = FakeClock()
     log, vault, model = MemoryLog(("5101",), clock), MemoryVault(MasterKeys([b"k" * 32]), clock), Kept()
-    handler = CommandHandler(log, vault, clock)
+    handler = CommandHandler(log=log, vault=vault, runtime=Runtime.of(clock))
     addresses = [Address("case", TOWNSHIP, new_id(TOWNSHIP, str(n))) for n in range(3)]
     await vault.new_keys(None, [(one.id, TOWNSHIP) for one in addresses])
 
@@ -65,7 +66,8 @@ async def test_what_makes_room_for_others_is_not_folded_from_nothing(monkeypatch
     births = [await act("register", one, complained_unit=None, stand_aside=()) for one in addresses]
     later = [await act("supplement", one) for one in addresses]
     database: Any = MemoryDatabase(Tables(), no_pause)
-    projector = ProjectionRunner(model, database, log, clock, ProjectionProgress(clock))
+    # of another process than the handler, so that nothing is recalled
+    projector = ProjectionRunner(model=model, database=database, log=log, runtime=Runtime.of(clock))
     for batch in (births, later):
         await projector.apply(log.streams()[0], batch)
     for address in addresses:

@@ -14,8 +14,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from shared.kit import telemetry
+from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
+from shared.kit.telemetry import Telemetry
+from shared.log.envelope import encode_event
 from tests.support.clock import FakeClock
+from tests.support.log import address, recorded
 
 SECRET = "家住大坝村三组"
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -27,7 +31,7 @@ def lines() -> Iterator[io.StringIO]:
     root, hook = logging.getLogger(), sys.excepthook
     handlers, level = root.handlers[:], root.level
     text = io.StringIO()
-    telemetry.setup("intake", Settings(), text)
+    telemetry.log_to(text, "intake", Settings().log_level)
     yield text
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -35,10 +39,16 @@ def lines() -> Iterator[io.StringIO]:
 
 
 @pytest.fixture
-def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+def own() -> Telemetry:
+    """The traces and metrics of one process."""
+    return Telemetry("intake")
+
+
+@pytest.fixture
+def spans(own: Telemetry) -> InMemorySpanExporter:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(telemetry, "_tracer", provider.get_tracer("test"))
+    own._tracer = provider.get_tracer("test")
     return exporter
 
 
@@ -46,8 +56,8 @@ def read(text: io.StringIO) -> list[dict[str, object]]:
     return [json.loads(line) for line in text.getvalue().splitlines()]
 
 
-def test_a_line_is_json_with_service_trace_and_attributes_and_no_content(lines: io.StringIO) -> None:
-    with telemetry.continued(PARENT, FakeClock()):
+def test_a_line_is_json_with_service_trace_and_attributes_and_no_content(lines: io.StringIO, own: Telemetry) -> None:
+    with own.continued(PARENT, FakeClock()):
         telemetry.info("registered", case="c-1", count=2, reason=SECRET)
         telemetry.warn("odd", title=SECRET)  # type: ignore[call-arg]
     told, odd = read(lines)
@@ -100,25 +110,25 @@ def test_repeats_are_limited_and_counted(lines: io.StringIO, monkeypatch: pytest
     assert told[-1]["suppressed"] == 5
 
 
-def test_a_trace_goes_on_or_begins_anew() -> None:
+def test_a_trace_goes_on_or_begins_anew(own: Telemetry) -> None:
     assert telemetry.traceparent() is None
-    with telemetry.continued(PARENT, FakeClock()):
+    with own.continued(PARENT, FakeClock()):
         assert telemetry.traceparent() == PARENT
     for given in (None, "", "00-" + "0" * 32 + "-00f067aa0ba902b7-01", SECRET):
-        with telemetry.continued(given, FakeClock(seed=1)):
+        with own.continued(given, FakeClock(seed=1)):
             begun = telemetry.traceparent()
-        with telemetry.continued(given, FakeClock(seed=1)):
+        with own.continued(given, FakeClock(seed=1)):
             assert telemetry.traceparent() == begun
         assert begun is not None
         assert begun != PARENT
     assert telemetry.trace_id() is None
 
 
-def test_a_span_is_part_of_the_trace_and_fails_by_type_alone(spans: InMemorySpanExporter) -> None:
-    with telemetry.continued(PARENT, FakeClock()):
-        with telemetry.span("handle", command="case.register", reason=SECRET):
+def test_a_span_is_part_of_the_trace_and_fails_by_type_alone(own: Telemetry, spans: InMemorySpanExporter) -> None:
+    with own.continued(PARENT, FakeClock()):
+        with own.span("handle", command="case.register", reason=SECRET):
             inside = telemetry.traceparent()
-        with pytest.raises(LookupError), telemetry.span("store"):
+        with pytest.raises(LookupError), own.span("store"):
             raise LookupError(SECRET)
     handled, stored = spans.get_finished_spans()
     assert inside is not None
@@ -130,26 +140,65 @@ def test_a_span_is_part_of_the_trace_and_fails_by_type_alone(spans: InMemorySpan
     assert not stored.events
 
 
-def test_without_an_exporter_a_span_costs_less_than_5_us() -> None:
+def test_without_an_exporter_a_span_costs_less_than_5_us(own: Telemetry) -> None:
     best = 1.0
     for _ in range(5):
         began = time.perf_counter()
         for _ in range(2000):
-            with telemetry.span("handle", command="case.register", count=1):
+            with own.span("handle", command="case.register", count=1):
                 pass
         best = min(best, (time.perf_counter() - began) / 2000)
     assert best < 5e-6
 
 
-def test_metrics_in_prometheus_text_and_labels_without_content() -> None:
-    asked = telemetry.counter("test_asked_total", "For this test", "outcome")
-    asked.labels(outcome="ok").inc(3)
-    telemetry.histogram("test_took_seconds", "For this test").observe(0.003)
-    telemetry.gauge("test_behind", "For this test").set(7)
-    text = telemetry.metrics_text().decode()
-    assert 'test_asked_total{outcome="ok"} 3.0' in text
+async def test_metrics_in_prometheus_text_and_labels_without_content() -> None:
+    own = Telemetry.of("intake", Settings())
+    answered = telemetry.counter("test_answered_total", "For this test", "outcome")
+    own.add(answered, "ok", amount=3)
+    own.observe(telemetry.histogram("test_took_seconds", "For this test"), 0.003)
+    own.set(telemetry.gauge("test_behind", "For this test"), 7)
+    text = (await own.metrics_text()).decode()
+    assert 'test_answered_total{outcome="ok"} 3.0' in text
     assert 'test_took_seconds_bucket{le="0.005"} 1.0' in text
     assert "test_behind 7.0" in text
     assert "process_resident_memory_bytes" in text
     with pytest.raises(ValueError, match="test_bad_total has labels"):
         telemetry.counter("test_bad_total", "For this test", "case")
+
+
+async def test_what_a_process_remembers_of_the_log_is_counted() -> None:
+    runtime, data = Runtime.of(FakeClock()), encode_event(recorded(address(), "a"))
+    for _ in range(3):
+        runtime.event_decoder.event_at("LOG_5101", 1, data)
+    text = (await runtime.telemetry.metrics_text()).decode()
+    assert "caseflow_event_cache_hits 2.0" in text
+    assert "caseflow_event_cache_misses 1.0" in text
+
+
+async def test_each_process_counts_for_itself() -> None:
+    metric = telemetry.counter("test_own_total", "For this test")
+    one, other = Telemetry(), Telemetry()
+    one.add(metric)
+    assert "test_own_total 1.0" in (await one.metrics_text()).decode()
+    assert "test_own_total" not in (await other.metrics_text()).decode()
+
+
+def test_a_name_has_one_meaning() -> None:
+    telemetry.counter("test_twice_total", "For this test")
+    telemetry.counter("test_twice_total", "For this test")
+    with pytest.raises(ValueError, match="test_twice_total is declared twice"):
+        telemetry.counter("test_twice_total", "Something else")
+
+
+async def test_figures_that_cost_a_question_are_asked_for_when_they_are_read() -> None:
+    own, behind = Telemetry(), telemetry.gauge("test_asked_behind", "For this test")
+
+    async def measure() -> None:
+        own.set(behind, 12)
+
+    async def broken() -> None:
+        raise LookupError("the server is away")
+
+    own.before_reading(broken)
+    own.before_reading(measure)
+    assert "test_asked_behind 12.0" in (await own.metrics_text()).decode()

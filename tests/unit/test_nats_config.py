@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from infra.servers.nats_config import ADMIN, SERVICES, Platform, accounts, server_config, tokens
+from infra.servers.nats_config import ADMIN, Platform, accounts, server_config, tokens
+from infra.servers.services import OWNERS
 
 DEMO, OTHER = Platform("demo", ("5101", "5107")), Platform("other", ("44",))
-PASSWORDS = {user: f"secret of {user}" for user in (ADMIN, *SERVICES, DEMO.user, OTHER.user)}
+PASSWORDS = {user: f"secret of {user}" for user in (ADMIN, *map(str, OWNERS), DEMO.user, OTHER.user)}
 
 
 @pytest.mark.parametrize(("area", "subject"), [("51", "51"), ("5101", "51.01"), ("510104", "51.01.04")])

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from shared.case.facts import PauseCause, TimeBase
+from shared.reference.documents import DocumentKind
+from shared.reference.limits import LimitRow
 from shared.reference.load import demo_documents
-from shared.reference.models import Kind, LimitRow
 from shared.reference.row import Mark
 
 SPEC = Path(__file__).parents[3] / "shared" / "spec"
 ROWS: list[LimitRow] = [
-    row for document in demo_documents() if document.kind is Kind.LIMITS for row in document.rows
+    row for document in demo_documents() if document.kind is DocumentKind.LIMITS for row in document.rows
 ]  # fmt: skip
 LAWFUL = [row for row in ROWS if row.basis.mark is Mark.LAW]
 PETITIONS, MARKET = "信访工作条例", "市场监督管理投诉举报处理暂行办法"

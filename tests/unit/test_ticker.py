@@ -8,23 +8,29 @@ from typing import Any
 
 import pytest
 
+from services.supervision.app import key_before_order
 from services.supervision.deadlines import ticker as module
 from services.supervision.deadlines.memory_agenda import MemoryAgenda
 from services.supervision.deadlines.ticker import Ticker
 from services.supervision.policy import fire_by, moments
-from shared.case.base import Actor, Address, Meta, new_id
+from shared.case.base import Address, Meta, Owner, new_id
 from shared.case.commands import COMMANDS, Command
 from shared.case.facts import Stage
 from shared.case.reasons import Rejected
-from shared.kit.command_handler import CommandHandler, Committed, command
+from shared.kit.application import Application, Origin
+from shared.kit.command_handler import Committed, command
+from shared.kit.data import Data
 from shared.kit.effects import AggregateChange
-from shared.kit.read_your_writes import ProjectionProgress
+from shared.kit.identity import Identity
+from shared.kit.runtime import Runtime
+from shared.kit.settings import Settings
 from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.memory import MemoryLog
-from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
+from shared.reference.reference_data import ReferenceData
 from tests.support.clock import FakeClock
 from tests.support.law import FACTS, TOWNSHIP, person
+from tests.support.services import ABSENT, application
 from tests.support.ticking import clocked
 
 MODEL = "agenda"
@@ -32,18 +38,16 @@ HOUR = timedelta(hours=1)
 FIRED = ("case.warned", "case.overdue", "case.urged")  # in the order in which they come
 
 
-class Watching(CommandHandler):
+class Watching(Application):
     """Tells the agenda of each event at once, as a projection would."""
 
-    def __init__(self, agenda: MemoryAgenda, reached: ProjectionProgress, *rest: Any) -> None:
-        super().__init__(*rest)
-        self._agenda, self._reached = agenda, reached
+    agenda: MemoryAgenda
 
-    async def handle(self, command: Command) -> Committed | Rejected:
-        outcome = await super().handle(command)
+    async def decide(self, command: Command, origin: Origin | None = None) -> Committed | Rejected:
+        outcome = await super().decide(command, origin)
         if isinstance(outcome, Committed) and outcome.recorded is not None:
-            self._agenda.put([AggregateChange(command.address, outcome.state, outcome.position, ())])
-            self._reached.set(MODEL, outcome.position)
+            self.agenda.put([AggregateChange(command.address, outcome.state, outcome.position, ())])
+            self.runtime.progress.set(MODEL, outcome.position)
         return outcome
 
 
@@ -51,31 +55,32 @@ class World:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.log = MemoryLog(("5101",), self.clock)
-        self.agenda, reached = MemoryAgenda(moments), ProjectionProgress(self.clock)
+        self.agenda = MemoryAgenda(moments)
         self.vault = MemoryVault(MasterKeys([b"k" * 32]), self.clock)
-        self.handler = Watching(self.agenda, reached, self.log, self.vault, self.clock)
+        reference_data = ReferenceData(demo_documents())
+        self.application = Watching(
+            identity=Identity(owner=Owner.SUPERVISION, settings=Settings(), reference_data=reference_data),
+            data=Data(log=self.log, streams=ABSENT, vault=self.vault, database=ABSENT),
+            runtime=Runtime.of(self.clock),
+            creators={"issue-order": key_before_order(self.vault)},
+        )
+        self.application.agenda = self.agenda
         self.made = 0
         self.ticker = Ticker(
-            "supervision.ticker", MODEL, self.agenda, fire_by(ReferenceData(demo_documents())), self.log, self.handler,
-            self.clock, reached, self._actor, self._key, self.vault.keys,
+            name="supervision.ticker", model=MODEL, agenda=self.agenda, policy=fire_by(reference_data),
+            application=self.application,
         )  # fmt: skip
 
-    def _actor(self, address: Address) -> Actor:
-        return person("service-supervision")
-
-    async def _key(self, address: Address) -> None:
-        await self.vault.new_keys(None, [(address.id, address.region)])
-
-    async def act(self, name: str, address: Address, handler: CommandHandler | None = None, **facts: Any) -> None:
+    async def act(self, name: str, address: Address, by: Application | None = None, **facts: Any) -> None:
         now = self.clock.now()
         self.made += 1
         meta = Meta(command_id=f"act {self.made}", time=now, recorded_at=now, actor=person())
         asked = command(address, meta, name, COMMANDS[name].facts.model_validate(FACTS[name] | facts))
-        assert isinstance(await (handler or self.handler).handle(asked), Committed)
+        assert isinstance(await (by or self.application).decide(asked), Committed)
 
     async def case(self, due: datetime, warn_at: datetime | None = None) -> Address:
         address = Address("case", TOWNSHIP, new_id(TOWNSHIP, str(self.made)))
-        await self._key(address)
+        await self.vault.new_keys(None, [(address.id, address.region)])
         await self.act("register", address, complained_unit=None, stand_aside=())
         await self.act("set-deadlines", address, opens=[clocked(due, warn_at)])
         return address
@@ -117,7 +122,7 @@ async def test_what_fires_sets_what_comes_before_the_rest(world: World) -> None:
 
 
 async def test_what_the_law_refuses_holds_up_nothing(world: World) -> None:
-    now, past = world.clock.now(), CommandHandler(world.log, world.vault, world.clock)
+    now, past = world.clock.now(), application(Owner.SUPERVISION, world.log, world.vault, world.clock)
     for _ in range(7):  # moved by another process, and the agenda does not know it yet
         await world.act("extend", await world.case(now + HOUR), past, stage=Stage.TRIAGE, due=now + 100 * HOUR)
     free = await world.case(now + 2 * HOUR)

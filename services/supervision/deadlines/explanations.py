@@ -21,10 +21,10 @@ from shared.case.events.supervision import ClockNamed
 from shared.case.facts import Deadline, Ends, Stage, TimeBase
 from shared.case.state import NEW, CaseState, evolve
 from shared.reference.calendars import calendar_of
-from shared.reference.models import Document
-from shared.reference.models_time import Act
-from shared.reference.row import Row
-from shared.reference.terms import retold
+from shared.reference.deadline_reckoning import due_history
+from shared.reference.documents import Document
+from shared.reference.ladders import Act
+from shared.reference.row import ReferenceRow
 
 
 class ClockView(BaseModel):
@@ -176,7 +176,7 @@ def calendar_cited(in_force: Sequence[Document], used: Document | None) -> Calen
     return calendar_of([*others[:place], used, *others[place:]])
 
 
-def limit_rows(document: Document, deadline: Deadline) -> list[Row]:
+def limit_rows(document: Document, deadline: Deadline) -> list[ReferenceRow]:
     """The row that set a deadline; of several that say the same, the one that its choice names."""
     fitting = [
         row
@@ -187,7 +187,7 @@ def limit_rows(document: Document, deadline: Deadline) -> list[Row]:
     return [row for row in fitting if f"{document.reference} {row.id}" in deadline.choice][:1] or fitting[:1]
 
 
-def year_rows(document: Document, deadline: Deadline) -> list[Row]:
+def year_rows(document: Document, deadline: Deadline) -> list[ReferenceRow]:
     """The years that a deadline runs through, as a calendar says them, with the days that it runs through."""
     first, last = deadline.start.date(), deadline.due.date()
 
@@ -248,7 +248,7 @@ def explanation(
     )
 
 
-def cite(document: Document, rows: Iterable[Row], in_force: Iterable[Document]) -> Cited:
+def cite(document: Document, rows: Iterable[ReferenceRow], in_force: Iterable[Document]) -> Cited:
     """A document with the rows that mattered."""
     return Cited(
         reference=document.reference,
@@ -270,7 +270,7 @@ def steps_of(told: ClockHistory, calendar: Calendar) -> Iterator[StepView]:
     if told.before is not None:
         why = f"it was due {shown(told.before.deadline.due)}; what the case is about was put right"
         yield StepView(what="replace", since=start, until=shown(told.set_by.time), why=why, event=told.set_by.id)
-    counted = dict(retold(clock, calendar))
+    counted = dict(due_history(clock, calendar))
     yield from _counted(counted[""], None)
     for recorded in told.events:
         if isinstance(recorded.event, e.Resumed) and recorded.id in counted:

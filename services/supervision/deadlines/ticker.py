@@ -12,24 +12,20 @@ somebody else changed a case at the same moment, its append comes again, a littl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from shared.case.base import Actor, Address, Meta, Position, derived_id
+from shared.case.base import Address, Meta, Position, derived_id
 from shared.case.reasons import Rejected
 from shared.kit import telemetry
 from shared.kit.aggregate_cache import Versioned
-from shared.kit.clock import Clock
-from shared.kit.command_handler import CommandHandler, Committed, command
+from shared.kit.application import Application
+from shared.kit.command_handler import Committed, command
 from shared.kit.effects import CommandRequest, Timer, TimerPolicy
-from shared.kit.failpoints import failpoint
 from shared.kit.leader import Lock, run_as_leader
-from shared.kit.load_gate import LOAD_GATE
-from shared.kit.read_your_writes import ProjectionProgress
 from shared.kit.vault import KeyErased
-from shared.log.port import Log
 
 BATCH_COUNT_MAX = 200  # their states are read at once, and the read model is waited for after each batch
 TICK_COUNT_MAX = 10_000  # then the lock is looked at again
@@ -56,28 +52,23 @@ class Agenda(Protocol):
 
 
 class Ticker:
-    """Fires what is due. `prepare` makes what a new aggregate needs (its key) before its first event.
-
-    `fetch_keys` asks for the keys of many in one question: what a ladder says is sealed.
-    """
+    """Fires what is due, as the service that `application` is."""
 
     def __init__(
         self,
+        *,
         name: str,
         model: str,
         agenda: Agenda,
-        fire: TimerPolicy,
-        log: Log,
-        handler: CommandHandler,
-        clock: Clock,
-        reached: ProjectionProgress,
-        actor: Callable[[Address], Actor],
-        prepare: Callable[[Address], Awaitable[None]],
-        fetch_keys: Callable[[Sequence[str]], Awaitable[Any]] | None = None,
+        policy: TimerPolicy,
+        application: Application,
     ) -> None:
-        self.name, self._model, self._agenda, self._fire = name, model, agenda, fire
-        self._log, self._handler, self._clock, self._reached = log, handler, clock, reached
-        self._actor, self._prepare, self._fetch_keys = actor, prepare, fetch_keys
+        """`model`: the read model that `agenda` is a part of; the ticker waits until it has seen what fired."""
+        self.name, self._model, self._agenda, self._fire = name, model, agenda, policy
+        self._application, self._handler = application, application.handler
+        self._log, self._vault = application.data.log, application.data.vault
+        self._runtime, self._clock = application.runtime, application.runtime.clock
+        self._actor = application.identity.service_actor
 
     async def run(self) -> None:
         """Tick for ever, as soon as this copy is the active one; returns only by cancellation."""
@@ -104,27 +95,27 @@ class Ticker:
         """
         fired, place, tried = 0, None, set[Timer]()
         while batch := await self._agenda.due(self._clock.now(), place, BATCH_COUNT_MAX):
-            await failpoint("ticker.fetched")
+            await self._runtime.failpoints.hit("ticker.fetched")
             done = await self._work([one for one in batch if one.due not in tried])
             tried.update(one.due for one in batch if one.due not in done)
             fired += len(done)
             for position in {position.stream: position for position in done.values()}.values():
-                await self._reached.wait(self._model, position, SEEN_WAIT_S_MAX)
+                await self._runtime.progress.wait(self._model, position, SEEN_WAIT_S_MAX)
             if (not done and len(batch) < BATCH_COUNT_MAX) or (done and fired >= TICK_COUNT_MAX):
                 break
             place = None if done else batch[-1].due
-            await LOAD_GATE.breathe(self._clock)
+            await self._runtime.load_gate.breathe(self._clock)
         return fired
 
     async def _work(self, batch: Sequence[DueTimer]) -> dict[Timer, Position]:
         """Work a batch, the log streams side by side; where the event of each that fired lies."""
         sealing = [Address.parse(one.due.subject).id for one in batch if one.due.what == "rung"]
-        if self._fetch_keys is not None and sealing:
-            await self._fetch_keys(sealing)
+        if sealing:
+            await self._vault.keys(sealing)
         by_stream: dict[str, list[DueTimer]] = {}
         for one in batch:
             by_stream.setdefault(self._log.stream_of(Address.parse(one.due.subject)), []).append(one)
-        with telemetry.span(f"tick.{self.name}", count=len(batch)):
+        with self._runtime.telemetry.span(f"tick.{self.name}", count=len(batch)):
             fired = await asyncio.gather(*(self._in_order(some) for some in by_stream.values()))
         return {due: position for one in fired for due, position in one.items()}
 
@@ -145,7 +136,7 @@ class Ticker:
 
         for one in some:
             subject = one.due.subject
-            if subject in flying or len(flying) >= min(IN_FLIGHT_COUNT_MAX, LOAD_GATE.slots):
+            if subject in flying or len(flying) >= min(IN_FLIGHT_COUNT_MAX, self._runtime.load_gate.slots):
                 await land()  # the same case once more is decided on what it is then
             now, wanted = await self._wanted(one, self._fire)
             # An event of another address (an order) has a key made first, and that takes time.
@@ -161,8 +152,8 @@ class Ticker:
     async def _fire_one(self, due: Timer, wanted: Sequence[CommandRequest], now: datetime) -> Position | None:
         position = await self._ask_all(due, wanted, now)
         if position is not None:
-            LATE.labels(due.what).observe(max((now - due.at).total_seconds(), 0.0))
-            await failpoint("ticker.fired")
+            self._runtime.telemetry.observe(LATE, max((now - due.at).total_seconds(), 0.0), due.what)
+            await self._runtime.failpoints.hit("ticker.fired")
         return position
 
     async def work(self, one: DueTimer, fire: TimerPolicy) -> Position | None:
@@ -199,9 +190,7 @@ class Ticker:
             correlation_id=due.cause or None,
         )
         try:
-            if wanted.address.subject != due.subject:
-                await self._prepare(wanted.address)
-            return await self._handler.handle(command(wanted.address, meta, wanted.name, wanted.facts))
+            return await self._application.decide(command(wanted.address, meta, wanted.name, wanted.facts))
         except KeyErased:
             return None
 

@@ -23,8 +23,8 @@ from shared.case.base import Address
 from shared.case.facts import Parties, PartyRole
 from shared.case.state import CaseState
 from shared.kit.access import Caller, may_notify
+from shared.kit.application import Application
 from shared.kit.seal import unseal_fields
-from shared.kit.service import Kit
 from shared.kit.settings import BadSettings
 from shared.kit.vault import KeyErased
 
@@ -88,9 +88,9 @@ def _fields(text: str) -> set[str]:
 class Notices:
     """Makes of a notice item what a gateway sends."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
-        self._texts = Texts.load(kit.settings.notices or SHIPPED)
+    def __init__(self, application: Application) -> None:
+        self._application, self._identity = application, application.identity
+        self._texts = Texts.load(self._identity.settings.notices or SHIPPED)
 
     async def body(self, gateway: Caller, data: bytes, item: FeedItem, state: CaseState) -> bytes:
         """The item, as FEED has it, with `to` and `text` in its data. Raises NoNotice."""
@@ -107,7 +107,7 @@ class Notices:
         return to_json(told)
 
     def _text(self, item: FeedItem) -> str:
-        data, library = item.data, self._kit.library
+        data, library = item.data, self._identity.reference_data
         row = library.unit(data.unit or f"{data.in_charge}-centre")
         centre = library.centre_of(data.in_charge)
         name = row.name if row is not None else centre.name if centre is not None else ""
@@ -116,11 +116,13 @@ class Notices:
 
     async def _number(self, case_id: str) -> str:
         address = Address.of("case", case_id)
-        born = next(iter(await self._kit.log.load(address)), None)
-        if born is None or not isinstance(born.event, e.Registered) or born.event.reporter is None:
+        events = (await self._application.history_for_service(address)).events
+        first = events[0] if events else None
+        if first is None or not isinstance(first.event, e.Registered) or first.event.reporter is None:
             raise NoNotice("no_number")
         try:
-            event = unseal_fields(born.event, await self._kit.vault.key(case_id), case_id, born.id)
+            key = await self._application.data.vault.key(case_id)
+            event = unseal_fields(first.event, key, case_id, first.id)
         except KeyErased:
             raise NoNotice("erased") from None
         people = event.reporter.parties if isinstance(event.reporter, Parties) else ()

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic_core import to_json
@@ -32,13 +32,14 @@ from shared.case.rights import Right
 from shared.kit import telemetry
 from shared.kit.access import Caller, barred, may_see_flow
 from shared.kit.aggregate_cache import Versioned
+from shared.kit.application import Application
 from shared.kit.http import ERRORS, Who
-from shared.kit.load_gate import LOAD_GATE
 from shared.kit.problems import BadRequest, Forbidden, TooManyRequests, Unavailable, Unprocessable
-from shared.kit.service import Kit
+from shared.kit.runtime import Runtime
+from shared.kit.telemetry import OPEN_STREAMS
 from shared.log import port as log_port
 from shared.log import topology
-from shared.log.consumers import Message
+from shared.log.consumers import RawMessage
 from shared.log.port import NoArea
 from shared.log.streams import Streams
 from shared.log.topology import FEED
@@ -56,9 +57,12 @@ PRESENT_S_MAX = 1.0
 PRESENT_COUNT_MAX = 10_000
 
 
+router = APIRouter(responses=ERRORS)
+
+
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a listener wants to hear, and behind which sequence of FEED."""
+class FeedRequest:
+    """The items that a listener asks for, and behind which sequence of FEED."""
 
     caller: Caller
     region: str
@@ -69,46 +73,53 @@ class Asked:
 
     @property
     def subject(self) -> str:
-        """What the server is asked for; several kinds are told apart here."""
+        """The subject that the server is asked for; of several kinds the listener sorts out the others."""
         kind = next(iter(self.kinds)) if len(self.kinds) == 1 else "*"
         return topology.feeds(self.region, kind, self.level)
 
 
-def router(kit: Kit) -> APIRouter:
-    """The route of the feed."""
-    api = APIRouter(responses=ERRORS)
-    seats, present = Seats(), Present(kit)
+class Feed:
+    """The feed of one app: its seats, and the present states that its listeners share."""
 
-    @api.get(
-        "/feed",
-        operation_id="supervision_feed",
-        summary="What happens to the cases of a region, live, as server-sent events; never any content.",
-        response_class=StreamingResponse,
-        responses={200: {"content": {"text/event-stream": {}}, "description": "Events named by kind; `gap`"}},
-    )
-    async def feed(
-        caller: Who,
-        kind: Annotated[list[str] | None, Query(description="Only these kinds: " + ", ".join(FeedKind))] = None,
-        level: Annotated[int | None, Query(ge=1, le=5, description="Only for centres of this level")] = None,
-        region: Annotated[Region | None, Query(description="For centres there and below; else the caller's")] = None,
-        last: Annotated[str | None, Header(alias="Last-Event-ID", description="Go on behind this one; 0: all")] = None,
-    ) -> StreamingResponse:
-        region = region or caller.region
-        if not contains(caller.region, region):
-            raise Forbidden("This region is not inside yours; leave `region` out for your own.")
-        kinds = _kinds(kind)
-        after, gap = await place(kit.streams, last)
-        asked = Asked(caller, region, kinds, level, after, gap)
-        return _Live(FeedListener(kit, present, asked).told(), seats.take(caller))
-
-    return api
+    def __init__(self, application: Application) -> None:
+        self.application, self.seats, self.present = application, Seats(application.runtime), Present(application)
 
 
-def _kinds(told: Sequence[str] | None) -> frozenset[str]:
-    for one in told or ():
-        if one not in set(FeedKind):
+async def feed_of(request: Request) -> Feed:
+    """The feed of the app that a request came to."""
+    feed: Feed = request.app.state.feed
+    return feed
+
+
+@router.get(
+    "/feed",
+    operation_id="supervision_feed",
+    summary="What happens to the cases of a region, live, as server-sent events; never any content.",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "Events named by kind; `gap`"}},
+)
+async def listen(
+    caller: Who,
+    feed: Annotated[Feed, Depends(feed_of)],
+    kind: Annotated[list[str] | None, Query(description="Only these kinds: " + ", ".join(FeedKind))] = None,
+    level: Annotated[int | None, Query(ge=1, le=5, description="Only for centres of this level")] = None,
+    region: Annotated[Region | None, Query(description="For centres there and below; else the caller's")] = None,
+    last: Annotated[str | None, Header(alias="Last-Event-ID", description="Go on behind this one; 0: all")] = None,
+) -> StreamingResponse:
+    region = region or caller.region
+    if not contains(caller.region, region):
+        raise Forbidden("This region is not inside yours; leave `region` out for your own.")
+    kinds = _kinds(kind)
+    after, gap = await place(feed.application.data.streams, last)
+    listener = FeedListener(feed, FeedRequest(caller, region, kinds, level, after, gap))
+    return _Live(listener.lines(), feed.seats.take(caller))
+
+
+def _kinds(names: Sequence[str] | None) -> frozenset[str]:
+    for name in names or ():
+        if name not in set(FeedKind):
             raise Unprocessable(f"`kind` is none of {', '.join(FeedKind)}.", code="kind.unknown")
-    return frozenset(told or FeedKind)
+    return frozenset(names or FeedKind)
 
 
 async def place(streams: Streams, last: str | None) -> tuple[int, dict[str, int] | None]:
@@ -119,7 +130,7 @@ async def place(streams: Streams, last: str | None) -> tuple[int, dict[str, int]
         )
     try:
         first, end = await streams.kept(FEED)
-    except log_port.Unavailable as error:
+    except log_port.LogUnavailable as error:
         raise Unavailable("The log does not answer.") from error
     if not last:
         return end, None
@@ -131,8 +142,9 @@ async def place(streams: Streams, last: str | None) -> tuple[int, dict[str, int]
 class Seats:
     """How many listen, and who."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         self._taken: Counter[str] = Counter()
+        self._telemetry = runtime.telemetry
 
     def take(self, caller: Caller) -> AbstractContextManager[None]:
         """A seat for as long as a block lasts. Raises TooManyRequests, Unavailable, before the block begins."""
@@ -145,22 +157,24 @@ class Seats:
     @contextmanager
     def _seat(self, person: str) -> Iterator[None]:
         self._taken[person] += 1
+        self._telemetry.set(OPEN_STREAMS, self._taken.total(), "supervision.feed")
         try:
             yield
         finally:
             self._taken[person] -= 1
+            self._telemetry.set(OPEN_STREAMS, self._taken.total(), "supervision.feed")
 
 
 class Present:
     """Cases and orders as they are now, asked of the log once for all who hear of them at the same time."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
+    def __init__(self, application: Application) -> None:
+        self._application, self._clock = application, application.runtime.clock
         self._asked: OrderedDict[str, tuple[float, asyncio.Task[Versioned]]] = OrderedDict()
 
     async def state(self, address: Address, sequence: int) -> Any:
         """Its state, at least as new as its event at `sequence` and at most PRESENT_S_MAX old. Raises Unavailable."""
-        began, subject = self._kit.clock.monotonic(), address.subject
+        began, subject = self._clock.monotonic(), address.subject
         while True:
             since, task = self._asked.get(subject) or self._ask(address)
             if since < began - PRESENT_S_MAX:
@@ -172,8 +186,8 @@ class Present:
                 self._ask(address)
 
     def _ask(self, address: Address) -> tuple[float, asyncio.Task[Versioned]]:
-        task = asyncio.create_task(self._kit.handler.state(address, fresh=True), name="feed.present")
-        asked = self._asked[address.subject] = self._kit.clock.monotonic(), task
+        task = asyncio.create_task(self._application.load_for_service(address), name="feed.present")
+        asked = self._asked[address.subject] = self._clock.monotonic(), task
         if len(self._asked) > PRESENT_COUNT_MAX:
             self._asked.popitem(last=False)
         return asked
@@ -198,21 +212,22 @@ def hears(caller: Caller, item: FeedItem, state: Any) -> bool:
 class FeedListener:
     """One reader of the feed."""
 
-    def __init__(self, kit: Kit, present: Present, asked: Asked) -> None:
-        self._kit, self._present, self._asked = kit, present, asked
-        self._at = asked.after
+    def __init__(self, feed: Feed, request: FeedRequest) -> None:
+        self._streams, self._runtime = feed.application.data.streams, feed.application.runtime
+        self._clock, self._present, self._request = self._runtime.clock, feed.present, request
+        self._at = request.after
 
-    async def told(self) -> AsyncIterator[bytes]:
+    async def lines(self) -> AsyncIterator[bytes]:
         """The events as they are sent, with a comment when nothing happens; it ends when the log cannot be read."""
         yield self._sent(comment="caseflow feed", retry=RETRY_MS)
-        if self._asked.gap is not None:
-            yield self._sent(event="gap", data=to_json(self._asked.gap).decode())
-        until = self._kit.clock.monotonic() + LISTEN_S_MAX
-        batches = self._kit.streams.follow_raw(FEED, self._asked.subject, self._at)
+        if self._request.gap is not None:
+            yield self._sent(event="gap", data=to_json(self._request.gap).decode())
+        until = self._clock.monotonic() + LISTEN_S_MAX
+        batches = self._streams.follow_raw(FEED, self._request.subject, self._at)
         coming = asyncio.ensure_future(anext(batches))
-        ending = asyncio.ensure_future(self._kit.ending.wait())
+        ending = asyncio.ensure_future(self._runtime.stopping.wait())
         try:
-            while self._kit.clock.monotonic() < until and not ending.done():
+            while self._clock.monotonic() < until and not ending.done():
                 await asyncio.wait({coming, ending}, timeout=KEEPALIVE_S, return_when=asyncio.FIRST_COMPLETED)
                 if not coming.done():
                     yield self._sent(comment="nothing new")
@@ -222,7 +237,7 @@ class FeedListener:
                     for message, item in await self._heard(batch[start : start + SLICE_COUNT]):
                         self._at = message.sequence
                         yield self._sent(event=item.data.kind, data=message.data.decode())
-                    await LOAD_GATE.breathe(self._kit.clock)
+                    await self._runtime.load_gate.breathe(self._clock)
                 self._at = batch[-1].sequence
                 coming = asyncio.ensure_future(anext(batches))
         except (log_port.LogError, Unavailable) as error:  # the listener comes again and is told why
@@ -237,19 +252,19 @@ class FeedListener:
         data = said.pop("data", None)
         return format_sse_event(data_str=data, id=str(self._at), **said)
 
-    async def _heard(self, batch: Sequence[Message]) -> list[tuple[Message, FeedItem]]:
+    async def _heard(self, batch: Sequence[RawMessage]) -> list[tuple[RawMessage, FeedItem]]:
         """What of these messages is asked for and may be heard."""
         wanted = [(one, FeedItem.model_validate_json(one.data)) for one in batch if self._wants(one)]
         states = await asyncio.gather(*(self._state(item) for _, item in wanted))
-        caller = self._asked.caller
+        caller = self._request.caller
         return [
             pair
             for pair, state in zip(wanted, states, strict=True)
             if state is not None and hears(caller, pair[1], state)
         ]
 
-    def _wants(self, message: Message) -> bool:
-        return message.subject.split(".", 2)[1] in self._asked.kinds
+    def _wants(self, message: RawMessage) -> bool:
+        return message.subject.split(".", 2)[1] in self._request.kinds
 
     async def _state(self, item: FeedItem) -> Any:
         kind = "case" if item.data.case is not None else "order"

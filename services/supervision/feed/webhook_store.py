@@ -17,7 +17,7 @@ from shared.case.base import contains
 from shared.kit import telemetry
 from shared.kit.clock import Clock
 from shared.kit.problems import Conflict, NotFound
-from shared.kit.service import Kit
+from shared.kit.settings import Settings
 from shared.kit.sql import AdvisoryLock, Database, Session, Statements
 from shared.kit.vault import BadMaster, MasterKeys
 
@@ -83,9 +83,9 @@ class Secrets:
 class WebhookStore:
     """The places and what waits for them. All raise Unavailable."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._database, self._clock = kit.database.using(STATEMENTS), kit.clock
-        self.secrets = Secrets(self._database, kit.settings.master_key_file, kit.clock)
+    def __init__(self, database: Database, clock: Clock, settings: Settings) -> None:
+        self._database, self._clock = database.using(STATEMENTS), clock
+        self.secrets = Secrets(self._database, settings.master_key_file, clock)
 
     async def lock(self) -> AdvisoryLock | None:
         """The right to be the one who sends; None while another process has it."""
@@ -119,6 +119,11 @@ class WebhookStore:
         """One place as it now is."""
         row = await self._database.fetch_one("webhooks_within", "", id)
         return _place(row) if row else None
+
+    async def oldest_undelivered(self) -> datetime | None:
+        """Since when the oldest item waits that a receiver did not take; None when nothing waits."""
+        since: datetime | None = await self._database.fetch_value("oldest_undelivered")
+        return since
 
     async def ready(self) -> list[Any]:
         """What of each place that may be sent to now says whether it has something to send."""
@@ -232,8 +237,8 @@ def _place(row: Any) -> Webhook:
 class NoticeBook:
     """What became of notices to residents. All raise Unavailable."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._database = kit.database.using(STATEMENTS)
+    def __init__(self, database: Database) -> None:
+        self._database = database.using(STATEMENTS)
 
     async def of_case(self, case_id: str) -> dict[str, Any]:
         """The notices of a case that a gateway got, or that went to none, by item."""

@@ -31,16 +31,13 @@ from shared.case.base import Address, Position, contains
 from shared.case.rights import Right
 from shared.kit import telemetry
 from shared.kit.access import Caller
-from shared.kit.failpoints import failpoint
+from shared.kit.application import Application
 from shared.kit.leader import PAUSE_S, Lock, renew, run_as_leader
-from shared.kit.load_gate import LOAD_GATE
 from shared.kit.problems import Unavailable
 from shared.kit.seal import SealBroken
-from shared.kit.service import Kit
 from shared.kit.vault import KeyMissing
-from shared.log.consumers import Message
-from shared.log.port import NoArea
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.consumers import RawMessage
+from shared.log.port import LogUnavailable, NoArea
 from shared.log.streams import Streams
 from shared.log.topology import FEED, FEED_ITEMS, feeds
 
@@ -52,6 +49,7 @@ WAITING_COUNT_MAX = 1000  # then a place goes no further in FEED until some of i
 CURSOR_STEP = 1000  # how far the cursor may lie behind when nothing was for the place
 CHECK_S = 1.0
 UNUSABLE = -1  # the status of an item that cannot be made ready
+OLDEST_S = telemetry.gauge("caseflow_webhook_oldest_seconds", "Age of the oldest item that a receiver did not take")
 SENT = telemetry.counter("caseflow_webhook_items_total", "Feed items sent to webhooks", "outcome")
 
 
@@ -108,7 +106,7 @@ class Backlog:
         return Attempt(tuple(letters.values()), tuple(behind), self.cursor)
 
 
-def _letter(message: Message) -> PendingItem:
+def _letter(message: RawMessage) -> PendingItem:
     told = from_json(message.data)
     kind = message.subject.split(".", 2)[1]
     return PendingItem(message.sequence, told["id"], told["subject"], kind, data=message.data)
@@ -117,17 +115,25 @@ def _letter(message: Message) -> PendingItem:
 class Webhooks:
     """The job that sends. `round` is one place's turn, for tests as well."""
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit, self._clock = kit, kit.clock
-        self.places = WebhookStore(kit)
-        self.rules = EgressRules.of(kit.settings)
-        self._notices, self._present = Notices(kit), Present(kit)
+    def __init__(self, application: Application) -> None:
+        identity, data, self._runtime = application.identity, application.data, application.runtime
+        self._application, self._identity, self._streams = application, identity, data.streams
+        self._clock = self._runtime.clock
+        self.places = WebhookStore(data.database, self._clock, identity.settings)
+        self.rules = EgressRules.of(identity.settings)
+        self._notices, self._present = Notices(application), Present(application)
+        self._runtime.telemetry.before_reading(self._measure)
         self._targets: dict[str, WebhookClient] = {}
         self._known: Sequence[Any] = ()
         self._drained: dict[str, int] = {}  # place -> its version when nothing was left for it
         self._news: set[str] = set()
         self._busy: set[str] = set()
         self._stirred = asyncio.Event()
+
+    async def _measure(self) -> None:
+        since = await self.places.oldest_undelivered()
+        age_s = (self._clock.now() - since).total_seconds() if since else 0.0
+        self._runtime.telemetry.set(OLDEST_S, age_s)
 
     @cached_property
     def _trust(self) -> ssl.SSLContext:
@@ -148,7 +154,7 @@ class Webhooks:
         self._busy.clear()
         try:
             await self.places.secrets.rewrap()
-            after = await self._kit.streams.end(FEED)
+            after = await self._streams.end(FEED)
             async with asyncio.TaskGroup() as group:
                 group.create_task(renew(lock, self._clock))
                 group.create_task(self._hear(after))
@@ -158,7 +164,7 @@ class Webhooks:
 
     async def _hear(self, after: int) -> None:
         """Notice for whom something new is there."""
-        async for batch in self._kit.streams.follow_raw(FEED, FEED_ITEMS, after):
+        async for batch in self._streams.follow_raw(FEED, FEED_ITEMS, after):
             heard = {tuple(one.subject.split(".")) for one in batch}
             self._news |= {row["id"] for row in self._known if any(_fits(row, tokens) for tokens in heard)}
             self._stirred.set()
@@ -205,7 +211,7 @@ class Webhooks:
                 await self.places.pause(id, caller)
                 return
             if backlog is None or backlog.cursor != place.cursor:
-                backlog = Backlog(self._kit.streams, place)
+                backlog = Backlog(self._streams, place)
             try:
                 wave = await self._next(place, backlog)
                 if wave is None:
@@ -217,11 +223,11 @@ class Webhooks:
                 return
             verdict = judge(place, wave, sent, self._clock.now(), self._clock.random)
             await self.places.commit(place, wave, verdict, sent)
-            await LOAD_GATE.breathe(self._clock)
+            await self._runtime.load_gate.breathe(self._clock)
 
     def _creator(self, place: Webhook) -> Caller | str:
         """Who made the place, with the rights that they have now; or why nothing is sent in their name."""
-        caller = self._kit.person(place.creator)
+        caller = self._identity.person(place.creator)
         if caller is None or Right.WEBHOOK not in caller.rights or not contains(caller.region, place.region):
             return "Its creator may not receive this region's items any more: delete it, and make one of your own."
         return caller
@@ -251,7 +257,7 @@ class Webhooks:
         signers = [Signer(secret) for secret in secrets]
         each = (self._send(place, caller, letter, signers) for letter in wave.letters)
         done = await asyncio.gather(*each, return_exceptions=True)
-        await failpoint("webhook.sent")
+        await self._runtime.failpoints.hit("webhook.sent")
         for one in done:
             if isinstance(one, BaseException):
                 raise one
@@ -263,7 +269,7 @@ class Webhooks:
         try:
             body = await self._body(place, caller, letter)
         except NoNotice as refused:
-            SENT.labels("withheld").inc()
+            self._runtime.telemetry.add(SENT, "withheld")
             return AttemptResult(letter, None, refused.why)
         except (ValidationError, KeyMissing, SealBroken) as error:
             return AttemptResult(
@@ -273,7 +279,7 @@ class Webhooks:
             self._targets[place.id] = WebhookClient(place.url, self.rules, self._clock, self._trust)
         headers = signed(letter, body, signers, self._clock.now())
         outcome = await self._targets[place.id].send(body, headers)
-        SENT.labels("taken" if outcome.taken else "failed").inc()
+        self._runtime.telemetry.add(SENT, "taken" if outcome.taken else "failed")
         return AttemptResult(letter, outcome)
 
     async def _body(self, place: Webhook, caller: Caller, letter: PendingItem) -> bytes:
@@ -284,7 +290,7 @@ class Webhooks:
         address = Address.of(kind, item.subject)
         try:
             if place.numbers:  # who informed may be known since a moment ago: ask the log each time
-                held = await self._kit.handler.state(address, fresh=True)
+                held = await self._application.load_for_service(address)
                 return await self._notices.body(caller, data, item, held.state)
             state = await self._present.state(address, Position.parse(item.data.position).sequence)
         except NoArea:
@@ -295,7 +301,7 @@ class Webhooks:
 
     async def _read(self, letter: PendingItem) -> bytes:
         """What FEED has at the sequence of a letter that waited. Raises FeedShorter."""
-        found = await self._kit.streams.read(FEED, FEED_ITEMS, letter.sequence - 1, 1)
+        found = await self._streams.read(FEED, FEED_ITEMS, letter.sequence - 1, 1)
         if not found or from_json(found[0].data).get("id") != letter.item:
             raise FeedShorter
         return found[0].data

@@ -137,3 +137,7 @@ select * from notices where case_id = $1;
 -- What the gateway says of a notice; a later word stands, the same again changes nothing.
 update notices set delivery = $2, delivery_at = $3, delivery_reason = $4
 where item = $1 and (delivery_at is null or delivery_at < $3);
+
+-- name: oldest_undelivered
+-- Since when the oldest item waits that a receiver did not take and nobody has parked.
+select min(since) from webhook_items where parked_at is null;

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Self
 
 import httpx
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError, from_json
 
@@ -18,12 +18,10 @@ from services.supervision.feed.webhook_store import NoticeBook, WebhookStore
 from shared.case.announcements import FeedKind
 from shared.case.base import CaseId, Code, Region, contains, region_prefix
 from shared.case.rights import Right
-from shared.case.state import CaseState
-from shared.kit import http as kit_http
-from shared.kit.access import Caller, may_see
-from shared.kit.http import AHEAD_S_MAX, ERRORS, IdText, Who
+from shared.kit.access import Caller
+from shared.kit.application import AHEAD_S_MAX, Application
+from shared.kit.http import ERRORS, App, IdText, Who
 from shared.kit.problems import Forbidden, NotFound, Unavailable, Unprocessable
-from shared.kit.service import Kit
 from shared.log import port as log_port
 from shared.log.topology import FEED, feeds_of
 
@@ -178,45 +176,50 @@ class NoticeList(BaseModel):
     notices: list[Notice]
 
 
-def router(kit: Kit) -> APIRouter:
-    """All routes of webhooks and notices."""
-    api = APIRouter(responses=ERRORS)
-    desk = _Desk(kit)
-    _making(api, desk)
-    _steering(api, desk)
-    _parked(api, desk)
-    _notices(api, kit)
-    return api
+router = APIRouter(responses=ERRORS)
 
 
-class _Desk:
-    """What the routes have in common."""
+class WebhookDesk:
+    """The webhooks and notices of one app, as its routes use them."""
 
-    def __init__(self, kit: Kit) -> None:
-        self.kit, self.places, self.rules = kit, WebhookStore(kit), EgressRules.of(kit.settings)
+    def __init__(self, application: Application) -> None:
+        settings, self._streams = application.identity.settings, application.data.streams
+        self.store = WebhookStore(application.data.database, application.runtime.clock, settings)
+        self.rules = EgressRules.of(settings)
+        self.notices = NoticeBook(application.data.database)
 
     async def end(self) -> int:
         """The last sequence of the feed. Raises Unavailable."""
         try:
-            return await self.kit.streams.end(FEED)
-        except log_port.Unavailable as error:
+            return await self._streams.end(FEED)
+        except log_port.LogUnavailable as error:
             raise Unavailable("The log does not answer.") from error
 
     async def own(self, caller: Caller, id: str, creator: bool = False) -> Webhook:
         """A webhook that the caller may steer; with `creator` only one that they made. Raises NotFound, Forbidden."""
         _need(caller, Right.WEBHOOK)
-        place = await self.places.read(id)
-        if place is None or not _steers(caller, place):
+        webhook = await self.store.read(id)
+        if webhook is None or not _steers(caller, webhook):
             raise NotFound("There is no such webhook, or it is not yours.")
-        if creator and caller.person != place.creator:
+        if creator and caller.person != webhook.creator:
             raise Forbidden("Only who made a webhook is told its secret: make one of your own.")
-        return place
+        return webhook
 
     async def shown(self, id: str) -> WebhookView:
-        place = await self.places.read(id)
-        if place is None:
+        """A webhook with its state. Raises NotFound, Unavailable."""
+        webhook = await self.store.read(id)
+        if webhook is None:
             raise NotFound("There is no such webhook any more.")
-        return WebhookView.of(place, await self.end())
+        return WebhookView.of(webhook, await self.end())
+
+
+async def desk_of(request: Request) -> WebhookDesk:
+    """The webhooks of the app that a request came to."""
+    desk: WebhookDesk = request.app.state.webhooks
+    return desk
+
+
+Desk = Annotated[WebhookDesk, Depends(desk_of)]
 
 
 def _need(caller: Caller, right: Right) -> None:
@@ -224,59 +227,57 @@ def _need(caller: Caller, right: Right) -> None:
         raise Forbidden(f"Your post lacks the right {right}.")
 
 
-def _steers(caller: Caller, place: Webhook) -> bool:
+def _steers(caller: Caller, webhook: Webhook) -> bool:
     """Who made it, and who reads the whole region that it is for."""
-    reads = Right.READ in caller.rights and contains(caller.region, place.region)
-    return caller.person == place.creator or reads
+    reads = Right.READ in caller.rights and contains(caller.region, webhook.region)
+    return caller.person == webhook.creator or reads
 
 
-def _making(api: APIRouter, desk: _Desk) -> None:
-    kit = desk.kit
+@router.post("/webhooks", status_code=201, operation_id="supervision_make_webhook", summary="Have items sent there.")
+async def make(body: WebhookBody, response: Response, caller: Who, application: App, desk: Desk) -> NewWebhookView:
+    _need(caller, Right.WEBHOOK)
+    region = body.region or caller.region
+    if not contains(caller.region, region) or region not in application.identity.reference_data.regions:
+        raise Forbidden("This region is not inside yours; leave `region` out for your own.")
+    if body.numbers:
+        _need(caller, Right.NOTIFY)
+        if body.kinds != (FeedKind.NOTICE,) or body.after is not None:
+            raise Unprocessable(
+                "With `numbers` the one kind is `notice`, and residents are told what comes from now on: leave "
+                "`after` out.", code="webhook.numbers",
+            )  # fmt: skip
+    try:
+        url = httpx.URL(body.url)
+    except httpx.InvalidURL:
+        raise Unprocessable("`url` is not an address. Write it like https://example.org/hook.") from None
+    await desk.rules.addresses(url)
+    end = await desk.end()
+    after = _behind(end, body.after) if body.after is not None else end
+    clock = application.runtime.clock
+    place = Webhook(
+        clock.new_id(), body.url, tuple(dict.fromkeys(body.kinds)), body.level, region, caller.person, body.numbers,
+        clock.now(), cursor=after,
+    )  # fmt: skip
+    secret = await desk.store.make(place)
+    response.headers["Location"] = f"/supervision/webhooks/{place.id}"
+    return NewWebhookView(secret=secret, **WebhookView.of(place, end).model_dump())
 
-    @api.post("/webhooks", status_code=201, operation_id="supervision_make_webhook", summary="Have items sent there.")
-    async def make(body: WebhookBody, response: Response, caller: Who) -> NewWebhookView:
-        _need(caller, Right.WEBHOOK)
-        region = body.region or caller.region
-        if not contains(caller.region, region) or region not in kit.library.regions:
-            raise Forbidden("This region is not inside yours; leave `region` out for your own.")
-        if body.numbers:
-            _need(caller, Right.NOTIFY)
-            if body.kinds != (FeedKind.NOTICE,) or body.after is not None:
-                raise Unprocessable(
-                    "With `numbers` the one kind is `notice`, and residents are told what comes from now on: leave "
-                    "`after` out.", code="webhook.numbers",
-                )  # fmt: skip
-        try:
-            url = httpx.URL(body.url)
-        except httpx.InvalidURL:
-            raise Unprocessable("`url` is not an address. Write it like https://example.org/hook.") from None
-        await desk.rules.addresses(url)
-        end = await desk.end()
-        after = _behind(end, body.after) if body.after is not None else end
-        place = Webhook(
-            kit.clock.new_id(), body.url, tuple(dict.fromkeys(body.kinds)), body.level, region, caller.person,
-            body.numbers, kit.clock.now(), cursor=after,
-        )  # fmt: skip
-        secret = await desk.places.make(place)
-        response.headers["Location"] = f"/supervision/webhooks/{place.id}"
-        return NewWebhookView(secret=secret, **WebhookView.of(place, end).model_dump())
 
-    @api.get(
-        "/webhooks", operation_id="supervision_webhooks", summary="The webhooks of one's region, with their state."
-    )
-    async def webhooks(
-        caller: Who, region: Annotated[Region | None, Query(description="For its centre and below")] = None
-    ) -> WebhookList:
-        _need(caller, Right.WEBHOOK)
-        if region is not None and not contains(caller.region, region):
-            raise Forbidden("This region is not inside yours; leave `region` out for your own.")
-        end = await desk.end()
-        places = await desk.places.within(region_prefix(region or caller.region))
-        return WebhookList(webhooks=[WebhookView.of(place, end) for place in places if _steers(caller, place)])
+@router.get("/webhooks", operation_id="supervision_webhooks", summary="The webhooks of one's region, with their state.")
+async def webhooks(
+    caller: Who, desk: Desk, region: Annotated[Region | None, Query(description="For its centre and below")] = None
+) -> WebhookList:
+    _need(caller, Right.WEBHOOK)
+    if region is not None and not contains(caller.region, region):
+        raise Forbidden("This region is not inside yours; leave `region` out for your own.")
+    end = await desk.end()
+    places = await desk.store.within(region_prefix(region or caller.region))
+    return WebhookList(webhooks=[WebhookView.of(place, end) for place in places if _steers(caller, place)])
 
-    @api.get("/webhooks/{id}", operation_id="supervision_webhook", summary="One webhook with its state.")
-    async def webhook(id: PlaceId, caller: Who) -> WebhookView:
-        return WebhookView.of(await desk.own(caller, id), await desk.end())
+
+@router.get("/webhooks/{id}", operation_id="supervision_webhook", summary="One webhook with its state.")
+async def webhook(id: PlaceId, caller: Who, desk: Desk) -> WebhookView:
+    return WebhookView.of(await desk.own(caller, id), await desk.end())
 
 
 def _behind(end: int, after: int) -> int:
@@ -287,104 +288,108 @@ def _behind(end: int, after: int) -> int:
     return after
 
 
-def _steering(api: APIRouter, desk: _Desk) -> None:
-    @api.post("/webhooks/{id}/pause", operation_id="supervision_pause_webhook", summary="Send nothing for now.")
-    async def pause(id: PlaceId, caller: Who) -> WebhookView:
-        await desk.own(caller, id)
-        await desk.places.pause(id)
-        return await desk.shown(id)
-
-    @api.post("/webhooks/{id}/resume", operation_id="supervision_resume_webhook", summary="Go on at once.")
-    async def resume(id: PlaceId, caller: Who) -> WebhookView:
-        await desk.own(caller, id)
-        await desk.places.resume(id)
-        return await desk.shown(id)
-
-    @api.post("/webhooks/{id}/secret", operation_id="supervision_webhook_secret", summary="Sign with a new secret.")
-    async def secret(id: PlaceId, caller: Who) -> NewSecret:
-        await desk.own(caller, id, creator=True)
-        return NewSecret(secret=await desk.places.rotate(id))
-
-    @api.post(
-        "/webhooks/{id}/replay",
-        operation_id="supervision_replay_webhook",
-        summary="Send everything again from behind a sequence of the feed on.",
-    )
-    async def replay(id: PlaceId, body: ReplayBody, caller: Who) -> WebhookView:
-        await desk.own(caller, id)
-        await desk.places.replay(id, _behind(await desk.end(), body.after))
-        return await desk.shown(id)
-
-    @api.delete(
-        "/webhooks/{id}",
-        status_code=204,
-        operation_id="supervision_delete_webhook",
-        summary="Send nothing there any more, and forget the secret and what waits.",
-    )
-    async def delete(id: PlaceId, caller: Who) -> None:
-        await desk.own(caller, id)
-        await desk.places.delete(id)
+@router.post("/webhooks/{id}/pause", operation_id="supervision_pause_webhook", summary="Send nothing for now.")
+async def pause(id: PlaceId, caller: Who, desk: Desk) -> WebhookView:
+    await desk.own(caller, id)
+    await desk.store.pause(id)
+    return await desk.shown(id)
 
 
-def _parked(api: APIRouter, desk: _Desk) -> None:
-    @api.get("/webhooks/{id}/parked", operation_id="supervision_parked_items", summary="What was given up, and why.")
-    async def parked(
-        id: PlaceId, caller: Who, after: Sequence = 0, limit: Annotated[int, Query(ge=1, le=PAGE_COUNT_MAX)] = 50
-    ) -> ParkedPage:
-        await desk.own(caller, id)
-        rows = [Parked(**row) for row in await desk.places.parked(id, after, limit)]
-        return ParkedPage(parked=rows, next=rows[-1].sequence if len(rows) == limit else None)
-
-    @api.post(
-        "/webhooks/{id}/parked/{sequence}/retry",
-        operation_id="supervision_retry_parked",
-        summary="Try again what was given up; it may come after later items of its case.",
-    )
-    async def retry(id: PlaceId, sequence: Sequence, caller: Who) -> Retried:
-        await desk.own(caller, id)
-        return Retried(count=await desk.places.unpark(id, sequence))
-
-    @api.post("/webhooks/{id}/parked/retry", operation_id="supervision_retry_all", summary="Try all of it again.")
-    async def retry_all(id: PlaceId, caller: Who) -> Retried:
-        await desk.own(caller, id)
-        return Retried(count=await desk.places.unpark(id, None))
+@router.post("/webhooks/{id}/resume", operation_id="supervision_resume_webhook", summary="Go on at once.")
+async def resume(id: PlaceId, caller: Who, desk: Desk) -> WebhookView:
+    await desk.own(caller, id)
+    await desk.store.resume(id)
+    return await desk.shown(id)
 
 
-def _notices(api: APIRouter, kit: Kit) -> None:
-    book = NoticeBook(kit)
+@router.post("/webhooks/{id}/secret", operation_id="supervision_webhook_secret", summary="Sign with a new secret.")
+async def secret(id: PlaceId, caller: Who, desk: Desk) -> NewSecret:
+    await desk.own(caller, id, creator=True)
+    return NewSecret(secret=await desk.store.rotate(id))
 
-    @api.get("/cases/{id}/notices", operation_id="supervision_notices", summary="What the resident was told, and how.")
-    async def notices(id: IdText, caller: Who) -> NoticeList:
-        address = await kit_http.locate(kit, id)
-        held = await kit.handler.state(address, fresh=True)
-        state: CaseState = held.state
-        if held.sequence == 0:
-            raise NotFound("There is no such case.", code="not_registered")
-        if not may_see(caller, state):
-            raise Forbidden("This case is not in your hands.")
-        try:
-            items = [from_json(one.data) for one in await kit.streams.read(FEED, feeds_of(address.id, FeedKind.NOTICE))]
-        except log_port.Unavailable as error:
-            raise Unavailable("The log does not answer.") from error
-        known = await book.of_case(address.id)
-        return NoticeList(notices=[_notice(item, known.get(item["id"])) for item in items])
 
-    @api.post(
-        "/notices/{item}/delivery",
-        operation_id="supervision_notice_delivery",
-        summary="What became of a notice, told by the gateway that got it; the latest word stands.",
-    )
-    async def delivery(item: ItemId, body: DeliveryBody, caller: Who) -> Notice:
-        _need(caller, Right.NOTIFY)
-        row = await book.read(item)
-        if row is None or row["outcome"] == "none" or row["gateway"] != caller.person:
-            raise NotFound("You were sent no notice of this id.", code="notice.unknown")
-        if body.at > kit.clock.now() + timedelta(seconds=AHEAD_S_MAX):
-            raise Unprocessable("`at` lies in the future. Set your clock.", code="time.ahead")
-        row = await book.report(item, body.status, body.at, body.reason)
-        found = await kit.streams.read(FEED, feeds_of(row["case_id"], FeedKind.NOTICE))
-        told = next(one for data in found if (one := from_json(data.data))["id"] == item)
-        return _notice(told, row)
+@router.post(
+    "/webhooks/{id}/replay",
+    operation_id="supervision_replay_webhook",
+    summary="Send everything again from behind a sequence of the feed on.",
+)
+async def replay(id: PlaceId, body: ReplayBody, caller: Who, desk: Desk) -> WebhookView:
+    await desk.own(caller, id)
+    await desk.store.replay(id, _behind(await desk.end(), body.after))
+    return await desk.shown(id)
+
+
+@router.delete(
+    "/webhooks/{id}",
+    status_code=204,
+    operation_id="supervision_delete_webhook",
+    summary="Send nothing there any more, and forget the secret and what waits.",
+)
+async def delete(id: PlaceId, caller: Who, desk: Desk) -> None:
+    await desk.own(caller, id)
+    await desk.store.delete(id)
+
+
+@router.get("/webhooks/{id}/parked", operation_id="supervision_parked_items", summary="What was given up, and why.")
+async def parked(
+    id: PlaceId,
+    caller: Who,
+    desk: Desk,
+    after: Sequence = 0,
+    limit: Annotated[int, Query(ge=1, le=PAGE_COUNT_MAX)] = 50,
+) -> ParkedPage:
+    await desk.own(caller, id)
+    rows = [Parked(**row) for row in await desk.store.parked(id, after, limit)]
+    return ParkedPage(parked=rows, next=rows[-1].sequence if len(rows) == limit else None)
+
+
+@router.post(
+    "/webhooks/{id}/parked/{sequence}/retry",
+    operation_id="supervision_retry_parked",
+    summary="Try again what was given up; it may come after later items of its case.",
+)
+async def retry(id: PlaceId, sequence: Sequence, caller: Who, desk: Desk) -> Retried:
+    await desk.own(caller, id)
+    return Retried(count=await desk.store.unpark(id, sequence))
+
+
+@router.post("/webhooks/{id}/parked/retry", operation_id="supervision_retry_all", summary="Try all of it again.")
+async def retry_all(id: PlaceId, caller: Who, desk: Desk) -> Retried:
+    await desk.own(caller, id)
+    return Retried(count=await desk.store.unpark(id, None))
+
+
+@router.get("/cases/{id}/notices", operation_id="supervision_notices", summary="What the resident was told, and how.")
+async def notices(id: IdText, caller: Who, application: App, desk: Desk) -> NoticeList:
+    address = await application.locate(id)
+    await application.load(caller, address)
+    try:
+        items = [
+            from_json(one.data)
+            for one in await application.data.streams.read(FEED, feeds_of(address.id, FeedKind.NOTICE))
+        ]
+    except log_port.LogUnavailable as error:
+        raise Unavailable("The log does not answer.") from error
+    known = await desk.notices.of_case(address.id)
+    return NoticeList(notices=[_notice(item, known.get(item["id"])) for item in items])
+
+
+@router.post(
+    "/notices/{item}/delivery",
+    operation_id="supervision_notice_delivery",
+    summary="What became of a notice, told by the gateway that got it; the latest word stands.",
+)
+async def delivery(item: ItemId, body: DeliveryBody, caller: Who, application: App, desk: Desk) -> Notice:
+    _need(caller, Right.NOTIFY)
+    row = await desk.notices.read(item)
+    if row is None or row["outcome"] == "none" or row["gateway"] != caller.person:
+        raise NotFound("You were sent no notice of this id.", code="notice.unknown")
+    if body.at > application.runtime.clock.now() + timedelta(seconds=AHEAD_S_MAX):
+        raise Unprocessable("`at` lies in the future. Set your clock.", code="time.ahead")
+    row = await desk.notices.report(item, body.status, body.at, body.reason)
+    found = await application.data.streams.read(FEED, feeds_of(row["case_id"], FeedKind.NOTICE))
+    told = next(one for data in found if (one := from_json(data.data))["id"] == item)
+    return _notice(told, row)
 
 
 def _notice(item: Any, row: Any) -> Notice:

@@ -24,19 +24,16 @@ from services.supervision.feed.items import SOURCE, TYPE_PREFIX, FeedItem, item_
 from shared.case.base import Position, Recorded, Unknown, derived_id
 from shared.case.catalogue import ANNOUNCED, CREATES
 from shared.kit import telemetry
-from shared.kit.aggregate_cache import Recall, StateChange, recall_nothing
-from shared.kit.clock import Clock
+from shared.kit.aggregate_cache import StateChange
 from shared.kit.command_handler import DECIDERS
-from shared.kit.failpoints import failpoint
+from shared.kit.data import Data
 from shared.kit.leader import Lock, renew, run_as_leader
-from shared.kit.load_gate import LOAD_GATE
-from shared.kit.read_your_writes import ProjectionProgress
-from shared.kit.sql import Database
+from shared.kit.runtime import Runtime
 from shared.kit.submission import CloudEvent
-from shared.log import number
+from shared.kit.telemetry import BEHIND
 from shared.log import port as log_port
-from shared.log.port import Log
-from shared.log.streams import BATCH_COUNT_MAX, Outgoing, Streams
+from shared.log.case_numbers import case_number
+from shared.log.streams import PUBLISH_COUNT_MAX, Outgoing
 from shared.log.topology import FEED, FEED_ITEMS, FEED_MARK
 
 NAME = "feed.writer"
@@ -101,20 +98,23 @@ def read_headers(told: Mapping[str, str], end: int) -> FeedPlace:
 class FeedWriter:
     """Writes the feed of a whole installation; as many copies as one likes, one of which is active.
 
-    `reached` hears how far it is, under the name "feed". `made` recalls what this process has folded already.
+    The progress of the runtime hears how far it is, under the name "feed".
     """
 
-    def __init__(
-        self, log: Log, streams: Streams, database: Database, clock: Clock, reached: ProjectionProgress,
-        made: Recall = recall_nothing,
-    ) -> None:  # fmt: skip
-        self._log, self._streams, self._database, self._clock = log, streams, database, clock
-        self._told, self._made = reached, made
+    def __init__(self, *, data: Data, runtime: Runtime) -> None:
+        self._log, self._streams, self._database = data.log, data.streams, data.database
+        self._runtime, self._clock = runtime, runtime.clock
         self._folded: OrderedDict[str, _Folded] = OrderedDict()
         self._place = FeedPlace(0, {})
         self._reached: dict[str, int] = {}
         self._unmarked = 0
         self._wrote_at = 0.0
+        runtime.telemetry.before_reading(self._measure)
+
+    async def _measure(self) -> None:
+        for stream in self._log.streams():
+            behind = await self._log.end(stream) - self._runtime.progress.at("feed", stream)
+            self._runtime.telemetry.set(BEHIND, behind, "feed", stream)
 
     async def run(self) -> None:
         """Write for ever, as soon as this process is the one writer. Raises log_port.Damaged, log_port.Malformed."""
@@ -159,7 +159,7 @@ class FeedWriter:
         self._place, self._reached = place, dict(place.reached)
         self._unmarked, self._wrote_at = 0, self._clock.monotonic()
         for stream, sequence in place.reached.items():
-            self._told.set("feed", Position(stream, sequence))
+            self._runtime.progress.set("feed", Position(stream, sequence))
         if last is not None and place.at is not None:
             await self.apply([await self._begun(place.at, last.data)])
 
@@ -175,7 +175,7 @@ class FeedWriter:
     async def apply(self, batch: Batch) -> None:
         """Write the items of these events, the next of one stream. After Conflict, Unavailable: find the place anew."""
         waiting: list[Outgoing] = []
-        with telemetry.span(NAME, count=len(batch)):
+        with self._runtime.telemetry.span(NAME, count=len(batch)):
             for start in range(0, len(batch), SLICE_COUNT):
                 some = batch[start : start + SLICE_COUNT]
                 await self._load(some)
@@ -184,12 +184,12 @@ class FeedWriter:
                 while len(self._folded) > FOLDED_COUNT_MAX:  # not before: what was loaded for these is needed for them
                     self._folded.popitem(last=False)
                 await self._clock.sleep(0)
-                await LOAD_GATE.breathe(self._clock)
+                await self._runtime.load_gate.breathe(self._clock)
             await self._append(waiting)
         last = batch[-1].position
         assert last is not None, "what is read has its position"
         self._unmarked = 0 if waiting else self._unmarked + len(batch)
-        self._told.set("feed", last)
+        self._runtime.progress.set("feed", last)
 
     async def _load(self, batch: Batch) -> None:
         """Fold what came before these events of those cases that are not remembered."""
@@ -214,7 +214,7 @@ class FeedWriter:
 
     def _recalled(self, recorded: Recorded[Any]) -> StateChange | None:
         """What it made, of a case: an order does not know where it was born."""
-        return self._made(recorded) if recorded.address.kind == "case" else None
+        return self._runtime.aggregates.made(recorded) if recorded.address.kind == "case" else None
 
     def _fold(self, recorded: Recorded[Any]) -> tuple[_Folded, _Folded] | None:
         """Its case before and after an event; None when nobody needs to know: nothing was heard of it."""
@@ -237,7 +237,7 @@ class FeedWriter:
         found: list[Outgoing] = []
         if folded := self._fold(recorded):
             before, after = folded
-            told = items(before.state, after.state, recorded, number.write(Position(at.stream, after.born)))
+            told = items(before.state, after.state, recorded, case_number(Position(at.stream, after.born)))
             done = self._place.done if at == self._place.at else 0
             found = [self._outgoing(item, at, n) for n, item in enumerate(told, 1) if n > done]
         self._reached[at.stream] = at.sequence
@@ -248,7 +248,7 @@ class FeedWriter:
         return Outgoing(item.nats_subject, data, headers(self._reached, at, count))
 
     async def _append(self, waiting: Sequence[Outgoing]) -> None:
-        size = 1 if len(waiting) <= SINGLES_COUNT_MAX else BATCH_COUNT_MAX
+        size = 1 if len(waiting) <= SINGLES_COUNT_MAX else PUBLISH_COUNT_MAX
         for start in range(0, len(waiting), size):
             some, end = waiting[start : start + size], self._place.end
             if len(some) == 1:
@@ -258,8 +258,8 @@ class FeedWriter:
             self._place = FeedPlace(ack.sequence, self._place.reached, self._place.at, self._place.done)
             self._wrote_at = self._clock.monotonic()
             for one in some:
-                ITEMS.labels(TYPE_PREFIX + one.subject.split(".")[1]).inc()
-            await failpoint("feed.published")
+                self._runtime.telemetry.add(ITEMS, TYPE_PREFIX + one.subject.split(".")[1])
+            await self._runtime.failpoints.hit("feed.published")
 
     async def _mark(self) -> None:
         """Say how far it is, unless FEED says so already."""

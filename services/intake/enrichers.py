@@ -1,0 +1,45 @@
+"""Facts of intake's commands that the service knows and their sender does not state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from shared.case import decide as law
+from shared.case.commands import Command, facts
+from shared.case.events.intake import AttachmentFacts
+from shared.case.reasons import Reason, Rejected
+from shared.kit.access import Caller
+from shared.kit.application import Application, Enricher, rejected
+from shared.kit.command_handler import command as command_of
+
+
+async def merged_facts(application: Application, caller: Caller, command: Command, state: Any) -> Command:
+    """The facts of an attachment about the case that it merges, from that case itself; sent again they are the same.
+
+    From whom that case is withheld, the surviving one is withheld from then on. Raises NotFound, Forbidden, and the
+    reason of the law where that case cannot be merged.
+    """
+    stated = command.facts
+    assert isinstance(stated, AttachmentFacts)
+    if stated.merged_from is None:
+        return command
+    address = await application.locate(stated.merged_from)
+    other = (await application.load(caller, address)).state
+    merge = command_of(address, command.meta, "merge", facts("merge", into=command.address.id))
+    verdict = law.decide(merge, other)
+    if isinstance(verdict, Rejected) and command.meta.command_id not in state.applied:
+        raise rejected(verdict)
+    if len({stated.complained_unit, other.complained_unit} - {None}) > 1:
+        raise rejected(Rejected(Reason.COMPLAINS_OF_ANOTHER))
+    added = {
+        "merged_registered_at": other.registered_at,
+        "complained_unit": other.complained_unit or stated.complained_unit,
+        "stand_aside": tuple(dict.fromkeys((*stated.stand_aside, *other.stand_aside))),
+        "informant": stated.informant or other.informant,
+    }
+    return replace(command, facts=stated.model_copy(update=added))
+
+
+ENRICHERS: Mapping[str, Enricher] = {"attach": merged_facts}

@@ -1,0 +1,47 @@
+"""Every read and write of intake's tables: the claims by which a registration happens once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from shared.case.base import Address
+from shared.kit.sql import Session, Statements
+
+STATEMENTS = Statements.load(Path(__file__).with_name("queries.sql"))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One registration that is about to happen: by whom under which id, with which body, for which case."""
+
+    source: str
+    source_id: str
+    digest: bytes
+    address: Address
+
+
+class ClaimQueries:
+    """The table `claims`, in the caller's transaction. All raise Unavailable."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session.using(STATEMENTS)
+
+    async def claim(self, claims: Sequence[Claim], *, at: datetime) -> None:
+        """Enter claims; a claim that stands already under its source and id is left as it is."""
+        await self._session.execute(
+            "claim",
+            [claim.source for claim in claims],
+            [claim.source_id for claim in claims],
+            [claim.digest for claim in claims],
+            [claim.address.subject for claim in claims],
+            [at] * len(claims),
+        )
+
+    async def standing(self, ids: Collection[tuple[str, str]]) -> dict[tuple[str, str], tuple[bytes, str]]:
+        """The digest and the subject of the claims that stand, by source and id."""
+        sources, source_ids = [source for source, _ in ids], [id for _, id in ids]
+        rows = await self._session.fetch("read_claims", sources, source_ids)
+        return {(row["source"], row["source_id"]): (row["digest"], row["subject"]) for row in rows}

@@ -1,0 +1,149 @@
+"""Registration: every demand becomes a case exactly once by (source, id).
+
+The steps are: claim and case key in one transaction, attachments, the event, the answer. A redelivery repeats them and
+the first answer stands. A key or an attachment without an event is harmless and swept after a day.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+
+from services.intake.queries import Claim, ClaimQueries
+from shared.case.base import Address, Level, new_id, region_at
+from shared.case.commands import Command
+from shared.case.facts import Attachment, Registration
+from shared.case.reasons import Rejected
+from shared.case.state import NEW
+from shared.kit.application import Origin, UploadedFile
+from shared.kit.clock import Clock
+from shared.kit.command_handler import DECIDERS
+from shared.kit.data import Data
+from shared.kit.problems import Unavailable, Unprocessable
+from shared.kit.runtime import Runtime
+from shared.kit.seal import seal_bytes
+from shared.kit.sql import Database
+from shared.kit.vault import Vault
+
+CLAIMS_PER_BATCH_MAX = 64
+
+
+class IdempotencyConflict(Unprocessable):
+    """The same id was used for another registration."""
+
+    code = "idempotency.key_reused"
+    advice = "Use a new id (a new Idempotency-Key) for a new registration."
+
+
+class Claims:
+    """Claims with the case keys. What arrives while a transaction runs goes into the next one together.
+
+    A commit waits for the disk; sharing it among the callers that wait anyway is what makes it cheap.
+    """
+
+    def __init__(self, database: Database, vault: Vault, clock: Clock) -> None:
+        self._database, self._vault, self._clock = database, vault, clock
+        self._waiting: list[tuple[Claim, asyncio.Future[Address]]] = []
+        self._drain: asyncio.Task[None] | None = None
+
+    async def claim(self, claim: Claim) -> Address:
+        """The case that this registration is, now or since its first time; its key is there.
+
+        Raises OtherBody, Unavailable.
+        """
+        future: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
+        self._waiting.append((claim, future))
+        if self._drain is None or self._drain.done():
+            # a task of its own: a caller who hangs up takes nobody else's registration along
+            self._drain = asyncio.create_task(self._commit_all(), name="intake.claims")
+        return await future
+
+    async def _commit_all(self) -> None:
+        while self._waiting:
+            batch = self._waiting[:CLAIMS_PER_BATCH_MAX]
+            del self._waiting[:CLAIMS_PER_BATCH_MAX]
+            await self._commit(batch)
+
+    async def _commit(self, batch: Sequence[tuple[Claim, asyncio.Future[Address]]]) -> None:
+        try:
+            standing = await self._write([claim for claim, _ in batch])
+        except Exception as error:  # each caller hears of it; none is left waiting
+            if len(batch) > 1 and not isinstance(error, Unavailable):
+                for entry in batch:  # one bad registration spoils nobody else's
+                    await self._commit([entry])
+                return
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for claim, future in batch:
+            digest, subject = standing[(claim.source, claim.source_id)]
+            if future.done():
+                continue
+            if digest != claim.digest:
+                future.set_exception(IdempotencyConflict("This id was used for another registration."))
+            else:
+                future.set_result(Address.parse(subject))
+
+    async def _write(self, claims: Sequence[Claim]) -> dict[tuple[str, str], tuple[bytes, str]]:
+        first: dict[tuple[str, str], Claim] = {}
+        for claim in claims:
+            first.setdefault((claim.source, claim.source_id), claim)
+        async with self._database.transaction() as session:
+            queries = ClaimQueries(session)
+            await queries.claim(list(first.values()), at=self._clock.now())
+            standing = await queries.standing(list(first))
+            addresses = [Address.parse(subject) for _, subject in standing.values()]
+            keys = await self._vault.new_keys(session, [(a.id, a.region) for a in addresses])
+        self._vault.remember(keys)
+        return standing
+
+
+class Registrar:
+    """The steps of a registration before its event, each harmless to repeat: claim and key, then attachments."""
+
+    def __init__(self, *, data: Data, runtime: Runtime) -> None:
+        self._claims = Claims(data.database, data.vault, runtime.clock)
+        self._vault, self._streams = data.vault, data.streams
+        self._clock, self._failpoints = runtime.clock, runtime.failpoints
+
+    async def create(self, command: Command, origin: Origin | None) -> Command | Rejected:
+        """Claim a case for a registration and store its files; the command at the address of the claimed case.
+
+        The same source and id mean the same case for ever. The address of the command may leave its id open. A
+        registration that the law rejects claims nothing. Raises IdempotencyConflict, Unavailable, TooLarge.
+        """
+        assert origin is not None, "a registration has an origin"
+        facts, meta, files = command.facts, command.meta, origin.files
+        assert isinstance(facts, Registration), "the catalogue gives a registration these facts"
+        case = Address("case", facts.region, command.address.id or new_id(facts.region, meta.command_id))
+        digest = await self._digest(facts.region, origin.payload, files)
+        facts = facts.model_copy(update={"attachments": tuple(file.attachment(case.id) for file in files)})
+        verdict = DECIDERS["case"].decide(replace(command, address=case, facts=facts), NEW)
+        if isinstance(verdict, Rejected):
+            return verdict
+        address = await self._claims.claim(Claim(origin.source, origin.id, digest, case))
+        await self._failpoints.hit("intake.register.claimed")
+        for file in files:
+            await self.store(address.id, file)
+        if files:
+            await self._failpoints.hit("intake.register.attached")
+        return replace(command, address=address, facts=facts)
+
+    async def _digest(self, region: str, payload: bytes, files: Sequence[UploadedFile]) -> bytes:
+        # keyed, since a short body whose only unknown is a phone number could be guessed from a bare digest
+        whole = hmac.new(await self._vault.county_key(region_at(region, Level.COUNTY)), payload, sha256)
+        for file in files:
+            whole.update(sha256(file.data).digest())
+        return whole.digest()
+
+    async def store(self, case_id: str, file: UploadedFile) -> Attachment:
+        """Seal a file with the case's key and store it; the same file again replaces itself. Raises KeyErased."""
+        attachment = file.attachment(case_id)
+        key = await self._vault.key(case_id)
+        sealed = seal_bytes(file.data, key, case_id, "attachment", attachment.object, self._clock)
+        await self._streams.put(attachment.object, sealed)
+        return attachment

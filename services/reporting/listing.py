@@ -1,0 +1,119 @@
+"""How the filter of a list becomes keys and buckets of the table `seen`, and what the cursor of a page says. Pure.
+
+A list never looks through all cases: it walks the few keys under which the caller can see anything, newest first. The
+keys only lead there; whether a case is shown is decided by `kit.may_see` alone (clause 9.4 a).
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from uuid import UUID
+
+from shared.case.base import Level, contains, level_of, region_at, region_prefix
+from shared.case.lifecycle import OPEN, Status
+from shared.case.rights import Right
+from shared.kit.access import Caller
+
+NEWEST = (datetime.max.replace(tzinfo=UTC), UUID(int=(1 << 128) - 1))
+
+Place = tuple[datetime, UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFilter:
+    """The filter of a list; None lets every value pass."""
+
+    region: str | None = None
+    status: Status | None = None
+    open: bool | None = None
+    unit: str | None = None
+    person: str | None = None
+    subject: str | None = None
+    nature: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    late: bool | None = None
+
+
+def reads_region(caller: Caller) -> bool:
+    """Whether the post looks at the whole region: with content, or as an auditor without."""
+    return bool(caller.rights & {Right.READ, Right.AUDIT})
+
+
+def keys(caller: Caller, case_filter: CaseFilter) -> list[str]:
+    """The keys of `seen` that together hold every case the caller may see and asks for."""
+    if case_filter.person is not None:
+        return [f"@{case_filter.person}"]
+    region = case_filter.region
+    inside = reads_region(caller) and region is not None and contains(caller.region, region)
+    if case_filter.unit is not None and (case_filter.unit == caller.unit or _in_charge_of(caller, case_filter.unit)):
+        return [case_filter.unit]
+    if inside:
+        assert region is not None
+        return [region_prefix(region)]
+    own = [caller.unit, f"@{caller.person}"]
+    apart = region is not None and not contains(region, caller.region)
+    if reads_region(caller) and not apart:
+        own.append(region_prefix(caller.region))
+    if Right.READ in caller.rights:
+        own.append(f"<{region_prefix(caller.region)}")
+    return own
+
+
+def _in_charge_of(caller: Caller, unit: str) -> bool:
+    return reads_region(caller) and unit.startswith(region_prefix(caller.region))
+
+
+def bucket(open: bool, late: bool) -> int:
+    """The lane of a case in `seen`."""
+    return 2 * open + late
+
+
+def buckets(case_filter: CaseFilter) -> list[int]:
+    """The lanes that can hold what is asked for."""
+    opens = {True, False} if case_filter.open is None else {case_filter.open}
+    if case_filter.status is not None:
+        opens &= {case_filter.status in OPEN}
+    lates = (True, False) if case_filter.late is None else (case_filter.late,)
+    return [bucket(open, late) for open in sorted(opens) for late in lates]
+
+
+@cache
+def stems(region: str) -> tuple[str, ...]:
+    """The stems of a region and of every region above it, from the top."""
+    return tuple(region_prefix(region_at(region, level)) for level in Level if level <= level_of(region))
+
+
+def child_digits(region: str) -> int:
+    """How many digits tell the regions one level below apart; a village has none below it."""
+    below = Level(min(level_of(region) + 1, Level.VILLAGE))
+    return len(region_prefix(region_at("9" * 12, below)))
+
+
+def cursor(place: Place) -> str:
+    """A place in a list as text that means nothing to whoever holds it."""
+    at, id = place
+    return urlsafe_b64encode(f"{at.isoformat()} {id}".encode()).rstrip(b"=").decode()
+
+
+def place(text: str) -> Place:
+    """Read what `cursor` wrote. Raises ValueError."""
+    try:
+        at, _, id = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(" ")
+        position = datetime.fromisoformat(at), UUID(id)
+    except (ValueError, OverflowError):
+        position = None
+    if position is None or position[0].tzinfo is None:
+        raise ValueError("not the cursor of a list; take it from `next` of the page before")
+    return position
+
+
+def before(case_filter: CaseFilter, after: Place | None) -> Place:
+    """The place that a page lies before: the end of the page before it, or the end of the time asked for."""
+    places = [NEWEST] if after is None else [after]
+    if case_filter.until is not None:
+        places.append((case_filter.until, UUID(int=0)))
+    return min(places)

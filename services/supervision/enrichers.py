@@ -1,0 +1,88 @@
+"""Facts of supervision's commands that the service knows and their sender does not state.
+
+A command that stands already is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from services.supervision import policy
+from shared.case.clocks import RunningDeadline
+from shared.case.commands import Command
+from shared.case.events.routing import TransferFacts
+from shared.case.events.supervision import EscalationFacts
+from shared.case.reasons import Reason, Rejected
+from shared.case.state import CaseState
+from shared.kit.access import Caller
+from shared.kit.application import Application, Enricher, rejected
+from shared.kit.problems import Unprocessable
+from shared.reference.deadline_reckoning import deadline_after_pause
+
+
+async def approved(application: Application, caller: Caller, command: Command, state: CaseState) -> Command:
+    """An extension names its approver."""
+    return replace(command, facts=command.facts.model_copy(update={"approver": caller.person}))
+
+
+async def resumed_deadline(application: Application, caller: Caller, command: Command, state: CaseState) -> Command:
+    """The deadline of the clock that goes on (petitions regulation, 36). Raises ProblemError when none stands still."""
+    if command.meta.command_id in state.applied:
+        return command
+    clock = suspended_clock(state, command)
+    calendar = application.identity.reference_data.calendar(state.in_charge)
+    deadline = deadline_after_pause(clock, command.meta.time, calendar)
+    return replace(command, facts=command.facts.model_copy(update={"deadline": deadline}))
+
+
+def suspended_clock(state: CaseState, command: Command) -> RunningDeadline:
+    """The one suspended clock that a command means. Raises Unprocessable for several, ProblemError for none."""
+    stage, unit = getattr(command.facts, "stage", None), getattr(command.facts, "unit", None)
+    matching = [c for c in state.clocks if stage in (None, c.deadline.stage) and unit in (None, c.deadline.unit)]
+    suspended = [clock for clock in matching if clock.suspended]
+    if len(suspended) > 1:
+        names = clock_names(suspended)
+        raise Unprocessable(f"Several clocks stand still: {names}. Name stage and unit.", code="clock.several")
+    if not suspended:
+        raise rejected(Rejected(Reason.NOT_SUSPENDED if matching else Reason.NO_SUCH_DEADLINE))
+    return suspended[0]
+
+
+def clock_names(clocks: Sequence[RunningDeadline]) -> str:
+    """Clocks as a person reads them: their stage, and their unit where co-handling units have one each."""
+    keys = (clock.key for clock in clocks)
+    return ", ".join(f"{stage} of {unit}" if unit else stage for stage, unit in keys)
+
+
+async def informed_above(application: Application, caller: Caller, command: Command, state: CaseState) -> Command:
+    """Whom an escalation informs (clause 11.2). Raises Unprocessable for a region without a centre."""
+    if command.meta.command_id in state.applied:
+        return command
+    to = _region_with_centre(application, command)
+    informs = policy.informed_of_escalation(application.identity.reference_data, state, to)
+    return replace(command, facts=command.facts.model_copy(update={"informs": informs}))
+
+
+async def to_a_centre(application: Application, caller: Caller, command: Command, state: CaseState) -> Command:
+    """A case is handed down to a centre, not to nobody. Raises Unprocessable."""
+    if command.meta.command_id not in state.applied:
+        _region_with_centre(application, command)
+    return command
+
+
+def _region_with_centre(application: Application, command: Command) -> str:
+    assert isinstance(command.facts, EscalationFacts | TransferFacts)
+    to, reference_data = command.facts.to, application.identity.reference_data
+    if to in reference_data.regions and reference_data.centre(to) is None:
+        nearest = reference_data.centre_of(to)
+        advice = (
+            f"The nearest above it is {nearest.unit} ({nearest.name})." if nearest else "Name one that has a centre."
+        )
+        raise Unprocessable(f"Region {to} has no centre.", code="centre.unknown", advice=advice)
+    return to
+
+
+ENRICHERS: Mapping[str, Enricher] = {
+    "extend": approved, "resume": resumed_deadline, "escalate": informed_above, "hand-down": to_a_centre,
+}  # fmt: skip

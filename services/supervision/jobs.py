@@ -1,0 +1,149 @@
+"""What supervision does beside its reactions: content goes when it must, due moments follow the calendar in force."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from services.supervision.deadlines.ticker import Ticker
+from services.supervision.policy import recompute_by
+from services.supervision.queries import PgAgenda
+from shared.case.base import Address, Recorded
+from shared.case.catalogue import STAGE_CHANGES
+from shared.kit import telemetry
+from shared.kit.application import Application
+from shared.kit.data import Data
+from shared.kit.problems import Unavailable
+from shared.kit.reactions import ReactionRunner
+from shared.kit.runtime import Runtime
+from shared.log.port import LogUnavailable
+from shared.reference.documents import DocumentKind
+
+ORPHAN_AGE_MAX = timedelta(days=1)
+SWEEP_EVERY_S = 3600.0
+CLOCKLESS_AFTER_S = 60.0
+CLOCKLESS_EVERY_S = 3600.0
+CLOCKLESS_BATCH_COUNT = 200
+CALENDAR_EVERY_S = 2.0
+HEARD_S_MAX = 30.0  # every process has heard of a new document by then
+CALENDAR_BATCH_COUNT = 200
+
+
+class Eraser:
+    """Erasure and the sweep of what a broken registration left behind (clause 9.4 b)."""
+
+    def __init__(self, data: Data, runtime: Runtime) -> None:
+        self._data, self._runtime, self._clock = data, runtime, runtime.clock
+
+    async def erase(self, recorded: Recorded[Any]) -> None:
+        """Destroy the key of an erased case and its files; doing it again is harmless."""
+        case_id = recorded.address.id
+        for earlier in await self._data.log.load(recorded.address):
+            for file in getattr(earlier.event, "attachments", ()):
+                await self._data.streams.delete(file.object)
+        await self._data.vault.destroy(case_id)
+        await self._runtime.failpoints.hit("vault.destroyed")
+
+    async def sweep(self) -> None:
+        """Once an hour: delete the keys whose case never reached the log."""
+        while True:
+            await self._clock.sleep(SWEEP_EVERY_S)
+            older = self._clock.now() - ORPHAN_AGE_MAX
+            swept = await self._data.vault.sweep_orphans(older, self._exists)
+            if swept:
+                telemetry.info("orphan keys swept", count=swept)
+
+    async def _exists(self, ids: Sequence[str]) -> list[str]:
+        return [id for id in ids if await self._on_log(id)]
+
+    async def _on_log(self, id: str) -> bool:
+        for kind in ("case", "order"):
+            if await self._data.log.load(Address.of(kind, id)):
+                return True
+        return False
+
+
+class Calendars:
+    """Reckons running deadlines anew when a calendar is published: soonest first, behind live work, once."""
+
+    def __init__(self, application: Application, agenda: PgAgenda, ticker: Ticker) -> None:
+        self._reference_data, self._runtime = application.identity.reference_data, application.runtime
+        self._clock, self._agenda, self._ticker = application.runtime.clock, agenda, ticker
+
+    async def follow(self) -> None:
+        """Look for newer calendars for ever; returns only by cancellation."""
+        while True:
+            try:
+                await self.apply()
+            except (LogUnavailable, Unavailable):
+                telemetry.warn("the recomputation waits")
+            await self._clock.sleep(CALENDAR_EVERY_S)
+
+    async def apply(self) -> int:
+        """Bring every running deadline to the calendars in force; how many moved. Interrupted, it begins anew.
+
+        Twice, and some time between: meanwhile a process that has not heard of them may have set another clock.
+        """
+        in_force = sorted(
+            one.reference for one in self._reference_data.documents() if one.kind is DocumentKind.CALENDARS
+        )
+        if in_force == await self._agenda.calendars():
+            return 0
+        moved = await self._look_through()
+        await self._clock.sleep(HEARD_S_MAX)
+        moved += await self._look_through()
+        await self._agenda.note_calendars(in_force)
+        telemetry.info("calendars applied", count=moved)
+        return moved
+
+    async def _look_through(self) -> int:
+        moved, place, look = 0, None, recompute_by(self._reference_data)
+        while batch := await self._agenda.running(place, CALENDAR_BATCH_COUNT):
+            place = batch[-1].due
+            for one in batch:
+                moved += await self._ticker.work(one, look) is not None
+            await self._clock.sleep(0)
+            await self._runtime.load_gate.breathe(self._clock)
+        return moved
+
+
+class Clockless:
+    """Finds open cases without the clock that they should have: born before this program, parked, or newly limited."""
+
+    def __init__(self, application: Application, agenda: PgAgenda, reactions: ReactionRunner) -> None:
+        self._log, self._runtime = application.data.log, application.runtime
+        self._clock, self._agenda, self._reactions = application.runtime.clock, agenda, reactions
+
+    async def follow(self) -> None:
+        """Look soon after the start and then once an hour; returns only by cancellation."""
+        await self._clock.sleep(CLOCKLESS_AFTER_S)
+        while True:
+            try:
+                await self.look()
+            except (LogUnavailable, Unavailable):
+                telemetry.warn("the search for cases without a clock waits")
+            await self._clock.sleep(CLOCKLESS_EVERY_S)
+
+    async def look(self) -> int:
+        """React once more to what brought each of them to its stage; how many cases were looked at."""
+        looked, place = 0, ""
+        while batch := await self._agenda.clockless(place, CLOCKLESS_BATCH_COUNT):
+            place = batch[-1]
+            for subject in batch:
+                events = await self._log.load(Address.parse(subject))
+                stage = [recorded for recorded in events if type(recorded.event) in STAGE_CHANGES]
+                if stage:
+                    await self._again(stage[-1])
+            looked += len(batch)
+            await self._runtime.load_gate.breathe(self._clock)
+        return looked
+
+    async def _again(self, recorded: Recorded[Any]) -> None:
+        """What fails every time was parked for that and is the operator's; the others are looked at all the same."""
+        try:
+            await self._reactions.react(recorded)
+        except (LogUnavailable, Unavailable):
+            raise
+        except Exception as error:
+            telemetry.warn("a case stays without a clock", event=recorded.id, reason=type(error).__name__)

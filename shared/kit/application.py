@@ -1,0 +1,405 @@
+"""The application layer: the only way in for a command, and the only way to a case's or an order's state for a caller.
+
+`execute` takes a command of a person, a platform, a resident or an import through the same steps, whoever brings it:
+permit, enrich, check the references, decide and append, compare with the command of the same id before it, answer.
+`decide` is the part of it for the service itself, which reacts to events and moments. Routes and messages only
+translate.
+
+`load`, `history` and `load_as_resident` are the gate for reading: they answer with a state that the caller may see, or
+refuse. Nothing else in a route, a message or a feed reads an aggregate from the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from hashlib import sha256
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.case.base import FILLED, Address, Meta, Position, Recorded, Unknown, derived_id
+from shared.case.commands import Command
+from shared.case.facts import Attachment
+from shared.case.orders import OrderState
+from shared.case.reasons import Rejected
+from shared.kit import access
+from shared.kit.access import Caller, may_see, may_see_flow, may_see_order
+from shared.kit.aggregate_cache import Versioned
+from shared.kit.command_handler import DECIDERS, CommandHandler, Committed
+from shared.kit.data import Data
+from shared.kit.identity import Identity
+from shared.kit.problems import BadRequest, Forbidden, NotFound, ProblemError, Unavailable, Unprocessable
+from shared.kit.runtime import Runtime
+from shared.kit.seal import unseal_fields
+from shared.kit.vault import same_secret
+from shared.log import port as log_port
+from shared.log.case_numbers import case_number, parse_case_number
+
+AHEAD_S_MAX = 120
+
+
+class Answer(BaseModel):
+    """The outcome of a command. `event` is null when the same command was applied before."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    number: str
+    status: str
+    version: int
+    position: str
+    event: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file as it came in; its name is private and goes into the sealed matter."""
+
+    name: str
+    media_type: str
+    data: bytes
+
+    def attachment(self, case_id: str) -> Attachment:
+        """Where the file will lie. The name follows from case and bytes, so the same file is stored once."""
+        digest = sha256(self.data).hexdigest()
+        object_name = f"{case_id}.{digest[:24]}"
+        return Attachment(object=object_name, digest=digest, size_bytes=len(self.data), media_type=self.media_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The id under which a source asks for a new case, the payload as it came in, and the files that came with it.
+
+    The same source and id mean the same case for ever; with another payload they are refused.
+    """
+
+    source: str
+    id: str
+    payload: bytes
+    files: Sequence[UploadedFile] = ()
+
+
+class View(StrEnum):
+    """How much of a case or an order a caller asks to see."""
+
+    CONTENT = "content"  # the flow and the content
+    FLOW = "flow"  # the facts in the open: auditors see them as well
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All events of an aggregate, and its state after them."""
+
+    address: Address
+    events: Sequence[Recorded[Any]]
+    state: Any
+
+    @property
+    def position(self) -> Position:
+        """Where its last event lies."""
+        return _position(self.events[-1])
+
+    @property
+    def registered_at(self) -> Position:
+        """Where its first event lies; its number follows from it."""
+        return _position(self.events[0])
+
+
+# Adds to a command the facts that the service knows and its sender does not state; it gets the aggregate as the caller
+# may see it. Raises ProblemError.
+Enricher = Callable[["Application", Caller, Command, Any], Awaitable[Command]]
+# Makes what a new aggregate needs before its first event (claim, key, files); the command at the address that stands.
+Creator = Callable[[Command, Origin | None], Awaitable[Command | Rejected]]
+NO_ENRICHERS: Mapping[str, Enricher] = MappingProxyType({})
+NO_CREATORS: Mapping[str, Creator] = MappingProxyType({})
+
+
+class Application:
+    """The commands and the states of one service."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        data: Data,
+        runtime: Runtime,
+        enrichers: Mapping[str, Enricher] = NO_ENRICHERS,
+        creators: Mapping[str, Creator] = NO_CREATORS,
+    ) -> None:
+        self.identity, self.data, self.runtime = identity, data, runtime
+        self.handler = CommandHandler(log=data.log, vault=data.vault, runtime=runtime)
+        self._enrichers, self._creators = enrichers, creators
+
+    # Commands
+
+    async def execute(self, caller: Caller, command: Command, origin: Origin | None = None) -> Answer:
+        """Do what a caller asks for, or say why not. Raises ProblemError for every refusal.
+
+        `origin`: for a registration, the id under which its source asks and the payload that came with it.
+        """
+        await self.permit(caller, command)
+        command = await self._enriched(caller, command)
+        await self.check_references(command)
+        command, outcome = await self._decided(command, origin)
+        if isinstance(outcome, Rejected):
+            raise rejected(outcome)
+        if outcome.recorded is None and origin is None:  # with an origin, its payload was compared at the claim
+            await self.refuse_other_body(command)
+        return answer(command.address, outcome)
+
+    async def decide(self, command: Command, origin: Origin | None = None) -> Committed | Rejected:
+        """Decide a command of the service itself, which follows from an event or a moment. Raises as CommandHandler."""
+        _, outcome = await self._decided(command, origin)
+        return outcome
+
+    async def _decided(self, command: Command, origin: Origin | None) -> tuple[Command, Committed | Rejected]:
+        """The command at the address that stands, and its outcome."""
+        creator = self._creators.get(command.name)
+        if creator is None:
+            return command, await self.handler.handle(command)
+        created = await creator(command, origin)
+        if isinstance(created, Rejected):
+            return command, created
+        outcome = await self.handler.handle(created)
+        await self.runtime.failpoints.hit("application.created")
+        return created, outcome
+
+    async def _enriched(self, caller: Caller, command: Command) -> Command:
+        enricher = self._enrichers.get(command.name)
+        if enricher is None:
+            return command
+        state = (await self.handler.state(command.address, fresh=True)).state
+        return await enricher(self, caller, command, state)
+
+    async def permit(self, caller: Caller, command: Command) -> None:
+        """Whether the caller may send this command (clause 9.4 a). Raises Forbidden, NotFound."""
+        if access.is_creation(command.name):
+            refusal = access.refusal(caller, command, None)
+        else:
+            known = await self.handler.state(command.address)
+            refusal = access.refusal(caller, command, known.state)
+            if refusal is not None:  # a remembered state may be old: refuse only on the newest
+                newest = await self.handler.state(command.address, fresh=True)
+                if newest.sequence == 0:
+                    raise NotFound("There is no such case.", code="not_registered")
+                if command.meta.command_id in newest.state.applied:
+                    return  # the same command again: it stands, whoever has the case since
+                refusal = access.refusal(caller, command, newest.state)
+        if refusal is not None:
+            raise Forbidden(refusal)
+
+    async def check_references(self, command: Command) -> None:
+        """Whether the units, people, regions and files that a command names exist. Raises Unprocessable."""
+        facts, reference_data = command.facts, self.identity.reference_data
+        unit = getattr(facts, "unit", None)
+        for code in filter(None, (unit, *getattr(facts, "co_units", ()))):
+            if not reference_data.has_unit(code):
+                raise Unprocessable(f"There is no unit {code}, or it is dissolved.", code="unit.unknown")
+        region = getattr(facts, "to", None) or getattr(facts, "region", None)
+        if region is not None and region not in reference_data.regions:
+            raise Unprocessable(f"There is no region {region}.", code="region.unknown")
+        person = getattr(facts, "person", None)
+        if person is not None:
+            row = reference_data.person(person)
+            if row is None or not row.active or row.unit != unit:
+                raise Unprocessable(f"{person} does not work in {unit}.", code="person.unknown")
+        for file in getattr(facts, "attachments", ()):
+            own = file.object.startswith(f"{command.address.id}.")
+            if not own or not await self.data.streams.has(file.object):
+                raise Unprocessable(
+                    "An attachment is not a file of this case. Send the file first.", code="attachment.unknown"
+                )
+
+    async def refuse_other_body(self, command: Command) -> None:
+        """Compare a command whose id was applied before with its event. Raises Unprocessable when the facts differ."""
+        for recorded in await self.data.log.load(command.address):
+            if recorded.meta.command_id == command.meta.command_id:
+                if not await self._says_the_same(recorded, command):
+                    raise Unprocessable(
+                        "This Idempotency-Key was used with another body. Use a new key for a new request.",
+                        code="idempotency.key_reused",
+                    )
+                return
+
+    async def _says_the_same(self, recorded: Recorded[Any], command: Command) -> bool:
+        """Whether event and command state the same; facts that the service adds rest on the case as it was then."""
+        event = recorded.known
+        if event.PRIVATE:
+            key = await self.data.vault.key(command.address.id)
+            event = unseal_fields(event, key, command.address.id, recorded.id)
+        names = [name for name, field in type(command.facts).model_fields.items() if FILLED not in field.metadata]
+        return all(getattr(event, name) == getattr(command.facts, name) for name in names)
+
+    def command_id(self, caller: Caller, purpose: str, key: str | None) -> str:
+        """The id of a request over HTTP: uuid5 of caller, purpose and Idempotency-Key; without a key it is new."""
+        return derived_id("http", caller.person, purpose, key or self.runtime.clock.new_id())
+
+    def meta(self, caller: Caller, command_id: str, region: str, time: datetime | None, channel: str) -> Meta:
+        """The metadata of a caller's command; `time` may lie back only as far as the channel's policy allows.
+
+        Raises Unprocessable when it lies further back, or ahead.
+        """
+        now = self.runtime.clock.now()
+        if time is not None:
+            if time > now + timedelta(seconds=AHEAD_S_MAX):
+                raise Unprocessable("`time` lies in the future. Leave it out, or set your clock.", code="time.ahead")
+            if time < now - self.identity.settings.backdate_max(channel):
+                raise Unprocessable(
+                    f"`time` lies further back than channel {channel} allows. Leave it out, or have it imported.",
+                    code="time.too_far_back",
+                )
+        return Meta(
+            command_id=command_id,
+            time=min(time or now, now),
+            recorded_at=now,
+            actor=caller.actor,
+            references=self.identity.references(region),
+        )
+
+    # States
+
+    async def locate(self, text: str, kind: str = "case") -> Address:
+        """The address of an aggregate by id or number. Raises NotFound that says what is wrong with the text."""
+        log = self.data.log
+        try:
+            address = Address.of(kind, text)
+            log.stream_of(address)
+            return address
+        except (ValueError, log_port.NoArea) as not_an_id:
+            if len(text) == 36:
+                raise NotFound(f"There is no {kind} with this id.") from not_an_id
+        try:
+            position = parse_case_number(text, log.streams())
+        except ValueError as error:
+            raise NotFound(f"Neither an id nor a number of a {kind}: {error}") from None
+        recorded = await log.at(position)
+        if recorded is None or recorded.address.kind != kind or not recorded.type.endswith(("registered", "issued")):
+            raise NotFound(f"No {kind} has this number.")
+        return recorded.address
+
+    async def load(self, caller: Caller, address: Address, view: View = View.CONTENT) -> Versioned:
+        """The newest state of a case or an order that the caller may see. Raises NotFound, Forbidden, Unavailable."""
+        newest = await self.handler.state(address, fresh=True)
+        self._admit(caller, address, newest.state if newest.sequence else None, view)
+        return newest
+
+    async def history(self, caller: Caller, address: Address, view: View = View.FLOW) -> History:
+        """All events of a case or an order that the caller may see. Raises NotFound, Forbidden, Unavailable."""
+        history = await self._history(address)
+        self._admit(caller, address, history.state if history.events else None, view)
+        return history
+
+    def _admit(self, caller: Caller, address: Address, state: Any | None, view: View) -> None:
+        if state is None:
+            raise NotFound(f"There is no such {address.kind}.", code="not_registered")
+        if not sees(caller, state, view):
+            raise Forbidden(f"This {address.kind} is not in your hands.")
+
+    async def locate_for_resident(self, text: str) -> Address:
+        """The address of a case by id or number, for somebody without an account. Raises NotFound as a wrong secret."""
+        try:
+            return await self.locate(text)
+        except NotFound:
+            raise _wrong_secret() from None
+
+    async def load_as_resident(self, address: Address, secret: str | None) -> History:
+        """The case whose look-up secret the resident has. Raises NotFound, the same for all reasons; Unavailable."""
+        history = await self._history(address)
+        if not history.events or history.state.erased:
+            raise _wrong_secret()
+        if not same_secret(secret or "", await self.data.vault.secret(address.id)):
+            raise _wrong_secret()
+        return history
+
+    async def event_of_own_command(self, caller: Caller, address: Address, command_id: str) -> Any | None:
+        """The event, unsealed, that a command of this very caller made of an aggregate; None when there is none."""
+        for recorded in (await self._history(address)).events:
+            if recorded.meta.command_id == command_id and recorded.meta.actor.person == caller.person:
+                key = await self.data.vault.key(address.id)
+                return unseal_fields(recorded.known, key, address.id, recorded.id)
+        return None
+
+    async def load_for_service(self, address: Address, fresh: bool = True) -> Versioned:
+        """A state for the service itself, which decides by it who hears of an item; it is shown to nobody.
+
+        Without `fresh` it may be as old as this process remembers it. Raises Unavailable.
+        """
+        return await self.handler.state(address, fresh)
+
+    async def history_for_service(self, address: Address) -> History:
+        """All events for the service itself; they are shown to nobody as they are. Raises Unavailable."""
+        return await self._history(address)
+
+    async def _history(self, address: Address) -> History:
+        try:
+            events = await self.data.log.load(address)
+        except log_port.LogUnavailable as error:
+            raise Unavailable("The log does not answer.") from error
+        except log_port.NoArea:
+            events = []
+        decider = DECIDERS[address.kind]
+        state = decider.new
+        for recorded in events:
+            state = decider.evolve(state, recorded)
+        return History(address, events, state)
+
+    async def caught_up(self, model: str, after: str | None) -> bool:
+        """Wait until a read model has seen the position `?after=`; False where the answer may be older.
+
+        Raises BadRequest.
+        """
+        if after is None:
+            return True
+        try:
+            position = Position.parse(after)
+        except ValueError as error:
+            raise BadRequest(str(error), code="after.malformed") from None
+        streams = self.data.log.streams()
+        if position.stream not in streams:
+            raise BadRequest(f"No such log stream; there are {', '.join(streams)}.", code="after.unknown_stream")
+        return await self.runtime.progress.wait(model, position, self.identity.settings.after_wait_s_max)
+
+
+def sees(caller: Caller, state: Any, view: View) -> bool:
+    """Whether the caller may see a case or an order to this extent (clauses 9.4 a and 9.5 b)."""
+    if isinstance(state, OrderState):
+        return may_see_order(caller, state, content=view is View.CONTENT)
+    return may_see(caller, state) if view is View.CONTENT else may_see_flow(caller, state)
+
+
+def answer(address: Address, outcome: Committed) -> Answer:
+    """The outcome of a command, for whoever asked."""
+    first = getattr(outcome.state, "registration_sequence", 0) or outcome.position.sequence
+    return Answer(
+        id=address.id,
+        number=case_number(Position(outcome.position.stream, first)),
+        status=outcome.state.status.value,
+        version=outcome.state.version,
+        position=str(outcome.position),
+        event=outcome.recorded.id if outcome.recorded else None,
+    )
+
+
+def rejected(outcome: Rejected) -> ProblemError:
+    """A rejection of the law as a problem, with the code and the status of its reason."""
+    reason = outcome.reason
+    detail = f"{reason.message} ({outcome.detail})" if outcome.detail else reason.message
+    return ProblemError(detail, code=reason.code, status=reason.status, advice="")
+
+
+def is_newer(recorded: Recorded[Any]) -> bool:
+    """Whether the event is of a type or version newer than this program."""
+    return isinstance(recorded.event, Unknown)
+
+
+def _wrong_secret() -> NotFound:
+    return NotFound("No case has this number with this secret. Check both, or ask at the desk for a new secret.")
+
+
+def _position(recorded: Recorded[Any]) -> Position:
+    assert recorded.position is not None, "an event that was read has its position"
+    return recorded.position

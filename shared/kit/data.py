@@ -1,0 +1,27 @@
+"""The data of a service: log, streams, vault and database, each under a user or a role of the service's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from shared.case.base import Address, Position
+from shared.kit.sql import Database
+from shared.kit.vault import Vault
+from shared.log.case_numbers import case_number
+from shared.log.port import Log
+from shared.log.streams import Streams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """The connections of one service."""
+
+    log: Log
+    streams: Streams
+    vault: Vault
+    database: Database
+
+    def number(self, address: Address, state: Any) -> str:
+        """The case number that people read out over the phone."""
+        return case_number(Position(self.log.stream_of(address), state.registration_sequence))

@@ -1,0 +1,84 @@
+"""Which service this is, and who its callers are: tokens, people of the documents in force, residents with a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+
+from shared.case.base import Actor, Address, Owner
+from shared.case.rights import Right
+from shared.kit.access import Caller
+from shared.kit.settings import BadSettings, Settings
+from shared.reference.reference_data import ReferenceData
+
+RESIDENT = "resident"
+DEMO_TOKEN_PREFIX = "demo-"
+SERVICE_ACTORS_COUNT_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """One service with its settings and the reference documents by which it knows people.
+
+    `tokens` leads from the SHA-256 of a bearer token in hex to a person.
+    """
+
+    owner: Owner
+    settings: Settings
+    reference_data: ReferenceData
+    tokens: Mapping[str, str] = field(default_factory=dict)
+
+    def caller(self, token: str) -> Caller | None:
+        """The person of a bearer token, None for an unknown one; demo tokens count only in the embedded mode."""
+        person = self.tokens.get(sha256(token.encode()).hexdigest())
+        if person is None and self.settings.demo and token.startswith(DEMO_TOKEN_PREFIX):
+            person = token.removeprefix(DEMO_TOKEN_PREFIX)
+        return None if person is None else self.person(person)
+
+    def person(self, id: str) -> Caller | None:
+        """A person of the documents in force with the rights of their post, None when there is no active one."""
+        row = self.reference_data.person(id)
+        post = self.reference_data.post(row.post) if row is not None and row.active else None
+        if row is None or post is None:
+            return None
+        return Caller(row.id, row.post, row.unit, row.region, frozenset(post.rights))
+
+    def resident(self, region: str) -> Caller:
+        """A resident who proved by the secret that a case is theirs."""
+        return Caller(RESIDENT, RESIDENT, f"{region}-centre", region, frozenset({Right.REGISTER}))
+
+    def service_actor(self, address: Address) -> Actor:
+        """The service itself, as it reacts to an event or a moment."""
+        return _service_actor(self.owner, address.region)
+
+    def references(self, region: str) -> tuple[str, ...]:
+        """The reference documents in force that a decision in this region cites."""
+        return self.reference_data.references(region, self.owner)
+
+
+@lru_cache(SERVICE_ACTORS_COUNT_MAX)
+def _service_actor(owner: Owner, region: str) -> Actor:
+    return Actor(person=f"service-{owner}", post="service", unit=f"{region}-centre", centre=region, region=region)
+
+
+def read_tokens(path: Path) -> dict[str, str]:
+    """The tokens of a file with lines `<sha256 of the token in hex> <person>`; none without a file.
+
+    Raises BadSettings that names the line.
+    """
+    if not path.exists():
+        return {}
+    tokens = {}
+    for line_number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        digest, _, person = line.partition(" ")
+        if len(digest) != 64 or not person.strip():
+            raise BadSettings(
+                f"{path}:{line_number}: expected the SHA-256 of a token in hex, a space and the person's id"
+            )
+        tokens[digest.lower()] = person.strip()
+    return tokens

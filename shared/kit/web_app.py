@@ -1,0 +1,125 @@
+"""The web app that every service has: problems, body limits, traces, `/healthz`, `/readyz`, `/metrics`."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shared.kit import problems, telemetry
+from shared.kit.application import Application
+from shared.kit.http import App
+from shared.kit.runtime import Runtime
+from shared.kit.settings import Settings
+from shared.kit.translations import TRANSLATIONS
+
+READY_WAIT_S_MAX = 2.0
+REQUESTS = telemetry.counter(
+    "caseflow_http_requests_total", "Requests answered", "service", "route", "method", "status"
+)
+SECONDS = telemetry.histogram("caseflow_http_seconds", "Time to answer", "service", "route", "method")
+
+health = APIRouter(include_in_schema=False)
+
+
+@health.get("/healthz")
+async def healthy() -> dict[str, str]:
+    """Whether the process answers at all."""
+    return {"status": "ok"}
+
+
+@health.get("/readyz")
+async def ready(application: App) -> dict[str, str]:
+    """Whether database and log answer. Raises Unavailable."""
+    data = application.data
+    await asyncio.wait_for(data.database.ping(), READY_WAIT_S_MAX)
+    for stream in data.log.streams():
+        await asyncio.wait_for(data.log.end(stream), READY_WAIT_S_MAX)
+    return {"status": "ready"}
+
+
+@health.get("/metrics")
+async def metrics(application: App) -> Response:
+    """The metrics of the process as Prometheus reads them."""
+    text = await application.runtime.telemetry.metrics_text()
+    return Response(text, media_type=telemetry.METRICS_MEDIA_TYPE)
+
+
+def web_app(application: Application, *routers: APIRouter) -> FastAPI:
+    """The app of a service with these routers."""
+    owner, settings = application.identity.owner, application.identity.settings
+    app = FastAPI(title=f"caseflow {owner}", version="1", docs_url=None, redoc_url=None, servers=[{"url": f"/{owner}"}])
+    app.state.application = application
+    problems.install(app, TRANSLATIONS, telemetry.trace_id)
+    app.add_middleware(BodyLimit, bytes_max=settings.body_bytes_max, upload_bytes_max=_upload_bytes_max(settings))
+    app.add_middleware(Traced, service=str(owner), runtime=application.runtime)
+    for router in (health, *routers):
+        app.include_router(router)
+    return app
+
+
+def _upload_bytes_max(settings: Settings) -> int:
+    return settings.attachment_bytes_max * settings.attachment_count_max + settings.body_bytes_max
+
+
+class BodyLimit:
+    """Refuses a body that is too large before it is read whole: 413, also when it does not say its length."""
+
+    def __init__(self, app: ASGIApp, bytes_max: int, upload_bytes_max: int) -> None:
+        self._app, self._bytes_max, self._upload_bytes_max = app, bytes_max, upload_bytes_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        multipart = headers.get(b"content-type", b"").startswith(b"multipart/")
+        bytes_max = self._upload_bytes_max if multipart else self._bytes_max
+        length = headers.get(b"content-length", b"0")
+        declared = int(length) if length.isdigit() else 0
+        received = 0
+
+        async def limited() -> Any:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > bytes_max or declared > bytes_max:
+                raise problems.TooLarge(f"The body is larger than {bytes_max} bytes.")
+            return message
+
+        await self._app(scope, limited, send)
+
+
+class Traced:
+    """One span and one count for each request, named by its route and never by its content."""
+
+    def __init__(self, app: ASGIApp, service: str, runtime: Runtime) -> None:
+        self._app, self._service, self._runtime = app, service, runtime
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1") or None
+        clock, own = self._runtime.clock, self._runtime.telemetry
+        started = clock.monotonic()
+        status = 0
+
+        async def noted(message: Any) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        method = scope["method"]
+        first = nullcontext() if method == "GET" else self._runtime.load_gate.answering()
+        with first, own.continued(given, clock), own.span("http", method=method):
+            try:
+                await self._app(scope, receive, noted)
+            finally:
+                route = getattr(scope.get("route"), "path", "?")
+                own.add(REQUESTS, self._service, route, method, str(status))
+                own.observe(SECONDS, clock.monotonic() - started, self._service, route, method)
