@@ -210,7 +210,7 @@ async def _fsck(own: Settings, settled: bool, tables: bool) -> None:
         typer.echo(str(finding))
     say(
         f"{report.events} events of {report.aggregates} cases and orders, {report.sealed} seals opened,"
-        f" {len(models)} read models compared; {report.found} findings"
+        f" {len(models)} read models compared; {report.finding_count} findings"
     )
     if report.newer:
         say(f"{report.newer} events are newer than this program and were not judged: update it")

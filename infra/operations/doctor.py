@@ -31,7 +31,7 @@ from shared.kit.vault import BadMaster, MasterKeys
 from shared.log import topology
 from shared.log.connection import ApiError, NatsConnection, connect
 from shared.log.port import LogError
-from shared.log.streams import WrongTopology, _check
+from shared.log.streams import WrongTopology, check_configuration
 from shared.log.topology import Topology
 from shared.reference.documents import DocumentKind
 from shared.reference.reference_data import ReferenceData
@@ -286,7 +286,7 @@ async def _streams(connection: NatsConnection, wanted: Topology) -> AsyncIterato
         name = configuration["name"]
         try:
             actual = (await connection.api(f"$JS.API.STREAM.INFO.{name}"))["config"]
-            _check(configuration, actual)
+            check_configuration(configuration, actual)
         except ApiError:
             yield failed(
                 f"the stream {name} is missing", "Restore it from its backup; `caseflow up` makes an empty one"

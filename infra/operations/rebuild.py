@@ -134,4 +134,6 @@ async def table_differences(
     for table, (count, checksum) in fresh.items():
         if there.get(table) != (count, checksum):
             stands = there.get(table, (0, 0))[0]
-            yield FsckFinding("read_model", f"{owner}.{table}", what=f"{stands} rows stand, {count} in a fresh replay")
+            yield FsckFinding(
+                "read_model", f"{owner}.{table}", details=f"{stands} rows stand, {count} in a fresh replay"
+            )

@@ -252,7 +252,7 @@ def recompute(address: Address, clock: RunningDeadline, new: Any) -> CommandRequ
     return CommandRequest(address, "recompute-deadline", said, what=str(new.calendar_reference))
 
 
-# The ladder: remind the person, urge the unit, order, the level above (domain 1.a''; clause 11.2)
+# The ladder: remind the person, urge the unit, order, the level above (clause 11.2; docs/limits.md)
 
 
 def _climb(

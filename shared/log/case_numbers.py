@@ -1,8 +1,8 @@
-"""A case number that can be read out over the phone: the place of the registration on the log, in Crockford base 32.
+"""Case numbers for use over the phone: the position of the registration on the log, in Crockford base 32.
 
-`FJ4M-0003V-K` is area (its six digits, in 4 characters), sequence (5 characters or more) and a check character. The
-check is a weighted sum over GF(32), each place with a weight of its own, so it finds every single wrong character and
-every swap of two neighbours. No counter: the number follows from the position, and leads back to it.
+`FJ4M-0003V-K` has the area (its six digits in 4 characters), the sequence (at least 5 characters) and a check
+character. The check is a weighted sum over GF(32) with a different weight for each character, so it finds every single
+wrong character and every swap of two neighbours. A number is computed from the position and leads back to it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _LOG = {power: exponent for exponent, power in enumerate(_EXP)}
 
 
 def _check(values: list[int]) -> int:
-    # The check character itself has weight x^0, its left neighbour x^1, and so on.
+    # The check character has weight x^0, its left neighbour x^1, and so on.
     total = 0
-    for place, value in enumerate(reversed(values), start=1):
+    for weight, value in enumerate(reversed(values), start=1):
         if value:
-            total ^= _EXP[(_LOG[value] + place) % 31]
+            total ^= _EXP[(_LOG[value] + weight) % 31]
     return total
 
 
@@ -59,7 +59,7 @@ def _number(digits: list[int]) -> int:
 
 
 def case_number(position: Position) -> str:
-    """The case number of a registration at `position`. Raises ValueError when it is no place on a log stream."""
+    """The case number of a registration at `position`. Raises ValueError for a position on no log stream."""
     area = position.stream.removeprefix(LOG_PREFIX)
     if area == position.stream or not area.isdigit() or len(area) > 6 or position.sequence < 1:
         raise ValueError(f"no case number for {position}: expected a sequence on a stream {LOG_PREFIX}<area>")
@@ -69,10 +69,10 @@ def case_number(position: Position) -> str:
 
 
 def parse_case_number(text: str, streams: Iterable[str]) -> Position:
-    """The position that a case number names, among the log streams of this installation.
+    """The position of a case number on one of these log streams.
 
-    Takes lower case, spaces, missing dashes, O for 0, I and L for 1. Raises ValueError that says what is wrong: its
-    length, a character, the check, the area or the sequence.
+    Lower case, spaces and missing dashes are accepted, O for 0, and I and L for 1. Raises ValueError with the fault:
+    the length, a character, the check, the area or the sequence.
     """
     plain = text.replace("-", "").replace(" ", "").upper()
     length_min, length_max = AREA_CHARS + SEQUENCE_CHARS_MIN + 1, AREA_CHARS + SEQUENCE_CHARS_MAX + 1
@@ -80,9 +80,9 @@ def parse_case_number(text: str, streams: Iterable[str]) -> Position:
         raise ValueError(
             f"a case number has {length_min} characters or a few more, as in FJ4M-0003V-K; this has {len(plain)}"
         )
-    for place, char in enumerate(plain, start=1):
+    for index, char in enumerate(plain, start=1):
         if char not in _VALUE:
-            raise ValueError(f"character {place} of the case number, {char!r}, is none that case numbers use")
+            raise ValueError(f"character {index} of the case number, {char!r}, is none that case numbers use")
     *values, check = (_VALUE[char] for char in plain)
     if _check(values) != check:
         raise ValueError(

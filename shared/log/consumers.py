@@ -1,6 +1,6 @@
-"""Reading a JetStream stream: all of a subject at once, everything in order, or by a durable consumer.
+"""Reading a JetStream stream: the messages of a subject, all messages in order, or those of a durable consumer.
 
-Messages here are raw; `jetstream` makes events of them and `streams` hands them on.
+Messages are raw here. `jetstream` decodes events from them; `streams` offers them as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from shared.log.connection import ApiError, Inbox, NatsConnection, status
-from shared.log.port import READ_BATCH_COUNT_MAX, Damaged, DurableMissing, LogUnavailable
+from shared.log.port import ACK_WAIT_S, READ_BATCH_COUNT_MAX, Damaged, DurableMissing, LogUnavailable
 
 DIRECT_COUNT_MAX = 1000
 PULL_HEARTBEAT_S = 2
@@ -26,7 +26,6 @@ CONSUMER_IDLE_S_MAX = 60
 RECONNECT_WAIT_S_MAX = 5.0
 RETRY_WAIT_S = 0.1
 RETRY_WAIT_S_MAX = 3.0
-ACK_WAIT_S = 30
 ACK_PENDING_COUNT_MAX = 2000
 CODE_NO_CONSUMER, CODE_NO_MESSAGE, CODE_NO_STREAM = 10014, 10037, 10059
 _NS = 10**9
@@ -36,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RawMessage:
-    """One message of a stream."""
+    """A message of a stream, undecoded."""
 
     subject: str
     sequence: int
@@ -44,24 +43,25 @@ class RawMessage:
     headers: dict[str, str] | None
 
 
-def _fields(message: Msg) -> tuple[int, int, int]:
+def _counts(message: Msg) -> tuple[int, int, int]:
+    """Deliveries, stream sequence and consumer sequence from the reply subject."""
     # $JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer sequence>.<time>.<pending>, newer servers
     # put a domain and an account hash before the stream and may put a token at the end.
     parts = message.reply.split(".")
-    at = 4 if len(parts) == 9 else 6
-    return int(parts[at]), int(parts[at + 1]), int(parts[at + 2])
+    first = 4 if len(parts) == 9 else 6
+    return int(parts[first]), int(parts[first + 1]), int(parts[first + 2])
 
 
-async def leader_get(connection: NatsConnection, stream: str, question: dict[str, Any]) -> RawMessage | None:
-    """One message as the stream's leader has it; `question` is that of STREAM.MSG.GET. Raises LogUnavailable."""
+async def leader_get(connection: NatsConnection, stream: str, query: dict[str, Any]) -> RawMessage | None:
+    """A message from the leader of a stream; `query` is the body of STREAM.MSG.GET. Raises LogUnavailable."""
     try:
-        found = (await connection.api(f"$JS.API.STREAM.MSG.GET.{stream}", question))["message"]
+        stored = (await connection.api(f"$JS.API.STREAM.MSG.GET.{stream}", query))["message"]
     except ApiError as error:
         if error.code == CODE_NO_MESSAGE:
             return None
         raise LogUnavailable(f"{stream}: {error}") from error
-    headers = _headers(base64.b64decode(found["hdrs"])) if "hdrs" in found else None
-    return RawMessage(found["subject"], found["seq"], base64.b64decode(found.get("data", "")), headers)
+    headers = _headers(base64.b64decode(stored["hdrs"])) if "hdrs" in stored else None
+    return RawMessage(stored["subject"], stored["seq"], base64.b64decode(stored.get("data", "")), headers)
 
 
 def _headers(block: bytes) -> dict[str, str]:
@@ -72,48 +72,49 @@ def _headers(block: bytes) -> dict[str, str]:
 async def direct_get(
     connection: NatsConnection, stream: str, subject: str, after: int, count_max: int | None = None
 ) -> list[RawMessage]:
-    """All messages of a subject (it may be a filter) above `after`, in order, from any replica; or the first of them.
+    """The messages of a subject, which may have wildcards, above `after`, in order, from any replica.
 
-    Raises LogUnavailable.
+    At most `count_max`. Raises LogUnavailable.
     """
-    found: list[RawMessage] = []
-    inbox = connection.open()
+    messages: list[RawMessage] = []
+    inbox = connection.open_inbox()
     try:
         while True:
-            batch = DIRECT_COUNT_MAX if count_max is None else min(DIRECT_COUNT_MAX, count_max - len(found))
-            question = {"seq": after + 1, "next_by_subj": subject, "batch": batch}
-            await connection.send(f"$JS.API.DIRECT.GET.{stream}", json.dumps(question).encode(), inbox.subject)
-            end = await _until_status(inbox, found, connection.wait_s)
+            batch = DIRECT_COUNT_MAX if count_max is None else min(DIRECT_COUNT_MAX, count_max - len(messages))
+            query = {"seq": after + 1, "next_by_subj": subject, "batch": batch}
+            await connection.send(f"$JS.API.DIRECT.GET.{stream}", json.dumps(query).encode(), inbox.subject)
+            end = await _until_status(inbox, messages, connection.wait_s)
             if status(end) == "404" or (
                 status(end) == "204" and (end.headers or {}).get("Nats-Num-Pending", "0") == "0"
             ):
-                return found
+                return messages
             if status(end) != "204":
                 raise LogUnavailable(f"{stream}: cannot be read now ({status(end)})")
-            if count_max is not None and len(found) >= count_max:
-                return found
-            after = found[-1].sequence
+            if count_max is not None and len(messages) >= count_max:
+                return messages
+            after = messages[-1].sequence
     finally:
         await inbox.close()
 
 
-async def _until_status(inbox: Inbox, found: list[RawMessage], wait_s: float) -> Msg:
+async def _until_status(inbox: Inbox, messages: list[RawMessage], wait_s: float) -> Msg:
+    """Append the replies of an inbox up to its next status, which is returned."""
     while True:
         await inbox.wait(wait_s)
         message = inbox.messages.popleft()
         if status(message):
             return message
         headers = message.headers or {}
-        found.append(RawMessage(headers["Nats-Subject"], int(headers["Nats-Sequence"]), message.data, headers))
+        messages.append(RawMessage(headers["Nats-Subject"], int(headers["Nats-Sequence"]), message.data, headers))
 
 
 async def last_sequence(connection: NatsConnection, stream: str) -> int:
     """The last sequence of a stream, 0 when it is empty. Raises LogUnavailable."""
-    return (await kept(connection, stream))[1]
+    return (await sequences(connection, stream))[1]
 
 
-async def kept(connection: NatsConnection, stream: str) -> tuple[int, int]:
-    """The first and the last sequence of a stream. Raises LogUnavailable."""
+async def sequences(connection: NatsConnection, stream: str) -> tuple[int, int]:
+    """The first and the last sequence that a stream holds. Raises LogUnavailable."""
     try:
         state = (await connection.api(f"$JS.API.STREAM.INFO.{stream}"))["state"]
         return int(state["first_seq"]), int(state["last_seq"])
@@ -124,10 +125,10 @@ async def kept(connection: NatsConnection, stream: str) -> tuple[int, int]:
 async def follow(
     connection: NatsConnection, stream: str, after: int, subject: str = ">"
 ) -> AsyncGenerator[list[RawMessage], None]:
-    """Every message above `after` that fits `subject`, in strict order, then live, through any loss of the connection.
+    """The messages above `after` that match `subject`, in strict order, then new ones; never ends by itself.
 
-    With all subjects asked for, the sequences must leave no hole. Raises Damaged, and LogUnavailable once this
-    process has closed the connection.
+    Reading continues after a loss of the connection. With subject `>` the sequences must be without gap. Raises
+    Damaged, and LogUnavailable once this process has closed the connection.
     """
     wait_s = RETRY_WAIT_S
     while True:
@@ -139,9 +140,8 @@ async def follow(
                 after, wait_s = batch[-1].sequence, RETRY_WAIT_S
                 yield batch
         except LogUnavailable as error:
-            # For the connection to come back, or for a leader to be chosen.
             _log.warning("%s: reading again from %d: %s", stream, after, error)
-            if await connection.up(RECONNECT_WAIT_S_MAX):
+            if await connection.wait_until_up(RECONNECT_WAIT_S_MAX):  # else a leader may be in election
                 await connection.pause(wait_s)
                 wait_s = min(2 * wait_s, RETRY_WAIT_S_MAX)
         finally:
@@ -149,16 +149,16 @@ async def follow(
 
 
 class _Reader:
-    """One ephemeral consumer, from its making until anything is out of order: then `follow` makes another."""
+    """One ephemeral consumer. After a gap or an error `follow` makes another one."""
 
     def __init__(self, connection: NatsConnection, stream: str, after: int, subject: str) -> None:
         self._connection = connection
         self._stream = stream
         self._after = after
         self._subject = subject
-        self._inbox = connection.open()
+        self._inbox = connection.open_inbox()
         self._name = "follow-" + connection.client.new_inbox().rsplit(".", 1)[1]
-        self._asked = 0  # messages that the server may still send without being asked again
+        self._requested = 0  # messages that the server may still send for earlier requests
         self._delivered = 0
 
     async def start(self) -> None:
@@ -186,53 +186,58 @@ class _Reader:
 
     async def batch(self) -> list[RawMessage]:
         """The next messages, at least one, without waiting for more. Raises LogUnavailable, Damaged."""
-        waiting, found = self._inbox.messages, list[RawMessage]()
-        while not found:
-            if self._asked + len(waiting) < READ_BATCH_COUNT_MAX:
-                await self._ask()
+        waiting, messages = self._inbox.messages, list[RawMessage]()
+        while not messages:
+            if self._requested + len(waiting) < READ_BATCH_COUNT_MAX:
+                await self._request()
             await self._inbox.wait(2 * PULL_HEARTBEAT_S + 1)
-            while waiting and len(found) < READ_BATCH_COUNT_MAX:
+            while waiting and len(messages) < READ_BATCH_COUNT_MAX:
                 message = waiting.popleft()
-                if kind := status(message):
-                    self._heed(kind, message.headers or {})
+                if code := status(message):
+                    self._on_status(code, message.headers or {})
                 else:
-                    found.append(self._take(message))
-        return found
+                    messages.append(self._checked(message))
+        return messages
 
-    async def _ask(self) -> None:
-        ask = {"batch": READ_BATCH_COUNT_MAX, "expires": PULL_WAIT_S * _NS, "idle_heartbeat": PULL_HEARTBEAT_S * _NS}
+    async def _request(self) -> None:
+        request = {
+            "batch": READ_BATCH_COUNT_MAX,
+            "expires": PULL_WAIT_S * _NS,
+            "idle_heartbeat": PULL_HEARTBEAT_S * _NS,
+        }
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
-        await self._connection.send(subject, json.dumps(ask).encode(), self._inbox.subject)
-        self._asked += READ_BATCH_COUNT_MAX
+        await self._connection.send(subject, json.dumps(request).encode(), self._inbox.subject)
+        self._requested += READ_BATCH_COUNT_MAX
 
-    def _heed(self, kind: str, headers: dict[str, str]) -> None:
-        if kind == "100":
+    def _on_status(self, code: str, headers: dict[str, str]) -> None:
+        if code == "100":
             if int(headers.get("Nats-Last-Consumer", self._delivered)) != self._delivered:
                 raise LogUnavailable("messages were lost on the way")
-        elif kind in ("404", "408"):
-            self._asked -= int(headers.get("Nats-Pending-Messages", self._asked))
+        elif code in ("404", "408"):
+            self._requested -= int(headers.get("Nats-Pending-Messages", self._requested))
         else:
-            raise LogUnavailable(f"{self._stream}: the server ended the reading ({kind})")
+            raise LogUnavailable(f"{self._stream}: the server ended the reading ({code})")
 
-    def _take(self, message: Msg) -> RawMessage:
-        _, sequence, delivered = _fields(message)
+    def _checked(self, message: Msg) -> RawMessage:
+        """The message, when it is the next one. Raises LogUnavailable for a lost one, Damaged for a gap."""
+        _, sequence, delivered = _counts(message)
         if delivered != self._delivered + 1:
             raise LogUnavailable("messages were lost on the way")
         if self._subject == ">" and sequence != self._after + 1:
             raise Damaged(f"{self._stream} has a hole: {sequence} follows {self._after}")
         self._delivered, self._after = delivered, sequence
-        self._asked -= 1
+        self._requested -= 1
         return RawMessage(message.subject, sequence, message.data, message.headers)
 
     async def close(self) -> None:
         await self._inbox.close()
-        with suppress(LogUnavailable):  # else the server forgets it after CONSUMER_IDLE_S_MAX
+        with suppress(LogUnavailable):  # else the server removes it after CONSUMER_IDLE_S_MAX
             await self._connection.send(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}", b"")
 
 
 @dataclass(frozen=True, slots=True)
 class RawDelivery:
-    """A message handed out by a durable, not settled yet."""
+    """A message that a durable has delivered and that is not settled yet."""
 
     message: RawMessage
     attempts: int
@@ -241,7 +246,7 @@ class RawDelivery:
 
     @property
     def stored_at(self) -> datetime:
-        """When the stream took the message."""
+        """The time at which the stream stored the message."""
         parts = self._reply.split(".")
         return datetime.fromtimestamp(int(parts[7 if len(parts) == 9 else 9]) / _NS, UTC)
 
@@ -260,56 +265,56 @@ class RawDurable:
 
     def __init__(self, connection: NatsConnection, stream: str, name: str) -> None:
         self._connection, self._stream, self._name = connection, stream, name
-        self._idle: Inbox | None = None  # kept from one fetch to the next: a subscription costs more than a message
+        self._idle: Inbox | None = None  # reused by the next fetch, since a subscription costs more than a message
 
     async def fetch(self, count_max: int, wait_s: float) -> list[RawDelivery]:
         """As `Durable.fetch`. Raises DurableMissing, LogUnavailable."""
         inbox, self._idle = self._idle, None
         if inbox is None:
-            inbox = self._connection.open()
+            inbox = self._connection.open_inbox()
             await inbox.listen()
         try:
-            found = await self._pull(inbox, count_max, 0)
-            if not found and wait_s > 0:
-                # Ask for one and wait; when it comes, take what came with it.
-                found = await self._pull(inbox, 1, wait_s)
-                if found and count_max > 1:
-                    found += await self._pull(inbox, count_max - 1, 0)
-        except BaseException:  # whatever still comes is not for the next one
+            deliveries = await self._pull(inbox, count_max, 0)
+            if not deliveries and wait_s > 0:
+                # Wait for one message, then take those that arrived with it.
+                deliveries = await self._pull(inbox, 1, wait_s)
+                if deliveries and count_max > 1:
+                    deliveries += await self._pull(inbox, count_max - 1, 0)
+        except BaseException:  # late replies must not reach the next fetch
             await inbox.close()
             raise
-        if self._idle is not None:  # another fetch at the same time
+        if self._idle is not None:  # another fetch ran at the same time
             await inbox.close()
         else:
             self._idle = inbox
-        return found
+        return deliveries
 
     async def _pull(self, inbox: Inbox, count: int, wait_s: float) -> list[RawDelivery]:
-        ask = {"batch": count, **({"expires": int(wait_s * _NS)} if wait_s else {"no_wait": True})}
+        request = {"batch": count, **({"expires": int(wait_s * _NS)} if wait_s else {"no_wait": True})}
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
-        await self._connection.send(subject, json.dumps(ask).encode(), inbox.subject)
-        found: list[RawDelivery] = []
-        while len(found) < count:
+        await self._connection.send(subject, json.dumps(request).encode(), inbox.subject)
+        deliveries: list[RawDelivery] = []
+        while len(deliveries) < count:
             await inbox.wait(wait_s + self._connection.wait_s)
             message = inbox.messages.popleft()
-            kind = status(message)
-            if kind in ("404", "408"):
+            code = status(message)
+            if code in ("404", "408"):
                 break
-            if kind:
-                await self._explain(kind)
-            attempts, sequence, _ = _fields(message)
+            if code:
+                await self._raise_for(code)
+            attempts, sequence, _ = _counts(message)
             raw = RawMessage(message.subject, sequence, message.data, message.headers)
-            found.append(RawDelivery(raw, attempts, self._connection, message.reply))
-        return found
+            deliveries.append(RawDelivery(raw, attempts, self._connection, message.reply))
+        return deliveries
 
     async def behind(self) -> int:
-        """How many messages are not acknowledged yet. Raises DurableMissing, LogUnavailable."""
+        """The count of messages that are not acknowledged yet. Raises DurableMissing, LogUnavailable."""
         info = await self._info()
         return int(info["num_pending"]) + int(info["num_ack_pending"])
 
-    async def _explain(self, kind: str) -> None:
+    async def _raise_for(self, code: str) -> None:
         await self._info()
-        raise LogUnavailable(f"{self._stream}: the server ended the fetch ({kind})")
+        raise LogUnavailable(f"{self._stream}: the server ended the fetch ({code})")
 
     async def _info(self) -> dict[str, Any]:
         try:
@@ -321,7 +326,7 @@ class RawDurable:
 
 
 async def durable(connection: NatsConnection, stream: str, name: str, subject: str = ">") -> RawDurable:
-    """The durable `name`, made from the first message on when there is none yet. Raises LogUnavailable."""
+    """The durable `name`; a new one begins at the first message of the stream. Raises LogUnavailable."""
     config: dict[str, Any] = {
         "durable_name": name,
         "deliver_policy": "all",

@@ -1,7 +1,8 @@
-"""CloudEvents 1.0, structured JSON: the form in which an event stands on the log.
+"""The form of an event on the log: CloudEvents 1.0 as structured JSON.
 
-Attributes of CloudEvents are plain values, so the actor takes five of them and the references are one string,
-separated by spaces. `time` is when it happened, `recordedat` when we took it ("Two times" in the design).
+Attributes of CloudEvents are plain values. So the actor has five attributes, and the references are one string,
+separated by spaces. `time` is the time of the fact, `recordedat` the time of its recording
+(docs/decisions/0009-two-times.md).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def _sealed(value: Any) -> bool:
 
 
 def encode_event(recorded: Recorded[Event]) -> bytes:
-    """The bytes of an event. Raises NotSealed, EventTooLarge, and TypeError for an event this program does not know."""
+    """The bytes of an event. Raises NotSealed, EventTooLarge, and TypeError for an event of a newer program."""
     event, meta, actor = recorded.event, recorded.meta, recorded.meta.actor
     if isinstance(event, Unknown):
         raise TypeError(f"{event.type} version {event.version} is newer than this program: it cannot be written")

@@ -1,4 +1,4 @@
-"""The log over JetStream: the port, as the real server keeps it (why so: "The log" in the design)."""
+"""The log on JetStream: the port over a connection to a NATS server (docs/decisions/0011-guard-by-last-sequence.md)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shared.log.envelope import EventDecoder, encode_event
 from shared.log.port import Delivery, Durable, LogConflict, LogUnavailable, Malformed
 from shared.log.topology import Topology
 
-# One replica says 10071; three say 10164 or 10158 while another append to the subject is in flight.
+# A stream with one replica answers 10071; one with three also 10164 or 10158, during another append to the subject.
 CODES_CONFLICT = frozenset({10071, 10158, 10164})
 GUARD = "Nats-Expected-Last-Subject-Sequence"
 
@@ -31,10 +31,10 @@ _log = logging.getLogger(__name__)
 
 
 class JetStreamLog:
-    """`Log` over a connection. The streams must be there: `streams.ensure_topology`."""
+    """`Log` over a connection. `streams.ensure_topology` makes the streams that it needs."""
 
     def __init__(self, connection: NatsConnection, topology: Topology, *, decoder: EventDecoder | None = None) -> None:
-        """`decoder` is what the services of one process share; without it the log has one of its own."""
+        """The services of one process share a `decoder`; by default the log has one of its own."""
         self._connection = connection
         self._topology = topology
         self._decoder = decoder or EventDecoder()
@@ -56,42 +56,44 @@ class JetStreamLog:
     async def _settle(
         self, stream: str, subject: str, data: bytes, expected: int, unanswered: LogUnavailable | None
     ) -> Position:
-        """What became of an append that was refused or not answered.
+        """The position of an append that was refused or got no reply. Raises LogConflict, LogUnavailable.
 
-        The guard leaves our event one place only: right after `expected`. So whatever stands there decides. It is ours
-        when it has our bytes: another try under the same id is sealed anew, and may say something else.
+        The guard allows the event only as the first one after `expected`, so the event that stands there decides. It is
+        this append when its bytes are equal: another attempt under the same id is sealed anew and may differ.
         """
-        after = await leader_get(self._connection, stream, {"seq": expected + 1, "next_by_subj": subject})
-        if after is not None and after.data == data:
-            return Position(stream, after.sequence)
-        if after is None and unanswered is not None:
+        next_message = await leader_get(self._connection, stream, {"seq": expected + 1, "next_by_subj": subject})
+        if next_message is not None and next_message.data == data:
+            return Position(stream, next_message.sequence)
+        if next_message is None and unanswered is not None:
             raise unanswered
         last = await leader_get(self._connection, stream, {"last_by_subj": subject})
         raise LogConflict(subject, expected, last.sequence if last else 0)
 
     async def load(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
-        found = await self.peek(address, after)
+        events = await self.peek(address, after)
         if self._topology.replicas > 1:  # with one replica the direct get came from the leader
-            stream, have = self.stream_of(address), _sequence(found) or after
+            stream, read_to = self.stream_of(address), _sequence(events) or after
             last = await leader_get(self._connection, stream, {"last_by_subj": address.subject})
-            while last is not None and have < last.sequence:
-                one = await leader_get(self._connection, stream, {"seq": have + 1, "next_by_subj": address.subject})
-                if one is None:
+            while last is not None and read_to < last.sequence:
+                query = {"seq": read_to + 1, "next_by_subj": address.subject}
+                message = await leader_get(self._connection, stream, query)
+                if message is None:
                     break
-                found.append(self._event(stream, one))
-                have = one.sequence
-        return found
+                events.append(self._event(stream, message))
+                read_to = message.sequence
+        return events
 
     async def peek(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
         stream = self.stream_of(address)
-        return [self._event(stream, one) for one in await direct_get(self._connection, stream, address.subject, after)]
+        messages = await direct_get(self._connection, stream, address.subject, after)
+        return [self._event(stream, message) for message in messages]
 
     async def at(self, position: Position) -> Recorded[Event] | None:
         stream = self._topology.check(position.stream)
         if position.sequence < 1:
             return None
-        found = await leader_get(self._connection, stream, {"seq": position.sequence})
-        return self._event(stream, found) if found else None
+        message = await leader_get(self._connection, stream, {"seq": position.sequence})
+        return self._event(stream, message) if message else None
 
     async def end(self, stream: str) -> int:
         return await last_sequence(self._connection, self._topology.check(stream))
@@ -105,7 +107,7 @@ class JetStreamLog:
     async def follow(self, stream: str, after: int) -> AsyncIterator[list[Recorded[Event]]]:
         async with aclosing(follow(self._connection, self._topology.check(stream), after)) as batches:
             async for batch in batches:
-                yield [self._event(stream, one) for one in batch]
+                yield [self._event(stream, message) for message in batch]
 
     async def durable(self, stream: str, name: str) -> Durable:
         return _Durable(stream, await durable(self._connection, self._topology.check(stream), name), self._decoder)
@@ -114,8 +116,8 @@ class JetStreamLog:
         return self._decoder.event_at(stream, message.sequence, message.data)
 
 
-def _sequence(found: list[Recorded[Event]]) -> int:
-    return found[-1].position.sequence if found and found[-1].position else 0
+def _sequence(events: list[Recorded[Event]]) -> int:
+    return events[-1].position.sequence if events and events[-1].position else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +127,17 @@ class _Durable:
     decoder: EventDecoder
 
     async def fetch(self, count_max: int, wait_s: float) -> list[Delivery]:
-        found: list[Delivery] = []
-        for one in await self.raw.fetch(count_max, wait_s):
+        deliveries: list[Delivery] = []
+        for delivery in await self.raw.fetch(count_max, wait_s):
+            message = delivery.message
             try:
-                found.append(_Delivery(self.decoder.event_at(self.stream, one.message.sequence, one.message.data), one))
+                event = self.decoder.event_at(self.stream, message.sequence, message.data)
             except Malformed as error:
                 _log.error("%s; not delivered", error)
-                await one.term()
-        return found
+                await delivery.term()
+                continue
+            deliveries.append(_Delivery(event, delivery))
+        return deliveries
 
     async def behind(self) -> int:
         return await self.raw.behind()

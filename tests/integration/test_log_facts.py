@@ -1,4 +1,4 @@
-"""The facts that the log rests on, each shown on the real server: the table "The log" of the design, row by row."""
+"""The facts that the log rests on, each shown on the real server (docs/decisions/0011-guard-by-last-sequence.md)."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def test_every_question_of_the_publisher_ends(server: NatsServer) -> None:
             with pytest.raises(LogUnavailable, match="within"):
                 await connection.api(subject, b"x")
             server.thaw()
-        assert not connection._asked
+        assert not connection._waiting
 
 
 async def test_a_log_stream_gives_nothing_up(server: NatsServer) -> None:

@@ -54,7 +54,7 @@ async def test_a_second_writer_of_the_feed_is_refused(streams: Streams) -> None:
 
 async def test_a_batch_is_taken_whole_behind_its_place_or_not_at_all(streams: Streams) -> None:
     batch = [Outgoing(topology.feed("overdue", 3, REGION, f"case-{n}"), b"%d" % n, {"N": str(n)}) for n in range(1000)]
-    assert await streams.kept(topology.FEED) == (0, 0)
+    assert await streams.sequences(topology.FEED) == (0, 0)
     assert (await streams.publish_all(batch, 0)).sequence == 1000
     for place in (999, 1001):  # another has written since, or what we have read is gone
         with pytest.raises(LogConflict):
@@ -63,7 +63,7 @@ async def test_a_batch_is_taken_whole_behind_its_place_or_not_at_all(streams: St
     found = await streams.read(topology.FEED, topology.FEED_ITEMS)
     assert [one.data for one in found] == [one.data for one in (*batch, batch[0])]
     assert [(one.headers or {})["N"] for one in found[:3]] == ["0", "1", "2"]
-    assert await streams.kept(topology.FEED) == (1, 1001)
+    assert await streams.sequences(topology.FEED) == (1, 1001)
 
 
 async def test_a_batch_for_a_stream_that_takes_none_is_refused_with_what_to_do(streams: Streams) -> None:

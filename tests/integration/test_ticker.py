@@ -74,6 +74,7 @@ async def test_what_falls_due_fires_in_due_order_whatever_the_order_of_the_cases
     world, now = running, running.clock.now()
     hours = [7, 3, 9, 1, 5, 8, 2, 6, 4, 10]
     cases = {hour: await world.due_at(now + hour * HOUR) for hour in hours}
+    await world.watched()
     world.clock.move(now + 11 * HOUR)
     fired = {hour: await world.until(case, "case.overdue") for hour, case in cases.items()}
     places = [fired[hour].position.sequence for hour in sorted(hours)]  # type: ignore[union-attr]
@@ -255,6 +256,7 @@ async def test_a_calendar_that_is_published_moves_what_runs_soonest_first_and_sa
     clocks = [await in_working_days(world, start, amount) for amount in (9, 4, 6)]
     same, _ = await in_working_days(world, start, 1)
     assert [made.calendar_reference for _, made in clocks] == [None] * 3, "the year is provisional"
+    await world.watched()
     await publish(Streams(world.connection), [next_year("2027-01-01", "2027-01-04")])
     moved = [(await world.until(case, "case.deadline_recomputed"), made) for case, made in clocks]
     for one, made in moved:

@@ -72,7 +72,7 @@ class Judge:
     async def _log(self) -> None:
         """The one judge of the product, with all its questions."""
         questions = FsckLookups(
-            keys=self._keys_of, unseal=unseal_fields, claimed=self._claimed, born_of=self._parts,
+            keys=self._keys_of, unseal=unseal_fields, claimed=self._claimed, created_by=self._parts,
             read_models={"routing.work": self._work},
         )  # fmt: skip
         report = await fsck.check_log(self.world.log, questions, settled=True)

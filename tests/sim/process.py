@@ -23,7 +23,7 @@ from shared.kit.identity import Identity
 from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from shared.kit.vault import MasterKeys
-from shared.log.memory import MemoryLog, _Durable, _Place
+from shared.log.memory import MemoryLog, _Durable, _DurableState
 from shared.log.port import Durable, LogConflict, LogUnavailable, for_owner
 from shared.reference.documents import Document
 from tests.sim.faults import Faults
@@ -83,7 +83,7 @@ class SimLog(MemoryLog):
     async def durable(self, stream: str, name: str) -> Durable:
         log = self._stream(stream)
         await self.pause("durable")
-        log.durables.setdefault(name, _Place())
+        log.durables.setdefault(name, _DurableState())
         return _SimDurable(self, log, stream, name)
 
     def events(self, subject: str) -> list[Recorded[Event]]:

@@ -330,7 +330,7 @@ class World(Outside):
         for name, stream in self.log._streams.items():
             for owner in OWNERS:
                 mark = stream.durables.get(f"{owner}-reactions")
-                if mark is None or mark.due or mark.handed < len(stream.events):
+                if mark is None or mark.due or mark.delivered < len(stream.events):
                     found.append(f"{owner} {name}")
             for owner, model in ((Owner.ROUTING, "routing.work"), (Owner.SUPERVISION, "supervision.watched")):
                 row = self.tables[owner].table("checkpoints").get((model, name))

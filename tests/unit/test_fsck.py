@@ -88,8 +88,8 @@ async def test_what_the_law_refuses_is_found(world: World) -> None:
     await world.tell("handled")
     at = await world.force(ask("hand-back", unit="510104001000-water"))
     (finding,) = (await world.check()).findings
-    assert (finding.rule, finding.place, finding.aggregate) == ("refused_by_law", str(at), WHERE.id)
-    assert "not_responsible_unit" in finding.what
+    assert (finding.rule, finding.position, finding.aggregate) == ("refused_by_law", str(at), WHERE.id)
+    assert "not_responsible_unit" in finding.details
     assert finding.advice in str(finding)
 
 
@@ -200,13 +200,13 @@ async def test_an_attached_case_that_goes_on_by_itself_is_found_once_all_is_sett
     assert await world.rules(settled=True) == []
 
 
-async def test_what_had_to_be_born_is_asked_for(world: World) -> None:
+async def test_an_aggregate_that_an_event_must_create_is_looked_for(world: World) -> None:
     await world.tell("split")
     part = Address("case", WHERE.region, new_id(WHERE.region, "part"))
-    born_of = {"born_of": lambda one: [part] if one.type == "case.split" else []}
-    assert await world.rules(settled=True, **born_of) == ["not_followed"]
+    created_by = {"created_by": lambda one: [part] if one.type == "case.split" else []}
+    assert await world.rules(settled=True, **created_by) == ["not_followed"]
     await world.force(ask("register"), address=part)
-    assert await world.rules(settled=True, **born_of) == []
+    assert await world.rules(settled=True, **created_by) == []
 
 
 async def test_a_message_that_is_no_event_is_found_and_passed_over(world: World) -> None:
@@ -226,7 +226,7 @@ async def test_a_message_that_is_no_event_is_found_and_passed_over(world: World)
 
     world.log.follow, world.log.at = broken_follow, broken_at  # type: ignore[method-assign]
     report = await world.check()
-    assert next((one.rule, one.place) for one in report.findings) == ("unreadable", "LOG_5101:3")
+    assert next((one.rule, one.position) for one in report.findings) == ("unreadable", "LOG_5101:3")
     assert report.events == len(history("settled")) - 1
 
 
@@ -251,7 +251,7 @@ async def test_a_read_model_speaks_for_itself(world: World) -> None:
         yield FsckFinding("read_model", "", WHERE.id, "status differs")
 
     (finding,) = (await world.check(read_models={"routing.work": compare})).findings
-    assert (finding.rule, finding.place, finding.aggregate) == ("read_model", "routing.work", WHERE.id)
+    assert (finding.rule, finding.position, finding.aggregate) == ("read_model", "routing.work", WHERE.id)
 
 
 async def test_few_states_in_memory_judge_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

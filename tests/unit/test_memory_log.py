@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shared.case.base import Position
-from shared.log.memory import ACK_WAIT_S, MemoryLog
-from shared.log.port import DurableMissing, LogConflict, LogUnavailable
+from shared.log.memory import MemoryLog
+from shared.log.port import ACK_WAIT_S, DurableMissing, LogConflict, LogUnavailable
 from tests.support.clock import FakeClock
 from tests.support.log import AREAS, address, recorded
 

@@ -129,7 +129,7 @@ async def place(streams: Streams, last: str | None) -> tuple[int, dict[str, int]
             "`Last-Event-ID` is the id of an event of this feed, a number.", code="last_event_id.malformed"
         )
     try:
-        first, end = await streams.kept(FEED)
+        first, end = await streams.sequences(FEED)
     except log_port.LogUnavailable as error:
         raise Unavailable("The log does not answer.") from error
     if not last:
