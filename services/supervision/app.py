@@ -14,6 +14,7 @@ from services.supervision.jobs import Calendars, Clockless, Eraser
 from services.supervision.policy import REACTIONS, fire_by
 from services.supervision.queries import STATEMENTS, PgAgenda, TroubledQueries
 from services.supervision.read_model import Watched
+from shared.case import events as e
 from shared.case.base import Owner
 from shared.case.commands import Command
 from shared.kit.application import Application, Creator, Origin
@@ -53,7 +54,7 @@ def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService
     app.state.webhooks = webhooks_http.WebhookDesk(application)
     eraser = Eraser(data, runtime)
     reactions = ReactionRunner(
-        application=application, reactions=REACTIONS, observers={"case.erased": eraser.erase}, debounce_s=DEBOUNCE_S
+        application=application, reactions=REACTIONS, observers={e.Erased.TYPE: eraser.erase}, debounce_s=DEBOUNCE_S
     )
     projection = ProjectionRunner(model=Watched(), database=data.database, log=data.log, runtime=runtime)
     agenda = PgAgenda(data.database)

@@ -13,7 +13,7 @@ from services.supervision import policy as supervision_policy
 from services.supervision.jobs import Eraser
 from shared.case.base import Address, Position, Recorded, derived_id
 from shared.case.commands import COMMANDS, Command
-from shared.case.decide import Accepted, record
+from shared.case.decide import Accepted, event_of, record
 from shared.case.reasons import Reason, Rejected
 from shared.kit import access, command_handler, reactions
 from shared.kit.application import Application
@@ -419,8 +419,7 @@ def _without(reason: Reason) -> Sabotage:
     def lenient(decide: Any, command: Command, state: Any) -> Any:
         verdict = decide(command, state)
         if isinstance(verdict, Rejected) and verdict.reason is reason:
-            event = COMMANDS[command.name].event.model_construct(**command.facts.__dict__)
-            return Accepted(record(command, event))
+            return Accepted(record(command, event_of(command)))
         return verdict
 
     return lambda: _law(lenient)
