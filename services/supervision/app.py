@@ -8,7 +8,7 @@ from services.supervision import http
 from services.supervision.deadlines.ticker import Ticker
 from services.supervision.enrichers import ENRICHERS
 from services.supervision.feed import sse, webhooks_http
-from services.supervision.feed.webhooks import Webhooks
+from services.supervision.feed.webhooks import WebhookSender
 from services.supervision.feed.writer import FeedWriter
 from services.supervision.jobs import Calendars, Clockless, Eraser
 from services.supervision.policy import REACTIONS, fire_by
@@ -50,7 +50,7 @@ def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService
     app = web_app(application, http.router, sse.router, webhooks_http.router)
     app.state.queries = TroubledQueries(data.database)
     app.state.feed = sse.Feed(application)
-    app.state.webhooks = webhooks_http.WebhookDesk(application)
+    app.state.webhooks = webhooks_http.WebhookAccess(application)
     eraser = Eraser(data, runtime)
     reactions = ReactionRunner(
         application=application, reactions=REACTIONS, observers={"case.erased": eraser.erase}, debounce_s=DEBOUNCE_S
@@ -67,7 +67,7 @@ def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService
         "supervision.calendars": Calendars(application, agenda, ticker).follow,
         "supervision.clockless": Clockless(application, agenda, reactions).follow,
         "supervision.feed": FeedWriter(data=data, runtime=runtime).run,
-        "supervision.webhooks": Webhooks(application).run,
+        "supervision.webhooks": WebhookSender(application).run,
         "supervision.reactions": reactions.run,
         "supervision.submissions": Submissions(application).run,
         "supervision.sweep": eraser.sweep,

@@ -13,7 +13,7 @@ from services.supervision import jobs, policy, read_model
 from services.supervision.deadlines import ticker
 from services.supervision.deadlines.ticker import DueTimer, Ticker
 from services.supervision.feed import writer
-from services.supervision.feed.writer import FeedPlace
+from services.supervision.feed.writer import FeedPosition
 from services.supervision.jobs import Calendars
 from services.supervision.queries import PgAgenda
 from shared.case import decide as law
@@ -260,9 +260,9 @@ def _the_feed_is_written_without_its_guard() -> AbstractContextManager[Any]:
     return patch.object(MemoryStreams, "publish", blind)
 
 
-def _place(changed: Callable[[FeedPlace], FeedPlace]) -> AbstractContextManager[Any]:
+def _place(changed: Callable[[FeedPosition], FeedPosition]) -> AbstractContextManager[Any]:
     read = writer.read_headers
-    return patch.object(writer, "read_headers", lambda told, end: changed(read(told, end)))
+    return patch.object(writer, "read_headers", lambda headers, end: changed(read(headers, end)))
 
 
 @_named
@@ -272,7 +272,7 @@ def _the_feed_forgets_how_many_items_are_done() -> AbstractContextManager[Any]:
 
 @_named
 def _the_feed_goes_on_behind_what_it_had_begun() -> AbstractContextManager[Any]:
-    def behind(place: FeedPlace) -> FeedPlace:
+    def behind(place: FeedPosition) -> FeedPosition:
         at = place.at
         return place if at is None else replace(place, at=None, reached={**place.reached, at.stream: at.sequence})
 
