@@ -30,8 +30,6 @@ SAME_BY_DESIGN = {
     "build": "makes a service",
     "main": "the entry point of a command",
     "check": "the entry point of a house rule",
-    "T": "a type variable",
-    "E": "a type variable",
 }
 MEANINGLESS = ("told", "said", "one", "some", "found", "wanted", "kept", "asked", "place")
 
@@ -65,9 +63,14 @@ def definitions(modules: Sequence[Module]) -> dict[str, list[tuple[Module, ast.A
         if module.within(_PRODUCT):
             for node in module.tree.body:
                 for name in _defined(node):
-                    if not name.startswith("_") and name not in SAME_BY_DESIGN:
+                    if _is_public(name) and name not in SAME_BY_DESIGN:
                         nodes[name].setdefault(module.path, (module, node))
     return {name: list(by_path.values()) for name, by_path in sorted(nodes.items()) if len(by_path) > 1}
+
+
+def _is_public(name: str) -> bool:
+    """Whether other modules may use the name: one letter is a type variable, or the short form of a table."""
+    return len(name) > 1 and not name.startswith("_")
 
 
 def _defined(node: ast.stmt) -> list[str]:
