@@ -1,4 +1,4 @@
-"""Supervision, put together: its routes, its reactions, its ticker, its feed."""
+"""The wiring of supervision: its routes, reactions, ticker and feed."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from shared.kit.vault import Vault
 from shared.kit.web_app import web_app
 from shared.log.topology import ATTACHMENTS_REMOVAL, WIPE_SUBMISSION
 
-DEBOUNCE_S = 0.2  # many a case is triaged and assigned meanwhile by a rule: one clock is set, not three
+DEBOUNCE_S = 0.2  # a rule often triages and assigns a case within this time: one clock is set instead of three
 
 
 def key_before_order(vault: Vault) -> Creator:
-    """An order's key is made before its first event."""
+    """Makes the key of an order before its first event."""
 
     async def create(command: Command, origin: Origin | None) -> Command:
         await vault.new_keys(None, [(command.address.id, command.address.region)])
@@ -42,7 +42,7 @@ def key_before_order(vault: Vault) -> Creator:
 
 
 def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService:
-    """The service around its parts."""
+    """The service on these connections."""
     application = Application(
         identity=identity, data=data, runtime=runtime, enrichers=ENRICHERS,
         creators={"issue-order": key_before_order(data.vault)},

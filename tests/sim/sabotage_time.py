@@ -113,7 +113,7 @@ def _after_an_outage_only_what_is_new_fires() -> AbstractContextManager[Any]:
     due = PgAgenda.due
 
     async def forgetful(self: PgAgenda, now: datetime, after: Timer | None, count_max: int) -> list[DueTimer]:
-        return [one for one in await due(self, now, after, count_max) if one.due.at > now - timedelta(hours=12)]
+        return [one for one in await due(self, now, after, count_max) if one.timer.at > now - timedelta(hours=12)]
 
     return patch.object(PgAgenda, "due", forgetful)
 
@@ -123,9 +123,9 @@ def _one_thing_per_tick_and_the_rest_is_forgotten() -> AbstractContextManager[An
     work, seen = Ticker.work, set()
 
     async def once(self: Ticker, one: DueTimer, fire: Any = None) -> Any:
-        if (one.due.key, one.due.cause) in seen:
+        if (one.timer.key, one.timer.cause) in seen:
             return None
-        seen.add((one.due.key, one.due.cause))
+        seen.add((one.timer.key, one.timer.cause))
         return await work(self, one, fire)
 
     return patch.object(Ticker, "work", once)
@@ -222,14 +222,14 @@ def _a_ladder_goes_on_when_the_stage_is_over() -> AbstractContextManager[Any]:
 
 @_named
 def _overdue_without_a_warning() -> AbstractContextManager[Any]:
-    fire = policy._fire
+    fire = policy._warn_or_declare
 
     def blunt(
         address: Address, state: CaseState, clock: RunningDeadline, what: str, now: datetime, library: ReferenceData
     ) -> Any:
         return () if what == "warn" else fire(address, state, clock, what, now, library)
 
-    return patch.object(policy, "_fire", blunt)
+    return patch.object(policy, "_warn_or_declare", blunt)
 
 
 @_named
