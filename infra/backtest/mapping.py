@@ -11,14 +11,23 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, StringConstraints, ValidationError, field_validator, model_validator
 
-from infra.backtest.parts import Cell, Late, LeaveOut, Limit, MomentOf, MomentSource, PauseRule, Warn
-from infra.importing.mapping import Chosen, Column, MappingPart, ValueChoice
-from infra.importing.tree import BadMapping, TreePath, nearest, read_tree
+from infra.backtest.mapping_parts import (
+    CellCondition,
+    LateSpec,
+    LeaveOutSpec,
+    LimitSpec,
+    MomentField,
+    MomentSpec,
+    PauseSpec,
+    WarnSpec,
+)
+from infra.importing.mapping import ColumnName, MappingPart, ValueChoice, ValueField
+from infra.importing.mapping_tree import BadMapping, MappingPath, nearest_name_hint, read_mapping_tree
 from shared.case.base import Code, Region
 from shared.case.facts import Nature, Stage
 
-HELP = "docs/backtest.md"
-EMPTY = ("NULL", "null", "NaN", "nan", "NaT", "None", "N/A", "-")
+MAPPING_HELP = "docs/backtest.md"
+EMPTY_CELLS = ("NULL", "null", "NaN", "nan", "NaT", "None", "N/A", "-")
 CASE_PREFIX = "case:"  # before the name of an attribute of a trace, as in the tables that are made of event logs
 MOMENTS = ("registered", "assigned", "signed", "settled", "closed")
 # The moments between which a stage runs.
@@ -30,37 +39,37 @@ SPANS: dict[Stage, tuple[str, str]] = {
 }
 
 
-class Backtest(MappingPart):
+class BacktestMapping(MappingPart):
     """The whole mapping. Every time without an offset, and every day, is of `time_zone`."""
 
     source: Code
     rows: Literal["cases", "events"] = "cases"
-    id: Column
+    id: ColumnName
     time_zone: str
     time_formats: tuple[str, ...] = ()
     twice: Literal["first", "second"] = "first"
-    empty: tuple[str, ...] = EMPTY
+    empty: tuple[str, ...] = EMPTY_CELLS
     encoding: str = "utf-8"
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
     sheet: str | None = None
-    activity: Column = "concept:name"
-    time: Column = "time:timestamp"
+    activity: ColumnName = "concept:name"
+    time: ColumnName = "time:timestamp"
     stage: Stage = Stage.HANDLE
-    registered: MomentOf | None = None
-    assigned: MomentOf | None = None
-    signed: MomentOf | None = None
-    settled: MomentOf | None = None
-    closed: MomentOf | None = None
-    due: Column | None = None
-    warn: Warn | None = None
-    limits: tuple[Limit, ...] = ()
-    late: Annotated[Late, BeforeValidator(lambda v: {"by": v} if isinstance(v, str) else v)] | None = None
-    pauses: tuple[PauseRule, ...] = ()
-    leave_out: tuple[LeaveOut, ...] = ()
+    registered: MomentField | None = None
+    assigned: MomentField | None = None
+    signed: MomentField | None = None
+    settled: MomentField | None = None
+    closed: MomentField | None = None
+    due: ColumnName | None = None
+    warn: WarnSpec | None = None
+    limits: tuple[LimitSpec, ...] = ()
+    late: Annotated[LateSpec, BeforeValidator(lambda v: {"by": v} if isinstance(v, str) else v)] | None = None
+    pauses: tuple[PauseSpec, ...] = ()
+    leave_out: tuple[LeaveOutSpec, ...] = ()
     until: str | None = None
     region: Region = "510100000000"
-    nature: Chosen | None = None
-    subject: Chosen | None = None
+    nature: ValueField | None = None
+    subject: ValueField | None = None
 
     @field_validator("time_zone")
     @classmethod
@@ -94,9 +103,9 @@ class Backtest(MappingPart):
             yield f"stage: {self.stage} has no moments in a file; write one of {', '.join(SPANS)}"
             return
         if getattr(self, end := SPANS[self.stage][1]) is None:
-            yield f"{end} is missing: the stage {self.stage} ends with it; see {HELP}"
+            yield f"{end} is missing: the stage {self.stage} ends with it; see {MAPPING_HELP}"
         if self.due is None and not self.limits:
-            yield f"give `due`, the column of due dates, or `limits` of our own; see {HELP}"
+            yield f"give `due`, the column of due dates, or `limits` of our own; see {MAPPING_HELP}"
         if self.warn is not None and self.due is None:
             yield "warn: is for the due dates of the file; a limit has a `warn` of its own"
         if self.pauses and not self.limits:
@@ -110,22 +119,22 @@ class Backtest(MappingPart):
                 yield f"{name}: give a plain value, or `column` with `values`"
         for value in self.nature.results() if self.nature else ():
             if value not in list(Nature):
-                yield f"nature: {value!r} is none of {', '.join(Nature)}; {nearest(value, list(Nature))}"
+                yield f"nature: {value!r} is none of {', '.join(Nature)}; {nearest_name_hint(value, list(Nature))}"
 
     def _faults_of_cases(self) -> Iterator[str]:
         if self.registered is None:
-            yield f"registered is missing: name the column of the time when a case began; see {HELP}"
+            yield f"registered is missing: name the column of the time when a case began; see {MAPPING_HELP}"
         for name, moment in (*self.moments(), *self._stops()):
             if moment.activity or moment.when:
                 yield f"{name}: activities are of event logs: write `rows: events`, or name a column"
         if self.late is not None and self.late.activity:
             yield "late.activity is of event logs: write `rows: events`, or name a column"
 
-    def moments(self) -> Iterator[tuple[str, MomentSource]]:
+    def moments(self) -> Iterator[tuple[str, MomentSpec]]:
         """What is mapped of the moments of a case, in order."""
         return ((name, moment) for name in MOMENTS if (moment := getattr(self, name)) is not None)
 
-    def _stops(self) -> Iterator[tuple[str, MomentSource]]:
+    def _stops(self) -> Iterator[tuple[str, MomentSpec]]:
         for index, pause in enumerate(self.pauses):
             yield f"pauses.{index}.stops", pause.stops
             yield f"pauses.{index}.goes_on", pause.goes_on
@@ -139,10 +148,10 @@ class Backtest(MappingPart):
 
     def named(self) -> Iterator[tuple[str, str]]:
         """Every column that the mapping names, with the place where it does."""
-        late = self.late or Late(by="nothing")
+        late = self.late or LateSpec(by="nothing")
         moments = (*self.moments(), *self._stops())
         asks = bool(late.activity) or any(moment.activity for _, moment in moments)
-        whens: list[tuple[str, Cell | None]] = [(f"{name}.when", moment.when) for name, moment in moments]
+        whens: list[tuple[str, CellCondition | None]] = [(f"{name}.when", moment.when) for name, moment in moments]
         whens += [(f"limits.{index}.when", limit.when) for index, limit in enumerate(self.limits)]
         whens += [(f"leave_out.{index}", one) for index, one in enumerate(self.leave_out)]
         given: list[tuple[str, str | None]] = [
@@ -160,32 +169,34 @@ class Backtest(MappingPart):
     def check(self, heading: Sequence[str]) -> None:
         """Whether the file has the columns. Raises BadMapping with the nearest name for each that it lacks."""
         lacking = [(place, column) for place, column in self.named() if column not in heading]
-        faults = [f"{place}: the file has no column {name!r}; {nearest(name, heading)}" for place, name in lacking]
+        faults = [
+            f"{place}: the file has no column {name!r}; {nearest_name_hint(name, heading)}" for place, name in lacking
+        ]
         if lacking and len(heading) == 1 and (other := next((one for one in ";\t|," if one in heading[0]), None)):
             faults.append(f"the first line is one cell: perhaps write `delimiter: {other!r}`")
         if faults:
             raise BadMapping("\n".join(faults))
 
 
-def load_backtest(path: Path) -> Backtest:
+def load_backtest(path: Path) -> BacktestMapping:
     """The mapping of a YAML file. Raises BadMapping with every fault and its line, OSError."""
-    tree = read_tree(path, "`source:`, `id:` and `time_zone:`")
+    tree = read_mapping_tree(path, "`source:`, `id:` and `time_zone:`")
     try:
-        return Backtest.model_validate(tree.value)
+        return BacktestMapping.model_validate(tree.value)
     except ValidationError as error:
-        raise BadMapping("\n".join(tree.faults(error, _fields, HELP))) from None
+        raise BadMapping("\n".join(tree.faults(error, _fields, MAPPING_HELP))) from None
 
 
-def _fields(place: TreePath) -> Sequence[str]:
+def _fields(place: MappingPath) -> Sequence[str]:
     """The fields of the part of the mapping at a place."""
     parts: dict[str, type[MappingPart]] = {
-        "limits": Limit,
-        "late": Late,
-        "leave_out": LeaveOut,
-        "warn": Warn,
-        "when": Cell,
-        "pauses": PauseRule,
+        "limits": LimitSpec,
+        "late": LateSpec,
+        "leave_out": LeaveOutSpec,
+        "warn": WarnSpec,
+        "when": CellCondition,
+        "pauses": PauseSpec,
     }
     names = [one for one in place if isinstance(one, str)]
-    part = parts.get(names[-1], MomentSource) if names else Backtest
+    part = parts.get(names[-1], MomentSpec) if names else BacktestMapping
     return [field.alias or name for name, field in part.model_fields.items()]

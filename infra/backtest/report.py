@@ -9,18 +9,31 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TextIO
 
-from infra.backtest.judge import EXPLAINED, UNEXPLAINED, Judged, Timeliness
-from infra.backtest.mapping import Backtest
-from infra.backtest.source import Tally
+from infra.backtest.comparison import EXPLANATIONS, UNEXPLAINED, ComparedCase, Timeliness
+from infra.backtest.historic_file import ReadingCounts
+from infra.backtest.mapping import BacktestMapping
 
 SHOWN_COUNT_MAX = 20
 BAR_CHARS = 40
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
-STEPS: tuple[tuple[timedelta, str], ...] = (
+DURATION_STEPS: tuple[tuple[timedelta, str], ...] = (
     (HOUR, "1 hour"), (DAY, "1 day"), (7 * DAY, "7 days"), (30 * DAY, "30 days"), (90 * DAY, "90 days"),
 )  # fmt: skip
 MORE, STILL_OPEN = "more", "still open"
-COLUMNS = ("row", "case", "begin", "due", "end", "ours", "file", "file_due", "file_end", "why", "explanation", "odd")
+DIFFERENCE_COLUMNS = (
+    "row",
+    "case",
+    "begin",
+    "due",
+    "end",
+    "ours",
+    "file",
+    "file_due",
+    "file_end",
+    "why",
+    "explanation",
+    "odd",
+)
 AGREEMENT = (Timeliness.LATE, Timeliness.IN_TIME, Timeliness.NOTHING)
 
 
@@ -28,9 +41,9 @@ AGREEMENT = (Timeliness.LATE, Timeliness.IN_TIME, Timeliness.NOTHING)
 class BacktestReport:
     """The figures of one back-test up to `until`."""
 
-    mapping: Backtest
+    mapping: BacktestMapping
     until: datetime
-    tally: Tally
+    tally: ReadingCounts
     began: datetime | None = None
     later: int = 0
     played: int = 0
@@ -45,7 +58,7 @@ class BacktestReport:
     examples: list[dict[str, str]] = field(default_factory=list)
     seconds: float = 0.0
 
-    def add(self, judged: Judged) -> dict[str, str] | None:
+    def add(self, judged: ComparedCase) -> dict[str, str] | None:
         """Count a case; its row where it differs."""
         played = judged.played
         self.played += 1
@@ -60,7 +73,7 @@ class BacktestReport:
             self.examples.append(row)
         return row
 
-    def _measure(self, judged: Judged) -> None:
+    def _measure(self, judged: ComparedCase) -> None:
         played, due = judged.played, judged.due
         if due is None:
             return
@@ -86,16 +99,16 @@ class BacktestReport:
             return "the same day"
         return "the file's is later" if theirs > ours else "the file's is earlier"
 
-    def _row(self, judged: Judged) -> dict[str, str]:
+    def _row(self, judged: ComparedCase) -> dict[str, str]:
         played, why = judged.played, judged.why
         assert why is not None
         case = played.case
         told = (
             str(case.number), case.id, self._local(case.began), self._local(judged.due), self._local(played.ended),
             judged.ours, judged.theirs, self._local(case.their_due or case.told_at), self._local(case.their_end),
-            why, "; ".join((EXPLAINED[why], *played.refused)), " ".join(case.odd),
+            why, "; ".join((EXPLANATIONS[why], *played.refused)), " ".join(case.odd),
         )  # fmt: skip
-        return dict(zip(COLUMNS, map(str, told), strict=True))
+        return dict(zip(DIFFERENCE_COLUMNS, map(str, told), strict=True))
 
     def _local(self, moment: datetime | None) -> str:
         return "" if moment is None else moment.astimezone(self.mapping.zone).isoformat(" ")
@@ -185,7 +198,7 @@ class BacktestReport:
         total = sum(self.why.values())
         yield f"{total} differences" + (f", {self.unexplained} unexplained" if total else "")
         for why, count in self.why.most_common():
-            yield f"  {count:>7}  {why}: {EXPLAINED[why]}"  # type: ignore[index]
+            yield f"  {count:>7}  {why}: {EXPLANATIONS[why]}"  # type: ignore[index]
         for row in self.examples:
             yield (
                 f"    row {row['row']} {row['case']}: due {row['due'] or '-'}, end {row['end'] or '-'}, "
@@ -207,11 +220,11 @@ class BacktestReport:
                 yield f"{title:>10} {_named(step):>12} {bar} {count}"
 
 
-class Differences:
+class DifferencesFile:
     """The rows that differ, as CSV."""
 
     def __init__(self, file: TextIO | None) -> None:
-        self._writer = None if file is None else csv.DictWriter(file, COLUMNS)
+        self._writer = None if file is None else csv.DictWriter(file, DIFFERENCE_COLUMNS)
         if self._writer is not None:
             self._writer.writeheader()
 
@@ -226,11 +239,11 @@ def _inert(cell: str) -> str:
 
 
 def _step(apart: timedelta) -> str:
-    return next((name for most, name in STEPS if apart <= most), MORE)
+    return next((name for most, name in DURATION_STEPS if apart <= most), MORE)
 
 
 def _ordered(counts: Counter[str]) -> dict[str, int]:
-    return {name: counts[name] for name in (*(name for _, name in STEPS), MORE, STILL_OPEN) if counts[name]}
+    return {name: counts[name] for name in (*(name for _, name in DURATION_STEPS), MORE, STILL_OPEN) if counts[name]}
 
 
 def _named(step: str) -> str:

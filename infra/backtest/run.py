@@ -7,31 +7,31 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from operator import attrgetter
 
-from infra.backtest.judge import Judge
-from infra.backtest.mapping import Backtest
-from infra.backtest.play import Play
-from infra.backtest.report import BacktestReport, Differences
-from infra.backtest.source import CaseSource, HistoricCase
-from infra.backtest.spill import sorted_on_disk
-from infra.backtest.times import Alone, BadTime, Times
-from infra.importing.tree import BadMapping
+from infra.backtest.comparison import CaseComparison
+from infra.backtest.disk_sort import sorted_on_disk
+from infra.backtest.file_times import BadTime, BareDay, TimeReader
+from infra.backtest.historic_file import HistoricCase, HistoricFile
+from infra.backtest.mapping import BacktestMapping
+from infra.backtest.playback import Playback
+from infra.backtest.report import BacktestReport, DifferencesFile
+from infra.importing.mapping_tree import BadMapping
 from shared.kit.clock import Clock
 
 OnProgress = Callable[[int], None]
 
 
-def read_until(mapping: Backtest, given: str | None) -> datetime | None:
+def read_until(mapping: BacktestMapping, given: str | None) -> datetime | None:
     """The moment up to which to play, if one is named. Raises BadMapping."""
     text = given or mapping.until
     if text is None:
         return None
     try:
-        return Times(mapping.zone, mapping.time_formats).read(text, Alone.LAST).at
+        return TimeReader(mapping.zone, mapping.time_formats).read(text, BareDay.LAST).at
     except BadTime as error:
         raise BadMapping(f"until: {text!r} {error}; write one like 2012-01-31 or 2012-01-31T18:00+01:00") from None
 
 
-async def read_cases(source: CaseSource) -> Iterator[HistoricCase]:
+async def read_cases(source: HistoricFile) -> Iterator[HistoricCase]:
     """The cases in order of their beginning, when the whole file is read. Raises BadFile, BadMapping."""
     try:
         return await asyncio.to_thread(_cases_of, source)  # so that an interruption is heard
@@ -40,7 +40,7 @@ async def read_cases(source: CaseSource) -> Iterator[HistoricCase]:
         raise
 
 
-def _cases_of(source: CaseSource) -> Iterator[HistoricCase]:
+def _cases_of(source: HistoricFile) -> Iterator[HistoricCase]:
     ordered = sorted_on_disk(source.cases(), attrgetter("began"))
     first = next(ordered, None)
 
@@ -53,12 +53,16 @@ def _cases_of(source: CaseSource) -> Iterator[HistoricCase]:
 
 
 async def backtest(
-    source: CaseSource, cases: Iterator[HistoricCase], mapping: Backtest, until: datetime, differences: Differences,
-    clock: Clock, tell: OnProgress,
+    source: HistoricFile, cases: Iterator[HistoricCase], mapping: BacktestMapping, until: datetime,
+    differences: DifferencesFile, clock: Clock, tell: OnProgress,
 ) -> BacktestReport:  # fmt: skip
     """Play the cases and count. `tell` hears how many are over."""
     started = clock.monotonic()
-    report, judge, play = BacktestReport(mapping, until, source.tally), Judge(mapping, until), Play(mapping, until)
+    report, judge, play = (
+        BacktestReport(mapping, until, source.tally),
+        CaseComparison(mapping, until),
+        Playback(mapping, until),
+    )
     async for played in play.run(cases):
         row = report.add(judge.judge(played))
         if row is not None:

@@ -28,7 +28,7 @@ from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.memory import MemoryLog
-from shared.reference.library import ReferenceData
+from shared.reference.reference_data import ReferenceData
 
 _MODEL = "backtest"
 LATE_AFTER = timedelta(microseconds=1)  # what is due by a moment is late the instant after it
@@ -112,7 +112,7 @@ class _Application(Application):
         return outcome
 
 
-class World:
+class BacktestWorld:
     """Commands at the clock's time, and the ticker between them."""
 
     def __init__(self, start: datetime, region: str) -> None:

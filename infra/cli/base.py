@@ -33,7 +33,7 @@ CODE_FAILED, CODE_USAGE, CODE_INTERRUPTED = 1, 2, 130
 LINE_EVERY_S = 5.0  # progress where there is no terminal to draw on
 DataFolder = Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")]
 T = TypeVar("T")
-Tell = Callable[[int, str], None]
+ShowProgress = Callable[[int, str], None]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -135,7 +135,7 @@ def _told(error: BaseException) -> BaseException:
 
 
 @contextmanager
-def progress_bar(what: str, total: int | None) -> Iterator[Tell]:
+def progress_bar(what: str, total: int | None) -> Iterator[ShowProgress]:
     """A bar with count, time and what remains: call what is yielded with (done, a word beside the bar).
 
     Where stderr is no terminal it is a line every LINE_EVERY_S.
@@ -157,7 +157,7 @@ def progress_bar(what: str, total: int | None) -> Iterator[Tell]:
         yield tell
 
 
-def _lines(what: str, total: int | None) -> Tell:
+def _lines(what: str, total: int | None) -> ShowProgress:
     clock = SystemClock()
     started = last = clock.monotonic()
 

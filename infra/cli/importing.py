@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, hook, progress_bar, run, say, settings
-from infra.importing.import_run import ImportPosition, ImportRun, Notebook
-from infra.importing.mapping import Mapping, load_mapping
-from infra.importing.plan import Plan, make_plan
-from infra.importing.row_importer import Came, Phase, RowImporter, open_row_importer
-from infra.importing.rows import BadFile, heading_of
-from infra.importing.tree import BadMapping
+from infra.importing.file_rows import BadFile, heading_of
+from infra.importing.import_run import ImportJournal, ImportPosition, ImportRun
+from infra.importing.mapping import ImportMapping, load_mapping
+from infra.importing.mapping_tree import BadMapping
+from infra.importing.plan import ImportPlan, make_plan
+from infra.importing.row_importer import ImportPhase, RowImporter, RowOutcome, open_row_importer
 from infra.servers.attach import servers
 from infra.servers.composition import running
 from infra.servers.services import OWNERS
@@ -41,7 +41,7 @@ def import_file(
     run(_check(file, mapping) if check else _import(own, file, mapping, rejected), again)
 
 
-def _read(file: Path, mapping_file: Path) -> tuple[Mapping, Plan]:
+def _read(file: Path, mapping_file: Path) -> tuple[ImportMapping, ImportPlan]:
     """The mapping, checked against the file, and the plan. Raises Refused."""
     try:
         mapping = load_mapping(mapping_file)
@@ -56,7 +56,7 @@ def _read(file: Path, mapping_file: Path) -> tuple[Mapping, Plan]:
 
 
 async def _check(file: Path, mapping_file: Path) -> None:
-    from infra.importing.check import judge_rows
+    from infra.importing.dry_run import judge_rows
 
     mapping, plan = _read(file, mapping_file)
     counts, examples = judge_rows(file, mapping, plan, SystemClock().now())
@@ -84,9 +84,9 @@ async def _import(own: Settings, file: Path, mapping_file: Path, rejected: Path)
 
             def shown(done: int, total: int, place: ImportPosition) -> None:
                 rate = (place.read - at_start) / max(clock.monotonic() - started, 0.001)
-                tell(done if place.phase is Phase.CASES else total, f"{place.phase}, {rate:.0f}/s")
+                tell(done if place.phase is ImportPhase.CASES else total, f"{place.phase}, {rate:.0f}/s")
 
-            notebook = Notebook(place, rejected, file, mapping_file)
+            notebook = ImportJournal(place, rejected, file, mapping_file)
             pump = ImportRun(file, mapping, plan, carrier, notebook, clock, shown)
             at_start = pump.place.read
             if at_start:
@@ -95,16 +95,16 @@ async def _import(own: Settings, file: Path, mapping_file: Path, rejected: Path)
         _report(done, mapping, clock.monotonic() - started, rejected)
 
 
-async def _complain(carrier: RowImporter, mapping: Mapping) -> None:
+async def _complain(carrier: RowImporter, mapping: ImportMapping) -> None:
     """Say what the mapping names and nobody knows. Raises Refused."""
     faults = list(carrier.unknown())
     if faults:
         raise Refused("\n".join(faults), CODE_USAGE)
 
 
-def _report(place: ImportPosition, mapping: Mapping, seconds: float, rejected: Path) -> None:
+def _report(place: ImportPosition, mapping: ImportMapping, seconds: float, rejected: Path) -> None:
     counts = place.counts
-    told = ", ".join(f"{name} {counts[name]}" for name in (*(came.value for came in Came), "rejected"))
+    told = ", ".join(f"{name} {counts[name]}" for name in (*(came.value for came in RowOutcome), "rejected"))
     say(f"read {place.read} = {told} ({seconds:.1f} s)")
     ended = ", ".join(f"{status} {count}" for status, count in sorted(place.ended.items()))
     say(f"cases now: {ended or 'none'}; by the fallback unit {counts['by fallback']}")

@@ -15,23 +15,24 @@ from infra.servers.attach import servers
 from shared.kit.settings import Settings
 from shared.log import topology
 from shared.log.connection import connect
-from shared.log.port import Conflict
+from shared.log.port import LogConflict
 from shared.log.streams import Streams
 from shared.reference import codec
-from shared.reference.library import ReferenceData
-from shared.reference.load import Loaded, load_folder, load_table, load_yaml
-from shared.reference.models import NATION, Document, Kind
-from shared.reference.publish import Counts, publish, with_years
-from shared.reference.regions import nbs_documents
-from shared.reference.subjects import import_subjects
-from shared.reference.validate import Finding, Gravity, validate
+from shared.reference.documents import Document, DocumentKind
+from shared.reference.load import LoadedDocuments, load_folder, load_table, load_yaml
+from shared.reference.publish import PublishCounts, publish, with_years
+from shared.reference.reference_data import ReferenceData
+from shared.reference.region_import import nbs_documents
+from shared.reference.regions import NATION
+from shared.reference.subject_import import import_subjects
+from shared.reference.validate import DocumentFinding, Gravity, validate
 
 _FINDINGS_SHOWN_MAX = 50
 FOUND_BY_YAML = (".yaml", ".yml")
 group = typer.Typer(no_args_is_help=True, help=__doc__)
 app.add_typer(group, name="reference")
 Files = Annotated[list[Path], typer.Argument(help="YAML files, or folders of them; CSV and XLSX with --kind.")]
-KindOf = Annotated[Kind | None, typer.Option(help="The kind of the rows of a CSV or XLSX file.")]
+KindOf = Annotated[DocumentKind | None, typer.Option(help="The kind of the rows of a CSV or XLSX file.")]
 RegionOf = Annotated[str, typer.Option(help="The region whose document the rows of a CSV or XLSX file are.")]
 
 
@@ -41,11 +42,13 @@ async def open_streams(own: Settings) -> AsyncIterator[Streams]:
     async with servers(own, say) as found:
         there = found.settings("admin")
         password = there.nats_password.get_secret_value() or None
-        mux = await connect(there.nats_url, user=there.nats_user or None, password=password, name="caseflow reference")
+        connection = await connect(
+            there.nats_url, user=there.nats_user or None, password=password, name="caseflow reference"
+        )
         try:
-            yield Streams(mux)
+            yield Streams(connection)
         finally:
-            await mux.close()
+            await connection.close()
 
 
 def _own(data: Path | None) -> Settings:
@@ -53,9 +56,9 @@ def _own(data: Path | None) -> Settings:
     return own.model_copy(update={"data": data or own.data})
 
 
-def _loaded(files: Sequence[Path], kind: Kind | None, region: str) -> Loaded:
+def _loaded(files: Sequence[Path], kind: DocumentKind | None, region: str) -> LoadedDocuments:
     """The documents of all files. Raises LoadError, Refused."""
-    whole = Loaded()
+    whole = LoadedDocuments()
     for file in files:
         if not file.exists():
             raise Refused(f"{file} does not exist; name YAML files or a folder of them", CODE_USAGE)
@@ -64,7 +67,7 @@ def _loaded(files: Sequence[Path], kind: Kind | None, region: str) -> Loaded:
         elif file.suffix.lower() in FOUND_BY_YAML:
             one = load_yaml(file)
         elif kind is None:
-            raise Refused(f"{file.name}: say by --kind what its rows are: {', '.join(Kind)}", CODE_USAGE)
+            raise Refused(f"{file.name}: say by --kind what its rows are: {', '.join(DocumentKind)}", CODE_USAGE)
         else:
             one = load_table(file, kind, region)
         whole.documents += one.documents
@@ -75,7 +78,7 @@ def _loaded(files: Sequence[Path], kind: Kind | None, region: str) -> Loaded:
     return whole
 
 
-async def _judged(loaded: Loaded, streams: Streams | None) -> list[Finding]:
+async def _judged(loaded: LoadedDocuments, streams: Streams | None) -> list[DocumentFinding]:
     """Findings about these documents, together with those in force where there are any."""
     library = ReferenceData()
     if streams is not None:
@@ -92,12 +95,12 @@ async def in_force(streams: Streams) -> list[Document]:
     library = ReferenceData()
     await library.load(streams)
     for document in library.documents():
-        if document.kind is not Kind.REGIONS:
+        if document.kind is not DocumentKind.REGIONS:
             found[document.name] = document
     return list(found.values())
 
 
-def _tell(findings: Sequence[Finding]) -> bool:
+def _tell(findings: Sequence[DocumentFinding]) -> bool:
     """Print findings; whether one of them is an error."""
     for finding in findings[:_FINDINGS_SHOWN_MAX]:
         typer.echo(str(finding))
@@ -114,7 +117,7 @@ def validate_files(files: Files, kind: KindOf = None, region: RegionOf = NATION)
     run(_validate(files, kind, region))
 
 
-async def _validate(files: Sequence[Path], kind: Kind | None, region: str) -> None:
+async def _validate(files: Sequence[Path], kind: DocumentKind | None, region: str) -> None:
     loaded = _loaded(files, kind, region)
     say(f"{len(loaded.documents)} documents, {sum(len(one.rows) for one in loaded.documents)} rows")
     if _tell(await _judged(loaded, None)):
@@ -130,7 +133,7 @@ def load(files: Files, kind: KindOf = None, region: RegionOf = NATION, data: Dat
     run(_load(_own(data), files, kind, region))
 
 
-async def _load(own: Settings, files: Sequence[Path], kind: Kind | None, region: str) -> None:
+async def _load(own: Settings, files: Sequence[Path], kind: DocumentKind | None, region: str) -> None:
     loaded = _loaded(files, kind, region)
     async with open_streams(own) as streams:
         loaded.documents = [await _with_years(one, streams) for one in loaded.documents]
@@ -141,7 +144,7 @@ async def _load(own: Settings, files: Sequence[Path], kind: Kind | None, region:
 
 async def _with_years(document: Document, streams: Streams) -> Document:
     """The document; years of a calendar that it leaves out stay as they are in force."""
-    known = await _last(streams, document.kind, document.region) if document.kind is Kind.CALENDARS else None
+    known = await _last(streams, document.kind, document.region) if document.kind is DocumentKind.CALENDARS else None
     if known is None or not (kept := sorted(known.by_key.keys() - document.by_key.keys())):
         return document
     say(f"{document.name}: {', '.join(kept)} stay as they are")
@@ -149,17 +152,17 @@ async def _with_years(document: Document, streams: Streams) -> Document:
 
 
 async def _publish(streams: Streams, documents: Any, total: int | None) -> None:
-    counts = Counts()
+    counts = PublishCounts()
     with progress_bar("publishing documents", total) as tell:
 
-        def shown(now: Counts, document: Document) -> None:
+        def shown(now: PublishCounts, document: Document) -> None:
             nonlocal counts
             counts = now
             tell(now.published + now.unchanged, f"{now.rows} rows")
 
         try:
             await publish(streams, documents, shown)
-        except Conflict as error:
+        except LogConflict as error:
             raise Refused(f"somebody else published meanwhile ({error}); run the command again") from None
     say(f"{counts.published} documents published, {counts.unchanged} unchanged, {counts.rows} rows in all")
 
@@ -189,7 +192,7 @@ def import_subject_tree(file: Path, region: RegionOf = NATION, data: DataFolder 
 
 async def _import_subjects(own: Settings, file: Path, region: str) -> None:
     async with open_streams(own) as streams:
-        known = await _last(streams, Kind.SUBJECTS, region)
+        known = await _last(streams, DocumentKind.SUBJECTS, region)
         document = import_subjects(file, known, region, known.note if known else "")
         await _publish(streams, [document.model_copy(update={"sequence": known.sequence if known else 0})], 1)
 
@@ -205,7 +208,7 @@ async def _list(own: Settings) -> None:
         library = ReferenceData()
         await library.load(streams)
         rows = {document.name: len(document.rows) for document in await in_force(streams)}
-        for document in sorted(library.documents(), key=lambda one: (list(Kind).index(one.kind), one.region)):
+        for document in sorted(library.documents(), key=lambda one: (list(DocumentKind).index(one.kind), one.region)):
             path = "全国" if document.region == NATION else library.regions.path(document.region)
             count = rows.get(document.name, "")
             typer.echo(
@@ -217,7 +220,7 @@ async def _list(own: Settings) -> None:
 
 @group.command()
 def show(
-    kind: Annotated[Kind, typer.Argument(help="The kind of document.")],
+    kind: Annotated[DocumentKind, typer.Argument(help="The kind of document.")],
     region: Annotated[str, typer.Argument(help="Its region, twelve digits; the nation's when left out.")] = NATION,
     data: DataFolder = None,
 ) -> None:
@@ -225,7 +228,7 @@ def show(
     run(_show(_own(data), kind, region))
 
 
-async def _show(own: Settings, kind: Kind, region: str) -> None:
+async def _show(own: Settings, kind: DocumentKind, region: str) -> None:
     async with open_streams(own) as streams:
         document = await _last(streams, kind, region)
         if document is None:
@@ -237,6 +240,6 @@ async def _show(own: Settings, kind: Kind, region: str) -> None:
         )
 
 
-async def _last(streams: Streams, kind: Kind, region: str) -> Document | None:
+async def _last(streams: Streams, kind: DocumentKind, region: str) -> Document | None:
     message = await streams.last(topology.REFERENCE, topology.reference(kind, region))
-    return None if message is None else codec.decode(message.data, message.sequence)
+    return None if message is None else codec.decode_document(message.data, message.sequence)

@@ -24,8 +24,8 @@ from shared.kit.clock import SystemClock
 from shared.kit.failpoints import Failpoints
 from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
+from shared.reference.documents import DocumentKind
 from shared.reference.load import demo_documents
-from shared.reference.models import Kind
 
 _STOP_S_MAX = 10
 GC_YOUNG_COUNT, GC_MIDDLE_COUNT, GC_OLD_COUNT = 20_000, 20, 20
@@ -107,7 +107,7 @@ def say_demo(own: Settings) -> None:
     if not own.demo:
         return
     typer.echo("\nDemo users, for example `curl -H 'Authorization: Bearer demo-jj-triage' ...`:")
-    people = [row for document in demo_documents() if document.kind is Kind.PEOPLE for row in document.rows]
+    people = [row for document in demo_documents() if document.kind is DocumentKind.PEOPLE for row in document.rows]
     for row in people:
         typer.echo(f"  demo-{row.id:<16} {row.name}  {row.post:<16} {row.unit}")
     typer.echo()

@@ -28,7 +28,7 @@ from shared.log.topology import (
     SUBMISSIONS,
     Topology,
 )
-from shared.reference.models import Kind
+from shared.reference.documents import DocumentKind
 
 REGION = "{pp}.{cc}.{xx}.{ttt}.{vvv}"
 PARAMETERS = {
@@ -148,7 +148,7 @@ def _channels() -> dict[str, Any]:
     }
     submitted = [f"command.{spec.name}" for spec in _offered()]
     answers = ["submission.accepted", "submission.refused"]
-    documents = [f"reference.{kind}" for kind in Kind]
+    documents = [f"reference.{kind}" for kind in DocumentKind]
     rows: tuple[tuple[str, str, str, list[str], str], ...] = (
         ("submissions", f"submit.{{source}}.{REGION}", "Commands that platforms publish.", submitted, SUBMISSIONS),
         ("receipts", "receipt.{source}.{id}", "The one answer to a submission.", answers, RECEIPTS),
@@ -207,7 +207,7 @@ def _messages() -> dict[str, Any]:
         "summary": "A mark of the feed's writer; others skip it.",
         "payload": {"$ref": "./schemas/envelope.feed_mark.json"},
     }
-    for kind in Kind:
+    for kind in DocumentKind:
         rows = {"type": "array", "items": {"$ref": f"./schemas/reference.{kind}.json"}}
         properties = {
             "kind": {"const": kind.value},

@@ -1,11 +1,12 @@
-"""Writes shared/contract from the program itself: `make generate`. With `--check` it only says what differs.
+"""Writes shared/contract and pages of docs/ from the program: `make generate`. `--check` only says what differs.
 
     openapi/<service>.json     the HTTP of each service, from its app as it is built to run
     schemas/*.json             events as they stand on the log, commands as people and platforms send them, envelopes
     asyncapi.yaml              every subject, what is on it, and which stream keeps it
     EVENTS.md                  the catalogue for people
 
-and the calendars of the demo from their package (infra/dev/seed_calendars.py).
+and the calendars of the demo from their package (infra/dev/seed_calendars.py), the domain half of docs/glossary.md and
+the index of docs/decisions (infra/dev/pages.py).
 
 The same program writes the same bytes. Schemas of released versions stay as they are when a newer one comes.
 """
@@ -20,7 +21,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
-from infra.dev import CHECKOUT, seed_calendars
+from infra.dev import CHECKOUT, pages, seed_calendars
 from infra.dev.asyncapi import asyncapi
 from infra.dev.events_page import events_page
 from infra.servers.services import BY_OWNER
@@ -38,7 +39,7 @@ from shared.kit.identity import Identity
 from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from shared.kit.submission import Envelope, Progress, Receipt
-from shared.reference.models import ROWS
+from shared.reference.documents import ROW_TYPES
 
 CONTRACT = CHECKOUT / "shared" / "contract"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -138,7 +139,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     told: dict[str, type[BaseModel]] = {"submission": Envelope, "receipt": Receipt, "progress": Progress}
     told |= {"event": LogEnvelope, "feed": FeedItem, "feed_mark": FeedMark}
     found |= {f"envelope.{name}": _schema(f"envelope.{name}", model) for name, model in told.items()}
-    found |= {f"reference.{kind}": _schema(f"reference.{kind}", row) for kind, row in ROWS.items()}
+    found |= {f"reference.{kind}": _schema(f"reference.{kind}", row) for kind, row in ROW_TYPES.items()}
     return {f"{name}.json": schema for name, schema in found.items()}
 
 
@@ -169,28 +170,30 @@ def _is_older(path: str) -> bool:
     return type_ in EVENTS and version.isdigit() and int(version) < EVENTS[type_].VERSION
 
 
+def stale() -> dict[str, str | None]:
+    """Every generated file that is not as the program says: its text by its path in the checkout, None to remove it."""
+    contract, folder = documents(), CONTRACT.relative_to(CHECKOUT).as_posix()
+    files: dict[str, str | None] = {f"{folder}/{path}": contract.get(path) for path in differences()}
+    files |= pages.stale_pages()
+    if not seed_calendars.is_current():
+        files[seed_calendars.SEED.relative_to(CHECKOUT).as_posix()] = seed_calendars.seed()
+    return files
+
+
 def main() -> int:
     """Write what differs, or with `--check` name it; 1 when the check found something."""
-    wrong, seeded = differences(), seed_calendars.is_current()
-    if "--check" in sys.argv[1:]:
-        for path in wrong:
-            print(f"shared/contract/{path} is not what the program says: run `make generate`")
-        if not seeded:
-            print(f"{seed_calendars.SEED.relative_to(CHECKOUT)} is not what the package says: run `make generate`")
-        return 1 if wrong or not seeded else 0
-    if not seeded:
-        seed_calendars.SEED.write_text(seed_calendars.seed(), "utf-8")
-        print(f"wrote {seed_calendars.SEED.relative_to(CHECKOUT)}")
-    wanted = documents()
-    for path in wrong:
-        file = CONTRACT / path
-        if path not in wanted:
+    files, checks = stale(), "--check" in sys.argv[1:]
+    for path, text in files.items():
+        file = CHECKOUT / path
+        if checks:
+            print(f"{path} is not what the program says: run `make generate`")
+        elif text is None:
             file.unlink()
-            continue
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(wanted[path])
-        print(f"wrote shared/contract/{path}")
-    return 0
+        else:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, "utf-8")
+            print(f"wrote {path}")
+    return 1 if files and checks else 0
 
 
 if __name__ == "__main__":

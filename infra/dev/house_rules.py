@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.dev import CHECKOUT
-from infra.dev.checks import commits, names, requirements, rooms, settings
+from infra.dev.checks import citations, commits, names, requirements, rooms, settings
 from infra.dev.checks.base import Breach, Module
 
 FUNCTION_LINES_MAX = 60
@@ -83,7 +83,7 @@ ANATOMY = (
 
 def sizes(module: Module) -> Iterator[Breach]:
     """Functions short enough to be read at once. A file is as long as its one subject."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             count = (node.end_lineno or node.lineno) - node.lineno + 1
             if count > FUNCTION_LINES_MAX:
@@ -94,8 +94,8 @@ def ambient(module: Module) -> Iterator[Breach]:
     """No clock, chance or sleep but through the Clock port."""
     if module.within(AMBIENT_ALLOWED):
         return
-    names = _imported(module.tree)
-    for node in ast.walk(module.tree):
+    names = _imported(module)
+    for node in module.nodes:
         name = _full_name(node, names) if isinstance(node, ast.Attribute | ast.Name) else None
         for forbidden, instead in AMBIENT.items():
             if name and (name == forbidden or name.startswith(forbidden + ".") or name.endswith("." + forbidden)):
@@ -105,7 +105,7 @@ def ambient(module: Module) -> Iterator[Breach]:
 
 def drivers(module: Module) -> Iterator[Breach]:
     """Database and stream drivers only behind the files that wrap them."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         for name in _imports(node):
             allowed = DRIVERS.get(name.partition(".")[0])
             if allowed and not module.within(allowed):
@@ -116,7 +116,7 @@ def subscribers(module: Module) -> Iterator[Breach]:
     """Whatever consumes the log goes through kit/reactions.py, with its acknowledgements, delays and parking."""
     if module.within(SUBSCRIBING_ALLOWED):
         return
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SUBSCRIBING:
             yield module.at(
                 node, f".{node.func.attr}() outside kit/reactions.py: give the ReactionRunner a Reaction instead"
@@ -125,7 +125,7 @@ def subscribers(module: Module) -> Iterator[Breach]:
 
 def gate(module: Module) -> Iterator[Breach]:
     """One way in for commands, and one way to a state for a caller: the application layer."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
         receiver = ast.unparse(node.func.value).rpartition(".")[2].lstrip("_")
@@ -141,7 +141,7 @@ def sql(module: Module) -> Iterator[Breach]:
     """Statements are named and described in .sql files."""
     if module.within(SQL_ALLOWED):
         return
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value):
             yield module.at(node, "SQL in Python: name the statement in a .sql file and call it through kit/sql.py")
 
@@ -180,6 +180,7 @@ CHECKS: tuple[Callable[[Path, Sequence[Module]], Iterator[Breach]], ...] = (
     settings.check,
     rooms.check,
     names.check,
+    citations.check,
     commits.check,
 )
 
@@ -289,10 +290,10 @@ def _imports(node: ast.AST) -> list[str]:
     return [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
 
 
-def _imported(tree: ast.Module) -> dict[str, str]:
+def _imported(module: Module) -> dict[str, str]:
     """Full name by the name it goes by in the module."""
     names: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in module.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 top = alias.name.partition(".")[0]

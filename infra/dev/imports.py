@@ -61,17 +61,22 @@ def is_inside(name: str, package: str) -> bool:
 
 def read_graph(root: Path, packages: Iterable[str] = PRODUCT) -> ImportGraph:
     """The graph of the checkout at `root`. Raises SyntaxError for a file that is not Python."""
-    sources = {source.name: source for package in packages for source in _sources(root, package)}
+    files = [file for package in packages for file in sorted((root / package).rglob("*.py"))]
+    texts = {file.relative_to(root): file.read_text("utf-8") for file in files}
+    return graph_of(source_of(path, text, ast.parse(text, str(path))) for path, text in texts.items())
+
+
+def source_of(path: Path, text: str, tree: ast.Module) -> Source:
+    """The module of a file, named from the root."""
+    parts = path.with_suffix("").parts
+    is_package = parts[-1] == "__init__"
+    return Source(".".join(parts[:-1] if is_package else parts), path, len(text.splitlines()), tree, is_package)
+
+
+def graph_of(modules: Iterable[Source]) -> ImportGraph:
+    """The graph of these modules."""
+    sources = {source.name: source for source in modules}
     return ImportGraph(sources, {name: frozenset(_imported(source, sources)) for name, source in sources.items()})
-
-
-def _sources(root: Path, package: str) -> Iterator[Source]:
-    for path in sorted((root / package).rglob("*.py")):
-        parts = path.relative_to(root).with_suffix("").parts
-        is_package = parts[-1] == "__init__"
-        text = path.read_text("utf-8")
-        name = ".".join(parts[:-1] if is_package else parts)
-        yield Source(name, path.relative_to(root), len(text.splitlines()), ast.parse(text, str(path)), is_package)
 
 
 def _imported(source: Source, sources: Mapping[str, Source]) -> Iterator[str]:

@@ -17,21 +17,20 @@ from itertools import islice
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from infra.importing.demand import ROW_ID_CHARS_MAX, ImportedDemand, Unfit, demand_of
-from infra.importing.mapping import Mapping
-from infra.importing.plan import Plan
-from infra.importing.row_importer import Came, Phase, Result, RowImporter
-from infra.importing.rows import FileLine, read_rows
+from infra.importing.file_rows import FileRow, read_rows
+from infra.importing.imported_case import ROW_ID_CHARS_MAX, ImportedCase, UnfitRow, imported_case
+from infra.importing.mapping import ImportMapping
+from infra.importing.plan import ImportPlan
+from infra.importing.row_importer import ImportPhase, RowImporter, RowOutcome, RowResult
 from infra.servers.folder import write_private
 from shared.case.base import Address
 from shared.kit.clock import Clock
 from shared.kit.problems import ProblemError, Unavailable
-from shared.log.port import NoArea, TooLarge
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.port import EventTooLarge, LogUnavailable, NoArea
 
 _IN_FLIGHT_COUNT_MAX = 48
 _READ_COUNT = 64
-PLACE_EVERY_S = 1.0
+_POSITION_SAVED_EVERY_S = 1.0
 PATIENCE_S_MAX = 120.0
 PAUSE_S_MIN, PAUSE_S_MAX = 0.2, 5.0
 REJECTED_HEADING = ("row", "id", "column", "reason")
@@ -42,7 +41,7 @@ OnPosition = Callable[[int, int, "ImportPosition"], None]
 class ImportPosition:
     """How far an import has come: in which reading, how many rows of it, and what they came to."""
 
-    phase: Phase = Phase.CASES
+    phase: ImportPhase = ImportPhase.CASES
     rows: int = 0
     rejected_bytes: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -51,10 +50,10 @@ class ImportPosition:
     @property
     def read(self) -> int:
         """Rows whose fate is known; the four sums add up to it."""
-        return sum(self.counts[name] for name in (*(came.value for came in Came), "rejected"))
+        return sum(self.counts[name] for name in (*(came.value for came in RowOutcome), "rejected"))
 
 
-class Notebook:
+class ImportJournal:
     """Where the place and the rejected rows are kept. The place is for one file, one mapping, one installation."""
 
     def __init__(self, place: Path, rejected: Path, file: Path, mapping: Path) -> None:
@@ -78,7 +77,7 @@ class Notebook:
             told = json.loads(self._file.read_text())
             if told.pop("of") != self._of or not self.rejected.exists():
                 return None
-            phase = Phase(told.pop("phase"))
+            phase = ImportPhase(told.pop("phase"))
             counts, ended = Counter[str](told.pop("counts")), Counter[str](told.pop("ended"))
             return ImportPosition(phase=phase, counts=counts, ended=ended, **told)
         except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -106,7 +105,7 @@ class Notebook:
 class _Fate:
     """What is known of a row: nothing to count, or a result, or why not."""
 
-    result: Result | None = None
+    result: RowResult | None = None
     rejected: tuple[int, str, str, str] | None = None
 
 
@@ -114,8 +113,8 @@ class ImportRun:
     """Runs one import to its end, or until cancelled."""
 
     def __init__(
-        self, path: Path, mapping: Mapping, plan: Plan, carrier: RowImporter, notebook: Notebook, clock: Clock,
-        progress: OnPosition,
+        self, path: Path, mapping: ImportMapping, plan: ImportPlan, carrier: RowImporter, notebook: ImportJournal,
+        clock: Clock, progress: OnPosition,
     ) -> None:  # fmt: skip
         self._path, self._mapping, self._plan, self._carrier = path, mapping, plan, carrier
         self._notebook, self._clock, self._progress = notebook, clock, progress
@@ -127,10 +126,10 @@ class ImportRun:
     async def run(self) -> ImportPosition:
         """Carry every row. Raises Unavailable when the servers stay silent for PATIENCE_S_MAX, BadFile."""
         try:
-            for phase in list(Phase)[list(Phase).index(self.place.phase) :]:
+            for phase in list(ImportPhase)[list(ImportPhase).index(self.place.phase) :]:
                 if phase is not self.place.phase:
                     self.place.phase, self.place.rows = phase, 0
-                if phase is Phase.CASES or self._plan.repeats:
+                if phase is ImportPhase.CASES or self._plan.repeats:
                     await self._reading(phase)
         except BaseException:
             self._notebook.note(self.place)
@@ -138,13 +137,13 @@ class ImportRun:
         self._notebook.close(self.place)
         return self.place
 
-    async def _reading(self, phase: Phase) -> None:
+    async def _reading(self, phase: ImportPhase) -> None:
         """One reading of the file: rows start in order and are counted in order, at most so many in between."""
         room = asyncio.Semaphore(_IN_FLIGHT_COUNT_MAX)
         fates: dict[int, _Fate] = {}
         counted = self.place.rows
 
-        async def row(index: int, line: FileLine) -> None:
+        async def row(index: int, line: FileRow) -> None:
             nonlocal counted
             fates[index] = await self._fate(line, phase)
             while (fate := fates.pop(counted, None)) is not None:
@@ -160,7 +159,7 @@ class ImportRun:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def _lines(self, start: int) -> AsyncIterator[tuple[int, FileLine]]:
+    async def _lines(self, start: int) -> AsyncIterator[tuple[int, FileRow]]:
         """The rows from `start` on with their places, read in a thread, some at a time."""
         lines, index = islice(read_rows(self._path, self._mapping), start, None), start
         while batch := await asyncio.to_thread(lambda: list(islice(lines, _READ_COUNT))):
@@ -168,26 +167,30 @@ class ImportRun:
                 yield index, line
                 index += 1
 
-    async def _fate(self, line: FileLine, phase: Phase) -> _Fate:
+    async def _fate(self, line: FileRow, phase: ImportPhase) -> _Fate:
         number, plan = line.number, self._plan
         case, repeated = plan.repeats.get(number), number in plan.repeated
-        concerned = {Phase.CASES: case is None, Phase.REPEATS: case is not None, Phase.ENDINGS: repeated}
+        concerned = {
+            ImportPhase.CASES: case is None,
+            ImportPhase.REPEATS: case is not None,
+            ImportPhase.ENDINGS: repeated,
+        }
         if not concerned[phase]:
             return _Fate()
-        ends = phase is not Phase.CASES or not repeated  # else it is counted when its repeats have joined it
+        ends = phase is not ImportPhase.CASES or not repeated  # else it is counted when its repeats have joined it
         try:
             if number in plan.doubles:
-                raise Unfit(self._mapping.id, f"stands in row {plan.doubles[number]} already")
-            demand = demand_of(line, self._mapping, self._now)
+                raise UnfitRow(self._mapping.id, f"stands in row {plan.doubles[number]} already")
+            demand = imported_case(line, self._mapping, self._now)
             # several repeats of one case join it in the order of the file, so that every run tells the same story
             async with self._queues.setdefault(case.id if case else str(number), asyncio.Lock()):
                 result = await self._patiently(demand, case, ends)
-        except Unfit as unfit:
+        except UnfitRow as unfit:
             id = line.cells.get(self._mapping.id, "").strip()[:ROW_ID_CHARS_MAX]
             return _Fate(rejected=(number, id, unfit.column, unfit.reason)) if ends else _Fate()
         return _Fate(result if ends else None)
 
-    async def _patiently(self, demand: ImportedDemand, case: Address | None, whole: bool) -> Result:
+    async def _patiently(self, demand: ImportedCase, case: Address | None, whole: bool) -> RowResult:
         """Carry a row, again for as long as the servers may be starting anew. Raises Unfit, Unavailable."""
         give_up_at = self._clock.monotonic() + PATIENCE_S_MAX
         pause_s = PAUSE_S_MIN
@@ -199,10 +202,10 @@ class ImportRun:
             except (Unavailable, LogUnavailable):
                 if self._clock.monotonic() > give_up_at:
                     raise
-            except (NoArea, TooLarge) as error:
-                raise Unfit("", str(error)) from None
+            except (NoArea, EventTooLarge) as error:
+                raise UnfitRow("", str(error)) from None
             except ProblemError as error:
-                raise Unfit("", f"{error.problem.code}: {error.problem.detail}") from None
+                raise UnfitRow("", f"{error.problem.code}: {error.problem.detail}") from None
             await self._clock.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
@@ -218,6 +221,6 @@ class ImportRun:
             if fate.result.status is not None:
                 place.ended[fate.result.status] += 1
         self._progress(place.rows, self._plan.rows, place)
-        if self._clock.monotonic() - self._noted_at > PLACE_EVERY_S:
+        if self._clock.monotonic() - self._noted_at > _POSITION_SAVED_EVERY_S:
             self._notebook.note(place)
             self._noted_at = self._clock.monotonic()

@@ -21,14 +21,14 @@ from pydantic import (
     model_validator,
 )
 
-from infra.importing.tree import BadMapping, nearest, read_tree
+from infra.importing.mapping_tree import BadMapping, nearest_name_hint, read_mapping_tree
 from shared.case.base import Code, PersonId
 from shared.case.facts import Channel, Nature, Outcome, Retention
 
 UNNAMED = "not-named"  # the person of a unit for whom the file and the documents name nobody
-Column = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 Ground = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
-Field_ = Literal["title", "text", "reporter", "reply"]
+TextField = Literal["title", "text", "reporter", "reply"]
 
 
 class MappingPart(BaseModel):
@@ -45,10 +45,10 @@ class ValueChoice(MappingPart):
     """
 
     fixed: str | None = None
-    column: Column | None = None
+    column: ColumnName | None = None
     values: dict[str, str] = {}
     words: dict[str, tuple[str, ...]] = {}
-    within: tuple[Field_, ...] = ("title", "text")
+    within: tuple[TextField, ...] = ("title", "text")
     otherwise: str | None = None
 
     @model_validator(mode="after")
@@ -90,60 +90,60 @@ def _plain(value: Any) -> Any:
     return {"fixed": value} if isinstance(value, str) else value
 
 
-Chosen = Annotated[ValueChoice, BeforeValidator(_plain)]
+ValueField = Annotated[ValueChoice, BeforeValidator(_plain)]
 
 
 class ColumnMapping(MappingPart):
     """Which column says what."""
 
-    title: Column
-    text: Column
-    time: Column
-    reporter: Column | None = None
-    phone: Column | None = None
-    address: Column | None = None
-    reply: Column | None = None
-    reply_time: Column | None = None
+    title: ColumnName
+    text: ColumnName
+    time: ColumnName
+    reporter: ColumnName | None = None
+    phone: ColumnName | None = None
+    address: ColumnName | None = None
+    reply: ColumnName | None = None
+    reply_time: ColumnName | None = None
 
 
-class Settle(MappingPart):
+class SettleSpec(MappingPart):
     """What becomes of a row with a reply. `by`: `first` active person of the unit who may sign, or a person's id."""
 
     by: Literal["first"] | PersonId = "first"
     otherwise: PersonId = UNNAMED
-    outcome: Chosen = ValueChoice(fixed=Outcome.EXPLAINED)
+    outcome: ValueField = ValueChoice(fixed=Outcome.EXPLAINED)
     basis: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)] = (
         "as the reply states"
     )
     close: bool = True
 
 
-class Repeats(MappingPart):
+class RepeatsSpec(MappingPart):
     """When a row is a repeat of an earlier one's open case: the same in all of these fields, spaces aside."""
 
-    same: Annotated[tuple[Field_, ...], Field(min_length=1)] = ("reporter", "title")
+    same: Annotated[tuple[TextField, ...], Field(min_length=1)] = ("reporter", "title")
 
 
-class Mapping(MappingPart):
+class ImportMapping(MappingPart):
     """The whole mapping. `source` names the import for ever: (source, row id) is registered once."""
 
     source: Code
-    id: Column
+    id: ColumnName
     columns: ColumnMapping
     time_zone: str = "Asia/Shanghai"
     time_formats: tuple[str, ...] = ()
     encoding: Literal["utf-8", "gb18030"] = "utf-8"
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
     sheet: str | None = None
-    channel: Chosen = ValueChoice(fixed=Channel.WEB)
-    nature: Chosen
-    region: Chosen
-    subject: Chosen | None = None
-    retention: Chosen = ValueChoice(fixed=Retention.YEAR_1)
+    channel: ValueField = ValueChoice(fixed=Channel.WEB)
+    nature: ValueField
+    region: ValueField
+    subject: ValueField | None = None
+    retention: ValueField = ValueChoice(fixed=Retention.YEAR_1)
     first_asked: Annotated[dict[str, PersonId], BeforeValidator(lambda v: {"": v} if isinstance(v, str) else v)]
     fallback: str | None = None
-    settle: Settle | None = None
-    repeats: Repeats | None = None
+    settle: SettleSpec | None = None
+    repeats: RepeatsSpec | None = None
 
     @field_validator("time_zone")
     @classmethod
@@ -198,7 +198,7 @@ class Mapping(MappingPart):
         faults = []
         for place, column in self.named():
             if column not in heading:
-                faults.append(f"{place}: the file has no column {column!r}; {nearest(column, heading)}")
+                faults.append(f"{place}: the file has no column {column!r}; {nearest_name_hint(column, heading)}")
         if faults:
             raise BadMapping("\n".join(faults))
 
@@ -220,21 +220,21 @@ _UNIT = re.compile(r"([0-9]{12}|\{(province|city|county|township|village)\})-[a-
 def _among(name: str, choice: ValueChoice, allowed: Sequence[str]) -> None:
     for value in choice.results():
         if value not in allowed:
-            raise ValueError(f"{name}: {value!r} is none of {', '.join(allowed)}; {nearest(value, allowed)}")
+            raise ValueError(f"{name}: {value!r} is none of {', '.join(allowed)}; {nearest_name_hint(value, allowed)}")
 
 
-def load_mapping(path: Path) -> Mapping:
+def load_mapping(path: Path) -> ImportMapping:
     """The mapping of a YAML file. Raises BadMapping with every fault, OSError when the file cannot be read."""
-    tree = read_tree(path, "`source:`, `id:` and `columns:`")
+    tree = read_mapping_tree(path, "`source:`, `id:` and `columns:`")
     try:
-        return Mapping.model_validate(tree.value)
+        return ImportMapping.model_validate(tree.value)
     except ValidationError as error:
         raise BadMapping("\n".join(tree.faults(error, _fields, "docs/import.md"))) from None
 
 
 def _fields(loc: Sequence[Any]) -> list[str]:
     """The fields of the part of the mapping at a place."""
-    parts: dict[str, type[MappingPart]] = {"columns": ColumnMapping, "settle": Settle, "repeats": Repeats}
+    parts: dict[str, type[MappingPart]] = {"columns": ColumnMapping, "settle": SettleSpec, "repeats": RepeatsSpec}
     if not loc:
-        return list(Mapping.model_fields)
+        return list(ImportMapping.model_fields)
     return list(parts.get(str(loc[-1]), ValueChoice).model_fields)

@@ -15,9 +15,9 @@ from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 
-from infra.importing.demand import ImportedDemand, Unfit, demand_of
-from infra.importing.mapping import Mapping
-from infra.importing.rows import FileLine, read_rows
+from infra.importing.file_rows import FileRow, read_rows
+from infra.importing.imported_case import ImportedCase, UnfitRow, imported_case
+from infra.importing.mapping import ImportMapping
 from shared.case.base import Address
 
 HASH_BYTES = 8
@@ -26,7 +26,7 @@ OnRows = Callable[[int, str], None]
 
 
 @dataclass
-class Plan:
+class ImportPlan:
     """How many rows there are; which ids stand earlier (row -> row), what repeats (row -> case), what is repeated."""
 
     rows: int = 0
@@ -35,9 +35,11 @@ class Plan:
     repeated: set[int] = field(default_factory=set)
 
 
-def make_plan(path: Path, mapping: Mapping, now: datetime, progress: OnRows = lambda done, word: None) -> Plan:
+def make_plan(
+    path: Path, mapping: ImportMapping, now: datetime, progress: OnRows = lambda done, word: None
+) -> ImportPlan:
     """Read the file up to twice. Raises BadFile."""
-    plan, hashes = Plan(), _Hashes(mapping)
+    plan, hashes = ImportPlan(), _Hashes(mapping)
     for line in read_rows(path, mapping):
         plan.rows += 1
         hashes.add(line)
@@ -55,8 +57,8 @@ def make_plan(path: Path, mapping: Mapping, now: datetime, progress: OnRows = la
                     plan.doubles[line.number] = first
             if alike_hash in twice and line.number not in plan.doubles:
                 try:
-                    alike.setdefault(alike_hash, []).append(_Alike.of(demand_of(line, mapping, now), mapping))
-                except Unfit:
+                    alike.setdefault(alike_hash, []).append(_Alike.of(imported_case(line, mapping, now), mapping))
+                except UnfitRow:
                     continue
         for demands in alike.values():
             _pair(plan, mapping, demands)
@@ -66,12 +68,12 @@ def make_plan(path: Path, mapping: Mapping, now: datetime, progress: OnRows = la
 class _Hashes:
     """64-bit hashes of rows, keyed anew in each process: they tell nothing to whoever sees the memory's dump."""
 
-    def __init__(self, mapping: Mapping) -> None:
+    def __init__(self, mapping: ImportMapping) -> None:
         self._mapping = mapping
         self._key = os.urandom(16)
         self._buckets = [array("Q") for _ in range(BUCKETS)]  # each is sorted by itself, so that little is unpacked
 
-    def of(self, line: FileLine) -> tuple[int, int]:
+    def of(self, line: FileRow) -> tuple[int, int]:
         """The hash of the row's id, and of what makes it a repeat (0: it is none)."""
         id = self._hash("id", line.cells.get(self._mapping.id, "").strip())
         same = self._mapping.repeats.same if self._mapping.repeats else ()
@@ -79,7 +81,7 @@ class _Hashes:
         parts = ["".join(line.cells.get(column, "").split()) for column in columns]
         return id, self._hash(*parts) if parts and all(parts) else 0
 
-    def add(self, line: FileLine) -> None:
+    def add(self, line: FileRow) -> None:
         for one in self.of(line):
             if one:
                 self._buckets[one % BUCKETS].append(one)
@@ -103,11 +105,11 @@ class _Alike:
     case: Address
 
     @classmethod
-    def of(cls, demand: ImportedDemand, mapping: Mapping) -> _Alike:
+    def of(cls, demand: ImportedCase, mapping: ImportMapping) -> _Alike:
         return cls(demand.at, demand.number, demand.replied_at, demand.case(mapping.source))
 
 
-def _pair(plan: Plan, mapping: Mapping, demands: list[_Alike]) -> None:
+def _pair(plan: ImportPlan, mapping: ImportMapping, demands: list[_Alike]) -> None:
     """In order of time, each row joins the case before it for as long as that is open; else it is a case itself."""
     first: _Alike | None = None
     for demand in sorted(demands, key=lambda one: (one.at, one.number)):
@@ -118,6 +120,6 @@ def _pair(plan: Plan, mapping: Mapping, demands: list[_Alike]) -> None:
             first = demand
 
 
-def _open_at(first: _Alike, mapping: Mapping, moment: datetime) -> bool:
+def _open_at(first: _Alike, mapping: ImportMapping, moment: datetime) -> bool:
     closes = mapping.settle is not None and mapping.settle.close and first.replied_at is not None
     return not closes or first.replied_at is None or moment < first.replied_at

@@ -14,8 +14,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from infra.importing.demand import ImportedDemand, Unfit
-from infra.importing.mapping import Mapping
+from infra.importing.imported_case import ImportedCase, UnfitRow
+from infra.importing.mapping import ImportMapping
 from infra.operations.rebuild import connected
 from infra.servers.attach import Servers
 from services.intake.registration import IdempotencyConflict
@@ -42,7 +42,7 @@ STEPS_COUNT_MAX = 60  # a case has some ten; twenty co-handling units make it mo
 IMPORTING_OWNERS = (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION)
 
 
-class Phase(StrEnum):
+class ImportPhase(StrEnum):
     """The readings of a file: a repeated case must still be open when its repeats join it."""
 
     CASES = "cases"
@@ -50,7 +50,7 @@ class Phase(StrEnum):
     ENDINGS = "endings"
 
 
-class Came(StrEnum):
+class RowOutcome(StrEnum):
     """What a row came to."""
 
     REGISTERED = "registered"
@@ -59,10 +59,10 @@ class Came(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class RowResult:
     """A row's fate, and how far its case came (None: the row is no case of its own)."""
 
-    came: Came
+    came: RowOutcome
     status: Status | None = None
     by_fallback: bool = False
 
@@ -70,14 +70,14 @@ class Result:
 class RowImporter:
     """Carries rows; safe for many at once."""
 
-    def __init__(self, services: dict[Owner, RunningService], mapping: Mapping, clock: Clock) -> None:
+    def __init__(self, services: dict[Owner, RunningService], mapping: ImportMapping, clock: Clock) -> None:
         self._services, self._mapping, self._clock = services, mapping, clock
         self._applications = {owner: service.application for owner, service in services.items()}
         self._routing = self._applications[Owner.ROUTING]
         self._reference_data = self._routing.identity.reference_data
         self._reactions = ReactionRunner(application=self._routing, reactions=REACTIONS)
 
-    async def carry(self, demand: ImportedDemand, whole: bool) -> Result:
+    async def carry(self, demand: ImportedCase, whole: bool) -> RowResult:
         """A row that is a case: registered and, when `whole`, brought to its end; else it waits for its repeats.
 
         Raises Unfit for what the law or an earlier import does not allow, Unavailable.
@@ -85,7 +85,7 @@ class RowImporter:
         address, born = await self._register(demand)
         released = demand.command_id(self._mapping.source, "release")
         if released in born.state.applied:
-            return Result(Came.UNCHANGED, born.state.status)
+            return RowResult(RowOutcome.UNCHANGED, born.state.status)
         if born.recorded is not None:
             await self._reactions.react(born.recorded)
         state = await self._state(address, fresh=born.recorded is None)
@@ -98,26 +98,26 @@ class RowImporter:
             state = await self._state(address)
         if whole and Hold.IMPORT in state.holds:
             await self._ask(demand, address, Owner.SUPERVISION, "release", self._last(demand), hold=Hold.IMPORT)
-        return Result(Came.REGISTERED, state.status, by_fallback)
+        return RowResult(RowOutcome.REGISTERED, state.status, by_fallback)
 
-    async def attach(self, demand: ImportedDemand, case: Address) -> Result:
+    async def attach(self, demand: ImportedCase, case: Address) -> RowResult:
         """A row that is a repeat: attached to its case, its reply noted as what the unit did. Raises as `carry`."""
         source = self._mapping.source
         state = await self._state(case, fresh=True)
         if state.status is Status.NEW:
-            raise Unfit("", "repeats an earlier row, which was not imported")
-        came = Came.UNCHANGED
+            raise UnfitRow("", "repeats an earlier row, which was not imported")
+        came = RowOutcome.UNCHANGED
         if demand.command_id(source, "attach") not in state.applied:
             await self._ask(demand, case, Owner.INTAKE, "attach", demand.at, **self._said(demand))
-            came, state = Came.ATTACHED, await self._state(case, fresh=True)
+            came, state = RowOutcome.ATTACHED, await self._state(case, fresh=True)
         noted = demand.command_id(source, "progress") in state.applied or not demand.replied_at
         if not noted and state.status is Status.HANDLING:
             note, at = Note(text=demand.reply), demand.replied_at or demand.at
             await self._ask(demand, case, Owner.ROUTING, "progress", at, unit=state.unit, note=note, contacted=True)
-            came = Came.ATTACHED
-        return Result(came)
+            came = RowOutcome.ATTACHED
+        return RowResult(came)
 
-    async def _register(self, demand: ImportedDemand) -> tuple[Address, Committed]:
+    async def _register(self, demand: ImportedCase) -> tuple[Address, Committed]:
         """Register once; the case, and what came of it now."""
         source = self._mapping.source
         person, unit = self.first_asked(demand.region)
@@ -132,16 +132,16 @@ class RowImporter:
                 command(address, meta, "register", facts), Origin(f"{IMPORTER}.{source}", demand.id, demand.told)
             )
         except IdempotencyConflict:
-            raise Unfit(self._mapping.id, "was imported before with other content or to another region") from None
+            raise UnfitRow(self._mapping.id, "was imported before with other content or to another region") from None
         except KeyErased:
-            raise Unfit(self._mapping.id, "was imported before, and its content has been erased since") from None
+            raise UnfitRow(self._mapping.id, "was imported before, and its content has been erased since") from None
         if isinstance(outcome, Rejected):
             raise _unfit(outcome)
         key = await self._services[Owner.INTAKE].data.vault.keys([address.id])
         self._services[Owner.ROUTING].data.vault.remember(key)  # one process: routing need not ask for it
         return address, outcome
 
-    def _said(self, demand: ImportedDemand) -> dict[str, Any]:
+    def _said(self, demand: ImportedCase) -> dict[str, Any]:
         party = Party(name=demand.reporter, phone=demand.phone, address=demand.address)
         said = demand.reporter or demand.phone
         return {
@@ -153,7 +153,7 @@ class RowImporter:
             "source_id": demand.id,
         }
 
-    async def _advance(self, demand: ImportedDemand, case: Address, state: CaseState, whole: bool) -> str | None:
+    async def _advance(self, demand: ImportedCase, case: Address, state: CaseState, whole: bool) -> str | None:
         """Ask for the next step of a case; its name, None when there is none."""
         match state.status:
             case Status.AWAITING_TRIAGE if not state.hand_backs:
@@ -169,7 +169,7 @@ class RowImporter:
                 return await self._step(demand, case, "close", self._last(demand), basis="imported as closed")
         return None
 
-    async def _triage(self, demand: ImportedDemand, case: Address, state: CaseState) -> str | None:
+    async def _triage(self, demand: ImportedCase, case: Address, state: CaseState) -> str | None:
         """By the rules in force, as the reaction does it; what none takes goes to the fallback, or stays there."""
         await self._react(case, e.Registered, 0)
         if (await self._state(case)).status is not Status.AWAITING_TRIAGE:
@@ -179,14 +179,14 @@ class RowImporter:
             return None
         return await self._step(demand, case, "triage", demand.at, unit=unit, basis="import: no rule takes it")
 
-    async def _assign(self, demand: ImportedDemand, case: Address, state: CaseState) -> str | None:
+    async def _assign(self, demand: ImportedCase, case: Address, state: CaseState) -> str | None:
         await self._react(case, e.Triaged, state.registration_sequence)
         if (await self._state(case)).status is not Status.TRIAGED:
             return "react"
         units: dict[str, Any] = {"unit": state.triaged_unit, "co_units": state.triaged_co_units}
         return await self._step(demand, case, "assign", demand.at, **units, basis="import: as triaged")
 
-    async def _settle(self, demand: ImportedDemand, case: Address, state: CaseState) -> str:
+    async def _settle(self, demand: ImportedCase, case: Address, state: CaseState) -> str:
         """The file has one reply, that of the responsible unit: the others are taken off, then it settles."""
         settle, at = self._mapping.settle, demand.replied_at
         assert settle is not None
@@ -212,7 +212,7 @@ class RowImporter:
                 await self._reactions.react(recorded)
 
     async def _step(
-        self, demand: ImportedDemand, case: Address, name: str, at: datetime, what: str = "", **facts: Any
+        self, demand: ImportedCase, case: Address, name: str, at: datetime, what: str = "", **facts: Any
     ) -> str:
         """Ask routing; a refusal because somebody else has moved the case meanwhile is no refusal: look again."""
         before = (await self._state(case)).version
@@ -222,7 +222,7 @@ class RowImporter:
         return name
 
     async def _ask(
-        self, demand: ImportedDemand, case: Address, owner: Owner, name: str, at: datetime, **facts: Any
+        self, demand: ImportedCase, case: Address, owner: Owner, name: str, at: datetime, **facts: Any
     ) -> None:
         outcome = await self._send(demand, case, owner, name, at, "", facts)
         if isinstance(outcome, Rejected):
@@ -230,7 +230,7 @@ class RowImporter:
 
     async def _send(
         self,
-        demand: ImportedDemand,
+        demand: ImportedCase,
         case: Address,
         owner: Owner,
         name: str,
@@ -247,7 +247,7 @@ class RowImporter:
         state: CaseState = (await self._routing.handler.state(case, fresh)).state
         return state
 
-    def _meta(self, demand: ImportedDemand, case: Address, step: str, at: datetime) -> Meta:
+    def _meta(self, demand: ImportedCase, case: Address, step: str, at: datetime) -> Meta:
         region = case.region
         actor = Actor(person=IMPORTER, post=IMPORTER, unit=f"{region}-centre", centre=region, region=region)
         return Meta(
@@ -259,7 +259,7 @@ class RowImporter:
         )
 
     @staticmethod
-    def _last(demand: ImportedDemand) -> datetime:
+    def _last(demand: ImportedCase) -> datetime:
         return demand.replied_at or demand.at
 
     def unknown(self) -> Iterator[str]:
@@ -289,7 +289,7 @@ class RowImporter:
         people = self._mapping.first_asked
         prefix = max((one for one in people if region.startswith(one)), key=len, default=None)
         if prefix is None:
-            raise Unfit("region", f"{region} has no first-asked person; add it to first_asked in the mapping")
+            raise UnfitRow("region", f"{region} has no first-asked person; add it to first_asked in the mapping")
         row = self._reference_data.person(people[prefix])
         return people[prefix], row.unit if row else f"{region}-centre"
 
@@ -315,15 +315,15 @@ class RowImporter:
         return unit if self._reference_data.has_unit(unit) else None
 
 
-def _unfit(outcome: Rejected) -> Unfit:
+def _unfit(outcome: Rejected) -> UnfitRow:
     """A refusal of the law as the reason why a row did not come through."""
     detail = f" ({outcome.detail})" if outcome.detail else ""
-    return Unfit("", f"{outcome.reason.code}{detail}: {outcome.reason.message}")
+    return UnfitRow("", f"{outcome.reason.code}{detail}: {outcome.reason.message}")
 
 
 @asynccontextmanager
 async def open_row_importer(
-    servers: Servers, mapping: Mapping, clock: Clock, failpoints: Failpoints | None = None
+    servers: Servers, mapping: ImportMapping, clock: Clock, failpoints: Failpoints | None = None
 ) -> AsyncIterator[RowImporter]:
     """A row importer on these servers, as the three services whose commands it sends. Raises Unavailable."""
     async with connected(servers, clock, IMPORTING_OWNERS, failpoints) as services:

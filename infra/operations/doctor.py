@@ -31,10 +31,11 @@ from shared.kit.vault import BadMaster, MasterKeys
 from shared.log import topology
 from shared.log.connection import ApiError, NatsConnection, connect
 from shared.log.port import LogError
-from shared.log.streams import WrongTopology, _check
+from shared.log.streams import WrongTopology, check_configuration
 from shared.log.topology import Topology
-from shared.reference.library import ReferenceData
-from shared.reference.models import NATION, Kind
+from shared.reference.documents import DocumentKind
+from shared.reference.reference_data import ReferenceData
+from shared.reference.regions import NATION
 from shared.reference.validate import Gravity, validate
 
 PYTHON_MIN = (3, 11)
@@ -43,10 +44,10 @@ SKEW_S_MAX = 1.0
 LAG_COUNT_MAX = 10_000
 DUE_S_MAX = 60
 _FINDINGS_SHOWN_MAX = 5
-STATEMENTS = Statements.load(Path(__file__).with_suffix(".sql"))
+DOCTOR_STATEMENTS = Statements.load(Path(__file__).with_suffix(".sql"))
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """How something is."""
 
     OK = "ok"
@@ -58,7 +59,7 @@ class State(StrEnum):
 class Check:
     """One thing looked at: how it is, what was seen, and what to do when it is not as it should be."""
 
-    state: State
+    state: CheckState
     what: str
     advice: str = ""
 
@@ -66,19 +67,19 @@ class Check:
         return f"{self.state:<4} {self.what}{f'. {self.advice}' if self.advice else ''}"
 
 
-def ok(what: str) -> Check:
+def passed(what: str) -> Check:
     """Something as it should be."""
-    return Check(State.OK, what)
+    return Check(CheckState.OK, what)
 
 
-def unsure(what: str, advice: str) -> Check:
+def warning(what: str, advice: str) -> Check:
     """Something for a person to judge."""
-    return Check(State.WARN, what, advice)
+    return Check(CheckState.WARN, what, advice)
 
 
-def bad(what: str, advice: str) -> Check:
+def failed(what: str, advice: str) -> Check:
     """Something that must be put right."""
-    return Check(State.BAD, what, advice)
+    return Check(CheckState.BAD, what, advice)
 
 
 async def examine_installation(own: Settings, clock: Clock) -> AsyncIterator[Check]:
@@ -92,10 +93,10 @@ async def examine_installation(own: Settings, clock: Clock) -> AsyncIterator[Che
         try:
             found = Servers(own, await endpoints(data), False)
         except CannotStart as error:
-            yield bad("the running copy does not get ready", str(error))
+            yield failed("the running copy does not get ready", str(error))
             return
     else:
-        yield unsure(f"nothing runs on {data}, so the servers were not looked at", "Start it by `caseflow up`")
+        yield warning(f"nothing runs on {data}, so the servers were not looked at", "Start it by `caseflow up`")
         return
     async for check in _postgres(found, clock):
         yield check
@@ -105,26 +106,26 @@ async def examine_installation(own: Settings, clock: Clock) -> AsyncIterator[Che
         async for check in _services(found, clock):
             yield check
     except (LogError, ProblemError, BadSettings, BadMaster) as error:
-        yield bad("the services cannot be opened", str(error))
+        yield failed("the services cannot be opened", str(error))
 
 
 def _programs(own: Settings) -> Iterator[Check]:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < PYTHON_MIN:
-        yield bad(f"Python {version}", "Install Python 3.11 or newer and run `make setup`")
+        yield failed(f"Python {version}", "Install Python 3.11 or newer and run `make setup`")
     else:
-        yield ok(f"Python {version}")
+        yield passed(f"Python {version}")
     if is_external(own):
         return
     for name, find in (("nats-server", nats_program), ("Postgres", postgres_programs)):
         try:
             place = Path(find())
             if place.exists():
-                yield ok(f"{name}: {place}")
+                yield passed(f"{name}: {place}")
             else:
-                yield bad(f"{name}: {place} does not exist", "Run `make setup`")
+                yield failed(f"{name}: {place} does not exist", "Run `make setup`")
         except CannotStart as error:
-            yield bad(f"{name} is missing", str(error))
+            yield failed(f"{name} is missing", str(error))
 
 
 def _folder(own: Settings) -> Iterator[Check]:
@@ -134,29 +135,31 @@ def _folder(own: Settings) -> Iterator[Check]:
         yield from _key(own)
         return
     if not data.exists():
-        yield unsure(f"the data folder {data} is not there yet", "`caseflow up` makes it; CASEFLOW_DATA names another")
+        yield warning(f"the data folder {data} is not there yet", "`caseflow up` makes it; CASEFLOW_DATA names another")
         return
     if not os.access(data, os.R_OK | os.W_OK | os.X_OK):
-        yield bad(f"{data} cannot be read and written", "Be the user who owns it, or choose another by CASEFLOW_DATA")
+        yield failed(
+            f"{data} cannot be read and written", "Be the user who owns it, or choose another by CASEFLOW_DATA"
+        )
         return
     free = shutil.disk_usage(data).free
     if free < FREE_BYTES_MIN:
-        yield bad(f"{free // 1024**2} MiB are free under {data}", "Make room: a full disk stops every command")
+        yield failed(f"{free // 1024**2} MiB are free under {data}", "Make room: a full disk stops every command")
     else:
-        yield ok(f"data folder {data}, {free // 1024**3} GiB free")
+        yield passed(f"data folder {data}, {free // 1024**3} GiB free")
     try:
         postgres_runner(Folder(data))
     except CannotStart as error:
-        yield bad("Postgres cannot be run from here", str(error))
+        yield failed("Postgres cannot be run from here", str(error))
     yield from _secrets(data)
     yield from _key(own)
     holder = holder_of(own.port)
     if holder and not is_running(data):
-        yield unsure(f"port {own.port} is held by {holder}", f"Stop it, or set CASEFLOW_PORT={own.port + 1}")
+        yield warning(f"port {own.port} is held by {holder}", f"Stop it, or set CASEFLOW_PORT={own.port + 1}")
     elif holder is None and is_running(data):
-        yield unsure(f"nobody listens on port {own.port}", "CASEFLOW_PORT must be that of the running copy")
+        yield warning(f"nobody listens on port {own.port}", "CASEFLOW_PORT must be that of the running copy")
     else:
-        yield ok(f"port {own.port}: {'served' if holder else 'free'}")
+        yield passed(f"port {own.port}: {'served' if holder else 'free'}")
 
 
 def _secrets(data: Path) -> Iterator[Check]:
@@ -166,9 +169,9 @@ def _secrets(data: Path) -> Iterator[Check]:
     for file in (folder, *folder.iterdir()):
         mode = stat.S_IMODE(file.stat().st_mode)
         if mode & 0o077:
-            yield bad(f"others may read {file} (mode {mode:o})", f"chmod {'700' if file.is_dir() else '600'} it")
+            yield failed(f"others may read {file} (mode {mode:o})", f"chmod {'700' if file.is_dir() else '600'} it")
             return
-    yield ok("secrets are private")
+    yield passed("secrets are private")
 
 
 def _key(own: Settings) -> Iterator[Check]:
@@ -177,9 +180,9 @@ def _key(own: Settings) -> Iterator[Check]:
     try:
         keys = MasterKeys.load(own.master_key_file)
     except BadMaster as error:
-        yield bad("the master key cannot be used", str(error))
+        yield failed("the master key cannot be used", str(error))
     else:
-        yield ok(f"master key {keys.current}")
+        yield passed(f"master key {keys.current}")
 
 
 async def _postgres(found: Servers, clock: Clock) -> AsyncIterator[Check]:
@@ -188,33 +191,33 @@ async def _postgres(found: Servers, clock: Clock) -> AsyncIterator[Check]:
     roles: tuple[Role, ...] = (*(owner.value for owner in OWNERS), "vault")
     for role in roles:
         try:
-            database = await Database.connect(admin.dsn(role), STATEMENTS, role, 1)
+            database = await Database.connect(admin.dsn(role), DOCTOR_STATEMENTS, role, 1)
             await database.close()
         except (ProblemError, BadSettings, Exception) as error:
-            yield bad(
+            yield failed(
                 f"Postgres does not take role {role} ({type(error).__name__})", f"Check CASEFLOW_PG_DSN_{role.upper()}"
             )
             if role == "intake":
                 return
     role = "admin" if admin.pg_dsn_admin is not None else "intake"
-    database = await Database.connect(admin.dsn(role), STATEMENTS, "public", 1)
+    database = await Database.connect(admin.dsn(role), DOCTOR_STATEMENTS, "public", 1)
     try:
         row = await database.fetch_one("server")
         assert row is not None
-        yield ok(f"Postgres {row['version']}, {row['bytes'] // 1024**2} MiB")
+        yield passed(f"Postgres {row['version']}, {row['bytes'] // 1024**2} MiB")
         off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if row[name] != "on"]
         if off:
-            yield bad(f"Postgres has {', '.join(off)} off", "Turn it on: what is acknowledged could be lost")
+            yield failed(f"Postgres has {', '.join(off)} off", "Turn it on: what is acknowledged could be lost")
         skew_s = abs((row["now"] - clock.now()).total_seconds())
         if skew_s > SKEW_S_MAX:
-            yield bad(f"the database's clock is {skew_s:.1f} s away from ours", "Let both hosts keep time by NTP")
+            yield failed(f"the database's clock is {skew_s:.1f} s away from ours", "Let both hosts keep time by NTP")
         if "UTF" not in row["ctype"].upper():
-            yield bad(f"the database sorts by {row['ctype']}", "Make it anew with --locale=C.UTF-8 and restore")
+            yield failed(f"the database sorts by {row['ctype']}", "Make it anew with --locale=C.UTF-8 and restore")
         services = [owner.value for owner in OWNERS]
         for right in await database.fetch("schemas", services, services):
             if right["allowed"] != (right["role"] == right["schema"]):
                 verb = "lacks" if right["role"] == right["schema"] else "has"
-                yield bad(
+                yield failed(
                     f"role {right['role']} {verb} the schema {right['schema']}", "Restore the grants: run `caseflow up`"
                 )
     finally:
@@ -230,20 +233,22 @@ async def _migrations(admin: Settings) -> AsyncIterator[Check]:
         files = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.sql"))}
         total += len(files)
         try:
-            database = await Database.connect(admin.dsn("admin"), STATEMENTS, schema, 1)
+            database = await Database.connect(admin.dsn("admin"), DOCTOR_STATEMENTS, schema, 1)
             applied = {row["name"]: row["digest"] for row in await database.fetch("applied")}
             await database.close()
         except Exception as error:  # no such schema is an answer too
-            yield bad(f"the schema {schema} is not there ({type(error).__name__})", "Run `caseflow up`, which migrates")
+            yield failed(
+                f"the schema {schema} is not there ({type(error).__name__})", "Run `caseflow up`, which migrates"
+            )
             continue
         for name in files.keys() - applied.keys():
-            yield bad(f"schema {schema}: {name} is not applied", "Run `caseflow up`, which migrates")
+            yield failed(f"schema {schema}: {name} is not applied", "Run `caseflow up`, which migrates")
         for name in applied.keys() - files.keys():
-            yield bad(f"schema {schema} has {name}, which this program lacks", "Start the newer program")
+            yield failed(f"schema {schema} has {name}, which this program lacks", "Start the newer program")
         for name in applied.keys() & files.keys():
             if applied[name] != files[name]:
-                yield bad(f"schema {schema}: {name} was changed after it was applied", "Put it back as it was")
-    yield ok(f"{total} migrations")
+                yield failed(f"schema {schema}: {name} was changed after it was applied", "Put it back as it was")
+    yield passed(f"{total} migrations")
 
 
 async def _nats(found: Servers) -> AsyncIterator[Check]:
@@ -251,42 +256,46 @@ async def _nats(found: Servers) -> AsyncIterator[Check]:
     own = found.settings("admin")
     password = own.nats_password.get_secret_value() or None
     try:
-        mux = await connect(own.nats_url, user=own.nats_user or None, password=password, name="caseflow doctor")
+        connection = await connect(own.nats_url, user=own.nats_user or None, password=password, name="caseflow doctor")
     except LogError as error:
-        yield bad("NATS does not answer", f"Check CASEFLOW_NATS_URL and that the server runs ({error.args[0]})")
+        yield failed("NATS does not answer", f"Check CASEFLOW_NATS_URL and that the server runs ({error.args[0]})")
         return
     async with AsyncExitStack() as exits:
-        exits.push_async_callback(mux.close)
+        exits.push_async_callback(connection.close)
         try:
-            account = await mux.api("$JS.API.INFO")
-            yield ok(f"NATS with {account['streams']} streams, {account['storage'] // 1024**2} MiB")
+            account = await connection.api("$JS.API.INFO")
+            yield passed(f"NATS with {account['streams']} streams, {account['storage'] // 1024**2} MiB")
         except (ApiError, LogError) as error:
-            yield bad("NATS has no JetStream for us", f"Turn it on for the account ({error})")
+            yield failed("NATS has no JetStream for us", f"Turn it on for the account ({error})")
             return
-        async for check in _streams(mux, Topology(tuple(own.areas), own.replicas)):
+        async for check in _streams(connection, Topology(tuple(own.areas), own.replicas)):
             yield check
     if found.endpoints is None:
-        yield unsure("whether NATS has `sync_interval: always` cannot be seen from here", "Look into its configuration")
+        yield warning(
+            "whether NATS has `sync_interval: always` cannot be seen from here", "Look into its configuration"
+        )
     elif '"sync_interval": "always"' in (own.data.resolve() / "run" / "nats.conf").read_text():
-        yield ok("NATS writes to the disk before it acknowledges")
+        yield passed("NATS writes to the disk before it acknowledges")
     else:
-        yield bad("NATS acknowledges before it writes to the disk", "Start the copy anew, which writes nats.conf")
+        yield failed("NATS acknowledges before it writes to the disk", "Start the copy anew, which writes nats.conf")
 
 
-async def _streams(mux: NatsConnection, wanted: Topology) -> AsyncIterator[Check]:
+async def _streams(connection: NatsConnection, wanted: Topology) -> AsyncIterator[Check]:
     fine = 0
     for configuration in wanted.configurations():
         name = configuration["name"]
         try:
-            actual = (await mux.api(f"$JS.API.STREAM.INFO.{name}"))["config"]
-            _check(configuration, actual)
+            actual = (await connection.api(f"$JS.API.STREAM.INFO.{name}"))["config"]
+            check_configuration(configuration, actual)
         except ApiError:
-            yield bad(f"the stream {name} is missing", "Restore it from its backup; `caseflow up` makes an empty one")
+            yield failed(
+                f"the stream {name} is missing", "Restore it from its backup; `caseflow up` makes an empty one"
+            )
         except WrongTopology as error:
-            yield bad(f"the stream {name} is not as it must be", str(error))
+            yield failed(f"the stream {name} is not as it must be", str(error))
         else:
             fine += 1
-    yield ok(f"{fine} streams as they must be")
+    yield passed(f"{fine} streams as they must be")
 
 
 async def _services(found: Servers, clock: Clock) -> AsyncIterator[Check]:
@@ -298,19 +307,19 @@ async def _services(found: Servers, clock: Clock) -> AsyncIterator[Check]:
             for stream in kept.log.streams():
                 lag = await kept.log.end(stream) - await kept.runner.checkpoint(stream)
                 if lag > LAG_COUNT_MAX:
-                    yield unsure(f"{kept.name} lags {lag} events behind {stream}", "See that its service runs")
+                    yield warning(f"{kept.name} lags {lag} events behind {stream}", "See that its service runs")
         parked = await intake.data.streams.end(topology.PARKED)
         if parked:
-            yield unsure(
+            yield warning(
                 f"{parked} messages were parked: reactions could not do them", f"Read the stream {topology.PARKED}"
             )
         async for check in _reactions(found):
             yield check
         async for check in _clocks(services[Owner.SUPERVISION], clock):
             yield check
-        yield ok(f"{len(reference_data.documents())} reference documents in force")
+        yield passed(f"{len(reference_data.documents())} reference documents in force")
         for name, reason in reference_data.refused.items():
-            yield bad(f"the newest {name} is not in force", reason)
+            yield failed(f"the newest {name} is not in force", reason)
         for check in _documents(reference_data):
             yield check
 
@@ -319,45 +328,49 @@ async def _reactions(found: Servers) -> AsyncIterator[Check]:
     """The durable of each service on each log stream: there, and not far behind."""
     own = found.settings("admin")
     password = own.nats_password.get_secret_value() or None
-    mux = await connect(own.nats_url, user=own.nats_user or None, password=password, name="caseflow doctor")
+    connection = await connect(own.nats_url, user=own.nats_user or None, password=password, name="caseflow doctor")
     try:
         for owner in (service.owner for service in SERVICES if service.reacts):
             for stream in Topology(tuple(own.areas), own.replicas).streams:
                 name = f"{owner}-reactions"
                 try:
-                    info = await mux.api(f"$JS.API.CONSUMER.INFO.{stream}.{name}")
+                    info = await connection.api(f"$JS.API.CONSUMER.INFO.{stream}.{name}")
                 except ApiError:
-                    yield bad(f"{owner} has no place on {stream}", f"Start {owner}: it makes it anew, nothing is lost")
+                    yield failed(
+                        f"{owner} has no place on {stream}", f"Start {owner}: it makes it anew, nothing is lost"
+                    )
                     continue
                 if info["num_pending"] > LAG_COUNT_MAX:
-                    yield unsure(f"{owner} has {info['num_pending']} events of {stream} before it", "See that it runs")
+                    yield warning(f"{owner} has {info['num_pending']} events of {stream} before it", "See that it runs")
     finally:
-        await mux.close()
+        await connection.close()
 
 
 async def _clocks(supervision: RunningService, clock: Clock) -> AsyncIterator[Check]:
     """What is due has fired, and the days off of this year and the next are known."""
     now = clock.now()
-    row = await supervision.data.database.using(STATEMENTS).fetch_one("oldest_due", now - timedelta(seconds=DUE_S_MAX))
+    row = await supervision.data.database.using(DOCTOR_STATEMENTS).fetch_one(
+        "oldest_due", now - timedelta(seconds=DUE_S_MAX)
+    )
     if row is not None and row["passed"]:
         told = f"{row['passed']} deadlines passed and have not fired, the oldest at {row['oldest'].isoformat()}"
-        yield bad(told, "Start supervision, which catches up in order; if it runs, read its log")
+        yield failed(told, "Start supervision, which catches up in order; if it runs, read its log")
     else:
-        yield ok("whatever was due has fired")
+        yield passed("whatever was due has fired")
     for year in (now.year, now.year + 1):
         if supervision.identity.reference_data.calendar(NATION).provisional(date(year, 1, 1)):
             wait = "once the notice is out (as a rule in November), " if year > now.year else ""
-            yield unsure(
+            yield warning(
                 f"the days off of {year} are provisional", f"Publish its calendar {wait}by `caseflow reference`"
             )
 
 
 def _documents(reference_data: ReferenceData) -> Iterator[Check]:
-    documents = [one for one in reference_data.documents() if one.kind is not Kind.REGIONS]
+    documents = [one for one in reference_data.documents() if one.kind is not DocumentKind.REGIONS]
     findings = validate(documents, regions=reference_data.regions)
     for finding in sorted(findings, key=lambda one: one.gravity)[:_FINDINGS_SHOWN_MAX]:
-        make = bad if finding.gravity is Gravity.ERROR else unsure
+        make = failed if finding.gravity is Gravity.ERROR else warning
         yield make(f"{finding.document} {finding.key}", finding.reason)
     if len(findings) > _FINDINGS_SHOWN_MAX:
         rest = len(findings) - _FINDINGS_SHOWN_MAX
-        yield unsure(f"{rest} more findings about documents", "Run `caseflow reference validate` on their files")
+        yield warning(f"{rest} more findings about documents", "Run `caseflow reference validate` on their files")

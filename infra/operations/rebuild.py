@@ -18,10 +18,10 @@ from shared.kit.projections import KIT_STATEMENTS, ProjectionRunner
 from shared.kit.runtime import Runtime
 from shared.kit.service import RunningService
 from shared.kit.sql import Database, Session, Statements
-from shared.log.fsck import Finding
+from shared.log.fsck import FsckFinding
 from shared.log.port import Log
 
-STATEMENTS = Statements.load(Path(__file__).with_name("tables.sql"))
+TABLE_STATEMENTS = Statements.load(Path(__file__).with_name("tables.sql"))
 Checksums = dict[str, tuple[int, int]]  # table -> rows, checksum
 OnEvents = Callable[[str, int, int], None]
 
@@ -50,7 +50,7 @@ class OpenReadModel:
         if own := getattr(self.runner.model, "checksums", None):
             checksums: Checksums = await own(session)
             return checksums
-        session = session.using(STATEMENTS)
+        session = session.using(TABLE_STATEMENTS)
         await session.execute("make_tools")
         rows = {table: await session.fetch_one("checksum", table) for table in self.runner.model.tables}
         return {table: (row["rows"], int(row["checksum"])) for table, row in rows.items() if row is not None}
@@ -110,7 +110,7 @@ async def _replay(runner: ProjectionRunner, log: Log, ends: Mapping[str, int], p
 
 async def table_differences(
     model: OpenReadModel, servers: Servers, clock: Clock, progress: OnEvents
-) -> AsyncIterator[Finding]:
+) -> AsyncIterator[FsckFinding]:
     """Where the tables differ from a fresh replay, made in temporary tables up to where the model has read."""
     owner = model.service.owner
     async with model.database.transaction(snapshot=True) as session:
@@ -123,8 +123,8 @@ async def table_differences(
     )  # one connection: one set of tables
     try:
         async with shadow.session() as session:
-            await session.using(STATEMENTS).execute("make_tools")
-            await session.using(STATEMENTS).fetch_value("shadow", owner.value)
+            await session.using(TABLE_STATEMENTS).execute("make_tools")
+            await session.using(TABLE_STATEMENTS).fetch_value("shadow", owner.value)
         runner = ProjectionRunner(model=model.runner.model, database=shadow, log=model.log, runtime=Runtime.of(clock))
         await _replay(runner, model.log, ends, progress)
         async with shadow.session() as session:
@@ -134,4 +134,6 @@ async def table_differences(
     for table, (count, checksum) in fresh.items():
         if there.get(table) != (count, checksum):
             stands = there.get(table, (0, 0))[0]
-            yield Finding("read_model", f"{owner}.{table}", what=f"{stands} rows stand, {count} in a fresh replay")
+            yield FsckFinding(
+                "read_model", f"{owner}.{table}", details=f"{stands} rows stand, {count} in a fresh replay"
+            )

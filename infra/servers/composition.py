@@ -31,13 +31,13 @@ from shared.log import topology
 from shared.log.connection import connect
 from shared.log.streams import Streams, ensure_topology
 from shared.log.topology import Topology
+from shared.reference.documents import Document
 from shared.reference.load import demo_documents
-from shared.reference.models import Document
 from shared.reference.publish import publish
 
 KIT_MIGRATIONS = Path(vault.__file__).parent / "migrations"
 CANCEL_EVERY_S = 1.0
-Say = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
 def settings_for(base: Settings, endpoints: Endpoints, user: str) -> Settings:
@@ -48,19 +48,19 @@ def settings_for(base: Settings, endpoints: Endpoints, user: str) -> Settings:
     )
 
 
-async def prepare(settings: Settings, say: Say = lambda text: None) -> None:
+async def prepare(settings: Settings, say: Announce = lambda text: None) -> None:
     """Make the streams and the tables, and publish the demo's documents where there are none; twice does nothing.
 
     Raises Unavailable, WrongTopology, MigrationRefused.
     """
-    mux = await connect(
+    connection = await connect(
         settings.nats_url,
         user=settings.nats_user or None,
         password=settings.nats_password.get_secret_value() or None,
         name="caseflow admin",
     )
     try:
-        made = await ensure_topology(mux, Topology(tuple(settings.areas), settings.replicas))
+        made = await ensure_topology(connection, Topology(tuple(settings.areas), settings.replicas))
         if made:
             say(f"made the streams {', '.join(made)}")
         admin = settings.dsn("admin")
@@ -68,11 +68,11 @@ async def prepare(settings: Settings, say: Say = lambda text: None) -> None:
             for name in await migrate(admin, schema, role, folder):
                 say(f"schema {schema}: applied {name}")
         if settings.demo:
-            counts = await publish(Streams(mux), await _absent(Streams(mux)))
+            counts = await publish(Streams(connection), await _absent(Streams(connection)))
             if counts.published:
                 say(f"published {counts.published} reference documents of the demo")
     finally:
-        await mux.close()
+        await connection.close()
 
 
 async def _absent(streams: Streams) -> list[Document]:

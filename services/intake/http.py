@@ -194,7 +194,7 @@ async def rate(
     key: IdempotencyKey = None,
 ) -> Answer:
     address = (await _own_case(request, application, rates, number, header or query)).address
-    caller = application.identity.resident(address.region)
+    caller = application.identity.resident(address)
     facts = facts_of("rate", satisfaction=body.satisfaction, note=Note(text=body.text) if body.text else None)
     command_id = application.command_id(caller, f"rate {address.id}", key)
     meta = application.meta(caller, command_id, address.region, None, "web")

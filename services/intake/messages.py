@@ -17,7 +17,7 @@ from shared.kit.command_handler import command
 from shared.kit.submission import ParsedSubmission, Progress, StepFacts
 from shared.kit.submissions import PERSON_PREFIX, Creation
 from shared.log import topology
-from shared.log.port import Conflict
+from shared.log.port import LogConflict
 from shared.log.topology import PROGRESS
 
 
@@ -66,7 +66,7 @@ class ProgressReporter:
                         ack = await self._streams.publish(subject, data, expected=sequence)
                         sequence = ack.sequence
                 return
-            except Conflict:  # another event of the case is being reported at the same time
+            except LogConflict:  # another event of the case is being reported at the same time
                 continue
 
 

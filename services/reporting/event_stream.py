@@ -123,7 +123,7 @@ async def _start_of_streams(application: Application, region: str | None, text: 
             raise BadRequest(f"No such log stream; there are {streams}.", code="after.unknown_stream")
         try:
             end = await log.end(given.stream)
-        except log_port.Unavailable as error:
+        except log_port.LogUnavailable as error:
             raise Unavailable("The log does not answer.") from error
         if given.sequence > end:
             raise BadRequest(

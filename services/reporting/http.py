@@ -41,7 +41,7 @@ from shared.kit.application import Application, View, sees
 from shared.kit.http import ERRORS, App, IdText, Who
 from shared.kit.problems import BadRequest, Forbidden, NotFound, ProblemError, Unprocessable
 from shared.kit.seal import unseal_bytes
-from shared.log import number
+from shared.log.case_numbers import case_number
 
 LIST_PAGE_ROWS = 50
 QUERY_CHARS_MAX = 100
@@ -224,7 +224,7 @@ async def _timeline(
     hidden = isinstance(state, CaseState) and not may_see_reporter(caller, state)
     return Timeline(
         id=address.id,
-        number=number.write(history.registered_at),
+        number=case_number(history.registered_at),
         status=state.status.value,
         version=state.version,
         position=str(history.position),

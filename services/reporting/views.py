@@ -15,7 +15,7 @@ from shared.case.orders import OrderState, OrderStatus
 from shared.case.state import CaseState
 from shared.kit.effects import ADAPTERS
 from shared.kit.seal import unseal_fields
-from shared.log import number
+from shared.log.case_numbers import case_number
 
 REPORTER = "reporter"
 
@@ -165,9 +165,9 @@ def file_name(recorded: Recorded[Event], at: int, key: bytes) -> str:
 def case_item(facts: Mapping[str, Any], matter: Matter | None) -> CaseItem:
     """A row of the read model as an item; without the matter, its title is left out."""
     values = {name: facts[name] for name in CaseItem.model_fields if name in facts}
-    case_number = number.write(Position(facts["stream"], facts["born"]))
+    number = case_number(Position(facts["stream"], facts["born"]))
     title = matter.title if matter else None
-    return CaseItem(**values, number=case_number, subject=facts["subject_code"], title=title)
+    return CaseItem(**values, number=number, subject=facts["subject_code"], title=title)
 
 
 def count_of(region: str, rows: Sequence[Mapping[str, Any]]) -> CaseCount:

@@ -28,7 +28,7 @@ from shared.kit.command_handler import command
 from shared.kit.http import ERRORS, App, IdempotencyKey, IdText, Who, command_router
 from shared.kit.problems import BadRequest, Forbidden, ProblemError, Unavailable
 from shared.kit.seal import unseal_fields
-from shared.reference.rules import examine
+from shared.reference.rules import examine_rules
 
 HAND_OVER_AT_ONCE_MAX = 8
 QUEUE_PAGE_ROWS = 50
@@ -102,7 +102,7 @@ async def rules(id: IdText, caller: Who, application: App) -> list[RuleVerdict]:
     key = await application.data.vault.key(address.id)
     words = words_of(unseal_fields(first.known, key, address.id, first.id))
     reference_data = application.identity.reference_data
-    verdicts = examine(reference_data.rules(state.in_charge), question(state, words), reference_data.has_unit)
+    verdicts = examine_rules(reference_data.rules(state.in_charge), question(state, words), reference_data.has_unit)
     return [
         RuleVerdict(
             rule=verdict.rule, reference=verdict.reference, takes_it=verdict.hit is not None, why=verdict.reason

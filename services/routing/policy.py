@@ -16,8 +16,9 @@ from shared.case.facts import Matter, Note, Outcome, Satisfaction
 from shared.case.lifecycle import Status
 from shared.case.state import CaseState
 from shared.kit.effects import CommandRequest, Reaction, reaction
-from shared.reference.models import Document
-from shared.reference.rules import RoutingFacts, route
+from shared.reference.conditions import RoutingFacts
+from shared.reference.documents import Document
+from shared.reference.rules import route
 
 HAPPY = frozenset({Satisfaction.SATISFIED, Satisfaction.BASICALLY})
 

@@ -18,7 +18,7 @@ from shared.case.state import CaseState
 from shared.kit.access import Caller
 from shared.kit.application import Application, Enricher, rejected
 from shared.kit.problems import Unprocessable
-from shared.reference.terms import resumed
+from shared.reference.deadline_reckoning import deadline_after_pause
 
 
 async def approved(application: Application, caller: Caller, command: Command, state: CaseState) -> Command:
@@ -35,7 +35,7 @@ async def resumed_deadline(application: Application, caller: Caller, command: Co
         return command
     clock = suspended_clock(state, command)
     calendar = application.identity.reference_data.calendar(state.in_charge)
-    deadline = resumed(clock, command.meta.time, calendar)
+    deadline = deadline_after_pause(clock, command.meta.time, calendar)
     return replace(command, facts=command.facts.model_copy(update={"deadline": deadline}))
 
 

@@ -28,8 +28,8 @@ from shared.kit.bodies import body_of, facts_of_body
 from shared.kit.command_handler import command
 from shared.kit.http import ERRORS, App, IdempotencyKey, IdText, Who, command_router
 from shared.kit.problems import BadRequest, Conflict, Forbidden, NotFound
-from shared.reference.library import NoDocument
-from shared.reference.models import Document, Kind
+from shared.reference.documents import Document, DocumentKind
+from shared.reference.reference_data import NoDocument
 
 PROPOSALS_PAGE_ROWS = 50
 PAGE_ROWS_MAX = 200
@@ -168,7 +168,7 @@ async def _explained(application: Application, address: Address, history: ClockH
     ]
     return explanations.explanation(
         history,
-        explanations.calendar_cited(reference_data.chain(Kind.CALENDARS, state.in_charge), calendar),
+        explanations.calendar_cited(reference_data.chain(DocumentKind.CALENDARS, state.in_charge), calendar),
         explanations.cite(limit, explanations.limit_rows(limit, own), in_force) if limit else None,
         explanations.cite(calendar, explanations.year_rows(calendar, own), in_force) if calendar else None,
         to_come,

@@ -17,8 +17,8 @@ from shared.kit.data import Data
 from shared.kit.problems import Unavailable
 from shared.kit.reactions import ReactionRunner
 from shared.kit.runtime import Runtime
-from shared.log.port import Unavailable as LogUnavailable
-from shared.reference.models import Kind
+from shared.log.port import LogUnavailable
+from shared.reference.documents import DocumentKind
 
 ORPHAN_AGE_MAX = timedelta(days=1)
 KEY_SWEEP_EVERY_S = 3600.0
@@ -87,7 +87,7 @@ class Calendars:
         calendars may have set a clock by the old ones.
         """
         documents = self._reference_data.documents()
-        in_force = sorted(document.reference for document in documents if document.kind is Kind.CALENDARS)
+        in_force = sorted(document.reference for document in documents if document.kind is DocumentKind.CALENDARS)
         if in_force == await self._agenda.calendars():
             return 0
         moved = await self._look_through()

@@ -21,9 +21,17 @@ from shared.case.orders import OrderState, OrderStatus
 from shared.case.reasons import Rejected
 from shared.case.state import CaseState
 from shared.kit.effects import CommandRequest, OneOf, Reaction, Timer, TimerPolicy, reaction
-from shared.reference.models_time import Act, Informed, LadderRow
-from shared.reference.rules import ladder_for
-from shared.reference.terms import InForce, cited, deadline_for, facts_of, later, reckoned_anew, resumed, rung_at
+from shared.reference.deadline_reckoning import (
+    DocumentsInForce,
+    calendar_reference,
+    deadline_after_pause,
+    deadline_for,
+    facts_of,
+    moment_after,
+    recomputed_deadline,
+    rung_at,
+)
+from shared.reference.ladders import Act, Informed, LadderRow, ladder_for
 
 STAGE_NAMES = {
     Stage.TRIAGE: "梳理分流",
@@ -41,7 +49,9 @@ STAGE_NAMES = {
 StageChange: TypeAlias = Annotated[Event, OneOf(STAGE_CHANGES)]
 
 
-def keep_clocks(recorded: Recorded[StageChange], state: CaseState, reference_data: InForce) -> Sequence[CommandRequest]:
+def keep_clocks(
+    recorded: Recorded[StageChange], state: CaseState, reference_data: DocumentsInForce
+) -> Sequence[CommandRequest]:
     """Open a clock for every stage that runs, close those of stages that are over, replace those with old limits.
 
     A stage that ended late is first declared overdue (clause 5.1.3 a).
@@ -81,7 +91,11 @@ def _set_deadlines(
 
 
 def _declare_ended_late(
-    address: Address, state: CaseState, reference_data: InForce, clock: RunningDeadline, opened: Deadline | None
+    address: Address,
+    state: CaseState,
+    reference_data: DocumentsInForce,
+    clock: RunningDeadline,
+    opened: Deadline | None,
 ) -> CommandRequest:
     """Declare a stage overdue that ended late.
 
@@ -97,7 +111,7 @@ def _declare_ended_late(
     return CommandRequest(address, "declare-overdue", overdue, what=f"{deadline.stage} {deadline.unit or ''}")
 
 
-def _outdated(reference_data: InForce, state: CaseState, clock: RunningDeadline) -> bool:
+def _outdated(reference_data: DocumentsInForce, state: CaseState, clock: RunningDeadline) -> bool:
     """Whether the limit of a clock differs from the one for the case as it is now.
 
     A clock that was extended, suspended or recomputed keeps its limit.
@@ -108,7 +122,7 @@ def _outdated(reference_data: InForce, state: CaseState, clock: RunningDeadline)
     return new is not None and (new.amount, new.base, new.legal_basis) != (old.amount, old.base, old.legal_basis)
 
 
-def _deadline(reference_data: InForce, state: CaseState, stage: Stage, unit: str | None) -> Any:
+def _deadline(reference_data: DocumentsInForce, state: CaseState, stage: Stage, unit: str | None) -> Any:
     """The deadline of a stage by the limits in force; None without one: a report upward may have none (clause 11.4)."""
     since = state.registered_at if stage is Stage.REPORT else state.since
     if stage is Stage.CO_HANDLE:
@@ -184,7 +198,7 @@ def _timers_of_clock(subject: str, state: CaseState, clock: RunningDeadline) -> 
 
 
 def fire(
-    address: Address, state: Any, timer: Timer, now: datetime, reference_data: InForce
+    address: Address, state: Any, timer: Timer, now: datetime, reference_data: DocumentsInForce
 ) -> Sequence[CommandRequest]:
     """The commands that follow when a timer of a case or an order is due; none for a timer out of force.
 
@@ -203,18 +217,23 @@ def fire(
         assert late is not None, "a rung in force belongs to an overdue"
         return (_climb(address, state, clock, late, now, reference_data),)
     if timer.what == "resume":
-        continued = resumed(clock, timer.at, reference_data.calendar(state.in_charge))
+        continued = deadline_after_pause(clock, timer.at, reference_data.calendar(state.in_charge))
         return (CommandRequest(address, "resume", facts("resume", deadline=continued)),)
     return _warn_or_declare(address, state, clock, timer.what, now, reference_data)
 
 
 def _warn_or_declare(
-    address: Address, state: CaseState, clock: RunningDeadline, what: str, now: datetime, reference_data: InForce
+    address: Address,
+    state: CaseState,
+    clock: RunningDeadline,
+    what: str,
+    now: datetime,
+    reference_data: DocumentsInForce,
 ) -> Sequence[CommandRequest]:
     deadline = clock.deadline
     calendar = reference_data.calendar(state.in_charge)
-    if clock.ended_at is None and deadline.calendar_reference != cited(calendar, deadline):
-        new = reckoned_anew(clock, calendar)
+    if clock.ended_at is None and deadline.calendar_reference != calendar_reference(calendar, deadline):
+        new = recomputed_deadline(clock, calendar)
         if new.due != deadline.due:  # the calendar in force gives another due moment: the clock is moved first
             return (recompute(address, clock, new),)
     stated = {"stage": deadline.stage, "unit": deadline.unit, "due": deadline.due, "seen_at": now}
@@ -225,20 +244,20 @@ def _warn_or_declare(
     return (CommandRequest(address, "declare-overdue", overdue),)
 
 
-def recompute_by(reference_data: InForce) -> TimerPolicy:
+def recompute_by(reference_data: DocumentsInForce) -> TimerPolicy:
     """The policy that moves a running deadline to its due moment by the calendar in force, where that differs."""
 
     def policy(address: Address, state: Any, timer: Timer, now: datetime) -> Sequence[CommandRequest]:
         clock = state.clock(Stage(timer.stage), timer.unit or None) if isinstance(state, CaseState) else None
         if clock is None or clock.overdue or clock.ended_at is not None:
             return ()
-        new = reckoned_anew(clock, reference_data.calendar(state.in_charge))
+        new = recomputed_deadline(clock, reference_data.calendar(state.in_charge))
         return (recompute(address, clock, new),) if new.due != clock.deadline.due else ()
 
     return policy
 
 
-def fire_by(reference_data: InForce) -> TimerPolicy:
+def fire_by(reference_data: DocumentsInForce) -> TimerPolicy:
     """The policy of the ticker: `fire`, by the reference documents in force."""
     return lambda address, state, timer, now: fire(address, state, timer, now, reference_data)
 
@@ -251,11 +270,16 @@ def recompute(address: Address, clock: RunningDeadline, new: Any) -> CommandRequ
     return CommandRequest(address, "recompute-deadline", recomputed, what=str(new.calendar_reference))
 
 
-# The ladder: remind the person, urge the unit, issue an order, escalate to the centre above (domain 1.a''; clause 11.2)
+# The ladder: remind the person, urge the unit, issue an order, escalate (clause 11.2; docs/limits.md)
 
 
 def _climb(
-    address: Address, state: CaseState, clock: RunningDeadline, late: Overdue, now: datetime, reference_data: InForce
+    address: Address,
+    state: CaseState,
+    clock: RunningDeadline,
+    late: Overdue,
+    now: datetime,
+    reference_data: DocumentsInForce,
 ) -> CommandRequest:
     """The command of the next rung of the ladder. Where the ladder has no such rung, the unit is urged."""
     rung = rung_at(reference_data, state, late.stage, late.due, late.rung)
@@ -293,12 +317,12 @@ def _issue_order(
     row: LadderRow,
     stated: dict[str, Any],
     now: datetime,
-    reference_data: InForce,
+    reference_data: DocumentsInForce,
     cause: str,
 ) -> CommandRequest:
     region = ordering_region(state.in_charge, state)
     order = Address("order", region, new_id(region, cause))
-    due = later(reference_data.calendar(region), now, row.answer, row.answer_base)
+    due = moment_after(reference_data.calendar(region), now, row.answer, row.answer_base)
     stated |= {
         "kind": row.order_kind,
         "region": region,
@@ -310,7 +334,7 @@ def _issue_order(
 
 
 def rungs_ahead(
-    reference_data: InForce, state: CaseState, clock: RunningDeadline
+    reference_data: DocumentsInForce, state: CaseState, clock: RunningDeadline
 ) -> Iterator[tuple[int, LadderRow, datetime]]:
     """The rungs that follow if nothing happens, with their moments. Of a rung that repeats for ever, the first two."""
     late = state.overdue_of(*clock.key) if clock.overdue else None
@@ -347,7 +371,7 @@ def _unit_to_act(state: CaseState, late: Overdue) -> str:
     return late.unit or state.unit or centre
 
 
-def _centre_above(reference_data: InForce, region: str) -> str | None:
+def _centre_above(reference_data: DocumentsInForce, region: str) -> str | None:
     """The nearest region above that has a centre; None where there is none up to the province."""
     while level_of(region) is not Level.PROVINCE:
         region = parent(region) or region
@@ -356,7 +380,7 @@ def _centre_above(reference_data: InForce, region: str) -> str | None:
     return None
 
 
-def informed_of_escalation(reference_data: InForce, state: CaseState, to: str) -> tuple[str, ...]:
+def informed_of_escalation(reference_data: DocumentsInForce, state: CaseState, to: str) -> tuple[str, ...]:
     """The names that a person's escalation informs: own party committee and government, the centre above (11.2)."""
     centre = reference_data.centre_of(state.in_charge)
     own = (centre.party_committee, centre.government) if centre else ()
@@ -364,7 +388,7 @@ def informed_of_escalation(reference_data: InForce, state: CaseState, to: str) -
 
 
 def _informed(
-    reference_data: InForce, state: CaseState, late: Overdue, recipients: Sequence[Informed]
+    reference_data: DocumentsInForce, state: CaseState, late: Overdue, recipients: Sequence[Informed]
 ) -> tuple[str, ...]:
     """The names that a rung informs (clause 11.2: the own party committee and government, and the centre above)."""
     centre = reference_data.centre_of(state.in_charge)

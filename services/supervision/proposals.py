@@ -15,11 +15,11 @@ from services.supervision.deadlines.explanations import fields_from
 from shared.case.facts import Hold, Nature, Note, OrderKind, Severity, TimeBase
 from shared.case.lifecycle import OPEN, STAGES, Status
 from shared.case.state import CaseState
-from shared.reference.library import ReferenceData
-from shared.reference.models import Kind
-from shared.reference.models_time import Act, Proposal
-from shared.reference.rules import ladder_for
-from shared.reference.terms import facts_of, later
+from shared.reference.deadline_reckoning import facts_of, moment_after
+from shared.reference.documents import DocumentKind
+from shared.reference.ladders import Act, ladder_for
+from shared.reference.proposals import Proposal
+from shared.reference.reference_data import ReferenceData
 
 ANSWER_WORKING_DAYS = 3  # the time to answer an order where no ladder states it
 FIGURE_MAX = 2**31 - 1  # more than any count of a case
@@ -92,7 +92,12 @@ def proposed(reference_data: ReferenceData, state: CaseState) -> list[Meets]:
 
 def lowest(reference_data: ReferenceData) -> list[int]:
     """The lowest threshold of each kind in force anywhere. A case below all of them is not read."""
-    rows = [row for document in reference_data.documents() if document.kind is Kind.PROPOSALS for row in document.rows]
+    rows = [
+        row
+        for document in reference_data.documents()
+        if document.kind is DocumentKind.PROPOSALS
+        for row in document.rows
+    ]
     return [min((row.at_least for row in rows if row.id is what), default=FIGURE_MAX) for what in Proposal]
 
 
@@ -107,6 +112,6 @@ def order_proposed(
     return {
         "kind": row.order_kind if row else OrderKind.ORDINARY,
         "unit": state.unit or f"{state.in_charge}-centre",
-        "due": later(reference_data.calendar(state.in_charge), now, amount, base),
+        "due": moment_after(reference_data.calendar(state.in_charge), now, amount, base),
         "note": Note(text=f"据系统督办建议：{why}。"),
     }

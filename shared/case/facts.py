@@ -1,7 +1,7 @@
 """What can be said about a case: the closed word lists and the facts that a command and its event have in common.
 
-The lists follow sections 1.a of the domain: channels of clause 8.2 a, natures of the 12345 regulations, outcomes and
-ratings of the KPI formulas. Each fact is stated here once; `commands.py` asks for it, `events.py` records it.
+Channels are those of clause 8.2 a, natures those of the 12345 ordinances, outcomes and ratings those of
+the rates in docs/glossary.md. Each fact is stated here once; `commands.py` asks for it, `events.py` records it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Retention(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What handling came to; `explained` is the explanation rate's numerator (domain 1.b)."""
+    """What handling came to (Beijing 12345, article 32: the settlement rate)."""
 
     SOLVED = "solved"
     PARTLY = "partly"
@@ -89,7 +89,7 @@ class Outcome(StrEnum):
 
 
 class Satisfaction(StrEnum):
-    """What the resident says of it (domain 1.b)."""
+    """How content the resident is (Beijing 12345, article 32: the satisfaction rate)."""
 
     SATISFIED = "satisfied"
     BASICALLY = "basically"

@@ -145,7 +145,7 @@ _TABLE: tuple[Transition[Status], ...] = (
     Transition(e.OverdueAnnulled, EXISTING, None, "what was done in time is not late, whenever the proof arrives"),
     Transition(e.Escalated, OPEN, None, "11.2: the centre above is in charge", stages=True),
     Transition(e.HandedDown, OPEN, None, "5.1.1 i: the level reached hands it down"),
-    Transition(e.Urged, OPEN, None, "domain 1.a'': reminders before orders"),
+    Transition(e.Urged, OPEN, None, "practice: a reminder comes before an order"),
     Transition(e.Ordered, OPEN, None, "Weifang 12345, 26: a supervision order covers it"),
     Transition(e.Held, EXISTING, None, "personal information law 47: a legal duty to keep"),
     Transition(e.Released, EXISTING, None, "the hold's reason is gone", stages=True),

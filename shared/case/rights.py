@@ -55,7 +55,7 @@ class Tie(StrEnum):
 SEPARATED = frozenset({Right.ADMIN, Right.OPERATE, Right.AUDIT})
 
 
-def conflict(rights: frozenset[Right]) -> str | None:
+def separation_conflict(rights: frozenset[Right]) -> str | None:
     """Why one post may not hold all of `rights` (clause 9.5 b), None when it may."""
     powers = sorted(rights & SEPARATED)
     if len(powers) > 1:

@@ -18,12 +18,15 @@ from shared.case.orders import OrderState
 from shared.case.rights import Right, Tie
 from shared.case.state import CaseState
 
+RESIDENT_COMMANDS = frozenset({"rate"})  # what a resident may send who has the look-up secret of the case
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """A person (or a platform's account) at a post of a unit in a region, with the rights of the post.
 
     `source`: the name under which a platform submits; None for everybody else.
+    `own_case`: the id of the case whose look-up secret a resident has; None for everybody else.
     """
 
     person: str
@@ -32,6 +35,7 @@ class Caller:
     region: str
     rights: frozenset[Right]
     source: str | None = None
+    own_case: str | None = None
 
     @property
     def actor(self) -> Actor:
@@ -115,6 +119,9 @@ def refusal(caller: Caller, command: Command, state: Any) -> str | None:
     right, tie = spec.right, spec.tie
     if right is None or tie is None:
         return f"{command.name} is decided by {spec.owner} alone; nobody may send it"
+    if caller.own_case is not None:  # a resident has no post: the secret is the permission
+        own = command.address.id == caller.own_case and command.name in RESIDENT_COMMANDS
+        return None if own else "the secret of a case serves to rate that case, and for nothing else"
     if right not in caller.rights:
         return f"your post {caller.post} lacks the right {right}; somebody who has it must do this"
     if isinstance(state, CaseState) and barred(caller, state):

@@ -36,8 +36,8 @@ from shared.kit.problems import BadRequest, Forbidden, NotFound, ProblemError, U
 from shared.kit.runtime import Runtime
 from shared.kit.seal import unseal_fields
 from shared.kit.vault import same_secret
-from shared.log import number
 from shared.log import port as log_port
+from shared.log.case_numbers import case_number, parse_case_number
 
 AHEAD_S_MAX = 120
 
@@ -273,7 +273,7 @@ class Application:
             if len(text) == 36:
                 raise NotFound(f"There is no {kind} with this id.") from not_an_id
         try:
-            position = number.parse(text, log.streams())
+            position = parse_case_number(text, log.streams())
         except ValueError as error:
             raise NotFound(f"Neither an id nor a number of a {kind}: {error}") from None
         recorded = await log.at(position)
@@ -337,7 +337,7 @@ class Application:
     async def _history(self, address: Address) -> History:
         try:
             events = await self.data.log.load(address)
-        except log_port.Unavailable as error:
+        except log_port.LogUnavailable as error:
             raise Unavailable("The log does not answer.") from error
         except log_port.NoArea:
             events = []
@@ -376,7 +376,7 @@ def answer(address: Address, outcome: Committed) -> Answer:
     first = getattr(outcome.state, "registration_sequence", 0) or outcome.position.sequence
     return Answer(
         id=address.id,
-        number=number.write(Position(outcome.position.stream, first)),
+        number=case_number(Position(outcome.position.stream, first)),
         status=outcome.state.status.value,
         version=outcome.state.version,
         position=str(outcome.position),

@@ -1,11 +1,11 @@
-"""The I/O shell of a command: load, decide, seal, append, remember.
+"""The I/O shell around the law: load the state, decide, seal, append, remember.
 
-An aggregate has one writer inside a process, by a queue of its own. Between processes the guard of the log decides: a
-conflict means that the handler loads the newer events and decides again, with jittered backoff, for at most RETRY_S_MAX
-seconds.
+Inside a process each aggregate has a queue, so that its commands are decided one after the other. Between processes the
+log accepts an event only behind the sequence that it was decided on. On a conflict the handler loads the newer events
+and decides again, with jittered backoff, for at most RETRY_S_MAX seconds.
 
-A cached state may accept, since the guard checks it. A rejection and an "applied already" are answered only after the
-state was topped up from the leader of the stream.
+An acceptance may rest on a cached state, since the log checks the sequence. A rejection and an "applied already" rest
+on the newest state, read from the leader of the stream.
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ DECIDERS: dict[str, Decider] = {
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A command that stands: the aggregate after it, where its last event lies, and the event if it was made now."""
+    """The result of a command: the state after it, the position of the last event, and the new event.
+
+    `recorded` is None when the command was applied before.
+    """
 
     state: Any
     position: Position
@@ -74,34 +77,31 @@ class CommandHandler:
     async def handle(self, command: Command) -> Committed | Rejected:
         """Decide a command and append its event, exactly once however often it is sent.
 
-        Raises Unavailable when the log or the vault gave no answer within RETRY_S_MAX of its turn: the same command may
-        be sent again. Raises KeyErased when the key of the content is destroyed, AlreadySealed, TooLarge.
+        Raises Unavailable when the log gave no answer for RETRY_S_MAX seconds, or when the vault gives none: the same
+        command may be sent again. Raises KeyErased when the key of the content is destroyed, AlreadySealed, TooLarge.
         """
         async with self._aggregates.queue(command.address.subject):
             return await self._until_settled(command)
 
     async def state(self, address: Address, fresh: bool = False) -> Versioned:
-        """The aggregate as this process knows it; `fresh` tops it up from the stream's leader first.
-
-        Raises Unavailable.
-        """
+        """The state of an aggregate, cached or read; with `fresh` newer events are read first. Raises Unavailable."""
         held = self._aggregates.get(address.subject)
         if held is None or fresh:
             held = await self._top_up(address, held)
         return held
 
     def prime(self, address: Address, held: Versioned) -> None:
-        """Remember an aggregate that a read model knows, where this process knows nothing newer.
+        """Cache a state that a read model holds, unless the cache holds a newer one.
 
-        Not one that held what was newer than the program that folded it: this program may know it.
+        A state that met an event newer than the program that folded it is left out: this program may know the event.
         """
         if not held.state.newer_event:
             self._aggregates.remember(address.subject, held)
 
     async def state_since(self, recorded: Recorded[Any]) -> Versioned:
-        """The aggregate at least as new as this event of it: what a reaction to the event may decide on.
+        """The state of an aggregate, at least as new as this event. Raises Unavailable.
 
-        Whatever came later brings a reaction of its own. Raises Unavailable.
+        A reaction to the event may decide on it, since later events bring reactions of their own.
         """
         address, position = recorded.address, recorded.position
         assert position is not None, "what is read has its position"
@@ -114,7 +114,7 @@ class CommandHandler:
         return held
 
     def _after(self, recorded: Recorded[Any]) -> Any:
-        """What an event made of its aggregate, where nothing has to be read for it: a first one is all there is."""
+        """The state after an event when no read is needed: the change is cached, or the event is the first one."""
         if made := self._aggregates.made(recorded):
             return made.after
         law = DECIDERS[recorded.address.kind]
@@ -127,8 +127,8 @@ class CommandHandler:
         while True:
             try:
                 return await self._once(command, fresh)
-            except (log_port.Conflict, log_port.Unavailable) as error:
-                self._telemetry.add(RETRIES, type(error).__name__.lower())
+            except (log_port.LogConflict, log_port.LogUnavailable) as error:
+                self._telemetry.add(RETRIES, "conflict" if isinstance(error, log_port.LogConflict) else "unavailable")
                 if self._clock.monotonic() + backoff_s >= give_up_at:
                     raise Unavailable("The log gave no answer in time; the same command may be sent again.") from error
             await self._clock.sleep(backoff_s * (0.5 + self._clock.random()))
@@ -140,7 +140,7 @@ class CommandHandler:
         law = DECIDERS[address.kind]
         held = self._aggregates.get(address.subject)
         if held is None and COMMANDS[command.name].event in CREATES:
-            held = Versioned(law.new)  # as a rule; the guard knows better
+            held = Versioned(law.new)  # as a rule there is no event yet; the log checks it
         guessed = held is not None and not fresh
         if held is None or fresh:
             held = await self._top_up(address, held)
@@ -176,7 +176,7 @@ class CommandHandler:
         held = held or Versioned(law.new)
         try:
             newer = await self._log.load(address, held.sequence)
-        except log_port.Unavailable as error:
+        except log_port.LogUnavailable as error:
             raise Unavailable("The log does not answer.") from error
         state = held.state
         for recorded in newer:

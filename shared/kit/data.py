@@ -8,7 +8,7 @@ from typing import Any
 from shared.case.base import Address, Position
 from shared.kit.sql import Database
 from shared.kit.vault import Vault
-from shared.log import number
+from shared.log.case_numbers import case_number
 from shared.log.port import Log
 from shared.log.streams import Streams
 
@@ -24,4 +24,4 @@ class Data:
 
     def number(self, address: Address, state: Any) -> str:
         """The case number that people read out over the phone."""
-        return number.write(Position(self.log.stream_of(address), state.registration_sequence))
+        return case_number(Position(self.log.stream_of(address), state.registration_sequence))

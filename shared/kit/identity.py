@@ -9,10 +9,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from shared.case.base import Actor, Address, Owner
-from shared.case.rights import Right
 from shared.kit.access import Caller
 from shared.kit.settings import BadSettings, Settings
-from shared.reference.library import ReferenceData
+from shared.reference.reference_data import ReferenceData
 
 RESIDENT = "resident"
 DEMO_TOKEN_PREFIX = "demo-"
@@ -46,9 +45,10 @@ class Identity:
             return None
         return Caller(row.id, row.post, row.unit, row.region, frozenset(post.rights))
 
-    def resident(self, region: str) -> Caller:
-        """A resident who proved by the secret that a case is theirs."""
-        return Caller(RESIDENT, RESIDENT, f"{region}-centre", region, frozenset({Right.REGISTER}))
+    def resident(self, address: Address) -> Caller:
+        """A resident who proved by the look-up secret that this case is theirs."""
+        region = address.region
+        return Caller(RESIDENT, RESIDENT, f"{region}-centre", region, frozenset(), own_case=address.id)
 
     def service_actor(self, address: Address) -> Actor:
         """The service itself, as it reacts to an event or a moment."""

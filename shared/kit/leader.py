@@ -47,7 +47,7 @@ async def run_as_leader(
                 await asyncio.create_task(work(held), name=name)
             finally:
                 await held.release()
-        except* (Unavailable, log_port.Unavailable, log_port.Conflict) as error:
+        except* (Unavailable, log_port.LogUnavailable, log_port.LogConflict) as error:
             failed(type(error.exceptions[0]).__name__)
         task = asyncio.current_task()
         if task is not None and task.cancelling():  # 3.11 loses a cancellation that meets a child's error

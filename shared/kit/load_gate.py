@@ -1,7 +1,7 @@
-"""Who goes first in a process: people at the desk wait for nobody, and what follows from their acts never starves.
+"""The order of work in one process: answers to callers come first, and the jobs behind them never starve.
 
-While a command of somebody is being answered, reactions work few events at a time and every job takes a breath between
-two batches. What arrives meanwhile is done together, which also makes it cheaper.
+While a command of a caller is in work, reactions work few events at once and every job pauses between two batches.
+The events that arrive during a pause are worked in one batch, which also costs less.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from contextlib import contextmanager
 
 from shared.kit.clock import Clock
 
-SLOTS_COUNT = 32  # events that a reactor works at once
+SLOTS_COUNT = 32  # events that one reaction runner works at once
 BUSY_SLOTS_COUNT = 4
 BREATH_S = 0.02
 
 
 class LoadGate:
-    """How many commands are being answered, and what that leaves to the jobs behind."""
+    """The commands of callers in work, the followers that are behind, and the share of the process for each job."""
 
     def __init__(self) -> None:
         self._answering = 0
@@ -25,7 +25,7 @@ class LoadGate:
 
     @contextmanager
     def answering(self) -> Iterator[None]:
-        """Somebody waits for the answer to a command."""
+        """A block that answers a caller."""
         self._answering += 1
         try:
             yield
@@ -34,18 +34,18 @@ class LoadGate:
 
     @property
     def slots(self) -> int:
-        """How many events a reactor may work at once now."""
+        """The count of events that a reaction runner may work at once now."""
         return BUSY_SLOTS_COUNT if self._answering else SLOTS_COUNT
 
-    def follows(self, who: str, stream: str, behind: bool) -> None:
-        """A follower of the log says whether a stream has more for it to do than it could take in hand."""
-        (self._behind.add if behind else self._behind.discard)((who, stream))
+    def follows(self, follower: str, stream: str, behind: bool) -> None:
+        """Note whether a stream holds more events for this follower than its last batch took."""
+        (self._behind.add if behind else self._behind.discard)((follower, stream))
 
     def behind(self, stream: str) -> bool:
-        """Whether somebody has more to do on a stream than they could take in hand."""
-        return any(one == stream for _, one in self._behind)
+        """Whether any follower of this stream is behind."""
+        return any(behind == stream for _, behind in self._behind)
 
-    async def breathe(self, clock: Clock, who: str = "") -> None:
-        """Between two batches: let the desk go first, then those who are behind, unless that is `who` breathes."""
-        if self._answering or any(other != who for other, _ in self._behind):
+    async def breathe(self, clock: Clock, follower: str = "") -> None:
+        """Pause between two batches while a caller waits, or while a follower other than `follower` is behind."""
+        if self._answering or any(other != follower for other, _ in self._behind):
             await clock.sleep(BREATH_S)

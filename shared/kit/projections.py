@@ -1,9 +1,9 @@
-"""Projections: read models kept from the log, each in one transaction with the place it has reached.
+"""Projections: read models made from the log, each written in one transaction with its checkpoint.
 
-Events come in strict order from an ordered consumer. A batch is folded, turned into rows by the service's pure
-`projection.py`, written by its `store.py`, and committed together with the checkpoint (stream, sequence, event id). If
-the event at the checkpoint is another one, the log is not the one that the tables were made from: the projector refuses
-and says to rebuild. One writer per read model, by advisory lock; the others read.
+Events come in strict order from an ordered consumer. A batch is folded, turned into rows by the pure functions of the
+service's `read_model.py`, written by its statements, and committed together with the checkpoint (stream, sequence,
+event id). If the log holds another event at the checkpoint, the tables were made from another log: the runner refuses
+to go on and asks for a rebuild. Each read model has one writer, by advisory lock; the other processes read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RebuildNeeded(Exception):
 
 
 class ReadModel(Protocol):
-    """What a service's store offers a projector."""
+    """The tables of one service as a projection runner writes them."""
 
     name: str
     kinds: frozenset[str]
@@ -61,7 +61,7 @@ class ProjectionRunner:
         self.model, self._database, self._log = model, database, log
         self._runtime, self._clock = runtime, runtime.clock
         self._folded: OrderedDict[str, Any] = OrderedDict()
-        self._at: dict[str, int] = {}  # how far this one has written each stream
+        self._at: dict[str, int] = {}  # stream -> the sequence that this runner has written
         runtime.telemetry.before_reading(self._measure)
 
     async def _measure(self) -> None:
@@ -70,7 +70,7 @@ class ProjectionRunner:
             self._runtime.telemetry.set(BEHIND, behind, self.model.name, stream)
 
     async def run(self) -> None:
-        """Project for ever, as soon as this process is the one writer. Raises Rebuild, log_port.Damaged."""
+        """Project without end, as soon as this process is the one writer. Raises RebuildNeeded, log_port.Damaged."""
         name = f"project.{self.model.name}"
         await run_as_leader(
             name, lambda: self._database.try_advisory_lock(name), self._together, self._clock, self._forget
@@ -93,7 +93,7 @@ class ProjectionRunner:
             await self._runtime.load_gate.breathe(self._clock)
 
     async def checkpoint(self, stream: str) -> int:
-        """The sequence reached on a stream, after checking that the log is the one we read. Raises Rebuild."""
+        """The sequence reached on a stream, once the log proved to be the same. Raises RebuildNeeded."""
         row = await self._database.using(KIT_STATEMENTS).fetch_one("read_checkpoint", self.model.name, stream)
         if row is None:
             return 0
@@ -108,8 +108,8 @@ class ProjectionRunner:
     async def apply(self, stream: str, batch: Sequence[Recorded[Any]]) -> None:
         """Project one batch: rows and checkpoint in one transaction. A failure leaves both as they were.
 
-        What stands already is passed over: a writer that lost its lock may go on for a second beside the next one.
-        Raises Unavailable when another one writes at the same time.
+        Events before the checkpoint are skipped, since a writer that lost its lock may write for a second beside the
+        next writer. Raises Unavailable when another process writes at the same time.
         """
         if not batch:
             return
@@ -130,7 +130,7 @@ class ProjectionRunner:
         own = session.using(KIT_STATEMENTS)
         row = await own.fetch_one("read_checkpoint", self.model.name, stream)
         reached = int(row["sequence"]) if row else 0
-        if self._at.get(stream, 0) != reached:  # others have written what is remembered here as it was before
+        if self._at.get(stream, 0) != reached:  # another process has written: the folded states are old
             self._folded.clear()
         new = [recorded for recorded in batch if recorded.position and recorded.position.sequence > reached]
         if not new:
@@ -152,10 +152,10 @@ class ProjectionRunner:
             if isinstance(recorded.event, Unknown):
                 telemetry.warn("skipped an event newer than this program", type=recorded.event.type)
             by_subject.setdefault(recorded.address.subject, []).append(recorded)
-        # at once, before anything is awaited or remembered: what makes room for others may be needed for these
+        # Taken before anything is awaited or remembered: remembering evicts other states, which this batch may need.
         states = {s: self._folded[s] for s in by_subject if s in self._folded}
-        made = {recorded.id: one for recorded in known if (one := self._runtime.aggregates.made(recorded))}
-        begins = {recorded.id for recorded in known if type(recorded.event) in CREATES or recorded.id in made}
+        changed = {recorded.id: change for recorded in known if (change := self._runtime.aggregates.made(recorded))}
+        begins = {recorded.id for recorded in known if type(recorded.event) in CREATES or recorded.id in changed}
         missing = [s for s, events in by_subject.items() if s not in states and events[0].id not in begins]
         stored = await self.model.states(session, missing) if missing else {}
         changes = []
@@ -168,8 +168,8 @@ class ProjectionRunner:
                 text = stored.get(subject)
                 state = ADAPTERS[address.kind].validate_json(text) if text else law.new
             for recorded in events:
-                one = made.get(recorded.id)
-                state = one.after if one else law.evolve(state, recorded)
+                change = changed.get(recorded.id)
+                state = change.after if change else law.evolve(state, recorded)
             self._remember(subject, state)
             text_of = self._runtime.state_texts.text
             changes.append(AggregateChange(address, state, position, events, text_of(address.kind, state)))
@@ -184,7 +184,8 @@ class ProjectionRunner:
     async def rebuild(self, progress: Callable[[str, int, int], None]) -> AsyncGenerator[None, None]:
         """Empty the model and project the whole log up to its present end, batch by batch; yields after each.
 
-        Can be interrupted: the next start goes on from the checkpoint. Raises Unavailable when another projects.
+        It can be interrupted: the next start goes on from the checkpoint. Raises Unavailable when another
+        process projects.
         """
         lock = await self._database.try_advisory_lock(f"project.{self.model.name}")
         if lock is None:
@@ -207,12 +208,12 @@ class ProjectionRunner:
             await lock.release()
 
     async def _large_batches(self, stream: str, end: int) -> AsyncGenerator[list[Recorded[Any]], None]:
-        """The whole stream up to `end`: the more events of a case come at once, the fewer rows are written."""
+        """The whole stream up to `end`, in large batches: more events of a case in one batch mean fewer rows."""
         if end == 0:
             return
         batch: list[Recorded[Any]] = []
-        async for some in self._log.follow(stream, 0):
-            batch += some
+        async for events in self._log.follow(stream, 0):
+            batch += events
             position = batch[-1].position
             assert position is not None, "what is read has its position"
             if len(batch) >= REBUILD_COUNT or position.sequence >= end:

@@ -1,11 +1,12 @@
-"""Reactions: what a service does when it hears of an event. One durable per service and stream, each message by itself.
+"""Reactions: the commands that follow from an event. One durable consumer per service and stream.
 
-A reaction must not depend on order or count: it reads the case as it now is, says which commands should follow, and
-these are decided under the guard like any other; their ids derive from the cause, so a redelivery changes nothing.
+A reaction must not depend on the order or the count of deliveries. It reads the case as it is now and returns the
+commands that should follow. These are decided like any other command, and their ids derive from the event, so that a
+redelivery changes nothing.
 
-A partial batch is worked at once. What fails comes again after a growing delay; what fails too often, or cannot be
-read, is parked with its reason and shown to the operator. FastStream's own pull loses this:
-it spins when its durable is gone, waits to fill a batch and spends all deliveries at once.
+A batch that is not full is worked at once. A delivery that fails is redelivered after a growing delay. A delivery that
+fails too often, or cannot be read, is parked with its reason for the operator. FastStream's pull subscriber is not used
+here: it spins when its durable is gone, waits until a batch is full, and uses up all deliveries at once.
 """
 
 from __future__ import annotations
@@ -27,8 +28,7 @@ from shared.kit.problems import Unavailable
 from shared.kit.seal import unseal_fields
 from shared.kit.telemetry import BEHIND
 from shared.kit.vault import KeyErased
-from shared.log.port import Delivery, Durable, DurableMissing
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.port import Delivery, Durable, DurableMissing, LogUnavailable
 
 FETCH_COUNT_MAX = 256
 DEBOUNCED_COUNT_MAX = 1024
@@ -55,8 +55,8 @@ class ReactionRunner:
         observers: Mapping[str, Observer] = MappingProxyType({}),
         debounce_s: float = 0.0,
     ) -> None:
-        """`observers`: type of event (or `*`) -> what else hears of it. `debounce_s`: how long to rest between batches,
-        for reactions that depend on where a case comes to rest.
+        """`observers`: type of event (or `*`) -> a function that is called with each such event. `debounce_s`: the
+        pause between two batches, for reactions to a case that changes several times in a moment.
         """
         identity, data, runtime = application.identity, application.data, application.runtime
         self.owner = identity.owner
@@ -101,18 +101,18 @@ class ReactionRunner:
                 count = await self.step(durable, FETCH_WAIT_S)
                 await self._rest(stream, count)
                 await self._runtime.load_gate.breathe(self._clock, self.owner)
-            except (LogUnavailable, Unavailable):  # the log, or the vault that a batch asks for its keys
-                self._runtime.load_gate.follows(self.owner, stream, False)  # nobody waits for who cannot go on
+            except (LogUnavailable, Unavailable):  # of the log, or of the vault that holds the keys of the batch
+                self._runtime.load_gate.follows(self.owner, stream, False)  # it cannot go on: none waits for it
                 await self._clock.sleep(PAUSE_S)
             except DurableMissing:
-                # every reaction is idempotent: starting again from the first event repeats nothing
-                telemetry.warn("durable missing, made anew from the first event", stream=stream, service=self.owner)
+                # Every reaction is idempotent, so that a start from the first event repeats nothing.
+                telemetry.warn("durable missing, made again from the first event", stream=stream, service=self.owner)
                 durable = None
 
     async def _rest(self, stream: str, count: int) -> None:
-        """After a batch, with nothing in hand: what a process holds that is killed comes again much later.
+        """Pause after a batch, while this process holds no delivery: a delivery of a killed process comes much later.
 
-        Where a case comes to stand is up to other reactors: for those that are behind, one that lingers waits too.
+        A runner that debounces also waits for the other runners that are behind, since these change the same cases.
         """
         full = count == self._fetch_count
         if not self._debounce_s:
@@ -127,7 +127,7 @@ class ReactionRunner:
             await self._clock.sleep(self._debounce_s)
 
     async def step(self, durable: Durable, wait_s: float) -> int:
-        """Fetch what is there and work it, as many at once as the pace allows; how many messages that was."""
+        """Fetch the deliveries that are there and work them, as many at once as the load gate allows; their count."""
         deliveries = await durable.fetch(self._fetch_count, wait_s)
         if deliveries:
             await self._runtime.failpoints.hit("react.fetched")
@@ -140,27 +140,27 @@ class ReactionRunner:
         return len(deliveries)
 
     async def _fetch_keys(self, batch: Sequence[Recorded[Any]]) -> None:
-        """The keys that this batch needs, in one question; the vault remembers them."""
-        wanted = [r.address.id for r in batch if any(one.unseals for one in self._by_event.get(type(r.event), ()))]
-        if len(wanted) > 1:
-            await self._vault.keys(wanted)
+        """Read the keys that this batch needs in one query; the vault caches them."""
+        ids = [r.address.id for r in batch if any(each.unseals for each in self._by_event.get(type(r.event), ()))]
+        if len(ids) > 1:
+            await self._vault.keys(ids)
 
     async def _work_all(self, todo: Iterator[list[Delivery]]) -> None:
         for deliveries in todo:
             newest, silent = deliveries[-1].recorded, False
             for delivery in deliveries:
-                if silent:  # what did not answer for the one before it would keep the rest in hand too long
+                if silent:  # a log or vault that gave no answer once would hold the rest too long
                     await delivery.nack(DELAY_S_MIN)
                 else:
                     silent = await self._work(delivery, newest)
 
     async def _work(self, delivery: Delivery, newest: Recorded[Any]) -> bool:
-        """React and acknowledge; True where the log or the vault gave no answer."""
+        """React and acknowledge; True when the log or the vault gave no answer."""
         try:
             await self.react(delivery.recorded, newest)
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # whatever went wrong, the message comes again or is parked: never lost
+        except Exception as error:  # any failure: the delivery comes again or is parked, and is never lost
             await self._again_or_park(delivery, error)
             return _patient(error)
         await self._runtime.failpoints.hit("react.handled")
@@ -179,9 +179,9 @@ class ReactionRunner:
         await delivery.term()
 
     async def react(self, recorded: Recorded[Any], newest: Recorded[Any] | None = None) -> None:
-        """Do whatever follows from one event, of a case in which `newest` has happened too.
+        """Execute the commands that follow from one event. `newest`: the newest event of the same case at hand.
 
-        Raises what went wrong; doing it again is harmless.
+        Raises the failure of a command; the whole may be repeated.
         """
         if isinstance(recorded.event, Unknown):
             return
@@ -197,7 +197,7 @@ class ReactionRunner:
             await observer(recorded)
 
     async def _follow_up(self, reaction: Reaction, cause: Recorded[Any], held: Versioned) -> None:
-        """Decide on the case as known here; what the law refuses while the case went on meanwhile is decided anew."""
+        """Decide on the cached state; decide again when the law refused a command and the case has changed since."""
         while True:
             refused = []
             for request in reaction.decide(cause, held.state, self._reference_data):
@@ -221,8 +221,8 @@ class ReactionRunner:
         now = self._clock.now()
         meta = Meta(
             command_id=derived_id(reaction.name, cause.id, request.address.subject, request.name + request.what),
-            # a case under import lives by the clock of its file, so does what follows from it; nothing comes before its
-            # cause, also where another machine's clock is ahead of ours
+            # An imported case has the times of its file, and so have the commands that follow. No command is earlier
+            # than its cause, also when the clock of another machine is ahead.
             time=cause.meta.time if _imported(state) else max(now, cause.meta.time),
             recorded_at=now,
             actor=self._actor(request.address),
@@ -233,7 +233,7 @@ class ReactionRunner:
         try:
             origin = Origin(reaction.name, request.address.id, cause.id.encode())
             return await self._application.decide(command(request.address, meta, request.name, request.facts), origin)
-        except KeyErased:  # it was born, lived and was erased since: a message that comes again finds its key gone
+        except KeyErased:  # the case was erased after the first delivery of this event
             return Rejected(Reason.ERASED)
 
     async def _opened(self, recorded: Recorded[Any]) -> Recorded[Any] | None:
@@ -246,18 +246,23 @@ class ReactionRunner:
 
 
 def _by_case(deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:
-    """What a batch holds of each case, in order: side by side they would decide the same, and all but one in vain.
+    """The deliveries of each case, in the order of the log: side by side they would conflict with each other.
 
-    What comes again may come behind what is newer.
+    They are sorted, since a redelivery may come behind newer events.
     """
     cases: dict[str, list[Delivery]] = {}
-    for delivery in sorted(deliveries, key=lambda one: one.recorded.position.sequence if one.recorded.position else 0):
+    for delivery in sorted(deliveries, key=_sequence):
         cases.setdefault(delivery.recorded.address.subject, []).append(delivery)
     return iter(cases.values())
 
 
+def _sequence(delivery: Delivery) -> int:
+    position = delivery.recorded.position
+    return position.sequence if position else 0
+
+
 def _patient(error: Exception) -> bool:
-    """Whether it is enough to wait."""
+    """Whether the failure ends by itself, when the log or the vault answers again."""
     return isinstance(error, LogUnavailable | Unavailable)
 
 

@@ -17,11 +17,16 @@ from shared.kit.failpoints import Failpoints
 from shared.kit.load_gate import LoadGate
 from shared.kit.read_your_writes import ProjectionProgress
 from shared.kit.telemetry import Telemetry, gauge
+from shared.log.envelope import EventDecoder
 
 CACHE_HITS = gauge(
     "caseflow_aggregate_cache_hits", "Look-ups that found a case or an order remembered, since the start"
 )
 CACHE_MISSES = gauge("caseflow_aggregate_cache_misses", "Look-ups that had to ask the log, since the start")
+EVENTS_CACHED = gauge("caseflow_event_cache_hits", "Events read that were decoded before, since the start")
+EVENTS_DECODED = gauge(
+    "caseflow_event_cache_misses", "Events read from the log that had to be decoded, since the start"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +37,7 @@ class Runtime:
     progress: ProjectionProgress
     aggregates: AggregateCache = field(default_factory=AggregateCache)
     state_texts: StateTexts = field(default_factory=StateTexts)
+    event_decoder: EventDecoder = field(default_factory=EventDecoder)
     load_gate: LoadGate = field(default_factory=LoadGate)
     failpoints: Failpoints = field(default_factory=Failpoints)
     telemetry: Telemetry = field(default_factory=Telemetry)
@@ -60,3 +66,5 @@ class Runtime:
     async def _measure(self) -> None:
         self.telemetry.set(CACHE_HITS, self.aggregates.hit_count)
         self.telemetry.set(CACHE_MISSES, self.aggregates.miss_count)
+        self.telemetry.set(EVENTS_CACHED, self.event_decoder.hit_count)
+        self.telemetry.set(EVENTS_DECODED, self.event_decoder.miss_count)

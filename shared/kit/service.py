@@ -30,11 +30,10 @@ from shared.kit.sql import Database, Statements
 from shared.kit.vault import MasterKeys, PgVault
 from shared.log.connection import connect
 from shared.log.jetstream import JetStreamLog
-from shared.log.port import Unavailable as LogUnavailable
-from shared.log.port import for_owner
+from shared.log.port import LogUnavailable, for_owner
 from shared.log.streams import Streams
 from shared.log.topology import Topology
-from shared.reference.library import ReferenceData
+from shared.reference.reference_data import ReferenceData
 
 REFERENCE_PAUSE_S = 1.0
 
@@ -96,7 +95,8 @@ async def open_service(
         role: Role = owner.value
         database = await Database.connect(settings.dsn(role), service.statements, role, settings.pg_pool_size_max)
         stack.push_async_callback(database.close)
-        log = JetStreamLog(connection, Topology(tuple(settings.areas), settings.replicas))
+        topology = Topology(tuple(settings.areas), settings.replicas)
+        log = JetStreamLog(connection, topology, decoder=runtime.event_decoder)
         streams = Streams(connection)
         if reference_data is None:
             reference_data = ReferenceData()

@@ -18,7 +18,7 @@ from shared.kit import access
 from shared.kit.application import Answer
 from shared.kit.bodies import body_of
 from shared.kit.problems import FieldError, Forbidden, Problem, ProblemError, Unprocessable, describe
-from shared.log.consumers import Message
+from shared.log.consumers import RawMessage
 
 Form = type[BaseModel]
 PREFIX = "command."
@@ -183,7 +183,7 @@ class ParsedSubmission:
         return f"seq-{self.sequence}"
 
 
-def read(message: Message, forms: Mapping[str, Form]) -> ParsedSubmission:
+def read(message: RawMessage, forms: Mapping[str, Form]) -> ParsedSubmission:
     """Read and check a message without asking anybody; never raises. `forms`: bodies other than the command's facts."""
     parts = message.subject.split(".")
     told = ParsedSubmission(parts[1], message.sequence)

@@ -35,8 +35,7 @@ from shared.kit.submission import PARKED_CODE, Envelope, Form, ParsedSubmission,
 from shared.kit.translations import TRANSLATIONS, translated
 from shared.log import topology
 from shared.log.consumers import RawDelivery, RawDurable
-from shared.log.port import Conflict, DurableMissing
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.port import DurableMissing, LogConflict, LogUnavailable
 from shared.log.topology import RECEIPTS, SUBMISSIONS
 
 CHANNEL = "platform"  # whose allowance says how far back a submission's time may lie
@@ -234,7 +233,7 @@ class Submissions:
             try:
                 await self._streams.publish(subject, data, expected=0)
                 return
-            except Conflict:
+            except LogConflict:
                 standing = await self._standing(told.source, place)
                 if standing is not None and standing.answers(receipt):
                     return

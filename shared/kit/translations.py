@@ -7,11 +7,10 @@ from typing import Any
 
 from shared.kit import problems
 from shared.kit.seal import AlreadySealed
-from shared.log.port import NoArea, TooLarge
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.port import EventTooLarge, LogUnavailable, NoArea
 
 TRANSLATIONS: Mapping[type[Exception], Callable[[Any], problems.ProblemError]] = {
-    TooLarge: lambda _: problems.TooLarge("This is too long for one event; attach it as a file."),
+    EventTooLarge: lambda _: problems.TooLarge("This is too long for one event; attach it as a file."),
     NoArea: lambda _: problems.Unprocessable("No area here holds the region.", code="region.no_area"),
     AlreadySealed: lambda _: problems.Unprocessable("Send the content itself, not a seal.", code="content.sealed"),
     LogUnavailable: lambda _: problems.Unavailable("The log does not answer."),

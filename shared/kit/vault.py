@@ -1,7 +1,7 @@
 """The vault: a key for each case, and one for each county's search index, wrapped by a master key from a file.
 
 Destroying the key of a case erases its content for good and leaves the log as it is. (Postgres keeps the old row until
-vacuum and in its write-ahead log and backups; there it is wrapped, and gone with the master keys of that time.)
+vacuum, and in its write-ahead log and backups. There the key is wrapped, and ends with the master keys of that time.)
 
 Changing the master key: put the new key on the first line of the file, leave the old ones below, start every process
 again, `rewrap`, then remove the old lines.
@@ -55,11 +55,11 @@ class KeyMissing(ProblemError):
 
 
 class BadMaster(Exception):
-    """The master key file cannot be used, or lacks the key that wraps what is asked for."""
+    """The master key file cannot be used, or lacks the key that wraps a row."""
 
 
 class MasterKeys:
-    """The master keys a process knows; the first wraps what is new, all of them unwrap."""
+    """The master keys of a process: the first wraps new keys, all of them unwrap."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         if not keys or any(len(key) != KEY_BYTES for key in keys):
@@ -99,8 +99,8 @@ class MasterKeys:
             raise BadMaster(f"the key of {id} was altered in the vault: restore the vault from its backup") from None
 
 
-class Row(NamedTuple):
-    """A key as it is kept: `wrapped` is None once it is destroyed."""
+class KeyRow(NamedTuple):
+    """A stored key; `wrapped` is None once the key is destroyed."""
 
     id: str
     master: str
@@ -108,16 +108,16 @@ class Row(NamedTuple):
 
 
 class Vault(ABC):
-    """The port. One logic over two places to keep rows: Postgres and memory."""
+    """The port: one logic over two stores, Postgres and memory."""
 
     def __init__(self, masters: MasterKeys, clock: Clock, failpoints: Failpoints | None = None) -> None:
         self._masters, self._clock, self._failpoints = masters, clock, failpoints or Failpoints()
         self._cache: OrderedDict[str, tuple[float, bytes | None]] = OrderedDict()
 
     async def new_keys(self, session: Session | None, items: Sequence[tuple[str, str]]) -> dict[str, bytes]:
-        """Make keys for (case id, region) in the caller's transaction; a key that stands already is kept.
+        """Make keys for (case id, region) in the caller's transaction; a key that exists stays as it is.
 
-        Returns the keys that stand, so that the registration seals without reading. Raises KeyErased when one was
+        Returns the keys in force, so that the registration seals without reading them. Raises KeyErased when one was
         destroyed.
         """
         fresh = [(id, region, self._fresh(id)) for id, region in items]
@@ -132,15 +132,15 @@ class Vault(ABC):
         return _living(case_id, keys[case_id])
 
     async def keys(self, case_ids: Collection[str]) -> dict[str, bytes | None]:
-        """The keys of many cases in one question: None where destroyed, absent where there never was one."""
+        """The keys of many cases in one query: None when destroyed, absent when there never was one."""
         oldest = self._clock.monotonic() - CACHE_S_MAX
-        found = {id: held[1] for id in case_ids if (held := self._cache.get(id)) and held[0] >= oldest}
-        missing = [id for id in dict.fromkeys(case_ids) if id not in found]
+        keys = {id: held[1] for id in case_ids if (held := self._cache.get(id)) and held[0] >= oldest}
+        missing = [id for id in dict.fromkeys(case_ids) if id not in keys]
         if missing:
             read = {row.id: self._unwrap(row) for row in await self._read(missing)}
             self.remember(read)
-            found |= read
-        return found
+            keys |= read
+        return keys
 
     async def county_key(self, county: str) -> bytes:
         """The key of a county (twelve digits) for its search index and phone hashes; made at first use."""
@@ -153,11 +153,11 @@ class Vault(ABC):
         return held[1]
 
     async def generation(self, case_id: str) -> int:
-        """Which look-up secret of the case is in force. Raises KeyMissing."""
+        """The generation of the look-up secret in force. Raises KeyMissing."""
         return _known(case_id, await self._generation(case_id))
 
     async def next_generation(self, case_id: str, after: int) -> int:
-        """Put the secret of generation `after` out of force; the generation in force now. Twice does it once."""
+        """Put the secret of generation `after` out of force; the generation now. A repetition changes nothing."""
         return _known(case_id, await self._advance(case_id, after))
 
     async def secret(self, case_id: str, generation: int | None = None) -> str:
@@ -166,7 +166,7 @@ class Vault(ABC):
         return secret_of(key, case_id, await self.generation(case_id) if generation is None else generation)
 
     async def destroy(self, case_id: str) -> None:
-        """Destroy the key of a case; twice does it once. Raises KeyMissing."""
+        """Destroy the key of a case; a repetition changes nothing. Raises KeyMissing."""
         if not await self._destroy(case_id, self._clock.now()):
             raise KeyMissing(f"There is no key of case {case_id}.")
         self.forget(case_id)
@@ -188,10 +188,10 @@ class Vault(ABC):
     async def sweep_orphans(
         self, older_than: datetime, exists: Callable[[Sequence[str]], Awaitable[Collection[str]]]
     ) -> int:
-        """Delete keys made before `older_than` whose case is not on the log; how many.
+        """Delete keys made before `older_than` whose case is not on the log; their count.
 
-        `exists` returns those of the given cases that the log holds; it must ask the leader, and raise when it cannot
-        know, since a key deleted is content lost.
+        `exists` returns those of the given cases that the log holds; it must ask the leader, and raise when the
+        log gives no answer, since the content of a deleted key is lost.
         """
         orphan_count = 0
         while ids := await self._unproven(older_than, BATCH_COUNT_MAX):
@@ -204,9 +204,9 @@ class Vault(ABC):
         return orphan_count
 
     async def rewrap(self, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
-        """Wrap every key by the current master key; how many were done now. Interrupted, it goes on where it was.
+        """Wrap every key by the current master key; the count of those. A run after an interruption does the rest.
 
-        `progress` is told (done, total) after each batch. Raises BadMaster when an old master key is not in the file.
+        `progress` is called with (done, total) after each batch. Raises BadMaster when an old master key is missing.
         """
         total, done = await self._count_stale(), 0
         while count := await self._rewrap_some(BATCH_COUNT_MAX):
@@ -218,20 +218,20 @@ class Vault(ABC):
     def _fresh(self, id: str) -> bytes:
         return self._masters.wrap(self._clock.token_bytes(KEY_BYTES), id, self._clock)
 
-    def _unwrap(self, row: Row) -> bytes | None:
+    def _unwrap(self, row: KeyRow) -> bytes | None:
         return None if row.wrapped is None else self._masters.unwrap(row.wrapped, row.id, row.master)
 
-    def _again(self, rows: Iterable[Row]) -> list[Row]:
+    def _again(self, rows: Iterable[KeyRow]) -> list[KeyRow]:
         """The same keys under the current master key."""
         keys = ((row.id, self._unwrap(row)) for row in rows)
-        return [Row(id, self._masters.current, self._masters.wrap(key, id, self._clock)) for id, key in keys if key]
+        return [KeyRow(id, self._masters.current, self._masters.wrap(key, id, self._clock)) for id, key in keys if key]
 
     @abstractmethod
-    async def _insert(self, session: Session | None, fresh: Sequence[tuple[str, str, bytes]]) -> list[Row]: ...
+    async def _insert(self, session: Session | None, fresh: Sequence[tuple[str, str, bytes]]) -> list[KeyRow]: ...
     @abstractmethod
-    async def _county(self, id: str, county: str, wrapped: bytes) -> Row: ...
+    async def _county(self, id: str, county: str, wrapped: bytes) -> KeyRow: ...
     @abstractmethod
-    async def _read(self, ids: Sequence[str]) -> list[Row]: ...
+    async def _read(self, ids: Sequence[str]) -> list[KeyRow]: ...
     @abstractmethod
     async def _generation(self, id: str) -> int | None: ...
     @abstractmethod
@@ -249,7 +249,7 @@ class Vault(ABC):
 
 
 class PgVault(Vault):
-    """The vault in Postgres. What a process may do is what its role was granted (migrations_vault)."""
+    """The vault in Postgres. The role of a process limits its rights (migrations_vault)."""
 
     def __init__(
         self, database: Database, masters: MasterKeys, clock: Clock, failpoints: Failpoints | None = None
@@ -257,19 +257,19 @@ class PgVault(Vault):
         super().__init__(masters, clock, failpoints)
         self._db = database.using(_STATEMENTS)
 
-    async def _insert(self, session: Session | None, fresh: Sequence[tuple[str, str, bytes]]) -> list[Row]:
+    async def _insert(self, session: Session | None, fresh: Sequence[tuple[str, str, bytes]]) -> list[KeyRow]:
         ids, regions, wraps = (list(column) for column in zip(*fresh, strict=True)) if fresh else ([], [], [])
         at = session.using(_STATEMENTS) if session else self._db
         rows = await at.fetch("new_keys", ids, regions, self._masters.current, wraps, self._clock.now())
-        return [Row(*row) for row in rows]
+        return [KeyRow(*row) for row in rows]
 
-    async def _county(self, id: str, county: str, wrapped: bytes) -> Row:
+    async def _county(self, id: str, county: str, wrapped: bytes) -> KeyRow:
         row = await self._db.fetch_one("county_key", id, county, self._masters.current, wrapped, self._clock.now())
-        assert row is not None  # the statement makes it
-        return Row(*row)
+        assert row is not None  # the statement inserts it
+        return KeyRow(*row)
 
-    async def _read(self, ids: Sequence[str]) -> list[Row]:
-        return [Row(row["id"], row["master"], row["wrapped"]) for row in await self._db.fetch("read_keys", ids)]
+    async def _read(self, ids: Sequence[str]) -> list[KeyRow]:
+        return [KeyRow(row["id"], row["master"], row["wrapped"]) for row in await self._db.fetch("read_keys", ids)]
 
     async def _generation(self, id: str) -> int | None:
         row = await self._db.fetch_one("read_keys", [id])
@@ -294,7 +294,7 @@ class PgVault(Vault):
     async def _rewrap_some(self, count_max: int) -> int:
         async with self._db.transaction() as session:
             rows = await session.fetch("take_stale", self._masters.current, count_max)
-            again = self._again(Row(*row) for row in rows)
+            again = self._again(KeyRow(*row) for row in rows)
             await session.execute(
                 "replace", self._masters.current, [row.id for row in again], [row.wrapped for row in again]
             )
@@ -302,46 +302,46 @@ class PgVault(Vault):
 
 
 @dataclass(frozen=True)
-class _Kept:
-    row: Row
+class _MemoryRow:
+    row: KeyRow
     created_at: datetime
     proven: bool = False
     generation: int = FIRST_GENERATION
 
 
 class MemoryVault(Vault):
-    """The vault of the simulation: the same in every answer. It knows no transactions: a key whose registration was
-    rolled back stays as an orphan, as one does whose process died before the event."""
+    """The vault of the simulation, with the same answers. It has no transactions: the key of a registration that was
+    rolled back stays as an orphan, like the key of a process that died before it appended the event."""
 
     def __init__(self, masters: MasterKeys, clock: Clock, failpoints: Failpoints | None = None) -> None:
         super().__init__(masters, clock, failpoints)
-        self._rows: dict[str, _Kept] = {}
-        self._counties: dict[str, Row] = {}
+        self._rows: dict[str, _MemoryRow] = {}
+        self._counties: dict[str, KeyRow] = {}
 
-    async def _insert(self, session: Session | None, fresh: Sequence[tuple[str, str, bytes]]) -> list[Row]:
+    async def _insert(self, session: Session | None, fresh: Sequence[tuple[str, str, bytes]]) -> list[KeyRow]:
         for id, _, wrapped in fresh:
-            self._rows.setdefault(id, _Kept(Row(id, self._masters.current, wrapped), self._clock.now()))
+            self._rows.setdefault(id, _MemoryRow(KeyRow(id, self._masters.current, wrapped), self._clock.now()))
         return [self._rows[id].row for id, _, _ in fresh]
 
-    async def _county(self, id: str, county: str, wrapped: bytes) -> Row:
-        return self._counties.setdefault(id, Row(id, self._masters.current, wrapped))
+    async def _county(self, id: str, county: str, wrapped: bytes) -> KeyRow:
+        return self._counties.setdefault(id, KeyRow(id, self._masters.current, wrapped))
 
-    async def _read(self, ids: Sequence[str]) -> list[Row]:
+    async def _read(self, ids: Sequence[str]) -> list[KeyRow]:
         return [self._rows[id].row for id in ids if id in self._rows]
 
     async def _generation(self, id: str) -> int | None:
-        kept = self._rows.get(id)
-        return None if kept is None else kept.generation
+        entry = self._rows.get(id)
+        return None if entry is None else entry.generation
 
     async def _advance(self, id: str, after: int) -> int | None:
-        if (kept := self._rows.get(id)) and kept.generation == after:
-            self._rows[id] = replace(kept, generation=after + 1)
+        if (entry := self._rows.get(id)) and entry.generation == after:
+            self._rows[id] = replace(entry, generation=after + 1)
         return await self._generation(id)
 
     async def _destroy(self, id: str, at: datetime) -> bool:
-        if kept := self._rows.get(id):
-            self._rows[id] = replace(kept, row=kept.row._replace(wrapped=None))
-        return kept is not None
+        if entry := self._rows.get(id):
+            self._rows[id] = replace(entry, row=entry.row._replace(wrapped=None))
+        return entry is not None
 
     async def _unproven(self, before: datetime, count_max: int) -> list[str]:
         waiting = sorted((k.created_at, id) for id, k in self._rows.items() if not k.proven and k.created_at < before)
@@ -353,8 +353,8 @@ class MemoryVault(Vault):
         for id in orphans:
             self._rows.pop(id, None)
 
-    def _stale(self) -> list[Row]:
-        rows = [*(kept.row for kept in self._rows.values()), *self._counties.values()]
+    def _stale(self) -> list[KeyRow]:
+        rows = [*(entry.row for entry in self._rows.values()), *self._counties.values()]
         return [row for row in rows if row.master != self._masters.current and row.wrapped is not None]
 
     async def _count_stale(self) -> int:
@@ -371,7 +371,7 @@ class MemoryVault(Vault):
 
 
 def secret_of(key: bytes, case_id: str, generation: int) -> str:
-    """The look-up secret: derived from the key of the case, so nothing of it is kept and it ends with the content.
+    """The look-up secret: derived from the key of the case, so that it is never stored and ends with the content.
 
     Ten characters of Crockford's base 32, which can be read out over the phone.
     """

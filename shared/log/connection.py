@@ -1,7 +1,7 @@
-"""One connection to NATS and everything that waits for an answer on it.
+"""One connection to NATS, and the requests that wait for a reply on it.
 
-nats-py's own asynchronous publisher waits for ever when the answer is an error (nats.py#985), so this one has its own
-inbox: many questions in flight, their number bounded, each resolved by its answer, an error, or a time-out.
+The asynchronous publisher of nats-py never returns when the reply is an error (nats.py#985). So this connection has an
+inbox of its own for a bounded number of requests in flight; each ends with its reply, an error or a time-out.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from shared.log.port import LogError, Unavailable
+from shared.log.port import LogError, LogUnavailable
 
-ASK_WAIT_S_MAX = 5.0
-IN_FLIGHT_COUNT_MAX = 1024
-CONNECT_WAIT_S_MAX = 2
+REQUEST_WAIT_S_MAX = 5.0
+REQUESTS_IN_FLIGHT_COUNT_MAX = 1024
+NATS_CONNECT_WAIT_S_MAX = 2
 START_WAIT_S_MAX = 10
 RECONNECT_WAIT_S = 0.2
 PING_INTERVAL_S = 10
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class ApiError(LogError):
-    """JetStream's answer was an error; `code` is its own number for it (err_code), 0 when it gave none."""
+    """JetStream replied with an error. `code` is its number (err_code), 0 when there is none."""
 
     def __init__(self, error: dict[str, Any]) -> None:
         self.code: int = error.get("err_code", 0)
@@ -41,104 +41,107 @@ class ApiError(LogError):
 
 
 def status(message: Msg) -> str:
-    """The status that the server put in place of a message ("503", "404", ...), "" for a real message."""
+    """The status that the server sent in place of a message ("503", "404", ...); "" for a message."""
     return message.headers.get("Status", "") if message.headers and not message.data else ""
 
 
 class Inbox:
-    """Answers to one question that has many: they pile up in `messages` until someone takes them."""
+    """The replies to a request that has many, queued in `messages` until the reader takes them."""
 
-    def __init__(self, mux: NatsConnection, key: str) -> None:
-        self._mux = mux
+    def __init__(self, connection: NatsConnection, key: str) -> None:
+        self._connection = connection
         self._key = key
-        self.subject = mux.prefix + key
+        self.subject = connection.prefix + key
         self.messages: deque[Msg] = deque()
-        self._some = asyncio.Event()
+        self._changed = asyncio.Event()
         self._lost = False
-        self._own: Subscription | None = None
+        self._subscription: Subscription | None = None
 
     async def listen(self) -> None:
-        """Hear a pull consumer: its messages bear their own subject, so the shared inbox cannot tell whose they are."""
+        """Subscribe for a pull consumer, whose messages keep their own subjects and so do not pass the shared inbox.
 
-        async def heard(message: Msg) -> None:
+        Raises LogUnavailable.
+        """
+
+        async def deliver(message: Msg) -> None:
             self.put(message)
 
-        self.subject = self._mux.client.new_inbox()
+        self.subject = self._connection.client.new_inbox()
         try:
-            self._own = await self._mux.client.subscribe(
-                self.subject, cb=heard, pending_msgs_limit=-1, pending_bytes_limit=-1
+            self._subscription = await self._connection.client.subscribe(
+                self.subject, cb=deliver, pending_msgs_limit=-1, pending_bytes_limit=-1
             )
         except NatsError as error:
-            raise Unavailable(f"cannot listen to the log: {type(error).__name__}") from error
+            raise LogUnavailable(f"cannot listen to the log: {type(error).__name__}") from error
 
     def put(self, message: Msg) -> None:
         self.messages.append(message)
-        self._some.set()
+        self._changed.set()
 
     def lose(self) -> None:
         self._lost = True
-        self._some.set()
+        self._changed.set()
 
     async def wait(self, seconds: float) -> None:
-        """Until there is a message. Raises Unavailable after `seconds`, or when the connection was lost meanwhile."""
+        """Wait for a message. Raises LogUnavailable after `seconds`, or when the connection is lost meanwhile."""
         if not self.messages:
-            self._some.clear()
+            self._changed.clear()
             if not self._lost:
                 try:
-                    # wait_for of Python 3.11 loses a cancellation that comes at the same moment as what it waits for
+                    # wait_for of Python 3.11 loses a cancellation that comes in the same step as the result
                     async with asyncio.timeout(seconds):
-                        await self._some.wait()
+                        await self._changed.wait()
                 except TimeoutError:
-                    raise Unavailable(f"no answer within {seconds:g} s") from None
+                    raise LogUnavailable(f"no answer within {seconds:g} s") from None
             if self._lost and not self.messages:
-                raise Unavailable("the connection to the log was lost")
+                raise LogUnavailable("the connection to the log was lost")
 
     async def close(self) -> None:
-        self._mux.forget(self._key)
-        if self._own is not None:
+        self._connection.forget(self._key)
+        if self._subscription is not None:
             with suppress(NatsError):
-                await self._own.unsubscribe()
+                await self._subscription.unsubscribe()
 
 
 class NatsConnection:
-    """Questions and answers over one wildcard inbox. Made by `connect`."""
+    """Requests and replies over one wildcard inbox. `connect` makes it."""
 
     def __init__(self, client: Client, wait_s: float) -> None:
         self.client = client
         self.wait_s = wait_s
         self.prefix = client.new_inbox() + "."
-        self._asked: dict[str, asyncio.Future[Msg] | Inbox] = {}
+        self._waiting: dict[str, asyncio.Future[Msg] | Inbox] = {}
         self._count = 0
-        self._room = asyncio.Semaphore(IN_FLIGHT_COUNT_MAX)
+        self._slots = asyncio.Semaphore(REQUESTS_IN_FLIGHT_COUNT_MAX)
         self._up = asyncio.Event()
         self._up.set()
         self._closed = asyncio.Event()
 
     async def start(self) -> None:
-        await self.client.subscribe(self.prefix + "*", cb=self._answered, pending_msgs_limit=-1, pending_bytes_limit=-1)
+        await self.client.subscribe(self.prefix + "*", cb=self._deliver, pending_msgs_limit=-1, pending_bytes_limit=-1)
 
-    async def _answered(self, message: Msg) -> None:
-        waiting = self._asked.get(message.subject[len(self.prefix) :])
+    async def _deliver(self, message: Msg) -> None:
+        waiting = self._waiting.get(message.subject[len(self.prefix) :])
         if isinstance(waiting, Inbox):
             waiting.put(message)
         elif waiting is not None and not waiting.done():
             waiting.set_result(message)
 
-    async def lost(self) -> None:
-        """The connection is gone. What was asked once may still be answered; who listens on must ask again."""
+    async def mark_lost(self) -> None:
+        """Note that the connection is gone. A single request may still get its reply; inboxes must ask again."""
         self._up.clear()
-        for waiting in self._asked.values():
+        for waiting in self._waiting.values():
             if isinstance(waiting, Inbox):
                 waiting.lose()
 
-    async def found(self) -> None:
-        """The connection is back."""
+    async def mark_restored(self) -> None:
+        """Note that the connection is back."""
         self._up.set()
 
-    async def up(self, seconds: float) -> bool:
-        """Wait for the connection at most `seconds`; whether it is there. Raises Unavailable when it was closed."""
+    async def wait_until_up(self, seconds: float) -> bool:
+        """Wait at most `seconds` for the connection; whether it is there. Raises LogUnavailable once it is closed."""
         if self._closed.is_set():
-            raise Unavailable("the connection to the log was closed")
+            raise LogUnavailable("the connection to the log was closed")
         try:
             async with asyncio.timeout(seconds):
                 await self._up.wait()
@@ -147,42 +150,42 @@ class NatsConnection:
         return True
 
     async def pause(self, seconds: float) -> None:
-        """Wait `seconds` before asking again, or until the connection is closed."""
+        """Wait `seconds`, or until the connection is closed."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._closed.wait()
 
-    def open(self) -> Inbox:
-        """An inbox for a question with many answers; close it."""
+    def open_inbox(self) -> Inbox:
+        """An inbox for a request with many replies. The caller closes it."""
         key = self._key()
-        inbox = self._asked[key] = Inbox(self, key)
+        inbox = self._waiting[key] = Inbox(self, key)
         return inbox
 
     def forget(self, key: str) -> None:
-        self._asked.pop(key, None)
+        self._waiting.pop(key, None)
 
     async def send(self, subject: str, data: bytes, reply: str = "", headers: dict[str, str] | None = None) -> None:
-        """Publish without waiting. Raises Unavailable."""
+        """Publish without waiting for a reply. Raises LogUnavailable."""
         try:
             await self.client.publish(subject, data, reply=reply, headers=headers)
         except NatsError as error:
-            raise Unavailable(f"cannot send to the log: {type(error).__name__}") from error
+            raise LogUnavailable(f"cannot send to the log: {type(error).__name__}") from error
 
-    async def ask(self, subject: str, data: bytes = b"", headers: dict[str, str] | None = None) -> Msg:
-        """One question, one answer. Raises Unavailable when nobody listens there, or nobody answers in `wait_s`."""
-        async with self._room:
+    async def request(self, subject: str, data: bytes = b"", headers: dict[str, str] | None = None) -> Msg:
+        """The reply to a request. Raises LogUnavailable without a responder, and without a reply within `wait_s`."""
+        async with self._slots:
             key = self._key()
-            future = self._asked[key] = asyncio.get_running_loop().create_future()
+            future = self._waiting[key] = asyncio.get_running_loop().create_future()
             try:
                 await self.send(subject, data, self.prefix + key, headers)
                 async with asyncio.timeout(self.wait_s):
                     message: Msg = await future
             except TimeoutError:
-                raise Unavailable(f"{subject}: no answer within {self.wait_s:g} s") from None
+                raise LogUnavailable(f"{subject}: no answer within {self.wait_s:g} s") from None
             finally:
                 self.forget(key)
         if status(message) == "503":
-            raise Unavailable(f"{subject}: no stream there, or its leader is being chosen")
+            raise LogUnavailable(f"{subject}: no stream there, or its leader is being chosen")
         return message
 
     async def api(
@@ -191,18 +194,18 @@ class NatsConnection:
         body: dict[str, Any] | bytes = b"",
         headers: dict[str, str] | None = None,
     ) -> dict[str, Any]:
-        """A question that JetStream answers in JSON, a publish among them. Raises ApiError, Unavailable."""
+        """The reply to a request that JetStream answers in JSON, as to a publish. Raises ApiError, LogUnavailable."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        answer: dict[str, Any] = json.loads((await self.ask(subject, data, headers)).data)
-        if "error" in answer:
-            raise ApiError(answer["error"])
-        return answer
+        reply: dict[str, Any] = json.loads((await self.request(subject, data, headers)).data)
+        if "error" in reply:
+            raise ApiError(reply["error"])
+        return reply
 
     async def close(self) -> None:
-        """Send what is pending, then hang up."""
+        """Send pending messages, then close the connection."""
         self._closed.set()
-        await self.lost()
-        with suppress(NatsError, OSError, RuntimeError):  # uvloop says RuntimeError of a link that is gone already
+        await self.mark_lost()
+        with suppress(NatsError, OSError, RuntimeError):  # uvloop raises RuntimeError for a link that is already gone
             await self.client.close()
 
     def _key(self) -> str:
@@ -216,24 +219,24 @@ async def connect(
     user: str | None = None,
     password: str | None = None,
     name: str = "caseflow",
-    wait_s: float = ASK_WAIT_S_MAX,
+    wait_s: float = REQUEST_WAIT_S_MAX,
     on_change: Callable[[bool], Awaitable[None]] | None = None,
 ) -> NatsConnection:
-    """Connect to the NATS servers at `url` (several with commas), and stay connected through their restarts.
+    """Connect to the NATS servers at `url` (separated by commas) and stay connected through their restarts.
 
-    A question waits `wait_s` seconds for its answer. `on_change` hears whether the connection is there. Raises
-    Unavailable when no server answers at the start.
+    A request waits `wait_s` seconds for its reply. `on_change` is called with whether the connection is there. Raises
+    LogUnavailable when no server accepts the connection at the start.
     """
     client = Client()
-    mux = NatsConnection(client, wait_s)
+    connection = NatsConnection(client, wait_s)
 
     async def lost() -> None:
-        await mux.lost()
+        await connection.mark_lost()
         if on_change:
             await on_change(False)
 
-    async def found() -> None:
-        await mux.found()
+    async def restored() -> None:
+        await connection.mark_restored()
         if on_change:
             await on_change(True)
 
@@ -245,7 +248,7 @@ async def connect(
         _log.warning("nats: %s", type(error).__name__)
 
     try:
-        async with asyncio.timeout(START_WAIT_S_MAX):  # once connected, the client tries again for ever
+        async with asyncio.timeout(START_WAIT_S_MAX):  # after the first connection the client tries again without end
             await client.connect(
                 url.split(","),
                 user=user,
@@ -253,9 +256,9 @@ async def connect(
                 name=name,
                 error_cb=failed,
                 disconnected_cb=lost,
-                reconnected_cb=found,
-                connect_timeout=CONNECT_WAIT_S_MAX,
-                reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # a float works and is what we need
+                reconnected_cb=restored,
+                connect_timeout=NATS_CONNECT_WAIT_S_MAX,
+                reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # nats-py annotates int; a float works
                 max_reconnect_attempts=-1,
                 ping_interval=PING_INTERVAL_S,
                 pending_size=PENDING_BYTES_MAX,
@@ -263,7 +266,7 @@ async def connect(
     except (NatsError, OSError, TimeoutError) as error:
         with suppress(NatsError, OSError, RuntimeError):
             await client.close()
-        where = ",".join(one.rpartition("@")[2].removeprefix("nats://") for one in url.split(","))  # without a password
-        raise Unavailable(f"NATS at {where} does not let us in: {reason}; check URL, user and password") from error
-    await mux.start()
-    return mux
+        hosts = ",".join(part.rpartition("@")[2].removeprefix("nats://") for part in url.split(","))  # no passwords
+        raise LogUnavailable(f"NATS at {hosts} does not let us in: {reason}; check URL, user and password") from error
+    await connection.start()
+    return connection

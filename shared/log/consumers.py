@@ -1,6 +1,6 @@
-"""Reading a JetStream stream: all of a subject at once, everything in order, or by a durable consumer.
+"""Reading a JetStream stream: the messages of a subject, all messages in order, or those of a durable consumer.
 
-Messages here are raw; `jetstream` makes events of them and `streams` hands them on.
+Messages are raw here. `jetstream` decodes events from them; `streams` offers them as they are.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from shared.log.connection import ApiError, Inbox, NatsConnection, status
-from shared.log.port import FETCH_COUNT_MAX, Damaged, DurableMissing, Unavailable
+from shared.log.port import ACK_WAIT_S, READ_BATCH_COUNT_MAX, Damaged, DurableMissing, LogUnavailable
 
 DIRECT_COUNT_MAX = 1000
-HEARTBEAT_S = 2
+PULL_HEARTBEAT_S = 2
 PULL_WAIT_S = 30
 CONSUMER_IDLE_S_MAX = 60
 RECONNECT_WAIT_S_MAX = 5.0
 RETRY_WAIT_S = 0.1
 RETRY_WAIT_S_MAX = 3.0
-ACK_WAIT_S = 30
 ACK_PENDING_COUNT_MAX = 2000
 CODE_NO_CONSUMER, CODE_NO_MESSAGE, CODE_NO_STREAM = 10014, 10037, 10059
 _NS = 10**9
@@ -35,8 +34,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One message of a stream."""
+class RawMessage:
+    """A message of a stream, undecoded."""
 
     subject: str
     sequence: int
@@ -44,24 +43,25 @@ class Message:
     headers: dict[str, str] | None
 
 
-def _fields(message: Msg) -> tuple[int, int, int]:
+def _counts(message: Msg) -> tuple[int, int, int]:
+    """Deliveries, stream sequence and consumer sequence from the reply subject."""
     # $JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer sequence>.<time>.<pending>, newer servers
     # put a domain and an account hash before the stream and may put a token at the end.
     parts = message.reply.split(".")
-    at = 4 if len(parts) == 9 else 6
-    return int(parts[at]), int(parts[at + 1]), int(parts[at + 2])
+    first = 4 if len(parts) == 9 else 6
+    return int(parts[first]), int(parts[first + 1]), int(parts[first + 2])
 
 
-async def leader_get(mux: NatsConnection, stream: str, question: dict[str, Any]) -> Message | None:
-    """One message as the stream's leader has it; `question` is that of STREAM.MSG.GET. Raises Unavailable."""
+async def leader_get(connection: NatsConnection, stream: str, query: dict[str, Any]) -> RawMessage | None:
+    """A message from the leader of a stream; `query` is the body of STREAM.MSG.GET. Raises LogUnavailable."""
     try:
-        found = (await mux.api(f"$JS.API.STREAM.MSG.GET.{stream}", question))["message"]
+        stored = (await connection.api(f"$JS.API.STREAM.MSG.GET.{stream}", query))["message"]
     except ApiError as error:
         if error.code == CODE_NO_MESSAGE:
             return None
-        raise Unavailable(f"{stream}: {error}") from error
-    headers = _headers(base64.b64decode(found["hdrs"])) if "hdrs" in found else None
-    return Message(found["subject"], found["seq"], base64.b64decode(found.get("data", "")), headers)
+        raise LogUnavailable(f"{stream}: {error}") from error
+    headers = _headers(base64.b64decode(stored["hdrs"])) if "hdrs" in stored else None
+    return RawMessage(stored["subject"], stored["seq"], base64.b64decode(stored.get("data", "")), headers)
 
 
 def _headers(block: bytes) -> dict[str, str]:
@@ -70,100 +70,100 @@ def _headers(block: bytes) -> dict[str, str]:
 
 
 async def direct_get(
-    mux: NatsConnection, stream: str, subject: str, after: int, count_max: int | None = None
-) -> list[Message]:
-    """All messages of a subject (it may be a filter) above `after`, in order, from any replica; or the first of them.
+    connection: NatsConnection, stream: str, subject: str, after: int, count_max: int | None = None
+) -> list[RawMessage]:
+    """The messages of a subject, which may have wildcards, above `after`, in order, from any replica.
 
-    Raises Unavailable.
+    At most `count_max`. Raises LogUnavailable.
     """
-    found: list[Message] = []
-    inbox = mux.open()
+    messages: list[RawMessage] = []
+    inbox = connection.open_inbox()
     try:
         while True:
-            batch = DIRECT_COUNT_MAX if count_max is None else min(DIRECT_COUNT_MAX, count_max - len(found))
-            question = {"seq": after + 1, "next_by_subj": subject, "batch": batch}
-            await mux.send(f"$JS.API.DIRECT.GET.{stream}", json.dumps(question).encode(), inbox.subject)
-            end = await _until_status(inbox, found, mux.wait_s)
+            batch = DIRECT_COUNT_MAX if count_max is None else min(DIRECT_COUNT_MAX, count_max - len(messages))
+            query = {"seq": after + 1, "next_by_subj": subject, "batch": batch}
+            await connection.send(f"$JS.API.DIRECT.GET.{stream}", json.dumps(query).encode(), inbox.subject)
+            end = await _until_status(inbox, messages, connection.wait_s)
             if status(end) == "404" or (
                 status(end) == "204" and (end.headers or {}).get("Nats-Num-Pending", "0") == "0"
             ):
-                return found
+                return messages
             if status(end) != "204":
-                raise Unavailable(f"{stream}: cannot be read now ({status(end)})")
-            if count_max is not None and len(found) >= count_max:
-                return found
-            after = found[-1].sequence
+                raise LogUnavailable(f"{stream}: cannot be read now ({status(end)})")
+            if count_max is not None and len(messages) >= count_max:
+                return messages
+            after = messages[-1].sequence
     finally:
         await inbox.close()
 
 
-async def _until_status(inbox: Inbox, found: list[Message], wait_s: float) -> Msg:
+async def _until_status(inbox: Inbox, messages: list[RawMessage], wait_s: float) -> Msg:
+    """Append the replies of an inbox up to its next status, which is returned."""
     while True:
         await inbox.wait(wait_s)
         message = inbox.messages.popleft()
         if status(message):
             return message
         headers = message.headers or {}
-        found.append(Message(headers["Nats-Subject"], int(headers["Nats-Sequence"]), message.data, headers))
+        messages.append(RawMessage(headers["Nats-Subject"], int(headers["Nats-Sequence"]), message.data, headers))
 
 
-async def last_sequence(mux: NatsConnection, stream: str) -> int:
-    """The last sequence of a stream, 0 when it is empty. Raises Unavailable."""
-    return (await kept(mux, stream))[1]
+async def last_sequence(connection: NatsConnection, stream: str) -> int:
+    """The last sequence of a stream, 0 when it is empty. Raises LogUnavailable."""
+    return (await sequences(connection, stream))[1]
 
 
-async def kept(mux: NatsConnection, stream: str) -> tuple[int, int]:
-    """The first and the last sequence of a stream. Raises Unavailable."""
+async def sequences(connection: NatsConnection, stream: str) -> tuple[int, int]:
+    """The first and the last sequence that a stream holds. Raises LogUnavailable."""
     try:
-        state = (await mux.api(f"$JS.API.STREAM.INFO.{stream}"))["state"]
+        state = (await connection.api(f"$JS.API.STREAM.INFO.{stream}"))["state"]
         return int(state["first_seq"]), int(state["last_seq"])
     except ApiError as error:
-        raise Unavailable(f"{stream}: {error}") from error
+        raise LogUnavailable(f"{stream}: {error}") from error
 
 
 async def follow(
-    mux: NatsConnection, stream: str, after: int, subject: str = ">"
-) -> AsyncGenerator[list[Message], None]:
-    """Every message above `after` that fits `subject`, in strict order, then live, through any loss of the connection.
+    connection: NatsConnection, stream: str, after: int, subject: str = ">"
+) -> AsyncGenerator[list[RawMessage], None]:
+    """The messages above `after` that match `subject`, in strict order, then new ones; never ends by itself.
 
-    With all subjects asked for, the sequences must leave no hole. Raises Damaged, and Unavailable once the connection
-    was closed by us.
+    Reading continues after a loss of the connection. With subject `>` the sequences must be without gap. Raises
+    Damaged, and LogUnavailable once this process has closed the connection.
     """
     wait_s = RETRY_WAIT_S
     while True:
-        reader = _Reader(mux, stream, after, subject)
+        reader = _Reader(connection, stream, after, subject)
         try:
             await reader.start()
             while True:
                 batch = await reader.batch()
                 after, wait_s = batch[-1].sequence, RETRY_WAIT_S
                 yield batch
-        except Unavailable as error:
-            # For the connection to come back, or for a leader to be chosen.
+        except LogUnavailable as error:
             _log.warning("%s: reading again from %d: %s", stream, after, error)
-            if await mux.up(RECONNECT_WAIT_S_MAX):
-                await mux.pause(wait_s)
+            if await connection.wait_until_up(RECONNECT_WAIT_S_MAX):  # else a leader may be in election
+                await connection.pause(wait_s)
                 wait_s = min(2 * wait_s, RETRY_WAIT_S_MAX)
         finally:
             await reader.close()
 
 
 class _Reader:
-    """One ephemeral consumer, from its making until anything is out of order: then `follow` makes another."""
+    """One ephemeral consumer. After a gap or an error `follow` makes another one."""
 
-    def __init__(self, mux: NatsConnection, stream: str, after: int, subject: str) -> None:
-        self._mux = mux
+    def __init__(self, connection: NatsConnection, stream: str, after: int, subject: str) -> None:
+        self._connection = connection
         self._stream = stream
         self._after = after
         self._subject = subject
-        self._inbox = mux.open()
-        self._name = "follow-" + mux.client.new_inbox().rsplit(".", 1)[1]
-        self._asked = 0  # messages that the server may still send without being asked again
+        self._inbox = connection.open_inbox()
+        self._name = "follow-" + connection.client.new_inbox().rsplit(".", 1)[1]
+        self._requested = 0  # messages that the server may still send for earlier requests
         self._delivered = 0
 
     async def start(self) -> None:
         await self._inbox.listen()
-        end = await last_sequence(self._mux, self._stream)
+        end = await last_sequence(self._connection, self._stream)
         if self._after > end:
             raise Damaged(f"{self._stream} ends at {end}, before {self._after}: it was restored from an older copy")
         config = {
@@ -180,148 +180,153 @@ class _Reader:
             config["filter_subject"] = self._subject
         try:
             body = {"stream_name": self._stream, "config": config}
-            await self._mux.api(f"$JS.API.CONSUMER.CREATE.{self._stream}.{self._name}", body)
+            await self._connection.api(f"$JS.API.CONSUMER.CREATE.{self._stream}.{self._name}", body)
         except ApiError as error:
-            raise Unavailable(f"{self._stream}: {error}") from error
+            raise LogUnavailable(f"{self._stream}: {error}") from error
 
-    async def batch(self) -> list[Message]:
-        """The next messages, at least one, without waiting for more. Raises Unavailable, Damaged."""
-        waiting, found = self._inbox.messages, list[Message]()
-        while not found:
-            if self._asked + len(waiting) < FETCH_COUNT_MAX:
-                await self._ask()
-            await self._inbox.wait(2 * HEARTBEAT_S + 1)
-            while waiting and len(found) < FETCH_COUNT_MAX:
+    async def batch(self) -> list[RawMessage]:
+        """The next messages, at least one, without waiting for more. Raises LogUnavailable, Damaged."""
+        waiting, messages = self._inbox.messages, list[RawMessage]()
+        while not messages:
+            if self._requested + len(waiting) < READ_BATCH_COUNT_MAX:
+                await self._request()
+            await self._inbox.wait(2 * PULL_HEARTBEAT_S + 1)
+            while waiting and len(messages) < READ_BATCH_COUNT_MAX:
                 message = waiting.popleft()
-                if kind := status(message):
-                    self._heed(kind, message.headers or {})
+                if code := status(message):
+                    self._on_status(code, message.headers or {})
                 else:
-                    found.append(self._take(message))
-        return found
+                    messages.append(self._checked(message))
+        return messages
 
-    async def _ask(self) -> None:
-        ask = {"batch": FETCH_COUNT_MAX, "expires": PULL_WAIT_S * _NS, "idle_heartbeat": HEARTBEAT_S * _NS}
+    async def _request(self) -> None:
+        request = {
+            "batch": READ_BATCH_COUNT_MAX,
+            "expires": PULL_WAIT_S * _NS,
+            "idle_heartbeat": PULL_HEARTBEAT_S * _NS,
+        }
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
-        await self._mux.send(subject, json.dumps(ask).encode(), self._inbox.subject)
-        self._asked += FETCH_COUNT_MAX
+        await self._connection.send(subject, json.dumps(request).encode(), self._inbox.subject)
+        self._requested += READ_BATCH_COUNT_MAX
 
-    def _heed(self, kind: str, headers: dict[str, str]) -> None:
-        if kind == "100":
+    def _on_status(self, code: str, headers: dict[str, str]) -> None:
+        if code == "100":
             if int(headers.get("Nats-Last-Consumer", self._delivered)) != self._delivered:
-                raise Unavailable("messages were lost on the way")
-        elif kind in ("404", "408"):
-            self._asked -= int(headers.get("Nats-Pending-Messages", self._asked))
+                raise LogUnavailable("messages were lost on the way")
+        elif code in ("404", "408"):
+            self._requested -= int(headers.get("Nats-Pending-Messages", self._requested))
         else:
-            raise Unavailable(f"{self._stream}: the server ended the reading ({kind})")
+            raise LogUnavailable(f"{self._stream}: the server ended the reading ({code})")
 
-    def _take(self, message: Msg) -> Message:
-        _, sequence, delivered = _fields(message)
+    def _checked(self, message: Msg) -> RawMessage:
+        """The message, when it is the next one. Raises LogUnavailable for a lost one, Damaged for a gap."""
+        _, sequence, delivered = _counts(message)
         if delivered != self._delivered + 1:
-            raise Unavailable("messages were lost on the way")
+            raise LogUnavailable("messages were lost on the way")
         if self._subject == ">" and sequence != self._after + 1:
             raise Damaged(f"{self._stream} has a hole: {sequence} follows {self._after}")
         self._delivered, self._after = delivered, sequence
-        self._asked -= 1
-        return Message(message.subject, sequence, message.data, message.headers)
+        self._requested -= 1
+        return RawMessage(message.subject, sequence, message.data, message.headers)
 
     async def close(self) -> None:
         await self._inbox.close()
-        with suppress(Unavailable):  # else the server forgets it after CONSUMER_IDLE_S_MAX
-            await self._mux.send(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}", b"")
+        with suppress(LogUnavailable):  # else the server removes it after CONSUMER_IDLE_S_MAX
+            await self._connection.send(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}", b"")
 
 
 @dataclass(frozen=True, slots=True)
 class RawDelivery:
-    """A message handed out by a durable, not settled yet."""
+    """A message that a durable has delivered and that is not settled yet."""
 
-    message: Message
+    message: RawMessage
     attempts: int
-    _mux: NatsConnection
+    _connection: NatsConnection
     _reply: str
 
     @property
     def stored_at(self) -> datetime:
-        """When the stream took the message."""
+        """The time at which the stream stored the message."""
         parts = self._reply.split(".")
         return datetime.fromtimestamp(int(parts[7 if len(parts) == 9 else 9]) / _NS, UTC)
 
     async def ack(self) -> None:
-        await self._mux.send(self._reply, b"+ACK")
+        await self._connection.send(self._reply, b"+ACK")
 
     async def nack(self, delay_s: float) -> None:
-        await self._mux.send(self._reply, b'-NAK {"delay": %d}' % int(delay_s * _NS))
+        await self._connection.send(self._reply, b'-NAK {"delay": %d}' % int(delay_s * _NS))
 
     async def term(self) -> None:
-        await self._mux.send(self._reply, b"+TERM")
+        await self._connection.send(self._reply, b"+TERM")
 
 
 class RawDurable:
     """A durable consumer: `fetch` as in the port, with raw messages."""
 
-    def __init__(self, mux: NatsConnection, stream: str, name: str) -> None:
-        self._mux, self._stream, self._name = mux, stream, name
-        self._idle: Inbox | None = None  # kept from one fetch to the next: a subscription costs more than a message
+    def __init__(self, connection: NatsConnection, stream: str, name: str) -> None:
+        self._connection, self._stream, self._name = connection, stream, name
+        self._idle: Inbox | None = None  # reused by the next fetch, since a subscription costs more than a message
 
     async def fetch(self, count_max: int, wait_s: float) -> list[RawDelivery]:
-        """As `Durable.fetch`. Raises DurableMissing, Unavailable."""
+        """As `Durable.fetch`. Raises DurableMissing, LogUnavailable."""
         inbox, self._idle = self._idle, None
         if inbox is None:
-            inbox = self._mux.open()
+            inbox = self._connection.open_inbox()
             await inbox.listen()
         try:
-            found = await self._pull(inbox, count_max, 0)
-            if not found and wait_s > 0:
-                # Ask for one and wait; when it comes, take what came with it.
-                found = await self._pull(inbox, 1, wait_s)
-                if found and count_max > 1:
-                    found += await self._pull(inbox, count_max - 1, 0)
-        except BaseException:  # whatever still comes is not for the next one
+            deliveries = await self._pull(inbox, count_max, 0)
+            if not deliveries and wait_s > 0:
+                # Wait for one message, then take those that arrived with it.
+                deliveries = await self._pull(inbox, 1, wait_s)
+                if deliveries and count_max > 1:
+                    deliveries += await self._pull(inbox, count_max - 1, 0)
+        except BaseException:  # late replies must not reach the next fetch
             await inbox.close()
             raise
-        if self._idle is not None:  # another fetch at the same time
+        if self._idle is not None:  # another fetch ran at the same time
             await inbox.close()
         else:
             self._idle = inbox
-        return found
+        return deliveries
 
     async def _pull(self, inbox: Inbox, count: int, wait_s: float) -> list[RawDelivery]:
-        ask = {"batch": count, **({"expires": int(wait_s * _NS)} if wait_s else {"no_wait": True})}
+        request = {"batch": count, **({"expires": int(wait_s * _NS)} if wait_s else {"no_wait": True})}
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
-        await self._mux.send(subject, json.dumps(ask).encode(), inbox.subject)
-        found: list[RawDelivery] = []
-        while len(found) < count:
-            await inbox.wait(wait_s + self._mux.wait_s)
+        await self._connection.send(subject, json.dumps(request).encode(), inbox.subject)
+        deliveries: list[RawDelivery] = []
+        while len(deliveries) < count:
+            await inbox.wait(wait_s + self._connection.wait_s)
             message = inbox.messages.popleft()
-            kind = status(message)
-            if kind in ("404", "408"):
+            code = status(message)
+            if code in ("404", "408"):
                 break
-            if kind:
-                await self._explain(kind)
-            attempts, sequence, _ = _fields(message)
-            raw = Message(message.subject, sequence, message.data, message.headers)
-            found.append(RawDelivery(raw, attempts, self._mux, message.reply))
-        return found
+            if code:
+                await self._raise_for(code)
+            attempts, sequence, _ = _counts(message)
+            raw = RawMessage(message.subject, sequence, message.data, message.headers)
+            deliveries.append(RawDelivery(raw, attempts, self._connection, message.reply))
+        return deliveries
 
     async def behind(self) -> int:
-        """How many messages are not acknowledged yet. Raises DurableMissing, Unavailable."""
+        """The count of messages that are not acknowledged yet. Raises DurableMissing, LogUnavailable."""
         info = await self._info()
         return int(info["num_pending"]) + int(info["num_ack_pending"])
 
-    async def _explain(self, kind: str) -> None:
+    async def _raise_for(self, code: str) -> None:
         await self._info()
-        raise Unavailable(f"{self._stream}: the server ended the fetch ({kind})")
+        raise LogUnavailable(f"{self._stream}: the server ended the fetch ({code})")
 
     async def _info(self) -> dict[str, Any]:
         try:
-            return await self._mux.api(f"$JS.API.CONSUMER.INFO.{self._stream}.{self._name}")
+            return await self._connection.api(f"$JS.API.CONSUMER.INFO.{self._stream}.{self._name}")
         except ApiError as error:
             if error.code == CODE_NO_CONSUMER:
                 raise DurableMissing(f"the durable {self._name} of {self._stream} was deleted") from error
-            raise Unavailable(f"{self._stream}: {error}") from error
+            raise LogUnavailable(f"{self._stream}: {error}") from error
 
 
-async def durable(mux: NatsConnection, stream: str, name: str, subject: str = ">") -> RawDurable:
-    """The durable `name`, made from the first message on when there is none yet. Raises Unavailable."""
+async def durable(connection: NatsConnection, stream: str, name: str, subject: str = ">") -> RawDurable:
+    """The durable `name`; a new one begins at the first message of the stream. Raises LogUnavailable."""
     config: dict[str, Any] = {
         "durable_name": name,
         "deliver_policy": "all",
@@ -334,12 +339,12 @@ async def durable(mux: NatsConnection, stream: str, name: str, subject: str = ">
         config["filter_subject"] = subject
     try:
         try:
-            await mux.api(f"$JS.API.CONSUMER.INFO.{stream}.{name}")
+            await connection.api(f"$JS.API.CONSUMER.INFO.{stream}.{name}")
         except ApiError as error:
             if error.code != CODE_NO_CONSUMER:
                 raise
             body = {"stream_name": stream, "config": config}
-            await mux.api(f"$JS.API.CONSUMER.CREATE.{stream}.{name}", body)
+            await connection.api(f"$JS.API.CONSUMER.CREATE.{stream}.{name}", body)
     except ApiError as error:
-        raise Unavailable(f"{stream}: {error}") from error
-    return RawDurable(mux, stream, name)
+        raise LogUnavailable(f"{stream}: {error}") from error
+    return RawDurable(connection, stream, name)

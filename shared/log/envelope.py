@@ -1,7 +1,8 @@
-"""CloudEvents 1.0, structured JSON: the form in which an event stands on the log.
+"""The form of an event on the log: CloudEvents 1.0 as structured JSON.
 
-Attributes of CloudEvents are plain values, so the actor takes five of them and the references are one string,
-separated by spaces. `time` is when it happened, `recordedat` when we took it ("Two times" in the design).
+Attributes of CloudEvents are plain values. So the actor has five attributes, and the references are one string,
+separated by spaces. `time` is the time of the fact, `recordedat` the time of its recording
+(docs/decisions/0009-two-times.md).
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ from pydantic_core import from_json, to_json
 
 from shared.case import catalogue
 from shared.case.base import EVENT_BYTES_MAX, SEAL_PREFIX, Actor, Address, Event, Meta, Position, Recorded, Unknown
-from shared.log.port import Malformed, NotSealed, TooLarge
+from shared.log._fast import unvalidated_meta
+from shared.log.port import EventTooLarge, Malformed, NotSealed
 
-ACTORS_COUNT_MAX = 4096
-Decoder = Callable[[str, int, dict[str, Any]], Event | Unknown]
-
-_META_FIELDS = frozenset(Meta.model_fields)
-_actors: dict[tuple[str, str, str, str, str], Actor] = {}
+ACTORS_CACHED_COUNT_MAX = 4096
+EVENTS_CACHED_COUNT_MAX = 2048
+DataDecoder = Callable[[str, int, dict[str, Any]], Event | Unknown]  # type, version and data of an event
 
 
 def _sealed(value: Any) -> bool:
@@ -30,8 +30,8 @@ def _sealed(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value.startswith(SEAL_PREFIX))
 
 
-def encode(recorded: Recorded[Event]) -> bytes:
-    """The bytes of an event. Raises NotSealed, TooLarge, and TypeError for an event this program does not know."""
+def encode_event(recorded: Recorded[Event]) -> bytes:
+    """The bytes of an event. Raises NotSealed, EventTooLarge, and TypeError for an event of a newer program."""
     event, meta, actor = recorded.event, recorded.meta, recorded.meta.actor
     if isinstance(event, Unknown):
         raise TypeError(f"{event.type} version {event.version} is newer than this program: it cannot be written")
@@ -66,59 +66,90 @@ def encode(recorded: Recorded[Event]) -> bytes:
     body["data"] = event
     data = to_json(body)
     if len(data) > EVENT_BYTES_MAX:
-        raise TooLarge(
+        raise EventTooLarge(
             f"{event.TYPE} takes {len(data)} bytes, at most {EVENT_BYTES_MAX} fit; put longer text in an attachment"
         )
     return data
 
 
-def _actor(body: dict[str, Any]) -> Actor:
-    key = (body["actorperson"], body["actorpost"], body["actorunit"], body["actorcentre"], body["actorregion"])
-    actor = _actors.get(key)
-    if actor is None:
-        if len(_actors) >= ACTORS_COUNT_MAX:
-            _actors.clear()
-        actor = _actors[key] = Actor(person=key[0], post=key[1], unit=key[2], centre=key[3], region=key[4])
-    return actor
+class EventDecoder:
+    """Decodes messages of the log for all readers of one process, and keeps the newest events that they share.
 
-
-def _meta(body: dict[str, Any]) -> Meta:
-    # What stands on the log was validated when it was written; parsing the times is what is left to do.
-    time, recorded_at = datetime.fromisoformat(body["time"]), datetime.fromisoformat(body["recordedat"])
-    if time.tzinfo is None or recorded_at.tzinfo is None:
-        raise ValueError("a time has no offset")
-    references = body.get("references")
-    meta = Meta.__new__(Meta)
-    fields = {
-        "command_id": body["commandid"],
-        "time": time,
-        "recorded_at": recorded_at,
-        "actor": _actor(body),
-        "causation_id": body.get("causationid"),
-        "correlation_id": body.get("correlationid"),
-        "traceparent": body.get("traceparent"),
-        "references": tuple(references.split(" ")) if references else (),
-    }
-    object.__setattr__(meta, "__dict__", fields)
-    object.__setattr__(meta, "__pydantic_fields_set__", set(_META_FIELDS))
-    object.__setattr__(meta, "__pydantic_extra__", None)
-    object.__setattr__(meta, "__pydantic_private__", None)
-    return meta
-
-
-def decode(data: bytes, position: Position | None, decoder: Decoder = catalogue.decode) -> Recorded[Event]:
-    """The event that `encode` wrote; attributes and fields it does not know are tolerated.
-
-    Raises Malformed, whose text names places and kinds of error and never a value.
+    The services and the read models of one process read the same messages, and messages that the process wrote itself.
+    An event is kept with the bytes that it was decoded from: at the same position of another log, other bytes stand.
+    Both caches are bounded. An actor is kept because each appears on many events.
     """
-    try:
-        body = from_json(data)
-        event = decoder(body["type"], body["version"], body["data"])
-        return Recorded(body["id"], Address.parse(body["subject"]), _meta(body), event, position)
-    except ValidationError as error:
-        what = "; ".join(
-            f"{'.'.join(map(str, one['loc']))}: {one['type']}" for one in error.errors(include_input=False)
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"no {error.args[0]}" if isinstance(error, KeyError) else type(error).__name__
-    raise Malformed(f"{position or 'message'} is no event of ours: {what}")
+
+    def __init__(
+        self, *, events_cached_count_max: int = EVENTS_CACHED_COUNT_MAX, decode_data: DataDecoder = catalogue.decode
+    ) -> None:
+        """`decode_data` makes the facts of an event from its type, version and data."""
+        self._events_cached_count_max = events_cached_count_max
+        self._decode_data = decode_data
+        self._events: dict[tuple[str, int], tuple[bytes, Recorded[Event]]] = {}
+        self._actors: dict[tuple[str, str, str, str, str], Actor] = {}
+        self.hit_count = self.miss_count = 0
+
+    def event_at(self, stream: str, sequence: int, data: bytes) -> Recorded[Event]:
+        """The event that these bytes hold at this position. Raises Malformed."""
+        key = (stream, sequence)
+        cached = self._events.get(key)
+        if cached is not None and cached[0] == data:
+            self.hit_count += 1
+            return cached[1]
+        self.miss_count += 1
+        recorded = self.decode(data, Position(stream, sequence))
+        self._keep(key, data, recorded)
+        return recorded
+
+    def remember(self, recorded: Recorded[Event], data: bytes) -> None:
+        """Keep an event that this process has appended, with its position and its bytes."""
+        assert recorded.position is not None, "an event on the log has a position"
+        self._keep((recorded.position.stream, recorded.position.sequence), data, recorded)
+
+    def decode(self, data: bytes, position: Position | None) -> Recorded[Event]:
+        """The event that `encode_event` wrote, decoded anew; unknown attributes and fields are tolerated.
+
+        Raises Malformed, whose text names fields and kinds of error and never a value.
+        """
+        try:
+            body = from_json(data)
+            event = self._decode_data(body["type"], body["version"], body["data"])
+            return Recorded(body["id"], Address.parse(body["subject"]), self._meta(body), event, position)
+        except ValidationError as error:
+            reason = "; ".join(
+                f"{'.'.join(map(str, fault['loc']))}: {fault['type']}" for fault in error.errors(include_input=False)
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"no {error.args[0]}" if isinstance(error, KeyError) else type(error).__name__
+        raise Malformed(f"{position or 'message'} is no event of ours: {reason}")
+
+    def _keep(self, key: tuple[str, int], data: bytes, recorded: Recorded[Event]) -> None:
+        if len(self._events) >= self._events_cached_count_max:
+            del self._events[next(iter(self._events))]
+        self._events[key] = (data, recorded)
+
+    def _meta(self, body: dict[str, Any]) -> Meta:
+        time, recorded_at = datetime.fromisoformat(body["time"]), datetime.fromisoformat(body["recordedat"])
+        if time.tzinfo is None or recorded_at.tzinfo is None:
+            raise ValueError("a time has no offset")
+        references = body.get("references")
+        return unvalidated_meta({
+            "command_id": body["commandid"],
+            "time": time,
+            "recorded_at": recorded_at,
+            "actor": self._actor(body),
+            "causation_id": body.get("causationid"),
+            "correlation_id": body.get("correlationid"),
+            "traceparent": body.get("traceparent"),
+            "references": tuple(references.split(" ")) if references else (),
+        })  # fmt: skip
+
+    def _actor(self, body: dict[str, Any]) -> Actor:
+        key = (body["actorperson"], body["actorpost"], body["actorunit"], body["actorcentre"], body["actorregion"])
+        actor = self._actors.get(key)
+        if actor is None:
+            if len(self._actors) >= ACTORS_CACHED_COUNT_MAX:
+                self._actors.clear()
+            actor = self._actors[key] = Actor(person=key[0], post=key[1], unit=key[2], centre=key[3], region=key[4])
+        return actor

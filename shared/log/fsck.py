@@ -1,10 +1,12 @@
-"""The one judge of the product: reads the log from its first event and says of everything that is not as it must be.
+"""The check of the whole log: it reads all events from the first one and reports each breach of a rule.
 
-Every event must be what the law accepts at its place, under the id that follows from its command, by its owner,
-sealed, with its key in the vault or its case's erasure on the log. Once reactions have caught up (`settled`), what had
-to follow must have followed. Memory is bounded: few folded states are kept, the others are read again when needed.
+The law must accept each event at its position. The event must have the id that follows from its command, come from its
+owner, and be sealed, with its key in the vault or an erasure of its case on the log. With `settled`, when reactions
+have caught up, their results are checked too. Memory is bounded: some folded states are kept, others are folded again
+from the log.
 
-What the kit and the services know comes in as callables (see `Questions`): this file imports the law and the port only.
+This module imports the law and the port only. Look-ups in the vault and in databases come in as callables
+(`FsckLookups`).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, cast
 
@@ -31,14 +33,14 @@ FINDINGS_COUNT_MAX = 1_000
 SEEN_BYTES = 16 * 1024 * 1024
 ERASED_COUNT_MAX = 100_000
 
-# What is wrong, and what to do about it.
-RULES: dict[str, str] = {
+# Each rule, with the meaning of a breach and the remedy.
+FSCK_RULES: dict[str, str] = {
     "unreadable": "The message is no event of ours. Restore the stream from its backup; nobody but us may write there.",
     "damaged": "The stream has lost events. Restore it from its backup or from another replica.",
     "misplaced": "The event lies in another stream or under another region than its id says. Find out who wrote it.",
     "wrong_event_id": "The id does not follow from command and subject. Find out who wrote it; it may stand twice.",
     "applied_twice": "The same command stands twice on one aggregate: the guard did not hold. Report it to the makers.",
-    "wrong_owner": "A service wrote what another owns. Check which version runs, and the users of the log.",
+    "wrong_owner": "A service wrote an event that another owns. Check which version runs, and the users of the log.",
     "refused_by_law": "The law does not accept this event where it stands. Report it to the makers with its place.",
     "after_closing": "Something handles a closed case. Report it to the makers with its place.",
     "not_sealed": "Content stands in the clear. Report it at once; the stream must be rewritten from a backup.",
@@ -49,120 +51,121 @@ RULES: dict[str, str] = {
     "claim_missing": "No claim leads to this case: a redelivery would register it again. Restore the claims.",
     "order_unheard": "The order names a case that neither heard of it nor refused it. See that supervision runs.",
     "not_merged": "It was attached as a case of its own, which goes on by itself. See that routing runs.",
-    "not_followed": "What had to be born of this event is not there. See that the service runs that owns it.",
+    "not_followed": "The aggregate that this event must create does not exist. See that the service that owns it runs.",
     "read_model": "The read model differs from a fresh replay. Run `caseflow rebuild` for its service.",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is not as it must be: where, about which aggregate, which rule, what was seen."""
+class FsckFinding:
+    """A breach of a rule: its position, the aggregate, and details in words."""
 
     rule: str
-    place: str
+    position: str
     aggregate: str = ""
-    what: str = ""
+    details: str = ""
 
     @property
     def advice(self) -> str:
-        return RULES.get(self.rule, "")
+        return FSCK_RULES.get(self.rule, "")
 
     def __str__(self) -> str:
-        about = f" {self.aggregate}" if self.aggregate else ""
-        return f"{self.place}{about}: {self.rule}{f' ({self.what})' if self.what else ''}. {self.advice}"
+        aggregate = f" {self.aggregate}" if self.aggregate else ""
+        details = f" ({self.details})" if self.details else ""
+        return f"{self.position}{aggregate}: {self.rule}{details}. {self.advice}"
 
 
 @dataclass
-class Report:
-    """What was read and what was found; at most FINDINGS_COUNT_MAX findings are kept, all are counted."""
+class FsckReport:
+    """The result of a check. All findings are counted, and the first FINDINGS_COUNT_MAX are kept."""
 
     events: int = 0
     aggregates: int = 0
-    newer: int = 0  # events of a type or version newer than this program: not judged
-    sealed: int = 0  # private fields seen
-    findings: list[Finding] = field(default_factory=list)
-    found: int = 0
+    newer: int = 0  # events of a type or version newer than this program, which are not checked
+    sealed: int = 0  # private fields
+    findings: list[FsckFinding] = field(default_factory=list)
+    finding_count: int = 0
 
     @property
     def clean(self) -> bool:
-        return self.found == 0
+        return self.finding_count == 0
 
-    def add(self, finding: Finding) -> None:
-        self.found += 1
+    def add(self, finding: FsckFinding) -> None:
+        self.finding_count += 1
         if len(self.findings) < FINDINGS_COUNT_MAX:
             self.findings.append(finding)
 
 
-Keys = Callable[[Collection[str]], Awaitable[Mapping[str, bytes | None]]]
+KeyLookup = Callable[[Collection[str]], Awaitable[Mapping[str, bytes | None]]]
 Unseal = Callable[[Any, bytes, str, str], Any]
-ReadModel = Callable[[], AsyncIterator[Finding]]
+ReadModelComparison = Callable[[], AsyncIterator[FsckFinding]]
 
 
 @dataclass(frozen=True)
-class Questions:
-    """What only others can answer; a question nobody answers is not asked.
+class FsckLookups:
+    """Look-ups outside of the log. A check without its look-up is left out.
 
-    `keys`: of these aggregates, None where destroyed, absent where there never was one (`Vault.keys`). `unseal` opens
-    (event, key, case id, event id), or raises (`kit.seal.unseal_fields`). `claimed`: which of these subjects a claim
-    leads to. `born_of`: the aggregates that must be born because of an event. `read_models`: name -> compared with a
-    fresh replay.
+    `keys` gives the keys of these aggregates: None for a destroyed key, no entry where there never was one
+    (`Vault.keys`). `unseal` opens (event, key, case id, event id) or raises (`kit.seal.unseal_fields`). `claimed` gives
+    those of these subjects that a claim leads to. `created_by` gives the aggregates that an event must create.
+    `read_models` has the comparison of each read model with a fresh replay, by name.
     """
 
-    keys: Keys | None = None
+    keys: KeyLookup | None = None
     unseal: Unseal | None = None
     claimed: Callable[[Collection[str]], Awaitable[Collection[str]]] | None = None
-    born_of: Callable[[Recorded[Any]], Iterable[Address]] | None = None
-    read_models: Mapping[str, ReadModel] = field(default_factory=dict)
+    created_by: Callable[[Recorded[Any]], Iterable[Address]] | None = None
+    read_models: Mapping[str, ReadModelComparison] = field(default_factory=dict)
 
 
-Progress = Callable[[str, int, int], None]
+StreamProgress = Callable[[str, int, int], None]
 
 
-async def check(
-    log: Log, questions: Questions | None = None, *, settled: bool = False, progress: Progress | None = None
-) -> Report:
-    """Judge all streams up to their present ends. `settled`: nobody writes and every reaction has caught up.
+async def check_log(
+    log: Log, lookups: FsckLookups | None = None, *, settled: bool = False, progress: StreamProgress | None = None
+) -> FsckReport:
+    """Check all streams up to their present ends. `settled`: nobody writes and every reaction has caught up.
 
-    `progress` is told (stream, sequence, end) after each batch. Raises Unavailable.
+    `progress` is called with (stream, sequence, end) after each batch. Raises LogUnavailable.
     """
-    judge = _Judge(log, questions or Questions(), settled)
+    check = _Check(log, lookups or FsckLookups(), settled)
     for stream in log.streams():
         end = await log.end(stream)
-        async for batch in _batches(log, stream, end, judge.report):
-            await judge.batch(stream, batch)
+        async for batch in _batches(log, stream, end, check.report):
+            await check.batch(stream, batch)
             if progress:
-                progress(stream, _at(batch[-1]).sequence, end)
-    for name, compare in judge.ask.read_models.items():
+                progress(stream, _position(batch[-1]).sequence, end)
+    for name, compare in check.lookups.read_models.items():
         async for finding in compare():
-            judge.report.add(finding if finding.place else Finding("read_model", name, finding.aggregate, finding.what))
-    return judge.report
+            check.report.add(finding if finding.position else replace(finding, position=name))
+    return check.report
 
 
-async def _batches(log: Log, stream: str, end: int, report: Report) -> AsyncIterator[list[Recorded[Any]]]:
-    """Everything up to `end`; a message that cannot be read is reported and passed over."""
+async def _batches(log: Log, stream: str, end: int, report: FsckReport) -> AsyncIterator[list[Recorded[Any]]]:
+    """The events up to `end`; an unreadable message is reported and left out."""
     after = 0
     while after < end:
         try:
             async with aclosing(cast(Any, log.follow(stream, after))) as batches:
                 async for batch in batches:
-                    after = _at(batch[-1]).sequence
-                    yield [one for one in batch if _at(one).sequence <= end]
+                    after = _position(batch[-1]).sequence
+                    yield [recorded for recorded in batch if _position(recorded).sequence <= end]
                     if after >= end:
                         return
         except Damaged as error:
-            report.add(Finding("damaged", f"{stream}:{after + 1}", what=str(error)))
+            report.add(FsckFinding("damaged", f"{stream}:{after + 1}", details=str(error)))
             return
         except Malformed:
-            while after < end:  # the readable ones before it, one by one, then past it
-                place = Position(stream, after + 1)
+            while after < end:  # event by event up to the unreadable one, which is passed over
+                position = Position(stream, after + 1)
                 after += 1
                 try:
-                    one = await log.at(place)
+                    event = await log.at(position)
                 except Malformed as error:
-                    report.add(Finding("unreadable", str(place), what=str(error)))
+                    report.add(FsckFinding("unreadable", str(position), details=str(error)))
                     break
-                if one is not None:
-                    yield [one]
+                if event is not None:
+                    yield [event]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,39 +186,39 @@ _CLOSED = (Reason.CASE_CLOSED, Reason.ERASED)
 
 
 class _Seen:
-    """Which aggregates were born already, in a fixed number of bytes: never wrong when it says no."""
+    """A Bloom filter of the aggregates that were read; a negative answer is always right."""
 
     def __init__(self, count_bytes: int = SEEN_BYTES) -> None:
         self._bits = bytearray(count_bytes)
 
     def add(self, subject: str) -> bool:
-        """Whether it may have been there before."""
-        digest, there = blake2b(subject.encode(), digest_size=24).digest(), True
+        """Add an aggregate; whether it may have been there before."""
+        digest, present = blake2b(subject.encode(), digest_size=24).digest(), True
         for start in (0, 8, 16):
-            place = int.from_bytes(digest[start : start + 8], "big") % (len(self._bits) * 8)
-            there = there and bool(self._bits[place >> 3] >> (place & 7) & 1)
-            self._bits[place >> 3] |= 1 << (place & 7)
-        return there
+            bit = int.from_bytes(digest[start : start + 8], "big") % (len(self._bits) * 8)
+            present = present and bool(self._bits[bit >> 3] >> (bit & 7) & 1)
+            self._bits[bit >> 3] |= 1 << (bit & 7)
+        return present
 
 
-class _Judge:
-    def __init__(self, log: Log, ask: Questions, settled: bool) -> None:
-        self.log, self.ask, self.settled = log, ask, settled
-        self.report = Report()
+class _Check:
+    def __init__(self, log: Log, lookups: FsckLookups, settled: bool) -> None:
+        self.log, self.lookups, self.settled = log, lookups, settled
+        self.report = FsckReport()
         self._states: OrderedDict[str, Any] = OrderedDict()
         self._seen = _Seen()
         self._erased: OrderedDict[str, bool] = OrderedDict()
-        self._told: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
 
-    def find(self, rule: str, recorded: Recorded[Any], what: str = "") -> None:
-        self.report.add(Finding(rule, str(recorded.position), recorded.address.id, what))
+    def find(self, rule: str, recorded: Recorded[Any], details: str = "") -> None:
+        self.report.add(FsckFinding(rule, str(recorded.position), recorded.address.id, details))
 
-    def find_once(self, rule: str, recorded: Recorded[Any], what: str = "") -> None:
-        """A finding about the aggregate as a whole, told at its first event only."""
+    def find_once(self, rule: str, recorded: Recorded[Any], details: str = "") -> None:
+        """Report a finding about the aggregate as a whole, at its first event only."""
         key = (rule, recorded.address.id)
-        if key not in self._told and len(self._told) < FINDINGS_COUNT_MAX:
-            self._told.add(key)
-            self.find(rule, recorded, what)
+        if key not in self._reported and len(self._reported) < FINDINGS_COUNT_MAX:
+            self._reported.add(key)
+            self.find(rule, recorded, details)
 
     async def batch(self, stream: str, batch: Sequence[Recorded[Any]]) -> None:
         for recorded in batch:
@@ -229,7 +232,7 @@ class _Judge:
                 await self._followed(recorded)
 
     def _names(self, stream: str, recorded: Recorded[Any]) -> None:
-        """The event lies where its aggregate lives, under the id that follows from its command, by its owner."""
+        """Check stream, id and owner: the stream of the aggregate, the id from the command, the owner of the event."""
         address, meta, event = recorded.address, recorded.meta, recorded.event
         try:
             at_home = self.log.stream_of(address) == stream and Address.of(address.kind, address.id) == address
@@ -239,12 +242,12 @@ class _Judge:
             self.find("misplaced", recorded, address.subject)
         if recorded.id != event_id(meta.command_id, address.subject):
             self.find("wrong_event_id", recorded, recorded.id)
-        who = meta.actor.person
-        if not isinstance(event, Unknown) and who.startswith("service-") and who != f"service-{event.OWNER}":
-            self.find("wrong_owner", recorded, f"{event.TYPE} by {who}")
+        person = meta.actor.person
+        if not isinstance(event, Unknown) and person.startswith("service-") and person != f"service-{event.OWNER}":
+            self.find("wrong_owner", recorded, f"{event.TYPE} by {person}")
 
     async def _folds(self, recorded: Recorded[Any]) -> None:
-        """The law accepts the event where it stands."""
+        """Check that the law accepts the event at its position."""
         address, event = recorded.address, recorded.event
         law = _LAWS.get(address.kind)
         if law is None:
@@ -253,7 +256,7 @@ class _Judge:
         name = None if isinstance(event, Unknown) else _COMMAND_OF.get(event.TYPE)
         if name is None:
             self.report.newer += 1
-        elif not state.newer_event:  # what a newer program decided, a newer program judges
+        elif not state.newer_event:  # only a newer program can check the events after that of a newer program
             verdict = law.decide(Command(address, recorded.meta, name, cast(Any, event)), state)
             if not isinstance(verdict, Accepted):
                 rule = "after_closing" if verdict.reason in _CLOSED else "refused_by_law"
@@ -263,7 +266,7 @@ class _Judge:
         self._remember(address.subject, law.evolve(state, recorded))
 
     async def _before(self, law: _Law, recorded: Recorded[Any]) -> Any:
-        """The aggregate before this event: kept, or folded again from the log."""
+        """The state before this event: from memory, or folded again from the log."""
         subject = recorded.address.subject
         state = self._states.get(subject)
         if state is not None:
@@ -273,9 +276,9 @@ class _Judge:
             return law.new
         state = law.new
         for earlier in await self._load(recorded.address):
-            if _at(earlier).sequence < _at(recorded).sequence:
+            if _position(earlier).sequence < _position(recorded).sequence:
                 state = law.evolve(state, earlier)
-        if state is law.new:  # it only seemed to have been seen
+        if state is law.new:  # the filter was wrong: this is the first event
             self.report.aggregates += 1
         return state
 
@@ -288,15 +291,15 @@ class _Judge:
     async def _load(self, address: Address) -> list[Recorded[Any]]:
         try:
             return await self.log.load(address)
-        except Malformed:  # reported where it lies
+        except Malformed:  # it is reported at its own position
             return []
 
     async def _content(self, batch: Sequence[Recorded[Any]]) -> None:
-        """What is private is sealed, and each seal has its key or its case's erasure."""
+        """Check that private content is sealed, and that each seal has its key, or its case an erasure."""
         sealed = [recorded for recorded in batch if self._is_sealed(recorded)]
-        if self.ask.keys is None or not sealed:
+        if self.lookups.keys is None or not sealed:
             return
-        keys = await self.ask.keys({recorded.address.id for recorded in sealed})
+        keys = await self.lookups.keys({recorded.address.id for recorded in sealed})
         for recorded in sealed:
             id = recorded.address.id
             if id not in keys:
@@ -304,14 +307,14 @@ class _Judge:
             elif (key := keys[id]) is None:
                 if not await self._is_erased(recorded.address):
                     self.find_once("key_destroyed", recorded)
-            elif self.ask.unseal is not None:
+            elif self.lookups.unseal is not None:
                 try:
-                    self.ask.unseal(recorded.known, key, id, recorded.id)
-                except Exception as error:  # any refusal to open is the finding; its text may quote nothing
+                    self.lookups.unseal(recorded.known, key, id, recorded.id)
+                except Exception as error:  # every error means a broken seal; its text might quote content
                     self.find("seal_broken", recorded, type(error).__name__)
 
     def _is_sealed(self, recorded: Recorded[Any]) -> bool:
-        """Whether the event holds sealed content; what stands in the clear is a finding."""
+        """Whether the event holds sealed content. Content in the clear is a finding."""
         event, sealed = recorded.event, False
         for name in () if isinstance(event, Unknown) else event.PRIVATE:
             value = getattr(event, name)
@@ -324,25 +327,25 @@ class _Judge:
         return sealed
 
     async def _is_erased(self, address: Address) -> bool:
-        known = self._erased.get(address.id)
-        if known is None:
-            known = any(isinstance(one.event, e.Erased) for one in await self._load(address))
-            self._erased[address.id] = known
+        erased = self._erased.get(address.id)
+        if erased is None:
+            erased = any(isinstance(recorded.event, e.Erased) for recorded in await self._load(address))
+            self._erased[address.id] = erased
             if len(self._erased) > ERASED_COUNT_MAX:
                 self._erased.popitem(last=False)
-        return known
+        return erased
 
     async def _claims(self, batch: Sequence[Recorded[Any]]) -> None:
-        born = [recorded for recorded in batch if recorded.type == "case.registered"]
-        if self.ask.claimed is None or not born:
+        registered = [recorded for recorded in batch if recorded.type == "case.registered"]
+        if self.lookups.claimed is None or not registered:
             return
-        claimed = set(await self.ask.claimed([recorded.address.subject for recorded in born]))
-        for recorded in born:
+        claimed = set(await self.lookups.claimed([recorded.address.subject for recorded in registered]))
+        for recorded in registered:
             if recorded.address.subject not in claimed:
                 self.find("claim_missing", recorded)
 
     async def _followed(self, recorded: Recorded[Any]) -> None:
-        """What had to follow from an event has followed: asked once every reaction has caught up."""
+        """Check the results of the reactions to an event, once every reaction has caught up."""
         event, id = recorded.event, recorded.address.id
         if isinstance(event, e.OrderIssued):
             refused_by = (await self._now(recorded.address)).refused_by
@@ -351,27 +354,27 @@ class _Judge:
                     self.find("order_unheard", recorded, subject)
         elif isinstance(event, e.Attached) and event.merged_from is not None:
             await self._merged(recorded, event.merged_from)
-        elif isinstance(event, e.Erased) and self.ask.keys and (await self.ask.keys([id])).get(id):
+        elif isinstance(event, e.Erased) and self.lookups.keys and (await self.lookups.keys([id])).get(id):
             self.find("key_not_destroyed", recorded)
-        for address in self.ask.born_of(recorded) if self.ask.born_of else ():
+        for address in self.lookups.created_by(recorded) if self.lookups.created_by else ():
             if (await self._now(address)).version == 0:
                 self.find("not_followed", recorded, address.subject)
 
     async def _merged(self, recorded: Recorded[Any], other: str) -> None:
-        """The other case went on in this one, or there was a time when the law refused that it does."""
+        """Check that the attached case was merged, or that the law could refuse the merge at some time."""
         try:
             address = Address.of("case", other)
         except ValueError:
-            return  # no case of ours: the merge was refused
+            return  # the id is of no case here, so the merge was refused
         state, refusable = NEW, False
-        for one in await self._load(address):
-            state = evolve(state, one)
+        for earlier in await self._load(address):
+            state = evolve(state, earlier)
             refusable = refusable or state.status not in IN_PROGRESS
         if state.status is not Status.NEW and not refusable and other != recorded.address.id:
             self.find("not_merged", recorded, other)
 
     async def _orders(self, subject: str) -> tuple[str, ...]:
-        """The orders that a case has heard of; none when the subject leads to no case."""
+        """The orders that a case has noted; none when the subject is that of no case."""
         try:
             orders: tuple[str, ...] = (await self._now(Address.parse(subject))).orders
         except (ValueError, NoArea):
@@ -379,14 +382,14 @@ class _Judge:
         return orders
 
     async def _now(self, address: Address) -> Any:
-        """The aggregate as it now stands."""
+        """The present state of an aggregate."""
         law = _LAWS[address.kind]
         state = law.new
-        for one in await self._load(address):
-            state = law.evolve(state, one)
+        for recorded in await self._load(address):
+            state = law.evolve(state, recorded)
         return state
 
 
-def _at(recorded: Recorded[Any]) -> Position:
-    assert recorded.position is not None, "what is read has its position"
+def _position(recorded: Recorded[Any]) -> Position:
+    assert recorded.position is not None, "an event that is read has a position"
     return recorded.position

@@ -1,4 +1,4 @@
-"""The log over JetStream: the port, as the real server keeps it (why so: "The log" in the design)."""
+"""The log on JetStream: the port over a connection to a NATS server (docs/decisions/0011-guard-by-last-sequence.md)."""
 
 from __future__ import annotations
 
@@ -10,92 +10,93 @@ from dataclasses import dataclass, replace
 from shared.case.base import Address, Event, Position, Recorded
 from shared.log.connection import ApiError, NatsConnection
 from shared.log.consumers import (
-    Message,
     RawDelivery,
     RawDurable,
+    RawMessage,
     direct_get,
     durable,
     follow,
     last_sequence,
     leader_get,
 )
-from shared.log.envelope import decode, encode
-from shared.log.port import Conflict, Delivery, Durable, Malformed, Unavailable
+from shared.log.envelope import EventDecoder, encode_event
+from shared.log.port import Delivery, Durable, LogConflict, LogUnavailable, Malformed
 from shared.log.topology import Topology
 
-# One replica says 10071; three say 10164 or 10158 while another append to the subject is in flight.
+# A stream with one replica answers 10071; one with three also 10164 or 10158, during another append to the subject.
 CODES_CONFLICT = frozenset({10071, 10158, 10164})
 GUARD = "Nats-Expected-Last-Subject-Sequence"
-DECODED_COUNT_MAX = 2048
-
-_decoded: dict[tuple[str, int], tuple[bytes, Recorded[Event]]] = {}
 
 _log = logging.getLogger(__name__)
 
 
 class JetStreamLog:
-    """`Log` over a connection. The streams must be there: `streams.ensure_topology`."""
+    """`Log` over a connection. `streams.ensure_topology` makes the streams that it needs."""
 
-    def __init__(self, mux: NatsConnection, topology: Topology) -> None:
-        self._mux = mux
+    def __init__(self, connection: NatsConnection, topology: Topology, *, decoder: EventDecoder | None = None) -> None:
+        """The services of one process share a `decoder`; by default the log has one of its own."""
+        self._connection = connection
         self._topology = topology
+        self._decoder = decoder or EventDecoder()
 
     async def append(self, recorded: Recorded[Event], expected: int) -> Position:
-        stream, subject, data = self.stream_of(recorded.address), recorded.address.subject, encode(recorded)
+        stream, subject, data = self.stream_of(recorded.address), recorded.address.subject, encode_event(recorded)
         try:
-            ack = await self._mux.api(subject, data, {GUARD: str(expected)})
+            ack = await self._connection.api(subject, data, {GUARD: str(expected)})
             position = Position(ack["stream"], ack["seq"])
         except ApiError as error:
             if error.code not in CODES_CONFLICT:
-                raise Unavailable(f"{stream}: {error}") from error
+                raise LogUnavailable(f"{stream}: {error}") from error
             return await self._settle(stream, subject, data, expected, None)
-        except Unavailable as error:
+        except LogUnavailable as error:
             return await self._settle(stream, subject, data, expected, error)
-        _note(data, replace(recorded, position=position))
+        self._decoder.remember(replace(recorded, position=position), data)
         return position
 
     async def _settle(
-        self, stream: str, subject: str, data: bytes, expected: int, unanswered: Unavailable | None
+        self, stream: str, subject: str, data: bytes, expected: int, unanswered: LogUnavailable | None
     ) -> Position:
-        """What became of an append that was refused or not answered.
+        """The position of an append that was refused or got no reply. Raises LogConflict, LogUnavailable.
 
-        The guard leaves our event one place only: right after `expected`. So whatever stands there decides. It is ours
-        when it has our bytes: another try under the same id is sealed anew, and may say something else.
+        The guard allows the event only as the first one after `expected`, so the event that stands there decides. It is
+        this append when its bytes are equal: another attempt under the same id is sealed anew and may differ.
         """
-        after = await leader_get(self._mux, stream, {"seq": expected + 1, "next_by_subj": subject})
-        if after is not None and after.data == data:
-            return Position(stream, after.sequence)
-        if after is None and unanswered is not None:
+        next_message = await leader_get(self._connection, stream, {"seq": expected + 1, "next_by_subj": subject})
+        if next_message is not None and next_message.data == data:
+            return Position(stream, next_message.sequence)
+        if next_message is None and unanswered is not None:
             raise unanswered
-        last = await leader_get(self._mux, stream, {"last_by_subj": subject})
-        raise Conflict(subject, expected, last.sequence if last else 0)
+        last = await leader_get(self._connection, stream, {"last_by_subj": subject})
+        raise LogConflict(subject, expected, last.sequence if last else 0)
 
     async def load(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
-        found = await self.peek(address, after)
+        events = await self.peek(address, after)
         if self._topology.replicas > 1:  # with one replica the direct get came from the leader
-            stream, have = self.stream_of(address), _sequence(found) or after
-            last = await leader_get(self._mux, stream, {"last_by_subj": address.subject})
-            while last is not None and have < last.sequence:
-                one = await leader_get(self._mux, stream, {"seq": have + 1, "next_by_subj": address.subject})
-                if one is None:
+            stream, read_to = self.stream_of(address), _sequence(events) or after
+            last = await leader_get(self._connection, stream, {"last_by_subj": address.subject})
+            while last is not None and read_to < last.sequence:
+                query = {"seq": read_to + 1, "next_by_subj": address.subject}
+                message = await leader_get(self._connection, stream, query)
+                if message is None:
                     break
-                found.append(_event(stream, one))
-                have = one.sequence
-        return found
+                events.append(self._event(stream, message))
+                read_to = message.sequence
+        return events
 
     async def peek(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
         stream = self.stream_of(address)
-        return [_event(stream, one) for one in await direct_get(self._mux, stream, address.subject, after)]
+        messages = await direct_get(self._connection, stream, address.subject, after)
+        return [self._event(stream, message) for message in messages]
 
     async def at(self, position: Position) -> Recorded[Event] | None:
         stream = self._topology.check(position.stream)
         if position.sequence < 1:
             return None
-        found = await leader_get(self._mux, stream, {"seq": position.sequence})
-        return _event(stream, found) if found else None
+        message = await leader_get(self._connection, stream, {"seq": position.sequence})
+        return self._event(stream, message) if message else None
 
     async def end(self, stream: str) -> int:
-        return await last_sequence(self._mux, self._topology.check(stream))
+        return await last_sequence(self._connection, self._topology.check(stream))
 
     def streams(self) -> tuple[str, ...]:
         return self._topology.streams
@@ -104,50 +105,39 @@ class JetStreamLog:
         return self._topology.stream_of(address)
 
     async def follow(self, stream: str, after: int) -> AsyncIterator[list[Recorded[Event]]]:
-        async with aclosing(follow(self._mux, self._topology.check(stream), after)) as batches:
+        async with aclosing(follow(self._connection, self._topology.check(stream), after)) as batches:
             async for batch in batches:
-                yield [_event(stream, one) for one in batch]
+                yield [self._event(stream, message) for message in batch]
 
     async def durable(self, stream: str, name: str) -> Durable:
-        return _Durable(stream, await durable(self._mux, self._topology.check(stream), name))
+        return _Durable(stream, await durable(self._connection, self._topology.check(stream), name), self._decoder)
+
+    def _event(self, stream: str, message: RawMessage) -> Recorded[Event]:
+        return self._decoder.event_at(stream, message.sequence, message.data)
 
 
-def _event(stream: str, message: Message) -> Recorded[Event]:
-    """The event of a message. Services and read models of one process read the same ones, and those it wrote."""
-    place = (stream, message.sequence)
-    data, recorded = _decoded.get(place, (b"", None))
-    if recorded is None or data != message.data:  # other data: the same place of another log
-        recorded = decode(message.data, Position(*place))
-        _note(message.data, recorded)
-    return recorded
-
-
-def _note(data: bytes, recorded: Recorded[Event]) -> None:
-    """The event of these bytes, for whoever reads them next; the bytes are compared."""
-    assert recorded.position is not None, "what stands on the log has its position"
-    if len(_decoded) >= DECODED_COUNT_MAX:
-        del _decoded[next(iter(_decoded))]
-    _decoded[recorded.position.stream, recorded.position.sequence] = (data, recorded)
-
-
-def _sequence(found: list[Recorded[Event]]) -> int:
-    return found[-1].position.sequence if found and found[-1].position else 0
+def _sequence(events: list[Recorded[Event]]) -> int:
+    return events[-1].position.sequence if events and events[-1].position else 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Durable:
     stream: str
     raw: RawDurable
+    decoder: EventDecoder
 
     async def fetch(self, count_max: int, wait_s: float) -> list[Delivery]:
-        found: list[Delivery] = []
-        for one in await self.raw.fetch(count_max, wait_s):
+        deliveries: list[Delivery] = []
+        for delivery in await self.raw.fetch(count_max, wait_s):
+            message = delivery.message
             try:
-                found.append(_Delivery(_event(self.stream, one.message), one))
+                event = self.decoder.event_at(self.stream, message.sequence, message.data)
             except Malformed as error:
                 _log.error("%s; not delivered", error)
-                await one.term()
-        return found
+                await delivery.term()
+                continue
+            deliveries.append(_Delivery(event, delivery))
+        return deliveries
 
     async def behind(self) -> int:
         return await self.raw.behind()

@@ -1,6 +1,6 @@
-"""The log in one process, for tests and the simulation: the contract of the real one, deterministic, without tasks.
+"""The log in memory for tests and the simulation: the same contract, deterministic, without tasks of its own.
 
-Events pass through the envelope on their way in, so what is refused on the real log is refused here too.
+Events are encoded and decoded as on the real log, so that both refuse the same events.
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from shared.case.base import Address, Event, Position, Recorded
-from shared.log.envelope import decode, encode
-from shared.log.port import FETCH_COUNT_MAX, Conflict, Damaged, Delivery, Durable, DurableMissing
+from shared.log.envelope import EventDecoder, encode_event
+from shared.log.port import ACK_WAIT_S, READ_BATCH_COUNT_MAX, Damaged, Delivery, Durable, DurableMissing, LogConflict
 from shared.log.topology import Topology
 
-ACK_WAIT_S = 30.0
-WAIT_S_MIN = 1e-6  # a shorter wait may end before the clock has moved at all
+WAIT_S_MIN = 1e-6  # a shorter wait may end before the clock has moved
 
-Pause = Callable[[str], Awaitable[None]]
-Lag = Callable[[str], int]
+PauseHook = Callable[[str], Awaitable[None]]
+LagHook = Callable[[str], int]
 
 
 class Ticks(Protocol):
-    """The part of the clock that waiting needs."""
+    """The part of a clock that waiting needs."""
 
     def monotonic(self) -> float: ...
     async def sleep(self, seconds: float) -> None: ...
@@ -39,7 +38,7 @@ def _no_lag(subject: str) -> int:
 @dataclass
 class _Stream:
     events: list[Recorded[Event]] = field(default_factory=list)
-    durables: dict[str, _Place] = field(default_factory=dict)
+    durables: dict[str, _DurableState] = field(default_factory=dict)
     grown: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
@@ -48,48 +47,51 @@ class _Stream:
 
 
 @dataclass
-class _Place:
-    """What a durable remembers: how far it has handed out, and what of that is not settled yet."""
+class _DurableState:
+    """The state of a durable: the last sequence that it has delivered, and the deliveries that are not settled."""
 
-    handed: int = 0
-    attempts: dict[int, int] = field(default_factory=dict)  # by sequence, unsettled only
-    due: dict[int, float] = field(default_factory=dict)  # when an unsettled one is delivered again
+    delivered: int = 0
+    attempts: dict[int, int] = field(default_factory=dict)  # by sequence, of unsettled deliveries
+    due: dict[int, float] = field(default_factory=dict)  # when an unsettled event is delivered again
 
 
 class MemoryLog:
     """`Log` without a server.
 
-    `pause` is awaited at every call, at `<call>` and, for an append, at `append.stored` too: there a scheduler
-    interleaves, and raises Unavailable to lose a request or, at `append.stored`, an acknowledgement. `lag` says how
-    many of an aggregate's newest events a `peek` does not see. The log outlives whoever uses it, as the server does.
+    `pause` is awaited in each call with the name of the call, and after an append is stored with `append.stored`. There
+    a scheduler interleaves tasks, or raises LogUnavailable to lose a request or an acknowledgement. `lag` gives the
+    count of an aggregate's newest events that a `peek` does not see. Like a server, the log outlives its users.
     """
 
-    def __init__(self, areas: Iterable[str], clock: Ticks, pause: Pause = _no_pause, lag: Lag = _no_lag) -> None:
+    def __init__(
+        self, areas: Iterable[str], clock: Ticks, pause: PauseHook = _no_pause, lag: LagHook = _no_lag
+    ) -> None:
         self.topology = Topology(tuple(areas))
         self.clock = clock
         self.pause = pause
         self.lag = lag
         self._streams = {name: _Stream() for name in self.topology.streams}
         self._by_subject: dict[str, list[Recorded[Event]]] = {}
+        self._decoder = EventDecoder()
 
     async def append(self, recorded: Recorded[Event], expected: int) -> Position:
-        stream, data = self.stream_of(recorded.address), encode(recorded)
+        stream, data = self.stream_of(recorded.address), encode_event(recorded)
         await self.pause("append")
         log, subject = self._streams[stream], recorded.address.subject
-        own = self._by_subject.setdefault(subject, [])
-        actual = _sequence(own[-1]) if own else 0
+        events = self._by_subject.setdefault(subject, [])
+        actual = _sequence(events[-1]) if events else 0
         if actual != expected:
-            after = next((one for one in own if _sequence(one) > expected), None)
-            # the same bytes: another try under the same id seals anew, and may say something else
-            if after is None or after != decode(data, after.position):
-                raise Conflict(subject, expected, actual)
+            after = next((event for event in events if _sequence(event) > expected), None)
+            # The content must be equal: another attempt under the same id is sealed anew and may differ.
+            if after is None or after != self._decoder.decode(data, after.position):
+                raise LogConflict(subject, expected, actual)
             return _position(after)
-        taken = decode(data, Position(stream, len(log.events) + 1))
-        log.events.append(taken)
-        own.append(taken)
+        stored = self._decoder.decode(data, Position(stream, len(log.events) + 1))
+        log.events.append(stored)
+        events.append(stored)
         log.wake()
         await self.pause("append.stored")
-        return _position(taken)
+        return _position(stored)
 
     async def load(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
         self.stream_of(address)
@@ -99,9 +101,9 @@ class MemoryLog:
     async def peek(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
         self.stream_of(address)
         await self.pause("peek")
-        found = self._of(address.subject, 0)
-        seen = found[: max(0, len(found) - self.lag(address.subject))]
-        return [one for one in seen if _sequence(one) > after]
+        events = self._of(address.subject, 0)
+        seen = events[: max(0, len(events) - self.lag(address.subject))]
+        return [event for event in seen if _sequence(event) > after]
 
     async def at(self, position: Position) -> Recorded[Event] | None:
         events = self._stream(position.stream).events
@@ -125,7 +127,7 @@ class MemoryLog:
             await self.pause("follow")
             if after > len(log.events):
                 raise Damaged(f"{stream} ends at {len(log.events)}, before {after}: it was restored from an older copy")
-            if batch := log.events[after : after + FETCH_COUNT_MAX]:
+            if batch := log.events[after : after + READ_BATCH_COUNT_MAX]:
                 after += len(batch)
                 yield batch
             else:
@@ -134,22 +136,22 @@ class MemoryLog:
     async def durable(self, stream: str, name: str) -> Durable:
         log = self._stream(stream)
         await self.pause("durable")
-        log.durables.setdefault(name, _Place())
+        log.durables.setdefault(name, _DurableState())
         return _Durable(self, log, stream, name)
 
     async def delete_durable(self, stream: str, name: str) -> None:
-        """What an operator may do behind our back."""
+        """Delete a durable, as an operator of the server may."""
         self._stream(stream).durables.pop(name, None)
 
     def _stream(self, stream: str) -> _Stream:
         return self._streams[self.topology.check(stream)]
 
     def _of(self, subject: str, after: int) -> list[Recorded[Event]]:
-        return [one for one in self._by_subject.get(subject, ()) if _sequence(one) > after]
+        return [event for event in self._by_subject.get(subject, ()) if _sequence(event) > after]
 
 
 def _position(recorded: Recorded[Event]) -> Position:
-    assert recorded.position is not None  # everything kept here was taken
+    assert recorded.position is not None  # stored events have a position
     return recorded.position
 
 
@@ -168,47 +170,47 @@ class _Durable:
         await self.log.pause("fetch")
         end = self.log.clock.monotonic() + wait_s
         while True:
-            place = self.place()
-            if found := self._take(place, count_max):
-                return found
+            state = self.state()
+            if deliveries := self._take(state, count_max):
+                return deliveries
             left = end - self.log.clock.monotonic()
             if left <= 0:
                 return []
-            next_s = min([left, *(due - self.log.clock.monotonic() for due in place.due.values())])
+            next_s = min([left, *(due - self.log.clock.monotonic() for due in state.due.values())])
             await self._wait(max(next_s, WAIT_S_MIN))
 
     async def behind(self) -> int:
-        state = self.place()
-        return len(self.stream.events) - state.handed + len(state.due)
+        state = self.state()
+        return len(self.stream.events) - state.delivered + len(state.due)
 
-    def place(self) -> _Place:
-        """Where the durable stands. Raises DurableMissing."""
-        place = self.stream.durables.get(self.name)
-        if place is None:
+    def state(self) -> _DurableState:
+        """The state of the durable. Raises DurableMissing."""
+        state = self.stream.durables.get(self.name)
+        if state is None:
             raise DurableMissing(f"the durable {self.name} of {self.stream_name} was deleted")
-        return place
+        return state
 
-    def _take(self, place: _Place, count_max: int) -> list[Delivery]:
+    def _take(self, state: _DurableState, count_max: int) -> list[Delivery]:
         now = self.log.clock.monotonic()
-        again = sorted(sequence for sequence, due in place.due.items() if due <= now)
-        fresh = range(place.handed + 1, len(self.stream.events) + 1)
+        again = sorted(sequence for sequence, due in state.due.items() if due <= now)
+        fresh = range(state.delivered + 1, len(self.stream.events) + 1)
         taken = [*again, *fresh][:count_max]
-        found: list[Delivery] = []
+        deliveries: list[Delivery] = []
         for sequence in taken:
-            place.handed = max(place.handed, sequence)
-            place.attempts[sequence] = place.attempts.get(sequence, 0) + 1
-            place.due[sequence] = now + ACK_WAIT_S
-            found.append(_Delivery(self, self.stream.events[sequence - 1], place.attempts[sequence]))
-        return found
+            state.delivered = max(state.delivered, sequence)
+            state.attempts[sequence] = state.attempts.get(sequence, 0) + 1
+            state.due[sequence] = now + ACK_WAIT_S
+            deliveries.append(_Delivery(self, self.stream.events[sequence - 1], state.attempts[sequence]))
+        return deliveries
 
     async def _wait(self, seconds: float) -> None:
-        # Whichever comes first: the stream grows, or the clock says that something is due.
+        # Until the stream grows or `seconds` have passed.
         waits = [asyncio.ensure_future(self.stream.grown.wait()), asyncio.ensure_future(self.log.clock.sleep(seconds))]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for one in waits:
-                one.cancel()
+            for wait in waits:
+                wait.cancel()
 
 
 @dataclass(frozen=True)
@@ -223,9 +225,9 @@ class _Delivery:
 
     async def nack(self, delay_s: float) -> None:
         await self.durable.log.pause("nack")
-        place = self.durable.stream.durables.get(self.durable.name)
-        if place is not None and place.attempts.get(_sequence(self.recorded)) == self.attempts:
-            place.due[_sequence(self.recorded)] = self.durable.log.clock.monotonic() + delay_s
+        state = self.durable.stream.durables.get(self.durable.name)
+        if state is not None and state.attempts.get(_sequence(self.recorded)) == self.attempts:
+            state.due[_sequence(self.recorded)] = self.durable.log.clock.monotonic() + delay_s
             self.durable.stream.wake()
 
     async def term(self) -> None:
@@ -233,7 +235,7 @@ class _Delivery:
         self._settle()
 
     def _settle(self) -> None:
-        place = self.durable.stream.durables.get(self.durable.name)
-        if place is not None:
-            place.attempts.pop(_sequence(self.recorded), None)
-            place.due.pop(_sequence(self.recorded), None)
+        state = self.durable.stream.durables.get(self.durable.name)
+        if state is not None:
+            state.attempts.pop(_sequence(self.recorded), None)
+            state.due.pop(_sequence(self.recorded), None)

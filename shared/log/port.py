@@ -1,7 +1,7 @@
-"""What the services ask of the log, and what can go wrong with it.
+"""The port of the log: its calls and its errors.
 
-A decision is one `append`, guarded by the stream sequence of the aggregate's last event. Two implementations stand
-behind this port, `jetstream` and `memory`; one contract suite judges both.
+A decision is one `append`, guarded by the stream sequence of the aggregate's last event. `jetstream` and `memory`
+implement the port, and one suite of contract tests holds for both.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from typing import Any, Protocol, cast
 
 from shared.case.base import Address, Event, Owner, Position, Recorded, Unknown
 
-FETCH_COUNT_MAX = 500
+READ_BATCH_COUNT_MAX = 500
+ACK_WAIT_S = 30  # an event that is not settled within this time is delivered again
 
 
 class LogError(Exception):
-    """The log did not do what was asked; the subclass says why."""
+    """A call of the log failed; the subclass is the reason."""
 
 
-class Conflict(LogError):
-    """Another event of the aggregate came first: load what is new and decide again."""
+class LogConflict(LogError):
+    """Another event of the aggregate came first. The caller loads the new events and decides again."""
 
     def __init__(self, subject: str, expected: int, actual_sequence: int) -> None:
         super().__init__(
@@ -28,16 +29,16 @@ class Conflict(LogError):
         self.actual_sequence = actual_sequence
 
 
-class Unavailable(LogError):
-    """No answer from the log. An append may or may not have been taken: try the same event again."""
+class LogUnavailable(LogError):
+    """The log did not answer. An append may have been stored or not; the caller appends the same event again."""
 
 
-class TooLarge(LogError):
-    """The event is larger than EVENT_BYTES_MAX; longer text belongs in an attachment."""
+class EventTooLarge(LogError):
+    """The event is larger than EVENT_BYTES_MAX. Longer text belongs in an attachment."""
 
 
 class NotSealed(LogError):
-    """A private field would have gone to the log in the clear."""
+    """A private field of an event to be appended is not sealed."""
 
 
 class WrongOwner(LogError):
@@ -49,70 +50,70 @@ class NoArea(LogError):
 
 
 class DurableMissing(LogError):
-    """The durable consumer was deleted behind our back: what it had acknowledged is lost with it."""
+    """Somebody else deleted the durable consumer, and its acknowledgements with it."""
 
 
 class Malformed(LogError):
-    """A message on the log is not an envelope of ours."""
+    """A message on the log is no event in our envelope."""
 
 
 class Damaged(LogError):
-    """The stream ends before a position that was read from it, or has a hole: it was restored from an older copy."""
+    """The stream ends before a position that was read, or has a gap: it was restored from an older copy."""
 
 
 class Delivery(Protocol):
-    """One event handed to a reaction, `attempts` counting this hand-over (1 = the first)."""
+    """An event that is delivered to a reaction. `attempts` counts its deliveries, this one included."""
 
     @property
     def recorded(self) -> Recorded[Event]: ...
     @property
     def attempts(self) -> int: ...
     async def ack(self) -> None:
-        """Done; never delivered again."""
+        """Acknowledge: the event is not delivered again."""
 
     async def nack(self, delay_s: float) -> None:
-        """Not now; delivered again after `delay_s` seconds."""
+        """Refuse for now: the event is delivered again after `delay_s` seconds."""
 
     async def term(self) -> None:
-        """Given up; never delivered again. Park it first."""
+        """Give up: the event is not delivered again. The caller parks it first."""
 
 
 class Durable(Protocol):
-    """A named place of a reaction on a stream; many processes may fetch from the same one."""
+    """A durable consumer of a stream, by name. Several processes may fetch from the same one."""
 
     async def fetch(self, count_max: int, wait_s: float) -> list[Delivery]:
-        """What is there, at most `count_max`; a partial batch at once, [] after `wait_s` seconds.
+        """At most `count_max` deliveries, without waiting for a full batch; [] after `wait_s` seconds without any.
 
-        Raises DurableMissing when the durable was deleted, Unavailable when the log does not answer,
-        Malformed never: such a message is terminated and reported by fsck.
+        A malformed message is terminated, and fsck reports it. Raises DurableMissing, LogUnavailable.
         """
 
     async def behind(self) -> int:
-        """How many events are not acknowledged yet. Raises DurableMissing, Unavailable."""
+        """The count of events that are not acknowledged yet. Raises DurableMissing, LogUnavailable."""
 
 
 class Log(Protocol):
-    """The log of all areas."""
+    """The log, with one stream for each area."""
 
     async def append(self, recorded: Recorded[Event], expected: int) -> Position:
-        """Append one event if the aggregate's last event has stream sequence `expected` (0: it has none).
+        """Append an event if the aggregate's last event has stream sequence `expected` (0: the aggregate has none).
 
-        The same bytes that the log already took right after `expected` are a success, not a conflict, so a lost
-        acknowledgement needs nothing from the caller. The same id with anything else is a Conflict: load what stands.
-        Raises Conflict, Unavailable, TooLarge, NotSealed, WrongOwner, NoArea.
+        The same bytes again, right after `expected`, succeed: a repetition after a lost acknowledgement needs no other
+        handling. The same id with other bytes is a LogConflict.
+
+        Raises LogConflict, LogUnavailable, EventTooLarge, NotSealed, WrongOwner, NoArea.
         """
 
     async def load(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
-        """All events of one aggregate with a stream sequence above `after`, in order, as the leader has them.
+        """The events of an aggregate with a stream sequence above `after`, in order, as the leader has them.
 
-        Raises Unavailable, NoArea, Malformed.
+        Raises LogUnavailable, NoArea, Malformed.
         """
 
     async def peek(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
-        """Like `load`, from any replica: may lack the newest events. Good enough to accept on, never to refuse."""
+        """Like `load`, from any replica, which may lack the newest events. An acceptance may rest on it, no refusal."""
 
     async def at(self, position: Position) -> Recorded[Event] | None:
-        """The event at a position, None when there is none."""
+        """The event at a position; None when there is none."""
 
     async def end(self, stream: str) -> int:
         """The last sequence of a stream, 0 when it is empty."""
@@ -121,17 +122,17 @@ class Log(Protocol):
         """The names of the log streams, one per area."""
 
     def stream_of(self, address: Address) -> str:
-        """The stream that an aggregate lives in. Raises NoArea."""
+        """The stream of an aggregate. Raises NoArea."""
 
     def follow(self, stream: str, after: int) -> AsyncIterator[list[Recorded[Event]]]:
-        """Every event of a stream above `after`, in strict order, then live; it never ends by itself.
+        """The events of a stream above `after`, in strict order, then new ones; never ends by itself.
 
-        Yields what is there, at most FETCH_COUNT_MAX, and never waits to fill. Outlives restarts of the server without
-        skipping or repeating. Raises Damaged when the stream ends before `after` or has a hole, Malformed.
+        A batch has at most READ_BATCH_COUNT_MAX events and does not wait to be full. Reading outlives restarts of the
+        server, without gap or repetition. Raises Damaged when the stream ends before `after` or has a gap, Malformed.
         """
 
     async def durable(self, stream: str, name: str) -> Durable:
-        """The durable `name` on a stream, made (from the first event on) when there is none yet."""
+        """The durable `name` of a stream; a new one begins at the first event."""
 
 
 class _Owned:
@@ -149,5 +150,5 @@ class _Owned:
 
 
 def for_owner(log: Log, owner: Owner) -> Log:
-    """The same log, for one service: its append refuses the events of every other (WrongOwner)."""
+    """The same log for one service. Its `append` raises WrongOwner for events of other services."""
     return cast(Log, _Owned(log, owner))

@@ -1,4 +1,4 @@
-"""The streams around the log: submissions, receipts, progress, reference documents, feeds, parked, attachments."""
+"""The streams beside the log (submissions, receipts, progress, references, feed, parked) and the attachments."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from nats.js.object_store import ObjectStore
 
 from shared.log import consumers
 from shared.log.connection import ApiError, NatsConnection
-from shared.log.consumers import CODE_NO_STREAM, Message, RawDurable
+from shared.log.consumers import CODE_NO_STREAM, RawDurable, RawMessage
 from shared.log.jetstream import CODES_CONFLICT, GUARD
-from shared.log.port import Conflict, Damaged, LogError, Unavailable
+from shared.log.port import Damaged, LogConflict, LogError, LogUnavailable
 from shared.log.topology import ATTACHMENTS, LOG_FLAGS, LOG_FORBIDDEN, Topology
 
-BATCH_COUNT_MAX = 1000
-BREATH_COUNT = 50
+PUBLISH_COUNT_MAX = 1000
+SENDS_BEFORE_YIELD_COUNT = 50
 OBJECT_WAIT_S_MAX = 30.0
-OBJECT_TRIES_MAX = 3  # one that is replaced or deleted between two questions is looked up again
+OBJECT_TRIES_MAX = 3  # an object may be replaced or deleted between the look-up and the reading of its chunks
 CODE_NO_BATCHES = 10174
 CODES_GONE = frozenset({10037, 10043})  # no such message
 
 
 class WrongTopology(LogError):
-    """A stream on the server is not what the topology says, and changing it is not ours to do."""
+    """A stream on the server differs from the topology in a way that this program must not change."""
 
 
 class Ack(NamedTuple):
-    """Where a published message stands; `duplicate`: it stood there before (same Nats-Msg-Id)."""
+    """The sequence of a published message; `duplicate` when the stream had it already, by its Nats-Msg-Id."""
 
     sequence: int
     duplicate: bool
 
 
 class Outgoing(NamedTuple):
-    """A message to be published."""
+    """A message for `publish_all`."""
 
     subject: str
     data: bytes
@@ -45,11 +45,14 @@ class Outgoing(NamedTuple):
 
 
 class Streams:
-    """Publish to, read and follow any stream; keep sealed objects. All raise Unavailable when the server is silent."""
+    """Publishing, reading and following of any stream, and the sealed attachments.
 
-    def __init__(self, mux: NatsConnection) -> None:
-        self._mux = mux
-        self._bucket = ObjectStore(ATTACHMENTS, f"OBJ_{ATTACHMENTS}", mux.client.jetstream())
+    All methods raise LogUnavailable when no server answers.
+    """
+
+    def __init__(self, connection: NatsConnection) -> None:
+        self._connection = connection
+        self._bucket = ObjectStore(ATTACHMENTS, f"OBJ_{ATTACHMENTS}", connection.client.jetstream())
 
     async def publish(
         self,
@@ -61,10 +64,10 @@ class Streams:
         expected_end: int | None = None,
         msg_id: str | None = None,
     ) -> Ack:
-        """Publish and wait until it is stored.
+        """Publish a message and wait until the stream has stored it.
 
-        `expected` is the last sequence of the subject, `expected_end` that of the whole stream, `msg_id` makes a
-        repeat within DUPLICATE_WINDOW_S harmless. Raises Conflict.
+        `expected` is the last sequence of the subject, `expected_end` that of the whole stream. With `msg_id`, a
+        repetition within DUPLICATE_WINDOW_S is not stored again. Raises LogConflict.
         """
         guarded = dict(headers or {})
         if expected is not None:
@@ -74,85 +77,86 @@ class Streams:
         if msg_id is not None:
             guarded["Nats-Msg-Id"] = msg_id
         try:
-            ack = await self._mux.api(subject, data, guarded or None)
+            ack = await self._connection.api(subject, data, guarded or None)
         except ApiError as error:
             if error.code in CODES_CONFLICT:
-                raise Conflict(
+                raise LogConflict(
                     subject, expected if expected is not None else expected_end or 0, _actual(error)
                 ) from error
-            raise Unavailable(f"{subject}: {error}") from error
+            raise LogUnavailable(f"{subject}: {error}") from error
         return Ack(ack["seq"], ack.get("duplicate", False))
 
     async def publish_all(self, messages: Sequence[Outgoing], expected_end: int) -> Ack:
-        """Publish these messages, 1 to BATCH_COUNT_MAX, one behind the other or none of them; the ack of the last.
+        """Publish 1 to PUBLISH_COUNT_MAX messages as one unit, in order; the ack of the last one.
 
-        It takes some 25 ms, however few they are. Raises Conflict, WrongTopology for a stream without `allow_atomic`.
+        A call takes some 25 ms, however few the messages are. Raises LogConflict, or WrongTopology for a stream
+        without `allow_atomic`.
         """
-        batch = self._mux.client.new_inbox().rpartition(".")[2]
+        batch = self._connection.client.new_inbox().rpartition(".")[2]
         *others, last = (
-            {**one.headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(at)}
-            for at, one in enumerate(messages, 1)
+            {**message.headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+            for number, message in enumerate(messages, 1)
         )
         (others or [last])[0]["Nats-Expected-Last-Sequence"] = str(expected_end)
-        for place, (one, headers) in enumerate(zip(messages, others, strict=False), 1):
-            await self._mux.send(one.subject, one.data, headers=headers)
-            if place % BREATH_COUNT == 0:
-                await self._mux.pause(0)  # sending alone lets nobody else run
+        for number, (message, headers) in enumerate(zip(messages, others, strict=False), 1):
+            await self._connection.send(message.subject, message.data, headers=headers)
+            if number % SENDS_BEFORE_YIELD_COUNT == 0:
+                await self._connection.pause(0)  # sending does not yield to other tasks by itself
         subject = messages[-1].subject
         try:
-            ack = await self._mux.api(subject, messages[-1].data, last | {"Nats-Batch-Commit": "1"})
+            ack = await self._connection.api(subject, messages[-1].data, last | {"Nats-Batch-Commit": "1"})
         except ApiError as error:
             if error.code in CODES_CONFLICT:
-                raise Conflict(subject, expected_end, _actual(error)) from error
+                raise LogConflict(subject, expected_end, _actual(error)) from error
             if error.code == CODE_NO_BATCHES:
                 raise WrongTopology(f"{subject}: no batches here; `caseflow up` sets allow_atomic") from error
-            raise Unavailable(f"{subject}: {error}") from error
+            raise LogUnavailable(f"{subject}: {error}") from error
         return Ack(ack["seq"], False)
 
-    async def last(self, stream: str, subject: str) -> Message | None:
-        """The last message of a subject, as the leader has it."""
-        return await consumers.leader_get(self._mux, stream, {"last_by_subj": subject})
+    async def last(self, stream: str, subject: str) -> RawMessage | None:
+        """The last message of a subject, from the leader."""
+        return await consumers.leader_get(self._connection, stream, {"last_by_subj": subject})
 
-    async def first(self, stream: str, subject: str, after: int) -> Message | None:
-        """The first message above `after` that fits `subject` (it may have wildcards), as the leader has it."""
-        return await consumers.leader_get(self._mux, stream, {"seq": after + 1, "next_by_subj": subject})
+    async def first(self, stream: str, subject: str, after: int) -> RawMessage | None:
+        """The first message above `after` that matches `subject`, which may have wildcards; from the leader."""
+        return await consumers.leader_get(self._connection, stream, {"seq": after + 1, "next_by_subj": subject})
 
-    async def read(self, stream: str, subject: str, after: int = 0, count_max: int | None = None) -> list[Message]:
-        """All messages, or the first, that fit `subject` (it may have wildcards) above `after`, as a replica has it."""
-        return await consumers.direct_get(self._mux, stream, subject, after, count_max)
+    async def read(self, stream: str, subject: str, after: int = 0, count_max: int | None = None) -> list[RawMessage]:
+        """The messages above `after` that match `subject`, at most `count_max`; from any replica."""
+        return await consumers.direct_get(self._connection, stream, subject, after, count_max)
 
     async def end(self, stream: str) -> int:
         """The last sequence of a stream, 0 when it is empty."""
-        return await consumers.last_sequence(self._mux, stream)
+        return await consumers.last_sequence(self._connection, stream)
 
-    async def kept(self, stream: str) -> tuple[int, int]:
-        """The first and the last sequence of a stream; nothing is there when the first lies behind the last."""
-        return await consumers.kept(self._mux, stream)
+    async def sequences(self, stream: str) -> tuple[int, int]:
+        """The first and the last sequence that a stream holds; an empty stream has the first above the last."""
+        return await consumers.sequences(self._connection, stream)
 
-    def follow_raw(self, stream: str, subject: str, after: int) -> AsyncGenerator[list[Message], None]:
-        """As `Log.follow`, raw; with another subject than `>` holes are expected."""
-        return consumers.follow(self._mux, stream, after, subject)
+    def follow_raw(self, stream: str, subject: str, after: int) -> AsyncGenerator[list[RawMessage], None]:
+        """As `Log.follow`, with raw messages. With another subject than `>` sequences may have gaps."""
+        return consumers.follow(self._connection, stream, after, subject)
 
     async def durable_raw(self, stream: str, name: str, subject: str) -> RawDurable:
-        """As `Log.durable`, raw."""
-        return await consumers.durable(self._mux, stream, name, subject)
+        """As `Log.durable`, with raw messages."""
+        return await consumers.durable(self._connection, stream, name, subject)
 
     async def wipe(self, stream: str, sequence: int) -> None:
-        """Overwrite and remove one message; one that is gone already is no error. A log stream refuses it."""
+        """Overwrite and remove a message; no error when it is gone already. A log stream refuses this."""
         try:
-            await self._mux.api(f"$JS.API.STREAM.MSG.DELETE.{stream}", {"seq": sequence})
+            await self._connection.api(f"$JS.API.STREAM.MSG.DELETE.{stream}", {"seq": sequence})
         except ApiError as error:
             if error.code not in CODES_GONE:
-                raise Unavailable(f"{stream}: {error}") from error
+                raise LogUnavailable(f"{stream}: {error}") from error
 
     async def put(self, name: str, sealed: bytes) -> None:
-        """Keep an object. The same name again replaces it."""
+        """Store an attachment, in place of the one with the same name."""
         await self._object(self._bucket.put(name, sealed))
 
     async def get(self, name: str) -> bytes | None:
-        """An object; None when there is none, also when it is deleted while it is read. Raises Damaged.
+        """An attachment; None when there is none, or when it is deleted during the reading. Raises Damaged.
 
-        The client's own `get` waits for chunks that a deletion has taken away.
+        The `get` of nats-py would wait for deleted chunks without end.
         """
         for _ in range(OBJECT_TRIES_MAX):
             info = await self._object(self._bucket.get_info(name))
@@ -165,16 +169,16 @@ class Streams:
         raise Damaged(f"an attachment lacks a part: {len(data)} of {info.size} bytes; restore it from a backup")
 
     async def has(self, name: str) -> bool:
-        """Whether there is an object of this name."""
+        """Whether there is an attachment of this name."""
         return await self._object(self._bucket.get_info(name)) is not None
 
     async def delete(self, name: str) -> None:
-        """Remove an object; one that is not there is no error."""
+        """Remove an attachment; no error when there is none."""
         await self._object(self._bucket.delete(name))
 
     async def names(self) -> list[str]:
-        """The names of all objects."""
-        return [one.name for one in await self._object(self._bucket.list()) or []]
+        """The names of all attachments."""
+        return [info.name for info in await self._object(self._bucket.list()) or []]
 
     async def _object(self, call: Any) -> Any:
         try:
@@ -183,7 +187,7 @@ class Streams:
         except NotFoundError:
             return None
         except (NatsError, TimeoutError) as error:
-            raise Unavailable(f"attachments: {type(error).__name__}") from error
+            raise LogUnavailable(f"attachments: {type(error).__name__}") from error
 
 
 def _actual(error: ApiError) -> int:
@@ -192,35 +196,37 @@ def _actual(error: ApiError) -> int:
     return int(number) if number.isdigit() else 0
 
 
-async def ensure_topology(mux: NatsConnection, topology: Topology) -> list[str]:
-    """Make the streams that are missing, widen what may change, check the rest; the names of those made.
+async def ensure_topology(connection: NatsConnection, topology: Topology) -> list[str]:
+    """Create missing streams and update changed ones; the names of the created streams.
 
-    Raises WrongTopology: the server is never brought to give up what makes a stream a log. Raises Unavailable.
+    Raises WrongTopology for a change that would end the guarantees of a log. Raises LogUnavailable.
     """
-    made = []
-    for wanted in topology.configurations():
-        name = wanted["name"]
+    created = []
+    for expected in topology.configurations():
+        name = expected["name"]
         try:
             try:
-                actual = (await mux.api(f"$JS.API.STREAM.INFO.{name}"))["config"]
+                actual = (await connection.api(f"$JS.API.STREAM.INFO.{name}"))["config"]
             except ApiError as error:
                 if error.code != CODE_NO_STREAM:
                     raise
-                actual = (await mux.api(f"$JS.API.STREAM.CREATE.{name}", wanted))["config"]
-                made.append(name)
-            _check(wanted, actual)
-            if any(actual.get(key, False) != value for key, value in wanted.items()):
-                _check(wanted, (await mux.api(f"$JS.API.STREAM.UPDATE.{name}", {**actual, **wanted}))["config"])
+                actual = (await connection.api(f"$JS.API.STREAM.CREATE.{name}", expected))["config"]
+                created.append(name)
+            check_configuration(expected, actual)
+            if any(actual.get(key, False) != value for key, value in expected.items()):
+                updated = await connection.api(f"$JS.API.STREAM.UPDATE.{name}", {**actual, **expected})
+                check_configuration(expected, updated["config"])
         except ApiError as error:
-            raise Unavailable(f"{name}: {error}") from error
-    return made
+            raise LogUnavailable(f"{name}: {error}") from error
+    return created
 
 
-def _check(wanted: dict[str, Any], actual: dict[str, Any]) -> None:
-    name = wanted["name"]
-    if actual["subjects"] != wanted["subjects"]:
-        raise WrongTopology(f"{name} holds {actual['subjects']}, not {wanted['subjects']}: an area is never redrawn")
-    if not wanted.get("deny_delete"):
+def check_configuration(expected: dict[str, Any], actual: dict[str, Any]) -> None:
+    """Check a stream on the server against the topology. Raises WrongTopology."""
+    name = expected["name"]
+    if actual["subjects"] != expected["subjects"]:
+        raise WrongTopology(f"{name} holds {actual['subjects']}, not {expected['subjects']}: an area is never redrawn")
+    if not expected.get("deny_delete"):
         return
     for key, value in LOG_FLAGS.items():
         if actual.get(key, False) != value:

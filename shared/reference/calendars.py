@@ -1,24 +1,23 @@
-"""The days off and the office hours of a year as a document says them, and the calendar that documents make."""
+"""The row of a year with its days off and office hours, and the calendar that documents form together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, time
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import Annotated, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from shared.case.calendar import ZONE, Calendar
-from shared.reference.row import Line, Row, in_order
-
-if TYPE_CHECKING:
-    from shared.reference.models import Document
+from shared.reference.row import CitedDocument, ReferenceRow, TextLine, sorted_set
 
 DAYS_MAX = 130  # of one kind in one year: more would be a mistake
 Year = Annotated[str, StringConstraints(pattern=r"^(19|20|21)[0-9]{2}$")]
-Days = Annotated[tuple[date, ...], Field(max_length=DAYS_MAX), AfterValidator(in_order)]
-Office = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$")]
+DayList = Annotated[tuple[date, ...], Field(max_length=DAYS_MAX), AfterValidator(sorted_set)]
+OfficeHours = Annotated[
+    str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$")
+]
 _SATURDAY = 5
 
 
@@ -31,21 +30,21 @@ def _zone(name: str) -> str:
     return name
 
 
-class CalendarRow(Row):
+class CalendarRow(ReferenceRow):
     """The days of one year (yearly notice of the State Council): `holidays` are off, `makeup` are weekend days worked.
 
-    A year that is not `published` is a forecast, and what rests on it is provisional. `office` are the opening hours,
-    `09:00-12:00`. They and `zone` are taken from the nearest document, of its newest year that says them; the zone is
-    Asia/Shanghai when none does.
+    A year that is not `published` is a forecast, and deadlines that rest on it are provisional. `office` are the
+    opening hours, as `09:00-12:00`. Opening hours and `zone` come from the nearest document that states them, from its
+    newest such year. Without any, the zone is Asia/Shanghai.
     """
 
     year: Year
-    holidays: Days = ()
-    makeup: Days = ()
+    holidays: DayList = ()
+    makeup: DayList = ()
     published: bool = True
-    notice: Line = ""
+    notice: TextLine = ""
     zone: Annotated[str, StringConstraints(max_length=60), AfterValidator(_zone)] = ""
-    office: Annotated[tuple[Office, ...], Field(max_length=6)] = ()
+    office: Annotated[tuple[OfficeHours, ...], Field(max_length=6)] = ()
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
@@ -73,20 +72,20 @@ class CalendarRow(Row):
         return tuple((time.fromisoformat(opens), time.fromisoformat(closes)) for opens, closes in pairs)
 
 
-def calendar_of(documents: Iterable[Document]) -> Calendar:
-    """The calendar that documents make, nearest first: the nearest one that has a year says what is off in it."""
+def calendar_of(documents: Iterable[CitedDocument]) -> Calendar:
+    """The calendar of these documents, nearest first. The nearest document that has a year gives its days off."""
     rows: dict[str, tuple[CalendarRow, str]] = {}
-    said: list[CalendarRow] = []
+    all_rows: list[CalendarRow] = []
     for document in documents:
         newest = sorted(document.rows, key=lambda row: row.year, reverse=True)
-        said += newest
+        all_rows += newest
         for row in newest:
             rows.setdefault(row.year, (row, document.reference))
     return Calendar(
         holidays=frozenset(day for row, _ in rows.values() for day in row.holidays),
         makeup=frozenset(day for row, _ in rows.values() for day in row.makeup),
         published=frozenset(int(year) for year, (row, _) in rows.items() if row.published),
-        zone=next((row.zone for row in said if row.zone), ZONE),
-        office=next((row.hours for row in said if row.office), ()),
+        zone=next((row.zone for row in all_rows if row.zone), ZONE),
+        office=next((row.hours for row in all_rows if row.office), ()),
         references={int(year): reference for year, (_, reference) in rows.items()},
     )

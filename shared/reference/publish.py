@@ -1,45 +1,18 @@
-"""Publishes documents to the REFERENCE stream, each only when it says something new, guarded by what stood before."""
+"""Publishing documents to the REFERENCE stream: only new content, guarded by the version that it replaces."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from shared.log import topology
-from shared.reference.models import DOCUMENT_BYTES_MAX, Document
-
-
-class Message(Protocol):
-    """One message of the stream."""
-
-    @property
-    def subject(self) -> str: ...
-    @property
-    def sequence(self) -> int: ...
-    @property
-    def data(self) -> bytes: ...
-
-
-class Shelf(Protocol):
-    """What documents need of the streams; `shared.log.streams.Streams` is one, `MemoryShelf` another."""
-
-    async def publish(self, subject: str, data: bytes, *, expected: int | None = None) -> Any:
-        """Publish when the subject's last sequence is `expected`. Raises Conflict, Unavailable."""
-
-    async def last(self, stream: str, subject: str) -> Message | None:
-        """The last message of a subject."""
-
-    async def end(self, stream: str) -> int:
-        """The last sequence of the stream, 0 when it is empty."""
-
-    def follow_raw(self, stream: str, subject: str, after: int) -> AsyncGenerator[list[Any], None]:
-        """What is there above `after` and what comes, in order, in batches."""
+from shared.reference.documents import DOCUMENT_BYTES_MAX, Document
+from shared.reference.reference_stream import ReferenceStream
 
 
 @dataclass(frozen=True)
-class Counts:
-    """How far publishing is: documents published and unchanged, rows of both."""
+class PublishCounts:
+    """The progress of publishing: documents published, documents unchanged, rows of both."""
 
     published: int = 0
     unchanged: int = 0
@@ -47,13 +20,13 @@ class Counts:
 
 
 class DocumentTooLarge(ValueError):
-    """A document does not fit into one message."""
+    """A document is larger than one message may be."""
 
 
 def with_years(document: Document, in_force: Document) -> Document:
-    """A document of calendars with the years of the one in force that it does not have, in order.
+    """A document of calendars, completed by the years of the document in force that it lacks, in order of years.
 
-    What was counted by a year is explained by it, so a new year does not take the old ones out of force.
+    Deadlines are explained by the years that they were counted with, so a new year must not end an old one.
     """
     rows = sorted((in_force.by_key | document.by_key).values(), key=lambda row: str(row.key))
     note = document.note or in_force.note
@@ -61,23 +34,25 @@ def with_years(document: Document, in_force: Document) -> Document:
 
 
 async def publish(
-    shelf: Shelf, documents: Iterable[Document], progress: Callable[[Counts, Document], None] | None = None
-) -> Counts:
-    """Publish what is new; may be interrupted and run again. `progress` is called after each document.
+    stream: ReferenceStream,
+    documents: Iterable[Document],
+    progress: Callable[[PublishCounts, Document], None] | None = None,
+) -> PublishCounts:
+    """Publish documents with new content; may be interrupted and run again. `progress` is called after each document.
 
-    A document that was edited from a published version (its `sequence`) is refused when that is no longer the last.
-    An empty document takes the region's rows out of force. Raises Conflict, Unavailable, DocumentTooLarge.
+    A document with a `sequence` was edited from that version, so it is refused when a newer version stands. A document
+    without rows takes the rows of its region out of force. Raises LogConflict, LogUnavailable, DocumentTooLarge.
     """
-    counts = Counts()
+    counts = PublishCounts()
     for document in documents:
         subject, data = topology.reference(document.kind, document.region), document.encode()
         if len(data) > DOCUMENT_BYTES_MAX:
             raise DocumentTooLarge(f"{document.name} has {len(data)} bytes, at most {DOCUMENT_BYTES_MAX}; split it")
-        last = await shelf.last(topology.REFERENCE, subject)
+        last = await stream.last(topology.REFERENCE, subject)
         same = last is not None and last.data == data
         if not same:
-            await shelf.publish(subject, data, expected=document.sequence or (last.sequence if last else 0))
-        counts = Counts(counts.published + (not same), counts.unchanged + same, counts.rows + len(document.rows))
+            await stream.publish(subject, data, expected=document.sequence or (last.sequence if last else 0))
+        counts = PublishCounts(counts.published + (not same), counts.unchanged + same, counts.rows + len(document.rows))
         if progress:
             progress(counts, document)
     return counts

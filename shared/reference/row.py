@@ -1,38 +1,35 @@
-"""What rows of every kind are made of: names, codes, the basis of a number, and the conditions of a rule or limit."""
+"""The parts of which rows are made: their base class, names and codes, and the basis of a rule or number."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-
-from shared.case.facts import Nature, Severity
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
-Line = Annotated[str, StringConstraints(max_length=300)]
+TextLine = Annotated[str, StringConstraints(max_length=300)]
 SubjectCode = Annotated[str, StringConstraints(pattern=r"^([0-9]{2}){1,3}$")]
-Prefix = Annotated[str, StringConstraints(pattern=r"^[0-9]{2,12}$")]
 
 
-def in_order(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A set in order: the bytes of a document must not depend on the order in which it was written."""
+def sorted_set(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values once each and sorted, so that the bytes of a document do not depend on the order of writing."""
     return tuple(sorted(set(values)))
 
 
-class Row(BaseModel):
+class ReferenceRow(BaseModel):
     """One fact of a document. `key` names it within its kind."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @property
     def key(self) -> str:
-        """What no other row of the kind has."""
+        """The value of the first field, which no other row of the kind has."""
         return str(getattr(self, next(iter(type(self).model_fields))))
 
 
 class Mark(StrEnum):
-    """Where a number comes from: the standard, a law, practice, a specification, memory. M is never shown as law."""
+    """The source of a rule or number: standard, law, practice, specification or memory. M is never shown as law."""
 
     STANDARD = "S"
     LAW = "L"
@@ -53,34 +50,10 @@ class BasisRow(BaseModel):
         return self.text if self.mark in (Mark.STANDARD, Mark.LAW) else f"{self.text} (not law)"
 
 
-class When(BaseModel):
-    """What a case must be like. All that is given must hold; a list holds when one of it does; nothing given holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    nature: Annotated[tuple[Nature, ...], Field(max_length=10)] = ()
-    subject: Annotated[tuple[SubjectCode, ...], Field(max_length=50)] = ()
-    region: Annotated[tuple[Prefix, ...], Field(max_length=50)] = ()
-    severity: Annotated[tuple[Severity, ...], Field(max_length=4)] = ()
+class CitedDocument(Protocol):
+    """The part of a document that a choice among its rows reads: the rows in order and the citation."""
 
     @property
-    def general(self) -> bool:
-        """Whether it is for every matter: it names no nature, no subject and no severity."""
-        return not (self.nature or self.subject or self.severity)
-
-    def covers(self, other: When) -> bool:
-        """Whether every case that meets the other conditions meets these too."""
-        return (
-            _within(other.nature, self.nature)
-            and _within(other.severity, self.severity)
-            and _under(other.subject, self.subject)
-            and _under(other.region, self.region)
-        )
-
-
-def _within(inner: tuple[str, ...], outer: tuple[str, ...]) -> bool:
-    return not outer or (bool(inner) and set(inner) <= set(outer))
-
-
-def _under(inner: tuple[str, ...], outer: tuple[str, ...]) -> bool:
-    return not outer or (bool(inner) and all(one.startswith(outer) for one in inner))
+    def rows(self) -> tuple[Any, ...]: ...
+    @property
+    def reference(self) -> str: ...

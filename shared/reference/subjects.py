@@ -1,50 +1,16 @@
-"""The subject tree: codes of our own, two digits per level, for a table of names in three columns."""
+"""The row of a subject in the subject tree."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
-from itertools import takewhile
-from pathlib import Path
-
-from shared.reference.load import Fault, LoadError, read_lines
-from shared.reference.models import NATION, Document, Kind, SubjectRow
-
-OTHER = "其他"
-OTHER_CODE = "99"
-CHILDREN_COUNT_MAX = 98  # 01 to 98; 99 is `other`
+from shared.reference.row import Name, ReferenceRow, SubjectCode
 
 
-def import_subjects(path: Path, known: Document | None = None, region: str = NATION, note: str = "") -> Document:
-    """The tree of a CSV or XLSX file with one column per level and a heading.
+class SubjectRow(ReferenceRow):
+    """A subject of the tree. Its code has two digits per level, at most three levels."""
 
-    A subject that `known` has keeps its code, so cases and rules that name it stay right; one that is no longer in the
-    table stays too. Raises LoadError.
-    """
-    rows: dict[str, str] = {row.code: row.name for row in known.rows} if known else {}
-    codes = {(code[:-2], name): code for code, name in rows.items()}
-    with closing(read_lines(path)) as lines:
-        next(lines, None)
-        for line, cells in lines:
-            code = ""
-            for name in takewhile(bool, (cell.strip() for cell in cells[:3])):
-                if (code, name) not in codes:
-                    codes[code, name] = _next(code, name, list(rows), path, line)
-                    rows[codes[code, name]] = name
-                code = codes[code, name]
-    if not rows:
-        raise LoadError([Fault(path.name, 0, "names no subject; give one column per level under a heading")])
-    typed = tuple(SubjectRow(code=code, name=name) for code, name in sorted(rows.items()))
-    return Document(kind=Kind.SUBJECTS, region=region, note=note, rows=typed)
+    code: SubjectCode
+    name: Name
 
-
-def _next(parent: str, name: str, codes: Sequence[str], path: Path, line: int) -> str:
-    """The code of a new subject under `parent`."""
-    own = [int(code[-2:]) for code in codes if code[:-2] == parent]
-    if name == OTHER and int(OTHER_CODE) not in own:
-        return parent + OTHER_CODE
-    number = max((one for one in own if one <= CHILDREN_COUNT_MAX), default=0) + 1
-    if number > CHILDREN_COUNT_MAX:
-        reason = f"{name[:40]!r} is the {number}th subject at its place; a place has at most {CHILDREN_COUNT_MAX}"
-        raise LoadError([Fault(path.name, line, reason)])
-    return f"{parent}{number:02}"
+    @property
+    def parent(self) -> str | None:
+        return self.code[:-2] or None

@@ -1,4 +1,4 @@
-"""Whether documents fit together: every code that one names, another has. Each finding says what to do."""
+"""Checks between documents: every code that one of them names must exist. Each finding contains a remedy."""
 
 from __future__ import annotations
 
@@ -12,39 +12,34 @@ from typing import Any
 from shared.case.base import Level, level_of, parent
 from shared.case.rights import Right
 from shared.reference.calendars import CalendarRow
-from shared.reference.library import ReferenceData
-from shared.reference.models import (
-    NATION,
-    Document,
-    GridRow,
-    Kind,
-    LimitRow,
-    PersonRow,
-    RegionRow,
-    RuleRow,
-    SubjectRow,
-    UnitRow,
-    inside,
-)
-from shared.reference.models_time import DOUBLE_REPORT, Act, LadderRow
-from shared.reference.regions import RegionTree
-from shared.reference.row import Mark, When
+from shared.reference.conditions import When
+from shared.reference.documents import Document, DocumentKind
+from shared.reference.ladders import DOUBLE_REPORT, Act, LadderRow
+from shared.reference.limits import LimitRow
+from shared.reference.people import PersonRow
+from shared.reference.reference_data import ReferenceData
+from shared.reference.region_tree import RegionTree
+from shared.reference.regions import NATION, RegionRow, lies_inside
+from shared.reference.row import Mark
+from shared.reference.rules import RuleRow
+from shared.reference.subjects import SubjectRow
+from shared.reference.units import GridRow, UnitRow
 
 PLACES_SHOWN_MAX = 3
 _ARTICLE = re.compile(r"第[0-9零一二三四五六七八九十百]+条")
-_Places = Mapping[tuple[str, str], tuple[str, int]]
+_Lines = Mapping[tuple[str, str], tuple[str, int]]
 
 
 class Gravity(StrEnum):
-    """An error keeps documents from being published; a warning is for a person to judge."""
+    """The weight of a finding. An error prevents publishing; a warning is for a person to judge."""
 
     ERROR = "error"
     WARNING = "warning"
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What does not fit: the document, the key of its row, file and line when known, and what to do."""
+class DocumentFinding:
+    """A row that does not fit: its document and key, its file and line when known, a reason with a remedy."""
 
     gravity: Gravity
     document: str
@@ -54,49 +49,49 @@ class Finding:
     line: int = 0
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}: " if self.file else ""
-        return f"{self.gravity}: {place}{self.document} {self.key}: {self.reason}"
+        line = f"{self.file}:{self.line}: " if self.file else ""
+        return f"{self.gravity}: {line}{self.document} {self.key}: {self.reason}"
 
 
 def validate(
-    documents: Iterable[Document], places: _Places | None = None, regions: RegionTree | None = None
-) -> list[Finding]:
-    """Everything that is wrong between documents, in their order.
+    documents: Iterable[Document], places: _Lines | None = None, regions: RegionTree | None = None
+) -> list[DocumentFinding]:
+    """All findings about documents that are to be in force together, in the order of the documents.
 
-    Give all documents that are to be in force together; `regions` are those in force when the documents bring none of
-    their own, `places` the files and lines from loading.
+    `regions` are the regions in force, for documents that come without regions. `places` are the files and lines of
+    rows, from loading.
     """
     documents = list(documents)
     check = _Check(ReferenceData(documents), regions)
-    found = [
-        Finding(gravity, document.name, row.key, reason)
+    findings = [
+        DocumentFinding(gravity, document.name, row.key, reason)
         for document in documents
         for row in document.rows
         for gravity, reason in check.row(document, row)
     ]
-    return [_found(finding, places or {}) for finding in (*found, *_whole(documents))]
+    return [_with_line(finding, places or {}) for finding in (*findings, *_whole(documents))]
 
 
-def _found(finding: Finding, places: _Places) -> Finding:
+def _with_line(finding: DocumentFinding, places: _Lines) -> DocumentFinding:
     file, line = places.get((finding.document, finding.key), ("", 0))
     return replace(finding, file=file, line=line)
 
 
-_Said = Iterator[tuple[Gravity, str]]
+_Reasons = Iterator[tuple[Gravity, str]]
 
 
 class _Check:
-    def __init__(self, library: ReferenceData, regions: RegionTree | None) -> None:
-        self.library, self.outer = library, regions
-        self.seen: dict[tuple[Kind, str], str] = {}
+    def __init__(self, reference_data: ReferenceData, regions: RegionTree | None) -> None:
+        self.reference_data, self.outer = reference_data, regions
+        self.seen: dict[tuple[DocumentKind, str], str] = {}
         self.centres: dict[Level, list[str]] = {level: [] for level in Level}
-        for unit in self.library.units():
+        for unit in self.reference_data.units():
             if unit.slug == "centre":
                 self.centres[level_of(unit.region)].append(unit.region)
 
-    def row(self, document: Document, row: Any) -> _Said:
+    def row(self, document: Document, row: Any) -> _Reasons:
         yield from self._once(document, row)
-        yield from self._placed(document, row)
+        yield from self._in_its_region(document, row)
         match row:
             case RegionRow():
                 yield from self._region(row)
@@ -108,7 +103,7 @@ class _Check:
             case GridRow():
                 yield from self._grid(row)
             case SubjectRow():
-                if row.parent and self.library.subject(row.parent) is None:
+                if row.parent and self.reference_data.subject(row.parent) is None:
                     yield Gravity.ERROR, f"its parent {row.parent} is not in the tree; add it"
             case RuleRow():
                 yield from self._rule(document, row)
@@ -119,32 +114,32 @@ class _Check:
             case LadderRow():
                 yield from self._rung(row)
 
-    def _year(self, row: CalendarRow) -> _Said:
+    def _year(self, row: CalendarRow) -> _Reasons:
         if row.published and not row.holidays:
             yield Gravity.WARNING, "no day of it is off; leave the year out until its notice is published"
 
-    def _placed(self, document: Document, row: Any) -> _Said:
+    def _in_its_region(self, document: Document, row: Any) -> _Reasons:
         if document.kind in _WITHOUT_REGION:
             if row is document.rows[0] and document.region != NATION and not self.known(document.region):
                 yield Gravity.WARNING, f"region {document.region} is in no document of regions: no case asks for it"
             return
-        place = row.code if isinstance(row, RegionRow) else row.region
-        if not inside(document.region, place):
+        region = row.code if isinstance(row, RegionRow) else row.region
+        if not lies_inside(document.region, region):
             yield Gravity.ERROR, f"lies outside {document.region}; move it to the document of its own region"
-        if not self.known(place):
-            yield Gravity.ERROR, f"region {place} is in no document of regions; correct the code or add the region"
+        if not self.known(region):
+            yield Gravity.ERROR, f"region {region} is in no document of regions; correct the code or add the region"
 
     def known(self, region: str) -> bool:
-        return region in self.library.regions or (self.outer is not None and region in self.outer)
+        return region in self.reference_data.regions or (self.outer is not None and region in self.outer)
 
-    def _once(self, document: Document, row: Any) -> _Said:
+    def _once(self, document: Document, row: Any) -> _Reasons:
         if document.kind in _CITED_WHOLE:
             return
         other = self.seen.setdefault((document.kind, row.key), document.name)
         if other != document.name:
             yield Gravity.ERROR, f"stands in {other} too; keep it in one of them"
 
-    def _region(self, row: RegionRow) -> _Said:
+    def _region(self, row: RegionRow) -> _Reasons:
         outer = parent(row.code)
         while outer is not None and not self.known(outer):
             outer = parent(outer)
@@ -154,13 +149,13 @@ class _Check:
             if not self.known(successor):
                 yield Gravity.ERROR, f"its successor {successor} is in no document of regions; add it"
 
-    def _person(self, row: PersonRow) -> _Said:
-        unit, post = self.library.unit(row.unit), self.library.post(row.post)
+    def _person(self, row: PersonRow) -> _Reasons:
+        unit, post = self.reference_data.unit(row.unit), self.reference_data.post(row.post)
         if unit is None:
             yield Gravity.ERROR, f"unit {row.unit} does not exist; add it to units or correct the code"
         elif row.active and not unit.active:
             yield Gravity.WARNING, f"unit {row.unit} is dissolved; hand the person's cases over and move the person"
-        if not inside(row.unit[:12], row.region):
+        if not lies_inside(row.unit[:12], row.region):
             yield Gravity.ERROR, f"region {row.region} lies outside {row.unit[:12]}, the region of the unit"
         if post is None:
             yield Gravity.ERROR, f"post {row.post} does not exist; add it to posts or correct the code"
@@ -168,31 +163,32 @@ class _Check:
             yield Gravity.ERROR, f"post {row.post} does not exist at this level; choose another or widen its levels"
         yield from self._deputy(row)
         for other in row.stands_aside_from:
-            if self.library.unit(other) is None and self.library.person(other) is None:
+            if self.reference_data.unit(other) is None and self.reference_data.person(other) is None:
                 yield Gravity.WARNING, f"stands aside from {other}, which is neither a unit nor a person"
 
-    def _deputy(self, row: PersonRow) -> _Said:
-        chain, at = [row.id], row.deputy
-        while at is not None:
-            if at in chain:
-                if at == row.id:
-                    yield Gravity.ERROR, f"deputies go round: {' → '.join([*chain, at])}; let one of them have none"
+    def _deputy(self, row: PersonRow) -> _Reasons:
+        chain, deputy = [row.id], row.deputy
+        while deputy is not None:
+            if deputy in chain:
+                if deputy == row.id:
+                    circle = " → ".join([*chain, deputy])
+                    yield Gravity.ERROR, f"deputies go round: {circle}; let one of them have none"
                 return
-            person = self.library.person(at)
+            person = self.reference_data.person(deputy)
             if person is None:
-                if at == row.deputy:
-                    yield Gravity.ERROR, f"deputy {at} is not a person of the documents; add them or name another"
+                if deputy == row.deputy:
+                    yield Gravity.ERROR, f"deputy {deputy} is not a person of the documents; add them or name another"
                 return
-            if at == row.deputy and not person.active:
-                yield Gravity.WARNING, f"deputy {at} is not active; name another"
-            chain.append(at)
-            at = person.deputy
+            if deputy == row.deputy and not person.active:
+                yield Gravity.WARNING, f"deputy {deputy} is not active; name another"
+            chain.append(deputy)
+            deputy = person.deputy
 
-    def _grid(self, row: GridRow) -> _Said:
+    def _grid(self, row: GridRow) -> _Reasons:
         if level_of(row.region) is not Level.VILLAGE:
             yield Gravity.ERROR, f"{row.region} is not a village; a grid's code is its village's and three digits"
         for worker in row.workers:
-            person = self.library.person(worker)
+            person = self.reference_data.person(worker)
             if person is None:
                 yield Gravity.ERROR, f"worker {worker} is not a person of the documents; add them"
             elif not person.active:
@@ -200,19 +196,19 @@ class _Check:
         for warning in row.warnings():
             yield Gravity.WARNING, warning
 
-    def _rule(self, document: Document, row: RuleRow) -> _Said:
+    def _rule(self, document: Document, row: RuleRow) -> _Reasons:
         yield from self._when(row.when)
-        if row.then.subject and self.library.subject(row.then.subject) is None:
+        if row.then.subject and self.reference_data.subject(row.then.subject) is None:
             yield Gravity.ERROR, f"subject {row.then.subject} is not in the tree; add it or correct the code"
         for pattern in (row.then.unit, *row.then.co_units):
-            place, _, slug = pattern.partition("-")
-            if not place.startswith("{"):
-                if not self.library.has_unit(pattern):
+            code, _, slug = pattern.partition("-")
+            if not code.startswith("{"):
+                if not self.reference_data.has_unit(pattern):
                     yield Gravity.ERROR, f"unit {pattern} does not exist or is dissolved; correct the code"
                 continue
-            level = Level[place[1:-1].upper()]
+            level = Level[code[1:-1].upper()]
             centres = [region for region in self.centres[level] if _reaches(document, row, region)]
-            missing = [region for region in centres if not self.library.has_unit(f"{region}-{slug}")]
+            missing = [region for region in centres if not self.reference_data.has_unit(f"{region}-{slug}")]
             if len(missing) == len(centres):
                 yield (
                     Gravity.ERROR,
@@ -222,26 +218,26 @@ class _Check:
                 shown = ", ".join(sorted(missing)[:PLACES_SHOWN_MAX])
                 yield Gravity.WARNING, f"{len(missing)} places lack {slug} ({shown} ...): there the rule takes no case"
 
-    def _when(self, when: When) -> _Said:
+    def _when(self, when: When) -> _Reasons:
         for subject in when.subject:
-            if self.library.subject(subject) is None:
+            if self.reference_data.subject(subject) is None:
                 yield Gravity.ERROR, f"subject {subject} is not in the tree; add it or correct the code"
         for prefix in when.region:
             if not self.known(prefix.ljust(12, "0")):
                 yield Gravity.ERROR, f"region {prefix} is in no document of regions; correct it"
 
-    def _limit(self, row: LimitRow) -> _Said:
+    def _limit(self, row: LimitRow) -> _Reasons:
         yield from self._when(row.when)
         if row.basis.mark is Mark.LAW and not _ARTICLE.search(row.basis.text):
             yield Gravity.WARNING, "is marked as law and names no article; write `某条例 第十四条`, or mark it C"
-        post = self.library.post(row.extend_by) if row.extend_by else None
+        post = self.reference_data.post(row.extend_by) if row.extend_by else None
         if row.extend_by and (post is None or Right.EXTEND not in post.rights):
             yield (
                 Gravity.ERROR,
                 f"post {row.extend_by} does not exist or may not extend; name one with the right extend",
             )
 
-    def _rung(self, row: LadderRow) -> _Said:
+    def _rung(self, row: LadderRow) -> _Reasons:
         yield from self._when(row.when)
         if row.act is Act.ESCALATE and (missing := DOUBLE_REPORT - set(row.informs)):
             yield Gravity.WARNING, f"goes up but does not inform {', '.join(sorted(missing))}; add them (clause 11.2)"
@@ -249,43 +245,49 @@ class _Check:
 
 def _reaches(document: Document, rule: RuleRow, region: str) -> bool:
     prefixes = rule.when.region
-    inner = not prefixes or any(region.startswith(one) or inside(region, one.ljust(12, "0")) for one in prefixes)
-    return inner and (inside(document.region, region) or inside(region, document.region))
+    within = not prefixes or any(
+        region.startswith(prefix) or lies_inside(region, prefix.ljust(12, "0")) for prefix in prefixes
+    )
+    return within and (lies_inside(document.region, region) or lies_inside(region, document.region))
 
 
-def _whole(documents: list[Document]) -> Iterator[Finding]:
-    """What only all rows of a kind together can say."""
-    held = {row.post for document in documents if document.kind is Kind.PEOPLE for row in document.rows if row.active}
+def _whole(documents: list[Document]) -> Iterator[DocumentFinding]:
+    """The findings that need all rows of a kind together."""
+    held_posts = {
+        row.post
+        for document in documents
+        if document.kind is DocumentKind.PEOPLE
+        for row in document.rows
+        if row.active
+    }
     for document in documents:
-        if document.kind is Kind.POSTS:
+        if document.kind is DocumentKind.POSTS:
             for row in document.rows:
-                if row.code not in held:
+                if row.code not in held_posts:
                     reason = "nobody holds this post; appoint at least one person (clause 12.1)"
-                    yield Finding(Gravity.WARNING, document.name, row.code, reason)
+                    yield DocumentFinding(Gravity.WARNING, document.name, row.code, reason)
         elif document.kind in _HIDES:
             yield from _hidden(document)
-        if document.kind is Kind.LADDERS:
+        if document.kind is DocumentKind.LADDERS:
             for ladder in _ladders(document):
-                yield from _climbed(document, ladder)
+                yield from _rungs_in_order(document, ladder)
 
 
-def _hidden(document: Document) -> Iterator[Finding]:
-    """Rows that an earlier one leaves no case to."""
+def _hidden(document: Document) -> Iterator[DocumentFinding]:
+    """Rows that never apply, because an earlier row takes all of their cases."""
     hides, rows = _HIDES[document.kind], document.rows
-    for at, row in enumerate(rows):
-        first = next((other for other in rows[:at] if hides(other, row)), None)
+    for index, row in enumerate(rows):
+        first = next((other for other in rows[:index] if hides(other, row)), None)
         if first is not None:
-            reason = (
-                f"{first.key} stands before it and is for all that it is for: never used; put it first or remove it"
-            )
-            yield Finding(Gravity.WARNING, document.name, row.key, reason)
+            reason = f"{first.key} stands before it and covers all of its cases; put it first or remove it"
+            yield DocumentFinding(Gravity.WARNING, document.name, row.key, reason)
 
 
 def _hides_limit(first: LimitRow, row: LimitRow) -> bool:
-    """The law's own limit is asked even after a custom one, and its special one after its general one."""
-    lawful, before = (one.basis.mark is Mark.LAW for one in (row, first))
-    asked = lawful and (not before or first.when.general)
-    return first.stage is row.stage and first.when.covers(row.when) and not asked
+    """A limit of the law applies even after a custom one, and a special one after a general one."""
+    row_is_law, first_is_law = (limit.basis.mark is Mark.LAW for limit in (row, first))
+    applies = row_is_law and (not first_is_law or first.when.general)
+    return first.stage is row.stage and first.when.covers(row.when) and not applies
 
 
 def _hides_ladder(first: LadderRow, row: LadderRow) -> bool:
@@ -293,10 +295,10 @@ def _hides_ladder(first: LadderRow, row: LadderRow) -> bool:
     return stages and first.when.covers(row.when) and first.conditions != row.conditions
 
 
-_HIDES: dict[Kind, Callable[[Any, Any], bool]] = {
-    Kind.RULES: lambda first, row: first.when == row.when,
-    Kind.LIMITS: _hides_limit,
-    Kind.LADDERS: _hides_ladder,
+_HIDES: dict[DocumentKind, Callable[[Any, Any], bool]] = {
+    DocumentKind.RULES: lambda first, row: first.when == row.when,
+    DocumentKind.LIMITS: _hides_limit,
+    DocumentKind.LADDERS: _hides_ladder,
 }
 
 
@@ -307,23 +309,25 @@ def _ladders(document: Document) -> Iterable[list[LadderRow]]:
     return ladders.values()
 
 
-def _climbed(document: Document, ladder: list[LadderRow]) -> Iterator[Finding]:
-    """Whether one rung comes after the other, and something after the last."""
+def _rungs_in_order(document: Document, ladder: list[LadderRow]) -> Iterator[DocumentFinding]:
+    """Findings about the order of rungs, and about a last rung that does not repeat."""
     for lower, row in pairwise(ladder):
         if row.base is not lower.base:
             reason = f"counts in {row.base}, {lower.key} before it in {lower.base}; one ladder has one base"
-            yield Finding(Gravity.ERROR, document.name, row.key, reason)
+            yield DocumentFinding(Gravity.ERROR, document.name, row.key, reason)
         elif row.after <= lower.after:
             reason = f"after {row.after} is not more than the {lower.after} of {lower.key}; each rung comes later"
-            yield Finding(Gravity.ERROR, document.name, row.key, reason)
+            yield DocumentFinding(Gravity.ERROR, document.name, row.key, reason)
         if lower.every:
             reason = f"repeats for ever, so {row.key} is never reached; only the last rung may have `every`"
-            yield Finding(Gravity.ERROR, document.name, lower.key, reason)
+            yield DocumentFinding(Gravity.ERROR, document.name, lower.key, reason)
     if not ladder[-1].every:
-        reason = "is the last rung and does not repeat: what stays late after it is late in silence; give it `every`"
-        yield Finding(Gravity.WARNING, document.name, ladder[-1].key, reason)
+        reason = "is the last rung and does not repeat, so nothing follows for a stage that stays late; give it `every`"
+        yield DocumentFinding(Gravity.WARNING, document.name, ladder[-1].key, reason)
 
 
-# Their rows are cited together with their document, so each document may have the same ones.
-_CITED_WHOLE = frozenset({Kind.RULES, Kind.LIMITS, Kind.LADDERS, Kind.PROPOSALS, Kind.CALENDARS})
-_WITHOUT_REGION = frozenset({Kind.POSTS, Kind.SUBJECTS}) | _CITED_WHOLE
+# Kinds whose rows are cited with their document, so that several documents may have rows of the same key.
+_CITED_WHOLE = frozenset(
+    {DocumentKind.RULES, DocumentKind.LIMITS, DocumentKind.LADDERS, DocumentKind.PROPOSALS, DocumentKind.CALENDARS}
+)
+_WITHOUT_REGION = frozenset({DocumentKind.POSTS, DocumentKind.SUBJECTS}) | _CITED_WHOLE

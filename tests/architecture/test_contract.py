@@ -22,7 +22,7 @@ from shared.kit import access
 from shared.kit.problems import Problem
 from shared.kit.seal import seal_fields
 from shared.kit.submission import Envelope, Progress, Receipt
-from shared.log.envelope import encode
+from shared.log.envelope import encode_event
 from tests.support.clock import FakeClock
 from tests.support.law import history
 
@@ -86,7 +86,7 @@ def test_what_stands_on_the_log_is_of_the_envelope() -> None:
     judge = validator(SCHEMAS["envelope.event.json"])
     for recorded in history("closed"):
         sealed = seal_fields(recorded.known, b"k" * 32, recorded.address.id, recorded.id, FakeClock())
-        body = json.loads(encode(replace(recorded, event=sealed)))
+        body = json.loads(encode_event(replace(recorded, event=sealed)))
         judge.validate(body)
         validator(SCHEMAS[f"{body['type']}.v{body['version']}.json"]).validate(body["data"])
 

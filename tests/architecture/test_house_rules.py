@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.dev import CHECKOUT, house_rules
-from infra.dev.checks import commits, names, requirements, rooms, settings
+from infra.dev.checks import citations, commits, names, requirements, rooms, settings
 from infra.dev.checks.base import Module
 from infra.dev.house_rules import MODULE_RULES, EventFacts
 
@@ -265,16 +265,28 @@ def test_each_setting_is_read(code: str, unread: list[str]) -> None:
         ("", "", "no service uses it: move it to infra or to tests/support; shared is for two services"),
     ],
 )
-def test_shared_is_for_two_services(tmp_path: Path, code: str, user: str, message: str) -> None:
+def test_shared_is_for_two_services(code: str, user: str, message: str) -> None:
     files = {
         "shared/kit/both.py": code, "shared/kit/x.py": "", "shared/case/x.py": "", "shared/log/x.py": "",
         "shared/client/x.py": "", "services/a/app.py": f"import shared.kit.both\n{user}",
         "services/b/app.py": "import shared.kit.both",
     }  # fmt: skip
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert [str(breach) for breach in rooms.check(tmp_path, [])] == [f"{KIT}:1: {message}"] * bool(message)
+    modules = [Module(path, text, ast.parse(text)) for path, text in files.items()]
+    assert [str(breach) for breach in rooms.check(CHECKOUT, modules)] == [f"{KIT}:1: {message}"] * bool(message)
+
+
+def test_no_import_runs_back_up_or_in_a_circle() -> None:
+    files = {
+        "shared/case/x.py": "import shared.kit.x",
+        "shared/kit/x.py": "import shared.case.x",
+        "services/a/app.py": "import shared.kit.x",
+        "services/b/app.py": "import shared.kit.x",
+    }
+    modules = [Module(path, text, ast.parse(text)) for path, text in files.items()]
+    assert [str(breach) for breach in rooms.check(CHECKOUT, modules)] == [
+        "shared/case:1: imports shared.kit, which stands above it: move what both need down",
+        "shared/case:1: is in a circle of imports: shared.case <-> shared.kit",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -394,3 +406,63 @@ def test_the_counts_are_written_as_they_are_read(tmp_path: Path) -> None:
     for allowed in (NOTHING, names.Allowed({"Pace": 2}, {KIT: 1})):
         (tmp_path / names.COUNTS_FILE).write_text(allowed.text())
         assert names.Allowed.read(tmp_path) == allowed
+
+
+TREE = citations.Checkout(
+    frozenset(
+        "docs docs/time.md docs/decisions docs/decisions/0001-a.md shared shared/kit/clock.py services/intake "
+        "services/intake/README.md services/intake/policy.py CONTRIBUTING.md".split()
+    )
+)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "see docs/time.md, `shared/kit/clock.py`, `kit/clock.py` and `services/intake/`",
+        "`services/<name>/policy.py`, `services/*/policy.py`, `docs/decisions/<number>-<title>.md`",
+        "`secrets/master.key` and `application/json` are no files of ours; neither is https://a.b/docs/none.md",
+        "clause 5.1.3 a, Weifang 12345, article 26, RFC 9457; the issue of an order; specification/x",
+    ],
+)
+def test_citations_that_lead_somewhere(line: str) -> None:
+    assert list(citations.check_citations({"shared/kit/x.py": line}, TREE)) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "lost"),
+    [
+        ("see docs/none.md", "docs/none.md"),
+        ("`shared/kit/pace.py` tells", "shared/kit/pace.py"),
+        ("`kit/pace.py`", "kit/pace.py"),
+        ("`services/*/stream.py`", "services/*/stream.py"),
+    ],
+)
+def test_a_cited_document_exists(line: str, lost: str) -> None:
+    (breach,) = citations.check_citations({"shared/kit/x.py": f"fine\n{line}"}, TREE)
+    assert str(breach) == f"shared/kit/x.py:2: {lost} does not exist: name the file that says it now"
+
+
+def test_links_of_pages_lead_somewhere() -> None:
+    page = "[a](time.md) [b](../CONTRIBUTING.md#x) [c](decisions/0001-a.md) [d](https://x.y) [e](#here) [f](feeds.md)"
+    (breach,) = citations.check_citations({"docs/page.md": page}, TREE)
+    assert "feeds.md does not exist" in str(breach)
+    assert not list(citations.check_citations({"docs/page.py": page}, TREE))
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('"Feeds" in the design', "in the design"),
+        ('(design, "Facts in the open")', "(design"),
+        ("as house.md says", "house.md"),
+        ("domain 1.a'': reminders", "domain 1"),
+        ("sections 1.a of the domain", "sections 1.a of the domain"),
+        ("as in spec/clauses", "spec/"),
+        ("see issue 7", "issue 7"),
+    ],
+)
+def test_nothing_outside_of_the_repository_is_cited(line: str, words: str) -> None:
+    (breach,) = citations.check_citations({"docs/page.md": line}, TREE)
+    assert f"{words!r} cites " in str(breach)
+    assert "cite a page of ours, a clause or an article" in str(breach)

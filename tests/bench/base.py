@@ -130,14 +130,14 @@ def _pss_mb(process: psutil.Process) -> float:
 class Bench:
     """A stack that runs, seen from inside: its log and its tables."""
 
-    def __init__(self, stack: Stack, mux: NatsConnection, postgres: asyncpg.Connection) -> None:
-        self.stack, self.mux, self.postgres = stack, mux, postgres
+    def __init__(self, stack: Stack, connection: NatsConnection, postgres: asyncpg.Connection) -> None:
+        self.stack, self.connection, self.postgres = stack, connection, postgres
 
     async def ends(self) -> dict[str, int]:
         """The last sequence of each log stream."""
-        names = (await self.mux.api("$JS.API.STREAM.NAMES"))["streams"]
+        names = (await self.connection.api("$JS.API.STREAM.NAMES"))["streams"]
         logs = [name for name in names if name.startswith("LOG_")]
-        return {name: (await self.mux.api(f"$JS.API.STREAM.INFO.{name}"))["state"]["last_seq"] for name in logs}
+        return {name: (await self.connection.api(f"$JS.API.STREAM.INFO.{name}"))["state"]["last_seq"] for name in logs}
 
     async def caught_up(self) -> dict[str, int]:
         """Wait until every reaction is done and every read model has seen the end; where the streams end then.
@@ -154,7 +154,7 @@ class Bench:
     async def _behind(self, ends: Mapping[str, int]) -> int:
         behind = 0
         for stream, end in ends.items():
-            for consumer in (await self.mux.api(f"$JS.API.CONSUMER.LIST.{stream}"))["consumers"]:
+            for consumer in (await self.connection.api(f"$JS.API.CONSUMER.LIST.{stream}"))["consumers"]:
                 if "durable_name" in consumer["config"]:
                     behind += consumer["num_pending"] + consumer["num_ack_pending"]
             for schema, model in MODELS.items():
@@ -165,38 +165,38 @@ class Bench:
     async def bare_appends(self, count: int, in_flight: int = 16) -> float:
         """Guarded publishes per second to a stream of the same server, configured as a log stream is."""
         stream = {"name": "BENCH", "subjects": ["bench.>"], "storage": "file", "allow_direct": True, "discard": "new"}
-        await self.mux.api("$JS.API.STREAM.CREATE.BENCH", stream)
+        await self.connection.api("$JS.API.STREAM.CREATE.BENCH", stream)
         numbers, data = iter(range(count)), b"x" * APPEND_BYTES
 
         async def publish() -> None:
             for number in numbers:
-                await self.mux.api(f"bench.{number}", data, {GUARD: "0"})
+                await self.connection.api(f"bench.{number}", data, {GUARD: "0"})
 
         began = time.perf_counter()
         await asyncio.gather(*(publish() for _ in range(in_flight)))
         seconds = time.perf_counter() - began
-        await self.mux.api("$JS.API.STREAM.DELETE.BENCH")
+        await self.connection.api("$JS.API.STREAM.DELETE.BENCH")
         return count / seconds
 
     async def bare_hot(self, count: int) -> float:
         """Guarded publishes per second to one subject, one after the other: the limit of a hot case."""
         stream = {"name": "BENCH", "subjects": ["bench.>"], "storage": "file", "allow_direct": True, "discard": "new"}
-        await self.mux.api("$JS.API.STREAM.CREATE.BENCH", stream)
+        await self.connection.api("$JS.API.STREAM.CREATE.BENCH", stream)
         last, began = 0, time.perf_counter()
         for _ in range(count):
-            last = (await self.mux.api("bench.hot", b"x" * APPEND_BYTES, {GUARD: str(last)}))["seq"]
+            last = (await self.connection.api("bench.hot", b"x" * APPEND_BYTES, {GUARD: str(last)}))["seq"]
         seconds = time.perf_counter() - began
-        await self.mux.api("$JS.API.STREAM.DELETE.BENCH")
+        await self.connection.api("$JS.API.STREAM.DELETE.BENCH")
         return count / seconds
 
 
 @asynccontextmanager
 async def watched(stack: Stack) -> AsyncIterator[Bench]:
     """The inside of a running stack."""
-    async with stack.mux() as mux:
+    async with stack.connection() as connection:
         postgres = await asyncpg.connect(stack.postgres_dsn())
         try:
-            yield Bench(stack, mux, postgres)
+            yield Bench(stack, connection, postgres)
         finally:
             await postgres.close()
 

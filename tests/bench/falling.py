@@ -22,8 +22,8 @@ from shared.kit.settings import Settings
 from shared.log.connection import connect
 from shared.log.port import Log
 from shared.log.streams import Streams
-from shared.reference.models import Document, Kind
-from shared.reference.models_time import Act, LadderRow
+from shared.reference.documents import Document, DocumentKind
+from shared.reference.ladders import Act, LadderRow
 from shared.reference.publish import publish
 from shared.reference.row import BasisRow, Mark
 from tests.bench.base import Say
@@ -99,30 +99,30 @@ async def written(data: Path, planned: list[Planned], say: Say) -> None:
     say(f"{len(planned):,} cases that will fall due")
     async with servers(data) as endpoints:
         await prepare(settings_for(Settings(areas=AREAS), endpoints, "admin"))
-        mux = await connect(endpoints.nats["admin"], name="bench")
+        connection = await connect(endpoints.nats["admin"], name="bench")
         try:
-            await publish(Streams(mux), [_quiet_ladder()])
+            await publish(Streams(connection), [_quiet_ladder()])
         finally:
-            await mux.close()
+            await connection.close()
         async with connected(Owner.SUPERVISION, endpoints) as supervision:
             keys = await deadlines.new_keys(supervision.data.vault, planned)
-    async with lazy_nats(data) as mux:
-        await deadlines.write(mux, supervision, planned, keys, say)
+    async with lazy_nats(data) as connection:
+        await deadlines.write(connection, supervision, planned, keys, say)
 
 
 def _quiet_ladder() -> Document:
     basis = BasisRow(mark=Mark.PRACTICE, text="bench")
     row = LadderRow(id="later", after=720, base=TimeBase.HOURS, act=Act.REMIND, acts="承办人", basis=basis)
-    return Document(kind=Kind.LADDERS, region=QUIET_CITY, note="bench", rows=(row,))
+    return Document(kind=DocumentKind.LADDERS, region=QUIET_CITY, note="bench", rows=(row,))
 
 
 async def projected(endpoints: Endpoints, supervision: RunningService, services: Sequence[str], say: Say) -> None:
     """Nobody reacts to what was seeded; supervision's read model has it."""
-    mux = await connect(endpoints.nats["admin"], name="bench")
+    connection = await connect(endpoints.nats["admin"], name="bench")
     try:
-        await deadlines.skip(mux, supervision, services)
+        await deadlines.skip(connection, supervision, services)
     finally:
-        await mux.close()
+        await connection.close()
     await deadlines.project(supervision, say)
 
 

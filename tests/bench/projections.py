@@ -66,9 +66,9 @@ async def _seed(data: Path, count: int, say: Say) -> None:
         await prepare(settings_for(Settings(areas=AREAS), endpoints, "admin"))
         async with connected(Owner.INTAKE, endpoints) as intake:
             keys = await new_keys(intake.data.vault, count // EVENTS_PER_CASE)
-    async with lazy_nats(data) as mux:
-        await Seeder(mux).write(keys, say)
-        info = await mux.api(f"$JS.API.STREAM.INFO.{STREAM}")
+    async with lazy_nats(data) as connection:
+        await Seeder(connection).write(keys, say)
+        info = await connection.api(f"$JS.API.STREAM.INFO.{STREAM}")
         assert info["state"]["messages"] == count, f"{info['state']['messages']} of {count} events were taken"
 
 

@@ -20,7 +20,7 @@ from shared.kit.clock import SystemClock
 from shared.kit.seal import seal_fields
 from shared.kit.vault import Vault
 from shared.log.connection import NatsConnection, connect
-from shared.log.envelope import encode
+from shared.log.envelope import encode_event
 from tests.bench.base import Say
 from tests.support.reporting import EVENTS_PER_CASE, START, VILLAGE, _life, matter
 
@@ -62,8 +62,8 @@ async def new_keys(vault: Vault, count: int) -> dict[str, bytes]:
 class Seeder:
     """Writes lives to the log as fast as the server takes them."""
 
-    def __init__(self, mux: NatsConnection) -> None:
-        self._mux, self._clock, self._texts = mux, SystemClock(), texts()
+    def __init__(self, connection: NatsConnection) -> None:
+        self._connection, self._clock, self._texts = connection, SystemClock(), texts()
         self._actor = Actor(person="li.na", post="desk", unit=f"{VILLAGE}-desk", centre=VILLAGE, region=VILLAGE)
 
     async def write(self, keys: dict[str, bytes], say: Say) -> None:
@@ -74,11 +74,11 @@ class Seeder:
             for step in zip(*(self._life(id, key, n) for n, (id, key) in enumerate(group)), strict=True):
                 for recorded in step:
                     number += 1
-                    data, subject = encode(recorded), recorded.address.subject
+                    data, subject = encode_event(recorded), recorded.address.subject
                     if number % ACK_EVERY and number < total:
-                        await self._mux.client.publish(subject, data)
+                        await self._connection.client.publish(subject, data)
                     else:
-                        await self._mux.api(subject, data)
+                        await self._connection.api(subject, data)
             if time.monotonic() - told > 5:
                 told = time.monotonic()
                 say(f"events on the log: {number:,} of {total:,}")
@@ -113,11 +113,11 @@ async def lazy_nats(data: Path) -> AsyncIterator[NatsConnection]:
             while not ports.exists() or not ports.read_text().endswith("}"):
                 await asyncio.sleep(0.02)
             url = json.loads(ports.read_text())["nats"][0]
-        mux = await connect(url, user="admin", password=folder.passwords(["admin"])["admin"], name="seed")
+        connection = await connect(url, user="admin", password=folder.passwords(["admin"])["admin"], name="seed")
         try:
-            yield mux
+            yield connection
         finally:
-            await mux.close()
+            await connection.close()
     finally:
         server.terminate()
         await server.wait()

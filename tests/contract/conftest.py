@@ -33,8 +33,8 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
         yield MemoryLog(AREAS, SystemClock())
         return
     server: NatsServer = request.getfixturevalue("server")
-    mux = await connect(server.url)
+    connection = await connect(server.url)
     topology = Topology(AREAS)
-    await ensure_topology(mux, topology)
-    yield JetStreamLog(mux, topology)
-    await mux.close()
+    await ensure_topology(connection, topology)
+    yield JetStreamLog(connection, topology)
+    await connection.close()

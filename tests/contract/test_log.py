@@ -13,15 +13,15 @@ from shared.case.base import Address, Event, Owner, Position, Recorded, Unknown
 from shared.case.events import Supplemented
 from shared.case.facts import Note
 from shared.log.port import (
-    FETCH_COUNT_MAX,
-    Conflict,
+    READ_BATCH_COUNT_MAX,
     Damaged,
     Delivery,
     Durable,
+    EventTooLarge,
     Log,
+    LogConflict,
     NoArea,
     NotSealed,
-    TooLarge,
     WrongOwner,
     for_owner,
 )
@@ -80,7 +80,7 @@ async def test_a_stale_append_is_refused_and_says_where_the_log_stands(log: Log)
     first = await log.append(recorded(address(), "a"), 0)
     second = await log.append(recorded(address(), "b"), first.sequence)
     for expected in (0, first.sequence, second.sequence + 5):
-        with pytest.raises(Conflict) as refused:
+        with pytest.raises(LogConflict) as refused:
             await log.append(recorded(address(), "c"), expected)
         assert refused.value.actual_sequence == second.sequence
     assert await log.end(LOG) == second.sequence
@@ -88,7 +88,7 @@ async def test_a_stale_append_is_refused_and_says_where_the_log_stands(log: Log)
 
 async def test_an_append_on_a_new_aggregate_with_a_wrong_expectation_is_refused(log: Log) -> None:
     await fill(log, 2, address(1))
-    with pytest.raises(Conflict) as refused:
+    with pytest.raises(LogConflict) as refused:
         await log.append(recorded(address(2), "a"), 2)
     assert refused.value.actual_sequence == 0
 
@@ -103,7 +103,7 @@ async def test_the_same_event_again_is_done_not_refused_even_when_others_followe
 
 async def test_the_same_id_with_another_content_is_a_conflict(log: Log) -> None:
     await log.append(recorded(address(), "a", "AAAA"), 0)
-    with pytest.raises(Conflict):
+    with pytest.raises(LogConflict):
         await log.append(recorded(address(), "a", "BBBB"), 0)
     assert await log.end(LOG) == 1
 
@@ -113,7 +113,7 @@ async def test_of_many_at_once_exactly_one_is_taken(log: Log) -> None:
         *(log.append(recorded(address(), f"c{number}"), 0) for number in range(20)), return_exceptions=True
     )
     assert sum(isinstance(one, Position) for one in answers) == 1
-    assert sum(isinstance(one, Conflict) for one in answers) == 19
+    assert sum(isinstance(one, LogConflict) for one in answers) == 19
     assert len(await log.load(address())) == 1
 
 
@@ -165,7 +165,7 @@ async def test_a_private_field_in_the_clear_is_refused(log: Log) -> None:
 
 async def test_sixty_kibibytes_fit_and_more_is_refused(log: Log) -> None:
     taken = await log.append(recorded(address(), "a", "A" * 60_000), 0)
-    with pytest.raises(TooLarge, match="attachment"):
+    with pytest.raises(EventTooLarge, match="attachment"):
         await log.append(recorded(address(), "b", "A" * (60 * 1024)), taken.sequence)
     assert await log.load(address()) == [replace(recorded(address(), "a", "A" * 60_000), position=taken)]
 
@@ -181,7 +181,7 @@ async def test_a_service_appends_only_what_it_owns(log: Log) -> None:
 
 
 async def test_following_gives_everything_in_strict_order_then_lives_on(log: Log) -> None:
-    taken = await fill(log, FETCH_COUNT_MAX + 50)
+    taken = await fill(log, READ_BATCH_COUNT_MAX + 50)
     assert await read(log, LOG, 0, len(taken)) == taken
     assert await read(log, LOG, 540, 10) == taken[540:]
     async with aclosing(cast(Any, log.follow(LOG, len(taken)))) as batches, asyncio.timeout(10):
@@ -195,10 +195,10 @@ async def test_following_gives_everything_in_strict_order_then_lives_on(log: Log
 
 
 async def test_a_batch_is_bounded(log: Log) -> None:
-    await fill(log, FETCH_COUNT_MAX + 10)
+    await fill(log, READ_BATCH_COUNT_MAX + 10)
     async with aclosing(cast(Any, log.follow(LOG, 0))) as batches, asyncio.timeout(10):
         await asyncio.sleep(0.1)
-        assert len(await anext(batches)) <= FETCH_COUNT_MAX
+        assert len(await anext(batches)) <= READ_BATCH_COUNT_MAX
 
 
 async def test_following_from_past_the_end_is_noticed(log: Log) -> None:

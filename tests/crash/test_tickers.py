@@ -24,7 +24,7 @@ from shared.kit.service import RunningService
 from shared.kit.settings import Settings
 from shared.log import fsck
 from shared.log.connection import connect
-from shared.log.fsck import Questions
+from shared.log.fsck import FsckLookups
 from shared.log.port import Log
 from tests.support import deadlines
 from tests.support.deadlines import Planned
@@ -87,12 +87,12 @@ async def seed(endpoints: Endpoints, supervision: RunningService, per_s: float, 
     first = supervision.runtime.clock.now() + timedelta(seconds=SEED_S + count / WRITE_PER_S)
     planned = deadlines.plan("killed", deadlines.steady(first, per_s, count), REGIONS)
     keys = await deadlines.new_keys(supervision.data.vault, planned)
-    mux = await connect(endpoints.nats["admin"], name="seed")
+    connection = await connect(endpoints.nats["admin"], name="seed")
     try:
-        await deadlines.write(mux, supervision, planned, keys, say)
-        await deadlines.skip(mux, supervision, ["supervision"])
+        await deadlines.write(connection, supervision, planned, keys, say)
+        await deadlines.skip(connection, supervision, ["supervision"])
     finally:
-        await mux.close()
+        await connection.close()
     await deadlines.project(supervision, say)
     return planned
 
@@ -148,7 +148,7 @@ async def test_two_tickers_killed_at_random_fire_every_deadline_once_in_due_orde
             for stream, one in seen.items():
                 _judge(stream, one)
             assert kills >= COPIES
-            report = await fsck.check(log, Questions(keys=vault.keys, unseal=unseal_fields))
+            report = await fsck.check_log(log, FsckLookups(keys=vault.keys, unseal=unseal_fields))
             assert report.clean, "\n".join(str(finding) for finding in report.findings[:5])
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from shared.case.base import Position, new_id
-from shared.log import number
+from shared.log.case_numbers import case_number
 from tests.support.client import TOWNSHIP, UNRULED, Desk
 from tests.support.stack import ROOT, START_S_MAX, Stack
 
@@ -49,7 +49,7 @@ def cases(desk: Desk) -> dict[str, str]:
     return {
         "waiting": desk.waiting().id, "assigned": desk.assigned().id, "handled": desk.handled().id,
         "closed": desk.closed().id, "absent": new_id(TOWNSHIP, "nobody's"),
-        "unused": number.write(Position("LOG_5101", 9_999_999)),
+        "unused": case_number(Position("LOG_5101", 9_999_999)),
     }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ ACK_S_MAX = 2.0
 
 async def answers(stack: Stack, rows: list[dict[str, Any]]) -> list[str]:
     """Publish each row as the platform; the receipts in one line each."""
-    async with stack.mux() as admin:
+    async with stack.connection() as admin:
         url = admin.client.connected_url
         assert url is not None
         port = url.port

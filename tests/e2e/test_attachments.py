@@ -36,8 +36,8 @@ def attachment_of(desk: Desk, case_id: str) -> dict[str, Any]:
 
 
 async def stored(stack: Stack, name: str) -> bytes | None:
-    async with stack.mux() as mux:
-        return await Streams(mux).get(name)
+    async with stack.connection() as connection:
+        return await Streams(connection).get(name)
 
 
 def test_a_file_is_sealed_in_the_store_and_its_digest_stands_in_the_event(desk: Desk, stack: Stack) -> None:

@@ -17,7 +17,7 @@ from shared.case.facts import Stage
 from shared.kit.projections import ProjectionRunner
 from shared.kit.settings import Settings
 from shared.log.connection import connect
-from shared.log.envelope import encode
+from shared.log.envelope import encode_event
 from tests.support.deadlines import life, new_keys, plan
 from tests.support.nats import NatsServer
 from tests.support.services import connected, worker_of
@@ -43,7 +43,7 @@ async def test_an_open_case_without_a_clock_gets_one_and_only_one(
         keys = await new_keys(data.vault, [one])
         born = next(life(one, supervision, keys[one.address.id]))
         admin = await connect(nats.url, name="clockless")
-        await admin.api(one.address.subject, encode(born))
+        await admin.api(one.address.subject, encode_event(born))
         await admin.close()
 
         (projector,) = supervision.projections

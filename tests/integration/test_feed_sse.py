@@ -132,16 +132,16 @@ async def test_below_the_first_item_kept_there_is_a_gap(tmp_path: Any) -> None:
     server = NatsServer(tmp_path / "nats")
     server.start()
     try:
-        mux = await connect(server.url)
-        await mux.api(f"$JS.API.STREAM.CREATE.{FEED}", {"name": FEED, "subjects": [FEED_ITEMS], "max_msgs": 5})
-        streams = Streams(mux)
+        connection = await connect(server.url)
+        await connection.api(f"$JS.API.STREAM.CREATE.{FEED}", {"name": FEED, "subjects": [FEED_ITEMS], "max_msgs": 5})
+        streams = Streams(connection)
         for n in range(10):
             await streams.publish(f"feed.warned.{n}", b"{}")
         assert await sse.start_of(streams, "2") == (5, {"asked": 2, "first": 6, "last": 10})
         assert await sse.start_of(streams, "5") == (5, None)
         assert await sse.start_of(streams, "7") == (7, None)
         assert await sse.start_of(streams, None) == (10, None)
-        await mux.close()
+        await connection.close()
     finally:
         server.kill()
 

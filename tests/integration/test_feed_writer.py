@@ -22,7 +22,7 @@ from shared.kit.runtime import Runtime
 from shared.kit.sql import Database, Statements
 from shared.log.connection import NatsConnection, connect
 from shared.log.jetstream import JetStreamLog
-from shared.log.port import Conflict, Damaged
+from shared.log.port import Damaged, LogConflict
 from shared.log.streams import Ack, Streams, ensure_topology
 from shared.log.topology import FEED, FEED_MARK, Topology
 from tests.support.feeds import AREAS, expected, fill, lives, messages, written
@@ -38,8 +38,8 @@ WAIT_S_MAX = 20.0
 class World:
     """A log, FEED, and a database for the lock; all copies of the writer have the same failpoints."""
 
-    def __init__(self, mux: NatsConnection, database: Database) -> None:
-        self.log, self.streams, self.database = JetStreamLog(mux, Topology(AREAS)), Streams(mux), database
+    def __init__(self, connection: NatsConnection, database: Database) -> None:
+        self.log, self.streams, self.database = JetStreamLog(connection, Topology(AREAS)), Streams(connection), database
         self.failpoints = Failpoints()
 
     def writer(self) -> tuple[FeedWriter, ProjectionProgress]:
@@ -75,12 +75,12 @@ class World:
 
 @pytest_asyncio.fixture
 async def world(server: NatsServer, database: Mapping[str, str]) -> AsyncIterator[World]:
-    mux = await connect(server.url, wait_s=1.0)
-    await ensure_topology(mux, Topology(AREAS))
+    connection = await connect(server.url, wait_s=1.0)
+    await ensure_topology(connection, Topology(AREAS))
     tables = await Database.connect(database["supervision"], Statements({}), "supervision", size_max=2)
-    yield World(mux, tables)
+    yield World(connection, tables)
     await tables.close()
-    await mux.close()
+    await connection.close()
 
 
 async def test_every_item_of_the_log_is_written_once_in_order_and_what_comes_later_too(world: World) -> None:
@@ -127,7 +127,7 @@ async def test_cancelled_anywhere_and_started_again_it_neither_loses_nor_doubles
 ) -> None:
     rng = Random(seed)
     monkeypatch.setattr(feed_writer, "SINGLES_COUNT_MAX", (1000, 50, 5)[seed])
-    monkeypatch.setattr(feed_writer, "BATCH_COUNT_MAX", 20)
+    monkeypatch.setattr(feed_writer, "PUBLISH_COUNT_MAX", 20)
     await fill(world.log, lives(30, seed=seed))
     more = asyncio.create_task(fill(world.log, lives(30, seed=100 + seed)))
     runs, ended = 0, False
@@ -183,7 +183,7 @@ async def test_two_writers_at_once_disturb_each_other_and_nothing_else(
         nonlocal refused
         try:
             return await publish(*args, **named)
-        except Conflict:
+        except LogConflict:
             refused += 1
             raise
 

@@ -18,7 +18,7 @@ from shared.kit.failpoints import Failpoints
 from shared.kit.runtime import Runtime
 from shared.log.connection import ApiError, NatsConnection, connect
 from shared.log.jetstream import CODES_CONFLICT, GUARD, JetStreamLog
-from shared.log.port import Conflict, Unavailable
+from shared.log.port import LogConflict, LogUnavailable
 from shared.log.streams import Streams, ensure_topology
 from shared.log.topology import FEED, Topology
 from tests.support import feeds
@@ -44,29 +44,29 @@ async def servers(tmp_path: Path) -> AsyncIterator[list[NatsServer]]:
 
 
 @pytest_asyncio.fixture
-async def mux(servers: list[NatsServer]) -> AsyncIterator[NatsConnection]:
+async def connection(servers: list[NatsServer]) -> AsyncIterator[NatsConnection]:
     one = await connect(",".join(server.url for server in servers), wait_s=2.0)
     async with asyncio.timeout(60):
         while True:  # the cluster chooses its leaders first
             try:
                 await ensure_topology(one, TOPOLOGY)
                 break
-            except Unavailable:
+            except LogUnavailable:
                 await asyncio.sleep(0.2)
     yield one
     await one.close()
 
 
-async def leader(mux: NatsConnection, servers: list[NatsServer], stream: str = LOG) -> NatsServer:
-    name = (await mux.api(f"$JS.API.STREAM.INFO.{stream}"))["cluster"]["leader"]
+async def leader(connection: NatsConnection, servers: list[NatsServer], stream: str = LOG) -> NatsServer:
+    name = (await connection.api(f"$JS.API.STREAM.INFO.{stream}"))["cluster"]["leader"]
     return next(one for one in servers if one.folder.name == name)
 
 
-async def test_conflicts_of_three_replicas_have_codes_we_know_and_one_writer_wins(mux: NatsConnection) -> None:
+async def test_conflicts_of_three_replicas_have_codes_we_know_and_one_writer_wins(connection: NatsConnection) -> None:
     codes: set[int] = set()
     for number in range(100):
         answers = await asyncio.gather(
-            *(mux.api(address(number).subject, b"x", {GUARD: "0"}) for _ in range(8)), return_exceptions=True
+            *(connection.api(address(number).subject, b"x", {GUARD: "0"}) for _ in range(8)), return_exceptions=True
         )
         refused = [one for one in answers if isinstance(one, ApiError)]
         assert len(refused) == 7
@@ -76,10 +76,10 @@ async def test_conflicts_of_three_replicas_have_codes_we_know_and_one_writer_win
 
 
 async def test_a_load_right_after_an_acknowledgement_has_it_whichever_server_is_asked(
-    mux: NatsConnection, servers: list[NatsServer]
+    connection: NatsConnection, servers: list[NatsServer]
 ) -> None:
     others = [await connect(one.url) for one in servers]
-    writer, readers = JetStreamLog(mux, TOPOLOGY), [JetStreamLog(one, TOPOLOGY) for one in others]
+    writer, readers = JetStreamLog(connection, TOPOLOGY), [JetStreamLog(one, TOPOLOGY) for one in others]
 
     async def one(case: int) -> None:
         last = 0
@@ -94,9 +94,9 @@ async def test_a_load_right_after_an_acknowledgement_has_it_whichever_server_is_
 
 
 async def test_what_was_acknowledged_survives_the_death_of_the_leader(
-    mux: NatsConnection, servers: list[NatsServer]
+    connection: NatsConnection, servers: list[NatsServer]
 ) -> None:
-    log = JetStreamLog(mux, TOPOLOGY)
+    log = JetStreamLog(connection, TOPOLOGY)
     taken: list[Position] = []
 
     async def writer(name: int) -> None:
@@ -106,15 +106,15 @@ async def test_what_was_acknowledged_survives_the_death_of_the_leader(
                 try:
                     taken.append(await log.append(recorded(where, "a"), last))
                     break
-                except Unavailable:
+                except LogUnavailable:
                     await asyncio.sleep(0.1)
-                except Conflict as conflict:
+                except LogConflict as conflict:
                     raise AssertionError("the only writer of a case was refused") from conflict
 
     writing = asyncio.gather(*(writer(name) for name in range(16)))
     while len(taken) < 200:
         await asyncio.sleep(0.01)
-    dead = await leader(mux, servers)
+    dead = await leader(connection, servers)
     dead.kill()
     while len(taken) < 500:
         await asyncio.sleep(0.01)
@@ -129,18 +129,18 @@ async def test_what_was_acknowledged_survives_the_death_of_the_leader(
 
 
 async def test_the_feed_of_three_replicas_holds_each_item_once_though_two_write_and_its_leader_is_killed(
-    mux: NatsConnection, servers: list[NatsServer], monkeypatch: pytest.MonkeyPatch
+    connection: NatsConnection, servers: list[NatsServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     topology = Topology(feeds.AREAS, replicas=3)
-    await ensure_topology(mux, topology)
-    log, streams = JetStreamLog(mux, topology), Streams(mux)
+    await ensure_topology(connection, topology)
+    log, streams = JetStreamLog(connection, topology), Streams(connection)
     await feeds.fill(log, feeds.lives(150, seed=1))
     killed = asyncio.Event()
 
     async def kill(name: str) -> None:
         if name == "feed.published" and not killed.is_set():
             killed.set()
-            (await leader(mux, servers, FEED)).kill()
+            (await leader(connection, servers, FEED)).kill()
 
     data = data_of(log=log, streams=streams, database=cast(Any, Unlocked()))
     runtimes = [Runtime.of(CLOCK, failpoints=Failpoints(kill)) for _ in range(2)]
@@ -157,7 +157,7 @@ async def test_the_feed_of_three_replicas_holds_each_item_once_though_two_write_
 async def _feed_of(streams: Streams, log: JetStreamLog) -> Any:
     try:
         return await feeds.written(streams, log)
-    except Unavailable:  # a leader is being chosen
+    except LogUnavailable:  # a leader is being chosen
         return None
 
 

@@ -1,4 +1,4 @@
-"""The facts that the log rests on, each shown on the real server: the table "The log" of the design, row by row."""
+"""The facts that the log rests on, each shown on the real server (docs/decisions/0011-guard-by-last-sequence.md)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import pytest
 
 from shared.case.base import Address, Event, Position, Recorded
 from shared.log.connection import ApiError, NatsConnection, connect
+from shared.log.envelope import EventDecoder
 from shared.log.jetstream import CODES_CONFLICT, GUARD, JetStreamLog
-from shared.log.port import Conflict, Damaged, DurableMissing, Unavailable
+from shared.log.port import Damaged, DurableMissing, LogConflict, LogUnavailable
 from shared.log.streams import WrongTopology, ensure_topology
 from shared.log.topology import Topology
 from tests.support.log import AREAS, address, recorded
@@ -28,12 +29,26 @@ TOPOLOGY = Topology(AREAS)
 
 @asynccontextmanager
 async def opened(url: str, wait_s: float = 5.0) -> AsyncIterator[tuple[NatsConnection, JetStreamLog]]:
-    mux = await connect(url, wait_s=wait_s)
+    connection = await connect(url, wait_s=wait_s)
     try:
-        await ensure_topology(mux, TOPOLOGY)
-        yield mux, JetStreamLog(mux, TOPOLOGY)
+        await ensure_topology(connection, TOPOLOGY)
+        yield connection, JetStreamLog(connection, TOPOLOGY)
     finally:
-        await mux.close()
+        await connection.close()
+
+
+async def test_logs_that_share_a_decoder_decode_once_and_others_for_themselves(server: NatsServer) -> None:
+    async with opened(server.url) as (connection, log):
+        position = await log.append(recorded(address(1), "a"), 0)
+        decoder = EventDecoder()
+        one, other = (JetStreamLog(connection, TOPOLOGY, decoder=decoder) for _ in range(2))
+        event = await one.at(position)
+        assert await other.at(position) is event
+        assert [event] == await other.load(address(1))
+        assert (decoder.hit_count, decoder.miss_count) == (2, 1)
+        appended = await log.at(position)
+        assert appended == event
+        assert appended is not event
 
 
 async def write(log: JetStreamLog, first: int, count: int) -> None:
@@ -46,7 +61,7 @@ async def write(log: JetStreamLog, first: int, count: int) -> None:
                 try:
                     await log.append(recorded(address(number), "a"), 0)
                     return
-                except Unavailable:
+                except LogUnavailable:
                     await asyncio.sleep(0.05)
 
     await asyncio.gather(*(one(number) for number in range(first, first + count)))
@@ -56,7 +71,7 @@ async def test_the_guard_counts_stream_sequences_of_the_exact_subject(server: Na
     async with opened(server.url) as (_, log):
         for number in range(1, 6):
             await log.append(recorded(address(number), "a"), 0)
-        with pytest.raises(Conflict) as refused:  # its first event, but the fifth of the stream
+        with pytest.raises(LogConflict) as refused:  # its first event, but the fifth of the stream
             await log.append(recorded(address(5), "b"), 1)
         assert refused.value.actual_sequence == 5
         assert await log.append(recorded(address(5), "b"), 5) == Position(LOG, 6)
@@ -65,10 +80,10 @@ async def test_the_guard_counts_stream_sequences_of_the_exact_subject(server: Na
 
 
 async def test_a_conflict_is_10071_on_one_replica(server: NatsServer) -> None:
-    async with opened(server.url) as (mux, log):
+    async with opened(server.url) as (connection, log):
         await log.append(recorded(address(), "a"), 0)
         with pytest.raises(ApiError) as refused:
-            await mux.api(address().subject, b"x", {GUARD: "0"})
+            await connection.api(address().subject, b"x", {GUARD: "0"})
         assert refused.value.code == 10071
         assert refused.value.code in CODES_CONFLICT
 
@@ -87,7 +102,7 @@ async def test_an_append_nobody_can_settle_is_unavailable_and_done_when_tried_ag
     relay = Relay(server.port)
     async with opened(await relay.start(), wait_s=0.3) as (_, log):
         relay.deaf = True
-        with pytest.raises(Unavailable):
+        with pytest.raises(LogUnavailable):
             await log.append(recorded(address(), "a"), 0)
         relay.deaf = False
         assert await log.append(recorded(address(), "a"), 0) == Position(LOG, 1)
@@ -100,7 +115,7 @@ async def test_an_append_that_lost_to_another_whose_answer_was_lost_is_a_conflic
     async with opened(server.url) as (_, other), opened(await relay.start(), wait_s=0.4) as (_, log):
         await other.append(recorded(address(), "other"), 0)
         relay.lose_next = b"wrong last sequence"
-        with pytest.raises(Conflict) as refused:
+        with pytest.raises(LogConflict) as refused:
             await log.append(recorded(address(), "a"), 0)
         assert refused.value.actual_sequence == 1
         assert relay.lost_count == 1
@@ -109,68 +124,68 @@ async def test_an_append_that_lost_to_another_whose_answer_was_lost_is_a_conflic
 
 async def test_every_question_of_the_publisher_ends(server: NatsServer) -> None:
     # nats-py's publish_async waits for ever on an error (nats.py#985); ours ends on answer, error, silence, no stream.
-    async with opened(server.url, wait_s=0.3) as (mux, _):
+    async with opened(server.url, wait_s=0.3) as (connection, _):
         subject = address().subject
         async with asyncio.timeout(5):
             answers = await asyncio.gather(
-                *(mux.api(subject, b"x", {GUARD: "7"}) for _ in range(100)), return_exceptions=True
+                *(connection.api(subject, b"x", {GUARD: "7"}) for _ in range(100)), return_exceptions=True
             )
             assert {type(one) for one in answers} == {ApiError}
-            with pytest.raises(Unavailable, match="no stream"):
-                await mux.api("case.99.01.04.001.002.x", b"x")
+            with pytest.raises(LogUnavailable, match="no stream"):
+                await connection.api("case.99.01.04.001.002.x", b"x")
             server.freeze()
-            with pytest.raises(Unavailable, match="within"):
-                await mux.api(subject, b"x")
+            with pytest.raises(LogUnavailable, match="within"):
+                await connection.api(subject, b"x")
             server.thaw()
-        assert not mux._asked
+        assert not connection._waiting
 
 
 async def test_a_log_stream_gives_nothing_up(server: NatsServer) -> None:
-    async with opened(server.url) as (mux, log):
+    async with opened(server.url) as (connection, log):
         await log.append(recorded(address(), "a"), 0)
         with pytest.raises(ApiError) as kept:
-            await mux.api(f"$JS.API.STREAM.MSG.DELETE.{LOG}", {"seq": 1})
+            await connection.api(f"$JS.API.STREAM.MSG.DELETE.{LOG}", {"seq": 1})
         assert kept.value.code == 10057
         with pytest.raises(ApiError) as kept:
-            await mux.api(f"$JS.API.STREAM.PURGE.{LOG}")
+            await connection.api(f"$JS.API.STREAM.PURGE.{LOG}")
         assert kept.value.code == 10110
-        config = (await mux.api(f"$JS.API.STREAM.INFO.{LOG}"))["config"]
+        config = (await connection.api(f"$JS.API.STREAM.INFO.{LOG}"))["config"]
         for lift in ({"deny_delete": False}, {"deny_purge": False}):
             with pytest.raises(ApiError):
-                await mux.api(f"$JS.API.STREAM.UPDATE.{LOG}", {**config, **lift})
+                await connection.api(f"$JS.API.STREAM.UPDATE.{LOG}", {**config, **lift})
         assert len(await log.load(address())) == 1
 
 
 async def test_schedules_would_lift_the_denial_in_silence_so_such_a_stream_is_refused(server: NatsServer) -> None:
-    mux = await connect(server.url)
+    connection = await connect(server.url)
     wanted = next(one for one in TOPOLOGY.configurations() if one["name"] == LOG)
     scheduled = {**wanted, "allow_msg_schedules": True}
     with pytest.raises(ApiError, match="message scheduling cannot use discard new"):
-        await mux.api(f"$JS.API.STREAM.CREATE.{LOG}", scheduled)
-    made = await mux.api(f"$JS.API.STREAM.CREATE.{LOG}", {**scheduled, "discard": "old"})
+        await connection.api(f"$JS.API.STREAM.CREATE.{LOG}", scheduled)
+    made = await connection.api(f"$JS.API.STREAM.CREATE.{LOG}", {**scheduled, "discard": "old"})
     assert made["config"]["deny_purge"] is False  # the fact; and why the check below exists
     with pytest.raises(WrongTopology, match="LOG_5101 has deny_purge = False"):
-        await ensure_topology(mux, TOPOLOGY)
-    await mux.close()
+        await ensure_topology(connection, TOPOLOGY)
+    await connection.close()
 
 
 @pytest.mark.parametrize("change", [{"max_age": 10**9 * 3600}, {"deny_delete": False}, {"discard": "old"}])
 async def test_a_stream_that_may_lose_events_is_refused(server: NatsServer, change: dict[str, Any]) -> None:
-    mux = await connect(server.url)
+    connection = await connect(server.url)
     wanted = next(one for one in TOPOLOGY.configurations() if one["name"] == LOG)
-    await mux.api(f"$JS.API.STREAM.CREATE.{LOG}", {**wanted, **change})
+    await connection.api(f"$JS.API.STREAM.CREATE.{LOG}", {**wanted, **change})
     with pytest.raises(WrongTopology, match=next(iter(change))):
-        await ensure_topology(mux, TOPOLOGY)
-    await mux.close()
+        await ensure_topology(connection, TOPOLOGY)
+    await connection.close()
 
 
 async def test_an_area_is_added_but_never_redrawn(server: NatsServer) -> None:
-    async with opened(server.url) as (mux, log):
+    async with opened(server.url) as (connection, log):
         await log.append(recorded(address(), "a"), 0)
-        assert await ensure_topology(mux, TOPOLOGY) == []
-        assert await ensure_topology(mux, Topology((*AREAS, "33"))) == ["LOG_33"]
-        with pytest.raises(Unavailable, match="overlap"):
-            await ensure_topology(mux, Topology(("510104",)))
+        assert await ensure_topology(connection, TOPOLOGY) == []
+        assert await ensure_topology(connection, Topology((*AREAS, "33"))) == ["LOG_33"]
+        with pytest.raises(LogUnavailable, match="overlap"):
+            await ensure_topology(connection, Topology(("510104",)))
 
 
 @pytest.mark.parametrize("sealed", [True, False])
@@ -178,9 +193,9 @@ async def test_what_passes_through_is_encrypted_at_rest(tmp_path: Path, sealed: 
     plain = {} if sealed else {"jetstream": {"store_dir": str(tmp_path / "n" / "store"), "sync_interval": "always"}}
     server = NatsServer(tmp_path / "n", **plain)
     server.start()
-    async with opened(server.url) as (mux, log):
+    async with opened(server.url) as (connection, log):
         await log.append(recorded(address(), "a", "MARKERMARKER"), 0)
-        await mux.api("submit.platform.51.01.04.001.002", b"MARKERMARKER")
+        await connection.api("submit.platform.51.01.04.001.002", b"MARKERMARKER")
     server.stop()
     files = [one.read_bytes() for one in server.store.rglob("*") if one.is_file()]
     assert sum(map(len, files)) > 1000
@@ -237,30 +252,30 @@ async def test_an_older_log_put_back_is_noticed_at_the_start_and_while_following
 
 
 async def test_a_hole_in_the_log_is_noticed(server: NatsServer) -> None:
-    mux = await connect(server.url)
+    connection = await connect(server.url)
     wanted = next(one for one in TOPOLOGY.configurations() if one["name"] == LOG)
-    await mux.api(f"$JS.API.STREAM.CREATE.{LOG}", {**wanted, "deny_delete": False})
-    log = JetStreamLog(mux, TOPOLOGY)
+    await connection.api(f"$JS.API.STREAM.CREATE.{LOG}", {**wanted, "deny_delete": False})
+    log = JetStreamLog(connection, TOPOLOGY)
     await write(log, 0, 5)
-    await mux.api(f"$JS.API.STREAM.MSG.DELETE.{LOG}", {"seq": 3})
+    await connection.api(f"$JS.API.STREAM.MSG.DELETE.{LOG}", {"seq": 3})
     async with aclosing(cast(Any, log.follow(LOG, 0))) as batches, asyncio.timeout(5):
         with pytest.raises(Damaged, match="hole: 4 follows 2"):
             await anext(batches)
-    await mux.close()
+    await connection.close()
 
 
 @pytest.mark.parametrize("when", ["before", "while waiting"])
 async def test_a_deleted_durable_is_said_at_once_and_does_not_spin(server: NatsServer, when: str) -> None:
-    async with opened(server.url) as (mux, log):
+    async with opened(server.url) as (connection, log):
         durable = await log.durable(LOG, "reaction")
         delete = f"$JS.API.CONSUMER.DELETE.{LOG}.reaction"
         if when == "before":
-            await mux.api(delete)
+            await connection.api(delete)
             waiting = asyncio.ensure_future(durable.fetch(100, 30))
         else:
             waiting = asyncio.ensure_future(durable.fetch(100, 30))
             await asyncio.sleep(0.1)
-            await mux.api(delete)
+            await connection.api(delete)
         begun, busy = monotonic(), process_time()
         with pytest.raises(DurableMissing, match="reaction of LOG_5101 was deleted"):
             await waiting
@@ -284,7 +299,7 @@ async def test_a_durable_outlives_kill_9(server: NatsServer) -> None:
                     found += [
                         one.recorded.position.sequence for one in await durable.fetch(10, 1) if one.recorded.position
                     ]
-                except Unavailable:
+                except LogUnavailable:
                     await asyncio.sleep(0.05)
         assert 1 not in found
 
@@ -300,7 +315,7 @@ async def test_sixteen_writers_on_one_case_all_get_through(server: NatsServer) -
                     try:
                         await log.append(recorded(address(), f"{name}-{number}"), expected)
                         break
-                    except Conflict:
+                    except LogConflict:
                         continue
 
         async with asyncio.timeout(30):
@@ -318,7 +333,7 @@ async def test_a_case_of_more_events_than_one_answer_holds_is_loaded_whole(serve
 
 
 async def test_a_stale_answer_of_a_replica_is_topped_up_from_the_leader(server: NatsServer) -> None:
-    async with opened(server.url) as (mux, _):
+    async with opened(server.url) as (connection, _):
 
         class Late(JetStreamLog):
             """Asks a replica that lacks the newest three events of whatever it is asked for."""
@@ -327,7 +342,7 @@ async def test_a_stale_answer_of_a_replica_is_topped_up_from_the_leader(server: 
                 return (await super().peek(address, after))[:-3]
 
         log = Late(
-            mux, Topology(AREAS, replicas=3)
+            connection, Topology(AREAS, replicas=3)
         )  # the server has one; the log believes in three and asks the leader
         last = 0
         for number in range(5):

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from shared.log import topology
 from shared.log.connection import NatsConnection, connect
-from shared.log.port import Conflict
+from shared.log.port import LogConflict
 from shared.log.streams import Ack, Outgoing, Streams, WrongTopology, ensure_topology
 from shared.log.topology import Topology
 from tests.support.log import AREAS
@@ -21,7 +21,7 @@ REGION = "510104001002"
 
 
 @pytest_asyncio.fixture
-async def mux(server: NatsServer) -> AsyncIterator[NatsConnection]:
+async def connection(server: NatsServer) -> AsyncIterator[NatsConnection]:
     one = await connect(server.url)
     await ensure_topology(one, Topology(AREAS))
     yield one
@@ -29,8 +29,8 @@ async def mux(server: NatsServer) -> AsyncIterator[NatsConnection]:
 
 
 @pytest_asyncio.fixture
-async def streams(mux: NatsConnection) -> Streams:
-    return Streams(mux)
+async def streams(connection: NatsConnection) -> Streams:
+    return Streams(connection)
 
 
 async def test_a_receipt_is_kept_once_and_read_back(streams: Streams) -> None:
@@ -47,23 +47,23 @@ async def test_a_receipt_is_kept_once_and_read_back(streams: Streams) -> None:
 async def test_a_second_writer_of_the_feed_is_refused(streams: Streams) -> None:
     subject = topology.feed("overdue", 3, REGION, "case-1")
     assert (await streams.publish(subject, b"1", expected_end=0)).sequence == 1
-    with pytest.raises(Conflict) as refused:
+    with pytest.raises(LogConflict) as refused:
         await streams.publish(topology.feed("arrived", 3, REGION, "case-2"), b"2", expected_end=0)
     assert refused.value.actual_sequence == 1
 
 
 async def test_a_batch_is_taken_whole_behind_its_place_or_not_at_all(streams: Streams) -> None:
     batch = [Outgoing(topology.feed("overdue", 3, REGION, f"case-{n}"), b"%d" % n, {"N": str(n)}) for n in range(1000)]
-    assert await streams.kept(topology.FEED) == (0, 0)
+    assert await streams.sequences(topology.FEED) == (0, 0)
     assert (await streams.publish_all(batch, 0)).sequence == 1000
     for place in (999, 1001):  # another has written since, or what we have read is gone
-        with pytest.raises(Conflict):
+        with pytest.raises(LogConflict):
             await streams.publish_all(batch[:3], place)
     assert (await streams.publish_all(batch[:1], 1000)).sequence == 1001
     found = await streams.read(topology.FEED, topology.FEED_ITEMS)
     assert [one.data for one in found] == [one.data for one in (*batch, batch[0])]
     assert [(one.headers or {})["N"] for one in found[:3]] == ["0", "1", "2"]
-    assert await streams.kept(topology.FEED) == (1, 1001)
+    assert await streams.sequences(topology.FEED) == (1, 1001)
 
 
 async def test_a_batch_for_a_stream_that_takes_none_is_refused_with_what_to_do(streams: Streams) -> None:
@@ -76,7 +76,7 @@ async def test_a_reference_document_is_guarded_by_its_subject_and_all_versions_a
     units = topology.reference("units", "510104000000")
     assert (await streams.publish(units, b"1", expected=0)).sequence == 1
     await streams.publish(topology.reference("rules"), b"r", expected=0)
-    with pytest.raises(Conflict):
+    with pytest.raises(LogConflict):
         await streams.publish(units, b"2", expected=0)
     await streams.publish(units, b"2", expected=1)
     assert [one.data for one in await streams.read(topology.REFERENCE, "reference.units.*")] == [b"1", b"2"]
@@ -130,11 +130,13 @@ async def test_attachments(streams: Streams) -> None:
     assert await streams.get("case-1/none") is None
 
 
-async def test_a_stream_of_other_subjects_is_not_taken_over(mux: NatsConnection) -> None:
-    await mux.api("$JS.API.STREAM.DELETE.RECEIPTS")
-    await mux.api("$JS.API.STREAM.CREATE.RECEIPTS", {"name": "RECEIPTS", "subjects": ["receipts.>"], "storage": "file"})
+async def test_a_stream_of_other_subjects_is_not_taken_over(connection: NatsConnection) -> None:
+    await connection.api("$JS.API.STREAM.DELETE.RECEIPTS")
+    await connection.api(
+        "$JS.API.STREAM.CREATE.RECEIPTS", {"name": "RECEIPTS", "subjects": ["receipts.>"], "storage": "file"}
+    )
     with pytest.raises(WrongTopology, match="RECEIPTS holds"):
-        await ensure_topology(mux, Topology(AREAS))
+        await ensure_topology(connection, Topology(AREAS))
 
 
 @pytest.mark.parametrize("areas", [(), ("5101", "510104"), ("5101", "5101"), ("510",), ("51010400",), ("x",)])

@@ -222,7 +222,7 @@ def all_that_is_refused(desk: Desk) -> list[bytes]:
 
 async def all_that_is_submitted(stack: Stack) -> None:
     """Content in submissions over NATS: taken, refused by the law, malformed; until each has its receipt."""
-    async with stack.mux() as admin:
+    async with stack.connection() as admin:
         port = admin.client.connected_url.port if admin.client.connected_url else 0
     url = f"nats://{DEMO_PLATFORM.user}:{stack.passwords()[DEMO_PLATFORM.user]}@127.0.0.1:{port}"
     platform = await nats.connect(url, inbox_prefix=DEMO_PLATFORM.inbox_prefix.encode())
@@ -242,8 +242,8 @@ async def all_that_is_submitted(stack: Stack) -> None:
         answers.append(int(json.loads(ack.data)["seq"]))
     await platform.close()
     end = time.monotonic() + 20
-    async with stack.mux() as mux:
-        while len(await Streams(mux).read("RECEIPTS", ">")) < len(sent):
+    async with stack.connection() as nats_connection:
+        while len(await Streams(nats_connection).read("RECEIPTS", ">")) < len(sent):
             assert time.monotonic() < end, "a submission ended in silence"
             await asyncio.sleep(0.05)
 
@@ -287,11 +287,11 @@ def test_a_parked_message_says_what_and_why_without_the_content(stack: Stack) ->
     async def park() -> list[bytes]:
         vault = MemoryVault(MasterKeys((bytes(32),)), clock)
         await vault.new_keys(None, [(address.id, address.region)])
-        async with stack.log() as log, stack.mux() as mux:
+        async with stack.log() as log, stack.connection() as nats_connection:
             handler = CommandHandler(log=for_owner(log, Owner.INTAKE), vault=vault, runtime=Runtime.of(clock))
             assert isinstance(await handler.handle(command(address, meta, "register", facts)), Committed)
             end = time.monotonic() + 90
-            while not (parked := await Streams(mux).read("PARKED", ">")):
+            while not (parked := await Streams(nats_connection).read("PARKED", ">")):
                 assert time.monotonic() < end, f"a message that cannot be worked is parked: {stack.text[-3000:]}"
                 await asyncio.sleep(0.5)
         return [one.data for one in parked]
@@ -316,8 +316,8 @@ def test_the_search_finds_what_is_planted_in_a_table_a_message_an_object_a_file_
         await connection.execute("create table public.planted (told bytea, words text)")
         await connection.execute("insert into public.planted values ($1, $2)", LATIN.encode(), CHINESE)
         await connection.close()
-        async with stack.mux() as mux:
-            streams = Streams(mux)
+        async with stack.connection() as nats_connection:
+            streams = Streams(nats_connection)
             await streams.publish("progress.planted.1", BOTH.encode())
             await streams.publish("progress.planted.2", b"-", {"Title": LATIN})
             await streams.put("planted", BOTH.encode() * 10)

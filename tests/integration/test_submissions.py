@@ -20,9 +20,9 @@ from shared.case.rights import Right
 from shared.kit.failpoints import FailpointHit, Failpoints
 from shared.log.connection import connect
 from shared.log.streams import Streams
-from shared.reference.library import ReferenceData
-from shared.reference.models import Kind
+from shared.reference.documents import DocumentKind
 from shared.reference.publish import publish
+from shared.reference.reference_data import ReferenceData
 from tests.support.platforms import WAIT_S_MAX, World, open_world, services, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -334,16 +334,16 @@ async def test_what_a_service_fills_in_over_http_it_fills_in_here_too(world: Wor
 
 async def grant(world: World, right: Right) -> None:
     """Platforms may do this from now on."""
-    mux = await connect(world.endpoints.nats["admin"], name="test")
+    connection = await connect(world.endpoints.nats["admin"], name="test")
     try:
         library = ReferenceData()
-        await library.load(Streams(mux))
-        posts = library.document(Kind.POSTS, "510000000000")
+        await library.load(Streams(connection))
+        posts = library.document(DocumentKind.POSTS, "510000000000")
         assert posts is not None
         rows = [r.model_copy(update={"rights": (*r.rights, right)}) if r.key == "platform" else r for r in posts.rows]
-        await publish(Streams(mux), [posts.model_copy(update={"rows": tuple(rows)})])
+        await publish(Streams(connection), [posts.model_copy(update={"rows": tuple(rows)})])
     finally:
-        await mux.close()
+        await connection.close()
 
 
 def snippet(number: int) -> str:

@@ -16,10 +16,10 @@ from shared.case.facts import Deadline, Stage, TimeBase
 from shared.case.orders import OrderStatus
 from shared.log.streams import Streams
 from shared.reference.calendars import CalendarRow
+from shared.reference.deadline_reckoning import calendar_reference
+from shared.reference.documents import Document, DocumentKind
 from shared.reference.load import demo_documents
-from shared.reference.models import Document, Kind
 from shared.reference.publish import publish, with_years
-from shared.reference.terms import cited
 from tests.support.law import TOWNSHIP
 from tests.support.ticking import SOON, World, clocked, open_world, supervising, wait_for
 
@@ -74,6 +74,7 @@ async def test_what_falls_due_fires_in_due_order_whatever_the_order_of_the_cases
     world, now = running, running.clock.now()
     hours = [7, 3, 9, 1, 5, 8, 2, 6, 4, 10]
     cases = {hour: await world.due_at(now + hour * HOUR) for hour in hours}
+    await world.watched()
     world.clock.move(now + 11 * HOUR)
     fired = {hour: await world.until(case, "case.overdue") for hour, case in cases.items()}
     places = [fired[hour].position.sequence for hour in sorted(hours)]  # type: ignore[union-attr]
@@ -228,10 +229,10 @@ async def test_work_done_in_time_that_arrives_late_annuls_the_overdue(running: W
 
 def next_year(*holidays: str) -> Document:
     """The demo's calendars, and the year that is not published yet with these days off."""
-    in_force = next(one for one in demo_documents() if one.kind is Kind.CALENDARS)
+    in_force = next(one for one in demo_documents() if one.kind is DocumentKind.CALENDARS)
     told = {"year": "2027", "holidays": holidays, "notice": "2027 年节假日安排的通知"}
     row = CalendarRow.model_validate(told)
-    return with_years(Document(kind=Kind.CALENDARS, region=in_force.region, note="", rows=(row,)), in_force)
+    return with_years(Document(kind=DocumentKind.CALENDARS, region=in_force.region, note="", rows=(row,)), in_force)
 
 
 async def in_working_days(world: World, start: datetime, amount: int) -> tuple[Address, Deadline]:
@@ -240,7 +241,7 @@ async def in_working_days(world: World, start: datetime, amount: int) -> tuple[A
     found = reckon(start, amount, TimeBase.WORKING_DAYS, calendar)
     made = Deadline(
         stage=Stage.TRIAGE, start=start, due=found.due, base=TimeBase.WORKING_DAYS, amount=amount,
-        last_day=found.last_day, calendar_reference=cited(calendar, found),
+        last_day=found.last_day, calendar_reference=calendar_reference(calendar, found),
     )  # fmt: skip
     case = await world.registered()
     await world.set_clock(case, made)
@@ -255,7 +256,8 @@ async def test_a_calendar_that_is_published_moves_what_runs_soonest_first_and_sa
     clocks = [await in_working_days(world, start, amount) for amount in (9, 4, 6)]
     same, _ = await in_working_days(world, start, 1)
     assert [made.calendar_reference for _, made in clocks] == [None] * 3, "the year is provisional"
-    await publish(Streams(world.mux), [next_year("2027-01-01", "2027-01-04")])
+    await world.watched()
+    await publish(Streams(world.connection), [next_year("2027-01-01", "2027-01-04")])
     moved = [(await world.until(case, "case.deadline_recomputed"), made) for case, made in clocks]
     for one, made in moved:
         assert one.known.due_before == made.due < one.known.deadline.due
@@ -277,7 +279,7 @@ async def test_what_falls_due_by_an_old_calendar_is_recomputed_and_not_fired(wor
         case, made = await in_working_days(world, start, 2)
         off = (made.last_day or made.due.date()).isoformat()
         document = next_year("2027-01-01", "2027-01-04", off)
-        await publish(Streams(world.mux), [document])
+        await publish(Streams(world.connection), [document])
 
         async def heard() -> bool:
             calendar = supervision.identity.reference_data.calendar(TOWNSHIP)

@@ -11,7 +11,7 @@ import pytest
 
 from services.supervision.feed.webhooks import WebhookSender
 from shared.kit.clock import SystemClock
-from shared.log.port import Unavailable
+from shared.log.port import LogUnavailable
 from tests.support.nats import NatsServer
 from tests.support.webhooks import World, open_world, prepare
 
@@ -56,7 +56,7 @@ async def test_a_kill_of_the_feeds_server_loses_nothing(
             server.start()
             async with asyncio.timeout(10):
                 while True:
-                    with suppress(Unavailable):
+                    with suppress(LogUnavailable):
                         items += [await world.item(case) for case in cases]
                         break
             await world.receiver.until(55)

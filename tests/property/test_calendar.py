@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from shared.case.calendar import Calendar, before, reckon, resume
 from shared.case.facts import Ends, TimeBase
-from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
-from shared.reference.models import NATION
+from shared.reference.reference_data import ReferenceData
+from shared.reference.regions import NATION
 from tests.support import DEEP, slow_time
 
 pytestmark = pytest.mark.slow

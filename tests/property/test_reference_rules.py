@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 
 from shared.case.facts import Nature, Severity, Stage
 from shared.case.rights import SEPARATED, Right
-from shared.reference.codec import decode
-from shared.reference.library import ReferenceData
+from shared.reference.codec import decode_document
+from shared.reference.conditions import RoutingFacts
+from shared.reference.documents import Document, DocumentKind
+from shared.reference.limits import LimitRow, choose_limit
 from shared.reference.load import LoadError, demo_documents, load_yaml
-from shared.reference.models import Document, Kind, LimitRow, PostRow, RuleRow
+from shared.reference.people import PostRow
+from shared.reference.reference_data import ReferenceData
 from shared.reference.row import Mark
-from shared.reference.rules import RoutingFacts, choose_limit, examine, route
+from shared.reference.rules import RuleRow, examine_rules, route
 
 LIBRARY = ReferenceData(demo_documents())
 REGIONS = ["510000000000", "510100000000", "510104000000", "510104022000", "510104017001", "510703001003"]
@@ -57,7 +60,7 @@ rows = st.fixed_dictionaries(
 )  # fmt: skip
 documents = st.lists(rows, max_size=8).map(
     lambda found: Document(
-        kind=Kind.RULES,
+        kind=DocumentKind.RULES,
         rows=tuple(RuleRow.model_validate({"id": f"r{at}", **row}) for at, row in enumerate(found)),
     )
 )
@@ -65,7 +68,7 @@ documents = st.lists(rows, max_size=8).map(
 
 @given(document=documents, case=facts)
 def test_the_first_match_wins_and_nobody_judges_themselves(document: Document, case: RoutingFacts) -> None:
-    verdicts = list(examine([document], case, LIBRARY.has_unit))
+    verdicts = list(examine_rules([document], case, LIBRARY.has_unit))
     assert [verdict.rule for verdict in verdicts] == [row.id for row in document.rows]
     hits = [verdict.hit for verdict in verdicts if verdict.hit]
     first = next((verdict for verdict in verdicts if verdict.hit or verdict.stops), None)
@@ -93,7 +96,7 @@ limit_rows = st.fixed_dictionaries(
 limit_documents = st.lists(st.lists(limit_rows, max_size=5), max_size=3).map(
     lambda found: [
         Document(
-            kind=Kind.LIMITS,
+            kind=DocumentKind.LIMITS,
             sequence=near,
             rows=tuple(
                 LimitRow.model_validate({"id": f"r{at}", "amount": 5, "base": "hours", **row})
@@ -124,13 +127,13 @@ def test_no_choice_of_a_limit_is_laxer_than_a_law_that_matches(documents: list[D
 
 @given(document=documents)
 def test_a_document_comes_back_from_its_bytes(document: Document) -> None:
-    assert decode(document.encode(), 0) == document
+    assert decode_document(document.encode(), 0) == document
 
 
 @given(rights=st.permutations(sorted(set(Right) - SEPARATED)))
 def test_the_bytes_do_not_depend_on_the_order_of_a_set(rights: list[Right]) -> None:
     def encoded(order: list[Right]) -> bytes:
-        return Document(kind=Kind.POSTS, rows=(PostRow(code="x", title="岗", rights=tuple(order)),)).encode()
+        return Document(kind=DocumentKind.POSTS, rows=(PostRow(code="x", title="岗", rights=tuple(order)),)).encode()
 
     assert encoded(rights) == encoded(sorted(rights))
 

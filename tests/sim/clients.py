@@ -20,7 +20,7 @@ from shared.kit import access
 from shared.kit.access import Caller
 from shared.kit.command_handler import Committed
 from shared.kit.problems import ProblemError, Unavailable
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.port import LogUnavailable
 from tests.sim.hours import library
 from tests.sim.law import LAWS
 

@@ -10,7 +10,7 @@ from random import Random
 
 from shared.kit.failpoints import CATALOGUE
 from shared.kit.problems import Unavailable
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.port import LogUnavailable
 from tests.sim.loop import GROUP, Group
 
 # Every kind of fault, and what it is.

@@ -9,10 +9,11 @@ from random import Random
 
 from shared.case.facts import Ends, OrderKind, PauseCause, Stage, TimeBase
 from shared.reference.calendars import CalendarRow
-from shared.reference.library import ReferenceData
+from shared.reference.documents import Document, DocumentKind
+from shared.reference.ladders import Act, Informed, LadderRow
+from shared.reference.limits import LimitRow
 from shared.reference.load import demo_documents
-from shared.reference.models import Document, Kind, LimitRow
-from shared.reference.models_time import Act, Informed, LadderRow
+from shared.reference.reference_data import ReferenceData
 from shared.reference.row import BasisRow, Mark
 from tests.sim.loop import START
 from tests.sim.places import FAR_COUNTY, PROVINCE, people
@@ -48,8 +49,8 @@ def _limits() -> list[Document]:
     immovable = {"extend_by": None, "extend_max": 0, "pauses": ()}
     far = tuple(row.model_copy(update=immovable if row.stage is Stage.SIGN else bounded) for row in days)
     return [
-        Document(kind=Kind.LIMITS, region=PROVINCE, rows=hours),
-        Document(kind=Kind.LIMITS, region=FAR_COUNTY, rows=far),
+        Document(kind=DocumentKind.LIMITS, region=PROVINCE, rows=hours),
+        Document(kind=DocumentKind.LIMITS, region=FAR_COUNTY, rows=far),
     ]
 
 
@@ -65,7 +66,7 @@ def _ladder() -> Document:
     rungs = (
         _rung(Act.REMIND, 0), _rung(Act.URGE, 1), _rung(Act.ORDER, 2, **order), _rung(Act.ESCALATE, 3, every=2),
     )  # fmt: skip
-    return Document(kind=Kind.LADDERS, region=PROVINCE, rows=rungs)
+    return Document(kind=DocumentKind.LADDERS, region=PROVINCE, rows=rungs)
 
 
 @cache
@@ -78,7 +79,7 @@ def own_library() -> ReferenceData:
     """One for a process, whose calendars may change without the others' knowing."""
     one = copy(library())
     one._documents, one._rows = dict(one._documents), dict(one._rows)
-    one._rows[Kind.CALENDARS] = dict(one._rows[Kind.CALENDARS])
+    one._rows[DocumentKind.CALENDARS] = dict(one._rows[DocumentKind.CALENDARS])
     one._calendars, one._references, one._versions = {}, {}, {}
     return one
 
@@ -89,4 +90,4 @@ def calendar(chance: Random, sequence: int) -> Document:
     days = [first + timedelta(days=n) for n in range(1, 20)]
     holidays = tuple(sorted(chance.sample(days, chance.choice((1, 2, 6)))))
     row = CalendarRow(year=str(first.year), holidays=holidays, office=("09:00-12:00", "13:00-17:00"))
-    return Document(kind=Kind.CALENDARS, region=PROVINCE, rows=(row,)).model_copy(update={"sequence": sequence})
+    return Document(kind=DocumentKind.CALENDARS, region=PROVINCE, rows=(row,)).model_copy(update={"sequence": sequence})

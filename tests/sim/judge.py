@@ -25,9 +25,10 @@ from shared.case.state import variant
 from shared.kit.effects import AggregateChange, CommandRequest, Reaction, state_json
 from shared.kit.failpoints import CATALOGUE
 from shared.kit.seal import unseal_fields
-from shared.log import fsck, number, topology
-from shared.log.envelope import encode
-from shared.log.fsck import Finding, Questions
+from shared.log import fsck, topology
+from shared.log.case_numbers import case_number
+from shared.log.envelope import encode_event
+from shared.log.fsck import FsckFinding, FsckLookups
 from tests.sim.hours import library
 from tests.sim.judge_time import TimeJudge, comparable, ids_of_the_ticker
 from tests.sim.law import LAWS
@@ -70,11 +71,11 @@ class Judge:
 
     async def _log(self) -> None:
         """The one judge of the product, with all its questions."""
-        questions = Questions(
-            keys=self._keys_of, unseal=unseal_fields, claimed=self._claimed, born_of=self._parts,
+        questions = FsckLookups(
+            keys=self._keys_of, unseal=unseal_fields, claimed=self._claimed, created_by=self._parts,
             read_models={"routing.work": self._work},
         )  # fmt: skip
-        report = await fsck.check(self.world.log, questions, settled=True)
+        report = await fsck.check_log(self.world.log, questions, settled=True)
         for finding in report.findings:
             self.world.violated(str(finding), finding.aggregate)
 
@@ -93,7 +94,7 @@ class Judge:
         opened = Recorded(recorded.id, recorded.address, recorded.meta, event, recorded.position)
         return [wanted.address for wanted in register_parts(opened, state, library())]
 
-    async def _work(self) -> AsyncIterator[Finding]:
+    async def _work(self) -> AsyncIterator[FsckFinding]:
         """The worklist equals what a fresh replay gives."""
         rows = self.world.tables[Owner.ROUTING].table("work")
         cases = {subject: events for subject, events in self.by_subject.items() if subject.startswith("case.")}
@@ -104,10 +105,10 @@ class Judge:
             change = _change(address, self.world.state(address), position, events)
             row = rows.get(subject)
             if row is None or comparable(row["row"]) != comparable(astuple(work_row(change))):
-                yield Finding("read_model", "", change.address.id, "missing" if row is None else "differs")
+                yield FsckFinding("read_model", "", change.address.id, "missing" if row is None else "differs")
         for subject in rows:
             if subject not in cases:
-                yield Finding("read_model", "", subject, "there is no such case")
+                yield FsckFinding("read_model", "", subject, "there is no such case")
 
     def _commands(self) -> None:
         """What was acknowledged stands once and as it was said; what was only ever rejected does not stand."""
@@ -194,7 +195,7 @@ class Judge:
     def _clear(self) -> None:
         """Nothing private stands in the clear, wherever one looks."""
         places: dict[str, Iterable[bytes]] = {
-            "the log": (encode(one) for many in self.by_subject.values() for one in many),
+            "the log": (encode_event(one) for many in self.by_subject.values() for one in many),
             "the objects": self.world.streams.objects.values(),
             "the tables": (repr(tables.rows).encode() for tables in self.world.tables.values()),
             "the streams": texts(self.world.streams),
@@ -226,7 +227,7 @@ class Judge:
                 versions = [at for at, one in enumerate(events, 1) if step_of(one.event)]
                 born = events[0].position
                 assert born is not None
-                where = topology.progress(PLATFORM, number.write(Position(born.stream, born.sequence)))
+                where = topology.progress(PLATFORM, case_number(Position(born.stream, born.sequence)))
                 if progress.get(where) != versions:
                     self.world.violated(f"progress {progress.get(where)}, steps {versions}", subject)
 
@@ -244,7 +245,7 @@ class Judge:
         world = self.world
         digest = blake2b(digest_size=16)
         for recorded in world.log.all():
-            digest.update(encode(recorded))
+            digest.update(encode_event(recorded))
         answers = Counter(answer for many in world.asked.values() for asked in many for answer in asked.answers)
         return Outcome(
             world.seed,

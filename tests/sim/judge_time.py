@@ -20,8 +20,9 @@ from shared.case.facts import Hold
 from shared.case.orders import OrderState, OrderStatus
 from shared.case.state import CaseState
 from shared.kit.effects import AggregateChange, state_json
-from shared.log import fsck, number
-from shared.reference.terms import reckoned_anew
+from shared.log import fsck
+from shared.log.case_numbers import case_number
+from shared.reference.deadline_reckoning import recomputed_deadline
 from tests.sim.hours import own_library
 from tests.support.law_watch_time import RUNGS, Clocks
 
@@ -112,7 +113,7 @@ class TimeJudge:
             if due and clock.overdue and not clock.suspended:
                 yield f"a rung of {key[0]} was not taken"
             if not clock.overdue and not clock.suspended and self._by_the_book(clock):
-                new = reckoned_anew(clock, self.library.calendar(state.in_charge))
+                new = recomputed_deadline(clock, self.library.calendar(state.in_charge))
                 if new.due != clock.deadline.due:
                     yield f"{key[0]} is due by an old calendar: {clock.deadline.due}, not {new.due}"
         for late in state.late:
@@ -169,7 +170,7 @@ class TimeJudge:
         for subject, events in self.by_subject.items():
             born = events[0].position
             assert born is not None
-            name = number.write(Position(born.stream, born.sequence))
+            name = case_number(Position(born.stream, born.sequence))
             for count, recorded in enumerate(events):
                 before, after = (self.world.state(recorded.address, n) for n in (count, count + 1))
                 wanted.setdefault(subject, []).extend(item.id for item in items(before, after, recorded, name))

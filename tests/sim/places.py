@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shared.reference.models import Document, Kind, PersonRow
+from shared.reference.documents import Document, DocumentKind
+from shared.reference.people import PersonRow
 
 PROVINCE, CITY, COUNTY = "510000000000", "510100000000", "510104000000"
 TOWN, OTHER_TOWN, VILLAGE = "510104017000", "510104022000", "510104017001"
@@ -48,4 +49,4 @@ def people() -> Document:
     """The people of the simulation, as a reference document."""
     units = [unit(region, slug) for region in (COUNTY, FAR_COUNTY) for slug in (*SLUGS, "urban", "environment")]
     rows = [PersonRow(id=id, name="模拟", unit=one, post="handler") for one in units for id in staff(one)]
-    return Document(kind=Kind.PEOPLE, region=VILLAGE, rows=tuple(rows))
+    return Document(kind=DocumentKind.PEOPLE, region=VILLAGE, rows=tuple(rows))

@@ -23,10 +23,9 @@ from shared.kit.identity import Identity
 from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from shared.kit.vault import MasterKeys
-from shared.log.memory import MemoryLog, _Durable, _Place
-from shared.log.port import Conflict, Durable, for_owner
-from shared.log.port import Unavailable as LogUnavailable
-from shared.reference.models import Document
+from shared.log.memory import MemoryLog, _Durable, _DurableState
+from shared.log.port import Durable, LogConflict, LogUnavailable, for_owner
+from shared.reference.documents import Document
 from tests.sim.faults import Faults
 from tests.sim.hours import PACE, own_library
 from tests.sim.loop import GROUP, Group, SimClock
@@ -66,13 +65,13 @@ class SimLog(MemoryLog):
             raise LogUnavailable("the append is on its way")
         try:
             return await super().append(recorded, expected)
-        except Conflict:
+        except LogConflict:
             faults.reached["conflict"] += 1
             raise
 
     async def _arrive(self, recorded: Recorded[Event], expected: int, wait_s: float) -> None:
         await asyncio.sleep(wait_s)
-        with suppress(Conflict):
+        with suppress(LogConflict):
             await super().append(recorded, expected)
 
     async def load(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
@@ -84,7 +83,7 @@ class SimLog(MemoryLog):
     async def durable(self, stream: str, name: str) -> Durable:
         log = self._stream(stream)
         await self.pause("durable")
-        log.durables.setdefault(name, _Place())
+        log.durables.setdefault(name, _DurableState())
         return _SimDurable(self, log, stream, name)
 
     def events(self, subject: str) -> list[Recorded[Event]]:

@@ -25,10 +25,10 @@ from shared.kit.projections import KIT_STATEMENTS, ProjectionRunner
 from shared.kit.reactions import ReactionRunner
 from shared.kit.seal import seal_fields
 from shared.kit.submissions import Submissions
-from shared.kit.vault import Row
+from shared.kit.vault import KeyRow
 from shared.log import envelope, port
 from shared.log.memory import MemoryLog
-from shared.log.port import Conflict
+from shared.log.port import LogConflict
 from tests.support import store
 from tests.support.vaults import SharedVault
 
@@ -59,7 +59,7 @@ def _append_without_the_guard() -> AbstractContextManager[Any]:
     async def unguarded(self: MemoryLog, recorded: Recorded[Any], expected: int) -> Position:
         try:
             return await append(self, recorded, expected)
-        except Conflict as conflict:
+        except LogConflict as conflict:
             return await append(self, recorded, conflict.actual_sequence)
 
     return patch.object(MemoryLog, "append", unguarded)
@@ -72,7 +72,7 @@ def _any_event_under_the_id_counts_as_mine() -> AbstractContextManager[Any]:
     async def trusting(self: MemoryLog, recorded: Recorded[Any], expected: int) -> Position:
         try:
             return await append(self, recorded, expected)
-        except Conflict:
+        except LogConflict:
             for one in self._by_subject[recorded.address.subject]:
                 if one.id == recorded.id and one.position is not None:
                     return one.position
@@ -95,7 +95,7 @@ def _an_unanswered_append_counts_as_done() -> AbstractContextManager[Any]:
     async def hopeful(self: CommandHandler, command: Command, fresh: bool) -> Committed | Rejected:
         try:
             return await once(self, command, fresh)
-        except port.Unavailable:
+        except port.LogUnavailable:
             held = await self.state(command.address)
             return Committed(held.state, self._position(command.address, held), None)
 
@@ -254,7 +254,7 @@ def _what_fails_is_forgotten() -> AbstractContextManager[Any]:
 @_named
 def _poison_is_not_parked() -> AbstractContextManager[Any]:
     async def drop(self: ReactionRunner, delivery: Any, error: Exception) -> None:
-        if isinstance(error, port.Unavailable | Unavailable):
+        if isinstance(error, port.LogUnavailable | Unavailable):
             await delivery.nack(0.5)
         else:
             await delivery.term()
@@ -342,8 +342,8 @@ def _claims_not_unique() -> AbstractContextManager[Any]:
 
 @_named
 def _keys_not_kept() -> AbstractContextManager[Any]:
-    async def forget(self: SharedVault, session: Any, fresh: Sequence[tuple[str, str, bytes]]) -> list[Row]:
-        return [Row(id, self._masters.current, wrapped) for id, _, wrapped in fresh]
+    async def forget(self: SharedVault, session: Any, fresh: Sequence[tuple[str, str, bytes]]) -> list[KeyRow]:
+        return [KeyRow(id, self._masters.current, wrapped) for id, _, wrapped in fresh]
 
     return patch.object(SharedVault, "_insert", forget)
 

@@ -22,7 +22,7 @@ from shared.case.clocks import RunningDeadline
 from shared.case.reasons import Reason
 from shared.case.state import CaseState
 from shared.kit.effects import CommandRequest, Timer
-from shared.reference.library import ReferenceData
+from shared.reference.reference_data import ReferenceData
 from tests.sim.sabotage import SABOTAGES, _named, _reaction, _without
 from tests.support import store
 from tests.support.streams import MemoryStreams

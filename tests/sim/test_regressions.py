@@ -19,7 +19,7 @@ from shared.kit.access import Caller
 from shared.kit.application import Origin
 from shared.kit.problems import ProblemError, Unavailable
 from shared.log import topology
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.port import LogUnavailable
 from tests.sim.actors import ALL_RIGHTS
 from tests.sim.faults import Weather
 from tests.sim.loop import run

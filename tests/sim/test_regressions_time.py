@@ -8,13 +8,15 @@ from shared.case.base import Owner
 from shared.case.calendar import reckon
 from shared.case.facts import Deadline, Stage, TimeBase
 from shared.reference.calendars import CalendarRow
-from shared.reference.models import Document, Kind
+from shared.reference.documents import Document, DocumentKind
 from tests.sim.clients import Asked, by_itself
 from tests.sim.places import PROVINCE, TOWN
 from tests.sim.test_regressions import Town, in_a_town
 
 DAYS_OFF = tuple(date(2026, 3, day) for day in (3, 4, 5))
-NEWER = Document(kind=Kind.CALENDARS, region=PROVINCE, rows=(CalendarRow(year="2026", holidays=DAYS_OFF),), sequence=99)
+NEWER = Document(
+    kind=DocumentKind.CALENDARS, region=PROVINCE, rows=(CalendarRow(year="2026", holidays=DAYS_OFF),), sequence=99
+)
 
 
 @in_a_town

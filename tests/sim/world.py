@@ -14,7 +14,7 @@ from shared.case.base import Address, Owner, Recorded
 from shared.case.catalogue import CREATES
 from shared.case.commands import Command
 from shared.case.state import CaseState
-from shared.reference.models import Kind
+from shared.reference.documents import DocumentKind
 from tests.sim.clients import Asked
 from tests.sim.faults import Faults, Weather
 from tests.sim.hours import PACE, calendar
@@ -330,7 +330,7 @@ class World(Outside):
         for name, stream in self.log._streams.items():
             for owner in OWNERS:
                 mark = stream.durables.get(f"{owner}-reactions")
-                if mark is None or mark.due or mark.handed < len(stream.events):
+                if mark is None or mark.due or mark.delivered < len(stream.events):
                     found.append(f"{owner} {name}")
             for owner, model in ((Owner.ROUTING, "routing.work"), (Owner.SUPERVISION, "supervision.watched")):
                 row = self.tables[owner].table("checkpoints").get((model, name))
@@ -344,7 +344,7 @@ class World(Outside):
                 found.append(name)
         (one, *_) = writers
         in_force = {
-            document.reference for document in one.reference_data.documents() if document.kind is Kind.CALENDARS
+            document.reference for document in one.reference_data.documents() if document.kind is DocumentKind.CALENDARS
         }
         if in_force != set(self.tables[Owner.SUPERVISION].table("calendars_applied")):
             found.append("calendars")

@@ -24,10 +24,10 @@ from shared.kit.service import RunningService
 from shared.kit.sql import Statements
 from shared.kit.vault import Vault
 from shared.log.connection import NatsConnection
-from shared.log.envelope import encode
+from shared.log.envelope import encode_event
 from shared.log.topology import FEED_MARK
-from shared.reference.models import Kind
-from shared.reference.terms import cited
+from shared.reference.deadline_reckoning import calendar_reference
+from shared.reference.documents import DocumentKind
 
 SQL = Statements.load(Path(__file__).with_suffix(".sql"))
 HOURS = 24  # that every limit here grants
@@ -67,18 +67,18 @@ async def new_keys(vault: Vault, planned: list[Planned]) -> dict[str, bytes]:
 
 
 async def write(
-    mux: NatsConnection, supervision: RunningService, planned: list[Planned], keys: Mapping[str, bytes], say: Say
+    connection: NatsConnection, supervision: RunningService, planned: list[Planned], keys: Mapping[str, bytes], say: Say
 ) -> None:
     """Birth and clock of each case on the log, as the services write them."""
     told, count = time.monotonic(), 0
     for one in planned:
         for recorded in life(one, supervision, keys[one.address.id]):
             count += 1
-            subject, data = one.address.subject, encode(recorded)
+            subject, data = one.address.subject, encode_event(recorded)
             if count % ACK_EVERY and count < 2 * len(planned):
-                await mux.client.publish(subject, data)
+                await connection.client.publish(subject, data)
             else:
-                await mux.api(subject, data)
+                await connection.api(subject, data)
         if time.monotonic() - told > 5:
             told = time.monotonic()
             say(f"events on the log: {count:,} of {2 * len(planned):,}")
@@ -105,11 +105,11 @@ def life(one: Planned, supervision: RunningService, key: bytes) -> Iterator[Reco
 def _clock(one: Planned, supervision: RunningService) -> e.DeadlinesSet:
     start = one.due - timedelta(hours=HOURS)
     made = Deadline(stage=Stage.TRIAGE, start=start, due=one.due, base=TimeBase.HOURS, amount=HOURS, legal_basis="C")
-    reference = cited(supervision.identity.reference_data.calendar(one.address.region), made)
+    reference = calendar_reference(supervision.identity.reference_data.calendar(one.address.region), made)
     return e.DeadlinesSet(opens=(made.model_copy(update={"calendar_reference": reference}),))
 
 
-async def skip(mux: NatsConnection, supervision: RunningService, services: Iterable[str]) -> None:
+async def skip(connection: NatsConnection, supervision: RunningService, services: Iterable[str]) -> None:
     """What stands on the log is done: nobody reacts to it, and the feed begins behind it."""
     reached, log = {}, supervision.data.log
     for stream in log.streams():
@@ -121,9 +121,9 @@ async def skip(mux: NatsConnection, supervision: RunningService, services: Itera
                 "max_deliver": -1, "max_ack_pending": 2000,
             }  # fmt: skip
             body = {"stream_name": stream, "config": config}
-            await mux.api(f"$JS.API.CONSUMER.CREATE.{stream}.{name}", body)
+            await connection.api(f"$JS.API.CONSUMER.CREATE.{stream}.{name}", body)
     mark = FeedMark(id="seeded", time=supervision.runtime.clock.now())
-    await mux.api(FEED_MARK, mark.model_dump_json().encode(), headers(reached))
+    await connection.api(FEED_MARK, mark.model_dump_json().encode(), headers(reached))
 
 
 async def project(supervision: RunningService, say: Say) -> None:
@@ -146,7 +146,7 @@ async def project(supervision: RunningService, say: Say) -> None:
 async def note_calendars(supervision: RunningService) -> None:
     """Nothing is to be recomputed."""
     documents = supervision.identity.reference_data.documents()
-    in_force = sorted(one.reference for one in documents if one.kind is Kind.CALENDARS)
+    in_force = sorted(one.reference for one in documents if one.kind is DocumentKind.CALENDARS)
     await PgAgenda(supervision.data.database).note_calendars(in_force)
 
 

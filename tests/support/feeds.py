@@ -13,8 +13,8 @@ from services.supervision.feed.items import items
 from services.supervision.feed.writer import AT
 from shared.case.base import Address, Event, Recorded, event_id, new_id
 from shared.kit.command_handler import DECIDERS
-from shared.log import number
-from shared.log.consumers import Message
+from shared.log.case_numbers import case_number
+from shared.log.consumers import RawMessage
 from shared.log.port import Log
 from shared.log.streams import Streams
 from shared.log.topology import FEED, FEED_ITEMS, FEED_MARK
@@ -81,7 +81,7 @@ async def expected(log: Log) -> dict[str, list[Told]]:
             before, born = states.get(subject, (law.new, at.sequence))
             after = law.evolve(before, recorded)
             states[subject] = (after, born)
-            name = number.write(type(at)(stream, born))
+            name = case_number(type(at)(stream, born))
             told += [
                 (one.nats_subject, one.model_dump_json(exclude_none=True))
                 for one in items(before, after, recorded, name)
@@ -111,6 +111,6 @@ async def written(streams: Streams, log: Log) -> dict[str, list[Told]]:
     return found
 
 
-async def messages(streams: Streams) -> list[Message]:
+async def messages(streams: Streams) -> list[RawMessage]:
     """All of FEED."""
     return await streams.read(FEED, FEED_ITEMS)

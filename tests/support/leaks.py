@@ -94,9 +94,9 @@ async def tables(stack: Stack) -> list[tuple[str, bytes]]:
 async def messages(stack: Stack) -> list[tuple[str, bytes]]:
     """Every message of every stream with its subject and headers, objects in their chunks and whole."""
     found: list[tuple[str, bytes]] = []
-    async with stack.mux() as mux:
-        names = (await mux.api("$JS.API.STREAM.NAMES", b"{}"))["streams"]
-        streams = Streams(mux)
+    async with stack.connection() as nats:
+        names = (await nats.api("$JS.API.STREAM.NAMES", b"{}"))["streams"]
+        streams = Streams(nats)
         for name in names:
             for one in await streams.read(name, ">"):
                 whole = b"\n".join((one.subject.encode(), repr(one.headers).encode(), one.data))

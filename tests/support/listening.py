@@ -17,7 +17,7 @@ from infra.servers.embedded import Endpoints
 from shared.case.base import Owner, Recorded
 from shared.log.connection import connect
 from shared.log.jetstream import JetStreamLog
-from shared.log.port import Unavailable
+from shared.log.port import LogUnavailable
 from shared.log.streams import Streams
 from shared.log.topology import FEED, Topology
 from tests.support.feeds import AREAS, expected, fill, written
@@ -65,7 +65,7 @@ class Feed:
         """Until the log answers us again."""
         async with asyncio.timeout(HEARD_S_MAX):
             while True:
-                with suppress(Unavailable):
+                with suppress(LogUnavailable):
                     await self.log.end(self.log.streams()[0])
                     return
                 await asyncio.sleep(0.05)
@@ -128,13 +128,13 @@ async def serving(nats: NatsServer, endpoints: Endpoints, port: int) -> AsyncIte
         listener = stack.enter_context(socket.create_server(("127.0.0.1", port)))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
         service = await stack.enter_async_context(connected(Owner.SUPERVISION, endpoints, nats_url=nats.url))
-        mux = await connect(nats.url, wait_s=0.5)
-        stack.push_async_callback(mux.close)
+        connection = await connect(nats.url, wait_s=0.5)
+        stack.push_async_callback(connection.close)
         config = uvicorn.Config(service.app, loop="none", lifespan="off", log_config=None, timeout_graceful_shutdown=0)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve([listener]))
         writing = asyncio.ensure_future(service.jobs["supervision.feed"]())
-        feed = Feed(listener.getsockname()[1], JetStreamLog(mux, Topology(AREAS)), Streams(mux))
+        feed = Feed(listener.getsockname()[1], JetStreamLog(connection, Topology(AREAS)), Streams(connection))
         stack.push_async_callback(feed.client.aclose)
         try:
             yield feed

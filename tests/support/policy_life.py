@@ -18,8 +18,9 @@ from shared.case.orders import NEW_ORDER
 from shared.case.reasons import Reason, Rejected
 from shared.case.state import NEW, CaseState
 from shared.kit.effects import CommandRequest, Timer
-from shared.reference.library import ReferenceData
-from shared.reference.models import NATION, ROWS, Document, Kind
+from shared.reference.documents import ROW_TYPES, Document, DocumentKind
+from shared.reference.reference_data import ReferenceData
+from shared.reference.regions import NATION
 from tests.support.law import CITY, COUNTY, TOWNSHIP, WHERE, Ask, given, person, then, when
 
 PROVINCE = "510000000000"
@@ -29,9 +30,9 @@ CHAIN = (TOWNSHIP, COUNTY, CITY, PROVINCE)
 _numbers = count(1)
 
 
-def document(kind: Kind, sequence: int, *rows: dict[str, Any]) -> Document:
+def document(kind: DocumentKind, sequence: int, *rows: dict[str, Any]) -> Document:
     return Document(
-        kind=kind, region=NATION, rows=tuple(ROWS[kind].model_validate(row) for row in rows), sequence=sequence
+        kind=kind, region=NATION, rows=tuple(ROW_TYPES[kind].model_validate(row) for row in rows), sequence=sequence
     )
 
 
@@ -73,7 +74,7 @@ def library(**changed: Sequence[dict[str, Any]]) -> ReferenceData:
         "centres": CENTRES, "limits": LIMITS, "ladders": LADDER, "calendars": [{"year": "2026"}],
     }  # fmt: skip
     named = (rows | changed).items()
-    return ReferenceData([document(Kind(kind), number, *some) for number, (kind, some) in enumerate(named, 1)])
+    return ReferenceData([document(DocumentKind(kind), number, *some) for number, (kind, some) in enumerate(named, 1)])
 
 
 LIBRARY = library()

@@ -26,8 +26,8 @@ from shared.kit.sql import Database, migrate
 from shared.kit.vault import Vault
 from shared.log.port import Log
 from shared.log.streams import Streams
-from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
+from shared.reference.reference_data import ReferenceData
 from tests.support.log import AREAS
 
 ABSENT: Any = None  # a connection that the part under test never uses

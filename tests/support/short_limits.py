@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from shared.log.streams import Streams
+from shared.reference.documents import Document, DocumentKind
 from shared.reference.load import load_yaml
-from shared.reference.models import Document, Kind
 from shared.reference.publish import publish
 from tests.support.client import HOUSING, WAIT_S_MAX, Case, Desk
 from tests.support.stack import Stack
@@ -23,8 +23,8 @@ FILE = Path(__file__).with_suffix(".yaml")
 
 
 async def _publish(stack: Stack, documents: Sequence[Document]) -> None:
-    async with stack.mux() as mux:
-        await publish(Streams(mux), documents)
+    async with stack.connection() as connection:
+        await publish(Streams(connection), documents)
 
 
 def publish_short_limits(desk: Desk, stack: Stack) -> None:
@@ -87,5 +87,5 @@ def deadlines(desk: Desk, case: Case, stage: str = "", person: str = "cd-directo
 
 def publish_anew(stack: Stack, note: str) -> None:
     """The same limits as a newer version."""
-    limits = next(one for one in load_yaml(FILE).documents if one.kind is Kind.LIMITS)
+    limits = next(one for one in load_yaml(FILE).documents if one.kind is DocumentKind.LIMITS)
     asyncio.run(_publish(stack, [limits.model_copy(update={"note": note})]))

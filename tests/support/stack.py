@@ -174,21 +174,21 @@ class Stack:
         return f"postgresql://{role}:{self.passwords()[role]}@/{database}?host={where}&port=5432"
 
     @asynccontextmanager
-    async def mux(self, user: str = "admin") -> AsyncIterator[NatsConnection]:
+    async def connection(self, user: str = "admin") -> AsyncIterator[NatsConnection]:
         """A connection to the NATS server of the stack."""
         ports = self.data / "run" / f"nats-server_{self.servers['nats']}.ports"
         url = json.loads(ports.read_text())["nats"][0]
-        mux = await connect(url, user=user, password=self.passwords()[user], name="test")
+        connection = await connect(url, user=user, password=self.passwords()[user], name="test")
         try:
-            yield mux
+            yield connection
         finally:
-            await mux.close()
+            await connection.close()
 
     @asynccontextmanager
     async def log(self) -> AsyncIterator[JetStreamLog]:
         """The log itself, past every service."""
-        async with self.mux() as mux:
-            yield JetStreamLog(mux, Topology(AREAS))
+        async with self.connection() as connection:
+            yield JetStreamLog(connection, Topology(AREAS))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from shared.kit.seal import unseal_fields
 from shared.kit.sql import Database, Statements
 from shared.kit.vault import MasterKeys, PgVault
 from shared.log import fsck
-from shared.log.fsck import Questions, Report
+from shared.log.fsck import FsckLookups, FsckReport
 from shared.log.jetstream import JetStreamLog
 from shared.log.streams import Streams
 from shared.log.topology import Topology
@@ -25,7 +25,7 @@ SETTLE_S_MAX = 90.0  # what was in the hands of a killed process comes again aft
 PAUSE_S = 0.1
 
 
-async def judge(stack: Stack) -> Report:
+async def judge(stack: Stack) -> FsckReport:
     """Check the whole log once its reactions have caught up; the last report after SETTLE_S_MAX seconds."""
     database = await Database.connect(stack.postgres_dsn("intake"), Statements({}), "intake", 2)
     vault = PgVault(database, MasterKeys.load(Folder(stack.data.resolve()).master_key), SystemClock())
@@ -34,7 +34,7 @@ async def judge(stack: Stack) -> Report:
     try:
         async with stack.log() as log:
             while True:
-                report = await fsck.check(log, Questions(keys=vault.keys, unseal=unseal_fields), settled=True)
+                report = await fsck.check_log(log, FsckLookups(keys=vault.keys, unseal=unseal_fields), settled=True)
                 if report.clean or loop.time() > end:
                     return report
                 await asyncio.sleep(PAUSE_S)
@@ -46,14 +46,14 @@ async def judge_feed(stack: Stack) -> None:
     """Compare FEED with a reckoning from the whole log, once its writer has caught up."""
     loop = asyncio.get_running_loop()
     end = loop.time() + SETTLE_S_MAX
-    async with stack.mux() as mux:
-        log, streams = JetStreamLog(mux, Topology(AREAS)), Streams(mux)
+    async with stack.connection() as connection:
+        log, streams = JetStreamLog(connection, Topology(AREAS)), Streams(connection)
         while await feeds.written(streams, log) != await feeds.expected(log):
             assert loop.time() < end, "FEED is not what follows from the log"
             await asyncio.sleep(PAUSE_S)
 
 
-def assert_clean(stack: Stack) -> Report:
+def assert_clean(stack: Stack) -> FsckReport:
     """Fails with the first findings when the log, or the feed made from it, is not as it must be."""
     report = asyncio.run(judge(stack))
     assert report.clean, "\n".join(str(finding) for finding in report.findings[:5])

@@ -1,7 +1,7 @@
 """The streams around the log in memory, for the simulation: submissions, receipts, progress, parked, sealed objects.
 
 `pause` is awaited at every call, and at `publish.stored` after a message was taken, where a scheduler may raise
-Unavailable to lose the acknowledgement.
+LogUnavailable to lose the acknowledgement.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from datetime import datetime
 from fnmatch import fnmatch
 from typing import Any, Protocol
 
-from shared.log.consumers import Message
-from shared.log.port import Conflict, DurableMissing
+from shared.log.consumers import RawMessage
+from shared.log.port import DurableMissing, LogConflict
 from shared.log.streams import Ack, Outgoing
 from shared.log.topology import FEED, PARKED, PROGRESS, RECEIPTS, SUBMISSIONS
 
@@ -45,7 +45,7 @@ class Place:
 class Kept:
     """One stream: its messages by sequence, gone ones left out, and its durables."""
 
-    messages: OrderedDict[int, Message] = field(default_factory=OrderedDict)
+    messages: OrderedDict[int, RawMessage] = field(default_factory=OrderedDict)
     stored_at: dict[int, datetime] = field(default_factory=dict)
     end: int = 0
     durables: dict[str, Place] = field(default_factory=dict)
@@ -81,11 +81,11 @@ class MemoryStreams:
             return Ack(kept.ids[msg_id], True)
         last = next((m.sequence for m in reversed(kept.messages.values()) if m.subject == subject), 0)
         if expected is not None and expected != last:
-            raise Conflict(subject, expected, last)
+            raise LogConflict(subject, expected, last)
         if expected_end is not None and expected_end != kept.end:
-            raise Conflict(subject, expected_end, kept.end)
+            raise LogConflict(subject, expected_end, kept.end)
         kept.end += 1
-        kept.messages[kept.end] = Message(subject, kept.end, data, headers)
+        kept.messages[kept.end] = RawMessage(subject, kept.end, data, headers)
         kept.stored_at[kept.end] = self.clock.now()
         if msg_id is not None:
             kept.ids[msg_id] = kept.end
@@ -99,22 +99,22 @@ class MemoryStreams:
         await self.pause("publish")
         kept = self.kept[_STREAMS[messages[0].subject.partition(".")[0]]]
         if expected_end != kept.end:
-            raise Conflict(messages[0].subject, expected_end, kept.end)
+            raise LogConflict(messages[0].subject, expected_end, kept.end)
         for one in messages:
             kept.end += 1
-            kept.messages[kept.end] = Message(one.subject, kept.end, one.data, one.headers)
+            kept.messages[kept.end] = RawMessage(one.subject, kept.end, one.data, one.headers)
             kept.stored_at[kept.end] = self.clock.now()
         end = kept.end
         kept.wake()
         await self.pause("publish.stored")
         return Ack(end, False)
 
-    async def last(self, stream: str, subject: str) -> Message | None:
+    async def last(self, stream: str, subject: str) -> RawMessage | None:
         await self.pause("last")
         pattern = subject.replace(">", "*")
         return next((m for m in reversed(self.kept[stream].messages.values()) if fnmatch(m.subject, pattern)), None)
 
-    async def read(self, stream: str, subject: str, after: int = 0) -> list[Message]:
+    async def read(self, stream: str, subject: str, after: int = 0) -> list[RawMessage]:
         await self.pause("read")
         pattern = subject.replace(">", "*")
         return [m for m in self.kept[stream].messages.values() if m.sequence > after and fnmatch(m.subject, pattern)]
@@ -123,7 +123,7 @@ class MemoryStreams:
         await self.pause("end")
         return self.kept[stream].end
 
-    async def follow_raw(self, stream: str, subject: str, after: int) -> AsyncGenerator[list[Message], None]:
+    async def follow_raw(self, stream: str, subject: str, after: int) -> AsyncGenerator[list[RawMessage], None]:
         while True:
             await self.pause("follow")
             found = await self.read(stream, subject, after)
@@ -210,7 +210,7 @@ class MemoryRawDelivery:
     """`RawDelivery` in memory."""
 
     durable: MemoryRawDurable
-    message: Message
+    message: RawMessage
     attempts: int
     stored_at: datetime
 

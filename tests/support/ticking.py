@@ -12,7 +12,8 @@ from typing import Any
 
 from infra.servers.composition import prepare, settings_for
 from infra.servers.embedded import Embedded, Endpoints
-from shared.case.base import Address, Meta, Owner, Recorded, new_id
+from services.supervision.read_model import Watched
+from shared.case.base import Address, Meta, Owner, Position, Recorded, new_id
 from shared.case.clocks import RunningDeadline
 from shared.case.commands import COMMANDS
 from shared.case.facts import Deadline, Stage, TimeBase
@@ -61,10 +62,11 @@ class World:
 
     endpoints: Endpoints
     clock: MovedClock
-    mux: NatsConnection
+    connection: NatsConnection
     log: JetStreamLog
     intake: RunningService
     handler: CommandHandler
+    supervision: RunningService | None = None  # while it is at work
 
     async def act(self, name: str, address: Address, at: datetime | None = None, **facts: Any) -> Committed:
         """A command on a case or order by the law, at a time that may be earlier than now."""
@@ -111,6 +113,13 @@ class World:
         """The events of a case, those of these types when there are any."""
         return [one for one in await self.log.load(address) if not types or one.type in types]
 
+    async def watched(self) -> None:
+        """Wait until supervision's read model has all that the log holds."""
+        assert self.supervision is not None, "supervision is at work"
+        for stream in self.log.streams():
+            end = Position(stream, await self.log.end(stream))
+            assert await self.supervision.runtime.progress.wait(Watched.name, end, WAIT_S_MAX)
+
     async def until(self, address: Address, type: str, times: int = 1) -> Recorded[Any]:
         """Wait until a case has an event so often; the last of them. Raises TimeoutError."""
         found: list[Recorded[Any]] = []
@@ -149,16 +158,20 @@ async def open_world() -> AsyncIterator[World]:
         endpoints = await servers.start(folder / "data", nats_port=0)
         await prepare(settings_for(Settings(areas=AREAS), endpoints, "admin"))
         clock = MovedClock()
-        mux = await connect(endpoints.nats["admin"], name="test")
-        after.push_async_callback(mux.close)
+        connection = await connect(endpoints.nats["admin"], name="test")
+        after.push_async_callback(connection.close)
         intake = await after.enter_async_context(connected(Owner.INTAKE, endpoints, clock))
-        log = JetStreamLog(mux, Topology(AREAS))
+        log = JetStreamLog(connection, Topology(AREAS))
         handler = CommandHandler(log=log, vault=intake.data.vault, runtime=Runtime.of(clock))
-        yield World(endpoints, clock, mux, log, intake, handler)
+        yield World(endpoints, clock, connection, log, intake, handler)
 
 
 @asynccontextmanager
 async def supervising(world: World, without: Collection[str] = ()) -> AsyncIterator[RunningService]:
     """The service with its jobs, but these; ended as when a process is told to stop."""
     async with connected(Owner.SUPERVISION, world.endpoints, world.clock) as service, working(service, without):
-        yield service
+        world.supervision = service
+        try:
+            yield service
+        finally:
+            world.supervision = None

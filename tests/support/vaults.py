@@ -8,7 +8,7 @@ from datetime import datetime
 from shared.kit.clock import Clock
 from shared.kit.failpoints import Failpoints
 from shared.kit.sql import Session
-from shared.kit.vault import MasterKeys, MemoryVault, Row
+from shared.kit.vault import KeyRow, MasterKeys, MemoryVault
 
 Pause = Callable[[str], Awaitable[None]]
 
@@ -29,15 +29,15 @@ class SharedVault(MemoryVault):
         if first is not None:
             self._rows, self._counties = first._rows, first._counties
 
-    async def _insert(self, session: Session | None, fresh: Sequence[tuple[str, str, bytes]]) -> list[Row]:
+    async def _insert(self, session: Session | None, fresh: Sequence[tuple[str, str, bytes]]) -> list[KeyRow]:
         await self._pause("vault.insert")
         return await super()._insert(session, fresh)
 
-    async def _county(self, id: str, county: str, wrapped: bytes) -> Row:
+    async def _county(self, id: str, county: str, wrapped: bytes) -> KeyRow:
         await self._pause("vault.county")
         return await super()._county(id, county, wrapped)
 
-    async def _read(self, ids: Sequence[str]) -> list[Row]:
+    async def _read(self, ids: Sequence[str]) -> list[KeyRow]:
         await self._pause("vault.read")
         return await super()._read(ids)
 

@@ -130,15 +130,15 @@ class World:
 
 
 def _supervision(
-    mux: NatsConnection, database: Database, dsns: Mapping[str, str], folder: Path, runtime: Runtime
+    connection: NatsConnection, database: Database, dsns: Mapping[str, str], folder: Path, runtime: Runtime
 ) -> RunningService:
     key = folder / "master.key"
     key.write_text("ab" * 32 + "\n")
     key.chmod(0o600)
     settings = Settings(demo=True, master_key=key, pg_dsn_supervision=SecretStr(dsns["supervision"]))
-    log = JetStreamLog(mux, Topology(("5101",)))
+    log = JetStreamLog(connection, Topology(("5101",)))
     vault = PgVault(database, MasterKeys.load(key), runtime.clock)
-    data = data_of(log=log, streams=Streams(mux), vault=vault, database=database)
+    data = data_of(log=log, streams=Streams(connection), vault=vault, database=database)
     return composed(Owner.SUPERVISION, settings=settings, data=data, runtime=runtime)
 
 
@@ -149,9 +149,9 @@ async def prepare(url: str, dsns: Mapping[str, str]) -> None:
         ("supervision", "supervision", ROOT / "services" / "supervision" / "migrations"),
     ):
         await migrate(dsns["admin"], schema, role, migrations)
-    mux = await connect(url)
-    await ensure_topology(mux, Topology(("5101",)))
-    await mux.close()
+    connection = await connect(url)
+    await ensure_topology(connection, Topology(("5101",)))
+    await connection.close()
 
 
 @asynccontextmanager
@@ -163,11 +163,11 @@ async def open_world(
     `service_clock`: where the service does not live by the clock of the world, which stands still.
     """
     clock = FakeClock()
-    mux = await connect(url)
+    connection = await connect(url)
     database = await Database.connect(dsns["supervision"], Statements({}), "supervision", size_max=4)
     receiver = Receiver()
     await receiver.start()
-    service = _supervision(mux, database, dsns, folder, Runtime.of(service_clock or clock))
+    service = _supervision(connection, database, dsns, folder, Runtime.of(service_clock or clock))
     world = World(service, clock, receiver, WebhookSender(service.application))
     try:
         yield world
@@ -177,4 +177,4 @@ async def open_world(
         await world.webhooks.close()
         await receiver.stop()
         await database.close()
-        await mux.close()
+        await connection.close()

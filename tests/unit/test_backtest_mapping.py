@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.backtest.mapping import load_backtest
-from infra.importing.tree import BadMapping
+from infra.importing.mapping_tree import BadMapping
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.backtest.judge import EXPLAINED, UNEXPLAINED, Judge, Timeliness, Why
+from infra.backtest.comparison import EXPLANATIONS, UNEXPLAINED, CaseComparison, DifferenceReason, Timeliness
 from tests.support.backtest import LOG, TABLE, lived
 
 pytestmark = pytest.mark.slow
@@ -56,21 +56,21 @@ def test_late_and_in_time_to_the_microsecond(tmp_path: Path) -> None:
 
 def test_why_the_file_says_something_else(tmp_path: Path) -> None:
     rows = {
-        "missing,2024-03-01 10:00,2024-03-04 12:00,,yes": Why.DUE_MISSING,
-        "before,2024-03-01 10:00,2024-03-04 12:00,2024-02-01,yes": Why.DUE_BEFORE_CASE,
-        "equal,2024-03-01 10:00,2024-03-04 12:00,2024-03-04 12:00,yes": Why.END_IS_DUE,
-        "second,2024-03-01 10:00,2024-03-04 12:00:00.4,2024-03-04 12:00,no": Why.WITHIN_A_SECOND,
-        "day,2024-03-01 10:00,2024-03-04 17:00,2024-03-04 12:00,no": Why.SAME_DAY,
-        "midnight,2024-03-01 10:00,2024-03-04 17:00,2024-03-05 00:00,yes": Why.SAME_DAY,
-        "wrong,2024-03-01 10:00,2024-03-09 17:00,2024-03-04 12:00,no": Why.CONTRADICTS_ITSELF,
-        "open,2024-03-01 10:00,,2024-03-04 12:00,no": Why.STILL_OPEN,
-        "after,2024-03-01 10:00,2024-06-01 10:00,2024-05-01,yes": Why.ENDS_LATER,
+        "missing,2024-03-01 10:00,2024-03-04 12:00,,yes": DifferenceReason.DUE_MISSING,
+        "before,2024-03-01 10:00,2024-03-04 12:00,2024-02-01,yes": DifferenceReason.DUE_BEFORE_CASE,
+        "equal,2024-03-01 10:00,2024-03-04 12:00,2024-03-04 12:00,yes": DifferenceReason.END_IS_DUE,
+        "second,2024-03-01 10:00,2024-03-04 12:00:00.4,2024-03-04 12:00,no": DifferenceReason.WITHIN_A_SECOND,
+        "day,2024-03-01 10:00,2024-03-04 17:00,2024-03-04 12:00,no": DifferenceReason.SAME_DAY,
+        "midnight,2024-03-01 10:00,2024-03-04 17:00,2024-03-05 00:00,yes": DifferenceReason.SAME_DAY,
+        "wrong,2024-03-01 10:00,2024-03-09 17:00,2024-03-04 12:00,no": DifferenceReason.CONTRADICTS_ITSELF,
+        "open,2024-03-01 10:00,,2024-03-04 12:00,no": DifferenceReason.STILL_OPEN,
+        "after,2024-03-01 10:00,2024-06-01 10:00,2024-05-01,yes": DifferenceReason.ENDS_LATER,
     }
     late = {"column": "late", "is": "yes"}
     found, report = lived(tmp_path, TABLE, [HEAD + ",late", *rows], late=late, until="2024-04-01")
     assert {id: one.why for id, one in found.items()} == {row.split(",")[0]: why for row, why in rows.items()}
     assert report.unexplained == 0
-    assert set(EXPLAINED) == set(Why)
+    assert set(EXPLANATIONS) == set(DifferenceReason)
 
 
 def test_a_rule_that_the_mapping_does_not_state_is_unexplained(tmp_path: Path) -> None:
@@ -78,14 +78,14 @@ def test_a_rule_that_the_mapping_does_not_state_is_unexplained(tmp_path: Path) -
         tmp_path, TABLE, ["id,start,end,late", "a,2024-03-01,2024-03-05,yes"], due=None,
         limits=[{"amount": 30, "base": "calendar_days"}], late={"column": "late", "is": "yes"},
     )  # fmt: skip
-    assert found["a"].why is Why.RULE_DIFFERS
-    assert Why.RULE_DIFFERS in UNEXPLAINED
+    assert found["a"].why is DifferenceReason.RULE_DIFFERS
+    assert DifferenceReason.RULE_DIFFERS in UNEXPLAINED
     assert not report.good
 
 
 def test_a_ticker_that_errs_is_found_out(tmp_path: Path) -> None:
     found, report = lived(tmp_path, TABLE, [HEAD, "a,2024-03-01 10:00,2024-03-09 10:00,2024-03-04"], warn=DAY)
-    played, judge = found["a"].played, Judge(report.mapping, report.until)
+    played, judge = found["a"].played, CaseComparison(report.mapping, report.until)
     ((due, seen_at),) = played.overdue
     assert judge.judge(played).why is None
     for wrong in (
@@ -97,8 +97,8 @@ def test_a_ticker_that_errs_is_found_out(tmp_path: Path) -> None:
         replace(played, warned=played.warned * 2),
         replace(played, deadline=None, dues=()),
     ):
-        assert judge.judge(wrong).why is Why.TICKER
-    assert judge.judge(replace(played, refused=("settle: case.closed",))).why is Why.REFUSED
+        assert judge.judge(wrong).why is DifferenceReason.TICKER
+    assert judge.judge(replace(played, refused=("settle: case.closed",))).why is DifferenceReason.REFUSED
 
 
 def test_a_due_date_that_moves(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_due_date_that_moves(tmp_path: Path) -> None:
         "b,y,2024-03-02 10:00,2024-03-25 10:00,2024-03-20 10:00",
     ]  # fmt: skip
     found, _ = lived(tmp_path, LOG, lines, due="due", settled="end", warn=DAY)
-    assert (found["a"].ours, found["a"].theirs, found["a"].why) == (LATE, IN_TIME, Why.DUE_MOVED)
+    assert (found["a"].ours, found["a"].theirs, found["a"].why) == (LATE, IN_TIME, DifferenceReason.DUE_MOVED)
     assert [due for due, _ in found["a"].played.overdue] == [at("2024-03-05T10:00+01:00")]
     assert (found["b"].ours, found["b"].theirs, found["b"].why) == (IN_TIME, IN_TIME, None)
     assert found["b"].due == at("2024-03-25T10:00+01:00")
@@ -173,7 +173,7 @@ def test_sixty_days_across_a_change_of_clock_time(tmp_path: Path, notified: str,
 def test_a_file_that_counts_sixty_times_24_hours_is_told_by_its_clock_change(tmp_path: Path) -> None:
     row = "a,2024-02-15 00:00,2024-04-15 00:30,2024-04-15 01:00"  # 1,440 hours after the start
     found, report = lived(tmp_path, TABLE, [HEAD, row], limits=[SIXTY], late="dates")
-    assert (found["a"].ours, found["a"].theirs, found["a"].why) == (LATE, IN_TIME, Why.CLOCK_CHANGE)
+    assert (found["a"].ours, found["a"].theirs, found["a"].why) == (LATE, IN_TIME, DifferenceReason.CLOCK_CHANGE)
     assert report.dues == {"the same day": 1}
 
 
@@ -253,7 +253,7 @@ def test_it_declares_what_two_times_say(cases: list[tuple[int, int | None, int |
             expected[f"c{n}"] = NOTHING if due is None or due <= begin else LATE if due < over else IN_TIME
     assert {id: one.ours for id, one in found.items()} == expected
     assert report.unexplained == 0
-    assert all(one.why in (None, Why.DUE_BEFORE_CASE) for one in found.values())
+    assert all(one.why in (None, DifferenceReason.DUE_BEFORE_CASE) for one in found.values())
 
 
 ACTS = st.dictionaries(st.integers(1, 4000), st.sampled_from(["ask", "papers", "ask", "papers", "pay"]), max_size=8)

@@ -12,10 +12,10 @@ from typing import Any
 import openpyxl
 import pytest
 
-from infra.backtest.mapping import Backtest
-from infra.backtest.source import CaseSource, HistoricCase
-from infra.importing.rows import BadFile
-from infra.importing.tree import BadMapping
+from infra.backtest.historic_file import HistoricCase, HistoricFile
+from infra.backtest.mapping import BacktestMapping
+from infra.importing.file_rows import BadFile
+from infra.importing.mapping_tree import BadMapping
 
 pytestmark = pytest.mark.slow
 
@@ -29,12 +29,12 @@ LOG: dict[str, Any] = {
 }  # fmt: skip
 
 
-def mapped(base: dict[str, Any], **more: Any) -> Backtest:
-    return Backtest.model_validate(base | more)
+def mapped(base: dict[str, Any], **more: Any) -> BacktestMapping:
+    return BacktestMapping.model_validate(base | more)
 
 
-def read(path: Path, mapping: Backtest) -> tuple[list[HistoricCase], CaseSource]:
-    source = CaseSource(path, mapping)
+def read(path: Path, mapping: BacktestMapping) -> tuple[list[HistoricCase], HistoricFile]:
+    source = HistoricFile(path, mapping)
     return sorted(source.cases(), key=lambda case: case.number), source
 
 

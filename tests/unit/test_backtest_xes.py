@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.backtest.spill import sorted_on_disk
+from infra.backtest.disk_sort import sorted_on_disk
 from infra.backtest.xes import TOKEN_BYTES_MAX, traces
-from infra.importing.rows import BadFile
+from infra.importing.file_rows import BadFile
 
 pytestmark = pytest.mark.slow
 

@@ -11,9 +11,9 @@ import pytest
 
 from shared.case.calendar import Calendar, before, reckon, resume
 from shared.case.facts import Ends, TimeBase
-from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
-from shared.reference.models import NATION
+from shared.reference.reference_data import ReferenceData
+from shared.reference.regions import NATION
 
 CHINA = ReferenceData(demo_documents()).calendar(NATION)  # 2004 to 2026, office from 9 to 12 and from 13 to 17
 DAYS, WORKING, HOURS = TimeBase.CALENDAR_DAYS, TimeBase.WORKING_DAYS, TimeBase.HOURS

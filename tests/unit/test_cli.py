@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from infra.cli import app
-from infra.cli.judging import flow_facts
+from infra.cli.log import flow_facts
 from shared.case import events as e
 from shared.case.base import Actor, Address, Meta, Position, Recorded, Unknown
 from shared.case.facts import Channel, Matter, Nature

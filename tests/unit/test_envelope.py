@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from shared.case.base import Event, Meta, Position, Recorded, Unknown
-from shared.log.envelope import decode, encode
+from shared.log.envelope import EventDecoder, encode_event
 from shared.log.port import Malformed
 from tests.support.log import DESK, address, recorded
 
@@ -33,7 +33,7 @@ def full() -> Recorded[Event]:
 
 @pytest.mark.parametrize("one", [full(), recorded(address(), "command")])
 def test_what_was_written_is_read_back_with_its_types(one: Recorded[Event]) -> None:
-    again = decode(encode(one), one.position)
+    again = EventDecoder().decode(encode_event(one), one.position)
     assert again == one
     assert again.meta.model_dump_json() == one.meta.model_dump_json()
     assert isinstance(again.meta.references, tuple)
@@ -42,7 +42,7 @@ def test_what_was_written_is_read_back_with_its_types(one: Recorded[Event]) -> N
 
 
 def test_the_wire_is_cloudevents_with_plain_attributes() -> None:
-    wire = json.loads(encode(full()))
+    wire = json.loads(encode_event(full()))
     assert wire["specversion"] == "1.0"
     assert (wire["source"], wire["type"], wire["version"]) == ("/intake", "case.supplemented", 1)
     assert wire["subject"] == "case.51.01.04.001.002.00000000-0000-0000-0000-000000000001"
@@ -54,28 +54,30 @@ def test_the_wire_is_cloudevents_with_plain_attributes() -> None:
 
 
 def test_unknown_attributes_fields_and_types_are_tolerated() -> None:
-    wire = json.loads(encode(full()))
+    wire = json.loads(encode_event(full()))
     wire["later"] = "x"
     wire["data"]["later"] = "x"
-    assert decode(json.dumps(wire).encode(), PLACE) == full()
+    assert EventDecoder().decode(json.dumps(wire).encode(), PLACE) == full()
     wire["version"] = 99
-    assert decode(json.dumps(wire).encode(), PLACE).event == Unknown("case.supplemented", 99, wire["data"])
+    assert EventDecoder().decode(json.dumps(wire).encode(), PLACE).event == Unknown(
+        "case.supplemented", 99, wire["data"]
+    )
 
 
 def test_an_event_of_a_newer_program_cannot_be_written() -> None:
     one = full()
     with pytest.raises(TypeError, match="newer than this program"):
-        encode(Recorded(one.id, one.address, one.meta, Unknown("case.later", 1, {})))
+        encode_event(Recorded(one.id, one.address, one.meta, Unknown("case.later", 1, {})))
 
 
 @pytest.mark.parametrize(
     "missing", ["id", "type", "version", "subject", "time", "recordedat", "commandid", "actorpost", "data"]
 )
 def test_a_message_that_lacks_something_is_malformed_and_the_error_says_what(missing: str) -> None:
-    wire = json.loads(encode(full()))
+    wire = json.loads(encode_event(full()))
     del wire[missing]
     with pytest.raises(Malformed, match=f"LOG_5101:7 is no event of ours: no {missing}"):
-        decode(json.dumps(wire).encode(), PLACE)
+        EventDecoder().decode(json.dumps(wire).encode(), PLACE)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +91,9 @@ def test_a_message_that_lacks_something_is_malformed_and_the_error_says_what(mis
     ],
 )
 def test_an_error_never_repeats_the_content(change: dict[str, object]) -> None:
-    wire = {**json.loads(encode(full())), **change}
+    wire = {**json.loads(encode_event(full())), **change}
     with pytest.raises(Malformed) as refused:
-        decode(json.dumps(wire).encode(), PLACE)
+        EventDecoder().decode(json.dumps(wire).encode(), PLACE)
     assert "SECRET" not in str(refused.value)
     assert (refused.value.__cause__, refused.value.__context__) == (None, None)
 
@@ -99,4 +101,4 @@ def test_an_error_never_repeats_the_content(change: dict[str, object]) -> None:
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"1", b'"x"', b"\xff"])
 def test_bytes_that_are_no_envelope_are_malformed(data: bytes) -> None:
     with pytest.raises(Malformed):
-        decode(data, PLACE)
+        EventDecoder().decode(data, PLACE)

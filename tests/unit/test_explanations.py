@@ -20,7 +20,8 @@ from services.supervision.deadlines.explanations import (
 )
 from services.supervision.policy import rungs_ahead
 from shared.case.facts import Stage
-from shared.reference.models import NATION, Kind
+from shared.reference.documents import DocumentKind
+from shared.reference.regions import NATION
 from tests.support.law import CO, START, WATER, ask
 from tests.support.policy_life import HOUR, LIBRARY, LIMITS, Life, document, library, limit
 
@@ -35,7 +36,7 @@ def told(life: Life, stage: Stage = Stage.HANDLE, unit: str | None = None) -> Cl
 
 
 def steps(one: ClockHistory, life: Life, used: Any = None) -> list[tuple[str, str, str]]:
-    calendar = calendar_cited(life.library.chain(Kind.CALENDARS, NATION), used)
+    calendar = calendar_cited(life.library.chain(DocumentKind.CALENDARS, NATION), used)
     return [(step.what, step.since, step.until) for step in steps_of(one, calendar)]
 
 
@@ -79,7 +80,7 @@ def test_a_newer_calendar_is_told_with_the_old_moment_the_new_one_and_why() -> N
     life = Life(*HANDLING)
     before = life.clock(Stage.HANDLE).deadline
     life.library = library()
-    life.library.put(document(Kind.CALENDARS, 99, LATE_MARCH))
+    life.library.put(document(DocumentKind.CALENDARS, 99, LATE_MARCH))
     life.fire("warn", Stage.HANDLE, before.due)
     one = told(life)
     calendar = life.library.calendar(NATION)
@@ -95,9 +96,9 @@ def test_a_newer_calendar_is_told_with_the_old_moment_the_new_one_and_why() -> N
 def test_what_was_counted_by_an_older_calendar_is_told_by_it() -> None:
     life = Life(*HANDLING)
     life.ask(ask("settle", at=START + DAY))
-    used = life.library.document(Kind.CALENDARS, NATION)
+    used = life.library.document(DocumentKind.CALENDARS, NATION)
     life.library = library()
-    life.library.put(document(Kind.CALENDARS, 99, LATE_MARCH))
+    life.library.put(document(DocumentKind.CALENDARS, 99, LATE_MARCH))
     one = told(life)
     assert used is not None
     assert used.reference == one.clock.deadline.calendar_reference
@@ -165,13 +166,13 @@ def test_the_row_of_a_limit_is_found_by_what_the_deadline_says_of_it() -> None:
     deadline = life.clock(Stage.HANDLE).deadline
     (row,) = limit_rows(life.library.limits(NATION)[0], deadline)
     assert row.key == "second"
-    other = document(Kind.LIMITS, 7, limit("handle", 6))
+    other = document(DocumentKind.LIMITS, 7, limit("handle", 6))
     assert limit_rows(other, deadline) == []
 
 
 def test_a_calendar_is_cited_with_the_days_that_a_deadline_runs_through() -> None:
     life = Life(*HANDLING, documents=library(calendars=[{"year": "2026", "holidays": ["2026-03-05", "2026-10-01"]}]))
-    (document_,) = life.library.chain(Kind.CALENDARS, NATION)
+    (document_,) = life.library.chain(DocumentKind.CALENDARS, NATION)
     (row,) = cite(document_, year_rows(document_, life.clock(Stage.HANDLE).deadline), [document_]).rows
     assert row == {"year": "2026", "holidays": ["2026-03-05"]}
     assert HANDLE in clocks_of(life.history)

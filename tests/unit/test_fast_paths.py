@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.case import base
+from shared.case.base import Position
 from shared.case.state import CaseState, _with
 from shared.kit.projections import _ahead
-from shared.log.consumers import Message
-from shared.log.envelope import encode
-from shared.log.jetstream import DECODED_COUNT_MAX, _decoded, _event
+from shared.log._fast import unvalidated_meta
+from shared.log.envelope import EventDecoder, encode_event
 from tests.support.log import address, recorded
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -29,19 +29,49 @@ def test_a_derived_id_is_a_uuid5(policy: str, cause: str, subject: str, what: st
     assert UUID(id).version == 5
 
 
-def _message(sequence: int, title: str) -> Message:
-    one = recorded(address(), title)
-    return Message(one.address.subject, sequence, encode(one), None)
+def _bytes(title: str) -> bytes:
+    return encode_event(recorded(address(), title))
 
 
 def test_an_event_read_twice_is_decoded_once_and_another_log_is_never_taken_for_it() -> None:
-    first = _event("LOG_5101", _message(1, "a"))
-    assert _event("LOG_5101", _message(1, "a")) is first
-    other = _event("LOG_5101", _message(1, "b"))  # restored from elsewhere: another event at the same place
+    decoder = EventDecoder(events_cached_count_max=10)
+    first = decoder.event_at("LOG_5101", 1, _bytes("a"))
+    assert decoder.event_at("LOG_5101", 1, _bytes("a")) is first
+    other = decoder.event_at("LOG_5101", 1, _bytes("b"))  # restored from elsewhere: another event at the same position
     assert other.id != first.id
-    for sequence in range(DECODED_COUNT_MAX + 10):
-        _event("LOG_5107", _message(sequence, "c"))
-    assert len(_decoded) == DECODED_COUNT_MAX
+    assert (decoder.hit_count, decoder.miss_count) == (1, 2)
+    for sequence in range(1, 21):
+        decoder.event_at("LOG_5107", sequence, _bytes("c"))
+    assert len(decoder._events) == 10
+    decoder.event_at("LOG_5107", 20, _bytes("c"))
+    decoder.event_at("LOG_5107", 1, _bytes("c"))  # pushed out by newer ones
+    assert (decoder.hit_count, decoder.miss_count) == (2, 23)
+
+
+def test_an_event_that_was_appended_here_is_not_decoded_again() -> None:
+    decoder, data = EventDecoder(), _bytes("a")
+    appended = replace(recorded(address(), "a"), position=Position("LOG_5101", 7))
+    decoder.remember(appended, data)
+    assert decoder.event_at("LOG_5101", 7, data) is appended
+
+
+def test_two_decoders_share_nothing() -> None:
+    one, other = EventDecoder(), EventDecoder()
+    first, second = one.event_at("LOG_5101", 1, _bytes("a")), other.event_at("LOG_5101", 1, _bytes("a"))
+    assert first == second
+    assert first is not second
+    assert first.meta.actor is not second.meta.actor
+    assert one.decode(_bytes("b"), None).meta.actor is first.meta.actor
+
+
+def test_a_meta_without_validation_is_the_validated_one() -> None:
+    meta = recorded(address(), "a").meta
+    fields = {name: getattr(meta, name) for name in type(meta).model_fields}
+    fast = unvalidated_meta(dict(fields))
+    plain = type(meta)(**fields)
+    assert fast == plain
+    assert (fast.model_dump_json(), fast.model_fields_set) == (plain.model_dump_json(), plain.model_fields_set)
+    assert fast.model_copy(update={"command_id": "x"}) == plain.model_copy(update={"command_id": "x"})
 
 
 async def _numbers(count: int, broken_at: int | None = None) -> AsyncGenerator[int, None]:

@@ -12,7 +12,7 @@ from shared.case.base import Address, Position, Recorded, event_id, new_id
 from shared.case.commands import COMMANDS
 from shared.kit.seal import seal_fields, unseal_fields
 from shared.log import fsck
-from shared.log.fsck import Finding, Questions, Report
+from shared.log.fsck import FsckFinding, FsckLookups, FsckReport
 from shared.log.memory import MemoryLog
 from shared.log.port import Damaged, Malformed
 from tests.support.clock import FakeClock
@@ -60,12 +60,12 @@ class World:
         own = self.log._by_subject[was.address.subject]
         own[own.index(was)] = events[place]
 
-    async def check(self, settled: bool = False, **questions: Any) -> Report:
+    async def check(self, settled: bool = False, **questions: Any) -> FsckReport:
         async def keys(ids: Collection[str]) -> dict[str, bytes | None]:
             return {id: self.keys[id] for id in ids if id in self.keys}
 
-        ask = Questions(**({"keys": keys, "unseal": unseal_fields} | questions))
-        return await fsck.check(self.log, ask, settled=settled)
+        ask = FsckLookups(**({"keys": keys, "unseal": unseal_fields} | questions))
+        return await fsck.check_log(self.log, ask, settled=settled)
 
     async def rules(self, settled: bool = False, **questions: Any) -> list[str]:
         return [finding.rule for finding in (await self.check(settled, **questions)).findings]
@@ -88,8 +88,8 @@ async def test_what_the_law_refuses_is_found(world: World) -> None:
     await world.tell("handled")
     at = await world.force(ask("hand-back", unit="510104001000-water"))
     (finding,) = (await world.check()).findings
-    assert (finding.rule, finding.place, finding.aggregate) == ("refused_by_law", str(at), WHERE.id)
-    assert "not_responsible_unit" in finding.what
+    assert (finding.rule, finding.position, finding.aggregate) == ("refused_by_law", str(at), WHERE.id)
+    assert "not_responsible_unit" in finding.details
     assert finding.advice in str(finding)
 
 
@@ -200,13 +200,13 @@ async def test_an_attached_case_that_goes_on_by_itself_is_found_once_all_is_sett
     assert await world.rules(settled=True) == []
 
 
-async def test_what_had_to_be_born_is_asked_for(world: World) -> None:
+async def test_an_aggregate_that_an_event_must_create_is_looked_for(world: World) -> None:
     await world.tell("split")
     part = Address("case", WHERE.region, new_id(WHERE.region, "part"))
-    born_of = {"born_of": lambda one: [part] if one.type == "case.split" else []}
-    assert await world.rules(settled=True, **born_of) == ["not_followed"]
+    created_by = {"created_by": lambda one: [part] if one.type == "case.split" else []}
+    assert await world.rules(settled=True, **created_by) == ["not_followed"]
     await world.force(ask("register"), address=part)
-    assert await world.rules(settled=True, **born_of) == []
+    assert await world.rules(settled=True, **created_by) == []
 
 
 async def test_a_message_that_is_no_event_is_found_and_passed_over(world: World) -> None:
@@ -226,7 +226,7 @@ async def test_a_message_that_is_no_event_is_found_and_passed_over(world: World)
 
     world.log.follow, world.log.at = broken_follow, broken_at  # type: ignore[method-assign]
     report = await world.check()
-    assert next((one.rule, one.place) for one in report.findings) == ("unreadable", "LOG_5101:3")
+    assert next((one.rule, one.position) for one in report.findings) == ("unreadable", "LOG_5101:3")
     assert report.events == len(history("settled")) - 1
 
 
@@ -247,11 +247,11 @@ async def test_a_log_that_lost_events_is_found(world: World, monkeypatch: pytest
 
 
 async def test_a_read_model_speaks_for_itself(world: World) -> None:
-    async def compare() -> AsyncIterator[Finding]:
-        yield Finding("read_model", "", WHERE.id, "status differs")
+    async def compare() -> AsyncIterator[FsckFinding]:
+        yield FsckFinding("read_model", "", WHERE.id, "status differs")
 
     (finding,) = (await world.check(read_models={"routing.work": compare})).findings
-    assert (finding.rule, finding.place, finding.aggregate) == ("read_model", "routing.work", WHERE.id)
+    assert (finding.rule, finding.position, finding.aggregate) == ("read_model", "routing.work", WHERE.id)
 
 
 async def test_few_states_in_memory_judge_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,10 +272,10 @@ async def test_few_states_in_memory_judge_the_same(world: World, monkeypatch: py
 async def test_progress_is_told_to_the_end(world: World) -> None:
     await world.tell("closed")
     told: list[tuple[str, int, int]] = []
-    await fsck.check(world.log, progress=lambda *one: told.append(one))
+    await fsck.check_log(world.log, progress=lambda *one: told.append(one))
     assert told[-1] == (STREAM, len(history("closed")), len(history("closed")))
 
 
 async def test_every_rule_says_what_to_do() -> None:
-    assert all(advice.endswith(".") for advice in fsck.RULES.values())
+    assert all(advice.endswith(".") for advice in fsck.FSCK_RULES.values())
     assert set(COMMANDS) == set(fsck._COMMAND_OF.values())

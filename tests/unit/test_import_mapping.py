@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.importing.mapping import ValueChoice, load_mapping
-from infra.importing.tree import BadMapping
+from infra.importing.mapping_tree import BadMapping
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "support" / "messages.yaml"

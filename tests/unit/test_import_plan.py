@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from infra.importing.check import judge_rows
-from infra.importing.demand import Unfit, demand_of, read_time
-from infra.importing.mapping import Mapping, load_mapping
+from infra.importing.dry_run import judge_rows
+from infra.importing.file_rows import FileRow, read_rows
+from infra.importing.imported_case import UnfitRow, imported_case, read_time
+from infra.importing.mapping import ImportMapping, load_mapping
 from infra.importing.plan import make_plan
-from infra.importing.rows import FileLine, read_rows
 from shared.case.facts import Nature, Outcome
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -23,13 +23,13 @@ NOW = datetime(2024, 1, 1, tzinfo=UTC)
 HEADING = ["编号", "留言人", "标题", "时间", "内容", "答复", "答复时间"]
 
 
-def line(number: int = 2, **cells: str) -> FileLine:
+def line(number: int = 2, **cells: str) -> FileRow:
     whole = dict(zip(HEADING, ["1", "U", "题", "2021/3/1 9:00:00", "文", "复", "2021/3/2 9:00:00"], strict=True))
-    return FileLine(number, whole | cells)
+    return FileRow(number, whole | cells)
 
 
 def test_a_row_says_what_it_says() -> None:
-    first = demand_of(next(iter(read_rows(SAMPLE, MAPPING))), MAPPING, NOW)
+    first = imported_case(next(iter(read_rows(SAMPLE, MAPPING))), MAPPING, NOW)
     assert (first.number, first.id, first.reporter, first.region) == (2, "101", "U1", "510104000000")
     assert first.text == "甲1区桂园小区的物业不公示收费标准，\n电梯也坏了半个月。"  # the padding of the page is gone
     assert first.at.isoformat() == "2021-03-01T09:05:00+08:00"
@@ -54,12 +54,12 @@ def test_times_are_read(cell: str, found: str) -> None:
 
 @pytest.mark.parametrize("cell", ["", "gestern", "2019/2/30", "2019/4/25 25:00:00", "43564.4", "25/4/2019"])
 def test_what_is_no_time_is_refused(cell: str) -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(UnfitRow):
         read_time("t", cell, MAPPING, time.min)
 
 
 def test_a_form_of_its_own_is_read_when_given() -> None:
-    mapping: Mapping = MAPPING.model_copy(update={"time_formats": ("%d/%m/%Y", "%d/%m/%Y %H:%M")})
+    mapping: ImportMapping = MAPPING.model_copy(update={"time_formats": ("%d/%m/%Y", "%d/%m/%Y %H:%M")})
     assert read_time("t", "25/4/2019", mapping, time(23, 59, 59)).isoformat() == "2019-04-25T23:59:59+08:00"
     assert read_time("t", "25/4/2019 7:05", mapping, time.min).isoformat() == "2019-04-25T07:05:00+08:00"
 
@@ -81,15 +81,15 @@ def test_a_form_of_its_own_is_read_when_given() -> None:
     ],
 )
 def test_what_cannot_be_a_case_says_why_and_shows_nothing(cells: dict[str, Any], column: str, reason: str) -> None:
-    with pytest.raises(Unfit) as unfit:
-        demand_of(line(**cells), MAPPING, NOW)
+    with pytest.raises(UnfitRow) as unfit:
+        imported_case(line(**cells), MAPPING, NOW)
     assert unfit.value.column == column
     assert reason in unfit.value.reason
     assert len(unfit.value.reason) < 80  # a reason quotes no cell
 
 
 def test_a_day_alone_is_no_reply_before_the_message() -> None:
-    demand = demand_of(line(答复时间="2021/3/1"), MAPPING, NOW)
+    demand = imported_case(line(答复时间="2021/3/1"), MAPPING, NOW)
     assert demand.replied_at is not None
     assert demand.replied_at > demand.at
 
@@ -110,7 +110,7 @@ def test_a_repeat_may_stand_before_its_case(tmp_path: Path) -> None:
         rows = [["2", "U", "题 ", "2021/3/1 12:00:00", "b", "", ""], ["1", "U", "题", "2021/3/1 9:00:00", "a", "", ""]]
         csv.writer(file).writerows([HEADING, *rows])
     plan = make_plan(path, MAPPING, NOW)
-    first = demand_of(list(read_rows(path, MAPPING))[1], MAPPING, NOW)
+    first = imported_case(list(read_rows(path, MAPPING))[1], MAPPING, NOW)
     assert plan.repeats == {2: first.case("sample")}
 
 
@@ -123,5 +123,5 @@ def test_who_gives_no_name_repeats_nobody(tmp_path: Path) -> None:
 
 def test_commands_of_a_row_never_change() -> None:
     """Frozen: an import of today must recognise what one of years ago sent."""
-    demand = demand_of(line(), MAPPING, NOW)
+    demand = imported_case(line(), MAPPING, NOW)
     assert demand.command_id("sample", "register") == "eafdb430-337b-5c36-a542-7f7be52b7db9"

@@ -14,8 +14,8 @@ from typing import Any
 import openpyxl
 import pytest
 
-from infra.importing.mapping import Mapping, load_mapping
-from infra.importing.rows import BadFile, heading_of, read_rows
+from infra.importing.file_rows import BadFile, heading_of, read_rows
+from infra.importing.mapping import ImportMapping, load_mapping
 
 SUPPORT = Path(__file__).parents[1] / "support"
 MAPPING = load_mapping(SUPPORT / "messages.yaml")
@@ -100,14 +100,14 @@ def test_what_is_no_table_is_told(tmp_path: Path, name: str, data: bytes, told: 
 def test_gb18030_is_read_when_said(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes("编号,标题\n1,𠮷甲\n".encode("gb18030"))
-    mapping: Mapping = MAPPING.model_copy(update={"encoding": "gb18030"})
+    mapping: ImportMapping = MAPPING.model_copy(update={"encoding": "gb18030"})
     assert [line.cells["标题"] for line in read_rows(path, mapping)] == ["𠮷甲"]
 
 
 def test_another_delimiter_and_a_packed_file(tmp_path: Path) -> None:
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress("\ufeff编号;标题\n1;甲,乙\n".encode()))
-    mapping: Mapping = MAPPING.model_copy(update={"delimiter": ";"})
+    mapping: ImportMapping = MAPPING.model_copy(update={"delimiter": ";"})
     assert [line.cells for line in read_rows(path, mapping)] == [{"编号": "1", "标题": "甲,乙"}]
 
 

@@ -14,9 +14,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from shared.kit import telemetry
+from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from shared.kit.telemetry import Telemetry
+from shared.log.envelope import encode_event
 from tests.support.clock import FakeClock
+from tests.support.log import address, recorded
 
 SECRET = "家住大坝村三组"
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -161,6 +164,15 @@ async def test_metrics_in_prometheus_text_and_labels_without_content() -> None:
     assert "process_resident_memory_bytes" in text
     with pytest.raises(ValueError, match="test_bad_total has labels"):
         telemetry.counter("test_bad_total", "For this test", "case")
+
+
+async def test_what_a_process_remembers_of_the_log_is_counted() -> None:
+    runtime, data = Runtime.of(FakeClock()), encode_event(recorded(address(), "a"))
+    for _ in range(3):
+        runtime.event_decoder.event_at("LOG_5101", 1, data)
+    text = (await runtime.telemetry.metrics_text()).decode()
+    assert "caseflow_event_cache_hits 2.0" in text
+    assert "caseflow_event_cache_misses 1.0" in text
 
 
 async def test_each_process_counts_for_itself() -> None:

@@ -11,7 +11,7 @@ from shared.case.catalogue import EVENTS
 from shared.case.commands import COMMANDS, CommandSpec, owned_by
 from shared.case.reasons import Reason
 
-# "A case and its events" of the design, word for word, by the names on the wire.
+# The events of each owner by their names on the wire, written down a second time.
 OWNED: dict[tuple[Owner, str], str] = {
     (Owner.INTAKE, "case"): "registered supplemented corrected attached withdrawn called_back rated",
     (Owner.ROUTING, "case"): (
@@ -31,7 +31,7 @@ IMPERATIVES = re.compile(
 
 
 @pytest.mark.parametrize(("owner", "kind"), OWNED)
-def test_each_owner_has_the_events_of_the_design(owner: Owner, kind: str) -> None:
+def test_each_owner_has_its_events(owner: Owner, kind: str) -> None:
     names = {
         event.TYPE.removeprefix(f"{kind}.")
         for event in EVENTS.values()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shared.case.base import Position
-from shared.log.memory import ACK_WAIT_S, MemoryLog
-from shared.log.port import Conflict, DurableMissing, Unavailable
+from shared.log.memory import MemoryLog
+from shared.log.port import ACK_WAIT_S, DurableMissing, LogConflict, LogUnavailable
 from tests.support.clock import FakeClock
 from tests.support.log import AREAS, address, recorded
 
@@ -24,18 +24,18 @@ class Faults:
         self.seen.append(point)
         if point == self.fail_at:
             self.fail_at = ""
-            raise Unavailable(point)
+            raise LogUnavailable(point)
 
 
 async def test_a_lost_request_leaves_nothing_and_a_lost_acknowledgement_leaves_the_event() -> None:
     faults = Faults()
     log = MemoryLog(AREAS, FakeClock(), faults.pause)
     faults.fail_at = "append"
-    with pytest.raises(Unavailable):
+    with pytest.raises(LogUnavailable):
         await log.append(recorded(address(), "a"), 0)
     assert await log.end(LOG) == 0
     faults.fail_at = "append.stored"
-    with pytest.raises(Unavailable):
+    with pytest.raises(LogUnavailable):
         await log.append(recorded(address(), "a"), 0)
     assert await log.append(recorded(address(), "a"), 0) == Position(LOG, 1)
     assert await log.end(LOG) == 1
@@ -65,7 +65,7 @@ async def test_a_conflict_is_judged_after_the_pause_so_that_two_may_race() -> No
             await log.append(recorded(address(), "other"), 0)
 
     log = MemoryLog(AREAS, FakeClock(), other_first)
-    with pytest.raises(Conflict):
+    with pytest.raises(LogConflict):
         await log.append(recorded(address(), "a"), 0)
 
 

@@ -9,11 +9,12 @@ import pytest
 
 from shared.case.calendar import ZONE
 from shared.reference.calendars import CalendarRow
-from shared.reference.library import NoDocument, ReferenceData
+from shared.reference.documents import Document, DocumentKind
 from shared.reference.load import LoadError, demo_documents, load_table, load_yaml
-from shared.reference.memory import MemoryReferenceStream
-from shared.reference.models import NATION, Document, Kind
-from shared.reference.publish import Counts, publish, with_years
+from shared.reference.publish import PublishCounts, publish, with_years
+from shared.reference.reference_data import NoDocument, ReferenceData
+from shared.reference.reference_stream import MemoryReferenceStream
+from shared.reference.regions import NATION
 from shared.reference.validate import validate
 
 CITY, COUNTY = "510100000000", "510104000000"
@@ -22,7 +23,7 @@ SPRING = [date(2027, 2, 5), date(2027, 2, 6)]
 
 def calendars(*rows: dict[str, object], region: str = NATION, sequence: int = 0) -> Document:
     made = tuple(CalendarRow.model_validate(row) for row in rows)
-    return Document(kind=Kind.CALENDARS, region=region, rows=made, sequence=sequence)
+    return Document(kind=DocumentKind.CALENDARS, region=region, rows=made, sequence=sequence)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_a_year_has_four_digits(tmp_path: Path, year: str) -> None:
 def test_a_table_of_days_is_a_calendar_too(tmp_path: Path) -> None:
     file = tmp_path / "next.csv"
     file.write_text("year,holidays[],makeup[],office[]\n2027,2027-02-06; 2027-02-05,2027-01-31,09:00-12:00\n", "utf-8")
-    (document,) = load_table(file, Kind.CALENDARS).documents
+    (document,) = load_table(file, DocumentKind.CALENDARS).documents
     (row,) = document.rows
     assert (row.holidays, row.makeup, row.hours) == (tuple(SPRING), (date(2027, 1, 31),), ((time(9), time(12)),))
     assert calendars({"year": "2027", "holidays": SPRING[::-1] + SPRING}).rows[0].holidays == tuple(SPRING)
@@ -83,22 +84,22 @@ def test_the_nearest_document_that_has_a_year_says_what_is_off_in_it() -> None:
         sequence=3,
     )
     city = calendars({"year": "2027", "holidays": ["2027-06-01"], "office": ["08:00-12:00"]}, region=CITY, sequence=5)
-    library = ReferenceData([national, city])
-    near, far = library.calendar(COUNTY), library.calendar("510703000000")
+    reference_data = ReferenceData([national, city])
+    near, far = reference_data.calendar(COUNTY), reference_data.calendar("510703000000")
     assert (near.holidays, near.makeup) == (frozenset({date(2026, 10, 1), date(2027, 6, 1)}), frozenset())
     assert (far.holidays, far.makeup) == (frozenset({date(2026, 10, 1), *SPRING}), frozenset({date(2027, 1, 31)}))
     assert near.references == {2026: f"calendars:{NATION}@3", 2027: f"calendars:{CITY}@5"}
     assert near.reference_for(date(2028, 1, 1)) is None
     assert (near.office, far.office) == (((time(8), time(12)),), ((time(9), time(17)),))
     assert (near.zone, near.published) == (ZONE, frozenset({2026, 2027}))
-    assert library.calendar("510104017001") is near
-    assert library.calendar_version == 5
+    assert reference_data.calendar("510104017001") is near
+    assert reference_data.calendar_version == 5
 
 
 def test_a_zone_holds_for_the_places_of_its_document() -> None:
     city = calendars({"year": "2026", "zone": "America/New_York"}, {"year": "2027"}, region=CITY)
-    library = ReferenceData([calendars({"year": "2026", "zone": "Europe/Amsterdam"}), city])
-    assert [library.calendar(region).zone for region in (COUNTY, "510703000000")] == [
+    reference_data = ReferenceData([calendars({"year": "2026", "zone": "Europe/Amsterdam"}), city])
+    assert [reference_data.calendar(region).zone for region in (COUNTY, "510703000000")] == [
         "America/New_York",
         "Europe/Amsterdam",
     ]
@@ -114,31 +115,31 @@ def test_without_documents_and_in_a_forecast_everything_is_provisional() -> None
 
 
 async def test_publishing_a_year_is_a_new_calendar_and_the_old_one_can_be_read_again() -> None:
-    shelf, library = MemoryReferenceStream(), ReferenceData()
+    stream, reference_data = MemoryReferenceStream(), ReferenceData()
     old = calendars({"year": "2026", "holidays": ["2026-10-01"]})
-    await publish(shelf, [old])
-    await library.load(shelf)
-    before, version = library.calendar(COUNTY), library.calendar_version
+    await publish(stream, [old])
+    await reference_data.load(stream)
+    before, version = reference_data.calendar(COUNTY), reference_data.calendar_version
     assert before.provisional(SPRING[0])
     await publish(
-        shelf, [calendars({"year": "2026", "holidays": ["2026-10-01"]}, {"year": "2027", "holidays": SPRING})]
+        stream, [calendars({"year": "2026", "holidays": ["2026-10-01"]}, {"year": "2027", "holidays": SPRING})]
     )
-    await library.load(shelf)
-    after = library.calendar(COUNTY)
-    assert library.calendar_version > version
+    await reference_data.load(stream)
+    after = reference_data.calendar(COUNTY)
+    assert reference_data.calendar_version > version
     assert after.day_off(SPRING[0]) == "holiday"
     assert before.provisional(SPRING[0])
     cited = before.reference_for(date(2026, 1, 1))
     assert cited == f"calendars:{NATION}@1"
-    assert [row.year for row in (await library.version(shelf, cited)).rows] == ["2026"]
+    assert [row.year for row in (await reference_data.version(stream, cited)).rows] == ["2026"]
 
 
 async def test_a_version_stays_at_hand_and_one_that_never_was_is_named() -> None:
-    shelf, library = MemoryReferenceStream(), ReferenceData()
-    await publish(shelf, [calendars({"year": "2026"}), calendars({"year": "2027"}, region=CITY)])
-    document = await library.version(shelf, f"calendars:{CITY}@2")
-    shelf.messages.clear()
-    assert await library.version(shelf, f"calendars:{CITY}@2") is document
+    stream, reference_data = MemoryReferenceStream(), ReferenceData()
+    await publish(stream, [calendars({"year": "2026"}), calendars({"year": "2027"}, region=CITY)])
+    document = await reference_data.version(stream, f"calendars:{CITY}@2")
+    stream.messages.clear()
+    assert await reference_data.version(stream, f"calendars:{CITY}@2") is document
     for wrong, said in (
         (f"calendars:{CITY}@1", "was never published"),
         (f"calendars:{CITY}@3", "was never published"),
@@ -146,7 +147,7 @@ async def test_a_version_stays_at_hand_and_one_that_never_was_is_named() -> None
         (f"moods:{CITY}@2", "cites no document"),
     ):
         with pytest.raises(NoDocument, match=said):
-            await library.version(shelf, wrong)
+            await reference_data.version(stream, wrong)
 
 
 def test_a_new_year_keeps_the_old_ones_and_a_correction_replaces_its_own() -> None:
@@ -159,12 +160,12 @@ def test_a_new_year_keeps_the_old_ones_and_a_correction_replaces_its_own() -> No
 
 
 async def test_loading_it_again_changes_nothing() -> None:
-    shelf = MemoryReferenceStream()
+    stream = MemoryReferenceStream()
     old, new = calendars({"year": "2026"}), calendars({"year": "2027", "holidays": SPRING})
-    await publish(shelf, [old])
+    await publish(stream, [old])
     merged = with_years(new, old.model_copy(update={"sequence": 1}))
-    assert await publish(shelf, [merged]) == Counts(1, 0, 2)
-    assert await publish(shelf, [with_years(new, merged.model_copy(update={"sequence": 2}))]) == Counts(0, 1, 2)
+    assert await publish(stream, [merged]) == PublishCounts(1, 0, 2)
+    assert await publish(stream, [with_years(new, merged.model_copy(update={"sequence": 2}))]) == PublishCounts(0, 1, 2)
 
 
 def test_the_demo_has_every_year_of_the_package() -> None:

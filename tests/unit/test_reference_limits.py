@@ -11,13 +11,14 @@ from pydantic import ValidationError
 from shared.case.base import Owner
 from shared.case.facts import SHORT_CHARS_MAX, Nature, Severity, Stage
 from shared.case.state import CaseState
-from shared.reference.codec import explain
-from shared.reference.library import ReferenceData
+from shared.reference.codec import describe_faults
+from shared.reference.conditions import RoutingFacts
+from shared.reference.deadline_reckoning import deadline_for
+from shared.reference.documents import ROW_TYPES, Document, DocumentKind
+from shared.reference.ladders import Act, Informed, LadderRow, ladder_for, rung
+from shared.reference.limits import LimitChoice, LimitRow, choose_limit
 from shared.reference.load import demo_documents
-from shared.reference.models import ROWS, Document, Kind, LimitRow
-from shared.reference.models_time import Act, Informed, LadderRow
-from shared.reference.rules import Choice, RoutingFacts, choose_limit, ladder_for, rung
-from shared.reference.terms import deadline_for
+from shared.reference.reference_data import ReferenceData
 
 LIBRARY = ReferenceData(demo_documents())
 COUNTY, CITY, NATION = "510104000000", "510100000000", "0" * 12
@@ -32,7 +33,7 @@ def limit(id: str, basis: dict[str, str], when: dict[str, Any] | None = None, **
 
 
 def limits(region: str, *rows: LimitRow) -> Document:
-    return Document(kind=Kind.LIMITS, region=region, rows=rows, sequence=7)
+    return Document(kind=DocumentKind.LIMITS, region=region, rows=rows, sequence=7)
 
 
 def chosen(*documents: Document, nature: Nature = Nature.COMPLAINT) -> tuple[str, str | None]:
@@ -41,7 +42,7 @@ def chosen(*documents: Document, nature: Nature = Nature.COMPLAINT) -> tuple[str
     return choice.row.id, choice.ceiling[0].id if choice.ceiling else None
 
 
-def choose(*documents: Document, nature: Nature = Nature.COMPLAINT) -> Choice:
+def choose(*documents: Document, nature: Nature = Nature.COMPLAINT) -> LimitChoice:
     choice = choose_limit(documents, Stage.HANDLE, RoutingFacts(nature, COUNTY, "1503"))
     assert choice is not None
     return choice
@@ -164,8 +165,8 @@ def test_the_last_rung_repeats_for_ever_or_there_is_none() -> None:
 def test_the_first_ladder_that_matches_is_climbed_and_no_rung_of_another() -> None:
     severe: dict[str, Any] = {"when": {"severity": ["extreme"]}}
     rows = (ladder_row("x1", 0, **severe), ladder_row("a1", 1), ladder_row("x2", 2, **severe), ladder_row("a2", 3))
-    nation = Document(kind=Kind.LADDERS, rows=rows)
-    sign = Document(kind=Kind.LADDERS, region=COUNTY, rows=(ladder_row("s1", 9, stages=["sign", "handle"]),))
+    nation = Document(kind=DocumentKind.LADDERS, rows=rows)
+    sign = Document(kind=DocumentKind.LADDERS, region=COUNTY, rows=(ladder_row("s1", 9, stages=["sign", "handle"]),))
 
     def climbed(stage: Stage, severity: Severity, *documents: Document) -> list[str]:
         facts = RoutingFacts(Nature.HELP, COUNTY, severity=severity)
@@ -199,10 +200,12 @@ def test_only_supervision_cites_the_ladder() -> None:
 
 @pytest.mark.clause("5.1.1f")
 def test_the_nearer_threshold_for_an_order_holds() -> None:
-    near = ROWS[Kind.PROPOSALS].model_validate({"id": "people", "at_least": 3, "basis": CUSTOM})
-    library = ReferenceData([*demo_documents(), Document(kind=Kind.PROPOSALS, region=CITY, rows=(near,))])
-    assert library.proposals(COUNTY) == {"hand_backs": 2, "repeats": 3, "lateness": 2, "people": 3}
-    assert library.proposals("510703000000")["people"] == 5
+    near = ROW_TYPES[DocumentKind.PROPOSALS].model_validate({"id": "people", "at_least": 3, "basis": CUSTOM})
+    reference_data = ReferenceData(
+        [*demo_documents(), Document(kind=DocumentKind.PROPOSALS, region=CITY, rows=(near,))]
+    )
+    assert reference_data.proposals(COUNTY) == {"hand_backs": 2, "repeats": 3, "lateness": 2, "people": 3}
+    assert reference_data.proposals("510703000000")["people"] == 5
     assert ReferenceData().proposals(COUNTY) == {}
 
 
@@ -213,35 +216,51 @@ ORDER = {"act": "order", "order_kind": "ordinary", "answer": 3}
 @pytest.mark.parametrize(
     ("kind", "fields", "said"),
     [
-        (Kind.LIMITS, {**LIMIT, "amount": 0}, "amount: Input should be greater than 0"),
-        (Kind.LIMITS, {**LIMIT, "warn": 5}, "would warn at the start"),
-        (Kind.LIMITS, {**LIMIT, "extend_max": 3}, "go together"),
-        (Kind.LIMITS, {**LIMIT, "extend_by": "director"}, "go together"),
-        (Kind.LIMITS, {**LIMIT, "extend_times_max": 2}, "give extend_max and extend_by"),
-        (Kind.LIMITS, {**LIMIT, "pause_times_max": 2}, "name the causes there"),
-        (Kind.LIMITS, {**LIMIT, "pause_days_max": 2}, "name the causes there"),
-        (Kind.LIMITS, {**LIMIT, "pauses": ["rain"]}, "pauses.0: Input should be 'hearing', 'papers' or 'resident'"),
-        (Kind.LIMITS, {**LIMIT, "base": "hours", "ends": "clock"}, "remove it"),
-        (Kind.LIMITS, {**LIMIT, "counts_from": "birth"}, "counts_from: Input should be 'stage' or 'registered'"),
-        (Kind.LADDERS, {**ORDER, "order_kind": ""}, "order_kind: Input should be"),
-        (Kind.LADDERS, {"act": "order", "answer": 3}, "an order needs order_kind"),
-        (Kind.LADDERS, {"act": "order", "order_kind": "listed"}, "how long the unit has to answer"),
-        (Kind.LADDERS, {"act": "urge", "answer": 3}, "act is urge: remove them"),
-        (Kind.LADDERS, {"act": "escalate", "order_kind": "listed"}, "act is escalate: remove them"),
-        (Kind.LADDERS, {"act": "remind", "answer_base": "hours"}, "act is remind: remove them"),
-        (Kind.LADDERS, {"act": "remind", "informs": ["unit", "unit"]}, "names somebody twice"),
-        (Kind.LADDERS, {"act": "remind", "acts": " "}, "acts: String should have at least 1 character"),
-        (Kind.LADDERS, {"act": "remind", "after": -1}, "after: Input should be greater than or equal to 0"),
-        (Kind.PROPOSALS, {"id": "moods"}, "id: Input should be 'hand_backs', 'repeats', 'lateness' or 'people'"),
-        (Kind.PROPOSALS, {"id": "people", "at_least": 0}, "at_least: Input should be greater than or equal to 1"),
+        (DocumentKind.LIMITS, {**LIMIT, "amount": 0}, "amount: Input should be greater than 0"),
+        (DocumentKind.LIMITS, {**LIMIT, "warn": 5}, "would warn at the start"),
+        (DocumentKind.LIMITS, {**LIMIT, "extend_max": 3}, "go together"),
+        (DocumentKind.LIMITS, {**LIMIT, "extend_by": "director"}, "go together"),
+        (DocumentKind.LIMITS, {**LIMIT, "extend_times_max": 2}, "give extend_max and extend_by"),
+        (DocumentKind.LIMITS, {**LIMIT, "pause_times_max": 2}, "name the causes there"),
+        (DocumentKind.LIMITS, {**LIMIT, "pause_days_max": 2}, "name the causes there"),
+        (
+            DocumentKind.LIMITS,
+            {**LIMIT, "pauses": ["rain"]},
+            "pauses.0: Input should be 'hearing', 'papers' or 'resident'",
+        ),
+        (DocumentKind.LIMITS, {**LIMIT, "base": "hours", "ends": "clock"}, "remove it"),
+        (
+            DocumentKind.LIMITS,
+            {**LIMIT, "counts_from": "birth"},
+            "counts_from: Input should be 'stage' or 'registered'",
+        ),
+        (DocumentKind.LADDERS, {**ORDER, "order_kind": ""}, "order_kind: Input should be"),
+        (DocumentKind.LADDERS, {"act": "order", "answer": 3}, "an order needs order_kind"),
+        (DocumentKind.LADDERS, {"act": "order", "order_kind": "listed"}, "how long the unit has to answer"),
+        (DocumentKind.LADDERS, {"act": "urge", "answer": 3}, "act is urge: remove them"),
+        (DocumentKind.LADDERS, {"act": "escalate", "order_kind": "listed"}, "act is escalate: remove them"),
+        (DocumentKind.LADDERS, {"act": "remind", "answer_base": "hours"}, "act is remind: remove them"),
+        (DocumentKind.LADDERS, {"act": "remind", "informs": ["unit", "unit"]}, "names somebody twice"),
+        (DocumentKind.LADDERS, {"act": "remind", "acts": " "}, "acts: String should have at least 1 character"),
+        (DocumentKind.LADDERS, {"act": "remind", "after": -1}, "after: Input should be greater than or equal to 0"),
+        (
+            DocumentKind.PROPOSALS,
+            {"id": "moods"},
+            "id: Input should be 'hand_backs', 'repeats', 'lateness' or 'people'",
+        ),
+        (
+            DocumentKind.PROPOSALS,
+            {"id": "people", "at_least": 0},
+            "at_least: Input should be greater than or equal to 1",
+        ),
     ],
 )
-def test_a_row_that_makes_no_sense_is_refused(kind: Kind, fields: dict[str, Any], said: str) -> None:
+def test_a_row_that_makes_no_sense_is_refused(kind: DocumentKind, fields: dict[str, Any], said: str) -> None:
     base = {
-        Kind.LIMITS: {},
-        Kind.LADDERS: {"id": "x", "after": 1, "base": "hours", "acts": "谁", "basis": CUSTOM},
-        Kind.PROPOSALS: {"at_least": 2, "basis": CUSTOM},
+        DocumentKind.LIMITS: {},
+        DocumentKind.LADDERS: {"id": "x", "after": 1, "base": "hours", "acts": "谁", "basis": CUSTOM},
+        DocumentKind.PROPOSALS: {"at_least": 2, "basis": CUSTOM},
     }
     with pytest.raises(ValidationError) as raised:
-        ROWS[kind].model_validate({**base[kind], **fields})
-    assert said in explain(raised.value)
+        ROW_TYPES[kind].model_validate({**base[kind], **fields})
+    assert said in describe_faults(raised.value)

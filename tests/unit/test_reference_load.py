@@ -8,10 +8,13 @@ from typing import Any
 import openpyxl
 import pytest
 
-from shared.reference.codec import decode
+from shared.reference.codec import decode_document
+from shared.reference.documents import Document, DocumentKind
+from shared.reference.limits import LimitRow
 from shared.reference.load import LoadError, demo_documents, load_folder, load_table, load_yaml
-from shared.reference.models import Document, GridRow, Kind, LimitRow, PersonRow
-from shared.reference.subjects import import_subjects
+from shared.reference.people import PersonRow
+from shared.reference.subject_import import import_subjects
+from shared.reference.units import GridRow
 
 UNITS = """kind: units
 region: 510104000000
@@ -114,7 +117,7 @@ def test_rows_of_a_table(tmp_path: Path, ending: str) -> None:
         for line in lines:
             sheet.append(line)
         book.save(path)
-    (document,) = load_table(path, Kind.GRIDS, "510104000000").documents
+    (document,) = load_table(path, DocumentKind.GRIDS, "510104000000").documents
     assert [(row.code, row.people, row.workers) for row in document.rows] == [
         ("510104017001001", 1000, ("a", "b")),
         ("510104017001002", 900, ()),
@@ -134,19 +137,19 @@ def test_rows_of_a_table(tmp_path: Path, ending: str) -> None:
 )
 def test_a_bad_table_says_what_to_do(tmp_path: Path, name: str, data: bytes, said: str) -> None:
     with pytest.raises(LoadError) as caught:
-        load_table(written(tmp_path, data, name), Kind.GRIDS)
+        load_table(written(tmp_path, data, name), DocumentKind.GRIDS)
     assert said in str(caught.value)
 
 
 def test_the_demo_comes_back_from_its_bytes() -> None:
     for document in demo_documents():
-        again = decode(document.encode(), 7)
+        again = decode_document(document.encode(), 7)
         assert (again.rows, again.reference) == (document.rows, f"{document.name}@7")
 
 
 def test_a_document_holds_rows_of_its_kind_only() -> None:
     with pytest.raises(ValueError, match="rows of units are UnitRow"):
-        Document(kind=Kind.UNITS, rows=({"code": "x"},))
+        Document(kind=DocumentKind.UNITS, rows=({"code": "x"},))
 
 
 def test_a_person_is_where_the_unit_is_unless_said() -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from shared.reference.documents import Document, DocumentKind
 from shared.reference.load import LoadError, demo_documents
-from shared.reference.models import NATION, Document, Kind, RegionRow
-from shared.reference.regions import RegionTree, nbs_documents, succeed
+from shared.reference.region_import import nbs_documents, succeed
+from shared.reference.region_tree import RegionTree
+from shared.reference.regions import NATION, RegionRow
 
 TABLES = {
     "provinces": ["35,福建省", "44,广东省"],
@@ -98,7 +100,7 @@ def test_a_table_that_is_missing_or_cut_off_is_named(tmp_path: Path) -> None:
 
 
 def regions(*rows: RegionRow) -> Document:
-    return Document(kind=Kind.REGIONS, region="510104000000", rows=rows)
+    return Document(kind=DocumentKind.REGIONS, region="510104000000", rows=rows)
 
 
 def test_a_new_edition_keeps_what_vanished_with_its_end() -> None:
@@ -131,7 +133,7 @@ def test_successors_without_an_end_are_refused() -> None:
 
 
 def test_a_county_that_cannot_be_read_hides_no_other() -> None:
-    found = tree([document for document in demo_documents() if document.kind is Kind.REGIONS])
+    found = tree([document for document in demo_documents() if document.kind is DocumentKind.REGIONS])
     found.put_encoded("510104000000", b'{"kind":"regions","rows":[{"code":"x"}]}')
     assert "510104017001" not in found
     assert found.path("510104017001") == "四川省/成都市/锦江区/510104017001"
@@ -140,7 +142,7 @@ def test_a_county_that_cannot_be_read_hides_no_other() -> None:
 
 @pytest.mark.clause("4")
 def test_the_demo_has_two_counties_of_two_cities_down_to_the_village() -> None:
-    found = tree([document for document in demo_documents() if document.kind is Kind.REGIONS])
+    found = tree([document for document in demo_documents() if document.kind is DocumentKind.REGIONS])
     assert found.path("510104017001") == "四川省/成都市/锦江区/锦官驿街道/水井坊社区居委会"
     assert found.path("510703000000") == "四川省/绵阳市/涪城区"
     assert [len(found.children(code)) for code in ("510104000000", "510703000000")] == [11, 13]

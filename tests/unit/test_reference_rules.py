@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from shared.case.facts import Nature, Severity, Stage, TimeBase
-from shared.reference.library import ReferenceData
+from shared.reference.conditions import RoutingFacts
+from shared.reference.limits import choose_limit
 from shared.reference.load import demo_documents
+from shared.reference.reference_data import ReferenceData
 from shared.reference.row import Mark
-from shared.reference.rules import RoutingFacts, RuleHit, choose_limit, examine, route
+from shared.reference.rules import RuleHit, examine_rules, route
 
 LIBRARY = ReferenceData(demo_documents())
 COUNTY = "510104000000"
@@ -86,7 +88,7 @@ def test_a_complaint_about_a_department_that_nobody_has_above_waits() -> None:
     complained = f"{COUNTY}-land-mediation"
     assert routed(subject="0303", complained=complained) is None
     facts = RoutingFacts(Nature.COMPLAINT, COUNTY, "0303", complained_unit=complained)
-    said = [verdict for verdict in examine(LIBRARY.rules(COUNTY), facts, LIBRARY.has_unit) if verdict.stops]
+    said = [verdict for verdict in examine_rules(LIBRARY.rules(COUNTY), facts, LIBRARY.has_unit) if verdict.stops]
     assert [verdict.rule for verdict in said] == ["s-land-taking"]
     assert "nobody above it can take the case" in said[0].reason
 
@@ -102,7 +104,7 @@ def test_a_unit_that_stands_aside_neither_leads_nor_helps() -> None:
 
 def test_every_rule_says_why_it_does_not_match() -> None:
     facts = RoutingFacts(Nature.DISPUTE, COUNTY, text="噪声扰民")
-    said = {verdict.rule: verdict for verdict in examine(LIBRARY.rules(COUNTY), facts, LIBRARY.has_unit)}
+    said = {verdict.rule: verdict for verdict in examine_rules(LIBRARY.rules(COUNTY), facts, LIBRARY.has_unit)}
     assert "not for 510104000000" in said["chunxi-street-order"].reason
     assert said["report-official"].reason == "is for report, complaint, not for dispute"
     assert said["discipline"].reason == "is for subjects 05, not for a case without one"

@@ -15,7 +15,7 @@ from shared.case.base import Owner
 from shared.kit.application import Answer
 from shared.kit.problems import Problem
 from shared.kit.submission import PARKED_CODE, ParsedSubmission, Receipt, is_submission_id, read, within
-from shared.log.consumers import Message
+from shared.log.consumers import RawMessage
 
 SUBJECT = "submit.demo.51.01.04.017.000"
 MARKER = "unrepeatable-7391"
@@ -29,7 +29,7 @@ REFUSED = Problem(type="/problems/x", title="x", status=422, code="x", detail="x
 
 def told(body: Any, subject: str = SUBJECT) -> ParsedSubmission:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read(Message(subject, 7, data, None), FORMS)
+    return read(RawMessage(subject, 7, data, None), FORMS)
 
 
 def test_a_good_one_is_read_whole() -> None:

@@ -19,7 +19,7 @@ class _Silent(Client):
 @pytest.mark.parametrize("rounds", range(4))
 async def test_a_message_that_comes_with_the_cancellation_does_not_undo_it(rounds: int) -> None:
     client = _Silent()
-    inbox = NatsConnection(client, 5.0).open()
+    inbox = NatsConnection(client, 5.0).open_inbox()
     waiting = asyncio.create_task(inbox.wait(5.0))
     for _ in range(3):
         await asyncio.sleep(0)

@@ -9,7 +9,8 @@ import pytest
 from services.supervision import policy
 from services.supervision.policy import moments
 from shared.case.facts import Stage
-from shared.reference.models import NATION, Kind
+from shared.reference.documents import DocumentKind
+from shared.reference.regions import NATION
 from tests.support.law import LATER, START, WHERE, Ask, ask
 from tests.support.policy_life import HOUR, Life, document, library
 
@@ -78,7 +79,7 @@ def test_a_pause_that_was_renewed_does_not_end_with_the_first() -> None:
 def test_what_a_calendar_brought_past_its_warning_is_warned_of_before_it_is_overdue() -> None:
     life = Life(*HANDLING)
     life.library = library()
-    life.library.put(document(Kind.CALENDARS, 99, {"year": "2026", "holidays": ["2026-03-04"]}))
+    life.library.put(document(DocumentKind.CALENDARS, 99, {"year": "2026", "holidays": ["2026-03-04"]}))
     late = life.clock(Stage.HANDLE).deadline.due + timedelta(days=10)
     assert [one.name for one in life.fire("warn", Stage.HANDLE, late)] == ["recompute-deadline"]
     assert life.clock(Stage.HANDLE).deadline.calendar_reference == f"calendars:{NATION}@99"

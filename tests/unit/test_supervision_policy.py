@@ -16,8 +16,9 @@ from shared.case.base import Address, Recorded
 from shared.case.facts import Stage
 from shared.case.reasons import Reason, Rejected
 from shared.kit.effects import CommandRequest, Timer
-from shared.reference.library import ReferenceData
-from shared.reference.models import NATION, Kind
+from shared.reference.documents import DocumentKind
+from shared.reference.reference_data import ReferenceData
+from shared.reference.regions import NATION
 from tests.support.law import (
     ANSWER,
     CITY,
@@ -209,7 +210,7 @@ def test_nothing_fires_by_an_old_calendar(what: str) -> None:
     life = Life(*HANDLING)
     before = life.clock(Stage.HANDLE).deadline
     life.library = library()
-    life.library.put(document(Kind.CALENDARS, 99, {"year": "2026", "holidays": ["2026-03-04", "2026-03-05"]}))
+    life.library.put(document(DocumentKind.CALENDARS, 99, {"year": "2026", "holidays": ["2026-03-04", "2026-03-05"]}))
     (wanted,) = life.fire(what, Stage.HANDLE, before.due + HOUR)
     assert wanted.name == "recompute-deadline"
     after = life.clock(Stage.HANDLE).deadline
@@ -222,7 +223,7 @@ def test_nothing_fires_by_an_old_calendar(what: str) -> None:
 def test_a_new_calendar_that_says_the_same_holds_nothing_up() -> None:
     life = Life(*HANDLING)
     life.library = library()
-    life.library.put(document(Kind.CALENDARS, 99, {"year": "2026", "holidays": ["2026-12-31"]}))
+    life.library.put(document(DocumentKind.CALENDARS, 99, {"year": "2026", "holidays": ["2026-12-31"]}))
     *_, wanted = life.fire("overdue", Stage.HANDLE, life.clock(Stage.HANDLE).deadline.due + HOUR)
     assert wanted.name == "declare-overdue"
 

@@ -26,8 +26,8 @@ from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.memory import MemoryLog
-from shared.reference.library import ReferenceData
 from shared.reference.load import demo_documents
+from shared.reference.reference_data import ReferenceData
 from tests.support.clock import FakeClock
 from tests.support.law import FACTS, TOWNSHIP, person
 from tests.support.services import ABSENT, application

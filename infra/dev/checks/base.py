@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cached_property
 
 
 @dataclass(frozen=True, order=True)
@@ -27,6 +28,11 @@ class Module:
     path: str
     text: str
     tree: ast.Module
+
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of the tree; several rules look through them."""
+        return tuple(ast.walk(self.tree))
 
     def within(self, patterns: Iterable[str]) -> bool:
         """Whether its path matches one of the patterns (`*` crosses folders)."""

@@ -83,7 +83,7 @@ def _defined(node: ast.stmt) -> list[str]:
 
 def empty_names(module: Module) -> list[tuple[ast.AST, str]]:
     """Variables, arguments, attributes and functions whose name is one of MEANINGLESS."""
-    return [(node, name) for node in ast.walk(module.tree) for name in _named(node) if name in MEANINGLESS]
+    return [(node, name) for node in module.nodes for name in _named(node) if name in MEANINGLESS]
 
 
 def _named(node: ast.AST) -> Iterator[str]:

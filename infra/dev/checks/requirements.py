@@ -74,7 +74,7 @@ def check_requirements(
     imported: set[str] = set()
     for module in modules:
         allowed = everything if module.within(TOOLS) else lists[PRODUCT_LIST]
-        for node, names in _third_party(module.tree):
+        for node, names in _third_party(module):
             givers = {name for name in everything if brought[name] & names}
             imported |= givers & allowed
             if not givers & allowed:
@@ -102,9 +102,9 @@ def _not_pinned(lock: str, names: set[str]) -> Iterator[Breach]:
             yield Breach(LOCK, number, "an address of a package index: the lock holds names and hashes only")
 
 
-def _third_party(tree: ast.Module) -> Iterator[tuple[ast.AST, set[str]]]:
+def _third_party(module: Module) -> Iterator[tuple[ast.AST, set[str]]]:
     """Imports of other packages: the node, and the dotted names that it may mean."""
-    for node in ast.walk(tree):
+    for node in module.nodes:
         if isinstance(node, ast.Import):
             groups = [{alias.name} for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

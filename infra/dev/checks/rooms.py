@@ -1,4 +1,4 @@
-"""A module of shared is used by two services or is law (`case/`, `log/`, `reference/`); any other has one owner."""
+"""Where a module stands: shared is for two services or for law, and no import runs back up or in a circle."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from infra.dev.checks.base import Breach, Module
-from infra.dev.imports import ImportGraph, is_inside, read_graph
-from infra.dev.structure import users
+from infra.dev.imports import PRODUCT, ImportGraph, graph_of, is_inside, source_of
+from infra.dev.structure import arrows_between, circles, upward, users
 
 LAW = ("shared.case", "shared.log", "shared.reference")
 # Packages and modules of shared that fewer than two services use, and the reason for each.
@@ -25,6 +25,18 @@ def check_rooms(graph: ImportGraph) -> Iterator[Breach]:
             yield Breach(graph.sources[name].path.as_posix(), 1, f"{owner}: {advice}; shared is for two services")
 
 
+def check_arrows(graph: ImportGraph) -> Iterator[Breach]:
+    """A breach for each import between folders that runs back up, and for each circle of folders."""
+    rooms = arrows_between(graph, 2)
+    for lower, higher in upward(rooms):
+        yield Breach(lower.replace(".", "/"), 1, f"imports {higher}, which stands above it: move what both need down")
+    for circle in circles(rooms):
+        yield Breach(circle[0].replace(".", "/"), 1, f"is in a circle of imports: {' <-> '.join(circle)}")
+
+
 def check(root: Path, modules: Sequence[Module]) -> Iterator[Breach]:
     """The breaches of the checkout at `root`."""
-    return check_rooms(read_graph(root))
+    product = [module for module in modules if module.path.partition("/")[0] in PRODUCT]
+    graph = graph_of(source_of(Path(module.path), module.text, module.tree) for module in product)
+    yield from check_rooms(graph)
+    yield from check_arrows(graph)

@@ -19,9 +19,9 @@ def check(root: Path, modules: Sequence[Module]) -> Iterator[Breach]:
     """A breach for each field of Settings in `modules` that the product does not read."""
     product = [module for module in modules if module.within(_PRODUCT)]
     fields = {name: node for module in product if module.path == SETTINGS_FILE for name, node in _fields(module.tree)}
-    holders = {name for module in product for name in _declared(module.tree)}
-    givers = {name for module in product for name in _giving(module.tree)}
-    holders |= {name for module in product for name in _assigned(module.tree, givers)}
+    holders = {name for module in product for name in _declared(module)}
+    givers = {name for module in product for name in _giving(module)}
+    holders |= {name for module in product for name in _assigned(module, givers)}
     used = {name for module in product for name in _read(module, holders, givers)}
     for name, node in fields.items():
         if name not in used and not any(prefix.endswith("*") and name.startswith(prefix[:-1]) for prefix in used):
@@ -43,24 +43,24 @@ def _is_settings(annotation: ast.expr | None) -> bool:
     return annotation is not None and ast.unparse(annotation).strip("'\"") in (CLASS, f"{CLASS} | None")
 
 
-def _declared(tree: ast.Module) -> Iterator[str]:
+def _declared(module: Module) -> Iterator[str]:
     """Names of arguments, variables and fields that are declared as Settings."""
-    for node in ast.walk(tree):
+    for node in module.nodes:
         if isinstance(node, ast.arg) and _is_settings(node.annotation):
             yield node.arg
         elif isinstance(node, ast.AnnAssign) and _is_settings(node.annotation):
             yield _last(node.target)
 
 
-def _giving(tree: ast.Module) -> Iterator[str]:
+def _giving(module: Module) -> Iterator[str]:
     """Names of functions that return Settings."""
-    for node in ast.walk(tree):
+    for node in module.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _is_settings(node.returns):
             yield node.name
 
 
-def _assigned(tree: ast.Module, givers: Iterable[str]) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _assigned(module: Module, givers: Iterable[str]) -> Iterator[str]:
+    for node in module.nodes:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _last(node.value.func) in givers:
             yield from (_last(target) for target in node.targets)
 
@@ -68,7 +68,7 @@ def _assigned(tree: ast.Module, givers: Iterable[str]) -> Iterator[str]:
 def _read(module: Module, holders: set[str], givers: set[str]) -> Iterator[str]:
     """Names read from Settings; `pg_dsn_*` for a name of which only the beginning is known."""
     inside = {node for part in _body(module.tree) for node in ast.walk(part)} if module.path == SETTINGS_FILE else set()
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             source = node.value
             named = _last(source.func) in givers if isinstance(source, ast.Call) else _last(source) in holders

@@ -21,10 +21,10 @@ from shared.case.events.supervision import ClockNamed
 from shared.case.facts import Deadline, Ends, Stage, TimeBase
 from shared.case.state import NEW, CaseState, evolve
 from shared.reference.calendars import calendar_of
-from shared.reference.models import Document
-from shared.reference.models_time import Act
-from shared.reference.row import Row
-from shared.reference.terms import retold
+from shared.reference.deadline_reckoning import due_history
+from shared.reference.documents import Document
+from shared.reference.ladders import Act
+from shared.reference.row import ReferenceRow
 
 
 class ClockView(BaseModel):
@@ -179,7 +179,7 @@ def calendar_cited(in_force: Sequence[Document], used: Document | None) -> Calen
     return calendar_of([*others[:index], used, *others[index:]])
 
 
-def limit_rows(document: Document, deadline: Deadline) -> list[Row]:
+def limit_rows(document: Document, deadline: Deadline) -> list[ReferenceRow]:
     """The row of a limits document that set a deadline; of several equal rows, the one that its choice names."""
     matching = [
         row
@@ -190,7 +190,7 @@ def limit_rows(document: Document, deadline: Deadline) -> list[Row]:
     return [row for row in matching if f"{document.reference} {row.id}" in deadline.choice][:1] or matching[:1]
 
 
-def year_rows(document: Document, deadline: Deadline) -> list[Row]:
+def year_rows(document: Document, deadline: Deadline) -> list[ReferenceRow]:
     """The rows of a calendar for the years of a deadline, with the days between its start and its due moment."""
     first, last = deadline.start.date(), deadline.due.date()
 
@@ -251,7 +251,7 @@ def explanation(
     )
 
 
-def cite(document: Document, rows: Iterable[Row], in_force: Iterable[Document]) -> Cited:
+def cite(document: Document, rows: Iterable[ReferenceRow], in_force: Iterable[Document]) -> Cited:
     """A document with the rows that were used."""
     return Cited(
         reference=document.reference,
@@ -273,7 +273,7 @@ def steps_of(history: ClockHistory, calendar: Calendar) -> Iterator[StepView]:
     if history.before is not None:
         why = f"it was due {shown(history.before.deadline.due)}; what the case is about was put right"
         yield StepView(what="replace", since=start, until=shown(history.set_by.time), why=why, event=history.set_by.id)
-    counted = dict(retold(clock, calendar))
+    counted = dict(due_history(clock, calendar))
     yield from _counted(counted[""], None)
     for recorded in history.events:
         if isinstance(recorded.event, e.Resumed) and recorded.id in counted:

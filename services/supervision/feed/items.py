@@ -1,4 +1,4 @@
-"""What a supervisor hears of an event: pure, facts in the open only, never content ("Feeds" in the design).
+"""What a supervisor hears of an event: pure, facts in the open only, never content (docs/feeds.md).
 
 An item is for one centre: the one in charge right after the event, on a change of hands the one before as well, and the
 one that handed the matter down and follows it (clauses 5.1.1 i and 11.2). A case under import is left alone until the

@@ -39,7 +39,7 @@ from shared.kit.runtime import Runtime
 from shared.kit.telemetry import OPEN_STREAMS
 from shared.log import port as log_port
 from shared.log import topology
-from shared.log.consumers import Message
+from shared.log.consumers import RawMessage
 from shared.log.port import NoArea
 from shared.log.streams import Streams
 from shared.log.topology import FEED
@@ -137,8 +137,8 @@ async def start_of(streams: Streams, last: str | None) -> tuple[int, dict[str, i
             "`Last-Event-ID` is the id of an event of this feed, a number.", code="last_event_id.malformed"
         )
     try:
-        first, end = await streams.kept(FEED)
-    except log_port.Unavailable as error:
+        first, end = await streams.sequences(FEED)
+    except log_port.LogUnavailable as error:
         raise Unavailable("The log does not answer.") from error
     if not last:
         return end, None
@@ -263,7 +263,7 @@ class FeedListener:
         data = fields.pop("data", None)
         return format_sse_event(data_str=data, id=str(self._at), **fields)
 
-    async def _visible(self, batch: Sequence[Message]) -> list[tuple[Message, FeedItem]]:
+    async def _visible(self, batch: Sequence[RawMessage]) -> list[tuple[RawMessage, FeedItem]]:
         """The messages that the listener asked for and may receive, with their items."""
         requested = [(message, FeedItem.model_validate_json(message.data)) for message in batch if self._fits(message)]
         states = await asyncio.gather(*(self._state(item) for _, item in requested))
@@ -274,7 +274,7 @@ class FeedListener:
             if state is not None and hears(caller, pair[1], state)
         ]
 
-    def _fits(self, message: Message) -> bool:
+    def _fits(self, message: RawMessage) -> bool:
         return message.subject.split(".", 2)[1] in self._request.kinds
 
     async def _state(self, item: FeedItem) -> Any:

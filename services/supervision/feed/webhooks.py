@@ -37,9 +37,8 @@ from shared.kit.leader import PAUSE_S, Lock, renew, run_as_leader
 from shared.kit.problems import Unavailable
 from shared.kit.seal import SealBroken
 from shared.kit.vault import KeyMissing
-from shared.log.consumers import Message
-from shared.log.port import NoArea
-from shared.log.port import Unavailable as LogUnavailable
+from shared.log.consumers import RawMessage
+from shared.log.port import LogUnavailable, NoArea
 from shared.log.streams import Streams
 from shared.log.topology import FEED, FEED_ITEMS, feeds
 
@@ -111,11 +110,11 @@ class Backlog:
         return Attempt(tuple(items.values()), tuple(blocked), self.cursor)
 
 
-def _kind(message: Message) -> str:
+def _kind(message: RawMessage) -> str:
     return message.subject.split(".", 2)[1]
 
 
-def _pending(message: Message) -> PendingItem:
+def _pending(message: RawMessage) -> PendingItem:
     payload = from_json(message.data)
     return PendingItem(message.sequence, payload["id"], payload["subject"], _kind(message), data=message.data)
 

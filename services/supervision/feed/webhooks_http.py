@@ -209,7 +209,7 @@ class WebhookAccess:
         """The last sequence of the feed. Raises Unavailable."""
         try:
             return await self._streams.end(FEED)
-        except log_port.Unavailable as error:
+        except log_port.LogUnavailable as error:
             raise Unavailable("The log does not answer.") from error
 
     async def own(self, caller: Caller, id: str, creator: bool = False) -> Webhook:
@@ -413,7 +413,7 @@ async def notices_of_case(id: IdText, caller: Who, application: App, access: Web
     await application.load(caller, address)
     try:
         messages = await application.data.streams.read(FEED, feeds_of(address.id, FeedKind.NOTICE))
-    except log_port.Unavailable as error:
+    except log_port.LogUnavailable as error:
         raise Unavailable("The log does not answer.") from error
     rows = await access.notices.of_case(address.id)
     items = [from_json(message.data) for message in messages]

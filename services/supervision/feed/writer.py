@@ -32,9 +32,9 @@ from shared.kit.leader import Lock, renew, run_as_leader
 from shared.kit.runtime import Runtime
 from shared.kit.submission import CloudEvent
 from shared.kit.telemetry import BEHIND
-from shared.log import number
 from shared.log import port as log_port
-from shared.log.streams import BATCH_COUNT_MAX, Outgoing
+from shared.log.case_numbers import case_number
+from shared.log.streams import PUBLISH_COUNT_MAX, Outgoing
 from shared.log.topology import FEED, FEED_ITEMS, FEED_MARK
 
 WRITER_NAME = "feed.writer"
@@ -247,7 +247,7 @@ class FeedWriter:
         outgoing: list[Outgoing] = []
         if folded := self._fold(recorded):
             before, after = folded
-            feed_items = items(before.state, after.state, recorded, number.write(Position(at.stream, after.created_at)))
+            feed_items = items(before.state, after.state, recorded, case_number(Position(at.stream, after.created_at)))
             done = self._position.done if at == self._position.at else 0
             outgoing = [self._outgoing(item, at, n) for n, item in enumerate(feed_items, 1) if n > done]
         self._reached[at.stream] = at.sequence
@@ -258,7 +258,7 @@ class FeedWriter:
         return Outgoing(item.nats_subject, data, headers(self._reached, at, count))
 
     async def _append(self, outgoing: Sequence[Outgoing]) -> None:
-        size = 1 if len(outgoing) <= SINGLES_COUNT_MAX else BATCH_COUNT_MAX
+        size = 1 if len(outgoing) <= SINGLES_COUNT_MAX else PUBLISH_COUNT_MAX
         for start in range(0, len(outgoing), size):
             messages, end = outgoing[start : start + size], self._position.end
             if len(messages) == 1:

@@ -1,0 +1,120 @@
+"""Times of a file as moments in UTC: forms, zones, days without an hour, clock times that are skipped or come twice."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from enum import StrEnum
+
+_LOOSE = re.compile(
+    r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?"
+    r"(?:[T ]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?)?\s*(Z|[+-]\d{2}:?\d{2})?"
+)
+_HOURS = re.compile("%[HIcXsT]")
+UNIX = {"unix": 1.0, "unix_ms": 0.001}  # instead of a form: seconds or milliseconds since 1970
+LAST = time(23, 59, 59, 999_999)
+YEAR_MIN, YEAR_MAX = 1000, 9000  # what lies outside stands for no time at all
+
+
+class BareDay(StrEnum):
+    """What a day without an hour means: its first moment, its last one, or 24:00 (Civil Code, article 203)."""
+
+    FIRST = "first"
+    LAST = "last"
+    OVER = "over"
+
+
+class TimeOddity(StrEnum):
+    """What is odd about a time of the file."""
+
+    TWICE = "comes_twice"
+    SKIPPED = "does_not_exist"
+
+
+class BadTime(ValueError):
+    """The cell is no time; the text says why, never what it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileMoment:
+    """A moment of the file in UTC, and what is odd about it."""
+
+    at: datetime
+    odd: TimeOddity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimeReader:
+    """How a file writes its times. A clock time that comes twice is its first, or its `second`; one that summer time
+    skips is read with the offset before it, so it lies as far after the change."""
+
+    zone: tzinfo
+    formats: tuple[str, ...] = ()
+    second: bool = False
+
+    def read(self, cell: str, alone: BareDay) -> FileMoment:
+        """A cell as a moment. Raises BadTime."""
+        try:
+            found = self._by_format(cell) or _iso(cell) or _loose(cell)
+            if not YEAR_MIN <= found.year <= YEAR_MAX:
+                raise BadTime("is no time that exists; a placeholder is named under `empty`")
+            if not isinstance(found, datetime):
+                found = _of_day(found, alone)
+            if found.tzinfo is not None:
+                return FileMoment(found.astimezone(UTC))
+            return self._local(found)
+        except (ValueError, OverflowError) as error:
+            raise error if isinstance(error, BadTime) else BadTime("is no time that exists") from None
+
+    def _by_format(self, cell: str) -> datetime | date | None:
+        for form in self.formats:
+            if (scale := UNIX.get(form)) is not None:
+                if re.fullmatch(r"-?\d{1,16}(\.\d+)?", cell):
+                    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=float(cell) * scale)
+                continue
+            try:
+                found = datetime.strptime(cell, form)
+            except ValueError:
+                continue
+            return found if _HOURS.search(form) else found.date()
+        return None
+
+    def _local(self, clock: datetime) -> FileMoment:
+        moment = clock.replace(tzinfo=self.zone, fold=self.second)
+        at = moment.astimezone(UTC)
+        if moment.replace(fold=0).utcoffset() == moment.replace(fold=1).utcoffset():
+            return FileMoment(at)
+        if at.astimezone(self.zone).replace(tzinfo=None, fold=0) == clock:
+            return FileMoment(at, TimeOddity.TWICE)
+        return FileMoment(clock.replace(tzinfo=self.zone, fold=0).astimezone(UTC), TimeOddity.SKIPPED)
+
+
+def _of_day(day: date, alone: BareDay) -> datetime:
+    if alone is BareDay.OVER:
+        return datetime.combine(day + timedelta(days=1), time.min)
+    return datetime.combine(day, LAST if alone is BareDay.LAST else time.min)
+
+
+def _iso(cell: str) -> datetime | date | None:
+    if cell[4:5] != "-":
+        return None
+    try:
+        return date.fromisoformat(cell) if len(cell) <= 10 else datetime.fromisoformat(cell)
+    except ValueError:
+        return None
+
+
+def _loose(cell: str) -> datetime | date:
+    match = _LOOSE.fullmatch(cell)
+    if match is None:
+        raise BadTime("is no time; give its form in time_formats")
+    year, month, day, hour, minute, second, fraction, zone = match.groups()
+    on = date(int(year), int(month), int(day))
+    if hour is None:
+        return on
+    clock = time(int(hour), int(minute), int(second or 0), int((fraction or "0")[:6].ljust(6, "0")))
+    if zone:
+        offset = datetime.strptime(zone.replace(":", ""), "%z").tzinfo
+        return datetime.combine(on, clock, offset)
+    return datetime.combine(on, clock)
