@@ -58,13 +58,13 @@ def _of_case(before: CaseState, after: CaseState, recorded: Recorded[Any], numbe
 
 
 def _item(recorded: Recorded[Any], data: Mapping[str, Any], kind: str, region: str) -> FeedItem:
-    said = FeedData(kind=kind, level=int(level_of(region)), region=region, **data)
+    facts = FeedData(kind=kind, level=int(level_of(region)), region=region, **data)
     return FeedItem(
         id=item_id(recorded, kind, region),
         type=TYPE_PREFIX + kind,
         subject=recorded.address.id,
         time=recorded.meta.time,
-        data=said,
+        data=facts,
     )
 
 
