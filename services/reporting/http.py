@@ -30,9 +30,8 @@ from services.reporting.views import (
     state_facts,
     timeline_entry,
 )
-from shared.case.base import Code, PersonId, Recorded, Region, UnitCode, contains
-from shared.case.facts import Attachment, Nature
-from shared.case.lifecycle import Status
+from shared.case.base import Code, Recorded, Region, UnitCode, contains
+from shared.case.facts import Attachment
 from shared.case.orders import OrderStatus
 from shared.case.state import CaseState
 from shared.kit import telemetry
@@ -70,31 +69,22 @@ class Page(BaseModel):
     cursor: Cursor | None = None
     limit: Rows = LIST_PAGE_ROWS
     after: Annotated[str, Field(max_length=80)] | None = None
-    region: Region | None = None
-    unit: UnitCode | None = None
-    late: bool | None = None
 
 
-class CaseListQuery(Page):
-    """The parameters of a list of cases. `region`: in charge, with those below; `subject`: a code or its beginning."""
+class CaseListQuery(CaseFilter, Page):
+    """The parameters of a list of cases: the filter, and the words of a search."""
 
-    status: Status | None = None
-    open: bool | None = None
-    person: PersonId | None = None
-    subject: Code | None = None
-    nature: Nature | None = None
     since: Annotated[AwareDatetime | None, Field(alias="from")] = None
     until: Annotated[AwareDatetime | None, Field(alias="to")] = None
     q: Annotated[str, Field(max_length=QUERY_CHARS_MAX)] | None = None
-
-    @property
-    def case_filter(self) -> CaseFilter:
-        return CaseFilter(**{name: getattr(self, name) for name in CaseFilter.__dataclass_fields__})
 
 
 class OrderListQuery(Page):
     """The parameters of a list of supervision orders."""
 
+    region: Region | None = None
+    unit: UnitCode | None = None
+    late: bool | None = None
     status: OrderStatus | None = None
 
 
@@ -108,12 +98,10 @@ async def cases(
     after = _start_of_page(application, parameters)
     complete = await application.caught_up(Model.name, parameters.after)
     if parameters.q is None:
-        rows, next_position = await queries.page(caller, parameters.case_filter, after, parameters.limit)
+        rows, next_position = await queries.page(caller, parameters, after, parameters.limit)
     else:
         try:
-            rows, next_position = await queries.search(
-                caller, parameters.case_filter, parameters.q, after, parameters.limit
-            )
+            rows, next_position = await queries.search(caller, parameters, parameters.q, after, parameters.limit)
         except ValueError as error:
             raise Unprocessable(f"{error}.", code="search.too_short") from None
     items = [case_item(dict(row.facts), row.matter) for row in rows]

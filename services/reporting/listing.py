@@ -7,35 +7,51 @@ The keys only find candidates. `kit.may_see` alone decides whether a case is sho
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 from uuid import UUID
 
-from shared.case.base import Level, contains, level_of, region_at, region_prefix
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from shared.case.base import Code, Level, PersonId, Region, UnitCode, contains, level_of, region_at, region_prefix
+from shared.case.facts import Nature
 from shared.case.lifecycle import OPEN, Status
 from shared.case.rights import Right
 from shared.kit.access import Caller
 
 NEWEST = (datetime.max.replace(tzinfo=UTC), UUID(int=(1 << 128) - 1))
 
+BOUNDS = frozenset({"late", "open", "since", "until"})
+
 ListPosition = tuple[datetime, UUID]  # (registered or issued at, id) of a row of a list
 
 
-@dataclass(frozen=True, slots=True)
-class CaseFilter:
-    """The filter of a list. A field that is None filters nothing."""
+class CaseFilter(BaseModel):
+    """The filter of a list, with the names that it has in the address. A field that is None filters nothing.
 
-    region: str | None = None
+    `region`: in charge, with those below; `subject`: a code or its beginning. Each field is the parameter of a
+    condition in `queries.sql`, but for those that choose buckets or bound the time (BOUNDS).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    region: Region | None = None
+    unit: UnitCode | None = None
+    late: bool | None = None
     status: Status | None = None
     open: bool | None = None
-    unit: str | None = None
-    person: str | None = None
-    subject: str | None = None
-    nature: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    late: bool | None = None
+    person: PersonId | None = None
+    subject: Code | None = None
+    nature: Nature | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """The parameters of the conditions by name. A region stands for its prefix, which the regions below share."""
+        values = {name: getattr(self, name) for name in CaseFilter.model_fields if name not in BOUNDS}
+        return values | {"region": self.region and region_prefix(self.region)}
 
 
 def reads_region(caller: Caller) -> bool:

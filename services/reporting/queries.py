@@ -59,7 +59,7 @@ class CaseQueries:
         }
         rows = await self._opened(
             await self._database.fetch(
-                "list_cases", **walk, **_filters(case_filter), **_of_caller(caller),
+                "list_cases", **walk, **case_filter.conditions, **_of_caller(caller),
                 audits=Right.AUDIT in caller.rights, since=since, rows_max=rows_max + 1,
             )
         )  # fmt: skip
@@ -89,7 +89,7 @@ class CaseQueries:
         while examined < CANDIDATES_PER_SEARCH_MAX:
             candidates = await self._database.fetch(
                 "search_cases", counties=counties, grams=grams, **_below(upper_bound(case_filter, after)),
-                **_filters(case_filter), **_of_caller(caller), since=case_filter.since or _EARLIEST,
+                **case_filter.conditions, **_of_caller(caller), since=case_filter.since or _EARLIEST,
                 buckets=buckets(case_filter), rows_max=rows_max,
             )  # fmt: skip
             examined += len(candidates)
@@ -151,20 +151,8 @@ def _below(position: ListPosition) -> dict[str, Any]:
 def _of_caller(caller: Caller) -> dict[str, Any]:
     """The parameters of `kit.may_see` about a caller."""
     return {
-        "person": caller.person,
+        "own_person": caller.person,
         "own_unit": caller.unit,
         "own_prefix": region_prefix(caller.region),
         "reads": Right.READ in caller.rights,
-    }
-
-
-def _filters(case_filter: CaseFilter) -> dict[str, Any]:
-    """The filters that every list of cases takes, by the names of their parameters."""
-    return {
-        "region": case_filter.region and region_prefix(case_filter.region),
-        "status": case_filter.status,
-        "unit": case_filter.unit,
-        "handler": case_filter.person,
-        "subject": case_filter.subject,
-        "nature": case_filter.nature,
     }

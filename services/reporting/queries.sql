@@ -127,15 +127,15 @@ with page as materialized (
             limit :walked_max
         ) s cross join lateral (
             select c.in_charge,
-                   kit.may_see(:person, :own_unit, :own_prefix, :reads, c.region, c.in_charge, c.unit, c.co_units,
+                   kit.may_see(:own_person, :own_unit, :own_prefix, :reads, c.region, c.in_charge, c.unit, c.co_units,
                                c.first_asked, c.people, c.complained_unit, c.stand_aside) as content,
-                   coalesce(c.complained_unit = :own_unit, false) or :person = any (c.stand_aside) as barred
+                   coalesce(c.complained_unit = :own_unit, false) or :own_person = any (c.stand_aside) as barred
             from cases c
             where c.id = s.id
               and (:region::text is null or starts_with(c.in_charge, :region))
               and (:status::text is null or c.status = :status)
               and (:unit::text is null or c.unit = :unit or :unit = any (c.co_units))
-              and (:handler::text is null or :handler = any (c.people) or c.first_asked = :handler)
+              and (:person::text is null or :person = any (c.people) or c.first_asked = :person)
               and (:subject::text is null or starts_with(c.subject_code, :subject))
               and (:nature::text is null or c.nature = :nature)
             offset 0
@@ -178,12 +178,12 @@ from unnest(:counties::text[], :grams::text[]) as q (county, grams)
      join sealed s on s.id = g.id
 where (c.registered_at, c.id) < (:before_at::timestamptz, :before_id::uuid)
   and c.registered_at >= :since::timestamptz
-  and kit.may_see(:person, :own_unit, :own_prefix, :reads, c.region, c.in_charge, c.unit, c.co_units, c.first_asked,
+  and kit.may_see(:own_person, :own_unit, :own_prefix, :reads, c.region, c.in_charge, c.unit, c.co_units, c.first_asked,
                   c.people, c.complained_unit, c.stand_aside)
   and (:region::text is null or starts_with(c.in_charge, :region))
   and (:status::text is null or c.status = :status)
   and (:unit::text is null or c.unit = :unit or :unit = any (c.co_units))
-  and (:handler::text is null or :handler = any (c.people) or c.first_asked = :handler)
+  and (:person::text is null or :person = any (c.people) or c.first_asked = :person)
   and (:subject::text is null or starts_with(c.subject_code, :subject))
   and (:nature::text is null or c.nature = :nature)
   and c.lane = any (:buckets::smallint[])
@@ -216,16 +216,16 @@ order by 1, 2, 3;
 select c.id::text as id
 from cases c
 where c.id = any (:ids::uuid[])
-  and (kit.may_see(:person, :own_unit, :own_prefix, :reads, c.region, c.in_charge, c.unit, c.co_units, c.first_asked,
+  and (kit.may_see(:own_person, :own_unit, :own_prefix, :reads, c.region, c.in_charge, c.unit, c.co_units, c.first_asked,
                    c.people, c.complained_unit, c.stand_aside)
        or (:audits and starts_with(c.in_charge, :own_prefix) and c.complained_unit is distinct from :own_unit
-           and not (:person = any (c.stand_aside))))
+           and not (:own_person = any (c.stand_aside))))
   and (starts_with(c.in_charge, :region) or starts_with(c.region, :region))
 union all
 select o.id::text
 from orders o
 where o.id = any (:ids::uuid[]) and (((:reads or :audits) and starts_with(o.region, :own_prefix)) or o.unit = :own_unit)
-  and :person::text is not null
+  and :own_person::text is not null
   and starts_with(o.region, :region);
 
 -- name: list_orders
