@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from infra.embedded import Embedded
+from infra.folder import Folder
 
 
 @contextmanager
@@ -24,6 +26,16 @@ def open_folder(name: str) -> Iterator[Path]:
     with TemporaryDirectory(prefix=f"caseflow-{name}-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)
         yield Path(folder)
+
+
+def unpack(archive: Path, data: Path) -> None:
+    """Make `data` the folder `data` of an archive, its database the property of the user that Postgres runs as."""
+    with tarfile.open(archive) as packed:
+        packed.extractall(data.parent, filter="tar")
+    assert data.name == "data", "what the archive calls it"
+    folder = Folder(data.resolve())
+    for path in (folder.postgres, *folder.postgres.rglob("*")):
+        folder.give(path)
 
 
 def copy_made(data: Path) -> None:
