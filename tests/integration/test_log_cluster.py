@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -57,8 +57,12 @@ async def mux(servers: list[NatsServer]) -> AsyncIterator[Mux]:
 
 
 async def leader(mux: Mux, servers: list[NatsServer], stream: str = LOG) -> NatsServer:
-    name = (await mux.api(f"$JS.API.STREAM.INFO.{stream}"))["cluster"]["leader"]
-    return next(one for one in servers if one.folder.name == name)
+    """The server that leads a stream now; waits while one is chosen."""
+    while True:
+        with suppress(Unavailable):
+            if name := (await mux.api(f"$JS.API.STREAM.INFO.{stream}"))["cluster"].get("leader"):
+                return next(server for server in servers if server.folder.name == name)
+        await asyncio.sleep(0.1)
 
 
 async def test_conflicts_of_three_replicas_have_codes_we_know_and_one_writer_wins(mux: Mux) -> None:
@@ -132,19 +136,21 @@ async def test_the_feed_of_three_replicas_holds_each_item_once_though_two_write_
     await ensure_topology(mux, topology)
     log, streams = JetStreamLog(mux, topology), Streams(mux)
     await feeds.fill(log, feeds.lives(150, seed=1))
-    killed = asyncio.Event()
+    due = await feeds.expected(log)  # while its leaders stand; nothing is written to the log from here on
+    begun, killed = asyncio.Event(), asyncio.Event()
 
     async def kill(name: str) -> None:
-        if name == "feed.published" and not killed.is_set():
-            killed.set()
+        if name == "feed.published" and not begun.is_set():
+            begun.set()
             (await leader(mux, servers, FEED)).kill()
+            killed.set()
 
     database = cast(Any, Unlocked())
     writers = [asyncio.create_task(Writer(log, streams, database, CLOCK, Reached(CLOCK)).run()) for _ in range(2)]
     with armed(kill):
         await killed.wait()
         async with asyncio.timeout(60):
-            while await _feed_of(streams, log) != await feeds.expected(log):
+            while await _feed_of(streams, log) != due:
                 await asyncio.sleep(0.2)
     for one in writers:
         one.cancel()
