@@ -27,12 +27,13 @@ PAUSE_S = 0.1
 async def judge(stack: Stack) -> Report:
     """Check the whole log once its reactions have caught up; the last report after SETTLE_S_MAX seconds."""
     database = await Database.connect(stack.postgres_dsn("intake"), Statements({}), "intake", 2)
-    vault = PgVault(database, MasterKeys.load(Folder(stack.data.resolve()).master_key), SystemClock())
+    masters = MasterKeys.load(Folder(stack.data.resolve()).master_key)
     loop = asyncio.get_running_loop()
     end = loop.time() + SETTLE_S_MAX
     try:
         async with stack.log() as log:
             while True:
+                vault = PgVault(database, masters, SystemClock())  # one that remembers no key which is destroyed since
                 report = await fsck.check(log, Questions(keys=vault.keys, unseal=unseal_fields), settled=True)
                 if report.clean or loop.time() > end:
                     return report
