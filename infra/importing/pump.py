@@ -25,6 +25,7 @@ from infra.importing.plan import Plan
 from infra.importing.rows import Line, read
 from shared.case.base import Address
 from shared.kit.clock import Clock
+from shared.kit.failpoints import failpoint
 from shared.kit.problems import ProblemError, Unavailable
 from shared.log.port import NoArea, TooLarge
 from shared.log.port import Unavailable as LogUnavailable
@@ -147,6 +148,7 @@ class Pump:
         async def row(index: int, line: Line) -> None:
             nonlocal counted
             fates[index] = await self._fate(line, phase)
+            await failpoint("import.row")
             while (fate := fates.pop(counted, None)) is not None:
                 counted += 1
                 self._count(fate)
