@@ -7,7 +7,6 @@ must not need another. How it was made: tests/support/made_before.py.
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +20,7 @@ from shared.cli import app
 from tests.support.client import NOTE, Desk
 from tests.support.folders import open_folder, unpack
 from tests.support.made_before import ARCHIVE, FACTS, counted, rebuilt, replayed
-from tests.support.stack import RATES, Stack
+from tests.support.stack import Stack, stack_in
 
 pytestmark = pytest.mark.slow
 MISSING: dict[str, str] = {}  # event types of the catalogue that the archive does not hold, each with the reason
@@ -44,11 +43,8 @@ def unpacked() -> Iterator[Path]:
 @pytest.fixture
 def old(unpacked: Path) -> Iterator[Stack]:
     """The old folder as it was; nothing runs on it yet."""
-    with open_folder("before") as folder:
-        subprocess.run(("cp", "-a", "--reflink=auto", str(unpacked), str(folder / "data")), check=True)
-        stack = Stack(folder / "data", RATES)
+    with stack_in("before", made=unpacked) as stack:
         yield stack
-        stack.kill_all()
 
 
 def caseflow(data: Path, *words: str) -> Result:
