@@ -71,10 +71,10 @@ async def _backtest(file: Path, mapping_file: Path, differences: Path | None, gi
             cases = await read_cases(source)
     except (BadMapping, BadFile) as error:
         raise Refused(str(error), CODE_USAGE) from None
-    tally = source.tally
-    total = tally.cases - sum(tally.left_out.values())
+    reading = source.counts
+    total = reading.cases - sum(reading.left_out.values())
     clock = SystemClock()
-    until = until or tally.last or clock.now()
+    until = until or reading.last or clock.now()
     if until > clock.now():
         say(f"the file goes on to {until.date()}, which is to come; if that is no real time, name it under `empty`")
     out = nullcontext() if differences is None else differences.open("w", encoding="utf-8-sig", newline="")
