@@ -123,7 +123,7 @@ def serve(service: Annotated[Owner, typer.Argument(help="intake, routing, superv
 
 async def _serve_one(own: Settings, service: Owner) -> None:
     own.dsn(service.value)  # raises BadSettings at once, not after a wait for servers that nobody named
-    if own.pg_dsn_admin is not None:
+    if "admin" in own.pg_dsn:
         await prepare(own, announce)
     with process(service, own) as runtime:
         async with running({service: own}, runtime) as stack:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from services.intake import policy as intake
-from services.routing import policy as routing
-from services.supervision import policy as supervision
+from infra.servers.services import SERVICES
 from shared.case.base import Event, Facts, Owner
 from shared.case.catalogue import EVENTS
 from shared.case.commands import COMMANDS, CommandSpec
@@ -23,7 +21,7 @@ appends it. Fields in *italics* are sealed with a key of the case's own; all oth
 reactions in `services/<service>/policy.py`. Schemas: `schemas/<event>.v<n>.json` as on the log,
 `schemas/command.<name>.json` as sent. Clauses are those of GB/T 33200-2016.
 """
-REACTIONS = (*intake.REACTIONS, *routing.REACTIONS, *supervision.REACTIONS)
+REACTIONS = tuple(reaction for service in SERVICES for reaction in service.reactions)
 HEAD_OF_EVENTS = ("event", "meaning", "fields", "who reacts")
 HEAD_OF_A_LIFE = ("event", "from", "to", "why")
 

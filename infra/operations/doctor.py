@@ -25,7 +25,7 @@ from shared.case.base import Owner
 from shared.kit.clock import Clock
 from shared.kit.problems import ProblemError
 from shared.kit.service import RunningService
-from shared.kit.settings import BadSettings, Role, Settings
+from shared.kit.settings import BadSettings, Settings
 from shared.kit.sql import Database, Statements
 from shared.kit.vault import BadMaster, MasterKeys
 from shared.log import topology
@@ -188,8 +188,7 @@ def _key(own: Settings) -> Iterator[Check]:
 async def _postgres(found: Servers, clock: Clock) -> AsyncIterator[Check]:
     """Reachable by every role, durable, in time, migrated, each role in its own schema."""
     admin = found.settings("admin")
-    roles: tuple[Role, ...] = (*(owner.value for owner in OWNERS), "vault")
-    for role in roles:
+    for role in (*map(str, OWNERS), "vault"):
         try:
             database = await Database.connect(admin.dsn(role), DOCTOR_STATEMENTS, role, 1)
             await database.close()
@@ -199,7 +198,7 @@ async def _postgres(found: Servers, clock: Clock) -> AsyncIterator[Check]:
             )
             if role == "intake":
                 return
-    role = "admin" if admin.pg_dsn_admin is not None else "intake"
+    role = "admin" if "admin" in admin.pg_dsn else "intake"
     database = await Database.connect(admin.dsn(role), DOCTOR_STATEMENTS, "public", 1)
     try:
         row = await database.fetch_one("server")
@@ -330,7 +329,7 @@ async def _reactions(found: Servers) -> AsyncIterator[Check]:
     password = own.nats_password.get_secret_value() or None
     connection = await connect(own.nats_url, user=own.nats_user or None, password=password, name="caseflow doctor")
     try:
-        for owner in (service.owner for service in SERVICES if service.reacts):
+        for owner in (service.owner for service in SERVICES if service.reactions):
             for stream in Topology(tuple(own.areas), own.replicas).streams:
                 name = f"{owner}-reactions"
                 try:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.servers.composition import prepare, settings_for
-from infra.servers.embedded import _POLL_S, ROLES, START_S_MAX, Embedded, Endpoints, _port_in
+from infra.servers.embedded import _POLL_S, START_S_MAX, Embedded, Endpoints, _port_in
 from infra.servers.folder import CannotStart, Folder
-from shared.kit.settings import Settings
+from shared.kit.settings import ROLES, Settings
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Servers:
 
 def is_external(own: Settings) -> bool:
     """Whether settings name the servers, so that there is no data folder to look into."""
-    return any(getattr(own, name) is not None for name in Settings.model_fields if name.startswith("pg_dsn_"))
+    return bool(own.pg_dsn)
 
 
 def is_running(data: Path) -> bool:

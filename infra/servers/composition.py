@@ -42,9 +42,9 @@ Announce = Callable[[str], None]
 
 def settings_for(base: Settings, endpoints: Endpoints, user: str) -> Settings:
     """The settings of one service (or of the admin) on the embedded servers."""
-    dsns = {f"pg_dsn_{role}": SecretStr(dsn) for role, dsn in endpoints.postgres.items()}
+    dsns = {role: SecretStr(dsn) for role, dsn in endpoints.postgres.items()}
     return base.model_copy(
-        update={**dsns, "nats_url": endpoints.nats[user], "master_key": endpoints.master_key, "demo": True}
+        update={"pg_dsn": dsns, "nats_url": endpoints.nats[user], "master_key": endpoints.master_key, "demo": True}
     )
 
 

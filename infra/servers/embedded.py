@@ -26,10 +26,10 @@ from infra.servers.folder import CannotStart, Folder, private, write_private
 from infra.servers.nats_config import ADMIN, Platform, server_config
 from infra.servers.programs import OURSELVES, Runner, nats_program, postgres_programs, postgres_runner
 from infra.servers.services import OWNERS
+from shared.kit.settings import ROLES
 
 NATS_PORT = 4222
 DEMO_PLATFORM = Platform("demo", ("5101", "5107"))
-ROLES = (ADMIN, *map(str, OWNERS), "vault")
 DATABASE = "caseflow"
 START_S_MAX = 120.0  # a log of many millions of events is read again after a crash
 STOP_S_MAX = 30.0
@@ -261,7 +261,12 @@ async def _init_postgres(folder: Folder, runner: Runner, password: str) -> None:
 async def _make_roles(folder: Folder, passwords: Mapping[str, str]) -> None:
     psql = str(postgres_programs() / "psql")
     command = (psql, "-XqA", "-h", str(folder.sockets), "-U", ADMIN, "-d", "postgres", "-f", str(_ROLES_SQL))
-    words = {f"PASSWORD_{role.upper()}": passwords[role] for role in ROLES} | {"PGPASSWORD": passwords[ADMIN]}
+    roles = [role for role in ROLES if role != ADMIN]  # the administrator exists since initdb
+    words = {
+        "ROLES": " ".join(roles),
+        "PASSWORDS": " ".join(passwords[role] for role in roles),
+        "PGPASSWORD": passwords[ADMIN],
+    }
     output = folder.logs / "roles.log"
     server = await _spawn(command, output, environment=words)
     if await server.wait() != 0:

@@ -46,6 +46,6 @@ SERVICE = Service(
     statements=STATEMENTS,
     migrations=Path(__file__).parent / "migrations",
     publishes=("case.>", "receipt.>", "progress.>", WIPE_SUBMISSION, *ATTACHMENTS_STORE, *ATTACHMENTS_REMOVAL),
-    reacts=True,
+    reactions=REACTIONS,
     build=build,
 )

@@ -40,6 +40,6 @@ SERVICE = Service(
     statements=STATEMENTS,
     migrations=Path(__file__).parent / "migrations",
     publishes=(),
-    reacts=False,
+    reactions=(),
     build=build,
 )

@@ -44,6 +44,6 @@ SERVICE = Service(
     statements=STATEMENTS,
     migrations=Path(__file__).parent / "migrations",
     publishes=("case.>", "receipt.>", "reference.>", WIPE_SUBMISSION),
-    reacts=True,
+    reactions=REACTIONS,
     build=build,
 )

@@ -83,6 +83,6 @@ SERVICE = Service(
     statements=STATEMENTS,
     migrations=Path(__file__).parent / "migrations",
     publishes=("case.>", "order.>", "receipt.>", "feed.>", WIPE_SUBMISSION, *ATTACHMENTS_REMOVAL),
-    reacts=True,
+    reactions=REACTIONS,
     build=build,
 )

@@ -21,11 +21,12 @@ from shared.kit import telemetry
 from shared.kit.application import Application
 from shared.kit.clock import Clock
 from shared.kit.data import Data
+from shared.kit.effects import Reaction
 from shared.kit.identity import Identity, read_tokens
 from shared.kit.projections import KIT_STATEMENTS, ProjectionRunner
 from shared.kit.read_your_writes import Lookup
 from shared.kit.runtime import Runtime
-from shared.kit.settings import Role, Settings
+from shared.kit.settings import Settings
 from shared.kit.sql import Database, Statements
 from shared.kit.vault import MasterKeys, PgVault
 from shared.log.connection import connect
@@ -68,14 +69,14 @@ class Build(Protocol):
 class Service:
     """One service: its name, its tables and statements, the NATS subjects it may publish on, its composition.
 
-    `reacts`: it has a durable consumer on every log stream.
+    `reactions`: a service that has any has a durable consumer on every log stream.
     """
 
     owner: Owner
     statements: Statements
     migrations: Path
     publishes: tuple[str, ...]
-    reacts: bool
+    reactions: tuple[Reaction, ...]
     build: Build
 
 
@@ -92,7 +93,7 @@ async def open_service(
         user, password = settings.nats_user or None, settings.nats_password.get_secret_value() or None
         connection = await connect(settings.nats_url, user=user, password=password, name=f"caseflow {owner}")
         stack.push_async_callback(connection.close)
-        role: Role = owner.value
+        role = owner.value
         database = await Database.connect(settings.dsn(role), service.statements, role, settings.pg_pool_size_max)
         stack.push_async_callback(database.close)
         topology = Topology(tuple(settings.areas), settings.replicas)

@@ -24,12 +24,15 @@ from pydantic import (
     field_validator,
 )
 
+from shared.case.base import Owner
 from shared.log.topology import Topology
 
 PREFIX = "CASEFLOW_"
 MIB = 1024 * 1024
 
-Role = Literal["admin", "intake", "routing", "supervision", "reporting", "vault"]
+# The Postgres roles: the administrator, one per service, and the vault.
+ROLES = ("admin", *map(str, Owner), "vault")
+DSN = "pg_dsn_"
 AreaCode = Annotated[str, StringConstraints(pattern=r"^([0-9]{2}){1,3}$")]
 Network = Annotated[str, AfterValidator(lambda text: str(ip_network(text)))]
 Count = Annotated[int, Field(ge=1)]
@@ -58,13 +61,8 @@ class Settings(BaseModel):
     areas: tuple[AreaCode, ...] = ("5101", "5107")
     replicas: Annotated[int, Field(ge=1, le=5)] = 1
 
-    # Postgres, one DSN per role
-    pg_dsn_admin: SecretStr | None = None
-    pg_dsn_intake: SecretStr | None = None
-    pg_dsn_routing: SecretStr | None = None
-    pg_dsn_supervision: SecretStr | None = None
-    pg_dsn_reporting: SecretStr | None = None
-    pg_dsn_vault: SecretStr | None = None
+    # Postgres, one DSN per role, each from a variable of its own: CASEFLOW_PG_DSN_<ROLE>
+    pg_dsn: dict[str, SecretStr] = {}
     pg_pool_size_max: Count = 8
 
     # Where webhooks may go besides the public network: networks such as 10.20.0.0/16
@@ -110,13 +108,17 @@ class Settings(BaseModel):
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
         """The settings in `environ`. Raises BadSettings that names the variable, never its value."""
+        names = [*(name for name in cls.model_fields if name != "pg_dsn"), *(DSN + role for role in ROLES)]
         given: dict[str, Any] = {}
         for variable, text in environ.items():
             if not variable.startswith(PREFIX):
                 continue
             name = variable.removeprefix(PREFIX).lower()
-            if name not in cls.model_fields:
-                raise BadSettings(f"{variable} is not a setting. {_nearest(name, list(cls.model_fields))}")
+            if name.removeprefix(DSN) in ROLES and name.startswith(DSN):
+                given.setdefault("pg_dsn", {})[name.removeprefix(DSN)] = text
+                continue
+            if name not in names:
+                raise BadSettings(f"{variable} is not a setting. {_nearest(name, names)}")
             given[name] = _parsed(cls, name, text)
         try:
             return cls(**given)
@@ -124,15 +126,14 @@ class Settings(BaseModel):
             lines = (f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False))
             raise BadSettings("these settings cannot be used: " + "; ".join(lines)) from None
 
-    def dsn(self, role: Role) -> str:
+    def dsn(self, role: str) -> str:
         """The DSN of a Postgres role. Raises BadSettings when it is not given."""
-        secret: SecretStr | None = getattr(self, f"pg_dsn_{role}")
-        if secret is None:
+        if role not in self.pg_dsn:
             raise BadSettings(
                 f"{PREFIX}PG_DSN_{role.upper()} is missing: set it to postgresql://{role}:...@host/caseflow,"
                 " or start the embedded stack with `caseflow up`"
             )
-        return secret.get_secret_value()
+        return self.pg_dsn[role].get_secret_value()
 
     def backdate_max(self, channel: str) -> timedelta:
         """How far back a time of this channel may lie; none for a channel without an allowance."""

@@ -228,11 +228,11 @@ def test_requirements_are_pinned_without_an_address() -> None:
 SETTINGS = """
 class Settings:
     port: int
-    pg_dsn_vault: str
+    pg_dsn: str
     master_key: str
     idle: int
 
-    def dsn(self, role): return getattr(self, f"pg_dsn_{role}")
+    def dsn(self, role): return self.pg_dsn
 
     @property
     def key_file(self): return self.master_key

@@ -135,7 +135,7 @@ def _supervision(
     key = folder / "master.key"
     key.write_text("ab" * 32 + "\n")
     key.chmod(0o600)
-    settings = Settings(demo=True, master_key=key, pg_dsn_supervision=SecretStr(dsns["supervision"]))
+    settings = Settings(demo=True, master_key=key, pg_dsn={"supervision": SecretStr(dsns["supervision"])})
     log = JetStreamLog(connection, Topology(("5101",)))
     vault = PgVault(database, MasterKeys.load(key), runtime.clock)
     data = data_of(log=log, streams=Streams(connection), vault=vault, database=database)

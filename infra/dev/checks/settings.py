@@ -24,7 +24,7 @@ def check(root: Path, modules: Sequence[Module]) -> Iterator[Breach]:
     holders |= {name for module in product for name in _assigned(module, givers)}
     used = {name for module in product for name in _read(module, holders, givers)}
     for name, node in fields.items():
-        if name not in used and not any(prefix.endswith("*") and name.startswith(prefix[:-1]) for prefix in used):
+        if name not in used:
             yield Breach(SETTINGS_FILE, node.lineno, f"nothing reads the setting {name}: read it or remove it")
 
 
@@ -66,7 +66,7 @@ def _assigned(module: Module, givers: Iterable[str]) -> Iterator[str]:
 
 
 def _read(module: Module, holders: set[str], givers: set[str]) -> Iterator[str]:
-    """Names read from Settings; `pg_dsn_*` for a name of which only the beginning is known."""
+    """Names read from Settings."""
     inside = {node for part in _body(module.tree) for node in ast.walk(part)} if module.path == SETTINGS_FILE else set()
     for node in module.nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
@@ -74,8 +74,6 @@ def _read(module: Module, holders: set[str], givers: set[str]) -> Iterator[str]:
             named = _last(source.func) in givers if isinstance(source, ast.Call) else _last(source) in holders
             if named or (node in inside and _last(source) == "self"):
                 yield node.attr
-        elif node in inside and isinstance(node, ast.Call) and _last(node.func) == "getattr":
-            yield from (f"{part.value!s}*" for part in ast.walk(node.args[1]) if isinstance(part, ast.Constant))
 
 
 def _last(node: ast.expr) -> str:
