@@ -1,8 +1,8 @@
 """The NATS server's configuration as a pure function: one account for caseflow, one for each platform that submits.
 
-A platform lives in an account of its own. There its user may only ask what is imported: submit under its own source and
-areas, read its own receipts and progress. Permissions alone would not do: the server sends a publish acknowledgement to
-whatever reply subject the publisher names, so a platform inside our account could have one written into the log.
+Each platform has an account of its own, which imports what its user may do: submit under its own source and areas, and
+read its own receipts and progress. Permissions alone would not be enough. The server sends a publish acknowledgement to
+the reply subject that the publisher names, so a platform in our account could have one written into the log.
 """
 
 from __future__ import annotations
