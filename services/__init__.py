@@ -1,1 +1,1 @@
-"""The four services. They share the language, never code of each other, tables or HTTP calls."""
+"""The four services. They share `shared/`; none uses the code, the tables or the HTTP interface of another."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from infra.backtest.deadlines import DeadlineSource
 from infra.backtest.historic_file import HistoricCase
@@ -34,7 +34,7 @@ COMMANDS_OF_MOMENT: dict[str, tuple[str, ...]] = {
     "settled": ("settle",),
     "closed": ("close",),
 }
-DUE_CHANGING_EVENTS = (e.DeadlinesSet, e.DeadlineRecomputed, e.Suspended, e.Resumed)
+SetsDue: TypeAlias = e.DeadlinesSet | e.DeadlineRecomputed | e.Resumed
 MATTER, REPLY = Matter(title=FILE, text=FILE), Note(text=FILE)
 
 
@@ -260,9 +260,9 @@ class Playback:
         dues, warned, overdue = list[DueInForce](), [], []
         for recorded in self._world.events(open_case.address):
             event = recorded.event
-            if isinstance(event, DUE_CHANGING_EVENTS) and dues and dues[-1].until is None:
+            if isinstance(event, SetsDue | e.Suspended) and dues and dues[-1].until is None:
                 dues[-1] = dues[-1]._replace(until=recorded.meta.time)
-            if isinstance(event, e.DeadlinesSet | e.DeadlineRecomputed | e.Resumed):
+            if isinstance(event, SetsDue):
                 deadline = event.opens[0] if isinstance(event, e.DeadlinesSet) else event.deadline
                 dues.append(DueInForce(recorded.meta.time, None, deadline.due))
             elif isinstance(event, e.Warned):

@@ -17,6 +17,7 @@ from infra.cli.base import DataFolder, Refused, app, hook, read_settings, run
 from infra.servers.attach import mark_ready
 from infra.servers.composition import Running, prepare, running, settings_for
 from infra.servers.embedded import Embedded, require_port
+from infra.servers.partners import DEMO_PARTNERS, load_partners
 from infra.servers.services import OWNERS
 from shared.case.base import Owner
 from shared.kit import telemetry
@@ -49,7 +50,7 @@ def up(
 
 async def _up(settings: Settings) -> None:
     require_port(settings.port)
-    embedded = Embedded(announce)
+    embedded = Embedded(announce, load_partners(settings) or DEMO_PARTNERS)
     endpoints = await embedded.start(settings.data.resolve())
     try:
         telemetry.log_to(sys.stderr, "caseflow", settings.log_level)

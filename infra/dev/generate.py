@@ -25,16 +25,15 @@ from infra.dev import CHECKOUT, pages, seed_calendars
 from infra.dev.asyncapi import asyncapi
 from infra.dev.events_page import events_page
 from infra.servers.services import BY_OWNER
-from services.intake.forms import RegisterBody
-from services.supervision.feed.items import FeedItem
 from services.supervision.feed.writer import FeedMark
 from shared.case.base import PRIVATE, CaseId, Code, Event, Owner, PersonId, Region, Sealed, UnitCode
 from shared.case.catalogue import EVENTS
 from shared.case.commands import COMMANDS
 from shared.kit import access
-from shared.kit.bodies import body_of
+from shared.kit.bodies import RegisterBody, body_of
 from shared.kit.clock import SystemClock
 from shared.kit.data import Data
+from shared.kit.feed_item import FeedItem
 from shared.kit.identity import Identity
 from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings

@@ -18,6 +18,12 @@ from pathlib import Path
 from infra.dev import CHECKOUT
 from infra.dev.checks import citations, commits, names, requirements, rooms, settings
 from infra.dev.checks.base import Breach, Module
+from shared.case import events as all_events
+from shared.case.base import Event
+from shared.case.catalogue import EVENTS
+from shared.case.commands import COMMANDS
+from shared.case.lifecycle import TRANSITIONS
+from shared.case.orders import ORDER_TRANSITIONS
 
 FUNCTION_LINES_MAX = 60
 CODE = ("shared", "services", "infra", "tests")
@@ -46,10 +52,16 @@ AMBIENT = {
 DRIVERS = {
     "asyncpg": ("shared/kit/sql.py", "tests/*"),
     "nats": ("shared/log/*", "tests/*"),
-    "faststream": ("shared/kit/reactions.py", "services/*/messages.py", "infra/dev/generate.py", "tests/*"),
+    "faststream": (
+        *("shared/kit/messaging.py", "shared/client/*", "services/*/messages.py", "infra/dev/*", "docs/examples/*"),
+        "tests/*",
+    ),
 }
 SUBSCRIBING = ("subscribe", "subscriber", "pull_subscribe", "durable", "durable_raw")
-SUBSCRIBING_ALLOWED = ("shared/log/*", "shared/kit/reactions.py", "shared/kit/submissions.py", "infra/*", "tests/*")
+SUBSCRIBING_ALLOWED = (
+    *("shared/log/*", "shared/kit/reactions.py", "shared/kit/submissions.py", "shared/kit/messaging.py"),
+    *("infra/*", "tests/*"),
+)
 # Whoever answers a caller reads an aggregate through the gate of the application layer, and commands go in by it.
 GATED = tuple(
     f"services/*/{name}"
@@ -74,6 +86,7 @@ SQL = re.compile(
     r"|lock\s+table|copy\s+\w+\s+(from|to)\s|set\s+(local|role|session)\s|select\s+\w+\s*\()",
     re.IGNORECASE | re.DOTALL,
 )
+EVENT_NAMES_ALLOWED = ("shared/case/events/*", "infra/dev/asyncapi.py", "tests/*")
 LATER = ("FIX" + "ME", "TO" + "DO", "XX" + "X")
 ANATOMY = (
     *("__init__.py", "__main__.py", "README.md", "app.py", "http.py", "messages.py", "policy.py", "read_model.py"),
@@ -163,8 +176,26 @@ def docstrings(module: Module) -> Iterator[Breach]:
             yield module.at(node, f"{what} has no docstring: say what it is for, units, errors raised, clause")
 
 
+def event_names(module: Module) -> Iterator[Breach]:
+    """Code names the class of an event: no text with its type, no list of events that the catalogue could derive."""
+    if module.within(EVENT_NAMES_ALLOWED):
+        return
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            cls = EVENTS.get(node.value.partition("+")[0])
+            if cls is not None:
+                yield module.at(node, f'"{node.value}" in Python: name the class, e.{cls.__name__}')
+        elif isinstance(node, ast.Tuple | ast.List | ast.Set) and sum(map(_is_event, node.elts)) > 1:
+            yield module.at(node, "a list of events: derive it in shared/case/catalogue.py from a row or a transition")
+
+
+def _is_event(node: ast.AST) -> bool:
+    """Whether it is an event class by its usual name, `e.Registered`."""
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "e"
+
+
 MODULE_RULES: tuple[Callable[[Module], Iterator[Breach]], ...] = (
-    sizes, ambient, drivers, subscribers, gate, sql, docstrings,
+    sizes, ambient, drivers, subscribers, gate, sql, docstrings, event_names,
 )  # fmt: skip
 
 
@@ -240,13 +271,14 @@ def whole_events(facts: Iterable[EventFacts], samples: Iterable[str]) -> Iterato
                 yield Breach("shared/case/events", 1, f"{event.type} {message}")
 
 
-def catalogue() -> list[EventFacts]:
-    """The facts of the catalogue as it is."""
-    from shared.case.catalogue import EVENTS
-    from shared.case.commands import COMMANDS
-    from shared.case.lifecycle import TRANSITIONS
-    from shared.case.orders import ORDER_TRANSITIONS
+def declared_events() -> dict[str, type[Event]]:
+    """Every event declared in shared/case/events by its type, whether the catalogue has a row for it or not."""
+    classes = (cls for cls in vars(all_events).values() if isinstance(cls, type) and issubclass(cls, Event))
+    return {cls.TYPE: cls for cls in classes if "TYPE" in vars(cls)}
 
+
+def catalogue() -> list[EventFacts]:
+    """The facts of the events as they are."""
     in_tables = {event for _, event, *_ in (*TRANSITIONS, *ORDER_TRANSITIONS)}
     return [
         EventFacts(
@@ -257,7 +289,7 @@ def catalogue() -> list[EventFacts]:
             commands=tuple(spec.owner for spec in COMMANDS.values() if spec.event is cls),
             allowed=cls in in_tables,
         )
-        for name, cls in EVENTS.items()
+        for name, cls in declared_events().items()
     ]
 
 

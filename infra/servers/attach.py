@@ -13,6 +13,7 @@ from pathlib import Path
 from infra.servers.composition import prepare, settings_for
 from infra.servers.embedded import _POLL_S, START_S_MAX, Embedded, Endpoints, _port_in
 from infra.servers.folder import CannotStart, Folder
+from infra.servers.partners import DEMO_PARTNERS, Partners, load_partners
 from shared.kit.settings import ROLES, Settings
 
 
@@ -59,7 +60,7 @@ async def open_servers(settings: Settings, say: Callable[[str], None]) -> AsyncI
     if is_running(data):
         yield Servers(settings, await endpoints(data), False)
         return
-    embedded = Embedded(say)
+    embedded = Embedded(say, load_partners(settings) or DEMO_PARTNERS)
     servers = Servers(settings, await embedded.start(data), True)
     try:
         await prepare(servers.settings("admin"), say)
@@ -77,15 +78,14 @@ def mark_ready(data: Path) -> None:
 
 async def endpoints(data: Path) -> Endpoints:
     """The endpoints of the copy that runs on `data`, also of one that is starting. Raises CannotStart."""
-    folder, embedded = Folder(data.resolve()), Embedded()
-    users = [*ROLES, *(platform.user for platform in embedded._platforms)]
+    folder, embedded = Folder(data.resolve()), Embedded(partners=Partners())  # a command needs no partners
     for _ in range(int(START_S_MAX / _POLL_S)):
         if not is_running(data):
             raise CannotStart(f"the copy on {data} has stopped: run the command again")
         try:
             port = _nats_port(folder)
             if port and _is_prepared(folder):
-                return embedded._endpoints(folder, folder.passwords(users), port)
+                return embedded._endpoints(folder, folder.passwords(ROLES), port)
         except PermissionError as error:
             reason = f"{error.filename} cannot be read: be the user who started the copy on {data}"
             raise CannotStart(reason) from None

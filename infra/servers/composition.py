@@ -1,7 +1,7 @@
 """The four services in one process on one origin, for `caseflow up` and for tests.
 
-`prepare` makes streams and tables and publishes the reference documents of the demo. `running` opens the services, runs
-their jobs and gives the web app. Settings may name external servers.
+`prepare` makes streams, durables and tables and publishes the reference documents of the demo. `running` opens the
+services, runs their jobs and gives the web app. Settings may name external servers.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from infra.servers.embedded import Endpoints
+from infra.servers.partners import load_partners
 from infra.servers.services import BY_OWNER, SERVICES
 from shared.case.base import Owner
 from shared.kit import problems, vault
@@ -29,7 +30,7 @@ from shared.kit.settings import Settings
 from shared.kit.sql import migrate
 from shared.log import topology
 from shared.log.connection import connect
-from shared.log.streams import Streams, ensure_topology
+from shared.log.streams import Streams, ensure_subscriptions, ensure_topology
 from shared.log.topology import Topology
 from shared.reference.documents import Document
 from shared.reference.load import demo_documents
@@ -49,9 +50,9 @@ def settings_for(base: Settings, endpoints: Endpoints, user: str) -> Settings:
 
 
 async def prepare(settings: Settings, say: Announce = lambda text: None) -> None:
-    """Make the streams and the tables, and publish the documents of the demo; a repetition changes nothing.
+    """Make streams, durables of subscribers and tables, and publish the documents of the demo.
 
-    Raises Unavailable, LogUnavailable, WrongTopology, MigrationRefused.
+    A repetition changes nothing. Raises Unavailable, LogUnavailable, WrongTopology, MigrationRefused, BadSettings.
     """
     connection = await connect(
         settings.nats_url,
@@ -63,6 +64,11 @@ async def prepare(settings: Settings, say: Announce = lambda text: None) -> None
         created = await ensure_topology(connection, Topology(tuple(settings.areas), settings.replicas))
         if created:
             say(f"made the streams {', '.join(created)}")
+        partners = load_partners(settings)
+        if partners is not None:
+            durables = [topology.subscription(reader.name, reader.subjects) for reader in partners.subscribers]
+            for name in await ensure_subscriptions(connection, durables):
+                say(f"set up the durable {name} of the feed")
         admin = settings.dsn("admin")
         for schema, role, folder in migrations():
             for name in await migrate(admin, schema, role, folder):

@@ -23,13 +23,13 @@ from urllib.parse import quote
 import psutil
 
 from infra.servers.folder import CannotStart, Folder, private, write_private
-from infra.servers.nats_config import ADMIN, Platform, server_config
+from infra.servers.nats_config import ADMIN, server_config
+from infra.servers.partners import DEMO_PARTNERS, Partners
 from infra.servers.programs import OURSELVES, Runner, nats_program, postgres_programs, postgres_runner
 from infra.servers.services import OWNERS
 from shared.kit.settings import ROLES
 
 NATS_PORT = 4222
-DEMO_PLATFORM = Platform("demo", ("5101", "5107"))
 DATABASE = "caseflow"
 START_S_MAX = 120.0  # after a crash the server reads the whole log again
 STOP_S_MAX = 30.0
@@ -61,6 +61,7 @@ class Endpoints:
     nats_url: str  # without a user
     nats: Mapping[str, str]  # URL by user: admin and the services
     platforms: Mapping[str, str]  # URL by source; the client needs Platform.inbox_prefix
+    subscribers: Mapping[str, str]  # URL by name; the client needs Subscriber.inbox_prefix
     postgres: Mapping[str, str]  # DSN by role: admin, the services, vault
     master_key: Path
 
@@ -68,11 +69,9 @@ class Endpoints:
 class Embedded:
     """Starts and stops both servers for one data folder. `say` gets a sentence about each step."""
 
-    def __init__(
-        self, say: Callable[[str], None] = lambda text: None, platforms: Sequence[Platform] = (DEMO_PLATFORM,)
-    ) -> None:
+    def __init__(self, say: Callable[[str], None] = lambda text: None, partners: Partners = DEMO_PARTNERS) -> None:
         self._say = say
-        self._platforms = tuple(platforms)
+        self._partners = partners
         self._lock: IO[str] | None = None
         self._servers: dict[str, asyncio.subprocess.Process] = {}
 
@@ -87,7 +86,7 @@ class Embedded:
         try:
             folder.make()
             await asyncio.to_thread(folder.end_leftovers, self._say)
-            passwords = folder.passwords([*ROLES, *(platform.user for platform in self._platforms)])
+            passwords = folder.passwords([*ROLES, *self._partners.users])
             async with asyncio.TaskGroup() as both:
                 port = both.create_task(self._start_nats(folder, passwords, nats_port))
                 both.create_task(self._start_postgres(folder, passwords))
@@ -144,7 +143,7 @@ class Embedded:
             run=folder.run,
             log=folder.logs / "nats.log",
             passwords=passwords,
-            platforms=self._platforms,
+            partners=self._partners,
         )
         write_private(config, text)
         for stale in folder.run.glob("nats-server_*.ports"):
@@ -187,7 +186,8 @@ class Embedded:
         return Endpoints(
             nats_url=f"nats://127.0.0.1:{port}",
             nats={user: url(user) for user in (ADMIN, *map(str, OWNERS))},
-            platforms={platform.source: url(platform.user) for platform in self._platforms},
+            platforms={platform.source: url(platform.user) for platform in self._partners.platforms},
+            subscribers={subscriber.name: url(subscriber.user) for subscriber in self._partners.subscribers},
             postgres={role: f"postgresql://{role}:{passwords[role]}@/{DATABASE}?{where}" for role in ROLES},
             master_key=folder.master_key,
         )

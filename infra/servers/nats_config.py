@@ -1,27 +1,29 @@
-"""The NATS server's configuration as a pure function: one account for caseflow, one for each platform that submits.
+"""The NATS server's configuration as a pure function: one account for caseflow, one for each partner.
 
-Each platform has an account of its own, which imports what its user may do: submit under its own source and areas, and
-read its own receipts and progress. Permissions alone would not be enough. The server sends a publish acknowledgement to
-the reply subject that the publisher names, so a platform in our account could have one written into the log.
+Each platform and each subscriber has an account of its own, which imports what its user may do. A platform submits
+under its own source and areas and reads its own receipts and progress. A subscriber pulls from its own durable consumer
+and acknowledges. Permissions alone would not be enough. The server sends an acknowledgement, or a pulled item, to the
+reply subject that the request names, so a partner in our account could have it written into the log.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.servers.partners import Partners, Platform, Subscriber
 from infra.servers.services import SERVICES
 from shared.kit.service import Service
+from shared.log.topology import SUBSCRIBER_PULL_S_MAX
 
 ACCOUNT = "CASEFLOW"
 ADMIN = "admin"
 PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
 LOG_FILE_BYTES_MAX = 16 * 1024 * 1024
 LOG_FILE_COUNT_MAX = 3
+PULL_ANSWERS_S_MAX = 2 * SUBSCRIBER_PULL_S_MAX  # then the server forgets where the answers to a pull go
 
 # Reading and consuming every stream; creating, changing, purging and deleting streams is the admin's.
 _READING = (
@@ -37,59 +39,13 @@ _READING = (
 )
 
 
-@dataclass(frozen=True)
-class Platform:
-    """A system that submits cases over NATS under the name `source`, for `areas` (region prefixes such as "5101")."""
-
-    source: str
-    areas: tuple[str, ...]
-
-    @property
-    def user(self) -> str:
-        """The name of its NATS user."""
-        return f"platform-{self.source}"
-
-    @property
-    def inbox_prefix(self) -> str:
-        """What its client must be told as inbox prefix: it hears no other inbox."""
-        return f"_INBOX_{self.user}"
-
-    @property
-    def _asks(self) -> tuple[str, ...]:
-        submits = tuple(f"submit.{self.source}.{tokens(area)}.>" for area in self.areas)
-        return (
-            *submits,
-            f"$JS.API.DIRECT.GET.RECEIPTS.receipt.{self.source}.>",
-            f"$JS.API.DIRECT.GET.PROGRESS.progress.{self.source}.>",
-        )
-
-    @property
-    def _hears(self) -> tuple[str, ...]:
-        return f"receipt.{self.source}.>", f"progress.{self.source}.>"
-
-
-def tokens(area: str) -> str:
-    """The subject tokens of an area: "5101" -> "51.01" (GB/T 33200-2016 clause 4). Raises ValueError."""
-    if not re.fullmatch(r"[0-9]{2}([0-9]{2}){0,2}", area):
-        raise ValueError(f"not an area: {area!r}; expected the first 2, 4 or 6 digits of a region code")
-    return ".".join(area[i : i + 2] for i in range(0, len(area), 2))
-
-
 def service_permissions(service: Service) -> dict[str, Any]:
     """The permissions of the NATS user of a service."""
     publish = (*service.publishes, f"parked.{service.owner}.>", *_READING, "_INBOX.>")
     return {"publish": {"allow": list(publish)}, "subscribe": {"allow": ["_INBOX.>"]}}
 
 
-def platform_permissions(platform: Platform) -> dict[str, Any]:
-    """What the NATS user of a platform may publish and subscribe to, within its own account."""
-    return {
-        "publish": {"allow": list(platform._asks)},
-        "subscribe": {"allow": [*platform._hears, f"{platform.inbox_prefix}.>"]},
-    }
-
-
-def accounts(passwords: Mapping[str, str], platforms: Iterable[Platform]) -> dict[str, Any]:
+def accounts(passwords: Mapping[str, str], partners: Partners) -> dict[str, Any]:
     """All accounts, users, exports and imports; `passwords` by user name. Raises KeyError for a user without one."""
     users: list[dict[str, Any]] = [{"user": ADMIN, "password": passwords[ADMIN]}]
     users += [
@@ -97,23 +53,46 @@ def accounts(passwords: Mapping[str, str], platforms: Iterable[Platform]) -> dic
     ]
     ours: dict[str, Any] = {"jetstream": "enabled", "users": users, "exports": []}
     result = {ACCOUNT: ours}
-    for platform in platforms:
+    for platform in partners.platforms:
         name = f"PLATFORM_{platform.source}"
         allowed = {"accounts": [name]}
-        ours["exports"] += [{"service": subject, **allowed} for subject in platform._asks]
-        ours["exports"] += [{"stream": subject, **allowed} for subject in platform._hears]
-        result[name] = {
-            "users": [
-                {
-                    "user": platform.user,
-                    "password": passwords[platform.user],
-                    "permissions": platform_permissions(platform),
-                }
-            ],
-            "imports": [{"service": {"account": ACCOUNT, "subject": subject}} for subject in platform._asks]
-            + [{"stream": {"account": ACCOUNT, "subject": subject}} for subject in platform._hears],
-        }
+        ours["exports"] += [{"service": subject, **allowed} for subject in platform.requests]
+        ours["exports"] += [{"stream": subject, **allowed} for subject in platform.hears]
+        result[name] = _account(platform, passwords, platform.requests, platform.hears)
+        result[name]["imports"] = [_import("service", subject) for subject in platform.requests]
+        result[name]["imports"] += [_import("stream", subject) for subject in platform.hears]
+    for subscriber in partners.subscribers:
+        name = f"SUBSCRIBER_{subscriber.name}"
+        requests = subscriber.requests
+        ours["exports"] += [_export(subject, name) for subject in requests]
+        result[name] = _account(subscriber, passwords, requests.values(), ())
+        result[name]["imports"] = [_import("service", subject, local) for subject, local in requests.items()]
     return result
+
+
+def _account(
+    partner: Platform | Subscriber, passwords: Mapping[str, str], publishes: Iterable[str], hears: Iterable[str]
+) -> dict[str, Any]:
+    """An account with the one user of a partner, who may publish and subscribe to this within it."""
+    permissions = {
+        "publish": {"allow": list(publishes)},
+        "subscribe": {"allow": [*hears, f"{partner.inbox_prefix}.>"]},
+    }
+    return {"users": [{"user": partner.user, "password": passwords[partner.user], "permissions": permissions}]}
+
+
+def _export(subject: str, account: str) -> dict[str, Any]:
+    """A request that a subscriber may make. A pull has many answers, and none after its time at the server is over."""
+    export: dict[str, Any] = {"service": subject, "accounts": [account]}
+    if ".MSG.NEXT." in subject:
+        export |= {"response_type": "stream", "response_threshold": f"{PULL_ANSWERS_S_MAX}s"}
+    return export
+
+
+def _import(kind: str, subject: str, local: str | None = None) -> dict[str, Any]:
+    """What an account takes from ours, under the same subject or another one of its own."""
+    imported: dict[str, Any] = {kind: {"account": ACCOUNT, "subject": subject}}
+    return imported if local in (None, subject) else imported | {"to": local}
 
 
 def server_config(
@@ -124,7 +103,7 @@ def server_config(
     run: Path,
     log: Path,
     passwords: Mapping[str, str],
-    platforms: Iterable[Platform],
+    partners: Partners,
 ) -> str:
     """The configuration file (JSON, which the server reads): loopback only, fsync on every append, encrypted at rest.
 
@@ -142,6 +121,6 @@ def server_config(
         "logfile_max_num": LOG_FILE_COUNT_MAX,
         "max_payload": PAYLOAD_BYTES_MAX,
         "jetstream": {"store_dir": str(store), "sync_interval": "always", "cipher": "aes", "key": key},
-        "accounts": accounts(passwords, platforms),
+        "accounts": accounts(passwords, partners),
     }
     return json.dumps(config, indent=1)

@@ -1,1 +1,1 @@
-"""Intake owns the birth of a case and what the resident says of it: registration, supplements, repeats, ratings."""
+"""Intake owns the registration of cases and the words of residents: supplements, repeats, ratings."""

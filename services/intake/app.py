@@ -1,4 +1,4 @@
-"""Intake, put together: its routes, its reactions, its submissions."""
+"""The wiring of intake: its routes, reactions and submissions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from shared.log.topology import ATTACHMENTS_REMOVAL, ATTACHMENTS_STORE, WIPE_SUB
 
 
 def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService:
-    """The service around its parts."""
+    """The service on these connections."""
     registrar = Registrar(data=data, runtime=runtime)
     application = Application(
         identity=identity, data=data, runtime=runtime, enrichers=ENRICHERS, creators={"register": registrar.create}

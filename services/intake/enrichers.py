@@ -1,4 +1,4 @@
-"""Facts of intake's commands that the service knows and their sender does not state."""
+"""Enrichers: facts of intake's commands that the service knows and the sender does not state."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from shared.kit.command_handler import command as command_of
 
 
 async def merged_facts(application: Application, caller: Caller, command: Command, state: Any) -> Command:
-    """The facts of an attachment about the case that it merges, from that case itself; sent again they are the same.
+    """Add the facts of the merged case to an attachment, from that case itself; a repetition adds the same facts.
 
-    From whom that case is withheld, the surviving one is withheld from then on. Raises NotFound, Forbidden, and the
-    reason of the law where that case cannot be merged.
+    The surviving case is from then on withheld from everyone from whom the merged case is withheld. Raises NotFound,
+    Forbidden, and ProblemError with the law's reason where that case cannot be merged.
     """
     stated = command.facts
     assert isinstance(stated, AttachmentFacts)

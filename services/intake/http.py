@@ -8,11 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, File, Form, Header, Query, Request, Response, UploadFile
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from services.intake.forms import RegisterBody, registration_facts
+from services.intake.forms import registration_facts
 from services.intake.policy import public_steps
 from services.intake.rates import Rates
 from services.intake.registration import Registrar
-from services.intake.views import PublicCase, RegistrationAnswer, Secret, Step
+from services.intake.views import PublicCase, RegistrationAnswer, ResidentStep, Secret
 from shared.case.base import Address, Owner
 from shared.case.commands import facts as facts_of
 from shared.case.facts import ATTACHMENTS_MAX, Attachment, Note, Satisfaction, Text
@@ -20,6 +20,7 @@ from shared.case.rights import Right
 from shared.kit import telemetry
 from shared.kit.access import Caller
 from shared.kit.application import Answer, Application, History, Origin, UploadedFile, is_newer
+from shared.kit.bodies import RegisterBody
 from shared.kit.command_handler import command
 from shared.kit.http import ERRORS, App, IdempotencyKey, IdText, Who, command_router
 from shared.kit.problems import Forbidden, TooLarge, Unprocessable, describe
@@ -30,13 +31,13 @@ router = APIRouter(responses=ERRORS)
 
 
 async def registrar_of(request: Request) -> Registrar:
-    """The registrar of the service that a request came to."""
+    """The registrar of the app that serves a request."""
     registrar: Registrar = request.app.state.registrar
     return registrar
 
 
 async def rates_of(request: Request) -> Rates:
-    """The rates of the public look-up, one for the whole app."""
+    """The rate limits of the public look-up, for the whole app."""
     rates: Rates = request.app.state.rates
     return rates
 
@@ -59,13 +60,13 @@ class RateBody(BaseModel):
 # Registration
 
 
-@router.post("/cases", status_code=201, operation_id="intake_register", summary="Register a demand: a case is born.")
+@router.post("/cases", status_code=201, operation_id="intake_register", summary="Register a demand as a case.")
 async def register_case(
     body: RegisterBody, response: Response, caller: Who, application: App, key: IdempotencyKey = None
 ) -> RegistrationAnswer:
-    given = await _register(application, body, caller, key, ())
-    response.headers["Location"] = f"/reporting/cases/{given.id}"
-    return given
+    answer = await _register(application, body, caller, key, ())
+    response.headers["Location"] = f"/reporting/cases/{answer.id}"
+    return answer
 
 
 @router.post(
@@ -95,16 +96,16 @@ async def _register(
     meta = application.meta(caller, command_id, body.region, body.time, body.channel)
     facts = registration_facts(body, caller.person, caller.unit, meta.time, [file.name for file in files])
     origin = Origin(f"http.{caller.person}", command_id, body.model_dump_json().encode(), files)
-    given = await application.execute(
+    answer = await application.execute(
         caller, command(Address("case", body.region, ""), meta, "register", facts), origin
     )
-    generation = FIRST_GENERATION if given.event else None  # the secret of a case made just now was not issued anew yet
-    secret = await application.data.vault.secret(given.id, generation)
-    return RegistrationAnswer(**given.model_dump(), secret=secret)
+    generation = FIRST_GENERATION if answer.event else None  # a case that was made just now has its first secret
+    secret = await application.data.vault.secret(answer.id, generation)
+    return RegistrationAnswer(**answer.model_dump(), secret=secret)
 
 
 async def _read(application: Application, upload: UploadFile) -> UploadedFile:
-    """A file within its limits. Raises TooLarge, Unprocessable."""
+    """An uploaded file, checked against the limits. Raises TooLarge, Unprocessable."""
     size_max = application.identity.settings.attachment_bytes_max
     data = await upload.read(size_max + 1)
     if len(data) > size_max:
@@ -126,7 +127,7 @@ async def _read(application: Application, upload: UploadFile) -> UploadedFile:
     "/cases/{id}/attachments",
     status_code=201,
     operation_id="intake_attach_file",
-    summary="Keep a file of a case, sealed; name what this answers in a command's `attachments`.",
+    summary="Store a file of a case, sealed; name the answer in the `attachments` of a command.",
 )
 async def store_file(id: IdText, caller: Who, application: App, registrar: RegistrarOf, file: UploadFile) -> Attachment:
     address = await application.locate(id)
@@ -137,7 +138,7 @@ async def store_file(id: IdText, caller: Who, application: App, registrar: Regis
 @router.post(
     "/cases/{id}/secret",
     operation_id="intake_new_secret",
-    summary="Issue the look-up secret anew for a resident who lost it; the one before is out of force.",
+    summary="Issue a new look-up secret for a resident who lost the old one, which is then invalid.",
 )
 async def new_secret(id: IdText, caller: Who, application: App) -> Secret:
     address = await application.locate(id)
@@ -177,7 +178,7 @@ async def look_up(
         status=state.status.value,
         registered_at=state.registered_at,
         due=clock.deadline.due if clock else None,
-        steps=[Step(step=step, time=time, unit=unit) for step, time, unit in steps],
+        steps=[ResidentStep(step=step, time=time, unit=unit) for step, time, unit in steps],
         reply=reply,
     )
 
@@ -204,12 +205,12 @@ async def rate(
 async def _own_case(
     request: Request, application: Application, rates: Rates, number: str, secret: str | None
 ) -> History:
-    """The case of a number and its secret. Raises NotFound, the same for either; TooManyRequests."""
+    """The case of a number and its secret. Raises NotFound, the same for a wrong number and secret; TooManyRequests."""
     settings = application.identity.settings
     peer = request.client.host if request.client else "?"
     rates.take(f"address {peer}", settings.public_rate_max)
     address = await application.locate_for_resident(number)
-    rates.take(f"case {address.id}", settings.look_up_rate_max)  # however the number is spelled
+    rates.take(f"case {address.id}", settings.look_up_rate_max)  # one limit for all spellings of the number
     return await application.load_as_resident(address, secret)
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from services.intake.forms import RegisterBody, registration_facts
+from services.intake.forms import registration_facts
 from services.intake.policy import PublicStep, steps_in_the_open
 from shared.case.base import Address, Meta, Recorded
 from shared.case.catalogue import step_of
 from shared.case.commands import Command
 from shared.kit.access import Caller
 from shared.kit.application import Application, Origin
+from shared.kit.bodies import RegisterBody
 from shared.kit.command_handler import command
 from shared.kit.submission import ParsedSubmission, Progress, StepFacts
 from shared.kit.submissions import PERSON_PREFIX, Creation

@@ -1,4 +1,4 @@
-"""What intake wants to happen: a split case's parts become cases; and what a resident may see of their own case."""
+"""The policy of intake: the parts of a split case become cases. Also the public steps of a case. Pure."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from shared.kit.effects import CommandRequest, Reaction, reaction
 
 
 def register_parts(recorded: Recorded[e.Split], case: CaseState, _: object) -> Sequence[CommandRequest]:
-    """Each part of a split case is registered with the first asked person of the whole (clause 11.1: for ever)."""
+    """Register each part of a split case, with the first-asked person of the whole (clause 11.1: for ever)."""
     event, requests = recorded.known, []
-    assert isinstance(event.matters, PartMatters), "the content is unsealed for this reaction"
+    assert isinstance(event.matters, PartMatters), "this reaction has the content unsealed"
     for number, (part, matter) in enumerate(zip(event.parts, event.matters.matters, strict=True), 1):
         facts = Registration(
             channel=Channel(case.channel),
@@ -37,7 +37,7 @@ def register_parts(recorded: Recorded[e.Split], case: CaseState, _: object) -> S
             informant=case.informant,
             parent=recorded.address.id,
             handed_by=case.handed_by if case.handed_by and _below(case.handed_by, part.region) else None,
-            hold=next(iter(h for h in case.holds if h == "import"), None),
+            hold=next(iter(hold for hold in case.holds if hold == "import"), None),
         )
         id = new_id(part.region, f"{recorded.id} {number}")
         requests.append(CommandRequest(Address("case", part.region, id), "register", facts))
@@ -45,7 +45,7 @@ def register_parts(recorded: Recorded[e.Split], case: CaseState, _: object) -> S
 
 
 def _below(upper: str, lower: str) -> bool:
-    """Whether the superior that handed a matter down goes on following a part of it."""
+    """Whether a region lies below another one: a superior follows only the parts that lie below it."""
     return contains(upper, lower) and upper != lower
 
 
@@ -55,7 +55,7 @@ Steps = list[tuple[StepName, datetime, str | None]]
 
 
 def public_steps(events: Iterable[tuple[Recorded[Any], Event]]) -> tuple[Steps, str | None]:
-    """The steps of a case as its resident may see them, and the reply in force. Names units, never people."""
+    """The steps of a case as its resident may see them, and the reply in force. They name units, never people."""
     steps: Steps = []
     reply: str | None = None
     for recorded, event in events:
@@ -74,7 +74,7 @@ def public_steps(events: Iterable[tuple[Recorded[Any], Event]]) -> tuple[Steps, 
 
 @dataclass(frozen=True, slots=True)
 class PublicStep:
-    """One step of a case in the open: what happened, by which event, and the case right after it."""
+    """One public step of a case: its name, its event, and the case right after the event."""
 
     step: StepName
     recorded: Recorded[Any]
@@ -82,10 +82,10 @@ class PublicStep:
 
 
 def steps_in_the_open(events: Iterable[Recorded[Any]]) -> list[PublicStep]:
-    """The public steps of a case, from all of its events, sealed as they are."""
-    found, state = [], NEW
+    """The public steps of a case, from all of its events; sealed content is not needed."""
+    steps, state = [], NEW
     for recorded in events:
         state = evolve(state, recorded)
         if (step := step_of(recorded.event)) is not None:
-            found.append(PublicStep(step, recorded, state))
-    return found
+            steps.append(PublicStep(step, recorded, state))
+    return steps

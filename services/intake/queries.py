@@ -15,7 +15,7 @@ STATEMENTS = Statements.load(Path(__file__).with_name("queries.sql"))
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One registration that is about to happen: by whom under which id, with which body, for which case."""
+    """A claim of a registration: its source and id, the digest of its body, and the address of its case."""
 
     source: str
     source_id: str
@@ -24,13 +24,13 @@ class Claim:
 
 
 class ClaimQueries:
-    """The table `claims`, in the caller's transaction. All raise Unavailable."""
+    """The table `claims`, in the caller's transaction. All methods raise Unavailable."""
 
     def __init__(self, session: Session) -> None:
         self._session = session.using(STATEMENTS)
 
     async def claim(self, claims: Sequence[Claim], *, at: datetime) -> None:
-        """Enter claims; a claim that stands already under its source and id is left as it is."""
+        """Insert claims; one that stands already under its source and id is not changed."""
         await self._session.execute(
             "claim",
             [claim.source for claim in claims],

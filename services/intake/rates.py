@@ -1,4 +1,4 @@
-"""How often somebody may ask: a token bucket per key, in this process, with a bounded number of keys."""
+"""Rate limits: a token bucket per key, in this process, with a bounded number of keys."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ class Rates:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens left, when
+        self._buckets: OrderedDict[str, tuple[float, float]] = (
+            OrderedDict()
+        )  # key -> tokens left, at which time (seconds)
 
     def take(self, key: str, per_minute_max: int) -> None:
-        """Take one token of `key`. Raises TooManyRequests that says when the next one is there."""
+        """Take one token of `key`. Raises TooManyRequests with the seconds until the next token."""
         now = self._clock.monotonic()
         left, at = self._buckets.get(key, (float(per_minute_max), now))
         left = min(float(per_minute_max), left + (now - at) * per_minute_max / 60)

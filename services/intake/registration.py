@@ -1,7 +1,7 @@
 """Registration: every demand becomes a case exactly once by (source, id).
 
-The steps are: claim and case key in one transaction, attachments, the event, the answer. A redelivery repeats them and
-the first answer stands. A key or an attachment without an event is harmless and swept after a day.
+The steps are: claim and case key in one transaction, attachments, the event, the answer. A redelivery repeats the steps
+and gets the first answer. A key or an attachment without an event does no harm; it is swept after a day.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ class IdempotencyConflict(Unprocessable):
 
 
 class Claims:
-    """Claims with the case keys. What arrives while a transaction runs goes into the next one together.
+    """Claims and case keys, written in shared transactions.
 
-    A commit waits for the disk; sharing it among the callers that wait anyway is what makes it cheap.
+    All claims that arrive while a transaction runs go into the next one together. A commit waits for the disk, so
+    sharing it among callers makes each claim cheap.
     """
 
     def __init__(self, database: Database, vault: Vault, clock: Clock) -> None:
@@ -50,14 +51,14 @@ class Claims:
         self._drain: asyncio.Task[None] | None = None
 
     async def claim(self, claim: Claim) -> Address:
-        """The case that this registration is, now or since its first time; its key is there.
+        """The address of the case that is claimed for this registration, now or at its first delivery; its key exists.
 
-        Raises OtherBody, Unavailable.
+        Raises IdempotencyConflict, Unavailable.
         """
         future: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
         self._waiting.append((claim, future))
         if self._drain is None or self._drain.done():
-            # a task of its own: a caller who hangs up takes nobody else's registration along
+            # a task of its own, so that a caller who disconnects does not cancel the claims of others
             self._drain = asyncio.create_task(self._commit_all(), name="intake.claims")
         return await future
 
@@ -70,9 +71,9 @@ class Claims:
     async def _commit(self, batch: Sequence[tuple[Claim, asyncio.Future[Address]]]) -> None:
         try:
             standing = await self._write([claim for claim, _ in batch])
-        except Exception as error:  # each caller hears of it; none is left waiting
+        except Exception as error:  # every caller gets the error; none waits for ever
             if len(batch) > 1 and not isinstance(error, Unavailable):
-                for entry in batch:  # one bad registration spoils nobody else's
+                for entry in batch:  # alone, so that one bad claim fails by itself
                     await self._commit([entry])
                 return
             for _, future in batch:
@@ -97,13 +98,13 @@ class Claims:
             await queries.claim(list(first.values()), at=self._clock.now())
             standing = await queries.standing(list(first))
             addresses = [Address.parse(subject) for _, subject in standing.values()]
-            keys = await self._vault.new_keys(session, [(a.id, a.region) for a in addresses])
+            keys = await self._vault.new_keys(session, [(address.id, address.region) for address in addresses])
         self._vault.remember(keys)
         return standing
 
 
 class Registrar:
-    """The steps of a registration before its event, each harmless to repeat: claim and key, then attachments."""
+    """The steps of a registration before its event, each repeatable: claim and key, then attachments."""
 
     def __init__(self, *, data: Data, runtime: Runtime) -> None:
         self._claims = Claims(data.database, data.vault, runtime.clock)
@@ -111,9 +112,9 @@ class Registrar:
         self._clock, self._failpoints = runtime.clock, runtime.failpoints
 
     async def create(self, command: Command, origin: Origin | None) -> Command | Rejected:
-        """Claim a case for a registration and store its files; the command at the address of the claimed case.
+        """Claim a case for a registration and store its files; the command, at the address of the claimed case.
 
-        The same source and id mean the same case for ever. The address of the command may leave its id open. A
+        The same source and id give the same case for ever. The address of the given command may have an empty id. A
         registration that the law rejects claims nothing. Raises IdempotencyConflict, Unavailable, TooLarge.
         """
         assert origin is not None, "a registration has an origin"
@@ -134,14 +135,14 @@ class Registrar:
         return replace(command, address=address, facts=facts)
 
     async def _digest(self, region: str, payload: bytes, files: Sequence[UploadedFile]) -> bytes:
-        # keyed, since a short body whose only unknown is a phone number could be guessed from a bare digest
-        whole = hmac.new(await self._vault.county_key(region_at(region, Level.COUNTY)), payload, sha256)
+        # keyed: a phone number could be guessed from the plain digest of a short body that is known otherwise
+        digest = hmac.new(await self._vault.county_key(region_at(region, Level.COUNTY)), payload, sha256)
         for file in files:
-            whole.update(sha256(file.data).digest())
-        return whole.digest()
+            digest.update(sha256(file.data).digest())
+        return digest.digest()
 
     async def store(self, case_id: str, file: UploadedFile) -> Attachment:
-        """Seal a file with the case's key and store it; the same file again replaces itself. Raises KeyErased."""
+        """Seal a file with the case's key and store it; a repetition replaces the same object. Raises KeyErased."""
         attachment = file.attachment(case_id)
         key = await self._vault.key(case_id)
         sealed = seal_bytes(file.data, key, case_id, "attachment", attachment.object, self._clock)

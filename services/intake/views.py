@@ -1,4 +1,4 @@
-"""What intake answers with."""
+"""Response models of intake."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class RegistrationAnswer(Answer):
 
 
 class Secret(BaseModel):
-    """A look-up secret issued anew; the one before is out of force."""
+    """A new look-up secret; the one before it is invalid."""
 
     number: str
     secret: str
 
 
-class Step(BaseModel):
+class ResidentStep(BaseModel):
     """One step of a case as its resident may see it."""
 
     step: str
@@ -35,5 +35,5 @@ class PublicCase(BaseModel):
     status: str
     registered_at: AwareDatetime
     due: AwareDatetime | None = None
-    steps: list[Step]
+    steps: list[ResidentStep]
     reply: str | None = None

@@ -1,4 +1,4 @@
-"""Reporting, put together: its routes, its read model, the sweep of its search index."""
+"""The wiring of reporting: its routes, its read model, the sweep of its search index."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from shared.kit.web_app import web_app
 
 
 def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService:
-    """The service around its parts."""
+    """The service on these connections."""
     application = Application(identity=identity, data=data, runtime=runtime)
     model = Model(data.vault)
     app = web_app(application, http.router, event_stream.router)
-    app.state.queries, app.state.event_seats = CaseQueries(data.database, model), event_stream.Seats()
+    app.state.queries = CaseQueries(data.database, model)
+    app.state.event_listeners = event_stream.EventListeners()
     projection = ProjectionRunner(model=model, database=data.database, log=data.log, runtime=runtime)
     jobs = {
         "reporting.project": projection.run,

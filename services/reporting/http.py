@@ -1,8 +1,8 @@
 """Reporting over HTTP: lists, search, counts, one case with its whole timeline, its attachments, supervision orders.
 
-Nothing here decides or changes anything. A caller sees no case that is out of their hands, an auditor sees the flow
-without the content, and an informant is named to those only who must know (clauses 9.4 a, 9.5 b; petitions regulation,
-articles 28, 30 and 46).
+Reporting decides and changes nothing. A caller sees only cases of their own region, unit or person. An auditor sees the
+flow without the content. The name of an informant is shown only to those who need it (clauses 9.4 a, 9.5 b; petitions
+regulation, articles 28, 30 and 46).
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.reporting.listing import CaseFilter, Place, cursor, place, reads_region
+from services.reporting.listing import CaseFilter, ListPosition, read_cursor, reads_region, write_cursor
 from services.reporting.queries import CaseQueries
+from services.reporting.read_model import Model
 from services.reporting.views import (
+    CaseCounts,
     Cases,
-    Counts,
     OrderItem,
     Orders,
     Timeline,
     case_item,
     count_of,
-    entry,
     file_name,
     state_facts,
+    timeline_entry,
 )
-from shared.case.base import Code, PersonId, Recorded, Region, UnitCode, contains
-from shared.case.facts import Attachment, Nature
-from shared.case.lifecycle import Status
+from shared.case.base import Code, Recorded, Region, UnitCode, contains
+from shared.case.facts import Attachment
 from shared.case.orders import OrderStatus
 from shared.case.state import CaseState
 from shared.kit import telemetry
@@ -42,24 +42,23 @@ from shared.kit.problems import BadRequest, Forbidden, NotFound, ProblemError, U
 from shared.kit.seal import unseal_bytes
 from shared.log.case_numbers import case_number
 
-MODEL = "reporting"
-PAGE_ROWS = 50
+LIST_PAGE_ROWS = 50
 QUERY_CHARS_MAX = 100
 
 router = APIRouter(responses=ERRORS)
 
 
-async def queries_of(request: Request) -> CaseQueries:
-    """The reads of the read model."""
+async def case_queries_of(request: Request) -> CaseQueries:
+    """The queries of the app that serves a request."""
     queries: CaseQueries = request.app.state.queries
     return queries
 
 
-Queries = Annotated[CaseQueries, Depends(queries_of)]
+CaseQueriesOf = Annotated[CaseQueries, Depends(case_queries_of)]
 Cursor = Annotated[str, Field(max_length=200)]
 Match = Annotated[str | None, Header(alias="If-None-Match", max_length=200)]
 Since = Annotated[str | None, Query(max_length=80)]
-Rows = Annotated[int, Field(ge=1, description="Rows per page; the operator sets the most there can be")]
+Rows = Annotated[int, Field(ge=1, description="Rows per page; the operator sets the maximum")]
 
 
 class Page(BaseModel):
@@ -68,33 +67,24 @@ class Page(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     cursor: Cursor | None = None
-    limit: Rows = PAGE_ROWS
+    limit: Rows = LIST_PAGE_ROWS
     after: Annotated[str, Field(max_length=80)] | None = None
-    region: Region | None = None
-    unit: UnitCode | None = None
-    late: bool | None = None
 
 
-class CaseListQuery(Page):
-    """The parameters of a list of cases. `region` is the subtree in charge; `subject` a code or its beginning."""
+class CaseListQuery(CaseFilter, Page):
+    """The parameters of a list of cases: the filter, and the words of a search."""
 
-    status: Status | None = None
-    open: bool | None = None
-    person: PersonId | None = None
-    subject: Code | None = None
-    nature: Nature | None = None
     since: Annotated[AwareDatetime | None, Field(alias="from")] = None
     until: Annotated[AwareDatetime | None, Field(alias="to")] = None
     q: Annotated[str, Field(max_length=QUERY_CHARS_MAX)] | None = None
-
-    @property
-    def case_filter(self) -> CaseFilter:
-        return CaseFilter(**{name: getattr(self, name) for name in CaseFilter.__dataclass_fields__})
 
 
 class OrderListQuery(Page):
     """The parameters of a list of supervision orders."""
 
+    region: Region | None = None
+    unit: UnitCode | None = None
+    late: bool | None = None
     status: OrderStatus | None = None
 
 
@@ -103,29 +93,27 @@ class OrderListQuery(Page):
 
 @router.get("/cases", operation_id="reporting_cases", summary="Cases that the caller may see, newest first.")
 async def cases(
-    parameters: Annotated[CaseListQuery, Query()], caller: Who, application: App, queries: Queries
+    parameters: Annotated[CaseListQuery, Query()], caller: Who, application: App, queries: CaseQueriesOf
 ) -> Cases:
-    after = _beginning(application, parameters)
-    complete = await application.caught_up(MODEL, parameters.after)
+    after = _start_of_page(application, parameters)
+    complete = await application.caught_up(Model.name, parameters.after)
     if parameters.q is None:
-        rows, following = await queries.page(caller, parameters.case_filter, after, parameters.limit)
+        rows, next_position = await queries.page(caller, parameters, after, parameters.limit)
     else:
         try:
-            rows, following = await queries.search(
-                caller, parameters.case_filter, parameters.q, after, parameters.limit
-            )
+            rows, next_position = await queries.search(caller, parameters, parameters.q, after, parameters.limit)
         except ValueError as error:
             raise Unprocessable(f"{error}.", code="search.too_short") from None
     items = [case_item(dict(row.facts), row.matter) for row in rows]
-    return Cases(cases=items, next=following and cursor(following), complete=complete)
+    return Cases(cases=items, next=next_position and write_cursor(next_position), complete=complete)
 
 
 @router.get("/orders", operation_id="reporting_orders", summary="Supervision orders that the caller may see.")
 async def orders(
-    parameters: Annotated[OrderListQuery, Query()], caller: Who, application: App, queries: Queries
+    parameters: Annotated[OrderListQuery, Query()], caller: Who, application: App, queries: CaseQueriesOf
 ) -> Orders:
-    after = _beginning(application, parameters)
-    complete = await application.caught_up(MODEL, parameters.after)
+    after = _start_of_page(application, parameters)
+    complete = await application.caught_up(Model.name, parameters.after)
     case_filter = CaseFilter(region=parameters.region, unit=parameters.unit, late=parameters.late)
     rows = await queries.orders(caller, after, parameters.limit, case_filter, parameters.status)
     more = len(rows) > parameters.limit
@@ -135,31 +123,33 @@ async def orders(
 
 
 def _next_order(rows: Sequence[Mapping[str, Any]]) -> str:
-    return cursor((rows[-1]["issued_at"], rows[-1]["id"]))
+    return write_cursor((rows[-1]["issued_at"], rows[-1]["id"]))
 
 
-def _beginning(application: Application, parameters: Page) -> Place | None:
-    """Where the page begins. Raises BadRequest, Unprocessable."""
+def _start_of_page(application: Application, parameters: Page) -> ListPosition | None:
+    """The position behind which the page begins; None for the first page. Raises BadRequest, Unprocessable."""
     rows_max = application.identity.settings.page_rows_max
     if parameters.limit > rows_max:
         raise Unprocessable(f"`limit` is at most {rows_max} here; follow `next` for more.", code="limit.too_large")
     if parameters.cursor is None:
         return None
     try:
-        return place(parameters.cursor)
+        return read_cursor(parameters.cursor)
     except ValueError as error:
         raise BadRequest(f"`cursor` is {error}.", code="cursor.malformed") from None
 
 
-@router.get("/counts", operation_id="reporting_counts", summary="How many cases, by region below and status.")
+@router.get(
+    "/counts", operation_id="reporting_counts", summary="The numbers of cases by region one level below and by status."
+)
 async def counts(
     caller: Who,
     application: App,
-    queries: Queries,
+    queries: CaseQueriesOf,
     region: Annotated[Region | None, Query(description="By default the caller's own")] = None,
     after: Annotated[str | None, Query(max_length=80)] = None,
-) -> Counts:
-    complete = await application.caught_up(MODEL, after)
+) -> CaseCounts:
+    complete = await application.caught_up(Model.name, after)
     region = region or caller.region
     if not reads_region(caller) or not contains(caller.region, region):
         raise Forbidden("Counts of a region are for posts that read the whole of it; ask for a region of your own.")
@@ -168,7 +158,7 @@ async def counts(
     for row in rows:
         by_region.setdefault(row["region"], []).append(row)
     regions = [count_of(below, tallies) for below, tallies in sorted(by_region.items())]
-    return Counts(region=region, regions=regions, all=count_of(region, rows), complete=complete)
+    return CaseCounts(region=region, regions=regions, all=count_of(region, rows), complete=complete)
 
 
 # One case, one order
@@ -178,9 +168,9 @@ async def counts(
     "/cases/{id}",
     response_model=Timeline,
     operation_id="reporting_case",
-    summary="One case with everything that happened to it, as the log has it at this moment.",
+    summary="One case with all its events, as the log has it at this moment.",
 )
-async def case(
+async def case_timeline(
     id: IdText, caller: Who, application: App, response: Response, after: Since = None, known: Match = None
 ) -> Any:
     return await _timeline(application, "case", id, caller, response, after, known)
@@ -190,9 +180,9 @@ async def case(
     "/orders/{id}",
     response_model=Timeline,
     operation_id="reporting_order",
-    summary="One supervision order with everything that happened to it.",
+    summary="One supervision order with all its events.",
 )
-async def order(
+async def order_timeline(
     id: IdText, caller: Who, application: App, response: Response, after: Since = None, known: Match = None
 ) -> Any:
     return await _timeline(application, "order", id, caller, response, after, known)
@@ -207,12 +197,12 @@ async def _timeline(
     after: str | None,
     known: str | None,
 ) -> Any:
-    complete = await application.caught_up(MODEL, after)
+    complete = await application.caught_up(Model.name, after)
     address = await application.locate(id, kind)
     history = await application.history(caller, address)
     events, state = history.events, history.state
     erased = isinstance(state, CaseState) and state.erased
-    shows = sees(caller, state, View.CONTENT) and not erased  # a key may live on in memory for some minutes
+    shows = sees(caller, state, View.CONTENT) and not erased  # the key may still be cached for some minutes
     etag = f'"{len(events)}{"" if shows else "f"}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Authorization"}
     if known is not None and etag in (tag.strip().removeprefix("W/") for tag in known.split(",")):
@@ -228,7 +218,7 @@ async def _timeline(
         position=str(history.position),
         state=state_facts(state),
         erased=erased,
-        timeline=[entry(recorded, key, hidden) for recorded in events],
+        timeline=[timeline_entry(recorded, key, hidden) for recorded in events],
         complete=complete,
     )
 
@@ -255,7 +245,7 @@ async def attachment(id: IdText, object: Code, caller: Who, application: App) ->
 
 
 def _event_with(object: str, events: Sequence[Recorded[Any]]) -> tuple[Recorded[Any], Attachment, int] | None:
-    """The event that an attachment came with, the attachment, and its place among the event's attachments."""
+    """The event of an attachment, the attachment, and its index among the attachments of the event."""
     for recorded in events:
         files: Sequence[Attachment] = getattr(recorded.event, "attachments", ())
         for at, file in enumerate(files):
@@ -265,7 +255,7 @@ def _event_with(object: str, events: Sequence[Recorded[Any]]) -> tuple[Recorded[
 
 
 async def _file(application: Application, case_id: str, file: Attachment, key: bytes) -> bytes:
-    """The plain bytes of an attachment. Raises NotFound when it is gone, ProblemError when it is not what was kept."""
+    """The plain bytes of an attachment. Raises NotFound when it is gone, ProblemError when its digest differs."""
     sealed = await application.data.streams.get(file.object)
     if sealed is None:
         raise NotFound("The file of this attachment is gone.", code="attachment.gone", advice="Run `caseflow fsck`.")
@@ -277,7 +267,7 @@ async def _file(application: Application, case_id: str, file: Attachment, key: b
 
 
 def _file_headers(name: str) -> dict[str, str]:
-    """A file is saved, never run: it came from somewhere (RFC 6266, RFC 8187)."""
+    """Headers that make a browser save a file and never run it, as its sender is unknown (RFC 6266, RFC 8187)."""
     return {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
         "X-Content-Type-Options": "nosniff",

@@ -1,4 +1,4 @@
-"""Reporting's background work."""
+"""Background work of reporting."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from services.reporting.queries import STATEMENTS
 from shared.kit.clock import Clock
 from shared.kit.sql import Database
 
-SWEEP_EVERY_S = 600.0
+INDEX_SWEEP_EVERY_S = 600.0
 SWEEP_ROWS_MAX = 5_000
 
 
 class SearchSweep:
-    """Keeps the search index to cases that are open or ended a short while ago."""
+    """Limits the search index to cases that are open or ended a short while ago."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database, self._clock = database.using(STATEMENTS), clock
 
     async def run(self) -> None:
-        """Sweep now and then; returns only by cancellation. Raises Unavailable."""
+        """Sweep at intervals; returns only by cancellation. Raises Unavailable."""
         while True:
             while await self._database.execute("sweep_grams", self._clock.now(), SWEEP_ROWS_MAX) == SWEEP_ROWS_MAX:
                 await self._clock.sleep(0)
-            await self._clock.sleep(SWEEP_EVERY_S)
+            await self._clock.sleep(INDEX_SWEEP_EVERY_S)

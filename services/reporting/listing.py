@@ -1,50 +1,66 @@
-"""How the filter of a list becomes keys and buckets of the table `seen`, and what the cursor of a page says. Pure.
+"""From the filter of a list to keys and buckets of the table `seen`, and the cursor of a page. Pure.
 
-A list never looks through all cases: it walks the few keys under which the caller can see anything, newest first. The
-keys only lead there; whether a case is shown is decided by `kit.may_see` alone (clause 9.4 a).
+A list does not read all cases: it reads those under the few keys that hold every case the caller may see, newest first.
+The keys only find candidates. `kit.may_see` alone decides whether a case is shown (clause 9.4 a).
 """
 
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 from uuid import UUID
 
-from shared.case.base import Level, contains, level_of, region_at, region_prefix
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from shared.case.base import Code, Level, PersonId, Region, UnitCode, contains, level_of, region_at, region_prefix
+from shared.case.facts import Nature
 from shared.case.lifecycle import OPEN, Status
 from shared.case.rights import Right
 from shared.kit.access import Caller
 
 NEWEST = (datetime.max.replace(tzinfo=UTC), UUID(int=(1 << 128) - 1))
 
-Place = tuple[datetime, UUID]
+BOUNDS = frozenset({"late", "open", "since", "until"})
+
+ListPosition = tuple[datetime, UUID]  # (registered or issued at, id) of a row of a list
 
 
-@dataclass(frozen=True, slots=True)
-class CaseFilter:
-    """The filter of a list; None lets every value pass."""
+class CaseFilter(BaseModel):
+    """The filter of a list, with the names that it has in the address. A field that is None filters nothing.
 
-    region: str | None = None
+    `region`: in charge, with those below; `subject`: a code or its beginning. Each field is the parameter of a
+    condition in `queries.sql`, but for those that choose buckets or bound the time (BOUNDS).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    region: Region | None = None
+    unit: UnitCode | None = None
+    late: bool | None = None
     status: Status | None = None
     open: bool | None = None
-    unit: str | None = None
-    person: str | None = None
-    subject: str | None = None
-    nature: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    late: bool | None = None
+    person: PersonId | None = None
+    subject: Code | None = None
+    nature: Nature | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """The parameters of the conditions by name. A region stands for its prefix, which the regions below share."""
+        values = {name: getattr(self, name) for name in CaseFilter.model_fields if name not in BOUNDS}
+        return values | {"region": self.region and region_prefix(self.region)}
 
 
 def reads_region(caller: Caller) -> bool:
-    """Whether the post looks at the whole region: with content, or as an auditor without."""
+    """Whether the post reads the whole region: with content, or without it as an auditor."""
     return bool(caller.rights & {Right.READ, Right.AUDIT})
 
 
 def keys(caller: Caller, case_filter: CaseFilter) -> list[str]:
-    """The keys of `seen` that together hold every case the caller may see and asks for."""
+    """The keys of `seen` that together hold every case that the caller asks for and may see."""
     if case_filter.person is not None:
         return [f"@{case_filter.person}"]
     region = case_filter.region
@@ -68,12 +84,12 @@ def _in_charge_of(caller: Caller, unit: str) -> bool:
 
 
 def bucket(open: bool, late: bool) -> int:
-    """The lane of a case in `seen`."""
+    """The bucket of a case in `seen`: the column `lane`."""
     return 2 * open + late
 
 
 def buckets(case_filter: CaseFilter) -> list[int]:
-    """The lanes that can hold what is asked for."""
+    """The buckets that can hold cases of a filter."""
     opens = {True, False} if case_filter.open is None else {case_filter.open}
     if case_filter.status is not None:
         opens &= {case_filter.status in OPEN}
@@ -82,25 +98,25 @@ def buckets(case_filter: CaseFilter) -> list[int]:
 
 
 @cache
-def stems(region: str) -> tuple[str, ...]:
-    """The stems of a region and of every region above it, from the top."""
+def region_prefixes(region: str) -> tuple[str, ...]:
+    """The prefixes of a region and of every region above it, from the top."""
     return tuple(region_prefix(region_at(region, level)) for level in Level if level <= level_of(region))
 
 
 def child_digits(region: str) -> int:
-    """How many digits tell the regions one level below apart; a village has none below it."""
+    """The number of digits that distinguish the regions one level below; for a village its own digits."""
     below = Level(min(level_of(region) + 1, Level.VILLAGE))
     return len(region_prefix(region_at("9" * 12, below)))
 
 
-def cursor(place: Place) -> str:
-    """A place in a list as text that means nothing to whoever holds it."""
-    at, id = place
+def write_cursor(position: ListPosition) -> str:
+    """A position in a list as the opaque text of a cursor."""
+    at, id = position
     return urlsafe_b64encode(f"{at.isoformat()} {id}".encode()).rstrip(b"=").decode()
 
 
-def place(text: str) -> Place:
-    """Read what `cursor` wrote. Raises ValueError."""
+def read_cursor(text: str) -> ListPosition:
+    """The position that `write_cursor` wrote. Raises ValueError."""
     try:
         at, _, id = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(" ")
         position = datetime.fromisoformat(at), UUID(id)
@@ -111,9 +127,9 @@ def place(text: str) -> Place:
     return position
 
 
-def before(case_filter: CaseFilter, after: Place | None) -> Place:
-    """The place that a page lies before: the end of the page before it, or the end of the time asked for."""
-    places = [NEWEST] if after is None else [after]
+def upper_bound(case_filter: CaseFilter, after: ListPosition | None) -> ListPosition:
+    """The position below which a page lies: the end of the page before it, or the end of the filter's time."""
+    bounds = [NEWEST] if after is None else [after]
     if case_filter.until is not None:
-        places.append((case_filter.until, UUID(int=0)))
-    return min(places)
+        bounds.append((case_filter.until, UUID(int=0)))
+    return min(bounds)

@@ -6,8 +6,8 @@ select subject, state::text from orders where id = any ($1::uuid[]);
 
 -- name: write_cases
 -- rows: CaseRow
--- Put cases as they now are, with their keys in `seen` and the tallies; the ids of those that were news. A row that is
--- older than the one that stands changes nothing.
+-- Upsert cases with their keys in `seen` and the tallies; returns the ids of the cases that were written. A row that is
+-- older than the one in the table is skipped.
 with given as materialized (select * from unnest(<arrays>) as g (<columns>)),
 before as materialized (
     select c.id, c.ties, c.lane, c.registered_at, c.in_charge, c.status, c.late
@@ -51,23 +51,23 @@ select id from written;
 
 -- name: write_orders
 -- rows: OrderRow
--- Put orders as they now are; a row that is older than the one that stands changes nothing.
+-- Upsert orders; a row that is older than the one in the table is skipped.
 insert into orders (<columns>) select <values> from unnest(<arrays>) as given (<columns>)
 on conflict (id) do update set <updates>, issued_at = coalesce(orders.issued_at, excluded.issued_at)
 where orders.sequence < excluded.sequence;
 
 -- name: write_sealed
--- The sealed matter of these cases as it now stands.
+-- Upsert the sealed matter of these cases.
 insert into sealed (id, event_id, token) select * from unnest($1::uuid[], $2::text[], $3::text[])
 on conflict (id) do update set event_id = excluded.event_id, token = excluded.token;
 
 -- name: forget
--- Erased cases lose their sealed matter and their place in the search index.
+-- Delete the sealed matter of erased cases, and their rows in the search index.
 with gone as (delete from sealed where id = any ($1::uuid[]))
 delete from grams where id = any ($1::uuid[]);
 
 -- name: sealed_of
--- The sealed matter of these cases, to put those that were taken up again back into the search index.
+-- The sealed matter of these cases, to put reopened ones back into the search index.
 select id, event_id, token from sealed where id = any ($1::uuid[]);
 
 -- name: write_grams
@@ -78,11 +78,11 @@ select id, county, grams::smallint[] from unnest($1::uuid[], $2::text[], $3::tex
 on conflict (id) do update set grams = excluded.grams;
 
 -- name: keep_until
--- Cases that ended are found for some days more, those taken up again as long as they are open.
+-- Set until when the search finds these cases: some days for cases that ended, null for reopened ones.
 update grams g set until = n.until from unnest($1::uuid[], $2::timestamptz[]) as n (id, until) where g.id = n.id;
 
 -- name: sweep_grams
--- Delete from the search index what ended long enough ago, at most $2 at once.
+-- Delete from the search index cases whose time is over, at most $2 at once.
 delete from grams where id in (select id from grams where until < $1 order by until limit $2);
 
 -- name: clear
@@ -90,7 +90,7 @@ delete from grams where id in (select id from grams where until < $1 order by un
 truncate cases, seen, tallies, sealed, grams, counties, orders;
 
 -- name: checksums
--- Rows and an order-independent checksum of every table that follows from the log alone.
+-- The row count and an order-independent checksum of every table that follows from the log alone.
 select 'cases' as "table", count(*) as rows, coalesce(sum(hashtextextended(
            (to_jsonb(c) - 'state')::text || (c.state - 'applied')::text
            || (select coalesce(string_agg(a, ' ' order by a), '') from jsonb_array_elements_text(c.state -> 'applied') a),
@@ -111,13 +111,13 @@ from orders o;
 
 -- name: list_cases
 -- A page of cases, newest first, by the keys and buckets of `seen` that can lead to them: at most :rows_max before
--- (:before_at, :before_id). It shows cases that the caller may see; auditors see the flow facts of their region as well,
--- without content. Of each key and bucket at most :walked_max cases are looked at: where nothing fits, the page ends at
--- `horizon`.
+-- (:before_at, :before_id). It shows cases that the caller may see; to auditors also the flow facts of their region,
+-- without content. Of each key and bucket at most :walked_max cases are read: the page ends at `horizon` where few of
+-- them match.
 with page as materialized (
     select f.registered_at, f.id, bool_or(f.content) as content
     from unnest(:keys::text[]) as k (who) cross join unnest(:buckets::smallint[]) as l (lane) cross join lateral (
-        -- `offset 0` keeps the planner from anything but walking the key in order and looking at one case after another
+        -- `offset 0` makes the planner read the key in order, one case after another
         select s.registered_at, s.id, m.content
         from (
             select registered_at, id from seen
@@ -127,15 +127,15 @@ with page as materialized (
             limit :walked_max
         ) s cross join lateral (
             select c.in_charge,
-                   kit.may_see(:person, :own_unit, :own_prefix, :reads, c.region, c.in_charge, c.unit, c.co_units,
+                   kit.may_see(:own_person, :own_unit, :own_prefix, :reads, c.region, c.in_charge, c.unit, c.co_units,
                                c.first_asked, c.people, c.complained_unit, c.stand_aside) as content,
-                   coalesce(c.complained_unit = :own_unit, false) or :person = any (c.stand_aside) as barred
+                   coalesce(c.complained_unit = :own_unit, false) or :own_person = any (c.stand_aside) as barred
             from cases c
             where c.id = s.id
               and (:region::text is null or starts_with(c.in_charge, :region))
               and (:status::text is null or c.status = :status)
               and (:unit::text is null or c.unit = :unit or :unit = any (c.co_units))
-              and (:handler::text is null or :handler = any (c.people) or c.first_asked = :handler)
+              and (:person::text is null or :person = any (c.people) or c.first_asked = :person)
               and (:subject::text is null or starts_with(c.subject_code, :subject))
               and (:nature::text is null or c.nature = :nature)
             offset 0
@@ -154,8 +154,8 @@ from page p join cases c on c.id = p.id left join sealed s on s.id = p.id and p.
 order by p.registered_at desc, p.id desc;
 
 -- name: horizon
--- How far down `list_cases` has looked everywhere, for the same keys, buckets and beginning, down to :down_to; no row
--- when it has looked at all there is.
+-- The position down to which `list_cases` has read every key and bucket, for the same parameters and not below :down_to;
+-- no row when it has read all of them to the end.
 select f.registered_at, f.id
 from unnest(:keys::text[]) as k (who) cross join unnest(:buckets::smallint[]) as l (lane) cross join lateral (
     select registered_at, id from seen
@@ -169,7 +169,7 @@ limit 1;
 
 -- name: search_cases
 -- Candidates of a search among the cases that the caller may see with content, newest first: cases whose hashed pairs
--- hold those of the query under the key of their county. Each candidate is compared with the text itself afterwards.
+-- contain those of the query under the key of their county. The text of each candidate is compared afterwards.
 select c.id, c.stream, c.born, c.status, c.nature, c.subject_code, c.severity, c.region, c.in_charge, c.unit, c.person,
        c.registered_at, c.due, c.late, c.version, true as content, s.event_id, s.token
 from unnest(:counties::text[], :grams::text[]) as q (county, grams)
@@ -178,12 +178,12 @@ from unnest(:counties::text[], :grams::text[]) as q (county, grams)
      join sealed s on s.id = g.id
 where (c.registered_at, c.id) < (:before_at::timestamptz, :before_id::uuid)
   and c.registered_at >= :since::timestamptz
-  and kit.may_see(:person, :own_unit, :own_prefix, :reads, c.region, c.in_charge, c.unit, c.co_units, c.first_asked,
+  and kit.may_see(:own_person, :own_unit, :own_prefix, :reads, c.region, c.in_charge, c.unit, c.co_units, c.first_asked,
                   c.people, c.complained_unit, c.stand_aside)
   and (:region::text is null or starts_with(c.in_charge, :region))
   and (:status::text is null or c.status = :status)
   and (:unit::text is null or c.unit = :unit or :unit = any (c.co_units))
-  and (:handler::text is null or :handler = any (c.people) or c.first_asked = :handler)
+  and (:person::text is null or :person = any (c.people) or c.first_asked = :person)
   and (:subject::text is null or starts_with(c.subject_code, :subject))
   and (:nature::text is null or c.nature = :nature)
   and c.lane = any (:buckets::smallint[])
@@ -195,37 +195,37 @@ limit :rows_max;
 select county from counties order by county;
 
 -- name: tallies
--- Cases by region one level below (:digits tell the children apart), status and lateness, without those that are kept
--- from the caller (:kept: keys of `seen`).
-with kept as (
+-- The numbers of cases by region one level below (:digits distinguish the children), status and lateness, without the
+-- cases that are withheld from the caller (:withheld: keys of `seen`).
+with hidden as (
     select c.in_charge, c.status, c.late, count(distinct c.id) as count
     from seen s join cases c on c.id = s.id
-    where s.who = any (:kept::text[]) and starts_with(c.in_charge, :region)
+    where s.who = any (:withheld::text[]) and starts_with(c.in_charge, :region)
     group by c.in_charge, c.status, c.late
 )
 select rpad(left(t.in_charge, :digits), 12, '0') as region, t.status, t.late,
        sum(t.count - coalesce(k.count, 0))::bigint as count
-from tallies t left join kept k using (in_charge, status, late)
+from tallies t left join hidden k using (in_charge, status, late)
 where starts_with(t.in_charge, :region)
 group by 1, 2, 3
 having sum(t.count - coalesce(k.count, 0)) <> 0
 order by 1, 2, 3;
 
 -- name: visible
--- Which of these cases and orders the caller may follow, inside a region; as in `list_cases`.
+-- Those of these cases and orders that the caller may follow, inside a region; as in `list_cases`.
 select c.id::text as id
 from cases c
 where c.id = any (:ids::uuid[])
-  and (kit.may_see(:person, :own_unit, :own_prefix, :reads, c.region, c.in_charge, c.unit, c.co_units, c.first_asked,
+  and (kit.may_see(:own_person, :own_unit, :own_prefix, :reads, c.region, c.in_charge, c.unit, c.co_units, c.first_asked,
                    c.people, c.complained_unit, c.stand_aside)
        or (:audits and starts_with(c.in_charge, :own_prefix) and c.complained_unit is distinct from :own_unit
-           and not (:person = any (c.stand_aside))))
+           and not (:own_person = any (c.stand_aside))))
   and (starts_with(c.in_charge, :region) or starts_with(c.region, :region))
 union all
 select o.id::text
 from orders o
 where o.id = any (:ids::uuid[]) and (((:reads or :audits) and starts_with(o.region, :own_prefix)) or o.unit = :own_unit)
-  and :person::text is not null
+  and :own_person::text is not null
   and starts_with(o.region, :region);
 
 -- name: list_orders

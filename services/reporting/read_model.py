@@ -1,6 +1,6 @@
-"""Reporting's read model in Postgres, from folded cases and orders: rows, keys, tallies, sealed matter, search index.
+"""The read model of reporting in Postgres: rows of cases and orders, keys, tallies, sealed matter, search index.
 
-Derived from the log: dropped and rebuilt at will.
+It is derived from the log and can be rebuilt at any time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, cast
 
-from services.reporting.listing import bucket, stems
+from services.reporting.listing import bucket, region_prefixes
 from services.reporting.search import Pairs, county_of, hash_array, searched
 from shared.case import events as e
 from shared.case.catalogue import ENDS, REOPENS
@@ -82,7 +82,7 @@ class CaseRow:
 
 @dataclass(frozen=True, slots=True)
 class OrderRow:
-    """One row of `orders`. The moment of issue stands in the first event only, so a later row leaves it as it is."""
+    """One row of `orders`. Only the first event has the time of issue, so a later row does not change it."""
 
     id: Id
     subject: Annotated[String, FIXED]
@@ -143,15 +143,15 @@ def case_row(change: AggregateChange) -> CaseRow:
 
 def visibility_keys(state: CaseState, people: Iterable[str]) -> list[str]:
     """The keys under which a case stands in `seen`, sorted."""
-    found = set(stems(state.in_charge))
+    keys = set(region_prefixes(state.in_charge))
     if state.region != state.in_charge:
-        found.update(f"<{one}" for one in stems(state.region) if one not in found)
-    found.update(unit for unit in (state.unit, *state.co_units) if unit is not None)
-    found.update(f"@{person}" for person in (state.first_asked, *people))
-    found.update(f"!@{person}" for person in state.stand_aside)
+        keys.update(f"<{prefix}" for prefix in region_prefixes(state.region) if prefix not in keys)
+    keys.update(unit for unit in (state.unit, *state.co_units) if unit is not None)
+    keys.update(f"@{person}" for person in (state.first_asked, *people))
+    keys.update(f"!@{person}" for person in state.stand_aside)
     if state.complained_unit is not None:
-        found.add(f"!{state.complained_unit}")
-    return sorted(found)
+        keys.add(f"!{state.complained_unit}")
+    return sorted(keys)
 
 
 def order_row(change: AggregateChange) -> OrderRow:
@@ -179,7 +179,7 @@ def order_row(change: AggregateChange) -> OrderRow:
 
 @dataclass(frozen=True, slots=True)
 class SealedMatter:
-    """The matter of a case as it lies on the log, and the event that it is sealed for."""
+    """The sealed matter of a case as the log has it, and the event that holds it."""
 
     id: str
     event_id: str
@@ -187,7 +187,7 @@ class SealedMatter:
 
 
 def newest_matter(change: AggregateChange) -> SealedMatter | None:
-    """The last matter among a case's new events, if they bring one."""
+    """The last matter among the new events of a case, if there is one."""
     for recorded in reversed(change.events):
         event = recorded.event
         if isinstance(event, e.Registered | e.Corrected) and event.matter is not None:
@@ -196,7 +196,7 @@ def newest_matter(change: AggregateChange) -> SealedMatter | None:
 
 
 def searchable_until(change: AggregateChange) -> tuple[bool, datetime | None]:
-    """Whether a case's new events change how long it can be found, and until when (None: as long as it is open)."""
+    """Whether the new events of a case change how long a search finds it, and until when (None: while it is open)."""
     for recorded in reversed(change.events):
         if type(recorded.event) in ENDS and change.state.status in ENDED:
             return True, recorded.meta.recorded_at + timedelta(days=SEARCH_AFTER_END_DAYS_MAX)
@@ -206,7 +206,7 @@ def searchable_until(change: AggregateChange) -> tuple[bool, datetime | None]:
 
 
 class Model:
-    """The read model `reporting`. `index`: whether the search index is kept as well (a rebuild may leave it out)."""
+    """The read model `reporting`. `index`: whether the search index is written too; a rebuild may leave it out."""
 
     name = "reporting"
     kinds = frozenset({"case", "order"})
@@ -223,24 +223,28 @@ class Model:
         return {row["subject"]: row["state"] for row in rows}
 
     async def write(self, session: Session, changes: Sequence[AggregateChange]) -> None:
-        """Upsert the rows of these cases and orders; the same again, or older, changes nothing.
+        """Upsert the rows of these cases and orders; a repeated or older change has no effect.
 
-        A case whose registration is newer than this program is left out: nothing is known of it.
+        A case whose registration event is newer than this program is left out, because its facts cannot be read.
         """
         orders = [order_row(change) for change in changes if change.address.kind == "order" and change.state.region]
         if orders:
             await session.execute("write_orders", *arrays_of(orders))
-        cases = {c.address.id: c for c in changes if c.address.kind == "case" and c.state.registered_at is not None}
+        cases = {
+            change.address.id: change
+            for change in changes
+            if change.address.kind == "case" and change.state.registered_at is not None
+        }
         if cases:
-            news = await session.fetch("write_cases", *arrays_of([case_row(change) for change in cases.values()]))
-            await self._write_content(session, [cases[row["id"]] for row in news])
+            written = await session.fetch("write_cases", *arrays_of([case_row(change) for change in cases.values()]))
+            await self._write_content(session, [cases[row["id"]] for row in written])
 
     async def clear(self, session: Session) -> None:
         """Empty every table of the model."""
         await session.execute("clear")
 
     async def checksums(self, session: Session) -> dict[str, tuple[int, int]]:
-        """Rows and an order-independent checksum of each of `tables`: equal for equal logs, however they were read."""
+        """The row count and a checksum of each of `tables`: the same for equal logs, in any order of reading."""
         rows = await session.fetch("checksums")
         return {row["table"]: (row["rows"], int(row["checksum"])) for row in rows}
 
@@ -251,9 +255,13 @@ class Model:
         return self._pairs[county]
 
     async def _write_content(self, session: Session, changes: Sequence[AggregateChange]) -> None:
-        matters = [m for c in changes if not c.state.erased and (m := newest_matter(c)) is not None]
+        matters = [
+            matter for change in changes if not change.state.erased and (matter := newest_matter(change)) is not None
+        ]
         if matters:
-            await session.execute("write_sealed", *_columns([(m.id, m.event_id, m.token) for m in matters]))
+            await session.execute(
+                "write_sealed", *_columns([(matter.id, matter.event_id, matter.token) for matter in matters])
+            )
         if self._index:
             await self._write_index(session, changes, matters)
         if erased := [change.address.id for change in changes if change.state.erased]:
@@ -262,10 +270,12 @@ class Model:
     async def _write_index(
         self, session: Session, changes: Sequence[AggregateChange], matters: list[SealedMatter]
     ) -> None:
-        untils = [(c.address.id, until) for c in changes for changed, until in [searchable_until(c)] if changed]
+        untils = [
+            (change.address.id, until) for change in changes for changed, until in [searchable_until(change)] if changed
+        ]
         known = {matter.id for matter in matters}
-        if again := [id for id, until in untils if until is None and id not in known]:  # it may be swept by now
-            stored = await session.fetch("sealed_of", again)
+        if reopened := [id for id, until in untils if until is None and id not in known]:  # may have been swept
+            stored = await session.fetch("sealed_of", reopened)
             matters = matters + [SealedMatter(*row) for row in stored]
         if matters:
             regions = {change.address.id: change.address.region for change in changes}
@@ -279,15 +289,15 @@ class Model:
             await session.execute("keep_until", *_columns(untils))
 
     async def open(self, matters: Sequence[SealedMatter]) -> dict[str, Matter]:
-        """What these cases say, by id; erased ones, and seals that do not open, are left out (and told of)."""
-        found = await self._vault.keys([matter.id for matter in matters])
+        """The opened matters, by case id. Erased cases are left out; so are seals that do not open, with a warning."""
+        case_keys = await self._vault.keys([matter.id for matter in matters])
         opened: dict[str, Matter] = {}
         for sealed in matters:
-            key = found.get(sealed.id)
+            key = case_keys.get(sealed.id)
             if key is None:
                 continue
             try:
-                # the seal's place is case, event and field; of which type the event is does not matter
+                # a seal is bound to case, event id and field, not to the type of the event
                 stand_in = _STAND_IN.model_copy(update={"matter": sealed.token})
                 event = unseal_fields(stand_in, key, sealed.id, sealed.event_id)
             except SealBroken:

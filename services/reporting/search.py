@@ -24,12 +24,12 @@ def county_of(region: str) -> str:
 
 
 def searched(matter: Matter) -> str:
-    """The text that is searched: full and half width, upper and lower case are the same."""
+    """The searched text of a case, normalised: full and half width, upper and lower case are the same."""
     return plain(f"{matter.title}\n{matter.text}\n{matter.address}")
 
 
 def plain(text: str) -> str:
-    """Text as it is compared: compatibility forms (NFKC), no case, single spaces."""
+    """Text normalised for comparison: NFKC, case folded, single spaces."""
     return _SPACE.sub(" ", normalize("NFKC", text).casefold()).strip()
 
 
@@ -42,14 +42,14 @@ def terms(query: str) -> list[str]:
 
 
 class Pairs:
-    """Hashes pairs of characters with the key of one county, remembering those met before."""
+    """Hashes pairs of characters with the key of one county, and caches the hashes."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._known: dict[str, int] = {}
 
     def of(self, text: str) -> list[int]:
-        """The hashes of the pairs in a plain text, sorted, each once; pairs over a space do not count."""
+        """The hashes of the pairs in a normalised text, sorted, each once; pairs with a space are left out."""
         pairs = {first + second for first, second in pairwise(text)}
         known = self._known
         if len(known) > PAIRS_COUNT_MAX:

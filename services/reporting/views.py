@@ -1,4 +1,4 @@
-"""What reporting answers with: items of lists, counts, timelines. Content stands in them only where a key was given."""
+"""Response models of reporting: items of lists, counts, timelines. Content is in them only where a key was given."""
 
 from __future__ import annotations
 
@@ -41,8 +41,10 @@ class CaseItem(BaseModel):
 
 
 class Cases(BaseModel):
-    """A page of cases, newest first; `complete` is false when `?after=` was not reached in time.
-    `next` leads on; where few of many cases fit, a page may be shorter than asked for, even empty, and still lead on.
+    """A page of cases, newest first. `next` is the cursor of the next page.
+
+    The search for a page is limited, so a page may be short, or empty, and still have a `next`. `complete` is false
+    when `?after=` was not reached in time.
     """
 
     cases: list[CaseItem]
@@ -75,7 +77,7 @@ class Orders(BaseModel):
 
 
 class Timeline(BaseModel):
-    """A case or an order as it now is, and everything that happened to it, in order."""
+    """A case or an order as it now is, and its events in order."""
 
     id: str
     number: str
@@ -84,12 +86,12 @@ class Timeline(BaseModel):
     position: str
     state: dict[str, Any]
     erased: bool
-    timeline: list[Entry]
+    timeline: list[TimelineEntry]
     complete: bool = True
 
 
-class Count(BaseModel):
-    """How many cases a region has. `late_share` is late among open, null where none is open."""
+class CaseCount(BaseModel):
+    """The number of cases of a region. `late_share`: late among open cases, null where none is open."""
 
     region: str
     statuses: dict[Status, int]
@@ -100,17 +102,17 @@ class Count(BaseModel):
     late_share: float | None
 
 
-class Counts(BaseModel):
-    """Cases by region one level below, and all together; a centre's own cases stand under its own code."""
+class CaseCounts(BaseModel):
+    """The numbers of cases by region one level below, and their sum; a centre's own cases are under its own code."""
 
     region: str
-    regions: list[Count]
-    all: Count
+    regions: list[CaseCount]
+    all: CaseCount
     complete: bool = True
 
 
-class Entry(BaseModel):
-    """One event of a timeline. `sealed` names the facts that are there and not shown: no right to them, or erased."""
+class TimelineEntry(BaseModel):
+    """One event of a timeline. `sealed` names the facts that are withheld from the caller, or erased."""
 
     event: str
     type: str
@@ -124,20 +126,20 @@ class Entry(BaseModel):
     sealed: list[str] = []
 
 
-def entry(recorded: Recorded[Any], key: bytes | None, hide_reporter: bool) -> Entry:
-    """One event as somebody may read it: without a key nothing sealed is opened. Raises SealBroken."""
+def timeline_entry(recorded: Recorded[Any], key: bytes | None, hide_reporter: bool) -> TimelineEntry:
+    """One event for a reader; sealed facts are opened with the key, or left out without one. Raises SealBroken."""
     event, meta = recorded.event, recorded.meta
     sealed: list[str]
-    if isinstance(event, Unknown):  # which of its facts are private is not ours to know
+    if isinstance(event, Unknown):  # this program cannot tell which of its facts are private
         version, facts, sealed = event.version, {}, sorted(event.data)
     else:
         version = event.VERSION
-        there = [name for name in event.PRIVATE if getattr(event, name) is not None]
-        sealed = [name for name in there if key is None or (hide_reporter and name == REPORTER)]
+        private = [name for name in event.PRIVATE if getattr(event, name) is not None]
+        sealed = [name for name in private if key is None or (hide_reporter and name == REPORTER)]
         if key is not None:
             event = unseal_fields(event, key, recorded.address.id, recorded.id)
         facts = event.model_dump(mode="json", exclude=set(sealed), exclude_none=True)
-    return Entry(
+    return TimelineEntry(
         event=recorded.id, type=recorded.type, version=version, time=meta.time, recorded_at=meta.recorded_at,
         actor=meta.actor, position=str(recorded.position), references=meta.references, facts=facts, sealed=sealed,
     )  # fmt: skip
@@ -151,7 +153,7 @@ def state_facts(state: CaseState | OrderState) -> dict[str, Any]:
 
 
 def file_name(recorded: Recorded[Event], at: int, key: bytes) -> str:
-    """The name that the file came with, which is sealed with the words that it came with."""
+    """The name of an attachment, from the sealed content of its event; `at` is its index among the attachments."""
     event = unseal_fields(recorded.known, key, recorded.address.id, recorded.id)
     for field in ("matter", "note", "reply"):
         names: Sequence[str] = getattr(getattr(event, field, None), "file_names", ())
@@ -168,14 +170,14 @@ def case_item(facts: Mapping[str, Any], matter: Matter | None) -> CaseItem:
     return CaseItem(**values, number=number, subject=facts["subject_code"], title=title)
 
 
-def count_of(region: str, rows: Sequence[Mapping[str, Any]]) -> Count:
+def count_of(region: str, rows: Sequence[Mapping[str, Any]]) -> CaseCount:
     """The tallies of a region as one count."""
     statuses: Counter[Status] = Counter()
     for row in rows:
         statuses[Status(row["status"])] += row["count"]
     open_count = sum(row["count"] for row in rows if row["status"] in OPEN)
     late_open = sum(row["count"] for row in rows if row["status"] in OPEN and row["late"])
-    return Count(
+    return CaseCount(
         region=region,
         statuses=dict(statuses),
         total=statuses.total(),

@@ -1,1 +1,1 @@
-"""Routing owns who has a case and what they do: triage, assignment, signing, handling, settling, closing."""
+"""Routing owns the way of a case through units and people: triage, assignment, signing, handling, settling, closing."""

@@ -1,4 +1,4 @@
-"""Routing, put together: its routes, its reactions, its worklist."""
+"""The wiring of routing: its routes, reactions and worklist."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shared.log.topology import WIPE_SUBMISSION
 
 
 def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService:
-    """The service around its parts."""
+    """The service on these connections."""
     application = Application(identity=identity, data=data, runtime=runtime)
     app = web_app(application, http.router)
     app.state.queries = WorkQueries(data.database)

@@ -1,4 +1,4 @@
-"""Routing over HTTP: the triage queue, why a rule took a case, hand-over, and its commands on a case."""
+"""Routing over HTTP: the triage queue, the decisions of routing rules, hand-over, and routing's commands on a case."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pydantic_core import to_json
 
 from services.routing.policy import question, words_of
 from services.routing.queries import WorkQueries
+from services.routing.read_model import Work
 from services.routing.views import Queue, QueuedCase, RuleVerdict
 from shared.case.base import Address, Owner, PersonId, Position, Region, UnitCode, contains
 from shared.case.commands import Command
@@ -29,24 +30,23 @@ from shared.kit.problems import BadRequest, Forbidden, ProblemError, Unavailable
 from shared.kit.seal import unseal_fields
 from shared.reference.rules import examine_rules
 
-MODEL = "routing.work"
 HAND_OVER_AT_ONCE_MAX = 8
-PAGE_ROWS = 50
+QUEUE_PAGE_ROWS = 50
 
 router = APIRouter(responses=ERRORS)
 
 
-async def queries_of(request: Request) -> WorkQueries:
-    """The reads of the worklist."""
+async def work_queries_of(request: Request) -> WorkQueries:
+    """The queries of the app that serves a request."""
     queries: WorkQueries = request.app.state.queries
     return queries
 
 
-Queries = Annotated[WorkQueries, Depends(queries_of)]
+WorkQueriesOf = Annotated[WorkQueries, Depends(work_queries_of)]
 
 
 class HandOverBody(BaseModel):
-    """Whose open cases go to whom: a person who leaves, or a unit that is dissolved."""
+    """A hand-over: all open cases of a person who leaves, or of a unit that is dissolved, go to another."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -72,22 +72,26 @@ class HandOverBody(BaseModel):
 async def queue(
     caller: Who,
     application: App,
-    queries: Queries,
+    queries: WorkQueriesOf,
     region: Annotated[Region | None, Query()] = None,
     page: Annotated[str | None, Query(max_length=120)] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = PAGE_ROWS,
+    limit: Annotated[int, Query(ge=1, le=200)] = QUEUE_PAGE_ROWS,
     after: Annotated[str | None, Query(max_length=60)] = None,
 ) -> Queue:
-    complete = await application.caught_up(MODEL, after)
+    complete = await application.caught_up(Work.name, after)
     rows = await queries.queue(
-        caller=caller, region=region or caller.region, after=_place(page) if page else None, limit=limit + 1
+        caller=caller, region=region or caller.region, after=_position(page) if page else None, limit=limit + 1
     )
     cases = [_queued(application, row) for row in rows[:limit]]
     more = f"{cases[-1].registered_at.isoformat()} {cases[-1].id}" if len(rows) > limit else None
     return Queue(cases=cases, next=more, complete=complete)
 
 
-@router.get("/cases/{id}/rules", operation_id="routing_rules", summary="Why each routing rule took the case, or not.")
+@router.get(
+    "/cases/{id}/rules",
+    operation_id="routing_rules",
+    summary="The decision of each routing rule about a case, with the reason.",
+)
 async def rules(id: IdText, caller: Who, application: App) -> list[RuleVerdict]:
     address = await application.locate(id)
     history = await application.history(caller, address, View.CONTENT)
@@ -107,8 +111,8 @@ async def rules(id: IdText, caller: Who, application: App) -> list[RuleVerdict]:
     ]
 
 
-def _place(page: str) -> tuple[datetime, str]:
-    """The place in the queue that a page begins behind. Raises BadRequest."""
+def _position(page: str) -> tuple[datetime, str]:
+    """The position in the queue behind which a page begins. Raises BadRequest."""
     time, _, id = page.partition(" ")
     try:
         return datetime.fromisoformat(time), str(Address.of("case", id).id)
@@ -142,7 +146,7 @@ def _queued(application: Application, row: Any) -> QueuedCase:
     responses={200: {"content": {"application/x-ndjson": {}}, "description": "One line per case, then the sums."}},
 )
 async def hand_over(
-    body: HandOverBody, caller: Who, application: App, queries: Queries, key: IdempotencyKey = None
+    body: HandOverBody, caller: Who, application: App, queries: WorkQueriesOf, key: IdempotencyKey = None
 ) -> StreamingResponse:
     right = Right.REASSIGN if body.from_person else Right.ASSIGN
     if right not in caller.rights:
@@ -156,12 +160,15 @@ async def hand_over(
 
 
 async def _wait_for_the_worklist(application: Application) -> None:
-    """Wait until the worklist has seen the whole log as it now is: all open cases are all. Raises Unavailable."""
+    """Wait until the worklist holds all events that the log has now, so that no open case is missed.
+
+    Raises Unavailable.
+    """
     log = application.data.log
     for stream in log.streams():
         end = Position(stream, await log.end(stream))
         wait_s_max = application.identity.settings.after_wait_s_max
-        if not await application.runtime.progress.wait(MODEL, end, wait_s_max):
+        if not await application.runtime.progress.wait(Work.name, end, wait_s_max):
             raise Unavailable("The worklist lies behind the log.")
 
 
@@ -170,8 +177,8 @@ async def _lines(
 ) -> AsyncIterator[bytes]:
     done = refused = 0
     for start in range(0, len(rows), HAND_OVER_AT_ONCE_MAX):
-        slice_ = rows[start : start + HAND_OVER_AT_ONCE_MAX]
-        outcomes = await asyncio.gather(*(_hand_one_over(application, caller, body, batch, row) for row in slice_))
+        batch_rows = rows[start : start + HAND_OVER_AT_ONCE_MAX]
+        outcomes = await asyncio.gather(*(_hand_one_over(application, caller, body, batch, row) for row in batch_rows))
         for id, problem in outcomes:
             done, refused = done + (problem is None), refused + (problem is not None)
             yield to_json({"id": id, "refused": problem, "done": done, "of": len(rows)}) + b"\n"
@@ -181,7 +188,7 @@ async def _lines(
 async def _hand_one_over(
     application: Application, caller: Caller, body: HandOverBody, batch: str, row: Any
 ) -> tuple[str, str | None]:
-    """Hand one case over; its id, and the code of the refusal if there is one."""
+    """Hand one case over; its id, and the code of the problem if it was refused."""
     address = Address.parse(row["subject"])
     state = STATE.validate_json(row["state"])
     command_id = application.command_id(caller, f"{batch} {address.id}", batch)

@@ -1,6 +1,7 @@
-"""What routing wants to happen: rules triage and assign, a repeat merges, the resident's word closes or sends back.
+"""The policy of routing: rules triage and assign, a repeat is merged, a call-back closes a case or sends it back.
 
-Pure. A rule decides only what nobody has touched; what no rule takes, and what came back, waits for the triage desk.
+Pure. A rule decides only about a case that no person has decided on. A case that no rule takes, or that was handed
+back, waits for the triage desk.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ HAPPY = frozenset({Satisfaction.SATISFIED, Satisfaction.BASICALLY})
 
 
 def words_of(event: Any) -> str:
-    """What a registration says in words, for rules that look for them."""
+    """The words of a registration, for rules that search for words."""
     matter = event.matter
     return f"{matter.title}\n{matter.text}" if isinstance(matter, Matter) else ""
 
 
 def question(state: CaseState, words: str) -> RoutingFacts:
-    """What the routing rules are asked about a case."""
-    assert state.nature is not None, "a case that is born has a nature"
+    """The facts of a case on which routing rules decide."""
+    assert state.nature is not None, "a registered case has a nature"
     return RoutingFacts(state.nature, state.in_charge, state.subject, state.severity, words, state.complained_unit)
 
 
 class RulesInForce(Protocol):
-    """The reference documents in force, as far as the rules of routing ask them."""
+    """The reference documents in force that routing reads."""
 
     def rules(self, region: str) -> Sequence[Document]: ...
     def has_unit(self, code: str) -> bool: ...
@@ -44,14 +45,14 @@ class RulesInForce(Protocol):
 def triage_by_rule(
     recorded: Recorded[e.Registered], case: CaseState, in_force: RulesInForce
 ) -> Sequence[CommandRequest]:
-    """A case that nobody has triaged goes where the first matching rule says (clause 5.1.3 a: centralised triage)."""
+    """Triage a new case by the first rule that matches it (clause 5.1.3 a: centralised triage)."""
     if case.status is not Status.AWAITING_TRIAGE or case.hand_backs:
         return ()
     words = words_of(recorded.known)
     hit = route(in_force.rules(case.in_charge), question(case, words), in_force.has_unit)
     if hit is None:
         return ()
-    said = facts(
+    triage = facts(
         "triage",
         unit=hit.unit,
         co_units=hit.co_units,
@@ -61,15 +62,15 @@ def triage_by_rule(
         rule=hit.rule,
         rule_reference=hit.reference,
     )
-    return (CommandRequest(recorded.address, "triage", said),)
+    return (CommandRequest(recorded.address, "triage", triage),)
 
 
 def assign_by_rule(recorded: Recorded[e.Triaged], case: CaseState, _: object) -> Sequence[CommandRequest]:
-    """What a rule triaged is assigned at once; what a person triaged, a person assigns."""
+    """Assign a case at once that a rule has triaged. A case that a person triaged is assigned by a person."""
     event = recorded.known
     if event.rule is None or case.status is not Status.TRIAGED:
         return ()
-    said = facts(
+    assignment = facts(
         "assign",
         unit=event.unit,
         co_units=event.co_units,
@@ -77,11 +78,11 @@ def assign_by_rule(recorded: Recorded[e.Triaged], case: CaseState, _: object) ->
         rule=event.rule,
         rule_reference=event.rule_reference,
     )
-    return (CommandRequest(recorded.address, "assign", said),)
+    return (CommandRequest(recorded.address, "assign", assignment),)
 
 
 def merge_the_other(recorded: Recorded[e.Attached], case: CaseState, _: object) -> Sequence[CommandRequest]:
-    """The second step of a merge: attached to the surviving case first, then the other one ends in it."""
+    """Merge the other case: the second step, after it was attached to the surviving one."""
     merged_from = recorded.known.merged_from
     if merged_from is None:
         return ()
@@ -89,7 +90,7 @@ def merge_the_other(recorded: Recorded[e.Attached], case: CaseState, _: object) 
 
 
 def heed_the_resident(recorded: Recorded[e.CalledBack], case: CaseState, _: object) -> Sequence[CommandRequest]:
-    """Satisfied closes; not satisfied is handled again (Jinan 12345, article 27)."""
+    """Close a case whose resident is satisfied, send back one whose resident is not (Jinan 12345, article 27)."""
     event = recorded.known
     if case.status is not Status.SETTLED or not event.contacted:
         return ()

@@ -16,7 +16,7 @@ STATEMENTS = Statements.load(Path(__file__).with_name("queries.sql"), rows=(Work
 
 
 class WorkQueries:
-    """The table `work`, as callers may read it. All raise Unavailable."""
+    """The table `work`, as callers may read it. All methods raise Unavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database.using(STATEMENTS)

@@ -4,7 +4,7 @@ select subject, state from work where subject = any($1::text[]);
 
 -- name: write_work
 -- rows: WorkRow
--- Put cases as they now are; a row that is older than the one that stands changes nothing.
+-- Upsert cases; a row that is older than the one in the table is skipped.
 insert into work (<columns>) select <values> from unnest(<arrays>) as given (<columns>)
 on conflict (subject) do update set <updates> where work.sequence < excluded.sequence;
 
@@ -13,7 +13,7 @@ on conflict (subject) do update set <updates> where work.sequence < excluded.seq
 truncate work;
 
 -- name: queue
--- Cases that wait for the triage desk of a region and below, oldest first, key-paged.
+-- Cases that wait for the triage desks of a region and below, oldest first, behind ($2, $3).
 select w.id, w.subject, w.sequence, w.status, w.in_charge, w.registered_at, w.state
 from work w
 where w.status in ('awaiting_triage', 'triaged') and starts_with(w.in_charge, $1)

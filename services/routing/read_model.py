@@ -1,4 +1,4 @@
-"""Routing's worklist in Postgres, from the folded case: a read model, dropped and rebuilt at will."""
+"""The worklist of routing in Postgres: a read model from folded cases, which can be rebuilt at any time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Work:
         return {row["subject"]: row["state"] for row in rows}
 
     async def write(self, session: Session, changes: Sequence[AggregateChange]) -> None:
-        """Upsert the rows; the same again, or older, changes nothing."""
+        """Upsert the rows; a repeated or older change has no effect."""
         if changes:
             await session.execute("write_work", *arrays_of([work_row(change) for change in changes]))
 
@@ -36,7 +36,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class WorkRow:
-    """One row of `work`: a case, and who has it."""
+    """One row of `work`: a case with its units and people."""
 
     subject: String
     id: Annotated[Id, FIXED]

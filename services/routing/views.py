@@ -1,4 +1,4 @@
-"""What routing answers with."""
+"""Response models of routing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class QueuedCase(BaseModel):
 
 
 class Queue(BaseModel):
-    """A page of the triage queue, oldest first; `next` leads on."""
+    """A page of the triage queue, oldest first; `next` is the `page` of the next one."""
 
     cases: list[QueuedCase]
     next: str | None = None
@@ -27,7 +27,7 @@ class Queue(BaseModel):
 
 
 class RuleVerdict(BaseModel):
-    """What one routing rule decided about a case."""
+    """The decision of one routing rule about a case."""
 
     rule: str
     reference: str

@@ -1,4 +1,4 @@
-"""Supervision, put together: its routes, its reactions, its ticker, its feed."""
+"""The wiring of supervision: its routes, reactions, ticker and feed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from services.supervision import http
 from services.supervision.deadlines.ticker import Ticker
 from services.supervision.enrichers import ENRICHERS
 from services.supervision.feed import sse, webhooks_http
-from services.supervision.feed.webhooks import Webhooks
+from services.supervision.feed.webhooks import WebhookSender
 from services.supervision.feed.writer import FeedWriter
 from services.supervision.jobs import Calendars, Clockless, Eraser
 from services.supervision.policy import REACTIONS, fire_by
 from services.supervision.queries import STATEMENTS, PgAgenda, TroubledQueries
 from services.supervision.read_model import Watched
+from shared.case import events as e
 from shared.case.base import Owner
 from shared.case.commands import Command
 from shared.kit.application import Application, Creator, Origin
@@ -28,11 +29,11 @@ from shared.kit.vault import Vault
 from shared.kit.web_app import web_app
 from shared.log.topology import ATTACHMENTS_REMOVAL, WIPE_SUBMISSION
 
-DEBOUNCE_S = 0.2  # many a case is triaged and assigned meanwhile by a rule: one clock is set, not three
+DEBOUNCE_S = 0.2  # a rule often triages and assigns a case within this time: one clock is set instead of three
 
 
 def key_before_order(vault: Vault) -> Creator:
-    """An order's key is made before its first event."""
+    """Makes the key of an order before its first event."""
 
     async def create(command: Command, origin: Origin | None) -> Command:
         await vault.new_keys(None, [(command.address.id, command.address.region)])
@@ -42,7 +43,7 @@ def key_before_order(vault: Vault) -> Creator:
 
 
 def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService:
-    """The service around its parts."""
+    """The service on these connections."""
     application = Application(
         identity=identity, data=data, runtime=runtime, enrichers=ENRICHERS,
         creators={"issue-order": key_before_order(data.vault)},
@@ -50,10 +51,10 @@ def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService
     app = web_app(application, http.router, sse.router, webhooks_http.router)
     app.state.queries = TroubledQueries(data.database)
     app.state.feed = sse.Feed(application)
-    app.state.webhooks = webhooks_http.WebhookDesk(application)
+    app.state.webhooks = webhooks_http.WebhookAccess(application)
     eraser = Eraser(data, runtime)
     reactions = ReactionRunner(
-        application=application, reactions=REACTIONS, observers={"case.erased": eraser.erase}, debounce_s=DEBOUNCE_S
+        application=application, reactions=REACTIONS, observers={e.Erased.TYPE: eraser.erase}, debounce_s=DEBOUNCE_S
     )
     projection = ProjectionRunner(model=Watched(), database=data.database, log=data.log, runtime=runtime)
     agenda = PgAgenda(data.database)
@@ -67,7 +68,7 @@ def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService
         "supervision.calendars": Calendars(application, agenda, ticker).follow,
         "supervision.clockless": Clockless(application, agenda, reactions).follow,
         "supervision.feed": FeedWriter(data=data, runtime=runtime).run,
-        "supervision.webhooks": Webhooks(application).run,
+        "supervision.webhooks": WebhookSender(application).run,
         "supervision.reactions": reactions.run,
         "supervision.submissions": Submissions(application).run,
         "supervision.sweep": eraser.sweep,

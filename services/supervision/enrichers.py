@@ -1,6 +1,6 @@
-"""Facts of supervision's commands that the service knows and their sender does not state.
+"""Enrichers: facts of supervision's commands that the service knows and the sender does not state.
 
-A command that stands already is left as it is.
+A command that was accepted before is not changed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ from shared.reference.deadline_reckoning import deadline_after_pause
 
 
 async def approved(application: Application, caller: Caller, command: Command, state: CaseState) -> Command:
-    """An extension names its approver."""
+    """Add the approver of an extension: the caller."""
     return replace(command, facts=command.facts.model_copy(update={"approver": caller.person}))
 
 
 async def resumed_deadline(application: Application, caller: Caller, command: Command, state: CaseState) -> Command:
-    """The deadline of the clock that goes on (petitions regulation, 36). Raises ProblemError when none stands still."""
+    """Add the deadline with which a suspended clock goes on (petitions regulation, 36).
+
+    Raises ProblemError when no clock is suspended.
+    """
     if command.meta.command_id in state.applied:
         return command
     clock = suspended_clock(state, command)
@@ -37,9 +40,11 @@ async def resumed_deadline(application: Application, caller: Caller, command: Co
 
 
 def suspended_clock(state: CaseState, command: Command) -> RunningDeadline:
-    """The one suspended clock that a command means. Raises Unprocessable for several, ProblemError for none."""
+    """The one suspended clock to which a command applies. Raises Unprocessable for several, ProblemError for none."""
     stage, unit = getattr(command.facts, "stage", None), getattr(command.facts, "unit", None)
-    matching = [c for c in state.clocks if stage in (None, c.deadline.stage) and unit in (None, c.deadline.unit)]
+    matching = [
+        clock for clock in state.clocks if stage in (None, clock.deadline.stage) and unit in (None, clock.deadline.unit)
+    ]
     suspended = [clock for clock in matching if clock.suspended]
     if len(suspended) > 1:
         names = clock_names(suspended)
@@ -50,13 +55,13 @@ def suspended_clock(state: CaseState, command: Command) -> RunningDeadline:
 
 
 def clock_names(clocks: Sequence[RunningDeadline]) -> str:
-    """Clocks as a person reads them: their stage, and their unit where co-handling units have one each."""
+    """The names of clocks for people: the stage, and the unit where several units have a clock of that stage."""
     keys = (clock.key for clock in clocks)
     return ", ".join(f"{stage} of {unit}" if unit else stage for stage, unit in keys)
 
 
 async def informed_above(application: Application, caller: Caller, command: Command, state: CaseState) -> Command:
-    """Whom an escalation informs (clause 11.2). Raises Unprocessable for a region without a centre."""
+    """Add the names that an escalation informs (clause 11.2). Raises Unprocessable for a region without a centre."""
     if command.meta.command_id in state.applied:
         return command
     to = _region_with_centre(application, command)
@@ -65,7 +70,7 @@ async def informed_above(application: Application, caller: Caller, command: Comm
 
 
 async def to_a_centre(application: Application, caller: Caller, command: Command, state: CaseState) -> Command:
-    """A case is handed down to a centre, not to nobody. Raises Unprocessable."""
+    """Check that a case is handed down to a region with a centre. Raises Unprocessable."""
     if command.meta.command_id not in state.applied:
         _region_with_centre(application, command)
     return command

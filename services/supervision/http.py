@@ -1,4 +1,4 @@
-"""Supervision over HTTP: what people do with time and hierarchy, why a deadline is what it is, orders and proposals."""
+"""Supervision over HTTP: deadlines and their explanation, orders, proposals, and the commands of supervision."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from services.supervision.deadlines.explanations import ClockHistory, Explanatio
 from services.supervision.enrichers import clock_names
 from services.supervision.proposals import ProposalItem, Proposals, item, lowest, order_proposed, proposed
 from services.supervision.queries import TroubledQueries
+from services.supervision.read_model import Watched
 from services.supervision.views import Deadlines, Moment
 from shared.case.base import Address, Owner, Region, UnitCode, contains, new_id, region_prefix
 from shared.case.commands import COMMANDS
@@ -30,29 +31,28 @@ from shared.kit.problems import BadRequest, Conflict, Forbidden, NotFound
 from shared.reference.documents import Document, DocumentKind
 from shared.reference.reference_data import NoDocument
 
-MODEL = "supervision.watched"
-PAGE_ROWS = 50
+PROPOSALS_PAGE_ROWS = 50
 PAGE_ROWS_MAX = 200
-EXAMINED_ROWS_MAX = 1_000  # of a page of proposals: where few of many fit, it ends there and leads on
+EXAMINED_ROWS_MAX = 1_000  # a page of proposals ends after so many rows, full or not, and has a `next`
 FIRST_ID = "00000000-0000-0000-0000-000000000000"
 _CURSOR = re.compile(r"[0-9]{2,12} [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 router = APIRouter(responses=ERRORS)
 
 
-async def queries_of(request: Request) -> TroubledQueries:
-    """The reads of cases that may call for an order."""
+async def troubled_queries_of(request: Request) -> TroubledQueries:
+    """The queries of the app that serves a request."""
     queries: TroubledQueries = request.app.state.queries
     return queries
 
 
-Queries = Annotated[TroubledQueries, Depends(queries_of)]
+TroubledQueriesOf = Annotated[TroubledQueries, Depends(troubled_queries_of)]
 CaseText = Annotated[str, StringConstraints(min_length=1, max_length=80)]  # an id, or a number as people write it
 CaseTexts = Annotated[tuple[CaseText, ...], Field(min_length=1, max_length=CASES_PER_ORDER_MAX)]
 
 
 class ProposedOrder(BaseModel):
-    """The parts of an order that are to differ from the proposal; all of them may be left out."""
+    """The parts of an order that differ from the proposal; each may be left out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -72,7 +72,7 @@ IssueBody: Any = create_model("IssueFacts", __base__=body_of(COMMANDS["issue-ord
 async def issue(
     body: IssueBody, response: Response, caller: Who, application: App, key: IdempotencyKey = None
 ) -> Answer:
-    stated: Any = body  # its fields are those of the catalogue
+    stated: Any = body  # a model made from the catalogue
     command_id = application.command_id(caller, "issue-order", key)
     address = Address("order", stated.region, new_id(stated.region, command_id))
     cases = [await application.locate(text) for text in stated.cases]
@@ -102,13 +102,13 @@ async def _issued(
     return answer
 
 
-# Deadlines, and why they are what they are
+# Deadlines and their explanation
 
 
 @router.get(
     "/cases/{id}/deadlines",
     operation_id="supervision_deadlines",
-    summary="All clocks of a case, what is late, and what comes next.",
+    summary="All clocks of a case, its overdues, and its next timers.",
 )
 async def deadlines(id: IdText, caller: Who, application: App) -> Deadlines:
     address = await application.locate(id)
@@ -130,14 +130,16 @@ async def deadlines(id: IdText, caller: Who, application: App) -> Deadlines:
 @router.get(
     "/cases/{id}/deadlines/{stage}",
     operation_id="supervision_deadline",
-    summary="How the due moment of a stage came about, step by step, also when the stage is over.",
+    summary="The explanation of a stage's due moment, step by step, also when the stage is over.",
 )
 async def deadline(
     id: IdText,
     stage: Stage,
     caller: Who,
     application: App,
-    unit: Annotated[UnitCode | None, Query(description="Whose clock, where each co-handling unit has one")] = None,
+    unit: Annotated[
+        UnitCode | None, Query(description="The unit whose clock is meant, where each co-handling unit has one")
+    ] = None,
 ) -> Explanation:
     address = await application.locate(id)
     history = await application.history(caller, address)
@@ -147,12 +149,12 @@ async def deadline(
 def _chosen(clocks: Mapping[Any, ClockHistory], stage: Stage, unit: str | None) -> ClockHistory:
     """The clock of a stage; for a stage with one clock the unit may be left out. Raises NotFound."""
     of_stage = [clock for key, clock in clocks.items() if key[0] is stage and unit in (None, key[1])]
-    own = clocks.get((stage, unit)) or (of_stage[0] if len(of_stage) == 1 else None)
-    if own is None:
-        there = clock_names([history.clock for history in clocks.values()]) or "none yet"
-        raise NotFound(f"The case has had no such clock. There are: {there}.", code="clock.unknown",
+    chosen = clocks.get((stage, unit)) or (of_stage[0] if len(of_stage) == 1 else None)
+    if chosen is None:
+        names = clock_names([history.clock for history in clocks.values()]) or "none yet"
+        raise NotFound(f"The case has had no such clock. There are: {names}.", code="clock.unknown",
                        advice="Name a stage that has one, and `unit` where several units co-handle.")  # fmt: skip
-    return own
+    return chosen
 
 
 async def _explained(application: Application, address: Address, history: ClockHistory) -> Explanation:
@@ -189,18 +191,20 @@ async def _version(application: Application, reference: str | None) -> Document 
 @router.get(
     "/proposals",
     operation_id="supervision_proposals",
-    summary="Cases for which the log proposes a supervision order, with the figures.",
+    summary="Cases for which a supervision order is proposed, with the counts that call for it.",
 )
 async def proposals(
     caller: Who,
     application: App,
-    queries: Queries,
-    region: Annotated[Region | None, Query(description="In charge; by default the caller's own and below")] = None,
+    queries: TroubledQueriesOf,
+    region: Annotated[
+        Region | None, Query(description="The region in charge and those below; by default the caller's")
+    ] = None,
     cursor: Annotated[str | None, Query(max_length=60)] = None,
-    limit: Annotated[int, Query(ge=1, le=PAGE_ROWS_MAX)] = PAGE_ROWS,
+    limit: Annotated[int, Query(ge=1, le=PAGE_ROWS_MAX)] = PROPOSALS_PAGE_ROWS,
     after: Annotated[str | None, Query(max_length=60)] = None,
 ) -> Proposals:
-    complete = await application.caught_up(MODEL, after)
+    complete = await application.caught_up(Watched.name, after)
     reference_data = application.identity.reference_data
     region = region or caller.region
     position = max((region_prefix(region), FIRST_ID), _position(cursor) if cursor else ("", ""))
@@ -227,9 +231,9 @@ async def proposals(
     "/proposals/{id}/order",
     status_code=201,
     operation_id="supervision_order_proposed",
-    summary="Issue the order that is proposed for a case; what is not said follows from case and ladder.",
+    summary="Issue the order that is proposed for a case; facts that are left out follow from case and ladder.",
 )
-async def order(
+async def issue_proposed(
     id: IdText,
     response: Response,
     caller: Who,
@@ -271,12 +275,14 @@ def _position(cursor: str) -> tuple[str, str]:
 async def _standing_order(
     application: Application, caller: Caller, state: CaseState, command_id: str, own: str
 ) -> tuple[Address, IssueFacts] | None:
-    """The order that this very request has issued before, with its facts; None the first time."""
+    """The order that this same request issued before, with its facts; None the first time."""
     for id in (own, *state.orders):
         address = Address.of("order", id)
         event = await application.event_of_own_command(caller, address, command_id)
         if event is not None:
-            return address, IssueFacts.model_construct(**{n: getattr(event, n) for n in IssueFacts.model_fields})
+            return address, IssueFacts.model_construct(
+                **{name: getattr(event, name) for name in IssueFacts.model_fields}
+            )
     return None
 
 

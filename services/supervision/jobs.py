@@ -1,4 +1,4 @@
-"""What supervision does beside its reactions: content goes when it must, due moments follow the calendar in force."""
+"""Background work of supervision: erasure, deadlines by newer calendars, cases without a clock."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from shared.log.port import LogUnavailable
 from shared.reference.documents import DocumentKind
 
 ORPHAN_AGE_MAX = timedelta(days=1)
-SWEEP_EVERY_S = 3600.0
+KEY_SWEEP_EVERY_S = 3600.0
 CLOCKLESS_AFTER_S = 60.0
 CLOCKLESS_EVERY_S = 3600.0
 CLOCKLESS_BATCH_COUNT = 200
 CALENDAR_EVERY_S = 2.0
-HEARD_S_MAX = 30.0  # every process has heard of a new document by then
+HEARD_S_MAX = 30.0  # every process has received a new document by then
 CALENDAR_BATCH_COUNT = 200
 
 
 class Eraser:
-    """Erasure and the sweep of what a broken registration left behind (clause 9.4 b)."""
+    """Erasure, and the sweep of keys that an interrupted registration left behind (clause 9.4 b)."""
 
     def __init__(self, data: Data, runtime: Runtime) -> None:
         self._data, self._runtime, self._clock = data, runtime, runtime.clock
 
     async def erase(self, recorded: Recorded[Any]) -> None:
-        """Destroy the key of an erased case and its files; doing it again is harmless."""
+        """Destroy the key of an erased case and delete its files; a repetition is harmless."""
         case_id = recorded.address.id
         for earlier in await self._data.log.load(recorded.address):
             for file in getattr(earlier.event, "attachments", ()):
@@ -46,11 +46,11 @@ class Eraser:
         await self._runtime.failpoints.hit("vault.destroyed")
 
     async def sweep(self) -> None:
-        """Once an hour: delete the keys whose case never reached the log."""
+        """Delete once an hour the keys whose case never reached the log; returns only by cancellation."""
         while True:
-            await self._clock.sleep(SWEEP_EVERY_S)
-            older = self._clock.now() - ORPHAN_AGE_MAX
-            swept = await self._data.vault.sweep_orphans(older, self._exists)
+            await self._clock.sleep(KEY_SWEEP_EVERY_S)
+            made_before = self._clock.now() - ORPHAN_AGE_MAX
+            swept = await self._data.vault.sweep_orphans(made_before, self._exists)
             if swept:
                 telemetry.info("orphan keys swept", count=swept)
 
@@ -65,7 +65,7 @@ class Eraser:
 
 
 class Calendars:
-    """Reckons running deadlines anew when a calendar is published: soonest first, behind live work, once."""
+    """Moves running deadlines when a calendar is published: once, soonest first, giving way to live work."""
 
     def __init__(self, application: Application, agenda: PgAgenda, ticker: Ticker) -> None:
         self._reference_data, self._runtime = application.identity.reference_data, application.runtime
@@ -81,13 +81,13 @@ class Calendars:
             await self._clock.sleep(CALENDAR_EVERY_S)
 
     async def apply(self) -> int:
-        """Bring every running deadline to the calendars in force; how many moved. Interrupted, it begins anew.
+        """Bring every running deadline to the calendars in force; how many moved. When interrupted it starts again.
 
-        Twice, and some time between: meanwhile a process that has not heard of them may have set another clock.
+        It goes through all deadlines twice, HEARD_S_MAX apart: between the two, a process that has not yet received the
+        calendars may have set a clock by the old ones.
         """
-        in_force = sorted(
-            one.reference for one in self._reference_data.documents() if one.kind is DocumentKind.CALENDARS
-        )
+        documents = self._reference_data.documents()
+        in_force = sorted(document.reference for document in documents if document.kind is DocumentKind.CALENDARS)
         if in_force == await self._agenda.calendars():
             return 0
         moved = await self._look_through()
@@ -98,25 +98,28 @@ class Calendars:
         return moved
 
     async def _look_through(self) -> int:
-        moved, place, look = 0, None, recompute_by(self._reference_data)
-        while batch := await self._agenda.running(place, CALENDAR_BATCH_COUNT):
-            place = batch[-1].due
-            for one in batch:
-                moved += await self._ticker.work(one, look) is not None
+        moved, after, policy = 0, None, recompute_by(self._reference_data)
+        while batch := await self._agenda.running(after, CALENDAR_BATCH_COUNT):
+            after = batch[-1].timer
+            for due in batch:
+                moved += await self._ticker.work(due, policy) is not None
             await self._clock.sleep(0)
             await self._runtime.load_gate.breathe(self._clock)
         return moved
 
 
 class Clockless:
-    """Finds open cases without the clock that they should have: born before this program, parked, or newly limited."""
+    """Finds open cases that lack a clock.
+
+    They are older than this program, their event was parked, or their limit was published later.
+    """
 
     def __init__(self, application: Application, agenda: PgAgenda, reactions: ReactionRunner) -> None:
         self._log, self._runtime = application.data.log, application.runtime
         self._clock, self._agenda, self._reactions = application.runtime.clock, agenda, reactions
 
     async def follow(self) -> None:
-        """Look soon after the start and then once an hour; returns only by cancellation."""
+        """Search soon after the start and then once an hour; returns only by cancellation."""
         await self._clock.sleep(CLOCKLESS_AFTER_S)
         while True:
             try:
@@ -126,21 +129,21 @@ class Clockless:
             await self._clock.sleep(CLOCKLESS_EVERY_S)
 
     async def look(self) -> int:
-        """React once more to what brought each of them to its stage; how many cases were looked at."""
-        looked, place = 0, ""
-        while batch := await self._agenda.clockless(place, CLOCKLESS_BATCH_COUNT):
-            place = batch[-1]
+        """React again to the event that brought each such case to its stage; how many cases were looked at."""
+        looked, after = 0, ""
+        while batch := await self._agenda.clockless(after, CLOCKLESS_BATCH_COUNT):
+            after = batch[-1]
             for subject in batch:
                 events = await self._log.load(Address.parse(subject))
-                stage = [recorded for recorded in events if type(recorded.event) in STAGE_CHANGES]
-                if stage:
-                    await self._again(stage[-1])
+                stage_changes = [recorded for recorded in events if type(recorded.event) in STAGE_CHANGES]
+                if stage_changes:
+                    await self._react_again(stage_changes[-1])
             looked += len(batch)
             await self._runtime.load_gate.breathe(self._clock)
         return looked
 
-    async def _again(self, recorded: Recorded[Any]) -> None:
-        """What fails every time was parked for that and is the operator's; the others are looked at all the same."""
+    async def _react_again(self, recorded: Recorded[Any]) -> None:
+        """React to an event. An event that fails again was parked before, for the operator: the search goes on."""
         try:
             await self._reactions.react(recorded)
         except (LogUnavailable, Unavailable):

@@ -1,7 +1,7 @@
-"""What supervision wants to happen: a clock with every stage, what fires at which moment, who must act when it is late.
+"""The policy of supervision: clocks that follow the stages of a case, timers, and the ladder for stages that are late.
 
-Pure. Time comes in two ways: an event changes the stage and the clocks follow (`REACTIONS`); a moment comes and
-something fires (`fire`). Both say commands that the law decides, so that doing it again changes nothing.
+Pure. Two kinds of causes lead to commands: an event that changes the stage of a case (`REACTIONS`), and a timer that is
+due (`fire`). The law decides every command, so a repeated cause changes nothing.
 """
 
 from __future__ import annotations
@@ -42,87 +42,104 @@ STAGE_NAMES = {
     Stage.REPORT: "报告",
 }
 
-# Clocks follow the stages
+# The clocks of a case follow its stages
 
 
-# An event after which other stages of a case may run, or the same ones under other time limits.
+# Events after which other stages of a case may run, or the same stages under other limits.
 StageChange: TypeAlias = Annotated[Event, OneOf(STAGE_CHANGES)]
 
 
 def keep_clocks(
-    recorded: Recorded[StageChange], state: CaseState, library: DocumentsInForce
+    recorded: Recorded[StageChange], state: CaseState, reference_data: DocumentsInForce
 ) -> Sequence[CommandRequest]:
-    """Every stage that runs has its clock, none that is over, and what ended late is declared first (5.1.3 a)."""
+    """Open a clock for every stage that runs, close those of stages that are over, replace those with old limits.
+
+    A stage that ended late is first declared overdue (clause 5.1.3 a).
+    """
     if Hold.IMPORT in state.holds or state.erased:
         return ()
     address = recorded.address
     running = {clock.key: clock.deadline for clock in state.clocks if clock.ended_at is None}
     missing = sorted(state.running_stages - running.keys(), key=str)
-    opened = {key: one for key in missing if (one := _opened(library, state, *key)) is not None}
-    unseen = [clock for clock in state.clocks if clock.late_unseen]
-    wanted = [_late_unseen(address, state, library, clock, opened.get(clock.key)) for clock in unseen]
+    opened = {key: deadline for key in missing if (deadline := _deadline(reference_data, state, *key)) is not None}
+    ended_late = [clock for clock in state.clocks if clock.late_unseen]
+    requests = [
+        _declare_ended_late(address, state, reference_data, clock, opened.get(clock.key)) for clock in ended_late
+    ]
     if not state.running_stages:
-        return wanted
+        return requests
     over = {clock.deadline.stage for clock in state.clocks if clock.ended_at is not None}
-    goes_on = {key: one for key, one in running.items() if key[0] in over}  # another co-handling unit's was meant
+    # Closing a stage closes all its clocks, so those of co-handling units that go on are set again.
+    continued = {key: deadline for key, deadline in running.items() if key[0] in over}
     if over or opened:
-        wanted.append(_set(address, goes_on | opened, over))
+        requests.append(_set_deadlines(address, continued | opened, over))
     limits_may_differ = isinstance(recorded.known, e.Corrected | e.Triaged)
-    outdated = [clock.key for clock in state.clocks if limits_may_differ and _outdated(library, state, clock)]
-    corrected = {key: _opened(library, state, *key) for key in outdated}
-    if corrected:  # by itself: the law refuses it when the old moment has passed meanwhile, and only it
+    outdated = [clock.key for clock in state.clocks if limits_may_differ and _outdated(reference_data, state, clock)]
+    corrected = {key: _deadline(reference_data, state, *key) for key in outdated}
+    if corrected:  # a command of its own: if the old due moment has passed meanwhile, the law refuses this one alone
         stages = {stage for stage, _ in corrected}
-        there = {key: one for key, one in (running | opened).items() if key[0] in stages}
-        wanted.append(_set(address, there | corrected, stages, "corrected"))
-    return wanted
+        standing = {key: deadline for key, deadline in (running | opened).items() if key[0] in stages}
+        requests.append(_set_deadlines(address, standing | corrected, stages, "corrected"))
+    return requests
 
 
-def _set(address: Address, opens: Mapping[Key, Deadline], closes: Collection[Stage], what: str = "") -> CommandRequest:
-    said = facts("set-deadlines", opens=tuple(opens.values()), closes=tuple(sorted(closes)))
-    return CommandRequest(address, "set-deadlines", said, what=what)
-
-
-def _late_unseen(
-    address: Address, state: CaseState, library: DocumentsInForce, clock: RunningDeadline, again: Deadline | None
+def _set_deadlines(
+    address: Address, opens: Mapping[Key, Deadline], closes: Collection[Stage], what: str = ""
 ) -> CommandRequest:
-    """What ended late; a ladder comes of it only where the same stage runs on (a report of a case taken up again)."""
-    deadline, seen_at = clock.deadline, clock.ended_at
-    runs_on = again is not None and (again.start, again.due) == (deadline.start, deadline.due)
-    first = rung_at(library, state, deadline.stage, deadline.due, 0) if runs_on else None
-    said = facts(
-        "declare-overdue", stage=deadline.stage, unit=deadline.unit, due=deadline.due, seen_at=seen_at,
-        next_at=first[1] if first else None,
+    deadlines = facts("set-deadlines", opens=tuple(opens.values()), closes=tuple(sorted(closes)))
+    return CommandRequest(address, "set-deadlines", deadlines, what=what)
+
+
+def _declare_ended_late(
+    address: Address,
+    state: CaseState,
+    reference_data: DocumentsInForce,
+    clock: RunningDeadline,
+    opened: Deadline | None,
+) -> CommandRequest:
+    """Declare a stage overdue that ended late.
+
+    A ladder follows only where the same stage goes on under the same deadline, as the report of a reopened case does.
+    """
+    deadline = clock.deadline
+    goes_on = opened is not None and (opened.start, opened.due) == (deadline.start, deadline.due)
+    first_rung = rung_at(reference_data, state, deadline.stage, deadline.due, 0) if goes_on else None
+    overdue = facts(
+        "declare-overdue", stage=deadline.stage, unit=deadline.unit, due=deadline.due, seen_at=clock.ended_at,
+        next_at=first_rung[1] if first_rung else None,
     )  # fmt: skip
-    return CommandRequest(address, "declare-overdue", said, what=f"{deadline.stage} {deadline.unit or ''}")
+    return CommandRequest(address, "declare-overdue", overdue, what=f"{deadline.stage} {deadline.unit or ''}")
 
 
-def _outdated(library: DocumentsInForce, state: CaseState, clock: RunningDeadline) -> bool:
-    """Whether the case as it is now has another limit for a clock than the clock; not once somebody moved it."""
+def _outdated(reference_data: DocumentsInForce, state: CaseState, clock: RunningDeadline) -> bool:
+    """Whether the limit of a clock differs from the one for the case as it is now.
+
+    A clock that was extended, suspended or recomputed keeps its limit.
+    """
     if clock.moves or clock.overdue or clock.ended_at is not None:
         return False
-    new = _opened(library, state, *clock.key)
-    old = clock.deadline
+    new, old = _deadline(reference_data, state, *clock.key), clock.deadline
     return new is not None and (new.amount, new.base, new.legal_basis) != (old.amount, old.base, old.legal_basis)
 
 
-def _opened(library: DocumentsInForce, state: CaseState, stage: Stage, unit: str | None) -> Any:
-    """The clock of a stage by the limits in force; a report upward has one only where a limit says so (11.4)."""
+def _deadline(reference_data: DocumentsInForce, state: CaseState, stage: Stage, unit: str | None) -> Any:
+    """The deadline of a stage by the limits in force; None without one: a report upward may have none (clause 11.4)."""
     since = state.registered_at if stage is Stage.REPORT else state.since
     if stage is Stage.CO_HANDLE:
-        since = next((co.since for co in state.co_handlers if co.unit == unit), since)
-    assert since is not None, "a case that is born has its times"
-    return deadline_for(library, state, stage, unit, since)
+        since = next((co_handler.since for co_handler in state.co_handlers if co_handler.unit == unit), since)
+    assert since is not None, "a registered case has its times"
+    return deadline_for(reference_data, state, stage, unit, since)
 
 
 def annul(recorded: Recorded[StageChange], state: CaseState, _: object) -> Sequence[CommandRequest]:
-    """What was done in time is not late, whenever the proof arrives: its overdue is set right."""
+    """Annul the overdue of a stage that ended in time, whenever the proof of that arrives."""
     proof = f"{recorded.type} {recorded.id}"
     return [
         CommandRequest(recorded.address, "annul-overdue",
-                       facts("annul-overdue", stage=one.stage, unit=one.unit, proof=proof),
-                       what=f"{one.stage} {one.unit or ''}")
-        for one in state.late
-        if one.ended_at is not None and one.ended_at <= one.due
+                       facts("annul-overdue", stage=overdue.stage, unit=overdue.unit, proof=proof),
+                       what=f"{overdue.stage} {overdue.unit or ''}")
+        for overdue in state.late
+        if overdue.ended_at is not None and overdue.ended_at <= overdue.due
     ]  # fmt: skip
 
 
@@ -130,27 +147,27 @@ def annul(recorded: Recorded[StageChange], state: CaseState, _: object) -> Seque
 
 
 def tell_the_cases(recorded: Recorded[e.OrderIssued], state: OrderState, _: object) -> Sequence[CommandRequest]:
-    """One `ordered` per case of a new order (clause 5.1.1 f)."""
+    """Put each case of a new order under it, by a command `order` (clause 5.1.1 f)."""
     event, order = recorded.known, recorded.address
     rung = {name: getattr(event, name) for name in RungFacts.model_fields}
-    said = facts("order", order=order.id, kind=event.kind, due=event.due, **rung)
-    return [CommandRequest(Address.parse(subject), "order", said) for subject in event.cases]
+    ordered = facts("order", order=order.id, kind=event.kind, due=event.due, **rung)
+    return [CommandRequest(Address.parse(subject), "order", ordered) for subject in event.cases]
 
 
 def note_refusal(
     recorded: Recorded[e.OrderIssued], request: CommandRequest, outcome: Rejected
 ) -> Sequence[CommandRequest]:
-    """The order knows which of its cases it does not reach, and why."""
+    """Note on the order that one of its cases refused it, and why."""
     case = request.address.subject
-    said = facts("note-case-refusal", case=case, reason=outcome.reason.code)
-    return [CommandRequest(recorded.address, "note-case-refusal", said, what=case)]
+    refusal = facts("note-case-refusal", case=case, reason=outcome.reason.code)
+    return [CommandRequest(recorded.address, "note-case-refusal", refusal, what=case)]
 
 
 # Moments
 
 
 def moments(subject: str, state: CaseState | OrderState) -> Iterator[Timer]:
-    """What comes next of each clock, and when; nothing for a case under import, which lives by its file's clock."""
+    """The next timers of a case or an order; none for a case under import, which follows the times of its file."""
     if isinstance(state, OrderState):
         if state.status is OrderStatus.ISSUED and state.due is not None and not state.overdue:
             yield Timer(state.due, subject, "order", cause=state.issued_by)
@@ -158,10 +175,10 @@ def moments(subject: str, state: CaseState | OrderState) -> Iterator[Timer]:
     if Hold.IMPORT in state.holds or state.erased:
         return
     for clock in state.clocks:
-        yield from _of_clock(subject, state, clock)
+        yield from _timers_of_clock(subject, state, clock)
 
 
-def _of_clock(subject: str, state: CaseState, clock: RunningDeadline) -> Iterator[Timer]:
+def _timers_of_clock(subject: str, state: CaseState, clock: RunningDeadline) -> Iterator[Timer]:
     deadline = clock.deadline
     stage, unit = deadline.stage.value, deadline.unit or ""
     if clock.ended_at is not None and not clock.late_unseen:
@@ -171,9 +188,9 @@ def _of_clock(subject: str, state: CaseState, clock: RunningDeadline) -> Iterato
             yield Timer(clock.resume_at, subject, "resume", stage, unit, clock.moves[-1].event)
         return
     if clock.overdue:
-        late = state.overdue_of(*clock.key)
-        if late is not None and late.next_at is not None:
-            yield Timer(late.next_at, subject, "rung", stage, unit, late.cause)
+        overdue = state.overdue_of(*clock.key)
+        if overdue is not None and overdue.next_at is not None:
+            yield Timer(overdue.next_at, subject, "rung", stage, unit, overdue.cause)
         return
     if deadline.warn_at is not None and not clock.warned and clock.ended_at is None:
         yield Timer(deadline.warn_at, subject, "warn", stage, unit, clock.set_by)
@@ -181,207 +198,216 @@ def _of_clock(subject: str, state: CaseState, clock: RunningDeadline) -> Iterato
 
 
 def fire(
-    address: Address, state: Any, due: Timer, now: datetime, library: DocumentsInForce
+    address: Address, state: Any, timer: Timer, now: datetime, reference_data: DocumentsInForce
 ) -> Sequence[CommandRequest]:
-    """What must be asked of the case (or order) because a moment has come; nothing when it is no longer in force.
+    """The commands that follow when a timer of a case or an order is due; none for a timer out of force.
 
-    The agenda may be behind, so what it says is compared with the case: under an older cause it would be asked for in
-    vain, since what follows from that one has been done.
+    The agenda may be older than the state, so each timer is compared with the timers of the state. A timer whose cause
+    is older has done its work already, and its commands would be asked for in vain.
     """
-    if due.at > now or due not in moments(address.subject, state):
+    if timer.at > now or timer not in moments(address.subject, state):
         return ()
     if isinstance(state, OrderState):
-        return (
-            CommandRequest(address, "declare-order-overdue", facts("declare-order-overdue", due=due.at, seen_at=now)),
-        )
-    clock = state.clock(Stage(due.stage), due.unit or None)
-    assert clock is not None, "a moment in force is of a clock"
-    if due.what == "rung":
+        overdue = facts("declare-order-overdue", due=timer.at, seen_at=now)
+        return (CommandRequest(address, "declare-order-overdue", overdue),)
+    clock = state.clock(Stage(timer.stage), timer.unit or None)
+    assert clock is not None, "a timer in force belongs to a clock"
+    if timer.what == "rung":
         late = state.overdue_of(*clock.key)
-        assert late is not None, "a rung in force is of an overdue"
-        return (_climb(address, state, clock, late, now, library),)
-    if due.what == "resume":
-        goes_on = deadline_after_pause(clock, due.at, library.calendar(state.in_charge))
-        return (CommandRequest(address, "resume", facts("resume", deadline=goes_on)),)
-    return _fire(address, state, clock, due.what, now, library)
+        assert late is not None, "a rung in force belongs to an overdue"
+        return (_climb(address, state, clock, late, now, reference_data),)
+    if timer.what == "resume":
+        continued = deadline_after_pause(clock, timer.at, reference_data.calendar(state.in_charge))
+        return (CommandRequest(address, "resume", facts("resume", deadline=continued)),)
+    return _warn_or_declare(address, state, clock, timer.what, now, reference_data)
 
 
-def _fire(
-    address: Address, state: CaseState, clock: RunningDeadline, what: str, now: datetime, library: DocumentsInForce
+def _warn_or_declare(
+    address: Address,
+    state: CaseState,
+    clock: RunningDeadline,
+    what: str,
+    now: datetime,
+    reference_data: DocumentsInForce,
 ) -> Sequence[CommandRequest]:
     deadline = clock.deadline
-    calendar = library.calendar(state.in_charge)
+    calendar = reference_data.calendar(state.in_charge)
     if clock.ended_at is None and deadline.calendar_reference != calendar_reference(calendar, deadline):
         new = recomputed_deadline(clock, calendar)
-        if new.due != deadline.due:  # the calendar in force says otherwise: nothing fires by an old one
+        if new.due != deadline.due:  # the calendar in force gives another due moment: the clock is moved first
             return (recompute(address, clock, new),)
-    said = {"stage": deadline.stage, "unit": deadline.unit, "due": deadline.due, "seen_at": now}
+    stated = {"stage": deadline.stage, "unit": deadline.unit, "due": deadline.due, "seen_at": now}
     if what == "warn":
-        return (CommandRequest(address, "warn", facts("warn", **said)),)
-    first = None if clock.ended_at else rung_at(library, state, deadline.stage, deadline.due, 0)
-    return (
-        CommandRequest(
-            address, "declare-overdue", facts("declare-overdue", **said, next_at=first[1] if first else None)
-        ),
-    )
+        return (CommandRequest(address, "warn", facts("warn", **stated)),)
+    first_rung = None if clock.ended_at else rung_at(reference_data, state, deadline.stage, deadline.due, 0)
+    overdue = facts("declare-overdue", **stated, next_at=first_rung[1] if first_rung else None)
+    return (CommandRequest(address, "declare-overdue", overdue),)
 
 
-def recompute_by(library: DocumentsInForce) -> TimerPolicy:
-    """What a running deadline asks for when it is looked at by the calendar in force: its new moment, or nothing."""
+def recompute_by(reference_data: DocumentsInForce) -> TimerPolicy:
+    """The policy that moves a running deadline to its due moment by the calendar in force, where that differs."""
 
-    def look(address: Address, state: Any, due: Timer, now: datetime) -> Sequence[CommandRequest]:
-        clock = state.clock(Stage(due.stage), due.unit or None) if isinstance(state, CaseState) else None
+    def policy(address: Address, state: Any, timer: Timer, now: datetime) -> Sequence[CommandRequest]:
+        clock = state.clock(Stage(timer.stage), timer.unit or None) if isinstance(state, CaseState) else None
         if clock is None or clock.overdue or clock.ended_at is not None:
             return ()
-        new = recomputed_deadline(clock, library.calendar(state.in_charge))
+        new = recomputed_deadline(clock, reference_data.calendar(state.in_charge))
         return (recompute(address, clock, new),) if new.due != clock.deadline.due else ()
 
-    return look
+    return policy
 
 
-def fire_by(library: DocumentsInForce) -> TimerPolicy:
-    """What a moment asks for, by the documents in force."""
-    return lambda address, state, due, now: fire(address, state, due, now, library)
+def fire_by(reference_data: DocumentsInForce) -> TimerPolicy:
+    """The policy of the ticker: `fire`, by the reference documents in force."""
+    return lambda address, state, timer, now: fire(address, state, timer, now, reference_data)
 
 
 def recompute(address: Address, clock: RunningDeadline, new: Any) -> CommandRequest:
-    """A due moment by a newer calendar, with the old one and why."""
+    """Move a clock to the deadline `new`, stating the due moment before and both calendars."""
     old = clock.deadline
     why = f"calendar {old.calendar_reference or 'provisional'} -> {new.calendar_reference or 'provisional'}"
-    said = facts("recompute-deadline", deadline=new, due_before=old.due, why=why)
-    return CommandRequest(address, "recompute-deadline", said, what=str(new.calendar_reference))
+    recomputed = facts("recompute-deadline", deadline=new, due_before=old.due, why=why)
+    return CommandRequest(address, "recompute-deadline", recomputed, what=str(new.calendar_reference))
 
 
-# The ladder: remind the person, urge the unit, order, the level above (clause 11.2; docs/limits.md)
+# The ladder: remind the person, urge the unit, issue an order, escalate (clause 11.2; docs/limits.md)
 
 
 def _climb(
-    address: Address, state: CaseState, clock: RunningDeadline, late: Overdue, now: datetime, library: DocumentsInForce
+    address: Address,
+    state: CaseState,
+    clock: RunningDeadline,
+    late: Overdue,
+    now: datetime,
+    reference_data: DocumentsInForce,
 ) -> CommandRequest:
-    found = rung_at(library, state, late.stage, late.due, late.rung)
-    row = found[0] if found else None
-    to = _centre_above(library, state.in_charge)
+    """The command of the next rung of the ladder. Where the ladder has no such rung, the unit is urged."""
+    rung = rung_at(reference_data, state, late.stage, late.due, late.rung)
+    row = rung[0] if rung else None
+    to = _centre_above(reference_data, state.in_charge)
     in_charge = to if row is not None and row.act is Act.ESCALATE and to else state.in_charge
-    following = rung_at(library, state, late.stage, late.due, late.rung + 1)
-    at_top = following is not None and following[0].act is Act.ESCALATE and not _centre_above(library, in_charge)
-    said: dict[str, Any] = {
+    following = rung_at(reference_data, state, late.stage, late.due, late.rung + 1)
+    at_top = following is not None and following[0].act is Act.ESCALATE and not _centre_above(reference_data, in_charge)
+    stated: dict[str, Any] = {
         "late_stage": late.stage,
         "late_unit": late.unit,
         "rung": late.rung,
         "moment": late.next_at,
         "next_at": None if following is None or at_top else max(following[1], late.next_at or following[1]),
         "acts": row.acts if row else "",
-        "informs": _informed(library, state, late, row.informs if row else ()),
-        "note": Note(text=_words(late, row)),
+        "informs": _informed(reference_data, state, late, row.informs if row else ()),
+        "note": Note(text=_note_text(late, row)),
     }
     what = f"rung {late.rung}"
     if row is not None and row.act is Act.ESCALATE and to:
-        return CommandRequest(address, "escalate", facts("escalate", to=to, **said), what=what)
+        return CommandRequest(address, "escalate", facts("escalate", to=to, **stated), what=what)
     if row is not None and row.act is Act.ORDER:
-        # a case whose clock stood still refused the order: when it goes on it is another one
+        # A case whose clock is suspended refuses the order. After the pause another order is issued, with another id.
         cause = f"{late.cause} {what}" + (f" after {clock.pauses}" if clock.pauses else "")
-        return _order(address, state, late, row, said, now, library, cause)
+        return _issue_order(address, state, late, row, stated, now, reference_data, cause)
     person = state.person_of(late.unit) if row is not None and row.act is Act.REMIND else None
-    said |= {"unit": _who(state, late), "person": person}
-    return CommandRequest(address, "urge", facts("urge", **said), what=what)
+    stated |= {"unit": _unit_to_act(state, late), "person": person}
+    return CommandRequest(address, "urge", facts("urge", **stated), what=what)
 
 
-def _order(
+def _issue_order(
     address: Address,
     state: CaseState,
     late: Overdue,
     row: LadderRow,
-    said: dict[str, Any],
+    stated: dict[str, Any],
     now: datetime,
-    library: DocumentsInForce,
+    reference_data: DocumentsInForce,
     cause: str,
 ) -> CommandRequest:
     region = ordering_region(state.in_charge, state)
     order = Address("order", region, new_id(region, cause))
-    due = moment_after(library.calendar(region), now, row.answer, row.answer_base)
-    said |= {
+    due = moment_after(reference_data.calendar(region), now, row.answer, row.answer_base)
+    stated |= {
         "kind": row.order_kind,
         "region": region,
-        "unit": _who(state, late),
+        "unit": _unit_to_act(state, late),
         "cases": (address.subject,),
         "due": due,
     }
-    return CommandRequest(order, "issue-order", facts("issue-order", **said), what=f"rung {late.rung}")
+    return CommandRequest(order, "issue-order", facts("issue-order", **stated), what=f"rung {late.rung}")
 
 
 def rungs_ahead(
-    library: DocumentsInForce, state: CaseState, clock: RunningDeadline
+    reference_data: DocumentsInForce, state: CaseState, clock: RunningDeadline
 ) -> Iterator[tuple[int, LadderRow, datetime]]:
-    """The rungs that are to come if nothing happens, with their moments; of one that repeats for ever the first two."""
+    """The rungs that follow if nothing happens, with their moments. Of a rung that repeats for ever, the first two."""
     late = state.overdue_of(*clock.key) if clock.overdue else None
     if clock.ended_at is not None or clock.suspended or (clock.overdue and (late is None or late.next_at is None)):
         return
     stage, due = clock.deadline.stage, clock.deadline.due
-    number, place, region = late.rung if late else 0, late.next_at if late else due, state.in_charge
-    twice = len(ladder_for(library.ladders(region), stage, facts_of(state)))
-    while found := rung_at(library, state, stage, due, number):
-        row, moment = found
+    number, at, region = late.rung if late else 0, late.next_at if late else due, state.in_charge
+    last_number = len(ladder_for(reference_data.ladders(region), stage, facts_of(state)))
+    while rung := rung_at(reference_data, state, stage, due, number):
+        row, moment = rung
         if row.act is Act.ESCALATE:
-            to = _centre_above(library, region)
+            to = _centre_above(reference_data, region)
             if to is None:
                 return
             region = to
-        elif number > twice:
+        elif number > last_number:
             return
-        assert place is not None, "a ladder that stands has its next moment"
-        place = place if late is not None and number == late.rung else max(moment, place)
-        yield number, row, place
+        assert at is not None, "a ladder that goes on has its next moment"
+        at = at if late is not None and number == late.rung else max(moment, at)
+        yield number, row, at
         number += 1
 
 
 def ordering_region(centre: str, state: CaseState) -> str:
-    """Where an order of a centre about a case stands: with it; one of the province with the city, which has a log."""
+    """The region of an order that a centre issues: its own. For a province the city of the case, which has a log."""
     return region_at(state.region, Level.CITY) if level_of(centre) is Level.PROVINCE else centre
 
 
-def _who(state: CaseState, late: Overdue) -> str:
-    """The unit that must act: the co-handling one, the responsible one, else the centre in charge."""
+def _unit_to_act(state: CaseState, late: Overdue) -> str:
+    """The unit that must act: the co-handling one, else the responsible one, else the centre in charge."""
     centre = f"{state.in_charge}-centre"
     if late.stage in (Stage.TRIAGE, Stage.FEEDBACK):
         return centre
     return late.unit or state.unit or centre
 
 
-def _centre_above(library: DocumentsInForce, region: str) -> str | None:
-    """The next region up the tree that has a centre; None above the province."""
+def _centre_above(reference_data: DocumentsInForce, region: str) -> str | None:
+    """The nearest region above that has a centre; None where there is none up to the province."""
     while level_of(region) is not Level.PROVINCE:
         region = parent(region) or region
-        if library.centre(region) is not None:
+        if reference_data.centre(region) is not None:
             return region
     return None
 
 
-def informed_of_escalation(library: DocumentsInForce, state: CaseState, to: str) -> tuple[str, ...]:
-    """Whom a person's escalation informs (clause 11.2): own party committee and government, and the centre above."""
-    centre = library.centre_of(state.in_charge)
+def informed_of_escalation(reference_data: DocumentsInForce, state: CaseState, to: str) -> tuple[str, ...]:
+    """The names that a person's escalation informs: own party committee and government, the centre above (11.2)."""
+    centre = reference_data.centre_of(state.in_charge)
     own = (centre.party_committee, centre.government) if centre else ()
     return tuple(name for name in (*own, f"{to}-centre") if name)
 
 
-def _informed(library: DocumentsInForce, state: CaseState, late: Overdue, whom: Sequence[Informed]) -> tuple[str, ...]:
-    """Whom a rung informs, by name (clause 11.2: the own party committee and government, and the centre above)."""
-    centre = library.centre_of(state.in_charge)
-    upper = _centre_above(library, state.in_charge)
+def _informed(
+    reference_data: DocumentsInForce, state: CaseState, late: Overdue, recipients: Sequence[Informed]
+) -> tuple[str, ...]:
+    """The names that a rung informs (clause 11.2: the own party committee and government, and the centre above)."""
+    centre = reference_data.centre_of(state.in_charge)
+    upper = _centre_above(reference_data, state.in_charge)
     names = {
         Informed.PERSON: state.person_of(late.unit),
-        Informed.UNIT: _who(state, late),
+        Informed.UNIT: _unit_to_act(state, late),
         Informed.CENTRE: f"{state.in_charge}-centre",
         Informed.PARTY_COMMITTEE: centre.party_committee if centre else None,
         Informed.GOVERNMENT: centre.government if centre else None,
         Informed.CENTRE_ABOVE: f"{upper}-centre" if upper else None,
     }
-    return tuple(dict.fromkeys(name for one in whom if (name := names[one]) is not None))
+    return tuple(dict.fromkeys(name for recipient in recipients if (name := names[recipient]) is not None))
 
 
-def _words(late: Overdue, row: LadderRow | None) -> str:
+def _note_text(late: Overdue, row: LadderRow | None) -> str:
     basis = f"（{row.basis}）" if row else ""
-    said = f"{STAGE_NAMES[late.stage]}环节已超期，应于 {late.due.isoformat()} 前完成"
-    return f"{said}；系统第 {late.rung + 1} 级催督{basis}。"
+    delay = f"{STAGE_NAMES[late.stage]}环节已超期，应于 {late.due.isoformat()} 前完成"
+    return f"{delay}；系统第 {late.rung + 1} 级催督{basis}。"
 
 
 REACTIONS: tuple[Reaction, ...] = (

@@ -1,7 +1,7 @@
-"""What in the log proposes a supervision order for a case, and what that order would say (clause 5.1.1 f).
+"""Proposals of supervision orders: the cases that call for one, and the order that is proposed (clause 5.1.1 f).
 
-Pure. Repeated hand-backs, repeated demands, lateness and many people are counted by the case itself; from which number
-on they propose something is a document. A person turns a proposal into an order.
+Pure. A case counts its hand-backs, repeats, late stages and people. A reference document has the thresholds from which
+these counts propose an order. A person turns a proposal into an order.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from services.supervision.deadlines.explanations import said_by
+from services.supervision.deadlines.explanations import fields_from
 from shared.case.facts import Hold, Nature, Note, OrderKind, Severity, TimeBase
 from shared.case.lifecycle import OPEN, STAGES, Status
 from shared.case.state import CaseState
@@ -21,9 +21,9 @@ from shared.reference.ladders import Act, ladder_for
 from shared.reference.proposals import Proposal
 from shared.reference.reference_data import ReferenceData
 
-ANSWER_WORKING_DAYS = 3  # how long an order gives where no ladder says it
-FIGURE_MAX = 2**31 - 1  # no case counts so far
-WORDS = {
+ANSWER_WORKING_DAYS = 3  # the time to answer an order where no ladder states it
+FIGURE_MAX = 2**31 - 1  # more than any count of a case
+FIGURE_NAMES = {
     Proposal.HAND_BACKS: "退回次数",
     Proposal.REPEATS: "重复诉求次数",
     Proposal.LATENESS: "超期次数",
@@ -32,7 +32,7 @@ WORDS = {
 
 
 class Meets(BaseModel):
-    """A threshold that a case meets: how often it was, and from which number on an order is proposed."""
+    """A threshold that a case meets: the count of the case, and the count from which on an order is proposed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,7 +57,10 @@ class ProposalItem(BaseModel):
 
 
 class Proposals(BaseModel):
-    """A page of proposals, by centre. `next` leads on; where few fit, a page may be short, even empty, and lead on."""
+    """A page of proposals, by centre. `next` is the cursor of the next page.
+
+    The search for a page is limited, so a page may be short, or empty, and still have a `next`.
+    """
 
     proposals: list[ProposalItem]
     next: str | None = None
@@ -66,11 +69,11 @@ class Proposals(BaseModel):
 
 def item(id: str, number: str, state: CaseState, meets: list[Meets]) -> ProposalItem:
     """A case in the list of proposals."""
-    return ProposalItem(**said_by(ProposalItem, state), id=id, number=number, meets=meets)
+    return ProposalItem(**fields_from(ProposalItem, state), id=id, number=number, meets=meets)
 
 
-def proposed(library: ReferenceData, state: CaseState) -> list[Meets]:
-    """Why an order is proposed for a case; empty when none is, or one was issued already."""
+def proposed(reference_data: ReferenceData, state: CaseState) -> list[Meets]:
+    """The thresholds for which an order is proposed for a case; none when the case has an order already."""
     if state.orders or state.erased or state.status not in OPEN or Hold.IMPORT in state.holds:
         return []
     figures = {
@@ -79,7 +82,7 @@ def proposed(library: ReferenceData, state: CaseState) -> list[Meets]:
         Proposal.LATENESS: state.overdue_count,
         Proposal.PEOPLE: state.people_count,
     }
-    thresholds = library.proposals(state.in_charge)
+    thresholds = reference_data.proposals(state.in_charge)
     return [
         Meets(what=what, figure=figure, at_least=thresholds[what])
         for what, figure in figures.items()
@@ -87,21 +90,28 @@ def proposed(library: ReferenceData, state: CaseState) -> list[Meets]:
     ]
 
 
-def lowest(library: ReferenceData) -> list[int]:
-    """The lowest threshold of each kind in force anywhere: a case below all of them need not be looked at."""
-    rows = [row for one in library.documents() if one.kind is DocumentKind.PROPOSALS for row in one.rows]
+def lowest(reference_data: ReferenceData) -> list[int]:
+    """The lowest threshold of each kind in force anywhere. A case below all of them is not read."""
+    rows = [
+        row
+        for document in reference_data.documents()
+        if document.kind is DocumentKind.PROPOSALS
+        for row in document.rows
+    ]
     return [min((row.at_least for row in rows if row.id is what), default=FIGURE_MAX) for what in Proposal]
 
 
-def order_proposed(library: ReferenceData, state: CaseState, meets: list[Meets], now: datetime) -> dict[str, Any]:
-    """What an order says that is issued as it is proposed: as the ladder of the case's stage would order it."""
-    ladder = ladder_for(library.ladders(state.in_charge), STAGES[state.status], facts_of(state))
+def order_proposed(
+    reference_data: ReferenceData, state: CaseState, meets: list[Meets], now: datetime
+) -> dict[str, Any]:
+    """The facts of an order as proposed: those that the ladder of the case's stage would give it."""
+    ladder = ladder_for(reference_data.ladders(state.in_charge), STAGES[state.status], facts_of(state))
     row = next((row for row in ladder if row.act is Act.ORDER), None)
     amount, base = (row.answer, row.answer_base) if row else (ANSWER_WORKING_DAYS, TimeBase.WORKING_DAYS)
-    why = "；".join(f"{WORDS[one.what]} {one.figure}（达到 {one.at_least}）" for one in meets)
+    why = "；".join(f"{FIGURE_NAMES[met.what]} {met.figure}（达到 {met.at_least}）" for met in meets)
     return {
         "kind": row.order_kind if row else OrderKind.ORDINARY,
         "unit": state.unit or f"{state.in_charge}-centre",
-        "due": moment_after(library.calendar(state.in_charge), now, amount, base),
+        "due": moment_after(reference_data.calendar(state.in_charge), now, amount, base),
         "note": Note(text=f"据系统督办建议：{why}。"),
     }

@@ -1,4 +1,4 @@
-"""Supervision's read model in Postgres, from folded cases and orders: what is due when, what calls for an order."""
+"""The read model of supervision in Postgres: the timers of cases and orders, and the counts that call for an order."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class Watched:
         return {row["subject"]: row["state"] for row in await session.fetch("watched_states", subjects)}
 
     async def write(self, session: Session, changes: Sequence[AggregateChange]) -> None:
-        """Upsert the rows and what is due; the same again, or older, changes nothing."""
+        """Upsert the rows and the timers; a repeated or older change has no effect."""
         if not changes:
             return
-        written = arrays_of([watched_row(change) for change in changes])
-        newer = {row["subject"] for row in await session.fetch("write_watched", *written)}
+        columns = arrays_of([watched_row(change) for change in changes])
+        newer = {row["subject"] for row in await session.fetch("write_watched", *columns)}
         await session.execute("forget_moments", list(newer))
         states = [(subject, change.state) for change in changes if (subject := change.address.subject) in newer]
-        due = [
+        timers = [
             MomentRow(timer.subject, timer.what, timer.stage, timer.unit, timer.at, timer.cause)
             for subject, state in states
             for timer in moments(subject, state)
         ]
-        if due:
-            await session.execute("write_moments", *arrays_of(due))
+        if timers:
+            await session.execute("write_moments", *arrays_of(timers))
 
     async def clear(self, session: Session) -> None:
         """Empty the tables."""
@@ -49,7 +49,7 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class WatchedRow:
-    """One row of `watched`: a case or an order, and the counts that call for a supervision order."""
+    """One row of `watched`: a case or an order, with the counts that call for a supervision order."""
 
     subject: String
     id: Annotated[Id, FIXED]
@@ -67,7 +67,7 @@ class WatchedRow:
 
 @dataclass(frozen=True, slots=True)
 class MomentRow:
-    """One row of `moments`: one thing that is due of a case or an order."""
+    """One row of `moments`: a timer of a case or an order."""
 
     subject: String
     what: String

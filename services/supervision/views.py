@@ -1,4 +1,4 @@
-"""What supervision answers with; explanations stand in `deadlines/explanations.py`, proposals in `proposals.py`."""
+"""Response models of supervision; explanations stand in `deadlines/explanations.py`, proposals in `proposals.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.case.lifecycle import Status
 
 
 class Moment(BaseModel):
-    """The next moment of a clock if nothing happens: warn, overdue, rung or resume."""
+    """The next timer of a clock if nothing happens. `what` is warn, overdue, rung or resume."""
 
     at: AwareDatetime
     what: str
@@ -19,7 +19,7 @@ class Moment(BaseModel):
 
 
 class Deadlines(BaseModel):
-    """All clocks of a case, what is late, how often it was, and the next moments, soonest first."""
+    """All clocks of a case, its overdues, the number of its late stages, and its next timers, soonest first."""
 
     id: str
     number: str

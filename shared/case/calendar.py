@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
 from zoneinfo import ZoneInfo
 
@@ -25,13 +25,14 @@ _TICK = timedelta(microseconds=1)
 _SATURDAY = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Calendar:
     """Which days are worked, and when the office is open.
 
     `holidays` are off on top of weekends, `makeup` are weekend days that are worked. A year that is not `published` is
     provisional: its weekends and the days (month, day) of `rest` are off, until a document says more. `office` are the
-    opening hours of a working day in order; `references` name the document of each year.
+    opening hours of a working day in order; `references` name the document of each year. Raises ZoneInfoNotFoundError
+    for a zone that there is not.
     """
 
     holidays: frozenset[date] = frozenset()
@@ -41,11 +42,15 @@ class Calendar:
     office: tuple[tuple[time, time], ...] = ()
     references: Mapping[int, str] = field(default_factory=dict, hash=False)
     rest: frozenset[tuple[int, int]] = FIXED_REST
-    tz: ZoneInfo = field(init=False, repr=False, compare=False)
     _worked: dict[int, list[date]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tz", ZoneInfo(self.zone))
+        ZoneInfo(self.zone)
+
+    @cached_property
+    def tz(self) -> ZoneInfo:
+        """The time zone by its name."""
+        return ZoneInfo(self.zone)
 
     def is_working(self, day: date) -> bool:
         """Whether people are at work on that day."""

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter
 
 from shared.case import events as e
 from shared.case.base import Event, Recorded, Unknown
-from shared.case.commands import COMMANDS, Command
-from shared.case.decide import Accepted, Verdict, record
+from shared.case.commands import Command
+from shared.case.decide import Accepted, Verdict, event_of, record
 from shared.case.facts import OrderKind
 from shared.case.lifecycle import Transition
 from shared.case.reasons import Reason, Rejected
@@ -80,7 +80,7 @@ def decide_order(command: Command, state: OrderState) -> Verdict:
         return Accepted(None)
     if state.newer_event:
         return Rejected(Reason.NEWER_EVENT)
-    event = COMMANDS[command.name].event.model_construct(**command.facts.__dict__)
+    event = event_of(command)
     birth = isinstance(event, e.OrderIssued)
     if state.status is OrderStatus.NEW and not birth:
         return Rejected(Reason.NOT_REGISTERED)

@@ -1,17 +1,56 @@
 """Commands as people and platforms write them: the facts of a command as a model without seals, and back.
 
-Over HTTP the body of a command, over NATS the data of a submission.
+Over HTTP the body of a command, over NATS the data of a submission. A registration has a form of its own.
 """
 
 from __future__ import annotations
 
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Self, Union, get_args, get_origin
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, create_model
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic_core import PydanticCustomError
 
-from shared.case.base import FILLED, PRIVATE, Facts
+from shared.case.base import FILLED, PRIVATE, Code, Facts, PersonId, Region, UnitCode
+from shared.case.facts import Channel, Nature, Party, Retention, Severity, Short, Text, Title
+
+
+class RegisterBody(BaseModel):
+    """The registration form, as a desk, a page or a phone sends it (clause 5.1.3 a).
+
+    `handed_by`: the region of the superior centre that hands the matter down and follows it (clause 5.1.1 i).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channel: Channel
+    region: Region
+    nature: Nature
+    title: Title
+    text: Text
+    address: Short = ""
+    parties: Annotated[tuple[Party, ...], Field(max_length=50)] = ()
+    subject: Code | None = None
+    severity: Severity = Severity.GENERAL
+    retention: Retention = Retention.YEAR_1
+    first_asked: PersonId | None = None
+    first_asked_unit: UnitCode | None = None
+    contact_time: AwareDatetime | None = None
+    grid: Annotated[str, Field(pattern=r"^[0-9]{15}$")] | None = None
+    complained_unit: UnitCode | None = None
+    stand_aside: Annotated[tuple[PersonId, ...], Field(max_length=50)] = ()
+    informant: bool = False
+    people_count: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    handed_by: Region | None = None
+    answer: Text | None = None
+    time: AwareDatetime | None = None
+
+    @model_validator(mode="after")
+    def _handed_down_by_a_superior(self) -> Self:
+        if self.handed_by is not None and self.channel is not Channel.SUPERIOR:
+            raise PydanticCustomError("handed_by", "handed_by is for what a superior hands down: channel superior")
+        return self
 
 
 @cache

@@ -75,6 +75,9 @@ class Settings(BaseModel):
     master_key: Path | None = None  # default: <data>/secrets/master.key
     tokens: Path | None = None  # default: <data>/secrets/tokens.yaml
 
+    # Platforms and subscribers over NATS (infra/servers/partners.py)
+    partners: Path | None = None  # default: <data>/partners.yaml, and without it the partners of the demo
+
     # Telemetry and tests
     otlp_endpoint: str | None = None  # http://collector:4318; nothing leaves the process without it
     trace_share: Annotated[float, Field(ge=0, le=1)] = 1.0
@@ -142,6 +145,10 @@ class Settings(BaseModel):
     @property
     def master_key_file(self) -> Path:
         return self.master_key or self.data / "secrets" / "master.key"
+
+    @property
+    def partners_file(self) -> Path:
+        return self.partners or self.data / "partners.yaml"
 
     @property
     def tokens_file(self) -> Path:

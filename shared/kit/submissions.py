@@ -4,7 +4,7 @@ A platform publishes a command of the catalogue on `submit.<source>.<pp>.<cc>.<x
 so only under its own name and areas. Each owner takes its own commands with a durable of its own; what nobody can take,
 intake refuses. The receipt goes to `receipt.<source>.<id>` and the first one stands; an answer that has no id to stand
 under, or finds another one there, goes to `receipt.<source>.seq-<n>`, n being the submission's sequence, which the
-platform was told when its publish was acknowledged. So no submission ends in silence, and none is answered twice.
+platform got with the acknowledgement of its publish. So no submission ends in silence, and none is answered twice.
 
 The order of steps is decide, receipt, wipe, acknowledge: a kill between any two repeats steps that change nothing. A
 submission holds a resident's words in the open (encrypted on disk), so it is overwritten once its receipt stands.
@@ -98,34 +98,36 @@ class Submissions:
     async def step(self, durable: RawDurable, wait_s: float) -> int:
         """Fetch what is there and work it, lane by lane; how many messages that was."""
         deliveries = await durable.fetch(FETCH_COUNT_MAX, wait_s)
-        read_ones = [(read(delivery.message, self._forms), delivery) for delivery in deliveries]
-        ours = [one for one in read_ones if one[0].owner is self._owner]
-        await asyncio.gather(*(d.ack() for told, d in read_ones if told.owner is not self._owner))
-        lanes = groupby(sorted(ours, key=lambda one: (one[0].lane, one[0].sequence)), key=lambda one: one[0].lane)
-        with self._runtime.telemetry.span(f"submissions.{self._owner}", count=len(ours)):
+        parsed = [(read(delivery.message, self._forms), delivery) for delivery in deliveries]
+        own = [pair for pair in parsed if pair[0].owner is self._owner]
+        await asyncio.gather(*(d.ack() for submission, d in parsed if submission.owner is not self._owner))
+        lanes = groupby(sorted(own, key=lambda pair: (pair[0].lane, pair[0].sequence)), key=lambda pair: pair[0].lane)
+        with self._runtime.telemetry.span(f"submissions.{self._owner}", count=len(own)):
             await asyncio.gather(*(self._in_order(lane, list(group)) for lane, group in lanes))
         return len(deliveries)
 
     async def _in_order(self, lane: str, group: Sequence[tuple[ParsedSubmission, RawDelivery]]) -> None:
-        for told, delivery in group:
-            first, until = self._behind.get(lane, (told.sequence, 0.0))
-            if first < told.sequence and self._clock.monotonic() < until:
+        for submission, delivery in group:
+            first, until = self._behind.get(lane, (submission.sequence, 0.0))
+            if first < submission.sequence and self._clock.monotonic() < until:
                 await delivery.nack(DELAY_S_MIN)
-            elif await self._settled(told, delivery):
+            elif await self._settle(submission, delivery):
                 self._behind.pop(lane, None)
             else:
-                self._behind[lane] = told.sequence, self._clock.monotonic() + BEHIND_S_MAX
+                self._behind[lane] = submission.sequence, self._clock.monotonic() + BEHIND_S_MAX
 
-    async def _settled(self, told: ParsedSubmission, delivery: RawDelivery) -> bool:
+    async def _settle(self, submission: ParsedSubmission, delivery: RawDelivery) -> bool:
         """Answer one submission and be done with it; False: it comes again."""
         try:
-            with self._runtime.telemetry.continued(told.envelope.traceparent if told.envelope else None, self._clock):
-                await self._answer(told, delivery)
+            with self._runtime.telemetry.continued(
+                submission.envelope.traceparent if submission.envelope else None, self._clock
+            ):
+                await self._answer(submission, delivery)
         except Exception as error:  # whatever went wrong, it comes again or is parked with a receipt that says so
             patient = isinstance(error, LogUnavailable | Unavailable)
             if not patient and delivery.attempts >= ATTEMPTS_COUNT_MAX:
                 try:
-                    await self._park(told, delivery, type(error).__name__)  # never its text: it may quote content
+                    await self._park(submission, delivery, type(error).__name__)  # never its text: it may quote content
                     return True
                 except LogUnavailable:
                     pass
@@ -133,16 +135,16 @@ class Submissions:
             return False
         return True
 
-    async def _answer(self, told: ParsedSubmission, delivery: RawDelivery) -> None:
+    async def _answer(self, submission: ParsedSubmission, delivery: RawDelivery) -> None:
         """Decide and tell. Raises Unavailable, and problems of ours (500 and above) that poison may be the cause of."""
         outcome: Answer | Problem
-        standing = await self._standing(told.source, told.id) if told.id else None
-        if standing is not None and standing.sequence == told.sequence:
-            await self._done(told, delivery)
+        standing = await self._standing(submission.source, submission.id) if submission.id else None
+        if standing is not None and standing.sequence == submission.sequence:
+            await self._finish(submission, delivery)
             return
-        places = [told.id] if told.id else []
+        subject_ids = [submission.id] if submission.id else []
         try:
-            outcome = await self._decide(told, standing, delivery.stored_at)
+            outcome = await self._decide(submission, standing, delivery.stored_at)
         except tuple(TRANSLATIONS) as error:
             translation = translated(error)
             assert translation is not None, "the except clause names the same errors"
@@ -150,16 +152,16 @@ class Submissions:
         except ProblemError as error:
             outcome = error.problem
             if outcome.code == OtherSubmission.code:  # the answer to the first one stands, or is about to
-                outcome, places = OtherSubmission("This id was used for another submission.").problem, []
+                outcome, subject_ids = OtherSubmission("This id was used for another submission.").problem, []
         if isinstance(outcome, Problem) and outcome.status >= 500:
             kind = Unavailable if outcome.status == Unavailable.status else ProblemError
             raise kind(outcome.detail, code=outcome.code)
-        await self._tell(told, outcome, places)
+        await self._publish_receipt(submission, outcome, subject_ids)
         await self._runtime.failpoints.hit("intake.receipt.published")
-        await self._done(told, delivery)
+        await self._finish(submission, delivery)
 
-    async def _done(self, told: ParsedSubmission, delivery: RawDelivery) -> None:
-        await self._streams.wipe(SUBMISSIONS, told.sequence)
+    async def _finish(self, submission: ParsedSubmission, delivery: RawDelivery) -> None:
+        await self._streams.wipe(SUBMISSIONS, submission.sequence)
         await delivery.ack()
 
     async def _standing(self, source: str, id: str) -> Receipt | None:
@@ -168,13 +170,15 @@ class Submissions:
         message = await self._streams.last(RECEIPTS, topology.receipt(source, id))
         return None if message is None else Receipt.model_validate_json(message.data)
 
-    async def _decide(self, told: ParsedSubmission, standing: Receipt | None, stored_at: datetime) -> Answer | Problem:
+    async def _decide(
+        self, submission: ParsedSubmission, standing: Receipt | None, stored_at: datetime
+    ) -> Answer | Problem:
         """Have it done, or the reason why not. Raises ProblemError and what TRANSLATIONS names."""
-        spec, envelope = told.spec, told.envelope
-        if told.problem is not None or envelope is None or spec is None:
-            assert told.problem is not None, "what has no command or envelope says why"
-            return told.problem
-        person = self._application.identity.person(f"{PERSON_PREFIX}{told.source}")
+        spec, envelope = submission.spec, submission.envelope
+        if submission.problem is not None or envelope is None or spec is None:
+            assert submission.problem is not None, "what has no command or envelope says why"
+            return submission.problem
+        person = self._application.identity.person(f"{PERSON_PREFIX}{submission.source}")
         if person is None:
             raise Forbidden(
                 "No platform of this name is known here.", code="platform.unknown",
@@ -182,24 +186,24 @@ class Submissions:
             )  # fmt: skip
         if standing is not None and not standing.may_repeat(spec.name):
             raise OtherSubmission("")
-        caller = replace(person, source=told.source)
-        meta = self._meta(told, envelope, caller, stored_at)
+        caller = replace(person, source=submission.source)
+        meta = self._meta(submission, envelope, caller, stored_at)
         if access.is_creation(spec.name):
             if spec.name not in self._creations:
                 raise Forbidden("Platforms do not send this command.", code="command.not_for_platforms")
-            within(told, told.body.region)
-            created, origin = self._creations[spec.name].command(told, caller, meta)
+            within(submission, submission.body.region)
+            created, origin = self._creations[spec.name].command(submission, caller, meta)
             return await self._application.execute(caller, created, origin)
         address = await self._application.locate(envelope.subject or "", spec.kind)
-        within(told, address.region)
+        within(submission, address.region)
         if standing is not None and isinstance(standing.data, Answer) and standing.data.id != address.id:
             raise OtherSubmission("")
-        facts = facts_of_body(told.body, spec.facts)
+        facts = facts_of_body(submission.body, spec.facts)
         if "source" in spec.facts.model_fields:
-            facts = facts.model_copy(update={"source": told.source, "source_id": envelope.id})
+            facts = facts.model_copy(update={"source": submission.source, "source_id": envelope.id})
         return await self._application.execute(caller, command(address, meta, spec.name, facts))
 
-    def _meta(self, told: ParsedSubmission, envelope: Envelope, caller: Caller, stored_at: datetime) -> Meta:
+    def _meta(self, submission: ParsedSubmission, envelope: Envelope, caller: Caller, stored_at: datetime) -> Meta:
         """`time` is judged from when the stream took it: a submission does not age while our services are down."""
         time = envelope.time or stored_at
         if time > stored_at + timedelta(seconds=AHEAD_S_MAX):
@@ -211,44 +215,46 @@ class Submissions:
             )
         now = self._clock.now()
         return Meta(
-            command_id=derived_id("submission", told.source, envelope.id, ""),
+            command_id=derived_id("submission", submission.source, envelope.id, ""),
             time=min(time, now),
             recorded_at=now,
             actor=caller.actor,
             traceparent=telemetry.traceparent(),
-            references=self._application.identity.references(told.region),
+            references=self._application.identity.references(submission.region),
         )
 
-    async def _tell(self, told: ParsedSubmission, outcome: Answer | Problem, places: Sequence[str]) -> None:
+    async def _publish_receipt(
+        self, submission: ParsedSubmission, outcome: Answer | Problem, subject_ids: Sequence[str]
+    ) -> None:
         """Publish the one receipt, under its id or, when another stands there, under its sequence."""
         refused = isinstance(outcome, Problem)
         self._runtime.telemetry.add(COUNTED, self._owner, "refused" if refused else "accepted")
-        if not is_source(told.source):  # nobody could read it; only who is not a platform can publish there
-            await self._note(told, "no source")
+        if not is_source(submission.source):  # nobody could read it; only who is not a platform can publish there
+            await self._note_for_operator(submission, "no source")
             return
-        now, name = self._clock.now(), told.name
-        for place in (*places, told.by_sequence):
-            receipt = Receipt.of(self._owner, told.source, place, told.sequence, name, now, outcome)
-            subject, data = topology.receipt(told.source, place), to_json(receipt, exclude_none=True)
+        now, name = self._clock.now(), submission.name
+        for subject_id in (*subject_ids, submission.by_sequence):
+            receipt = Receipt.of(self._owner, submission.source, subject_id, submission.sequence, name, now, outcome)
+            subject, data = topology.receipt(submission.source, subject_id), to_json(receipt, exclude_none=True)
             try:
                 await self._streams.publish(subject, data, expected=0)
                 return
             except LogConflict:
-                standing = await self._standing(told.source, place)
+                standing = await self._standing(submission.source, subject_id)
                 if standing is not None and standing.answers(receipt):
                     return
 
-    async def _park(self, told: ParsedSubmission, delivery: RawDelivery, reason: str) -> None:
+    async def _park(self, submission: ParsedSubmission, delivery: RawDelivery, reason: str) -> None:
         """Poison: the operator hears the place and the reason, the platform that it is being looked at."""
-        telemetry.warn("parked", service=self._owner, sequence=told.sequence, reason=reason)
-        await self._note(told, reason)
+        telemetry.warn("parked", service=self._owner, sequence=submission.sequence, reason=reason)
+        await self._note_for_operator(submission, reason)
         await self._runtime.failpoints.hit("react.parked")
         problem = ProblemError(
             "This could not be processed and was set aside for the operator.", code=PARKED_CODE,
             advice="Ask the operator, naming source and sequence; when it is repaired, send the same again, same id.",
         )  # fmt: skip
-        await self._tell(told, problem.problem, [told.id] if told.id else [])
-        await self._done(told, delivery)
+        await self._publish_receipt(submission, problem.problem, [submission.id] if submission.id else [])
+        await self._finish(submission, delivery)
 
-    async def _note(self, told: ParsedSubmission, reason: str) -> None:
-        await self._dead_letters.park_submission(told.source, told.sequence, told.name, reason)
+    async def _note_for_operator(self, submission: ParsedSubmission, reason: str) -> None:
+        await self._dead_letters.park_submission(submission.source, submission.sequence, submission.name, reason)

@@ -15,8 +15,18 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from shared.case import catalogue
-from shared.case.base import EVENT_BYTES_MAX, SEAL_PREFIX, Actor, Address, Event, Meta, Position, Recorded, Unknown
-from shared.log._fast import unvalidated_meta
+from shared.case.base import (
+    EVENT_BYTES_MAX,
+    SEAL_PREFIX,
+    Actor,
+    Address,
+    Event,
+    Meta,
+    Position,
+    Recorded,
+    Unknown,
+    trusted,
+)
 from shared.log.port import EventTooLarge, Malformed, NotSealed
 
 ACTORS_CACHED_COUNT_MAX = 4096
@@ -134,7 +144,7 @@ class EventDecoder:
         if time.tzinfo is None or recorded_at.tzinfo is None:
             raise ValueError("a time has no offset")
         references = body.get("references")
-        return unvalidated_meta({
+        return trusted(Meta, {
             "command_id": body["commandid"],
             "time": time,
             "recorded_at": recorded_at,

@@ -7,15 +7,15 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, NamedTuple
 
 from nats.errors import Error as NatsError
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 from nats.js.object_store import ObjectStore
 
 from shared.log import consumers
 from shared.log.connection import ApiError, NatsConnection
-from shared.log.consumers import CODE_NO_STREAM, RawDurable, RawMessage
+from shared.log.consumers import CODE_NO_CONSUMER, CODE_NO_STREAM, RawDurable, RawMessage
 from shared.log.jetstream import CODES_CONFLICT, GUARD
 from shared.log.port import Damaged, LogConflict, LogError, LogUnavailable
-from shared.log.topology import ATTACHMENTS, LOG_FLAGS, LOG_FORBIDDEN, Topology
+from shared.log.topology import ATTACHMENTS, FEED, LOG_FLAGS, LOG_FORBIDDEN, Topology
 
 PUBLISH_COUNT_MAX = 1000
 SENDS_BEFORE_YIELD_COUNT = 50
@@ -191,9 +191,25 @@ class Streams:
 
 
 def _actual(error: ApiError) -> int:
+    return _sequence_in(str(error))
+
+
+def _sequence_in(text: str) -> int:
     # "wrong last sequence: 17"; three replicas do not say which.
-    number = str(error).partition(": ")[2].partition(" ")[0]
+    number = text.partition(": ")[2].partition(" ")[0]
     return int(number) if number.isdigit() else 0
+
+
+def publish_error(error: Exception, subject: str, expected: int) -> Exception:
+    """An error of the NATS client at a publish as LogConflict or LogUnavailable; any other error as it is."""
+    if isinstance(error, APIError) and error.err_code in CODES_CONFLICT:
+        return LogConflict(subject, expected, _sequence_in(error.description or ""))
+    return LogUnavailable(f"{subject}: {type(error).__name__}") if is_unanswered(error) else error
+
+
+def is_unanswered(error: Exception) -> bool:
+    """Whether the NATS client says by this error that the servers do not answer, or not as they should."""
+    return isinstance(error, NatsError | TimeoutError)
 
 
 async def ensure_topology(connection: NatsConnection, topology: Topology) -> list[str]:
@@ -219,6 +235,31 @@ async def ensure_topology(connection: NatsConnection, topology: Topology) -> lis
         except ApiError as error:
             raise LogUnavailable(f"{name}: {error}") from error
     return created
+
+
+async def ensure_subscriptions(connection: NatsConnection, configs: Sequence[dict[str, Any]]) -> list[str]:
+    """Make the durables of subscribers that are missing, and change those that are otherwise; their names.
+
+    A durable that is changed goes on where it is: earlier items on its new subjects are not handed out.
+    Raises LogUnavailable.
+    """
+    changed = []
+    try:
+        for config in configs:
+            name = config["durable_name"]
+            try:
+                actual = (await connection.api(f"$JS.API.CONSUMER.INFO.{FEED}.{name}"))["config"]
+            except ApiError as error:
+                if error.code != CODE_NO_CONSUMER:
+                    raise
+                actual = {}
+            if any(actual.get(key) != value for key, value in config.items()):
+                body = {"stream_name": FEED, "config": {**actual, **config}}
+                await connection.api(f"$JS.API.CONSUMER.CREATE.{FEED}.{name}", body)
+                changed.append(name)
+    except ApiError as error:
+        raise LogUnavailable(f"{FEED}: {error}") from error
+    return changed
 
 
 def check_configuration(expected: dict[str, Any], actual: dict[str, Any]) -> None:

@@ -8,13 +8,14 @@ stays in its stream.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any
 
 from shared.case.base import EVENT_BYTES_MAX, Address, region_prefix
-from shared.log.port import NoArea
+from shared.log.port import ACK_WAIT_S, NoArea
 
 KINDS = ("case", "order")
 LOG_PREFIX = "LOG_"
@@ -27,6 +28,11 @@ PARKED = "PARKED"
 ATTACHMENTS = "ATTACHMENTS"  # an object store bucket
 FEED_ITEMS = "feed.>"
 FEED_MARK = "feed.mark"  # how far the writer of the feed has read, when its last events gave no item
+
+SUBSCRIBER_PREFIX = "subscriber-"  # of the users and the durables of those who read FEED over NATS
+SUBSCRIBER_DOMAIN = "caseflow"  # the JetStream domain under which their accounts see their own durable
+SUBSCRIBER_PULL_COUNT_MAX, SUBSCRIBER_PULL_S_MAX, SUBSCRIBER_PULLS_MAX = 500, 30, 16
+SUBSCRIBER_PENDING_COUNT_MAX = 1000
 
 SUBMISSION_AGE_S_MAX = 7 * 24 * 3600
 DUPLICATE_WINDOW_S = 120
@@ -106,6 +112,36 @@ def feeds(region: str, kind: str = "*", level: int | None = None) -> str:
 def feeds_of(id: str, kind: str = "*") -> str:
     """The filter for feed items of one case or order, for any centre."""
     return f"feed.{kind}.*.{'.'.join('*' * len(_PARTS))}.{token(id)}"
+
+
+def subscriber_name(name: str) -> str:
+    """The NATS user of a subscriber, and its durable consumer on FEED. Raises ValueError for what is not one token."""
+    return f"{SUBSCRIBER_PREFIX}{_source(name)}"
+
+
+def inbox_prefix(user: str) -> str:
+    """The prefix of all inboxes of a partner: its user hears no other."""
+    return f"_INBOX_{user}"
+
+
+def subscription(name: str, subjects: Sequence[str]) -> dict[str, Any]:
+    """The durable consumer of a subscriber as the server takes it (JetStream API, CONSUMER.CREATE).
+
+    The server pulls nothing out of it but what fits `subjects`. The limits bound what a subscriber can hold of the
+    server: waiting pulls, and items handed out and not acknowledged.
+    """
+    return {
+        "durable_name": subscriber_name(name),
+        "deliver_policy": "all",
+        "ack_policy": "explicit",
+        "ack_wait": ACK_WAIT_S * 10**9,
+        "max_deliver": -1,
+        "max_ack_pending": SUBSCRIBER_PENDING_COUNT_MAX,
+        "max_waiting": SUBSCRIBER_PULLS_MAX,
+        "max_batch": SUBSCRIBER_PULL_COUNT_MAX,
+        "max_expires": SUBSCRIBER_PULL_S_MAX * 10**9,
+        "filter_subjects": list(subjects),
+    }
 
 
 def parked(service: str, reaction: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from shared.case import events as e
 from shared.case.calendar import Calendar, Reckoned, before, reckon, resume
 from shared.case.clocks import RunningDeadline
 from shared.case.facts import Allowance, Deadline, Ends, Stage, TimeBase
@@ -119,7 +120,7 @@ def _warn_at(
 def deadline_after_pause(clock: RunningDeadline, at: datetime, calendar: Calendar) -> Deadline:
     """The deadline of a suspended clock that goes on at a moment."""
     old = clock.deadline
-    stopped_at = next(move.at for move in reversed(clock.moves) if move.type == "case.suspended")
+    stopped_at = next(move.at for move in reversed(clock.moves) if move.type == e.Suspended.TYPE)
     new = resume(old.due, old.last_day, stopped_at, at, old.base, calendar, old.ends)
     allows = old.allows
     if allows is not None and allows.extend_until is not None:
@@ -141,11 +142,11 @@ def due_history(clock: RunningDeadline, calendar: Calendar) -> Iterator[tuple[st
     yield "", now
     stopped_at = old.start
     for move in clock.moves:
-        if move.type == "case.extended" and move.due is not None:
+        if move.type == e.Extended.TYPE and move.due is not None:
             now = Reckoned(move.due, None, lambda: iter(()))
-        elif move.type == "case.suspended":
+        elif move.type == e.Suspended.TYPE:
             stopped_at = move.at
-        elif move.type == "case.resumed":
+        elif move.type == e.Resumed.TYPE:
             now = resume(now.due, now.last_day, stopped_at, move.at, old.base, calendar, old.ends)
         else:
             continue

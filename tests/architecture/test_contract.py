@@ -15,10 +15,10 @@ from pydantic import BaseModel
 
 from infra.dev import seed_calendars
 from infra.dev.generate import CONTRACT, differences
-from services.supervision.feed.items import FeedItem
 from shared.case.catalogue import EVENTS
 from shared.case.commands import COMMANDS
 from shared.kit import access
+from shared.kit.feed_item import FeedItem
 from shared.kit.problems import Problem
 from shared.kit.seal import seal_fields
 from shared.kit.submission import Envelope, Progress, Receipt

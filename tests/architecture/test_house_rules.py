@@ -65,7 +65,7 @@ def test_sizes() -> None:
     [
         ("asyncpg", "shared/kit/sql.py"),
         ("nats", "shared/log/connection.py"),
-        ("faststream", "shared/kit/reactions.py"),
+        ("faststream", "shared/kit/messaging.py"),
     ],
 )
 def test_drivers(driver: str, allowed: str) -> None:
@@ -126,6 +126,27 @@ def test_docstrings() -> None:
         "A has no docstring",
         "f has no docstring",
     ]
+
+
+@pytest.mark.parametrize(
+    ("code", "instead"),
+    [
+        ('x = recorded.type == "case.closed"', "name the class, e.Closed"),
+        ('x = {"case.assigned+co": 1}', "name the class, e.Assigned"),
+        ("x = frozenset({e.Closed, e.Declined})", "derive it in shared/case/catalogue.py"),
+        ("isinstance(event, (e.Closed, e.Declined))", "derive it in shared/case/catalogue.py"),
+    ],
+)
+def test_event_names(code: str, instead: str) -> None:
+    (message,) = messages(KIT, code)
+    assert instead in message
+    assert not messages("shared/case/events/routing.py", code)
+
+
+def test_what_is_no_list_of_events() -> None:
+    assert not messages(
+        KIT, "isinstance(event, e.Closed | e.Declined)\nx = (e.Closed, 1)\ny = {e.Closed: f, e.Declined: g}"
+    )
 
 
 def test_later() -> None:

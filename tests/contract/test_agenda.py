@@ -36,7 +36,7 @@ class Made:
         return await self.agenda.due(now, after, count_max)
 
     async def named(self, now: datetime) -> list[tuple[str, datetime]]:
-        return [(one.due.what, one.due.at) for one in await self.due(now)]
+        return [(one.timer.what, one.timer.at) for one in await self.due(now)]
 
 
 @pytest.fixture(params=["memory", pytest.param("database", marks=pytest.mark.slow)])
@@ -80,7 +80,7 @@ async def test_it_tells_what_is_due_in_due_order_with_the_case_and_who_set_it(ma
     assert sorted(await made.named(START), key=lambda one: one[1]) == await made.named(START)
     assert set(await made.named(START)) == {("warn", START - HOUR), ("warn", START), ("overdue", START)}
     first, *_ = await made.due(START)
-    assert (first.due.subject, first.due.stage, first.due.cause) == (soon.address.subject, "handle", "set")
+    assert (first.timer.subject, first.timer.stage, first.timer.cause) == (soon.address.subject, "handle", "set")
     assert (first.state, first.sequence) == (soon.state, 2)
     assert await made.due(START - HOUR - SECOND) == []
 
@@ -89,11 +89,11 @@ async def test_it_goes_on_after_a_place_also_among_many_of_one_instant(made: Mad
     await made.put([watched(str(n), n, running(START, warned=True)) for n in range(1, 8)])
     whole = await made.due(START)
     assert len(whole) == 7
-    assert whole == sorted(whole, key=lambda one: one.due.key)
+    assert whole == sorted(whole, key=lambda one: one.timer.key)
     pages: list[DueTimer] = []
     place: Timer | None = None
     while page := await made.due(START, place, 3):
-        pages, place = pages + page, page[-1].due
+        pages, place = pages + page, page[-1].timer
     assert pages == whole
 
 
@@ -107,7 +107,7 @@ async def test_what_is_no_longer_in_force_goes_and_comes_back_with_its_clock(mad
     assert await made.named(START) == [("overdue", START)]
     await made.put([watched("a", 4, running(START + HOUR, "moved", warned=True))])
     assert await made.due(START) == []
-    assert [one.due.cause for one in await made.due(ALL)] == ["moved"]
+    assert [one.timer.cause for one in await made.due(ALL)] == ["moved"]
 
 
 async def test_an_older_state_changes_nothing(made: Made) -> None:
@@ -136,8 +136,11 @@ async def test_next_at_is_after_a_moment_never_at_it(made: Made) -> None:
 async def test_deadlines_that_run_come_soonest_first_whether_due_or_not(made: Made) -> None:
     await made.put([watched("a", 1, running(START + HOUR)), watched("b", 2, running(START))])
     first = await made.agenda.running(None, 1)
-    second = await made.agenda.running(first[-1].due, 5)
-    assert [(one.due.what, one.due.at) for one in [*first, *second]] == [("overdue", START), ("overdue", START + HOUR)]
+    second = await made.agenda.running(first[-1].timer, 5)
+    assert [(one.timer.what, one.timer.at) for one in [*first, *second]] == [
+        ("overdue", START),
+        ("overdue", START + HOUR),
+    ]
 
 
 async def test_which_calendars_were_applied_is_remembered(made: Made) -> None:
@@ -180,5 +183,5 @@ async def test_after_any_changes_it_tells_what_a_plain_list_tells(made: Made, se
                 (due for one in known.values() for due in moments(one.address.subject, one.state)),
                 key=lambda due: due.key,
             )
-            assert [one.due for one in await made.due(now)] == [due for due in plain if due.at <= now]
+            assert [one.timer for one in await made.due(now)] == [due for due in plain if due.at <= now]
             assert await made.agenda.next_at(now) == min((due.at for due in plain if due.at > now), default=None)

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 
-from infra.servers.embedded import DEMO_PLATFORM
+from infra.servers.partners import DEMO_PLATFORM
 from tests.e2e.bad_input import TRIED, full, shown, table
 from tests.support.client import UNRULED
 from tests.support.stack import Stack

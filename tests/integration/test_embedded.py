@@ -21,8 +21,9 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
 
-from infra.servers.embedded import DEMO_PLATFORM, Embedded, Endpoints, holder_of, require_port
+from infra.servers.embedded import Embedded, Endpoints, holder_of, require_port
 from infra.servers.folder import CannotStart, Folder
+from infra.servers.partners import DEMO_PLATFORM
 from shared.kit.settings import ROLES
 from tests.support.folders import copy_made, open_folder
 

@@ -110,7 +110,7 @@ async def test_a_listener_hears_on_when_the_server_behind_is_killed_until_its_ho
         await feed.up()
         heard = await one.until(await feed.written(cases(1, 21)))
         assert [one.id for one in before + heard] == list(range(before[0].id, heard[-1].id + 1))
-    monkeypatch.setattr(sse, "LISTEN_S_MAX", 0.0)
+    monkeypatch.setattr(sse, "FEED_LISTEN_S_MAX", 0.0)
     async with feed.listening("jj-director", 0) as one:
         await one.block()
         with pytest.raises(StopAsyncIteration):
@@ -137,10 +137,10 @@ async def test_below_the_first_item_kept_there_is_a_gap(tmp_path: Any) -> None:
         streams = Streams(connection)
         for n in range(10):
             await streams.publish(f"feed.warned.{n}", b"{}")
-        assert await sse.place(streams, "2") == (5, {"asked": 2, "first": 6, "last": 10})
-        assert await sse.place(streams, "5") == (5, None)
-        assert await sse.place(streams, "7") == (7, None)
-        assert await sse.place(streams, None) == (10, None)
+        assert await sse.start_of(streams, "2") == (5, {"asked": 2, "first": 6, "last": 10})
+        assert await sse.start_of(streams, "5") == (5, None)
+        assert await sse.start_of(streams, "7") == (7, None)
+        assert await sse.start_of(streams, None) == (10, None)
         await connection.close()
     finally:
         server.kill()
@@ -246,7 +246,7 @@ def sealed(recorded: Recorded[Any]) -> Any:
 
 async def test_nobody_takes_all_the_seats(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "LISTENERS_PER_PERSON_MAX", 2)
-    monkeypatch.setattr(sse, "LISTENERS_MAX", 3)
+    monkeypatch.setattr(sse, "FEED_LISTENERS_MAX", 3)
     async with feed.listening("jj-director") as one, feed.listening("jj-director") as two:
         await asyncio.gather(one.block(), two.block())
         own = await feed.refused("jj-director")
@@ -267,7 +267,7 @@ async def test_a_slow_reader_gets_all_and_one_that_has_stopped_is_let_go(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sse, "LISTENERS_PER_PERSON_MAX", 1)
-    monkeypatch.setattr(sse, "SEND_S_MAX", 1.0)
+    monkeypatch.setattr(sse, "WRITE_S_MAX", 1.0)
     place = await feed.streams.end(FEED)
     end = await feed.written(cases(60, 15))
     stopped = socket.socket()

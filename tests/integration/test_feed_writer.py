@@ -96,7 +96,7 @@ async def test_every_item_of_the_log_is_written_once_in_order_and_what_comes_lat
 async def test_a_writer_that_has_forgotten_a_case_loads_it_as_it_was_right_before_the_event(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_writer, "FOLDED_COUNT_MAX", 8)
+    monkeypatch.setattr(feed_writer, "FEED_STATES_COUNT_MAX", 8)
     cases = lives(60, seed=3)
     await fill(world.log, [case[:3] for case in cases])
     async with world.writing() as reached:
@@ -127,7 +127,7 @@ async def test_cancelled_anywhere_and_started_again_it_neither_loses_nor_doubles
 ) -> None:
     rng = Random(seed)
     monkeypatch.setattr(feed_writer, "SINGLES_COUNT_MAX", (1000, 50, 5)[seed])
-    monkeypatch.setattr(feed_writer, "BATCH_COUNT_MAX", 20)
+    monkeypatch.setattr(feed_writer, "PUBLISH_COUNT_MAX", 20)
     await fill(world.log, lives(30, seed=seed))
     more = asyncio.create_task(fill(world.log, lives(30, seed=100 + seed)))
     runs, ended = 0, False
@@ -236,7 +236,7 @@ async def test_a_long_time_without_items_is_marked_so_that_nobody_reads_it_again
     assert last.subject == FEED_MARK
     assert AT not in (last.headers or {})
     writer, again = world.writer()
-    await writer.find_place()
+    await writer.find_position()
     assert sum(again.at("feed", stream) for stream in world.log.streams()) >= events + 20
     await world.check()
 
@@ -251,10 +251,10 @@ async def test_a_feed_of_another_log_is_refused(world: World, server: NatsServer
     await world.streams.publish(last.subject, other, told)
     writer, _ = world.writer()
     with pytest.raises(Damaged, match="one backup"):
-        await writer.find_place()
+        await writer.find_position()
     await world.streams.publish(last.subject, b"{}", {})
     with pytest.raises(Damaged, match="not its writer's"):
-        await writer.find_place()
+        await writer.find_position()
 
 
 async def ended_by_us(task: asyncio.Task[None]) -> None:

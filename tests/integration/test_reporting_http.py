@@ -341,8 +341,8 @@ async def test_a_place_in_the_flow_that_cannot_be_is_refused(desk: Desk, after: 
 
 
 async def test_server_sent_events_go_on_live_with_heartbeats(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_stream, "HEARTBEAT_S", 0.2)
-    monkeypatch.setattr(event_stream, "LISTEN_S_MAX", 2.5)
+    monkeypatch.setattr(event_stream, "EVENT_HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(event_stream, "EVENT_LISTEN_S_MAX", 2.5)
     place = (await flow(desk, "jj-director"))[-1]["after"]
     headers = {"Accept": "text/event-stream", "Last-Event-ID": place}
     listening = asyncio.create_task(desk.get("jj-director", "/events", headers=headers))

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from services.reporting import jobs, queries, read_model
-from services.reporting.jobs import SWEEP_EVERY_S, SearchSweep
+from services.reporting.jobs import INDEX_SWEEP_EVERY_S, SearchSweep
 from services.reporting.listing import CaseFilter
 from services.reporting.queries import STATEMENTS, CaseQueries
 from services.reporting.read_model import SEARCH_AFTER_END_DAYS_MAX, Model
@@ -109,7 +109,7 @@ async def test_what_ended_leaves_the_index_in_time_and_comes_back_when_taken_up(
         for _ in range(100):
             if not await found(tables, model, "大坝村"):
                 break
-            await clock.advance(SWEEP_EVERY_S)
+            await clock.advance(INDEX_SWEEP_EVERY_S)
             await asyncio.sleep(0.02)
         assert await found(tables, model, "大坝村") == 0
     finally:

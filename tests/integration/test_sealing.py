@@ -20,7 +20,7 @@ import asyncpg
 import nats
 import pytest
 
-from infra.servers.embedded import DEMO_PLATFORM
+from infra.servers.partners import DEMO_PLATFORM
 from shared.case.base import Actor, Address, Meta, Owner, new_id
 from shared.case.commands import COMMANDS
 from shared.kit.clock import SystemClock

@@ -12,7 +12,7 @@ import pytest
 
 from services.supervision.feed import webhook_client, webhooks
 from services.supervision.feed.delivery import DELAYS_S
-from services.supervision.feed.webhook_store import STATEMENTS, Moved
+from services.supervision.feed.webhook_store import STATEMENTS, WebhookChanged
 from shared.kit.failpoints import FailpointHit, from_spec
 from tests.support.receivers import OK, Received, Receiver, status
 from tests.support.webhooks import COUNTY, World
@@ -114,10 +114,10 @@ async def test_what_is_refused_for_days_is_parked_shown_and_tried_again_when_tol
         place = await world.later(place, delay * 1.2 + 1)
     assert world.receiver.ids.count(first.id) == len(DELAYS_S) + 1
     assert (place.parked, place.waiting, world.receiver.ids.count(second.id)) == (1, 0, 1)
-    (parked,) = await world.webhooks.places.parked(place.id, 0, 10)
+    (parked,) = await world.webhooks.store.parked(place.id, 0, 10)
     assert (parked["item"], parked["reason"], parked["attempts"]) == (first.id, "answered 422", len(DELAYS_S) + 1)
     world.receiver.answers()
-    assert await world.webhooks.places.unpark(place.id, parked["sequence"]) == 1
+    assert await world.webhooks.store.unpark(place.id, parked["sequence"]) == 1
     place = await world.send(place)
     assert (world.receiver.ids[-1], place.parked) == (first.id, 0)
 
@@ -129,7 +129,7 @@ async def test_a_receiver_that_is_down_stops_the_cursor_and_is_asked_by_one_item
     place = await world.send(place)
     assert place.last_error == "no connection"
     began = place.waiting
-    assert began <= webhooks.WAVE_COUNT
+    assert began <= webhooks.ROUND_COUNT
     for _ in range(24):
         place = await world.later(place, 3700)
     assert place.waiting <= began + 24, "an hour, an item"
@@ -180,7 +180,7 @@ async def test_410_ends_it_until_somebody_lets_it_go_on(world: World) -> None:
     assert (place.status, place.last_error) == ("gone", "answered 410")
     await world.later(place, 90_000)
     assert len(world.receiver.got) == 1
-    await world.webhooks.places.resume(place.id)
+    await world.webhooks.store.resume(place.id)
     place = await world.send(place)
     assert (place.status, place.waiting, world.receiver.ids) == ("active", 0, [item.id, item.id])
 
@@ -199,7 +199,7 @@ async def test_a_redirect_is_a_failure_and_is_not_followed(world: World) -> None
 
 
 async def test_a_slow_receiver_is_given_up_in_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook_client, "SEND_S_MAX", 0.3)
+    monkeypatch.setattr(webhook_client, "DELIVERY_S_MAX", 0.3)
     place, _ = await world.place()
     await world.item(await world.case())
 
@@ -274,16 +274,16 @@ async def test_what_was_changed_while_something_was_sent_stands(world: World) ->
 
     async def answer(got: Received, _: asyncio.StreamWriter) -> bytes:
         if len(world.receiver.got) == 1:
-            await world.webhooks.places.replay(place.id, place.cursor + 1)
-            await world.webhooks.places.pause(place.id)
+            await world.webhooks.store.replay(place.id, place.cursor + 1)
+            await world.webhooks.store.pause(place.id)
         return OK
 
     world.receiver.answer = answer
-    with pytest.raises(Moved):
+    with pytest.raises(WebhookChanged):
         await world.send(place)
     now = await world.now(place)
     assert (now.status, now.cursor, now.waiting) == ("paused", place.cursor + 1, 0)
-    await world.webhooks.places.resume(place.id)
+    await world.webhooks.store.resume(place.id)
     await world.send(place)
     assert sorted(world.receiver.ids[-2:]) == sorted(one.id for one in items[1:])
 
@@ -295,7 +295,7 @@ async def test_replay_sends_again_from_a_sequence_on(world: World) -> None:
     place = await world.send(place)
     world.receiver.got.clear()
     world.receiver.answers()
-    await world.webhooks.places.replay(place.id, place.cursor - 4)
+    await world.webhooks.store.replay(place.id, place.cursor - 4)
     place = await world.send(place)
     assert sorted(world.receiver.ids) == sorted(one.id for one in items[6:])
     assert place.waiting == 0, "what waited was sent with the rest, once"
@@ -303,7 +303,7 @@ async def test_replay_sends_again_from_a_sequence_on(world: World) -> None:
 
 async def test_both_secrets_sign_for_a_day_after_a_new_one(world: World) -> None:
     place, old = await world.place()
-    new = await world.webhooks.places.rotate(place.id)
+    new = await world.webhooks.store.rotate(place.id)
     case = await world.case()
     for hours, signs in ((1, [True, True]), (24, [False, True])):
         await world.item(case)
@@ -316,8 +316,8 @@ async def test_a_new_master_key_wraps_the_secrets_anew_so_that_the_old_one_may_g
     file = world.service.identity.settings.master_key_file
     file.write_text("cd" * 32 + "\n" + "ab" * 32 + "\n")
     await world.webhooks.close()
-    assert await world.again().places.secrets.rewrap() == 1
-    assert await world.webhooks.places.secrets.rewrap() == 0
+    assert await world.again().store.secrets.rewrap() == 1
+    assert await world.webhooks.store.secrets.rewrap() == 0
     file.write_text("cd" * 32 + "\n")
     case = await world.case()
     await world.item(case)
@@ -329,7 +329,7 @@ async def test_a_new_master_key_wraps_the_secrets_anew_so_that_the_old_one_may_g
     await world.item(case)
     await world.webhooks.close()
     world.again()
-    with pytest.raises(Moved):
+    with pytest.raises(WebhookChanged):
         await world.send(place)
     paused = await world.now(place)
     assert (paused.status, len(world.receiver.got)) == ("paused", 1), "nothing goes out unsigned"
@@ -360,9 +360,9 @@ async def test_what_waits_and_is_another_item_in_the_feed_ends_it_loudly(world: 
     now = world.clock.now()
     async with world.service.data.database.using(STATEMENTS).transaction() as session:
         letter = (await session.fetch("due_items", place.id, now + timedelta(days=1), 1))[0]
-        await session.execute("drop_items", place.id, [letter["sequence"]])
+        await session.execute("delete_items", place.id, [letter["sequence"]])
         columns = letter["sequence"], place.id, letter["subject"], "overdue", 1, now, now, False, None, None
-        await session.execute("keep_items", place.id, *([one] for one in columns))
+        await session.execute("write_items", place.id, *([one] for one in columns))
     place = await world.later(place, 10)
     assert (place.status, len(world.receiver.got)) == ("paused", 1)
     assert "restored" in (place.last_error or "")

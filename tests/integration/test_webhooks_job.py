@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.supervision.feed.webhooks import Webhooks
+from services.supervision.feed.webhooks import WebhookSender
 from shared.kit.clock import SystemClock
 from shared.log.port import LogUnavailable
 from tests.support.nats import NatsServer
@@ -23,7 +23,7 @@ def world(webhook_world: World) -> World:
 
 async def test_the_job_serves_all_places_as_items_come_and_one_process_alone_sends(world: World) -> None:
     job = asyncio.create_task(world.webhooks.run())
-    twin = Webhooks(world.service.application)
+    twin = WebhookSender(world.service.application)
     other = asyncio.create_task(twin.run())
     try:
         places = [await world.place() for _ in range(3)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
-from services.intake.forms import RegisterBody, registration_facts
+from services.intake.forms import registration_facts
 from shared.case.base import Address, Facts, Meta, Owner, derived_id, new_id
 from shared.case.commands import COMMANDS, Command
 from shared.case.commands import facts as facts_of
@@ -21,6 +21,7 @@ from shared.case.state import CaseState
 from shared.kit import access
 from shared.kit.access import Caller
 from shared.kit.application import Origin, UploadedFile, View, sees
+from shared.kit.bodies import RegisterBody
 from shared.kit.command_handler import command
 from shared.log import topology
 from tests.sim.clients import Asked, Client, by_itself, over_http

@@ -103,7 +103,7 @@ class TimeJudge:
         for key in state.running_stages:
             clock = state.clock(*key)
             if clock is None or clock.ended_at is not None:
-                if policy._opened(self.library, state, *key) is not None:
+                if policy._deadline(self.library, state, *key) is not None:
                     yield f"no clock for {key[0]} {key[1] or ''}"
                 continue
             if clock.suspended and clock.resume_at is not None and clock.resume_at < self.now:

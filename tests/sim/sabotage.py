@@ -13,7 +13,7 @@ from services.supervision import policy as supervision_policy
 from services.supervision.jobs import Eraser
 from shared.case.base import Address, Position, Recorded, derived_id
 from shared.case.commands import COMMANDS, Command
-from shared.case.decide import Accepted, record
+from shared.case.decide import Accepted, event_of, record
 from shared.case.reasons import Reason, Rejected
 from shared.kit import access, command_handler, reactions
 from shared.kit.application import Application
@@ -387,18 +387,18 @@ def _a_batch_that_fails_is_passed_over() -> AbstractContextManager[Any]:
 def _submissions_end_in_silence() -> AbstractContextManager[Any]:
     async def silent(self: Submissions, told: Any, outcome: Any, places: Any) -> None: ...
 
-    return patch.object(Submissions, "_tell", silent)
+    return patch.object(Submissions, "_publish_receipt", silent)
 
 
 @_named
 def _submissions_acknowledged_first() -> AbstractContextManager[Any]:
-    settled = Submissions._settled
+    settle = Submissions._settle
 
     async def eager(self: Submissions, told: Any, delivery: Any) -> bool:
         await delivery.ack()
-        return await settled(self, told, delivery)
+        return await settle(self, told, delivery)
 
-    return patch.object(Submissions, "_settled", eager)
+    return patch.object(Submissions, "_settle", eager)
 
 
 # The law, one rule at a time: the service lets pass what the law refuses for this reason
@@ -419,8 +419,7 @@ def _without(reason: Reason) -> Sabotage:
     def lenient(decide: Any, command: Command, state: Any) -> Any:
         verdict = decide(command, state)
         if isinstance(verdict, Rejected) and verdict.reason is reason:
-            event = COMMANDS[command.name].event.model_construct(**command.facts.__dict__)
-            return Accepted(record(command, event))
+            return Accepted(record(command, event_of(command)))
         return verdict
 
     return lambda: _law(lenient)

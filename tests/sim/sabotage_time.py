@@ -13,7 +13,7 @@ from services.supervision import jobs, policy, read_model
 from services.supervision.deadlines import ticker
 from services.supervision.deadlines.ticker import DueTimer, Ticker
 from services.supervision.feed import writer
-from services.supervision.feed.writer import FeedPlace
+from services.supervision.feed.writer import FeedPosition
 from services.supervision.jobs import Calendars
 from services.supervision.queries import PgAgenda
 from shared.case import decide as law
@@ -113,7 +113,7 @@ def _after_an_outage_only_what_is_new_fires() -> AbstractContextManager[Any]:
     due = PgAgenda.due
 
     async def forgetful(self: PgAgenda, now: datetime, after: Timer | None, count_max: int) -> list[DueTimer]:
-        return [one for one in await due(self, now, after, count_max) if one.due.at > now - timedelta(hours=12)]
+        return [one for one in await due(self, now, after, count_max) if one.timer.at > now - timedelta(hours=12)]
 
     return patch.object(PgAgenda, "due", forgetful)
 
@@ -123,9 +123,9 @@ def _one_thing_per_tick_and_the_rest_is_forgotten() -> AbstractContextManager[An
     work, seen = Ticker.work, set()
 
     async def once(self: Ticker, one: DueTimer, fire: Any = None) -> Any:
-        if (one.due.key, one.due.cause) in seen:
+        if (one.timer.key, one.timer.cause) in seen:
             return None
-        seen.add((one.due.key, one.due.cause))
+        seen.add((one.timer.key, one.timer.cause))
         return await work(self, one, fire)
 
     return patch.object(Ticker, "work", once)
@@ -222,14 +222,14 @@ def _a_ladder_goes_on_when_the_stage_is_over() -> AbstractContextManager[Any]:
 
 @_named
 def _overdue_without_a_warning() -> AbstractContextManager[Any]:
-    fire = policy._fire
+    fire = policy._warn_or_declare
 
     def blunt(
         address: Address, state: CaseState, clock: RunningDeadline, what: str, now: datetime, library: ReferenceData
     ) -> Any:
         return () if what == "warn" else fire(address, state, clock, what, now, library)
 
-    return patch.object(policy, "_fire", blunt)
+    return patch.object(policy, "_warn_or_declare", blunt)
 
 
 @_named
@@ -260,9 +260,9 @@ def _the_feed_is_written_without_its_guard() -> AbstractContextManager[Any]:
     return patch.object(MemoryStreams, "publish", blind)
 
 
-def _place(changed: Callable[[FeedPlace], FeedPlace]) -> AbstractContextManager[Any]:
+def _place(changed: Callable[[FeedPosition], FeedPosition]) -> AbstractContextManager[Any]:
     read = writer.read_headers
-    return patch.object(writer, "read_headers", lambda told, end: changed(read(told, end)))
+    return patch.object(writer, "read_headers", lambda headers, end: changed(read(headers, end)))
 
 
 @_named
@@ -272,7 +272,7 @@ def _the_feed_forgets_how_many_items_are_done() -> AbstractContextManager[Any]:
 
 @_named
 def _the_feed_goes_on_behind_what_it_had_begun() -> AbstractContextManager[Any]:
-    def behind(place: FeedPlace) -> FeedPlace:
+    def behind(place: FeedPosition) -> FeedPosition:
         at = place.at
         return place if at is None else replace(place, at=None, reached={**place.reached, at.stream: at.sequence})
 

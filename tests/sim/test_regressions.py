@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from pydantic_core import from_json, to_json
 
-from services.intake.forms import RegisterBody, registration_facts
+from services.intake.forms import registration_facts
 from shared.case.base import Address, Owner
 from shared.case.commands import COMMANDS, Command
 from shared.case.facts import Hold, Matter, Nature, Note, Part, PartMatters
 from shared.case.lifecycle import Status
 from shared.kit.access import Caller
 from shared.kit.application import Origin
+from shared.kit.bodies import RegisterBody
 from shared.kit.problems import ProblemError, Unavailable
 from shared.log import topology
 from shared.log.port import LogUnavailable

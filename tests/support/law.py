@@ -14,7 +14,7 @@ from typing import Any
 
 from shared.case.base import Actor, Address, Event, Meta, Recorded, new_id
 from shared.case.commands import COMMANDS, Command
-from shared.case.decide import Accepted, Verdict, decide
+from shared.case.decide import Accepted, Verdict, decide, event_of
 from shared.case.facts import Allowance, Deadline, PauseCause, Stage, TimeBase
 from shared.case.orders import NEW_ORDER, OrderState, decide_order, evolve_order
 from shared.case.reasons import Reason, Rejected
@@ -324,8 +324,7 @@ def then(state: Any, recorded: Recorded[Any]) -> Any:
 
 def event(asked: Ask) -> Event:
     """The event that the command asks for, whether the law allows it or not."""
-    command = asked.command
-    return COMMANDS[asked.name].event.model_construct(**command.facts.__dict__)
+    return event_of(asked.command)
 
 
 def _unborn(situation: str) -> State:

@@ -11,6 +11,7 @@ from typing import Any
 
 from shared.case import events as e
 from shared.case.base import Event, Recorded, contains, event_id
+from shared.case.catalogue import STAGE_CHANGES
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, Verdict
 from shared.case.facts import DeclineReason, Hold, KeptFrom, Outcome, Retention, Satisfaction
@@ -99,6 +100,15 @@ def every_event_counts(watch: CaseWatch, before: CaseState, recorded: Recorded[A
     assert after.version == before.version + 1 == len(watch.events)
     assert after.applied == before.applied | {recorded.meta.command_id}
     assert len(after.applied) == after.version
+
+
+def stages_change_by_events_that_say_so(
+    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
+) -> None:
+    """Supervision hears of every event after which other stages run, or of which the limits look at other facts."""
+    same_stages = before.running_stages == after.running_stages
+    same_facts = (before.nature, before.subject, before.severity) == (after.nature, after.subject, after.severity)
+    assert (same_stages and same_facts) or type(recorded.known) in STAGE_CHANGES
 
 
 def one_responsible_unit(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
@@ -290,6 +300,7 @@ def the_earlier_case_survives(watch: CaseWatch, before: CaseState, recorded: Rec
 
 CASE_RULES = (
     the_table_allows_it,
+    stages_change_by_events_that_say_so,
     every_event_counts,
     one_responsible_unit,
     one_responsible_person,

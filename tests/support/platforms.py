@@ -14,7 +14,8 @@ from httpx import ASGITransport, AsyncClient
 from nats.aio.client import Client
 
 from infra.servers.composition import prepare, running, settings_for
-from infra.servers.embedded import DEMO_PLATFORM, Embedded, Endpoints
+from infra.servers.embedded import Embedded, Endpoints
+from infra.servers.partners import DEMO_PLATFORM
 from shared.case.base import Owner
 from shared.kit.clock import SystemClock
 from shared.kit.failpoints import Failpoints

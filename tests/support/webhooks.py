@@ -12,14 +12,14 @@ from typing import Any
 from pydantic import SecretStr
 
 from services.supervision.feed.delivery import Webhook
-from services.supervision.feed.items import FeedData, FeedItem
-from services.supervision.feed.webhook_store import NoticeBook
-from services.supervision.feed.webhooks import Webhooks
+from services.supervision.feed.webhook_store import NoticeStore
+from services.supervision.feed.webhooks import WebhookSender
 from shared.case.base import Address, Event, Meta, Owner, Recorded, event_id, level_of, new_id
 from shared.case.events import Registered
 from shared.case.facts import Channel, Matter, Nature, Parties, Party
 from shared.kit import vault
 from shared.kit.clock import Clock
+from shared.kit.feed_item import FeedData, FeedItem
 from shared.kit.runtime import Runtime
 from shared.kit.seal import seal_fields
 from shared.kit.service import RunningService
@@ -48,13 +48,13 @@ class World:
     service: RunningService
     clock: FakeClock
     receiver: Receiver
-    webhooks: Webhooks
+    webhooks: WebhookSender
     _made: list[str] = field(default_factory=list)
     _ends: dict[str, int] = field(default_factory=dict)
 
     @property
-    def book(self) -> NoticeBook:
-        return NoticeBook(self.service.data.database)
+    def book(self) -> NoticeStore:
+        return NoticeStore(self.service.data.database)
 
     async def place(self, **changed: Any) -> tuple[Webhook, str]:
         """A webhook of the city's supervisor for all overdue items to the receiver, unless changed; and its secret."""
@@ -64,16 +64,16 @@ class World:
         }  # fmt: skip
         place = Webhook(**told | changed)
         self._made.append(place.id)
-        return place, await self.webhooks.places.make(place)
+        return place, await self.webhooks.store.make(place)
 
     async def now(self, place: Webhook) -> Webhook:
-        found = await self.webhooks.places.read(place.id)
+        found = await self.webhooks.store.read(place.id)
         assert found is not None
         return found
 
     async def send(self, place: Webhook) -> Webhook:
         """One turn; the place after it."""
-        await self.webhooks.round(place.id)
+        await self.webhooks.serve(place.id)
         return await self.now(place)
 
     async def later(self, place: Webhook, seconds: float) -> Webhook:
@@ -123,9 +123,9 @@ class World:
     async def end(self) -> int:
         return await self.service.data.streams.end(FEED)
 
-    def again(self) -> Webhooks:
+    def again(self) -> WebhookSender:
         """As another process would begin, with nothing remembered."""
-        self.webhooks = Webhooks(self.service.application)
+        self.webhooks = WebhookSender(self.service.application)
         return self.webhooks
 
 
@@ -168,12 +168,12 @@ async def open_world(
     receiver = Receiver()
     await receiver.start()
     service = _supervision(connection, database, dsns, folder, Runtime.of(service_clock or clock))
-    world = World(service, clock, receiver, Webhooks(service.application))
+    world = World(service, clock, receiver, WebhookSender(service.application))
     try:
         yield world
     finally:
         for id in world._made:
-            await world.webhooks.places.delete(id)
+            await world.webhooks.store.delete(id)
         await world.webhooks.close()
         await receiver.stop()
         await database.close()

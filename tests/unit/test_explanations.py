@@ -11,10 +11,10 @@ from services.supervision.deadlines.explanations import (
     ClockHistory,
     calendar_cited,
     cite,
+    clock_state,
     clocks_of,
     limit_rows,
     rungs_taken,
-    standing,
     steps_of,
     year_rows,
 )
@@ -61,7 +61,7 @@ def test_what_moved_the_moment_is_told_in_order_with_who_and_why() -> None:
         ask("request-extension"), ask("extend"), ask("suspend", at=START + HOUR, until=until),
     ):  # fmt: skip
         life.ask(asked)
-    assert standing(told(life).clock) == "suspended"
+    assert clock_state(told(life).clock) == "suspended"
     life.fire("resume", Stage.HANDLE, until)
     found = list(steps_of(told(life), LIBRARY.calendar(NATION)))
     moved = [(step.what, step.why) for step in found if step.event]
@@ -129,7 +129,7 @@ def test_the_clock_of_each_stage_is_found_again_after_the_case_is_closed() -> No
     assert sorted(stage.value for stage, _ in found) == ["co_handle", "feedback", "handle", "sign", "triage"]
     ended = {stage: one.clock.ended_at for (stage, _), one in found.items()}
     assert (ended[Stage.HANDLE], ended[Stage.FEEDBACK]) == (START + HOUR, START + 2 * HOUR)
-    assert {standing(one.clock) for one in found.values()} == {"over"}
+    assert {clock_state(one.clock) for one in found.values()} == {"over"}
     assert found[Stage.CO_HANDLE, WATER].state.co_units == (WATER,)
 
 

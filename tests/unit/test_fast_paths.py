@@ -5,28 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from uuid import UUID, uuid5
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from shared.case import base
 from shared.case.base import Position
-from shared.case.state import CaseState, _with
 from shared.kit.projections import _ahead
-from shared.log._fast import unvalidated_meta
 from shared.log.envelope import EventDecoder, encode_event
 from tests.support.log import address, recorded
-
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
-
-
-@given(TEXTS, TEXTS, TEXTS, TEXTS)
-def test_a_derived_id_is_a_uuid5(policy: str, cause: str, subject: str, what: str) -> None:
-    id = base.derived_id(policy, cause, subject, what)
-    assert id == str(uuid5(base._NAMESPACE, "\x1f".join((policy, cause, subject, what))))
-    assert UUID(id).version == 5
 
 
 def _bytes(title: str) -> bytes:
@@ -64,16 +49,6 @@ def test_two_decoders_share_nothing() -> None:
     assert one.decode(_bytes("b"), None).meta.actor is first.meta.actor
 
 
-def test_a_meta_without_validation_is_the_validated_one() -> None:
-    meta = recorded(address(), "a").meta
-    fields = {name: getattr(meta, name) for name in type(meta).model_fields}
-    fast = unvalidated_meta(dict(fields))
-    plain = type(meta)(**fields)
-    assert fast == plain
-    assert (fast.model_dump_json(), fast.model_fields_set) == (plain.model_dump_json(), plain.model_fields_set)
-    assert fast.model_copy(update={"command_id": "x"}) == plain.model_copy(update={"command_id": "x"})
-
-
 async def _numbers(count: int, broken_at: int | None = None) -> AsyncGenerator[int, None]:
     for number in range(1, count + 1):
         if number == broken_at:
@@ -101,10 +76,3 @@ async def test_reading_ahead_can_be_left_at_any_time() -> None:
     assert await anext(ahead) == 1
     await ahead.aclose()
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-
-
-@given(st.builds(CaseState, version=st.integers(), unit=st.none() | TEXTS), st.integers(), st.none() | TEXTS)
-def test_the_next_state_is_what_replace_gives(state: CaseState, version: int, person: str | None) -> None:
-    before = replace(state)
-    assert _with(state, {"version": version, "person": person}) == replace(state, version=version, person=person)
-    assert state == before

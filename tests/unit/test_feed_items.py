@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from services.supervision.feed.items import FeedItem, items
+from services.supervision.feed.items import items
 from shared.case.announcements import FeedKind, NoticeTemplate
 from shared.case.base import Position, Recorded, Unknown
 from shared.case.catalogue import ANNOUNCED
 from shared.case.commands import COMMANDS
 from shared.case.facts import Hold
+from shared.kit.feed_item import FeedItem
 from tests.support.law import (
     ANSWER,
     CASE,

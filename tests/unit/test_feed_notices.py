@@ -1,4 +1,4 @@
-"""Texts of notices: what a file of templates may hold, how they are filled, how long they may become."""
+"""NoticeTexts of notices: what a file of templates may hold, how they are filled, how long they may become."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.supervision.feed.notices import SHIPPED, TEXT_CHARS_MAX, Texts, last_day
+from services.supervision.feed.notices import NOTICE_CHARS_MAX, SHIPPED_TEMPLATES, NoticeTexts, last_day
 from shared.kit.settings import BadSettings
 
 GOOD = {"registered": "登记{number}", "extended": "延期{due}", "settled": "{unit}已答复"}
@@ -21,7 +21,7 @@ def written(folder: Path, templates: object) -> Path:
 
 
 def test_the_shipped_ones_say_the_number_and_who_and_until_when() -> None:
-    texts = Texts.load(SHIPPED)
+    texts = NoticeTexts.load(SHIPPED_TEMPLATES)
     for id, wanted in {"registered": "N-1 某局", "extended": "N-1 某局 3月9日", "settled": "N-1 某局"}.items():
         said = texts.fill(id, "N-1", "某局", "3月9日")
         assert all(word in said for word in wanted.split()), said
@@ -48,21 +48,21 @@ def test_a_file_that_cannot_be_used_is_refused_at_the_start(
 ) -> None:
     templates = {id: text for id, text in (GOOD | changed).items() if text is not None}
     with pytest.raises(BadSettings, match=said):
-        Texts.load(written(tmp_path, templates))
+        NoticeTexts.load(written(tmp_path, templates))
 
 
 @pytest.mark.parametrize("text", ["[", "- a\n- b\n", "", "registered: 1\nextended: 2\nsettled: 3\n"])
 def test_what_is_no_table_of_texts_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(BadSettings):
-        Texts.load(written(tmp_path, text))
+        NoticeTexts.load(written(tmp_path, text))
     with pytest.raises(BadSettings, match="cannot be read"):
-        Texts.load(tmp_path / "nowhere.yaml")
+        NoticeTexts.load(tmp_path / "nowhere.yaml")
 
 
 def test_a_text_is_never_longer_than_three_parts(tmp_path: Path) -> None:
-    texts = Texts.load(written(tmp_path, GOOD))
+    texts = NoticeTexts.load(written(tmp_path, GOOD))
     said = texts.fill("settled", "N-1", "很长的单位名称" * 60, "")
-    assert len(said) == TEXT_CHARS_MAX
+    assert len(said) == NOTICE_CHARS_MAX
     assert said.endswith("…已答复"), "what is cut is the name of the unit"
 
 

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from services.supervision.feed import sse
-from services.supervision.feed.items import FeedItem, items
+from services.supervision.feed.items import items
 from services.supervision.feed.sse import Present, hears
 from shared.case.base import Position
 from shared.case.rights import Right
 from shared.kit.access import Caller
 from shared.kit.aggregate_cache import Versioned
+from shared.kit.feed_item import FeedItem
 from tests.support.clock import FakeClock
 from tests.support.law import (
     COMPLAINED,

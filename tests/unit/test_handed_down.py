@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.intake.forms import RegisterBody, registration_facts
+from services.intake.forms import registration_facts
 from services.intake.policy import register_parts
 from shared.case.rights import Right
 from shared.kit.access import Caller, refusal
+from shared.kit.bodies import RegisterBody
 from tests.support.law import CITY, COUNTY, NEIGHBOUR, START, TOWNSHIP, VILLAGE, ask, given, history
 from tests.support.policy_life import LIBRARY
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from infra.servers.nats_config import ADMIN, Platform, accounts, server_config, tokens
+from infra.servers.nats_config import ADMIN, accounts, server_config
+from infra.servers.partners import DEMO_PARTNERS, Partners, Platform, Subscriber, load_partners, tokens
 from infra.servers.services import OWNERS
+from shared.case.announcements import FeedKind
+from shared.kit.settings import BadSettings, Settings
 
 DEMO, OTHER = Platform("demo", ("5101", "5107")), Platform("other", ("44",))
-PASSWORDS = {user: f"secret of {user}" for user in (ADMIN, *map(str, OWNERS), DEMO.user, OTHER.user)}
+CITY = Subscriber("city", ("510100000000",), (FeedKind.OVERDUE, FeedKind.ESCALATED), (3, 4))
+AUDIT = Subscriber("audit", ("510000000000",), replays=True)
+PARTNERS = Partners((DEMO, OTHER), (CITY, AUDIT))
+PASSWORDS = {user: f"secret of {user}" for user in (ADMIN, *map(str, OWNERS), *PARTNERS.users)}
 
 
 @pytest.mark.parametrize(("area", "subject"), [("51", "51"), ("5101", "51.01"), ("510104", "51.01.04")])
@@ -27,7 +34,7 @@ def test_what_is_no_area(area: str) -> None:
 
 def test_platforms_live_apart_and_name_only_themselves() -> None:
     """Each in an account of its own, and nothing it may ask or hear bears another's name."""
-    made = accounts(PASSWORDS, [DEMO, OTHER])
+    made = accounts(PASSWORDS, Partners((DEMO, OTHER)))
     assert set(made) == {"CASEFLOW", "PLATFORM_demo", "PLATFORM_other"}
     for mine, theirs in ((DEMO, OTHER), (OTHER, DEMO)):
         text = json.dumps(made[f"PLATFORM_{mine.source}"])
@@ -38,8 +45,68 @@ def test_platforms_live_apart_and_name_only_themselves() -> None:
     assert all(len(export["accounts"]) == 1 for export in exports)
 
 
+def test_subscribers_live_apart_and_ask_for_their_own_durable_only() -> None:
+    made = accounts(PASSWORDS, PARTNERS)
+    for mine, theirs in ((CITY, AUDIT), (AUDIT, CITY)):
+        account = made[f"SUBSCRIBER_{mine.name}"]
+        assert theirs.user not in json.dumps(account)
+        asked = [one["service"]["subject"] for one in account["imports"]]
+        assert all(mine.user in subject.split(".") for subject in asked)
+        (user,) = account["users"]
+        assert user["permissions"]["subscribe"]["allow"] == [f"_INBOX_{mine.user}.>"]
+        assert not any("feed." in subject for subject in user["permissions"]["publish"]["allow"])
+    resets = [one["service"] for one in made["CASEFLOW"]["exports"] if ".RESET." in one.get("service", "")]
+    assert resets == ["$JS.API.CONSUMER.RESET.FEED.subscriber-audit"]
+
+
+def test_a_subscriber_reads_its_kinds_levels_and_regions() -> None:
+    assert CITY.subjects == (
+        "feed.overdue.3.51.01.>",
+        "feed.overdue.4.51.01.>",
+        "feed.escalated.3.51.01.>",
+        "feed.escalated.4.51.01.>",
+    )
+    assert AUDIT.subjects == ("feed.*.*.51.>",)
+
+
+@pytest.mark.parametrize(
+    ("regions", "more", "wrong"),
+    [
+        ((), {}, "at least 1 item"),
+        (("5101",), {}, "should match pattern"),
+        (("510100000000", "510104000000"), {}, "overlap"),
+        (("510100000000",), {"kinds": ["overdue", "secrets"]}, "Input should be 'left'"),
+        (("510100000000",), {"levels": [6]}, "less than or equal to 5"),
+    ],
+)
+def test_what_no_subscriber_can_be(regions: tuple[str, ...], more: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        Subscriber("x", regions, **more)
+    with pytest.raises(ValueError, match="should match pattern"):
+        Subscriber("x.>", ("510100000000",))
+
+
+def test_partners_are_read_from_the_data_folder(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    assert load_partners(settings) is None
+    assert load_partners(settings.model_copy(update={"demo": True})) == DEMO_PARTNERS
+    text = """
+platforms:
+  - {source: hotline, areas: ["5101"]}
+subscribers:
+  - {name: city, regions: ["510100000000"], kinds: [overdue, escalated], levels: [3, 4]}
+"""
+    (tmp_path / "partners.yaml").write_text(text)
+    assert load_partners(settings) == Partners((Platform("hotline", ("5101",)),), (CITY,))
+    (tmp_path / "partners.yaml").write_text(text + "  - {name: city, regions: ['510700000000']}\n")
+    with pytest.raises(BadSettings, match=r"yaml cannot be used: subscribers: .*subscriber-city is declared twice"):
+        load_partners(settings)
+    with pytest.raises(BadSettings, match="cannot be read"):
+        load_partners(settings.model_copy(update={"partners": tmp_path / "absent.yaml"}))
+
+
 def test_only_the_admin_is_unbound() -> None:
-    users = accounts(PASSWORDS, [])["CASEFLOW"]["users"]
+    users = accounts(PASSWORDS, Partners())["CASEFLOW"]["users"]
     assert [user["user"] for user in users if "permissions" not in user] == [ADMIN]
     for user in users[1:]:
         allowed = user["permissions"]["publish"]["allow"]
@@ -48,12 +115,12 @@ def test_only_the_admin_is_unbound() -> None:
 
 def test_a_user_without_a_password_is_an_error() -> None:
     with pytest.raises(KeyError, match="platform-other"):
-        accounts({user: word for user, word in PASSWORDS.items() if user != OTHER.user}, [OTHER])
+        accounts({user: word for user, word in PASSWORDS.items() if user != OTHER.user}, Partners((OTHER,)))
 
 
 def test_the_server_syncs_every_append_encrypts_and_listens_here_only() -> None:
     text = server_config(
-        port=-1, store=Path("/s"), key="k", run=Path("/r"), log=Path("/l"), passwords=PASSWORDS, platforms=[DEMO]
+        port=-1, store=Path("/s"), key="k", run=Path("/r"), log=Path("/l"), passwords=PASSWORDS, partners=PARTNERS
     )
     made = json.loads(text)
     assert made["host"] == "127.0.0.1"

@@ -23,7 +23,7 @@ from services.reporting.read_model import (
     visibility_keys,
 )
 from services.reporting.search import Pairs, plain, searched, terms
-from services.reporting.views import entry, state_facts
+from services.reporting.views import state_facts, timeline_entry
 from shared.case.base import Position, Recorded, Unknown
 from shared.case.facts import Matter
 from shared.case.lifecycle import Status
@@ -142,20 +142,20 @@ def test_children_of_a_region_are_told_apart_by_the_digits_of_the_level_below(re
 
 @given(st.datetimes(timezones=st.just(UTC)), st.uuids())
 def test_a_cursor_leads_back_to_its_place(at: datetime, id: UUID) -> None:
-    assert listing.place(listing.cursor((at, id))) == (at, id)
+    assert listing.read_cursor(listing.write_cursor((at, id))) == (at, id)
 
 
-@pytest.mark.parametrize("text", ["", "x", "!!!!", "MjAyNg", "日本", listing.cursor((AT, UUID(int=1)))[:-12]])
+@pytest.mark.parametrize("text", ["", "x", "!!!!", "MjAyNg", "日本", listing.write_cursor((AT, UUID(int=1)))[:-12]])
 def test_what_is_no_cursor_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="cursor"):
-        listing.place(text)
+        listing.read_cursor(text)
 
 
 def test_a_page_ends_at_the_time_asked_for() -> None:
     later = (AT + timedelta(days=1), UUID(int=5))
-    assert listing.before(CaseFilter(until=AT), later) == (AT, UUID(int=0))
-    assert listing.before(CaseFilter(until=AT), None) == (AT, UUID(int=0))
-    assert listing.before(CaseFilter(), later) == later
+    assert listing.upper_bound(CaseFilter(until=AT), later) == (AT, UUID(int=0))
+    assert listing.upper_bound(CaseFilter(until=AT), None) == (AT, UUID(int=0))
+    assert listing.upper_bound(CaseFilter(), later) == later
 
 
 def sealed(recorded: Recorded[Any]) -> Recorded[Any]:
@@ -210,13 +210,13 @@ def test_pairs_are_keyed_fit_16_bits_and_do_not_cross_a_space() -> None:
 @pytest.mark.clause("9.4a")
 def test_an_entry_shows_content_to_who_has_the_key_and_names_what_it_hides() -> None:
     recorded = sealed(history("registered")[0])
-    whole = entry(recorded, KEY, False)
+    whole = timeline_entry(recorded, KEY, False)
     assert whole.facts["matter"]["title"] == "No water"
     assert (whole.facts["reporter"]["parties"][0]["name"], whole.sealed) == ("Zhou", [])
-    without = entry(recorded, KEY, True)
+    without = timeline_entry(recorded, KEY, True)
     assert (without.sealed, "reporter" in without.facts) == (["reporter"], False)
     assert "Zhou" not in without.model_dump_json()
-    flow = entry(recorded, None, False)
+    flow = timeline_entry(recorded, None, False)
     assert sorted(flow.sealed) == ["matter", "reporter"]
     assert "seal1." not in flow.model_dump_json()
     assert flow.facts["nature"] == "complaint"
@@ -225,7 +225,7 @@ def test_an_entry_shows_content_to_who_has_the_key_and_names_what_it_hides() -> 
 def test_an_entry_of_a_newer_event_shows_nothing_but_its_name() -> None:
     newer = Unknown("case.sung", 2, {"song": "la la", "note": "seal1.x.y"})
     recorded = replace(sealed(history("registered")[0]), event=newer)
-    shown = entry(recorded, KEY, False)
+    shown = timeline_entry(recorded, KEY, False)
     assert (shown.type, shown.version, shown.facts, shown.sealed) == ("case.sung", 2, {}, ["note", "song"])
 
 

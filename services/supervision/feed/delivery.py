@@ -1,8 +1,9 @@
-"""What a round of sending comes to: which items were taken, which wait until when, which are given up; pure.
+"""The result of one delivery round: which items are done, which wait and until when, which are parked. Pure.
 
-An item that its receiver does not take holds back the later ones of its own case and nothing else; it is tried again
-for three days, with growing delays, and then parked. A receiver that takes nothing at all is left in peace as a whole:
-the place in FEED stands still, so that nothing piles up here, and one item at a time asks whether it is back.
+Two delays run side by side, one for an item and one for a receiver. An item that its receiver does not take blocks the
+later items of its own case and nothing else. It is tried again for three days, with growing delays, and is then parked.
+A receiver that takes nothing at all waits as a whole: its cursor in FEED stands still, so that no items pile up in the
+table, and one item at a time tests whether the receiver answers again.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from services.supervision.feed.webhook_client import WebhookOutcome
 
 # After the first failure, the second, ...: the schedule of the Standard Webhooks specification, 75 hours in all.
 DELAYS_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
-JITTER_SHARE = 0.2  # so much longer at most, by chance: what failed together does not come again together
-PROBE_S_MAX = 3600.0  # a receiver that is back waits no longer
-REFUSED_COUNT_MAX = 3  # rounds in a row in which each item was refused; then it is the receiver
+JITTER_SHARE = 0.2  # at most this share is added at random, so that items that failed together do not return together
+PROBE_S_MAX = 3600.0  # the longest delay of a receiver: it is tested once an hour at least
+REFUSED_COUNT_MAX = 3  # rounds in a row in which every item was refused; after that the receiver itself waits
 
 
 class WebhookStatus(StrEnum):
-    """Whether a place is sent to: `paused` by a person or because its creator may no longer, `gone` by 410."""
+    """Whether items are sent to a webhook.
+
+    `paused`: by a person, or because its creator may no longer receive the items. `gone`: the receiver answered 410.
+    """
 
     ACTIVE = "active"
     PAUSED = "paused"
@@ -32,7 +36,11 @@ class WebhookStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One receiver as the table has it. `cursor`: each item of FEED up to here was taken, waits, or is not for it."""
+    """One receiver, as its row in the table.
+
+    `cursor` is a sequence of FEED: every item up to it was taken, waits in the table, or is not for this receiver.
+    `tries` counts the rounds in a row in which the receiver failed. `next_at` is the earliest moment of the next round.
+    """
 
     id: str
     url: str
@@ -54,44 +62,54 @@ class Webhook:
     parked: int = 0
 
     def ready(self, now: datetime) -> bool:
-        """Whether something may be sent at this moment."""
+        """Whether items may be sent at this moment."""
         return self.status == WebhookStatus.ACTIVE and (self.next_at is None or self.next_at <= now)
 
 
 @dataclass(frozen=True, slots=True)
 class PendingItem:
-    """One item for one place: its sequence in FEED, its id, its case or order, how often it was tried, since when."""
+    """A feed item that one webhook is to receive.
+
+    `sequence` is its position in FEED, `subject` the id of its case or order, `attempts` the number of failed attempts,
+    `since` the moment at which it began to wait (None: it has not waited yet).
+    """
 
     sequence: int
-    item: str
+    id: str
     subject: str
     kind: str
     attempts: int = 0
     since: datetime | None = None
-    data: bytes = b""  # as FEED has it; empty for one that waited
+    data: bytes = b""  # the item as FEED has it; empty for an item that waited, which is read from FEED again
 
 
 class Attempt(NamedTuple):
-    """What is sent at once: one item of a case at most. `behind` wait for an earlier one of theirs."""
+    """The items that one round sends at the same time, at most one of a case, and the cursor after the round.
 
-    letters: tuple[PendingItem, ...]
-    behind: tuple[PendingItem, ...]
+    `blocked` are items that wait for an earlier item of their case.
+    """
+
+    items: tuple[PendingItem, ...]
+    blocked: tuple[PendingItem, ...]
     cursor: int
 
 
 class AttemptResult(NamedTuple):
-    """A letter and what it came to; without an outcome it is not for this receiver, and `why` says so."""
+    """An item and the outcome of its delivery.
 
-    letter: PendingItem
+    Without an outcome the item was not sent, because it is not for this receiver; `reason` is the code of why.
+    """
+
+    item: PendingItem
     outcome: WebhookOutcome | None
-    why: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A letter that waits until `next_at`, behind an earlier one (None), or is parked."""
+    """An item that waits until `next_at`, waits for an earlier item of its case (`next_at` is None), or is parked."""
 
-    letter: PendingItem
+    item: PendingItem
     attempts: int = 0
     next_at: datetime | None = None
     down: bool = False
@@ -100,68 +118,75 @@ class Retry:
 
 
 class RoundResult(NamedTuple):
-    """The place after the round, what of the waiting is done, what waits or is parked; whether the receiver is back."""
+    """The webhook after the round, the sequences of the items that are done, and the items that wait or are parked.
 
-    place: Webhook
+    `recovered`: the receiver failed before this round and took an item in it.
+    """
+
+    webhook: Webhook
     done: tuple[int, ...]
-    kept: tuple[Retry, ...]
-    back: bool
+    retries: tuple[Retry, ...]
+    recovered: bool
 
 
-def judge(
-    place: Webhook, wave: Attempt, sent: Sequence[AttemptResult], now: datetime, chance: Callable[[], float]
+def conclude(
+    webhook: Webhook, attempt: Attempt, results: Sequence[AttemptResult], now: datetime, random: Callable[[], float]
 ) -> RoundResult:
-    """What a wave came to. `chance` gives numbers in [0, 1)."""
-    taken = any(one.outcome is not None and one.outcome.taken for one in sent)
-    taken_at = now if taken else place.taken_at
-    failed = [(one.letter, one.outcome) for one in sent if one.outcome is not None and not one.outcome.taken]
-    kept = [_kept(letter, outcome, taken_at, now, chance) for letter, outcome in failed]
-    kept += [Retry(replace(letter, since=now)) for letter in wave.behind]
-    after = replace(place, cursor=wave.cursor, taken_at=taken_at)
-    after = _after_failures(after, place, failed, taken, now, chance)
-    done = tuple(one.letter.sequence for one in sent if one.outcome is None or one.outcome.taken)
-    return RoundResult(after, done, tuple(kept), taken and place.tries > 0)
+    """The result of a round. `random` gives numbers in [0, 1) for the jitter of delays."""
+    taken = any(result.outcome is not None and result.outcome.taken for result in results)
+    taken_at = now if taken else webhook.taken_at
+    failures = [
+        (result.item, result.outcome) for result in results if result.outcome is not None and not result.outcome.taken
+    ]
+    retries = [_retry(item, outcome, taken_at, now, random) for item, outcome in failures]
+    retries += [Retry(replace(item, since=now)) for item in attempt.blocked]
+    after = replace(webhook, cursor=attempt.cursor, taken_at=taken_at)
+    after = _after_failures(after, webhook, failures, taken, now, random)
+    done = tuple(result.item.sequence for result in results if result.outcome is None or result.outcome.taken)
+    return RoundResult(after, done, tuple(retries), taken and webhook.tries > 0)
 
 
-def _kept(
-    letter: PendingItem, outcome: WebhookOutcome, taken_at: datetime | None, now: datetime, chance: Callable[[], float]
+def _retry(
+    item: PendingItem, outcome: WebhookOutcome, taken_at: datetime | None, now: datetime, random: Callable[[], float]
 ) -> Retry:
-    attempts, since = letter.attempts + 1, letter.since or now
-    letter = replace(letter, since=since)
-    alone = taken_at is not None and taken_at >= since  # the receiver took others meanwhile
-    if attempts > len(DELAYS_S) and (alone or not outcome.down):
-        return Retry(letter, attempts, None, outcome.down, outcome.reason, parked_at=now)
-    wait_s = max(_jittered(DELAYS_S[min(attempts, len(DELAYS_S)) - 1], chance), outcome.retry_after_s or 0)
-    return Retry(letter, attempts, now + timedelta(seconds=wait_s), outcome.down, outcome.reason)
+    """The next attempt for an item that failed; after the last delay it is parked, unless the receiver is down."""
+    attempts, since = item.attempts + 1, item.since or now
+    item = replace(item, since=since)
+    at_fault = taken_at is not None and taken_at >= since  # the receiver took other items since this one failed
+    if attempts > len(DELAYS_S) and (at_fault or not outcome.down):
+        return Retry(item, attempts, None, outcome.down, outcome.reason, parked_at=now)
+    delay_s = max(_jittered(DELAYS_S[min(attempts, len(DELAYS_S)) - 1], random), outcome.retry_after_s or 0)
+    return Retry(item, attempts, now + timedelta(seconds=delay_s), outcome.down, outcome.reason)
 
 
 def _after_failures(
-    after: Webhook, before: Webhook, failed: Sequence[tuple[PendingItem, WebhookOutcome]], taken: bool, now: datetime,
-    chance: Callable[[], float],
+    after: Webhook, before: Webhook, failures: Sequence[tuple[PendingItem, WebhookOutcome]], taken: bool, now: datetime,
+    random: Callable[[], float],
 ) -> Webhook:  # fmt: skip
-    blamed = [outcome for letter, outcome in failed if _blames(before, letter, outcome)]
+    """The webhook with the delay and the error that the failures of a round give its receiver."""
+    blamed = [outcome for item, outcome in failures if _blames_receiver(before, item, outcome)]
     down = [outcome for outcome in blamed if outcome.down]
     tries = (0 if taken else before.tries) + (1 if down or (blamed and not taken) else 0)
-    steps = tries if down else tries - REFUSED_COUNT_MAX
-    wait_s = 0.0
-    if blamed and steps > 0:
-        wait_s = _jittered(min(DELAYS_S[min(steps, len(DELAYS_S)) - 1], PROBE_S_MAX), chance)
-    wait_s = max([wait_s, *(outcome.retry_after_s or 0 for outcome in blamed)])
-    after = replace(after, tries=tries, next_at=now + timedelta(seconds=wait_s) if wait_s else None)
-    if failed:
-        gone = any(outcome.gone for _, outcome in failed)
+    delay_number = tries if down else tries - REFUSED_COUNT_MAX
+    delay_s = 0.0
+    if blamed and delay_number > 0:
+        delay_s = _jittered(min(DELAYS_S[min(delay_number, len(DELAYS_S)) - 1], PROBE_S_MAX), random)
+    delay_s = max([delay_s, *(outcome.retry_after_s or 0 for outcome in blamed)])
+    after = replace(after, tries=tries, next_at=now + timedelta(seconds=delay_s) if delay_s else None)
+    if failures:
+        gone = any(outcome.gone for _, outcome in failures)
         after = replace(
-            after, status=WebhookStatus.GONE if gone else after.status, last_error=failed[-1][1].reason, failed_at=now
+            after, status=WebhookStatus.GONE if gone else after.status, last_error=failures[-1][1].reason, failed_at=now
         )
     return after
 
 
-def _blames(place: Webhook, letter: PendingItem, outcome: WebhookOutcome) -> bool:
-    """Whether a failure says something of the receiver: one that is known to be the item's own says nothing."""
-    first = letter.attempts == 0
-    alone = letter.since is not None and place.taken_at is not None and place.taken_at >= letter.since
-    return first or outcome.retry_after_s is not None or (outcome.down and not alone)
+def _blames_receiver(webhook: Webhook, item: PendingItem, outcome: WebhookOutcome) -> bool:
+    """Whether a failure counts against the receiver. It does not where the item itself is known to be at fault."""
+    first = item.attempts == 0
+    at_fault = item.since is not None and webhook.taken_at is not None and webhook.taken_at >= item.since
+    return first or outcome.retry_after_s is not None or (outcome.down and not at_fault)
 
 
-def _jittered(delay_s: float, chance: Callable[[], float]) -> float:
-    return delay_s * (1 + JITTER_SHARE * chance())
+def _jittered(delay_s: float, random: Callable[[], float]) -> float:
+    return delay_s * (1 + JITTER_SHARE * random())

@@ -8,85 +8,17 @@ import releases it; then it arrives, if it is still open.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import Any
-
-from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from shared.case import events as e
 from shared.case.announcements import FeedKind
 from shared.case.base import Recorded, derived_id, level_of
 from shared.case.catalogue import ANNOUNCED, COMMAND_OF
-from shared.case.facts import Hold, Nature, OrderKind, Outcome, PauseCause, Severity, Stage
+from shared.case.facts import Hold
 from shared.case.lifecycle import OPEN
 from shared.case.orders import OrderState
 from shared.case.state import CaseState, variant
-from shared.kit.submission import CloudEvent
-from shared.log import topology
-
-SOURCE = "/supervision"
-TYPE_PREFIX = "feed."
-
-
-class FeedData(BaseModel):
-    """The facts in the open: which item for which centre, of which case or order, where it stands right after.
-
-    `event` is the event's type, `position` its place on the log; `previous` the centre that was in charge before a
-    change of hands. `stage`, `due` and `seen_at` name the deadline, `rung`, `moment`, `next_at`, `acts` and `informs`
-    the rung of the ladder; `template` the text of a notice, which number, unit and due fill.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    kind: str
-    level: int
-    region: str
-    number: str
-    event: str
-    position: str
-    version: int
-    status: str
-    in_charge: str
-    case: str | None = None
-    order: str | None = None
-    order_kind: OrderKind | None = None
-    cases_count: int | None = None
-    inner: str | None = None
-    template: str | None = None
-    previous: str | None = None
-    nature: Nature | None = None
-    subject: str | None = None
-    severity: Severity | None = None
-    people_count: int | None = None
-    outcome: Outcome | None = None
-    unit: str | None = None
-    person: str | None = None
-    stage: Stage | None = None
-    due: AwareDatetime | None = None
-    seen_at: AwareDatetime | None = None
-    until: AwareDatetime | None = None
-    cause: PauseCause | None = None
-    rung: int | None = None
-    moment: AwareDatetime | None = None
-    next_at: AwareDatetime | None = None
-    acts: str | None = None
-    informs: tuple[str, ...] | None = None
-
-
-class FeedItem(CloudEvent):
-    """One item: CloudEvents 1.0. `subject` is the id of the case, or of the order; `time` that of the event."""
-
-    id: str
-    source: str = SOURCE
-    type: str
-    subject: str
-    time: datetime
-    data: FeedData
-
-    @property
-    def nats_subject(self) -> str:
-        """Where the item goes."""
-        return topology.feed(self.data.kind, self.data.level, self.data.region, self.subject)
+from shared.kit.feed_item import TYPE_PREFIX, FeedData, FeedItem
 
 
 def items(before: Any, after: Any, recorded: Recorded[Any], number: str) -> tuple[FeedItem, ...]:
@@ -126,13 +58,13 @@ def _of_case(before: CaseState, after: CaseState, recorded: Recorded[Any], numbe
 
 
 def _item(recorded: Recorded[Any], data: Mapping[str, Any], kind: str, region: str) -> FeedItem:
-    said = FeedData(kind=kind, level=int(level_of(region)), region=region, **data)
+    facts = FeedData(kind=kind, level=int(level_of(region)), region=region, **data)
     return FeedItem(
         id=item_id(recorded, kind, region),
         type=TYPE_PREFIX + kind,
         subject=recorded.address.id,
         time=recorded.meta.time,
-        data=said,
+        data=facts,
     )
 
 

@@ -1,11 +1,11 @@
 """`GET /supervision/feed`: the feed as server-sent events, for supervisors (WHATWG HTML, 9.2).
 
-The id of an event is its sequence in FEED, so `Last-Event-ID` goes on where a listener was, whatever was restarted
-since; without it a listener hears what comes from now on. What is not kept is told as an event `gap`. An item is shown
-only to who may see the flow of its case as the case is now.
+The id of an event is its sequence in FEED, so a listener that sends `Last-Event-ID` goes on from there, also after a
+restart of any process. A listener without it receives the items from now on. Items that FEED no longer holds are
+announced by an event `gap`. An item is sent only to a caller who may see the flow of its case as the case is now.
 
-FastAPI's own encoder says ids, comments and retry as they should be; its generator routes are not used, because they
-cannot let go of a listener that has stopped reading.
+FastAPI's encoder formats ids, comments and retry. Its generator routes are not used, because they cannot disconnect a
+listener that has stopped reading.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic_core import to_json
-from starlette.types import Message as Sent
+from starlette.types import Message as AsgiMessage
 from starlette.types import Send
 
-from services.supervision.feed.items import FeedItem
 from shared.case.announcements import FeedKind
 from shared.case.base import Address, Position, Region, contains
 from shared.case.orders import OrderState
@@ -33,6 +32,7 @@ from shared.kit import telemetry
 from shared.kit.access import Caller, barred, may_see_flow
 from shared.kit.aggregate_cache import Versioned
 from shared.kit.application import Application
+from shared.kit.feed_item import FeedItem
 from shared.kit.http import ERRORS, Who
 from shared.kit.problems import BadRequest, Forbidden, TooManyRequests, Unavailable, Unprocessable
 from shared.kit.runtime import Runtime
@@ -46,13 +46,13 @@ from shared.log.topology import FEED
 
 KEEPALIVE_S = 15.0
 RETRY_MS = 2000
-SEND_S_MAX = 60.0  # a listener that reads nothing for so long is let go
-LISTEN_S_MAX = 3600.0  # then the listener comes again, with the rights that it has then
-LISTENERS_MAX = 200
+WRITE_S_MAX = 60.0  # a listener that reads nothing for so long is disconnected
+FEED_LISTEN_S_MAX = 3600.0  # then the listener connects again, with the rights that it has then
+FEED_LISTENERS_MAX = 200
 LISTENERS_PER_PERSON_MAX = 8
 BUSY_RETRY_S = 30
 ID_DIGITS_MAX = 18
-SLICE_COUNT = 32
+ITEMS_PER_SLICE = 32
 PRESENT_S_MAX = 1.0
 PRESENT_COUNT_MAX = 10_000
 
@@ -62,7 +62,7 @@ router = APIRouter(responses=ERRORS)
 
 @dataclass(frozen=True, slots=True)
 class FeedRequest:
-    """The items that a listener asks for, and behind which sequence of FEED."""
+    """The items that a listener asks for. `after` is the sequence of FEED behind which they begin."""
 
     caller: Caller
     region: str
@@ -73,20 +73,21 @@ class FeedRequest:
 
     @property
     def subject(self) -> str:
-        """The subject that the server is asked for; of several kinds the listener sorts out the others."""
+        """The subject of the subscription. For several kinds it holds all kinds, and the listener drops the others."""
         kind = next(iter(self.kinds)) if len(self.kinds) == 1 else "*"
         return topology.feeds(self.region, kind, self.level)
 
 
 class Feed:
-    """The feed of one app: its seats, and the present states that its listeners share."""
+    """The feed of one app: the slots of its listeners, and the present states that they share."""
 
     def __init__(self, application: Application) -> None:
-        self.application, self.seats, self.present = application, Seats(application.runtime), Present(application)
+        self.application, self.present = application, Present(application)
+        self.slots = ListenerSlots(application.runtime)
 
 
 async def feed_of(request: Request) -> Feed:
-    """The feed of the app that a request came to."""
+    """The feed of the app that serves a request."""
     feed: Feed = request.app.state.feed
     return feed
 
@@ -94,25 +95,29 @@ async def feed_of(request: Request) -> Feed:
 @router.get(
     "/feed",
     operation_id="supervision_feed",
-    summary="What happens to the cases of a region, live, as server-sent events; never any content.",
+    summary="The feed items of a region, live, as server-sent events; without any content.",
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {}}, "description": "Events named by kind; `gap`"}},
 )
 async def listen(
     caller: Who,
     feed: Annotated[Feed, Depends(feed_of)],
-    kind: Annotated[list[str] | None, Query(description="Only these kinds: " + ", ".join(FeedKind))] = None,
+    kind: Annotated[list[str] | None, Query(description="Only items of these kinds: " + ", ".join(FeedKind))] = None,
     level: Annotated[int | None, Query(ge=1, le=5, description="Only for centres of this level")] = None,
-    region: Annotated[Region | None, Query(description="For centres there and below; else the caller's")] = None,
-    last: Annotated[str | None, Header(alias="Last-Event-ID", description="Go on behind this one; 0: all")] = None,
+    region: Annotated[
+        Region | None, Query(description="Items for the centres of this region and below; by default the caller's")
+    ] = None,
+    last: Annotated[
+        str | None, Header(alias="Last-Event-ID", description="Go on behind this event; 0: from the first one")
+    ] = None,
 ) -> StreamingResponse:
     region = region or caller.region
     if not contains(caller.region, region):
         raise Forbidden("This region is not inside yours; leave `region` out for your own.")
     kinds = _kinds(kind)
-    after, gap = await place(feed.application.data.streams, last)
+    after, gap = await start_of(feed.application.data.streams, last)
     listener = FeedListener(feed, FeedRequest(caller, region, kinds, level, after, gap))
-    return _Live(listener.lines(), feed.seats.take(caller))
+    return _EndlessResponse(listener.lines(), feed.slots.take(caller))
 
 
 def _kinds(names: Sequence[str] | None) -> frozenset[str]:
@@ -122,8 +127,11 @@ def _kinds(names: Sequence[str] | None) -> frozenset[str]:
     return frozenset(names or FeedKind)
 
 
-async def place(streams: Streams, last: str | None) -> tuple[int, dict[str, int] | None]:
-    """Behind which sequence to go on, and what is not kept of what was asked for. Raises BadRequest, Unavailable."""
+async def start_of(streams: Streams, last: str | None) -> tuple[int, dict[str, int] | None]:
+    """The sequence behind which a listener goes on, and the gap where FEED no longer holds all that it asked for.
+
+    Raises BadRequest, Unavailable.
+    """
     if last and not (last.isascii() and last.isdigit() and len(last) <= ID_DIGITS_MAX):
         raise BadRequest(
             "`Last-Event-ID` is the id of an event of this feed, a number.", code="last_event_id.malformed"
@@ -134,28 +142,28 @@ async def place(streams: Streams, last: str | None) -> tuple[int, dict[str, int]
         raise Unavailable("The log does not answer.") from error
     if not last:
         return end, None
-    asked = int(last)
-    after = end if asked > end else max(asked, first - 1)
-    return after, None if after == asked else {"asked": asked, "first": first, "last": end}
+    requested = int(last)
+    after = end if requested > end else max(requested, first - 1)
+    return after, None if after == requested else {"asked": requested, "first": first, "last": end}
 
 
-class Seats:
-    """How many listen, and who."""
+class ListenerSlots:
+    """The listeners of the feed, counted by person and in all."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._taken: Counter[str] = Counter()
         self._telemetry = runtime.telemetry
 
     def take(self, caller: Caller) -> AbstractContextManager[None]:
-        """A seat for as long as a block lasts. Raises TooManyRequests, Unavailable, before the block begins."""
+        """A slot for the duration of a block. Raises TooManyRequests, Unavailable, before the block begins."""
         if self._taken[caller.person] >= LISTENERS_PER_PERSON_MAX:
             raise TooManyRequests("You listen to the feed too often already.", retry_after_s=BUSY_RETRY_S)
-        if self._taken.total() >= LISTENERS_MAX:
+        if self._taken.total() >= FEED_LISTENERS_MAX:
             raise Unavailable("Too many listen to the feed here already.", retry_after_s=BUSY_RETRY_S)
-        return self._seat(caller.person)
+        return self._slot(caller.person)
 
     @contextmanager
-    def _seat(self, person: str) -> Iterator[None]:
+    def _slot(self, person: str) -> Iterator[None]:
         self._taken[person] += 1
         self._telemetry.set(OPEN_STREAMS, self._taken.total(), "supervision.feed")
         try:
@@ -166,43 +174,46 @@ class Seats:
 
 
 class Present:
-    """Cases and orders as they are now, asked of the log once for all who hear of them at the same time."""
+    """The present states of cases and orders, loaded once for all listeners that need one at the same time."""
 
     def __init__(self, application: Application) -> None:
         self._application, self._clock = application, application.runtime.clock
-        self._asked: OrderedDict[str, tuple[float, asyncio.Task[Versioned]]] = OrderedDict()
+        self._loads: OrderedDict[str, tuple[float, asyncio.Task[Versioned]]] = OrderedDict()
 
     async def state(self, address: Address, sequence: int) -> Any:
-        """Its state, at least as new as its event at `sequence` and at most PRESENT_S_MAX old. Raises Unavailable."""
+        """The state of a case or order, not older than its event at `sequence`, nor than PRESENT_S_MAX.
+
+        Raises Unavailable.
+        """
         began, subject = self._clock.monotonic(), address.subject
         while True:
-            since, task = self._asked.get(subject) or self._ask(address)
+            since, task = self._loads.get(subject) or self._load(address)
             if since < began - PRESENT_S_MAX:
-                since, task = self._ask(address)
-            held = await asyncio.shield(task)
-            if held.sequence >= sequence or since >= began:
-                return held.state
-            if self._asked.get(subject) == (since, task):
-                self._ask(address)
+                since, task = self._load(address)
+            versioned = await asyncio.shield(task)
+            if versioned.sequence >= sequence or since >= began:
+                return versioned.state
+            if self._loads.get(subject) == (since, task):
+                self._load(address)
 
-    def _ask(self, address: Address) -> tuple[float, asyncio.Task[Versioned]]:
+    def _load(self, address: Address) -> tuple[float, asyncio.Task[Versioned]]:
         task = asyncio.create_task(self._application.load_for_service(address), name="feed.present")
-        asked = self._asked[address.subject] = self._clock.monotonic(), task
-        if len(self._asked) > PRESENT_COUNT_MAX:
-            self._asked.popitem(last=False)
-        return asked
+        load = self._loads[address.subject] = self._clock.monotonic(), task
+        if len(self._loads) > PRESENT_COUNT_MAX:
+            self._loads.popitem(last=False)
+        return load
 
 
 def hears(caller: Caller, item: FeedItem, state: Any) -> bool:
-    """Whether the caller may hear an item of a case (or order) in `state`, which is the present one.
+    """Whether the caller may receive an item of a case (or order) whose present state is `state`.
 
-    That a case has left is told to the centre that it left, which may not see it any more.
+    An item of the kind `left` goes to the centre that the case has left, although that centre may not see it any more.
     """
     data = item.data
     if isinstance(state, OrderState):
         reads = bool(caller.rights & {Right.READ, Right.AUDIT})
         return caller.unit == state.unit or (reads and contains(caller.region, state.region))
-    if barred(caller, state):  # auditors too: `may_see_flow` lets them see the flow of every case
+    if barred(caller, state):  # checked for auditors too, whom `may_see_flow` lets see the flow of every case
         return False
     if may_see_flow(caller, state):
         return True
@@ -210,7 +221,7 @@ def hears(caller: Caller, item: FeedItem, state: Any) -> bool:
 
 
 class FeedListener:
-    """One reader of the feed."""
+    """One connection that reads the feed."""
 
     def __init__(self, feed: Feed, request: FeedRequest) -> None:
         self._streams, self._runtime = feed.application.data.streams, feed.application.runtime
@@ -218,52 +229,52 @@ class FeedListener:
         self._at = request.after
 
     async def lines(self) -> AsyncIterator[bytes]:
-        """The events as they are sent, with a comment when nothing happens; it ends when the log cannot be read."""
-        yield self._sent(comment="caseflow feed", retry=RETRY_MS)
+        """The events as text, and a comment after KEEPALIVE_S without an item. Ends when the log cannot be read."""
+        yield self._formatted(comment="caseflow feed", retry=RETRY_MS)
         if self._request.gap is not None:
-            yield self._sent(event="gap", data=to_json(self._request.gap).decode())
-        until = self._clock.monotonic() + LISTEN_S_MAX
+            yield self._formatted(event="gap", data=to_json(self._request.gap).decode())
+        until = self._clock.monotonic() + FEED_LISTEN_S_MAX
         batches = self._streams.follow_raw(FEED, self._request.subject, self._at)
-        coming = asyncio.ensure_future(anext(batches))
+        next_batch = asyncio.ensure_future(anext(batches))
         ending = asyncio.ensure_future(self._runtime.stopping.wait())
         try:
             while self._clock.monotonic() < until and not ending.done():
-                await asyncio.wait({coming, ending}, timeout=KEEPALIVE_S, return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
-                    yield self._sent(comment="nothing new")
+                await asyncio.wait({next_batch, ending}, timeout=KEEPALIVE_S, return_when=asyncio.FIRST_COMPLETED)
+                if not next_batch.done():
+                    yield self._formatted(comment="nothing new")
                     continue
-                batch = coming.result()
-                for start in range(0, len(batch), SLICE_COUNT):
-                    for message, item in await self._heard(batch[start : start + SLICE_COUNT]):
+                batch = next_batch.result()
+                for start in range(0, len(batch), ITEMS_PER_SLICE):
+                    for message, item in await self._visible(batch[start : start + ITEMS_PER_SLICE]):
                         self._at = message.sequence
-                        yield self._sent(event=item.data.kind, data=message.data.decode())
+                        yield self._formatted(event=item.data.kind, data=message.data.decode())
                     await self._runtime.load_gate.breathe(self._clock)
                 self._at = batch[-1].sequence
-                coming = asyncio.ensure_future(anext(batches))
-        except (log_port.LogError, Unavailable) as error:  # the listener comes again and is told why
+                next_batch = asyncio.ensure_future(anext(batches))
+        except (log_port.LogError, Unavailable) as error:  # the listener connects again and gets the problem then
             telemetry.warn("a listener of the feed was let go", reason=type(error).__name__)
         finally:
-            coming.cancel()
+            next_batch.cancel()
             ending.cancel()
-            await asyncio.gather(coming, ending, return_exceptions=True)
+            await asyncio.gather(next_batch, ending, return_exceptions=True)
             await batches.aclose()
 
-    def _sent(self, **said: Any) -> bytes:
-        data = said.pop("data", None)
-        return format_sse_event(data_str=data, id=str(self._at), **said)
+    def _formatted(self, **fields: Any) -> bytes:
+        data = fields.pop("data", None)
+        return format_sse_event(data_str=data, id=str(self._at), **fields)
 
-    async def _heard(self, batch: Sequence[RawMessage]) -> list[tuple[RawMessage, FeedItem]]:
-        """What of these messages is asked for and may be heard."""
-        wanted = [(one, FeedItem.model_validate_json(one.data)) for one in batch if self._wants(one)]
-        states = await asyncio.gather(*(self._state(item) for _, item in wanted))
+    async def _visible(self, batch: Sequence[RawMessage]) -> list[tuple[RawMessage, FeedItem]]:
+        """The messages that the listener asked for and may receive, with their items."""
+        requested = [(message, FeedItem.model_validate_json(message.data)) for message in batch if self._fits(message)]
+        states = await asyncio.gather(*(self._state(item) for _, item in requested))
         caller = self._request.caller
         return [
             pair
-            for pair, state in zip(wanted, states, strict=True)
+            for pair, state in zip(requested, states, strict=True)
             if state is not None and hears(caller, pair[1], state)
         ]
 
-    def _wants(self, message: RawMessage) -> bool:
+    def _fits(self, message: RawMessage) -> bool:
         return message.subject.split(".", 2)[1] in self._request.kinds
 
     async def _state(self, item: FeedItem) -> Any:
@@ -271,26 +282,26 @@ class FeedListener:
         try:
             address = Address.of(kind, item.subject)
             return await self._present.state(address, Position.parse(item.data.position).sequence)
-        except NoArea:  # an area that was given up
+        except NoArea:  # the topology no longer has the area
             return None
 
 
-class _Live(EventSourceResponse):
-    """A response that never ends by itself, and lets go of who has stopped reading."""
+class _EndlessResponse(EventSourceResponse):
+    """A response that does not end by itself, and disconnects a listener that has stopped reading."""
 
-    def __init__(self, content: AsyncIterator[bytes], seat: AbstractContextManager[None]) -> None:
+    def __init__(self, content: AsyncIterator[bytes], slot: AbstractContextManager[None]) -> None:
         super().__init__(content, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        self._seat = seat
+        self._slot = slot
 
     async def stream_response(self, send: Send) -> None:
-        """As Starlette does it, each piece in time."""
+        """Send as Starlette does, each piece within WRITE_S_MAX."""
 
-        async def timely(message: Sent) -> None:
-            async with asyncio.timeout(SEND_S_MAX):
+        async def send_in_time(message: AsgiMessage) -> None:
+            async with asyncio.timeout(WRITE_S_MAX):
                 await send(message)
 
-        with self._seat:
+        with self._slot:
             try:
-                await super().stream_response(timely)
+                await super().stream_response(send_in_time)
             except TimeoutError:
                 telemetry.warn("a listener of the feed read nothing and was let go")

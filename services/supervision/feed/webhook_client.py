@@ -1,8 +1,8 @@
-"""Where a webhook may go, and one delivery there: no way into our own network, no redirects, bounded in time and size.
+"""The addresses that a webhook may have, and one delivery: no private networks, no redirects, bounded in time and size.
 
-A name is looked up by us for every connection, each of its addresses is judged, and the connection goes to an address
-that was judged: a name that points elsewhere a moment later leads nowhere (Standard Webhooks, "Server side request
-forgery").
+For every connection the client looks up the host name itself, checks each address, and connects to a checked address. A
+name that changes its address between check and connection therefore gains nothing (Standard Webhooks, "Server side
+request forgery").
 """
 
 from __future__ import annotations
@@ -24,27 +24,29 @@ from shared.kit.problems import Unprocessable
 from shared.kit.settings import Settings
 
 URL_CHARS_MAX = 1000
-SEND_S_MAX = 15.0
+DELIVERY_S_MAX = 15.0
 DRAIN_S_MAX = 1.0
-RESPONSE_BYTES_MAX = 64 * 1024  # read so that the connection can be used again; nothing of it is kept
+RESPONSE_BYTES_MAX = 64 * 1024  # the response is read so that the connection can be reused, and is then dropped
 RETRY_AFTER_S_MAX = 86_400.0
 CONNECTIONS_COUNT_MAX = 8
 GONE, TOO_MANY = 410, 429
-_OUR_NAT64 = ip_network("64:ff9b::/96")
+_NAT64 = ip_network("64:ff9b::/96")
 
-Address = IPv4Address | IPv6Address
+IpAddress = IPv4Address | IPv6Address
 
 
 class NotAllowed(Unprocessable):
-    """A webhook may not go there; the text says why and what to do."""
+    """The address of a webhook is not allowed; the text says why, and what to do."""
 
     code, advice = "webhook.not_allowed", "Give an https address on the public network, or ask the operator."
 
 
 @dataclass(frozen=True, slots=True)
 class EgressRules:
-    """Where webhooks may go: to https on public addresses and on `networks`; with `demo` to the own machine as well,
-    there without https too."""
+    """The addresses that webhooks may have: https on public addresses and on `networks`.
+
+    With `demo` the machine itself is allowed too, also without https.
+    """
 
     demo: bool = False
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -52,25 +54,25 @@ class EgressRules:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The rules that the operator has set."""
-        return cls(settings.demo, tuple(ip_network(one) for one in settings.webhook_networks))
+        return cls(settings.demo, tuple(ip_network(network) for network in settings.webhook_networks))
 
     async def addresses(self, url: httpx.URL) -> list[str]:
-        """The addresses of a URL's host. Raises NotAllowed: also when there is no such host."""
+        """The addresses of a URL's host, all allowed. Raises NotAllowed, also when there is no such host."""
         if url.scheme not in ("https", "http") or not url.host:
             raise NotAllowed("A webhook's address begins with https:// and names a host.")
         if url.userinfo or url.fragment:
             raise NotAllowed("A webhook's address holds no user, password or fragment; the signature proves who sends.")
         port = url.port or (443 if url.scheme == "https" else 80)
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+            infos = await asyncio.get_running_loop().getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
             raise NotAllowed("The host of this address cannot be found. Check its name.") from None
-        addresses = list(dict.fromkeys(ip_address(str(info[4][0]).partition("%")[0]) for info in found))
+        addresses = list(dict.fromkeys(ip_address(str(info[4][0]).partition("%")[0]) for info in infos))
         for address in addresses:
-            self._judge(url.scheme, _inner(address))
+            self._check(url.scheme, _embedded(address))
         return [str(address) for address in addresses]
 
-    def _judge(self, scheme: str, address: Address) -> None:
+    def _check(self, scheme: str, address: IpAddress) -> None:
         loopback = self.demo and address.is_loopback
         if scheme == "http" and not loopback:
             raise NotAllowed("A webhook's address begins with https://; plain http stays on the demo's own machine.")
@@ -82,22 +84,24 @@ class EgressRules:
             )
 
 
-def _inner(address: Address) -> Address:
-    """The IPv4 address that an IPv6 address stands for, if it does: it is the one that is reached."""
+def _embedded(address: IpAddress) -> IpAddress:
+    """The IPv4 address inside an IPv6 address, which is the one reached; any other address as it is."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
         if address.sixtofour is not None:
             return address.sixtofour
-        if address in _OUR_NAT64:
+        if address in _NAT64:
             return IPv4Address(int(address) & 0xFFFF_FFFF)
     return address
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookOutcome:
-    """What a delivery came to: the status, 0 without an answer, and why it failed in words of ours; nothing of what
-    was answered is kept."""
+    """The outcome of a delivery. Nothing of the response but its status is kept.
+
+    `status` is the HTTP status, 0 without an answer. `reason` says why the delivery failed, in our own words.
+    """
 
     status: int = 0
     reason: str = ""
@@ -113,28 +117,28 @@ class WebhookOutcome:
 
     @property
     def down(self) -> bool:
-        """Whether it says that the receiver takes nothing now, rather than that it does not take this item."""
+        """Whether the receiver takes nothing at all now, as distinct from not taking this item."""
         return self.status in (0, TOO_MANY, 502, 503, 504) or self.retry_after_s is not None
 
 
 class WebhookClient:
-    """One receiver, with connections of its own: those of two receivers are never mixed up."""
+    """The client of one receiver, with its own connections, so that two receivers never share one."""
 
     def __init__(self, url: str, rules: EgressRules, clock: Clock, trust: ssl.SSLContext) -> None:
         self._url, self._clock = url, clock
         self._client = httpx.AsyncClient(
-            transport=_Judged(rules, trust), trust_env=False, follow_redirects=False, timeout=SEND_S_MAX
+            transport=_CheckedTransport(rules, trust), trust_env=False, follow_redirects=False, timeout=DELIVERY_S_MAX
         )
 
     async def close(self) -> None:
         await self._client.aclose()
 
     async def send(self, body: bytes, headers: Mapping[str, str]) -> WebhookOutcome:
-        """Post once. Every failure is an outcome."""
-        outcome = WebhookOutcome(reason=f"no answer within {SEND_S_MAX:.0f} s")
+        """Post once. A failure is returned as an outcome; nothing is raised."""
+        outcome = WebhookOutcome(reason=f"no answer within {DELIVERY_S_MAX:.0f} s")
         try:
             async with (
-                asyncio.timeout(SEND_S_MAX),
+                asyncio.timeout(DELIVERY_S_MAX),
                 self._client.stream("POST", self._url, content=body, headers=headers) as answer,
             ):
                 outcome = self._outcome(answer)
@@ -142,7 +146,7 @@ class WebhookClient:
                     await _drain(answer)
         except (TimeoutError, httpx.HTTPError) as error:
             if not outcome.status and not isinstance(error, TimeoutError | httpx.TimeoutException):
-                return WebhookOutcome(reason=_said(error))
+                return WebhookOutcome(reason=_reason(error))
         except NotAllowed as error:
             return WebhookOutcome(reason=error.problem.detail)
         return outcome
@@ -157,7 +161,7 @@ class WebhookClient:
         )
 
     def _wait_s(self, text: str | None) -> float | None:
-        """Retry-After in seconds from now (RFC 9110, 10.2.3); None when there is none that can be read."""
+        """Retry-After in seconds from now (RFC 9110, 10.2.3); None when it is missing or malformed."""
         if text is None:
             return None
         if text.strip().isascii() and text.strip().isdigit():
@@ -170,7 +174,7 @@ class WebhookClient:
         return min(max(left, 0.0), RETRY_AFTER_S_MAX)
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLError):
@@ -187,8 +191,8 @@ async def _drain(answer: httpx.Response) -> None:
             return
 
 
-class _Judged(httpx.AsyncBaseTransport):
-    """Connects to an address that was judged, and speaks to it by the name that was asked for."""
+class _CheckedTransport(httpx.AsyncBaseTransport):
+    """Connects to a checked address; TLS and the Host header use the name of the URL."""
 
     def __init__(self, rules: EgressRules, trust: ssl.SSLContext) -> None:
         self._rules = rules

@@ -1,4 +1,4 @@
-"""Webhooks over HTTP: where one's feed items are sent, what was given up, and what became of notices to residents."""
+"""Webhooks over HTTP: the webhooks of a region, their parked items, and the delivery of notices to residents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError, from_json
 
 from services.supervision.feed.delivery import Webhook
 from services.supervision.feed.webhook_client import URL_CHARS_MAX, EgressRules
-from services.supervision.feed.webhook_store import NoticeBook, WebhookStore
+from services.supervision.feed.webhook_store import NoticeStore, WebhookStore
 from shared.case.announcements import FeedKind
 from shared.case.base import CaseId, Code, Region, contains, region_prefix
 from shared.case.rights import Right
@@ -41,28 +41,39 @@ def _numberless(text: str) -> str:
     return text
 
 
-Kind = Annotated[str, AfterValidator(_kind)]
+KindText = Annotated[str, AfterValidator(_kind)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=URL_CHARS_MAX, pattern=r"^[\x21-\x7e]+$")]
-PlaceId = Annotated[CaseId, Path(description="The webhook's id")]
+WebhookId = Annotated[CaseId, Path(description="The webhook's id")]
 ItemId = Annotated[CaseId, Path(description="The id of the notice: `webhook-id`")]
 Sequence = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class WebhookBody(BaseModel):
-    """Where to send which items; without `region` those of the caller's, from now on or from behind `after`."""
+    """A new webhook: the URL that receives feed items, and the items that it receives.
+
+    Without `region` the items of the caller's region are sent. Without `after` the items from now on are sent, with it
+    those behind this sequence of the feed.
+    """
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     url: Url
-    kinds: Annotated[tuple[Kind, ...], Field(min_length=1, max_length=len(FeedKind))]
+    kinds: Annotated[tuple[KindText, ...], Field(min_length=1, max_length=len(FeedKind))]
     level: Annotated[int, Field(ge=1, le=5)] | None = None
     region: Region | None = None
     after: Sequence | None = None
-    numbers: Annotated[bool, Field(description="A gateway for notices: it is told the resident's number")] = False
+    numbers: Annotated[bool, Field(description="A gateway for notices, which receives residents' phone numbers")] = (
+        False
+    )
 
 
 class WebhookView(BaseModel):
-    """A webhook and its state. `cursor` is the last item of the feed that is settled for it, `feed` the last of all."""
+    """A webhook and its state.
+
+    `cursor`: every item of the feed up to this sequence was taken, waits, or is not for this webhook. `feed` is the
+    last sequence of the feed. `waiting` and `parked` count items. `tries` counts the rounds in a row in which the
+    receiver failed. `next_at` is the earliest moment of the next round.
+    """
 
     id: str
     url: str
@@ -84,31 +95,31 @@ class WebhookView(BaseModel):
     taken_at: AwareDatetime | None
 
     @classmethod
-    def of(cls, place: Webhook, feed: int) -> Self:
-        """As the table has it."""
-        return cls(feed=feed, **{name: getattr(place, name) for name in cls.model_fields if name != "feed"})
+    def of(cls, webhook: Webhook, feed: int) -> Self:
+        """The view of a webhook; `feed` is the last sequence of the feed."""
+        return cls(feed=feed, **{name: getattr(webhook, name) for name in cls.model_fields if name != "feed"})
 
 
 class NewWebhookView(WebhookView):
-    """A new webhook; `secret` signs what is sent and is told here only."""
+    """A new webhook. `secret` signs its deliveries and is shown in this answer only."""
 
     secret: str
 
 
 class NewSecret(BaseModel):
-    """A new secret, told here only; the one before signs as well for a day."""
+    """A new secret, shown in this answer only. The one before it goes on signing for a day."""
 
     secret: str
 
 
 class WebhookList(BaseModel):
-    """The webhooks that the caller may see; there are not many."""
+    """The webhooks that the caller may see, on one page: their number is limited."""
 
     webhooks: list[WebhookView]
 
 
 class Parked(BaseModel):
-    """An item that was given up, and why."""
+    """A parked item: it was tried for three days in vain. `reason` is the last failure."""
 
     sequence: int
     item: str
@@ -121,14 +132,14 @@ class Parked(BaseModel):
 
 
 class ParkedPage(BaseModel):
-    """Items that were given up, in the order of the feed; `next` goes behind the last one."""
+    """A page of parked items in the order of the feed; `next` is the `after` of the next page."""
 
     parked: list[Parked]
     next: int | None = None
 
 
 class ReplayBody(BaseModel):
-    """From behind which sequence of the feed to send again."""
+    """The sequence of the feed behind which all items are sent again."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -136,20 +147,23 @@ class ReplayBody(BaseModel):
 
 
 class Retried(BaseModel):
-    """How many items are tried again."""
+    """The number of items that are tried again."""
 
     count: int
 
 
 class NoticeDelivery(StrEnum):
-    """What a gateway says of a notice."""
+    """Whether a notice reached the resident, as its gateway reports."""
 
     DELIVERED = "delivered"
     FAILED = "failed"
 
 
 class DeliveryBody(BaseModel):
-    """What became of a notice, and when. `reason` is a code or a word of the network's; no number, no words of ours."""
+    """A gateway's report on a notice: the result and its time.
+
+    `reason` is a code or a word of the network. It holds no phone number and none of the notice's text.
+    """
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -159,8 +173,11 @@ class DeliveryBody(BaseModel):
 
 
 class Notice(BaseModel):
-    """One notice to the resident. `status`: waiting (no gateway got it yet), sending, sent, delivered, failed, parked,
-    or none: nobody was told, and `reason` says why."""
+    """One notice to the resident.
+
+    `status` is waiting (no gateway received it yet), sending, sent, delivered, failed, parked, or none: the notice was
+    withheld, and `reason` says why.
+    """
 
     id: str
     template: str
@@ -179,14 +196,14 @@ class NoticeList(BaseModel):
 router = APIRouter(responses=ERRORS)
 
 
-class WebhookDesk:
-    """The webhooks and notices of one app, as its routes use them."""
+class WebhookAccess:
+    """The webhooks and notices of one app, as its routes read and change them."""
 
     def __init__(self, application: Application) -> None:
         settings, self._streams = application.identity.settings, application.data.streams
         self.store = WebhookStore(application.data.database, application.runtime.clock, settings)
         self.rules = EgressRules.of(settings)
-        self.notices = NoticeBook(application.data.database)
+        self.notices = NoticeStore(application.data.database)
 
     async def end(self) -> int:
         """The last sequence of the feed. Raises Unavailable."""
@@ -196,30 +213,30 @@ class WebhookDesk:
             raise Unavailable("The log does not answer.") from error
 
     async def own(self, caller: Caller, id: str, creator: bool = False) -> Webhook:
-        """A webhook that the caller may steer; with `creator` only one that they made. Raises NotFound, Forbidden."""
+        """A webhook that the caller may change; with `creator` only one that they made. Raises NotFound, Forbidden."""
         _need(caller, Right.WEBHOOK)
         webhook = await self.store.read(id)
-        if webhook is None or not _steers(caller, webhook):
+        if webhook is None or not _may_change(caller, webhook):
             raise NotFound("There is no such webhook, or it is not yours.")
         if creator and caller.person != webhook.creator:
             raise Forbidden("Only who made a webhook is told its secret: make one of your own.")
         return webhook
 
-    async def shown(self, id: str) -> WebhookView:
-        """A webhook with its state. Raises NotFound, Unavailable."""
+    async def view(self, id: str) -> WebhookView:
+        """A webhook with its present state. Raises NotFound, Unavailable."""
         webhook = await self.store.read(id)
         if webhook is None:
             raise NotFound("There is no such webhook any more.")
         return WebhookView.of(webhook, await self.end())
 
 
-async def desk_of(request: Request) -> WebhookDesk:
-    """The webhooks of the app that a request came to."""
-    desk: WebhookDesk = request.app.state.webhooks
-    return desk
+async def webhook_access_of(request: Request) -> WebhookAccess:
+    """The webhooks of the app that serves a request."""
+    access: WebhookAccess = request.app.state.webhooks
+    return access
 
 
-Desk = Annotated[WebhookDesk, Depends(desk_of)]
+WebhookAccessOf = Annotated[WebhookAccess, Depends(webhook_access_of)]
 
 
 def _need(caller: Caller, right: Right) -> None:
@@ -227,14 +244,21 @@ def _need(caller: Caller, right: Right) -> None:
         raise Forbidden(f"Your post lacks the right {right}.")
 
 
-def _steers(caller: Caller, webhook: Webhook) -> bool:
-    """Who made it, and who reads the whole region that it is for."""
+def _may_change(caller: Caller, webhook: Webhook) -> bool:
+    """Whether the caller made the webhook, or reads the whole region that it is for."""
     reads = Right.READ in caller.rights and contains(caller.region, webhook.region)
     return caller.person == webhook.creator or reads
 
 
-@router.post("/webhooks", status_code=201, operation_id="supervision_make_webhook", summary="Have items sent there.")
-async def make(body: WebhookBody, response: Response, caller: Who, application: App, desk: Desk) -> NewWebhookView:
+@router.post(
+    "/webhooks",
+    status_code=201,
+    operation_id="supervision_make_webhook",
+    summary="Make a webhook: feed items are sent to its URL.",
+)
+async def make_webhook(
+    body: WebhookBody, response: Response, caller: Who, application: App, access: WebhookAccessOf
+) -> NewWebhookView:
     _need(caller, Right.WEBHOOK)
     region = body.region or caller.region
     if not contains(caller.region, region) or region not in application.identity.reference_data.regions:
@@ -250,34 +274,38 @@ async def make(body: WebhookBody, response: Response, caller: Who, application: 
         url = httpx.URL(body.url)
     except httpx.InvalidURL:
         raise Unprocessable("`url` is not an address. Write it like https://example.org/hook.") from None
-    await desk.rules.addresses(url)
-    end = await desk.end()
+    await access.rules.addresses(url)
+    end = await access.end()
     after = _behind(end, body.after) if body.after is not None else end
     clock = application.runtime.clock
-    place = Webhook(
+    webhook = Webhook(
         clock.new_id(), body.url, tuple(dict.fromkeys(body.kinds)), body.level, region, caller.person, body.numbers,
         clock.now(), cursor=after,
     )  # fmt: skip
-    secret = await desk.store.make(place)
-    response.headers["Location"] = f"/supervision/webhooks/{place.id}"
-    return NewWebhookView(secret=secret, **WebhookView.of(place, end).model_dump())
+    secret = await access.store.make(webhook)
+    response.headers["Location"] = f"/supervision/webhooks/{webhook.id}"
+    return NewWebhookView(secret=secret, **WebhookView.of(webhook, end).model_dump())
 
 
 @router.get("/webhooks", operation_id="supervision_webhooks", summary="The webhooks of one's region, with their state.")
-async def webhooks(
-    caller: Who, desk: Desk, region: Annotated[Region | None, Query(description="For its centre and below")] = None
+async def list_webhooks(
+    caller: Who,
+    access: WebhookAccessOf,
+    region: Annotated[
+        Region | None, Query(description="The region whose centre and lower centres the items are for")
+    ] = None,
 ) -> WebhookList:
     _need(caller, Right.WEBHOOK)
     if region is not None and not contains(caller.region, region):
         raise Forbidden("This region is not inside yours; leave `region` out for your own.")
-    end = await desk.end()
-    places = await desk.store.within(region_prefix(region or caller.region))
-    return WebhookList(webhooks=[WebhookView.of(place, end) for place in places if _steers(caller, place)])
+    end = await access.end()
+    rows = await access.store.within(region_prefix(region or caller.region))
+    return WebhookList(webhooks=[WebhookView.of(row, end) for row in rows if _may_change(caller, row)])
 
 
 @router.get("/webhooks/{id}", operation_id="supervision_webhook", summary="One webhook with its state.")
-async def webhook(id: PlaceId, caller: Who, desk: Desk) -> WebhookView:
-    return WebhookView.of(await desk.own(caller, id), await desk.end())
+async def read_webhook(id: WebhookId, caller: Who, access: WebhookAccessOf) -> WebhookView:
+    return WebhookView.of(await access.own(caller, id), await access.end())
 
 
 def _behind(end: int, after: int) -> int:
@@ -288,114 +316,134 @@ def _behind(end: int, after: int) -> int:
     return after
 
 
-@router.post("/webhooks/{id}/pause", operation_id="supervision_pause_webhook", summary="Send nothing for now.")
-async def pause(id: PlaceId, caller: Who, desk: Desk) -> WebhookView:
-    await desk.own(caller, id)
-    await desk.store.pause(id)
-    return await desk.shown(id)
+@router.post(
+    "/webhooks/{id}/pause",
+    operation_id="supervision_pause_webhook",
+    summary="Pause a webhook: no items are sent until it is resumed.",
+)
+async def pause_webhook(id: WebhookId, caller: Who, access: WebhookAccessOf) -> WebhookView:
+    await access.own(caller, id)
+    await access.store.pause(id)
+    return await access.view(id)
 
 
-@router.post("/webhooks/{id}/resume", operation_id="supervision_resume_webhook", summary="Go on at once.")
-async def resume(id: PlaceId, caller: Who, desk: Desk) -> WebhookView:
-    await desk.own(caller, id)
-    await desk.store.resume(id)
-    return await desk.shown(id)
+@router.post(
+    "/webhooks/{id}/resume",
+    operation_id="supervision_resume_webhook",
+    summary="Resume a webhook: items are sent again at once.",
+)
+async def resume_webhook(id: WebhookId, caller: Who, access: WebhookAccessOf) -> WebhookView:
+    await access.own(caller, id)
+    await access.store.resume(id)
+    return await access.view(id)
 
 
-@router.post("/webhooks/{id}/secret", operation_id="supervision_webhook_secret", summary="Sign with a new secret.")
-async def secret(id: PlaceId, caller: Who, desk: Desk) -> NewSecret:
-    await desk.own(caller, id, creator=True)
-    return NewSecret(secret=await desk.store.rotate(id))
+@router.post(
+    "/webhooks/{id}/secret",
+    operation_id="supervision_webhook_secret",
+    summary="Make a new secret that signs the deliveries.",
+)
+async def new_webhook_secret(id: WebhookId, caller: Who, access: WebhookAccessOf) -> NewSecret:
+    await access.own(caller, id, creator=True)
+    return NewSecret(secret=await access.store.rotate(id))
 
 
 @router.post(
     "/webhooks/{id}/replay",
     operation_id="supervision_replay_webhook",
-    summary="Send everything again from behind a sequence of the feed on.",
+    summary="Send all items behind a sequence of the feed again.",
 )
-async def replay(id: PlaceId, body: ReplayBody, caller: Who, desk: Desk) -> WebhookView:
-    await desk.own(caller, id)
-    await desk.store.replay(id, _behind(await desk.end(), body.after))
-    return await desk.shown(id)
+async def replay_webhook(id: WebhookId, body: ReplayBody, caller: Who, access: WebhookAccessOf) -> WebhookView:
+    await access.own(caller, id)
+    await access.store.replay(id, _behind(await access.end(), body.after))
+    return await access.view(id)
 
 
 @router.delete(
     "/webhooks/{id}",
     status_code=204,
     operation_id="supervision_delete_webhook",
-    summary="Send nothing there any more, and forget the secret and what waits.",
+    summary="Delete a webhook with its secrets and its pending items.",
 )
-async def delete(id: PlaceId, caller: Who, desk: Desk) -> None:
-    await desk.own(caller, id)
-    await desk.store.delete(id)
+async def delete_webhook(id: WebhookId, caller: Who, access: WebhookAccessOf) -> None:
+    await access.own(caller, id)
+    await access.store.delete(id)
 
 
-@router.get("/webhooks/{id}/parked", operation_id="supervision_parked_items", summary="What was given up, and why.")
-async def parked(
-    id: PlaceId,
+@router.get(
+    "/webhooks/{id}/parked",
+    operation_id="supervision_parked_items",
+    summary="The parked items of a webhook, with the reasons.",
+)
+async def parked_items(
+    id: WebhookId,
     caller: Who,
-    desk: Desk,
+    access: WebhookAccessOf,
     after: Sequence = 0,
     limit: Annotated[int, Query(ge=1, le=PAGE_COUNT_MAX)] = 50,
 ) -> ParkedPage:
-    await desk.own(caller, id)
-    rows = [Parked(**row) for row in await desk.store.parked(id, after, limit)]
+    await access.own(caller, id)
+    rows = [Parked(**row) for row in await access.store.parked(id, after, limit)]
     return ParkedPage(parked=rows, next=rows[-1].sequence if len(rows) == limit else None)
 
 
 @router.post(
     "/webhooks/{id}/parked/{sequence}/retry",
     operation_id="supervision_retry_parked",
-    summary="Try again what was given up; it may come after later items of its case.",
+    summary="Try a parked item again; it may arrive after later items of its case.",
 )
-async def retry(id: PlaceId, sequence: Sequence, caller: Who, desk: Desk) -> Retried:
-    await desk.own(caller, id)
-    return Retried(count=await desk.store.unpark(id, sequence))
+async def retry_parked(id: WebhookId, sequence: Sequence, caller: Who, access: WebhookAccessOf) -> Retried:
+    await access.own(caller, id)
+    return Retried(count=await access.store.unpark(id, sequence))
 
 
-@router.post("/webhooks/{id}/parked/retry", operation_id="supervision_retry_all", summary="Try all of it again.")
-async def retry_all(id: PlaceId, caller: Who, desk: Desk) -> Retried:
-    await desk.own(caller, id)
-    return Retried(count=await desk.store.unpark(id, None))
+@router.post("/webhooks/{id}/parked/retry", operation_id="supervision_retry_all", summary="Try all parked items again.")
+async def retry_all_parked(id: WebhookId, caller: Who, access: WebhookAccessOf) -> Retried:
+    await access.own(caller, id)
+    return Retried(count=await access.store.unpark(id, None))
 
 
-@router.get("/cases/{id}/notices", operation_id="supervision_notices", summary="What the resident was told, and how.")
-async def notices(id: IdText, caller: Who, application: App, desk: Desk) -> NoticeList:
+@router.get(
+    "/cases/{id}/notices",
+    operation_id="supervision_notices",
+    summary="The notices that the resident of a case was sent, and their delivery.",
+)
+async def notices_of_case(id: IdText, caller: Who, application: App, access: WebhookAccessOf) -> NoticeList:
     address = await application.locate(id)
     await application.load(caller, address)
     try:
-        items = [
-            from_json(one.data)
-            for one in await application.data.streams.read(FEED, feeds_of(address.id, FeedKind.NOTICE))
-        ]
+        messages = await application.data.streams.read(FEED, feeds_of(address.id, FeedKind.NOTICE))
     except log_port.LogUnavailable as error:
         raise Unavailable("The log does not answer.") from error
-    known = await desk.notices.of_case(address.id)
-    return NoticeList(notices=[_notice(item, known.get(item["id"])) for item in items])
+    rows = await access.notices.of_case(address.id)
+    items = [from_json(message.data) for message in messages]
+    return NoticeList(notices=[_notice(item, rows.get(item["id"])) for item in items])
 
 
 @router.post(
     "/notices/{item}/delivery",
     operation_id="supervision_notice_delivery",
-    summary="What became of a notice, told by the gateway that got it; the latest word stands.",
+    summary="Report the delivery of a notice, as the gateway that received it; the latest report stands.",
 )
-async def delivery(item: ItemId, body: DeliveryBody, caller: Who, application: App, desk: Desk) -> Notice:
+async def report_delivery(
+    item: ItemId, body: DeliveryBody, caller: Who, application: App, access: WebhookAccessOf
+) -> Notice:
     _need(caller, Right.NOTIFY)
-    row = await desk.notices.read(item)
+    row = await access.notices.read(item)
     if row is None or row["outcome"] == "none" or row["gateway"] != caller.person:
         raise NotFound("You were sent no notice of this id.", code="notice.unknown")
     if body.at > application.runtime.clock.now() + timedelta(seconds=AHEAD_S_MAX):
         raise Unprocessable("`at` lies in the future. Set your clock.", code="time.ahead")
-    row = await desk.notices.report(item, body.status, body.at, body.reason)
-    found = await application.data.streams.read(FEED, feeds_of(row["case_id"], FeedKind.NOTICE))
-    told = next(one for data in found if (one := from_json(data.data))["id"] == item)
-    return _notice(told, row)
+    row = await access.notices.report(item, body.status, body.at, body.reason)
+    messages = await application.data.streams.read(FEED, feeds_of(row["case_id"], FeedKind.NOTICE))
+    payload = next(payload for message in messages if (payload := from_json(message.data))["id"] == item)
+    return _notice(payload, row)
 
 
 def _notice(item: Any, row: Any) -> Notice:
-    told = {"id": item["id"], "template": item["data"]["template"], "time": item["time"]}
+    facts = {"id": item["id"], "template": item["data"]["template"], "time": item["time"]}
     if row is None:
-        return Notice(status="waiting", **told)
+        return Notice(status="waiting", **facts)
     if row["delivery"] is not None:
-        return Notice(status=row["delivery"], at=row["delivery_at"], reason=row["delivery_reason"], **told)
-    return Notice(status=row["outcome"], at=row["at"], reason=row["reason"], **told)
+        return Notice(status=row["delivery"], at=row["delivery_at"], reason=row["delivery_reason"], **facts)
+    return Notice(status=row["outcome"], at=row["at"], reason=row["reason"], **facts)

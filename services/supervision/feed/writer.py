@@ -1,13 +1,14 @@
-"""The one writer of FEED: reads every log stream in order and writes down what supervisors hear, each item once.
+"""The one writer of FEED: reads every log stream in order and writes the items of its events, each item once.
 
-Its place is FEED itself. Each message says which event it is of (`Caseflow-At: <stream> <sequence> <how many-th item>`)
-and which events of every stream were wholly done before that one (`Caseflow-Reached: LOG_5101=123 LOG_5107=45`), and is
-appended only behind the message it was reckoned from. So a second writer is refused, and a restarted one reads the last
-message and goes on.
+FEED itself holds the writer's position. The headers of a message name its event (`Caseflow-At: <stream> <sequence>
+<number of the item among the event's items>`) and, for every stream, the last event that was wholly done before it
+(`Caseflow-Reached: LOG_5101=123 LOG_5107=45`). A message is appended only behind the message that its writer saw last.
+A second writer is therefore refused, and a restarted one reads the last message and goes on from there.
 
-One append at a time: with several in flight, each expecting the number that the one before it should get, an item of
-another writer takes the first number, and the second of ours still fits behind it: an item would be lost. A few items
-go one by one; many go as one batch that the server takes whole or not at all, which is ten times as fast.
+There is one append at a time. With several in flight, each expects the number that the one before it should get. If an
+item of another writer takes the first number, the second of ours still fits behind it, and an item is lost. A few items
+are appended one by one. Many are appended as one batch, which the server takes whole or not at all; that is ten times
+as fast.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from typing import Any
 
 from pydantic import AwareDatetime
 
-from services.supervision.feed.items import SOURCE, TYPE_PREFIX, FeedItem, item_id, items
+from services.supervision.feed.items import item_id, items
 from shared.case.base import Position, Recorded, Unknown, derived_id
 from shared.case.catalogue import ANNOUNCED, CREATES
 from shared.kit import telemetry
 from shared.kit.aggregate_cache import StateChange
 from shared.kit.command_handler import DECIDERS
 from shared.kit.data import Data
+from shared.kit.feed_item import SOURCE, TYPE_PREFIX, FeedItem
 from shared.kit.leader import Lock, renew, run_as_leader
 from shared.kit.runtime import Runtime
 from shared.kit.submission import CloudEvent
@@ -36,21 +38,21 @@ from shared.log.case_numbers import case_number
 from shared.log.streams import PUBLISH_COUNT_MAX, Outgoing
 from shared.log.topology import FEED, FEED_ITEMS, FEED_MARK
 
-NAME = "feed.writer"
+WRITER_NAME = "feed.writer"
 AT, REACHED = "Caseflow-At", "Caseflow-Reached"
-FOLDED_COUNT_MAX = 20_000
-SLICE_COUNT = 32  # events between two breaths
-SINGLES_COUNT_MAX = 50  # more than that and a batch is quicker
+FEED_STATES_COUNT_MAX = 20_000
+EVENTS_PER_SLICE = 32  # the load gate is asked between two slices
+SINGLES_COUNT_MAX = 50  # a batch is faster for more items than that
 WAITING_BATCHES_MAX = 2
-MARK_COUNT = 2000  # events without an item
+MARK_COUNT = 2000  # a mark is written after so many events without an item
 MARK_S = 60.0
 ITEMS = telemetry.counter("caseflow_feed_items_total", "Feed items written", "type")
 
-Batch = Sequence[Recorded[Any]]
+EventBatch = Sequence[Recorded[Any]]
 
 
 class FeedMark(CloudEvent):
-    """How far the writer has read, where no item says so: a message for the writer alone."""
+    """How far the writer has read, where no item says it. The message is for the writer alone."""
 
     id: str
     source: str = SOURCE
@@ -59,8 +61,11 @@ class FeedMark(CloudEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class FeedPlace:
-    """Where FEED ends and what is done: the events of each stream, and the first `done` items of the event `at`."""
+class FeedPosition:
+    """The position of the writer: the end of FEED, and the events that are done.
+
+    `reached` is the last event of each stream that is wholly done. Of the event `at`, the first `done` items are there.
+    """
 
     end: int
     reached: Mapping[str, int]
@@ -70,42 +75,42 @@ class FeedPlace:
 
 @dataclass(frozen=True, slots=True)
 class _Folded:
-    """A case or order after its event at `sequence`; its number follows from the sequence of its birth."""
+    """A case or order after its event at `sequence`. Its number follows from the sequence of its first event."""
 
     state: Any
     sequence: int
-    born: int
+    created_at: int
 
 
 def headers(reached: Mapping[str, int], at: Position | None = None, count: int = 0) -> dict[str, str]:
-    """What a message of FEED says of the writer's place; a mark is of no event."""
-    place = {REACHED: " ".join(f"{stream}={sequence}" for stream, sequence in sorted(reached.items()))}
-    return place if at is None else place | {AT: f"{at.stream} {at.sequence} {count}"}
+    """The headers of a message of FEED: the writer's position. A mark belongs to no event, so `at` is left out."""
+    position = {REACHED: " ".join(f"{stream}={sequence}" for stream, sequence in sorted(reached.items()))}
+    return position if at is None else position | {AT: f"{at.stream} {at.sequence} {count}"}
 
 
-def read_headers(told: Mapping[str, str], end: int) -> FeedPlace:
-    """The place that `headers` wrote, in the message of FEED with the sequence `end`. Raises Damaged."""
-    if REACHED not in told:
+def read_headers(message_headers: Mapping[str, str], end: int) -> FeedPosition:
+    """The position that `headers` wrote, from the message of FEED with the sequence `end`. Raises Damaged."""
+    if REACHED not in message_headers:
         raise log_port.Damaged("FEED ends with a message that is not its writer's; take from others the right to write")
-    parts = (part.rpartition("=") for part in told[REACHED].split())
+    parts = (part.rpartition("=") for part in message_headers[REACHED].split())
     reached = {stream: int(sequence) for stream, _, sequence in parts}
-    if AT not in told:
-        return FeedPlace(end, reached)
-    stream, sequence, count = told[AT].split()
-    return FeedPlace(end, reached, Position(stream, int(sequence)), int(count))
+    if AT not in message_headers:
+        return FeedPosition(end, reached)
+    stream, sequence, count = message_headers[AT].split()
+    return FeedPosition(end, reached, Position(stream, int(sequence)), int(count))
 
 
 class FeedWriter:
-    """Writes the feed of a whole installation; as many copies as one likes, one of which is active.
+    """Writes the feed of a whole installation. Of several copies the leader is active.
 
-    The progress of the runtime hears how far it is, under the name "feed".
+    The runtime's progress holds how far the writer has come, under the name "feed".
     """
 
     def __init__(self, *, data: Data, runtime: Runtime) -> None:
         self._log, self._streams, self._database = data.log, data.streams, data.database
         self._runtime, self._clock = runtime, runtime.clock
         self._folded: OrderedDict[str, _Folded] = OrderedDict()
-        self._place = FeedPlace(0, {})
+        self._position = FeedPosition(0, {})
         self._reached: dict[str, int] = {}
         self._unmarked = 0
         self._wrote_at = 0.0
@@ -117,23 +122,27 @@ class FeedWriter:
             self._runtime.telemetry.set(BEHIND, behind, "feed", stream)
 
     async def run(self) -> None:
-        """Write for ever, as soon as this process is the one writer. Raises log_port.Damaged, log_port.Malformed."""
-        await run_as_leader(NAME, lambda: self._database.try_advisory_lock(NAME), self._together, self._clock, _tell)
+        """Write for ever, while this process is the leader. Raises log_port.Damaged, log_port.Malformed."""
+        await run_as_leader(
+            WRITER_NAME, lambda: self._database.try_advisory_lock(WRITER_NAME), self._run_tasks, self._clock, _warn
+        )
 
-    async def _together(self, lock: Lock) -> None:
-        await self.find_place()
-        batches: asyncio.Queue[Batch] = asyncio.Queue(WAITING_BATCHES_MAX)
+    async def _run_tasks(self, lock: Lock) -> None:
+        await self.find_position()
+        batches: asyncio.Queue[EventBatch] = asyncio.Queue(WAITING_BATCHES_MAX)
         async with asyncio.TaskGroup() as group:
             for stream in self._log.streams():
-                group.create_task(self._read(stream, self._reached.get(stream, 0), batches), name=f"{NAME}.{stream}")
+                group.create_task(
+                    self._read(stream, self._reached.get(stream, 0), batches), name=f"{WRITER_NAME}.{stream}"
+                )
             group.create_task(renew(lock, self._clock))
             group.create_task(self._write(batches))
 
-    async def _read(self, stream: str, after: int, batches: asyncio.Queue[Batch]) -> None:
+    async def _read(self, stream: str, after: int, batches: asyncio.Queue[EventBatch]) -> None:
         async for batch in self._log.follow(stream, after):
             await batches.put(batch)
 
-    async def _write(self, batches: asyncio.Queue[Batch]) -> None:
+    async def _write(self, batches: asyncio.Queue[EventBatch]) -> None:
         while True:
             try:
                 async with asyncio.timeout(MARK_S):
@@ -145,136 +154,138 @@ class FeedWriter:
                 if self._unmarked >= MARK_COUNT or self._clock.monotonic() - self._wrote_at >= MARK_S:
                     await self._mark()
 
-    async def find_place(self) -> None:
-        """Read from FEED where to go on, and write what is left of the event that it ends with.
+    async def find_position(self) -> None:
+        """Read the position from the last message of FEED, and write the missing items of the event it belongs to.
 
-        That first: once an item of another stream follows, nobody can tell any more how many items of it are out.
-        Raises Damaged when FEED was written from another log, Conflict, Unavailable.
+        These come first: once an item of another stream follows, FEED no longer says how many items of the event are
+        written. Raises Damaged when FEED was written from another log, Conflict, Unavailable.
         """
         last = await self._streams.last(FEED, FEED_ITEMS)
-        place = (
-            read_headers(last.headers or {}, last.sequence) if last else FeedPlace(await self._streams.end(FEED), {})
-        )
-        self._folded.clear()  # what is kept may be ahead of the place
-        self._place, self._reached = place, dict(place.reached)
+        end = last.sequence if last else await self._streams.end(FEED)
+        position = read_headers(last.headers or {}, end) if last else FeedPosition(end, {})
+        self._folded.clear()  # the states may be ahead of the position
+        self._position, self._reached = position, dict(position.reached)
         self._unmarked, self._wrote_at = 0, self._clock.monotonic()
-        for stream, sequence in place.reached.items():
+        for stream, sequence in position.reached.items():
             self._runtime.progress.set("feed", Position(stream, sequence))
-        if last is not None and place.at is not None:
-            await self.apply([await self._begun(place.at, last.data)])
+        if last is not None and position.at is not None:
+            await self.apply([await self._event_of_last_item(position.at, last.data)])
 
-    async def _begun(self, at: Position, data: bytes) -> Recorded[Any]:
-        told, there = FeedItem.model_validate_json(data), await self._log.at(at)
-        if there is None or told.id != item_id(there, told.data.kind, told.data.region):
+    async def _event_of_last_item(self, at: Position, data: bytes) -> Recorded[Any]:
+        """The event at a position, to which the last item of FEED belongs. Raises Damaged when it does not."""
+        item, recorded = FeedItem.model_validate_json(data), await self._log.at(at)
+        if recorded is None or item.id != item_id(recorded, item.data.kind, item.data.region):
             raise log_port.Damaged(
                 f"FEED ends with an item of {at}, where the log now holds another event: one of the two was restored "
                 "from elsewhere. Restore FEED and log from one backup."
             )
-        return there
+        return recorded
 
-    async def apply(self, batch: Batch) -> None:
-        """Write the items of these events, the next of one stream. After Conflict, Unavailable: find the place anew."""
-        waiting: list[Outgoing] = []
-        with self._runtime.telemetry.span(NAME, count=len(batch)):
-            for start in range(0, len(batch), SLICE_COUNT):
-                some = batch[start : start + SLICE_COUNT]
-                await self._load(some)
-                for recorded in some:
-                    waiting += self._items(recorded)
-                while len(self._folded) > FOLDED_COUNT_MAX:  # not before: what was loaded for these is needed for them
+    async def apply(self, batch: EventBatch) -> None:
+        """Write the items of the next events of one stream. Raises Conflict, Unavailable: then call `find_position`."""
+        outgoing: list[Outgoing] = []
+        with self._runtime.telemetry.span(WRITER_NAME, count=len(batch)):
+            for start in range(0, len(batch), EVENTS_PER_SLICE):
+                events = batch[start : start + EVENTS_PER_SLICE]
+                await self._load(events)
+                for recorded in events:
+                    outgoing += self._items(recorded)
+                while (
+                    len(self._folded) > FEED_STATES_COUNT_MAX
+                ):  # only now: the events of the slice need the states loaded for them
                     self._folded.popitem(last=False)
                 await self._clock.sleep(0)
                 await self._runtime.load_gate.breathe(self._clock)
-            await self._append(waiting)
+            await self._append(outgoing)
         last = batch[-1].position
-        assert last is not None, "what is read has its position"
-        self._unmarked = 0 if waiting else self._unmarked + len(batch)
+        assert last is not None, "an event that was read has its position"
+        self._unmarked = 0 if outgoing else self._unmarked + len(batch)
         self._runtime.progress.set("feed", last)
 
-    async def _load(self, batch: Batch) -> None:
-        """Fold what came before these events of those cases that are not remembered."""
-        first: dict[str, Recorded[Any]] = {}
-        born: set[str] = set()
+    async def _load(self, batch: EventBatch) -> None:
+        """Fold the earlier events of cases whose state is not in memory, up to these events."""
+        first_events: dict[str, Recorded[Any]] = {}
+        created: set[str] = set()
         for recorded in batch:
             subject = recorded.address.subject
             if type(recorded.event) in CREATES:
-                born.add(subject)
+                created.add(subject)
             elif subject in self._folded:
                 self._folded.move_to_end(subject)
-            elif type(recorded.event) in ANNOUNCED and subject not in born and subject not in first:
-                if made := self._recalled(recorded):  # taken now: it may be forgotten while the others are read
-                    self._folded[subject] = _Folded(made.before, made.since, made.before.registration_sequence)
+            elif type(recorded.event) in ANNOUNCED and subject not in created and subject not in first_events:
+                if change := self._remembered_change(recorded):  # now: it may be evicted while other histories load
+                    self._folded[subject] = _Folded(change.before, change.since, change.before.registration_sequence)
                 else:
-                    first[subject] = recorded
-        earlier = await asyncio.gather(*(self._log.load(recorded.address) for recorded in first.values()))
-        for recorded, events in zip(first.values(), earlier, strict=True):
-            for one in events:
-                if _sequence(one) < _sequence(recorded):
-                    self._fold(one)
+                    first_events[subject] = recorded
+        histories = await asyncio.gather(*(self._log.load(recorded.address) for recorded in first_events.values()))
+        for recorded, history in zip(first_events.values(), histories, strict=True):
+            for earlier in history:
+                if _sequence(earlier) < _sequence(recorded):
+                    self._fold(earlier)
 
-    def _recalled(self, recorded: Recorded[Any]) -> StateChange | None:
-        """What it made, of a case: an order does not know where it was born."""
+    def _remembered_change(self, recorded: Recorded[Any]) -> StateChange | None:
+        """The state change of a case's event, if the cache has it. The state of an order lacks its first sequence."""
         return self._runtime.aggregates.made(recorded) if recorded.address.kind == "case" else None
 
     def _fold(self, recorded: Recorded[Any]) -> tuple[_Folded, _Folded] | None:
-        """Its case before and after an event; None when nobody needs to know: nothing was heard of it."""
+        """The case or order of an event before and after it; None when its state is not in memory, or is newer."""
         subject, sequence = recorded.address.subject, _sequence(recorded)
-        law, made = DECIDERS[recorded.address.kind], self._recalled(recorded)
+        decider, change = DECIDERS[recorded.address.kind], self._remembered_change(recorded)
         before = self._folded.get(subject)
         if before is None and type(recorded.event) in CREATES:
-            before = _Folded(law.new, 0, sequence)
+            before = _Folded(decider.new, 0, sequence)
         if before is None or before.sequence >= sequence:
             return None
-        after = _Folded(made.after if made else law.evolve(before.state, recorded), sequence, before.born)
+        after = _Folded(change.after if change else decider.evolve(before.state, recorded), sequence, before.created_at)
         self._folded[subject] = after
         return before, after
 
     def _items(self, recorded: Recorded[Any]) -> list[Outgoing]:
         at = recorded.position
-        assert at is not None, "what is read has its position"
+        assert at is not None, "an event that was read has its position"
         if isinstance(recorded.event, Unknown):
             telemetry.warn("the feed skipped an event newer than this program", type=recorded.type)
-        found: list[Outgoing] = []
+        outgoing: list[Outgoing] = []
         if folded := self._fold(recorded):
             before, after = folded
-            told = items(before.state, after.state, recorded, case_number(Position(at.stream, after.born)))
-            done = self._place.done if at == self._place.at else 0
-            found = [self._outgoing(item, at, n) for n, item in enumerate(told, 1) if n > done]
+            feed_items = items(before.state, after.state, recorded, case_number(Position(at.stream, after.created_at)))
+            done = self._position.done if at == self._position.at else 0
+            outgoing = [self._outgoing(item, at, n) for n, item in enumerate(feed_items, 1) if n > done]
         self._reached[at.stream] = at.sequence
-        return found
+        return outgoing
 
     def _outgoing(self, item: FeedItem, at: Position, count: int) -> Outgoing:
         data = item.model_dump_json(exclude_none=True).encode()
         return Outgoing(item.nats_subject, data, headers(self._reached, at, count))
 
-    async def _append(self, waiting: Sequence[Outgoing]) -> None:
-        size = 1 if len(waiting) <= SINGLES_COUNT_MAX else PUBLISH_COUNT_MAX
-        for start in range(0, len(waiting), size):
-            some, end = waiting[start : start + size], self._place.end
-            if len(some) == 1:
-                ack = await self._streams.publish(*some[0], expected_end=end)
+    async def _append(self, outgoing: Sequence[Outgoing]) -> None:
+        size = 1 if len(outgoing) <= SINGLES_COUNT_MAX else PUBLISH_COUNT_MAX
+        for start in range(0, len(outgoing), size):
+            messages, end = outgoing[start : start + size], self._position.end
+            if len(messages) == 1:
+                ack = await self._streams.publish(*messages[0], expected_end=end)
             else:
-                ack = await self._streams.publish_all(some, end)
-            self._place = FeedPlace(ack.sequence, self._place.reached, self._place.at, self._place.done)
+                ack = await self._streams.publish_all(messages, end)
+            self._position = FeedPosition(ack.sequence, self._position.reached, self._position.at, self._position.done)
             self._wrote_at = self._clock.monotonic()
-            for one in some:
-                self._runtime.telemetry.add(ITEMS, TYPE_PREFIX + one.subject.split(".")[1])
+            for message in messages:
+                self._runtime.telemetry.add(ITEMS, TYPE_PREFIX + message.subject.split(".")[1])
             await self._runtime.failpoints.hit("feed.published")
 
     async def _mark(self) -> None:
-        """Say how far it is, unless FEED says so already."""
-        if self._reached != dict(self._place.reached) and self._unmarked:
+        """Write a mark with the position, unless the last message of FEED has it already."""
+        if self._reached != dict(self._position.reached) and self._unmarked:
             now = self._clock.now()
-            told = headers(self._reached)
-            mark = FeedMark(id=derived_id("feed", "mark", told[REACHED], ""), time=now)
-            await self._append([Outgoing(FEED_MARK, mark.model_dump_json().encode(), told)])
+            mark_headers = headers(self._reached)
+            mark = FeedMark(id=derived_id("feed", "mark", mark_headers[REACHED], ""), time=now)
+            await self._append([Outgoing(FEED_MARK, mark.model_dump_json().encode(), mark_headers)])
         self._unmarked, self._wrote_at = 0, self._clock.monotonic()
 
 
-def _tell(reason: str) -> None:
-    telemetry.warn("the feed's writer reads its place again", reason=reason)
+def _warn(reason: str) -> None:
+    telemetry.warn("the feed's writer reads its position again", reason=reason)
 
 
 def _sequence(recorded: Recorded[Any]) -> int:
-    assert recorded.position is not None, "what is read has its position"
+    assert recorded.position is not None, "an event that was read has its position"
     return recorded.position.sequence

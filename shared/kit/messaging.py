@@ -1,0 +1,262 @@
+"""FastStream as it is used here: how a broker connects, how a durable is consumed, acknowledged and watched.
+
+FastStream serves the edge: platforms, supervisors, auditors. Each part below answers a trap that was measured with
+FastStream 0.7.8 and nats-py 2.16.0; tests/integration/test_messaging.py shows each on a real server, and
+docs/decisions/0003-faststream-at-the-edge.md has the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+from faststream import AckPolicy, BaseMiddleware, ContextRepo, Depends
+from faststream.nats import JStream, NatsBroker, NatsMessage, NatsRouter, PullSub
+from faststream.nats.security import NatsUserPassword
+from faststream.nats.subscriber.usecases import LogicSubscriber, PullStreamSubscriber
+from pydantic_core import from_json
+
+from shared.kit import telemetry
+from shared.kit.clock import Clock
+from shared.kit.reactions import DELAY_S_MAX, DELAY_S_MIN
+from shared.log.connection import RECONNECT_WAIT_S, REQUEST_WAIT_S_MAX
+from shared.log.consumers import CODE_NO_CONSUMER, RawMessage
+from shared.log.jetstream import GUARD
+from shared.log.port import LogUnavailable
+from shared.log.streams import is_unanswered, publish_error
+
+MESSAGE_WAIT_S = 2.0  # a pull waits so long at the server for a message before it is sent again
+WATCH_EVERY_S = 2.0
+INBOX_PREFIX = "_INBOX"
+
+Recreate = Callable[[str, str], Awaitable[object]]  # (stream, durable)
+
+
+def make_broker(
+    url: str, *, name: str, user: str = "", password: str = "", inbox_prefix: str = INBOX_PREFIX,
+    domain: str | None = None, logger: Any = None,
+) -> NatsBroker:  # fmt: skip
+    """A broker for the servers at `url` (several with commas) that never gives its connection up.
+
+    nats-py by itself gives up after 60 attempts, two minutes. `domain` names the JetStream API of an account that sees
+    no more than its own consumer (infra/servers/nats_config.py). Without `logger` FastStream logs nothing: its lines
+    quote the text of exceptions, which may quote content.
+    """
+    return NatsBroker(
+        url.split(","),
+        name=name,
+        security=NatsUserPassword(user, password) if user else None,
+        inbox_prefix=inbox_prefix.encode(),
+        js_options={"domain": domain} if domain else {},
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # a float works, as in shared/log/connection.py
+        logger=logger,
+        middlewares=(Given, Redelivery, PublishErrors),
+    )
+
+
+def pull(
+    registrator: NatsBroker | NatsRouter, subject: str, *, stream: str, durable: str, inbox_prefix: str = INBOX_PREFIX
+) -> LogicSubscriber[Any]:
+    """A subscriber to a durable that is there already: one message after the other, each acknowledged by `Redelivery`.
+
+    A pull waits at the server and returns with the first message, so a trickle is not held back. FastStream's batches
+    wait until their time limit is over, and with a short limit some are lost until `ack_wait`.
+    """
+    return _pull(registrator, subject, stream, durable, inbox_prefix, 1)
+
+
+def pull_deliveries(
+    registrator: NatsBroker | NatsRouter, subject: str, *, stream: str, durable: str, at_once: int
+) -> LogicSubscriber[Any]:
+    """As `pull`, for a handler that takes a StreamDelivery and settles it by itself.
+
+    Up to `at_once` handlers begin in the order of delivery and go on side by side; the next pull follows when all are
+    done. The order holds as long as nothing is injected by `Context`, which FastStream looks up in a thread: see
+    `given`. The bytes are the handler's to read, so the sender's `content-type` cannot break them.
+    """
+    return _pull(registrator, subject, stream, durable, INBOX_PREFIX, at_once, StreamDelivery.of)
+
+
+def _pull(
+    registrator: NatsBroker | NatsRouter, subject: str, stream: str, durable: str, inbox_prefix: str, at_once: int,
+    decoder: Callable[[NatsMessage], Awaitable[Any]] | None = None,
+) -> LogicSubscriber[Any]:  # fmt: skip
+    return registrator.subscriber(
+        subject,
+        stream=JStream(stream, declare=False),
+        durable=durable,
+        pull_sub=PullSub(batch_size=at_once, timeout=MESSAGE_WAIT_S),
+        inbox_prefix=f"{inbox_prefix}.".encode(),
+        ack_policy=AckPolicy.MANUAL,
+        no_reply=True,  # else the header `reply_to`, which is the sender's, would name any subject of ours
+        decoder=decoder,
+    )
+
+
+def hear(registrator: NatsBroker | NatsRouter, subject: str) -> LogicSubscriber[Any]:
+    """A subscriber to messages as they are published, without a durable: what is missed is not repeated."""
+    return registrator.subscriber(subject, no_reply=True)
+
+
+async def stop(broker: NatsBroker) -> None:
+    """Stop the subscribers, wait for what they have in hand, and hang up, also while the servers are away.
+
+    FastStream's own `stop` raises then and leaves a connection that tries again for ever.
+    """
+    connection = broker.connection if broker.running else None
+    try:
+        await broker.stop()
+    except Exception as error:
+        if not is_unanswered(error):
+            raise
+        if connection is not None and not connection.is_closed:
+            await connection.close()
+
+
+class Redelivery(BaseMiddleware):
+    """Acknowledges a message of a stream once it is handled; what failed comes again after a growing delay.
+
+    FastStream's NACK_ON_ERROR has no delay: four deliveries in 20 ms. A handler may acknowledge by itself.
+    """
+
+    async def after_processed(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> bool | None:
+        message = self.msg
+        if message is None or not message.reply.startswith("$JS.ACK.") or message.is_acked:
+            return False
+        if exc_val is None:
+            await message.ack()
+        elif isinstance(exc_val, Exception):
+            attempts = message.metadata.num_delivered
+            telemetry.warn("a message failed and comes again", reason=type(exc_val).__name__, attempts=attempts)
+            await message.nak(delay=delay_s(attempts))
+        return False
+
+
+def delay_s(attempts: int) -> float:
+    """How long a message waits that has failed so often."""
+    return min(DELAY_S_MIN * 2.0 ** min(attempts, 16), DELAY_S_MAX)
+
+
+_context: ContextVar[ContextRepo] = ContextVar("context")
+
+
+class Given(BaseMiddleware):
+    """Makes the broker's context known to `given`."""
+
+    async def on_receive(self) -> None:
+        _context.set(self.context)
+
+
+def given(name: str) -> Any:
+    """A dependency: what `broker.context.set_global(name, ...)` has put there.
+
+    FastStream's own `Context` looks each value up in a thread: 150 us more, and messages overtake each other.
+    """
+
+    async def value() -> Any:
+        return _context.get().get(name)
+
+    return Depends(value, cast=False)
+
+
+class PublishErrors(BaseMiddleware):
+    """Raises LogConflict and LogUnavailable of shared/log/port.py in place of the client's errors."""
+
+    async def publish_scope(self, call_next: Callable[[Any], Awaitable[Any]], cmd: Any) -> Any:
+        try:
+            return await call_next(cmd)
+        except Exception as error:
+            meant = publish_error(error, cmd.destination, int(cmd.headers.get(GUARD, 0)))
+            if meant is error:
+                raise
+            raise meant from error
+
+
+class StreamDelivery:
+    """A message of a durable that is not settled yet, as RawDelivery of shared/log/consumers.py."""
+
+    def __init__(self, message: NatsMessage) -> None:
+        self._message = message
+
+    @classmethod
+    async def of(cls, message: NatsMessage) -> StreamDelivery:
+        """The decoder of `pull_deliveries`."""
+        return cls(message)
+
+    @property
+    def message(self) -> RawMessage:
+        raw = self._message.raw_message
+        return RawMessage(raw.subject, raw.metadata.sequence.stream, raw.data, raw.headers)
+
+    @property
+    def attempts(self) -> int:
+        """How often it was handed out, this time included."""
+        return int(self._message.raw_message.metadata.num_delivered)
+
+    @property
+    def stored_at(self) -> datetime:
+        """When the stream took the message."""
+        at: datetime = self._message.raw_message.metadata.timestamp
+        return at
+
+    async def ack(self) -> None:
+        await self._message.ack()
+
+    async def nack(self, delay_s: float) -> None:
+        await self._message.nack(delay=delay_s)
+
+
+class DurableWatch:
+    """Looks every WATCH_EVERY_S whether the durables of a broker's subscribers are there.
+
+    A subscriber whose durable was deleted asks again without a pause and says nothing: 77 % of a core for the client,
+    half of one for the server. Here it is stopped, said, and started again once the durable is back. `recreate` makes
+    it anew; without it, it is another's to make and is waited for.
+    """
+
+    def __init__(self, broker: NatsBroker, clock: Clock, recreate: Recreate | None = None, domain: str = "") -> None:
+        self._broker, self._clock, self._recreate = broker, clock, recreate
+        self._prefix = f"$JS.{domain}.API" if domain else "$JS.API"
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            await self._clock.sleep(WATCH_EVERY_S)
+            for subscriber in self._broker.subscribers:
+                if isinstance(subscriber, PullStreamSubscriber) and subscriber.running:
+                    await self._look_after(subscriber)
+
+    async def _look_after(self, subscriber: PullStreamSubscriber) -> None:
+        stream, durable = subscriber.stream.name, subscriber.config.durable_name or ""
+        if await self.info(stream, durable) != {}:
+            return
+        telemetry.warn("a durable is missing", stream=stream, reaction=durable)
+        await subscriber.stop()
+        while not await self.info(stream, durable):
+            if self._recreate is not None:
+                await self._recreate(stream, durable)
+            else:
+                await self._clock.sleep(WATCH_EVERY_S)
+        await subscriber.start()
+        telemetry.info("the durable is back", stream=stream, reaction=durable)
+
+    async def info(self, stream: str, durable: str) -> dict[str, Any] | None:
+        """What the server says of a durable; {} when there is none, None when it does not answer."""
+        subject = f"{self._prefix}.CONSUMER.INFO.{stream}.{durable}"
+        try:
+            answer = await self._broker.request(b"", subject, timeout=REQUEST_WAIT_S_MAX)
+        except LogUnavailable:
+            return None
+        info: dict[str, Any] = from_json(answer.body)
+        if "error" not in info:
+            return info
+        return {} if info["error"].get("err_code") == CODE_NO_CONSUMER else None

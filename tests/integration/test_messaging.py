@@ -1,0 +1,272 @@
+"""FastStream on a real server: each trap that shared/kit/messaging.py answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import pytest
+from faststream.nats import NatsBroker, NatsMessage
+
+from shared.kit.clock import SystemClock
+from shared.kit.messaging import (
+    DurableWatch,
+    StreamDelivery,
+    given,
+    make_broker,
+    pull,
+    pull_deliveries,
+    stop,
+)
+from shared.log.connection import NatsConnection, connect
+from shared.log.consumers import durable
+from shared.log.jetstream import GUARD
+from shared.log.port import ACK_WAIT_S, LogConflict, LogUnavailable
+from tests.support.nats import NatsServer
+
+STREAM, DURABLE = "PLACE", "worker"
+WAIT_S_MAX = 10.0
+
+
+@asynccontextmanager
+async def connected(server: NatsServer) -> AsyncIterator[tuple[NatsConnection, NatsBroker]]:
+    """A stream with a durable, and a broker that is not started yet."""
+    connection, broker = await connect(server.url), make_broker(server.url, name="test")
+    try:
+        await connection.api(f"$JS.API.STREAM.CREATE.{STREAM}", {"name": STREAM, "subjects": ["place.>"]})
+        await durable(connection, STREAM, DURABLE, "place.>")
+        yield connection, broker
+    finally:
+        await stop(broker)
+        await connection.close()
+
+
+async def until(ready: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_S_MAX):
+        while not ready():
+            await asyncio.sleep(0.01)
+
+
+async def all_settled(connection: NatsConnection) -> None:
+    """Wait until the durable has handed out everything and all of it is acknowledged."""
+    async with asyncio.timeout(WAIT_S_MAX):
+        while True:
+            info = await connection.api(f"$JS.API.CONSUMER.INFO.{STREAM}.{DURABLE}")
+            if info["num_pending"] == info["num_ack_pending"] == 0:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def publish(connection: NatsConnection, *texts: str, headers: dict[str, str] | None = None) -> None:
+    for text in texts:
+        await connection.api(f"place.{text}", text.encode(), headers)
+
+
+async def test_what_fails_comes_again_after_a_growing_delay_and_nothing_else_waits(server: NatsServer) -> None:
+    taken: list[tuple[str, float]] = []
+    async with connected(server) as (connection, broker):
+        consumer = pull(broker, "place.>", stream=STREAM, durable=DURABLE)
+
+        @consumer
+        async def work(message: NatsMessage) -> None:
+            text = message.body.decode()
+            taken.append((text, time.monotonic()))
+            if text == "bad" and sum(one == "bad" for one, _ in taken) < 3:
+                raise RuntimeError("not now")
+
+        await publish(connection, "bad", "good")
+        await broker.start()
+        await until(lambda: len(taken) == 4)
+        assert [text for text, _ in taken] == ["bad", "good", "bad", "bad"]
+        first, second, third = (at for text, at in taken if text == "bad")
+        assert 0.35 < second - first < 0.8
+        assert 0.75 < third - second < 1.6
+        await all_settled(connection)
+
+
+async def test_messages_that_cannot_be_decoded_come_again_and_hold_up_nothing(server: NatsServer) -> None:
+    taken: list[Any] = []
+    async with connected(server) as (connection, broker):
+
+        @pull(broker, "place.>", stream=STREAM, durable=DURABLE)
+        async def work(body: dict[str, int]) -> None:
+            taken.append(body)
+
+        await connection.api("place.bad", b"{", {"content-type": "application/json"})
+        await connection.api("place.good", b'{"a": 1}')
+        await broker.start()
+        await until(lambda: bool(taken))
+        info = await connection.api(f"$JS.API.CONSUMER.INFO.{STREAM}.{DURABLE}")
+        assert taken == [{"a": 1}]
+        assert info["num_ack_pending"] == 1
+
+
+async def test_the_senders_headers_break_nothing_and_name_no_subject_of_ours(server: NatsServer) -> None:
+    taken: list[bytes] = []
+    async with connected(server) as (connection, broker):
+
+        @pull_deliveries(broker, "place.>", stream=STREAM, durable=DURABLE, at_once=8)
+        async def work(delivery: StreamDelivery) -> str:
+            taken.append(delivery.message.data)
+            return "an answer that nobody asked for"
+
+        await connection.api("place.one", b"\xff{", {"content-type": "application/json", "reply_to": "place.forged"})
+        await broker.start()
+        await until(lambda: bool(taken))
+        await asyncio.sleep(0.2)
+        state = (await connection.api(f"$JS.API.STREAM.INFO.{STREAM}"))["state"]
+        assert taken == [b"\xff{"]
+        assert state["messages"] == 1
+
+
+async def test_a_trickle_is_handed_on_at_once_and_waiting_costs_nothing(server: NatsServer) -> None:
+    """With `PullSub(batch=True, timeout=0.05)` the median is 33 ms, and 15 of 400 came after 30 s."""
+    waits: list[float] = []
+    async with connected(server) as (connection, broker):
+
+        @pull(broker, "place.>", stream=STREAM, durable=DURABLE)
+        async def work(message: NatsMessage) -> None:
+            waits.append(time.monotonic() - float(message.body))
+
+        await broker.start()
+        spent, began = time.process_time(), time.monotonic()
+        await asyncio.sleep(1)
+        idle = (time.process_time() - spent) / (time.monotonic() - began)
+        for _ in range(100):
+            await connection.api("place.one", str(time.monotonic()).encode())
+            await asyncio.sleep(0.007)
+        await until(lambda: len(waits) == 100)
+    assert sorted(waits)[50] < 0.02
+    assert max(waits) < ACK_WAIT_S / 10, "none waits until the server hands it out again"
+    assert idle < 0.02
+
+
+async def test_deliveries_begin_in_order_go_on_side_by_side_and_are_settled_one_by_one(server: NatsServer) -> None:
+    begun: list[tuple[str, int]] = []
+    at_once = most = 0
+    async with connected(server) as (connection, broker):
+        broker.context.set_global("greeting", "good day")
+
+        @pull_deliveries(broker, "place.>", stream=STREAM, durable=DURABLE, at_once=64)
+        async def work(delivery: StreamDelivery, greeting: Annotated[str, given("greeting")]) -> None:
+            nonlocal at_once, most
+            assert greeting == "good day"
+            text = delivery.message.data.decode()
+            begun.append((text, delivery.attempts))
+            at_once += 1
+            most = max(most, at_once)
+            await asyncio.sleep(0.02)
+            at_once -= 1
+            if (text, delivery.attempts) == ("7", 1):
+                await delivery.nack(0.3)
+            else:
+                await delivery.ack()
+
+        names = [str(number) for number in range(200)]
+        await publish(connection, *names)
+        began = datetime.now(UTC)
+        await broker.start()
+        await until(lambda: len(begun) == 201)
+        await all_settled(connection)
+        assert datetime.now(UTC) - began > timedelta(seconds=0.3)
+    assert [text for text, attempts in begun if attempts == 1] == names
+    assert [one for one in begun if one[1] > 1] == [("7", 2)]
+    assert 32 <= most <= 64
+
+
+async def test_a_deleted_durable_is_said_made_anew_and_does_not_spin(
+    server: NatsServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.kit.messaging.WATCH_EVERY_S", 0.2)
+    taken: list[str] = []
+    async with connected(server) as (connection, broker):
+
+        @pull(broker, "place.>", stream=STREAM, durable=DURABLE)
+        async def work(message: NatsMessage) -> None:
+            taken.append(message.body.decode())
+
+        async def recreate(stream: str, name: str) -> None:
+            await durable(connection, stream, name, "place.>")
+
+        await broker.start()
+        watch = asyncio.create_task(DurableWatch(broker, SystemClock(), recreate).run())
+        try:
+            await connection.api(f"$JS.API.CONSUMER.DELETE.{STREAM}.{DURABLE}")
+            await publish(connection, "after")
+            await until(lambda: taken == ["after"])
+            spent, began = time.process_time(), time.monotonic()
+            await asyncio.sleep(0.5)
+            busy = (time.process_time() - spent) / (time.monotonic() - began)
+        finally:
+            watch.cancel()
+    assert "a durable is missing" in caplog.text
+    assert busy < 0.1
+
+
+async def test_a_durable_that_another_must_make_is_waited_for(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.kit.messaging.WATCH_EVERY_S", 0.2)
+    taken: list[str] = []
+    async with connected(server) as (connection, broker):
+
+        @pull(broker, "place.>", stream=STREAM, durable=DURABLE)
+        async def work(message: NatsMessage) -> None:
+            taken.append(message.body.decode())
+
+        await broker.start()
+        watch = asyncio.create_task(DurableWatch(broker, SystemClock()).run())
+        try:
+            await connection.api(f"$JS.API.CONSUMER.DELETE.{STREAM}.{DURABLE}")
+            await asyncio.sleep(0.5)
+            spent, began = time.process_time(), time.monotonic()
+            await asyncio.sleep(0.5)
+            assert (time.process_time() - spent) / (time.monotonic() - began) < 0.1
+            await durable(connection, STREAM, DURABLE, "place.>")
+            await publish(connection, "after")
+            await until(lambda: taken == ["after"])
+        finally:
+            watch.cancel()
+
+
+async def test_a_publish_that_comes_second_is_a_conflict(server: NatsServer) -> None:
+    async with connected(server) as (_, broker):
+        await broker.connect()
+        assert (await broker.publish(b"1", "place.a", {GUARD: "0"}, stream=STREAM)).seq == 1
+        with pytest.raises(LogConflict) as raised:
+            await broker.publish(b"2", "place.a", {GUARD: "0"}, stream=STREAM)
+        assert raised.value.actual_sequence == 1
+        with pytest.raises(LogUnavailable):
+            await broker.publish(b"3", "nowhere.a", stream=STREAM, timeout=0.5)
+
+
+async def test_a_killed_server_is_waited_for_and_nothing_is_missed(server: NatsServer) -> None:
+    taken: list[str] = []
+    async with connected(server) as (connection, broker):
+
+        @pull(broker, "place.>", stream=STREAM, durable=DURABLE)
+        async def work(message: NatsMessage) -> None:
+            taken.append(message.body.decode())
+
+        await broker.start()
+        await publish(connection, "before")
+        await until(lambda: taken == ["before"])
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        await connection.wait_until_up(WAIT_S_MAX)
+        await publish(connection, "after")
+        await until(lambda: taken == ["before", "after"])
+
+
+async def test_stopping_while_the_server_is_away_leaves_nothing_behind(server: NatsServer) -> None:
+    async with connected(server) as (_, broker):
+        await broker.start()
+        nats = broker.connection
+        await asyncio.to_thread(server.kill)
+        await until(lambda: nats.is_reconnecting)
+        await stop(broker)
+        assert nats.is_closed
