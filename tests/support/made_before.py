@@ -160,12 +160,12 @@ def orders(desk: Desk) -> None:
         return ask
 
     far = datetime.now(UTC) + timedelta(days=5)
-    one = order(far, desk.handled(), desk.closed())
+    entry = order(far, desk.handled(), desk.closed())
     for person, name in (
         ("jj-housing", "answer-order"), ("jj-supervisor", "refuse-answer"),
         ("jj-housing", "answer-order"), ("jj-supervisor", "accept-answer"),
     ):  # fmt: skip
-        one(person, name)
+        entry(person, name)
     order(far, desk.assigned())("jj-supervisor", "withdraw-order")
     order(datetime.now(UTC) + timedelta(seconds=2), desk.assigned())
 
