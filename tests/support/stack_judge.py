@@ -15,6 +15,7 @@ from shared.kit.vault import MasterKeys, PgVault
 from shared.log import fsck
 from shared.log.fsck import Questions, Report
 from shared.log.jetstream import JetStreamLog
+from shared.log.port import Unavailable
 from shared.log.streams import Streams
 from shared.log.topology import Topology
 from tests.support import feeds
@@ -34,9 +35,13 @@ async def judge(stack: Stack) -> Report:
         async with stack.log() as log:
             while True:
                 vault = PgVault(database, masters, SystemClock())  # one that remembers no key which is destroyed since
-                report = await fsck.check(log, Questions(keys=vault.keys, unseal=unseal_fields), settled=True)
-                if report.clean or loop.time() > end:
-                    return report
+                try:
+                    report = await fsck.check(log, Questions(keys=vault.keys, unseal=unseal_fields), settled=True)
+                    if report.clean or loop.time() > end:
+                        return report
+                except Unavailable:  # of a server that works off what a kill has left, on a machine with other work
+                    if loop.time() > end:
+                        raise
                 await asyncio.sleep(PAUSE_S)
     finally:
         await database.close()
@@ -48,8 +53,14 @@ async def judge_feed(stack: Stack) -> None:
     end = loop.time() + SETTLE_S_MAX
     async with stack.mux() as mux:
         log, streams = JetStreamLog(mux, Topology(AREAS)), Streams(mux)
-        while await feeds.written(streams, log) != await feeds.expected(log):
-            assert loop.time() < end, "FEED is not what follows from the log"
+        while True:
+            try:
+                if await feeds.written(streams, log) == await feeds.expected(log):
+                    return
+                assert loop.time() < end, "FEED is not what follows from the log"
+            except Unavailable:
+                if loop.time() > end:
+                    raise
             await asyncio.sleep(PAUSE_S)
 
 
