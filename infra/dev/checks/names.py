@@ -27,6 +27,7 @@ SAME_BY_DESIGN = {
     "STATEMENTS": "the statements of the .sql file beside a module",
     "REACTIONS": "the reactions of a service, in its policy.py",
     "router": "the routes of a module",
+    "take": "the handler of submissions in a messages.py",
     "build": "makes a service",
     "main": "the entry point of a command",
     "check": "the entry point of a house rule",
