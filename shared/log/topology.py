@@ -26,6 +26,8 @@ REFERENCE = "REFERENCE"
 FEED = "FEED"
 PARKED = "PARKED"
 ATTACHMENTS = "ATTACHMENTS"  # an object store bucket
+SUBMITTED = "submit.>"
+RECEIPT_SUBJECTS, PROGRESS_SUBJECTS = "receipt.*.*", "progress.*.*"
 FEED_ITEMS = "feed.>"
 FEED_MARK = "feed.mark"  # how far the writer of the feed has read, when its last events gave no item
 
@@ -210,7 +212,7 @@ class Topology:
 
     def _submissions(self) -> dict[str, Any]:
         return self._stream(
-            SUBMISSIONS, "submit.>", max_age=SUBMISSION_AGE_S_MAX * 10**9, max_msg_size=LOG_MESSAGE_BYTES_MAX,
+            SUBMISSIONS, SUBMITTED, max_age=SUBMISSION_AGE_S_MAX * 10**9, max_msg_size=LOG_MESSAGE_BYTES_MAX,
             # All publishers share the name space of Nats-Msg-Id. Of two platforms that both use the id "1", one would
             # lose its submission. The window is as short as the server allows; claims find repeated submissions.
             duplicate_window=DUPLICATE_WINDOW_NS_MIN,
