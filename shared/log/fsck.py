@@ -336,7 +336,7 @@ class _Check:
         return erased
 
     async def _claims(self, batch: Sequence[Recorded[Any]]) -> None:
-        registered = [recorded for recorded in batch if recorded.type == "case.registered"]
+        registered = [recorded for recorded in batch if isinstance(recorded.event, e.Registered)]
         if self.lookups.claimed is None or not registered:
             return
         claimed = set(await self.lookups.claimed([recorded.address.subject for recorded in registered]))
