@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -33,6 +34,7 @@ STEPS = {
 LIFE = ("sign-for", "progress", "supplement", "urge", "settle", "close", "erase")
 LENGTHS = (0, 1, 2, 3, 4, 5, 6, 7, 7, 7)  # how much of it is lived: every failpoint is to be passed often in seconds
 FILE_SHARE = 0.3
+ASKED_AGAIN_S_MAX = 30.0  # a server that was just killed has its files to read on a busy machine
 # Letters that come in so late that every rung of the ladder is due, where limits of hours are in force.
 LATE_SHARE, LATE_DAYS = 0.2, 5
 
@@ -184,6 +186,10 @@ def _again(desk: Desk, one: Sent, stood: int) -> str:
     """Send it again, `stood` being how often it stands on the log; what had become of it."""
     assert stood == 1 if one.answer else stood <= 1, f"{one.path} stands {stood} times: {one.answer}"
     again = one.send(desk)
+    end = time.monotonic() + ASKED_AGAIN_S_MAX
+    while again.status_code == 503 and time.monotonic() < end:  # as the answer advises
+        time.sleep(0.5)
+        again = one.send(desk)
     told = again.json()
     if again.status_code == 410:
         assert told["code"] in ("content.erased", "erased")  # the first answer went with the content

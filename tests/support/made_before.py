@@ -160,12 +160,12 @@ def orders(desk: Desk) -> None:
         return ask
 
     far = datetime.now(UTC) + timedelta(days=5)
-    one = order(far, desk.handled(), desk.closed())
+    entry = order(far, desk.handled(), desk.closed())
     for person, name in (
         ("jj-housing", "answer-order"), ("jj-supervisor", "refuse-answer"),
         ("jj-housing", "answer-order"), ("jj-supervisor", "accept-answer"),
     ):  # fmt: skip
-        one(person, name)
+        entry(person, name)
     order(far, desk.assigned())("jj-supervisor", "withdraw-order")
     order(datetime.now(UTC) + timedelta(seconds=2), desk.assigned())
 
@@ -234,8 +234,8 @@ async def submitted(stack: Stack) -> None:
 async def new_calendar(stack: Stack) -> None:
     """Two weeks of days off from tomorrow on: every limit in working days is reckoned anew."""
     today = datetime.now(UTC).date()
-    in_force = next(one for one in demo_documents() if one.kind is DocumentKind.CALENDARS)
-    (row,) = (one for one in in_force.rows if isinstance(one, CalendarRow) and one.year == str(today.year))
+    in_force = next(document for document in demo_documents() if document.kind is DocumentKind.CALENDARS)
+    (row,) = (row for row in in_force.rows if isinstance(row, CalendarRow) and row.year == str(today.year))
     days = sorted({*row.holidays, *(today + timedelta(days=n) for n in range(1, 15))})
     days = [day for day in days if day.year == today.year and day not in row.makeup]
     newer = row.model_copy(update={"holidays": tuple(days)})
