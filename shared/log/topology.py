@@ -52,10 +52,12 @@ LOG_FORBIDDEN = (
 _ADDRESS = re.compile(r"[0-9]{12}/[A-Za-z0-9_-]{1,64}")  # no wildcard and no dot may get into a subject
 _TOKEN = re.compile(r"[A-Za-z0-9_=-]{1,128}")
 
-# What a service may publish on besides the subjects of its own messages.
-WIPE_SUBMISSION = "$JS.API.STREAM.MSG.DELETE.SUBMISSIONS"  # a submission holds content in the open until it is answered
+# The subjects that a service may publish on besides those of its own messages.
+WIPE_SUBMISSION = (
+    "$JS.API.STREAM.MSG.DELETE.SUBMISSIONS"  # a submission holds content in the clear until it is answered
+)
 ATTACHMENTS_STORE = ("$O.ATTACHMENTS.C.>",)
-# Intake puts a file, supervision removes it with its erased case: a mark in the index, a purge of the pieces.
+# Intake stores a file. Supervision removes it with its erased case, by a mark in the index and a purge of the chunks.
 ATTACHMENTS_REMOVAL = ("$O.ATTACHMENTS.M.>", "$JS.API.STREAM.PURGE.OBJ_ATTACHMENTS")
 
 
