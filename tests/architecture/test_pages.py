@@ -70,6 +70,7 @@ def test_the_page_of_a_service_names_its_jobs(service: Service) -> None:
     folder = CHECKOUT / "services" / service.owner
     page = (folder / "README.md").read_text()
     jobs = set(re.findall(rf'"({service.owner}\.[a-z_]+)": ', (folder / "app.py").read_text()))
+    jobs |= {f"{service.owner}.messages"} if service.messages is not None else set()
     assert jobs == set(re.findall(rf"^\| `({service.owner}\.[a-z_]+)` \|", page, re.MULTILINE))
     assert page.startswith(f"# {service.owner}\n\nThis service owns ")
     assert "**Its tables**" in page
