@@ -105,8 +105,8 @@ class CaseComparison:
 
     def _theirs(self, played: PlayedCase) -> Timeliness:
         case = played.case
-        if case.told is not None:
-            late = case.told and (case.told_at is None or case.told_at <= self._until)
+        if case.stated_late is not None:
+            late = case.stated_late and (case.stated_late_at is None or case.stated_late_at <= self._until)
         elif case.their_due is not None:
             ended = case.their_end
             late = case.their_due < (self._until if ended is None or ended > self._until else ended)
@@ -129,13 +129,13 @@ class CaseComparison:
 
     def _earlier(self, played: PlayedCase) -> bool:
         """Whether the file called it late on a day before that of our due moment."""
-        told_at, deadline = played.case.told_at, played.deadline
-        if told_at is None or deadline is None:
+        stated_late_at, deadline = played.case.stated_late_at, played.deadline
+        if stated_late_at is None or deadline is None:
             return False
         due = (
             deadline.due - LATE_AFTER if deadline.ends is Ends.DAY else deadline.due
         )  # 24:00 is of the day that it ends
-        return told_at.astimezone(self._mapping.zone).date() < due.astimezone(self._mapping.zone).date()
+        return stated_late_at.astimezone(self._mapping.zone).date() < due.astimezone(self._mapping.zone).date()
 
     def _why_no_deadline(self, played: PlayedCase) -> DifferenceReason:
         case = played.case
@@ -176,23 +176,25 @@ class CaseComparison:
         change = (due.utcoffset() or timedelta()) - (start.utcoffset() or timedelta())
         return bool(change) and abs(played.deadline.due - theirs) == abs(change)
 
-    def _same_day(self, one: datetime, other: datetime) -> bool:
+    def _same_day(self, moment: datetime, other: datetime) -> bool:
         """Whether two moments are of one local day; 24:00 is of the day that it ends."""
         zone = self._mapping.zone
         day = (other - LATE_AFTER).astimezone(zone).date()
-        return one.astimezone(zone).date() in (day, other.astimezone(zone).date())
+        return moment.astimezone(zone).date() in (day, other.astimezone(zone).date())
 
     def _ticker_is_right(self, played: PlayedCase) -> bool:
         """Whether it declared just what two times say, at the first instant at which the clock could tell."""
         if not played.dues:
             return not played.overdue and not played.warned
         last = played.ended or self._until
-        ran_out = (one for one in played.dues if one.due < (one.until or last))
-        expected = [(one.due, max(one.due + LATE_AFTER, one.since)) for one in ran_out]
+        ran_out = (period for period in played.dues if period.due < (period.until or last))
+        expected = [(period.due, max(period.due + LATE_AFTER, period.since)) for period in ran_out]
         if list(played.overdue) != expected:
             return False
         if len(played.dues) != 1 or played.deadline is None:
             return True
         warn_at, (since, until, _) = played.deadline.warn_at, played.dues[0]
-        wanted = warn_at is not None and warn_at < (until or last)
-        return list(played.warned) == ([max(warn_at + LATE_AFTER, since)] if warn_at is not None and wanted else [])
+        warning_due = warn_at is not None and warn_at < (until or last)
+        return list(played.warned) == (
+            [max(warn_at + LATE_AFTER, since)] if warn_at is not None and warning_due else []
+        )

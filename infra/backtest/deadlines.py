@@ -55,13 +55,13 @@ class DeadlineSource:
     def _reckoned(self, limit: LimitSpec, case: HistoricCase, began: datetime) -> Deadline:
         start = case.began if limit.counts_from == "registered" else began
         calendar = self._calendar(limit)
-        found = reckon(start, limit.amount, limit.base, calendar, limit.ends, moves_on=limit.calendar != "none")
+        reckoned = reckon(start, limit.amount, limit.base, calendar, limit.ends, moves_on=limit.calendar != "none")
         warn_at = None
         if limit.warn:
-            warn_at = _within(start, before(found.due, limit.warn, limit.base, calendar, limit.ends), found.due)
+            warn_at = _within(start, before(reckoned.due, limit.warn, limit.base, calendar, limit.ends), reckoned.due)
         return Deadline(
-            stage=self._mapping.stage, start=start, due=found.due, warn_at=warn_at, base=limit.base,
-            amount=limit.amount, ends=limit.ends, last_day=found.last_day, legal_basis=limit.basis,
+            stage=self._mapping.stage, start=start, due=reckoned.due, warn_at=warn_at, base=limit.base,
+            amount=limit.amount, ends=limit.ends, last_day=reckoned.last_day, legal_basis=limit.basis,
         )  # fmt: skip
 
     def resumed(self, case: HistoricCase, deadline: Deadline, stood: ClockPause) -> Deadline:
@@ -71,18 +71,19 @@ class DeadlineSource:
         limit = self._mapping.limits[case.limit]
         calendar, moves_on = self._calendar(limit), limit.calendar != "none"
         old = deadline.due, deadline.last_day
-        found = resume(*old, stood.at, stood.until, limit.base, calendar, limit.ends, moves_on)
+        reckoned = resume(*old, stood.at, stood.until, limit.base, calendar, limit.ends, moves_on)
         warn_at = None
         if limit.warn:
-            warn_at = _within(stood.until, before(found.due, limit.warn, limit.base, calendar, limit.ends), found.due)
-        said = {"due": found.due, "last_day": found.last_day, "warn_at": warn_at}
-        return deadline.model_copy(update=said)
+            warning = before(reckoned.due, limit.warn, limit.base, calendar, limit.ends)
+            warn_at = _within(stood.until, warning, reckoned.due)
+        moved = {"due": reckoned.due, "last_day": reckoned.last_day, "warn_at": warn_at}
+        return deadline.model_copy(update=moved)
 
     def _calendar(self, days: WorkingDaysSpec) -> Calendar:
-        wanted = WorkingDaysSpec(calendar=days.calendar, holidays=days.holidays, office=days.office)
-        if wanted not in self._calendars:
-            self._calendars[wanted] = _calendar(wanted, self._mapping.time_zone)
-        return self._calendars[wanted]
+        spec = WorkingDaysSpec(calendar=days.calendar, holidays=days.holidays, office=days.office)
+        if spec not in self._calendars:
+            self._calendars[spec] = _calendar(spec, self._mapping.time_zone)
+        return self._calendars[spec]
 
 
 def _within(start: datetime, moment: datetime, due: datetime) -> datetime | None:

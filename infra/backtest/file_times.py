@@ -56,14 +56,14 @@ class TimeReader:
     def read(self, cell: str, alone: BareDay) -> FileMoment:
         """A cell as a moment. Raises BadTime."""
         try:
-            found = self._by_format(cell) or _iso(cell) or _loose(cell)
-            if not YEAR_MIN <= found.year <= YEAR_MAX:
+            moment = self._by_format(cell) or _iso(cell) or _loose(cell)
+            if not YEAR_MIN <= moment.year <= YEAR_MAX:
                 raise BadTime("is no time that exists; a placeholder is named under `empty`")
-            if not isinstance(found, datetime):
-                found = _of_day(found, alone)
-            if found.tzinfo is not None:
-                return FileMoment(found.astimezone(UTC))
-            return self._local(found)
+            if not isinstance(moment, datetime):
+                moment = _of_day(moment, alone)
+            if moment.tzinfo is not None:
+                return FileMoment(moment.astimezone(UTC))
+            return self._local(moment)
         except (ValueError, OverflowError) as error:
             raise error if isinstance(error, BadTime) else BadTime("is no time that exists") from None
 
@@ -74,10 +74,10 @@ class TimeReader:
                     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=float(cell) * scale)
                 continue
             try:
-                found = datetime.strptime(cell, form)
+                moment = datetime.strptime(cell, form)
             except ValueError:
                 continue
-            return found if _HOURS.search(form) else found.date()
+            return moment if _HOURS.search(form) else moment.date()
         return None
 
     def _local(self, clock: datetime) -> FileMoment:

@@ -56,11 +56,12 @@ class ClockPause(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HistoricCase:
-    """What the file says of one case. `moments` are those of `MOMENTS`, in order of time, None where there is none.
+    """One case of the file. `moments` are those of `MOMENTS`, in order of time, None where there is none.
 
     `ended` is when its stage ended as the file has it. `dues` are its due dates, each with the moment from which it
-    held; `limit` is the limit of our own that is meant. `told` is the file's word on its lateness, `told_at` since
-    when; `their_end` and `their_due` are the dates that word follows from. `odd` is what is odd about it.
+    held; `limit` is the limit of our own that is meant. `stated_late` is the
+    statement of the file on its lateness, `stated_late_at` the moment since when; `their_end` and `their_due` are the
+    dates from which the statement follows. `odd` names the irregularities of the case.
     """
 
     number: int
@@ -71,8 +72,8 @@ class HistoricCase:
     ended: datetime | None
     dues: tuple[tuple[datetime, datetime], ...]
     limit: int | None
-    told: bool | None
-    told_at: datetime | None
+    stated_late: bool | None
+    stated_late_at: datetime | None
     their_end: datetime | None
     their_due: datetime | None
     odd: tuple[str, ...]
@@ -142,9 +143,9 @@ class HistoricFile:
         if kind_of(self._path) == XES:
             yield from self._of_traces()
         elif self._mapping.rows == "cases":
-            yield from ([one] for one in self._of_rows())
+            yield from ([event] for event in self._of_rows())
         else:
-            by_case = sorted_on_disk((one for one in self._of_rows() if one.id), attrgetter("id"))
+            by_case = sorted_on_disk((event for event in self._of_rows() if event.id), attrgetter("id"))
             for _, group in groupby(by_case, attrgetter("id")):
                 yield list(group)
 
@@ -167,8 +168,8 @@ class HistoricFile:
                 self._counted()
                 self._known.update(event)
             each = trace.events if self._mapping.rows == "events" and trace.events else [{}]
-            found = ({n: c for n in self._named if (c := self._cell(e.get(n) or own.get(n, "")))} for e in each)
-            yield [self._happening(cells.get(self._mapping.id, ""), trace.number, cells, "") for cells in found]
+            rows = ({n: c for n in self._named if (c := self._cell(e.get(n) or own.get(n, "")))} for e in each)
+            yield [self._happening(cells.get(self._mapping.id, ""), trace.number, cells, "") for cells in rows]
 
     def _counted(self) -> None:
         self.tally.rows += 1
@@ -193,9 +194,9 @@ class HistoricFile:
     # One case
 
     def _case(self, group: list[FileEvent], ids: set[bytes]) -> HistoricCase:
-        """What is said of a case. Raises LeftOut."""
+        """One case of the file. Raises LeftOut."""
         mapping, first = self._mapping, group[0]
-        fault = next((one.fault for one in group if one.fault), "")
+        fault = next((event.fault for event in group if event.fault), "")
         if fault:
             raise LeftOut("", fault)
         if not first.id:
@@ -204,64 +205,64 @@ class HistoricFile:
         if mark in ids:
             raise LeftOut(mapping.id, "stands in an earlier row already")
         ids.add(mark)
-        events = sorted(group, key=lambda one: (one.at is not None, one.at or 0))
+        events = sorted(group, key=lambda event: (event.at is not None, event.at or 0))
         odd = {"events_out_of_order"} if events != group else set()
         cells: dict[str, str] = {}
-        for one in events:
-            cells |= one.cells
+        for event in events:
+            cells |= event.cells
         for out in mapping.leave_out:
-            if out.holds(cells) or (out.is_ and any(out.holds(one.cells) for one in events)):
+            if out.holds(cells) or (out.is_ and any(out.holds(event.cells) for event in events)):
                 raise LeftOut("", out.why)
-        return self._told(_Said(self, events, cells, odd))
+        return self._historic_case(_CaseRows(self, events, cells, odd))
 
-    def _told(self, said: _Said) -> HistoricCase:
+    def _historic_case(self, rows: _CaseRows) -> HistoricCase:
         mapping = self._mapping
-        moments, ended = said.moments()
-        told, told_at = said.lateness()
+        moments, ended = rows.moments()
+        stated_late, stated_late_at = rows.lateness()
         late = mapping.late
         by_dates = (late is None and mapping.due is not None) or (late is not None and late.by == "dates")
-        dues = said.dues(moments)
+        dues = rows.dues(moments)
         their_end, their_due = (ended, dues[-1][1] if dues else None) if by_dates else (None, None)
         if late is not None and late.ended is not None and late.due is not None:
-            their_end, their_due = said.time(late.ended, BareDay.LAST), said.time(late.due, BareDay.OVER)
-        limit = next((n for n, one in enumerate(mapping.limits) if not one.when or one.when.holds(said.cells)), None)
-        nature = mapping.nature.of(said.cells, {}) if mapping.nature else Nature.HELP
+            their_end, their_due = rows.time(late.ended, BareDay.LAST), rows.time(late.due, BareDay.OVER)
+        limit = next((n for n, spec in enumerate(mapping.limits) if not spec.when or spec.when.holds(rows.cells)), None)
+        nature = mapping.nature.of(rows.cells, {}) if mapping.nature else Nature.HELP
         if nature not in list(Nature):
             raise LeftOut("nature", "is none that the mapping lists")
-        subject = mapping.subject.of(said.cells, {}) if mapping.subject else None
-        for moment in (*moments, told_at, *(one.at for one in said.events)):
+        subject = mapping.subject.of(rows.cells, {}) if mapping.subject else None
+        for moment in (*moments, stated_late_at, *(event.at for event in rows.events)):
             if moment is not None:
                 self.tally.saw(moment)
         return HistoricCase(
-            min(one.number for one in said.events),
-            said.events[0].id,
+            min(event.number for event in rows.events),
+            rows.events[0].id,
             nature,
             subject,
             moments,
             ended,
             dues,
             limit,
-            told,
-            told_at,
+            stated_late,
+            stated_late_at,
             their_end,
             their_due,
-            tuple(sorted(said.odd)),
-            said.pauses(),
+            tuple(sorted(rows.odd)),
+            rows.pauses(),
         )
 
     def time(self, column: str, cell: str, alone: BareDay, odd: set[str]) -> datetime:
         """A cell as a moment; what is odd about it is noted. Raises LeftOut."""
         try:
-            found = self._times.read(cell, alone)
+            moment = self._times.read(cell, alone)
         except BadTime as error:
             raise LeftOut(column, str(error)) from None
-        if found.odd is not None:
-            odd.add(f"local_time_{found.odd}")
-        return found.at
+        if moment.odd is not None:
+            odd.add(f"local_time_{moment.odd}")
+        return moment.at
 
 
-class _Said:
-    """The happenings of one case in order of time, asked for what the mapping wants to know."""
+class _CaseRows:
+    """The rows of one case in order of time, read by the mapping."""
 
     def __init__(self, source: HistoricFile, events: list[FileEvent], cells: dict[str, str], odd: set[str]) -> None:
         self._source, self._mapping = source, source._mapping
@@ -277,22 +278,22 @@ class _Said:
         begin, end = SPANS[self._mapping.stage]
         mapped = dict(self._mapping.moments())
         over = MOMENTS[MOMENTS.index(end) :]  # a day alone: by its last moment it was done
-        found = {
+        by_name = {
             name: self._moment(moment, BareDay.LAST if name in over else BareDay.FIRST)
             for name, moment in mapped.items()
         }
         if "registered" not in mapped:
-            found["registered"] = next((one.at for one in self.events if one.at is not None), None)
-        if found["registered"] is None:
+            by_name["registered"] = next((event.at for event in self.events if event.at is not None), None)
+        if by_name["registered"] is None:
             named = mapped.get("registered")
             raise LeftOut(" or ".join(named.column) if named else "", "says no time when it was registered")
-        ended = found[end]
+        ended = by_name[end]
         for before, name in pairwise(MOMENTS):
             if name not in mapped:
-                found[name] = found[before]
-        if found[begin] is None:
+                by_name[name] = by_name[before]
+        if by_name[begin] is None:
             self.odd.add("stage_never_began")
-        return self._in_order([found[name] for name in MOMENTS], MOMENTS.index(end), mapped), ended
+        return self._in_order([by_name[name] for name in MOMENTS], MOMENTS.index(end), mapped), ended
 
     def _in_order(
         self, moments: list[datetime | None], end: int, mapped: Mapping[str, MomentSpec]
@@ -310,8 +311,8 @@ class _Said:
         return tuple(moments)
 
     def _moment(self, moment: MomentSpec, alone: BareDay) -> datetime | None:
-        found = list(self._all(moment, alone))
-        return (found[0] if moment.column or moment.which == "first" else found[-1]) if found else None
+        moments = list(self._all(moment, alone))
+        return (moments[0] if moment.column or moment.which == "first" else moments[-1]) if moments else None
 
     def _all(self, moment: MomentSpec, alone: BareDay) -> Iterator[datetime]:
         """Every moment that is meant, in order of time; of columns the first that says something alone."""
@@ -321,28 +322,28 @@ class _Said:
                 yield from islice((at for at in times if at is not None), 1)
             return
         column, when = self._mapping.activity, moment.when
-        for one in self.events:
-            meant = matches_any(one.cells.get(column, ""), moment.activity) and (when is None or when.holds(one.cells))
-            if meant and one.at is not None:
-                yield one.at
+        for event in self.events:
+            matches = matches_any(event.cells.get(column, ""), moment.activity)
+            if matches and (when is None or when.holds(event.cells)) and event.at is not None:
+                yield event.at
 
     def pauses(self) -> tuple[ClockPause, ...]:
         """When the clock stood still, one pause after the other; what begins during another one is none."""
-        found: list[ClockPause] = []
+        pauses: list[ClockPause] = []
         for pause in self._mapping.pauses:
             goes_on = list(self._all(pause.goes_on, BareDay.FIRST))
-            found += (
-                ClockPause(at, next((one for one in goes_on if one > at), None), pause.cause)
+            pauses += (
+                ClockPause(at, next((end for end in goes_on if end > at), None), pause.cause)
                 for at in self._all(pause.stops, BareDay.FIRST)
             )
-        kept: list[ClockPause] = []
-        for one in sorted(found, key=attrgetter("at")):
-            if not kept or (kept[-1].until is not None and kept[-1].until <= one.at):
-                kept.append(one)
-        return tuple(kept)
+        in_turn: list[ClockPause] = []
+        for later in sorted(pauses, key=attrgetter("at")):
+            if not in_turn or (in_turn[-1].until is not None and in_turn[-1].until <= later.at):
+                in_turn.append(later)
+        return tuple(in_turn)
 
     def lateness(self) -> tuple[bool | None, datetime | None]:
-        """What the file says by a word or an activity, and since when; None: it says nothing that way."""
+        """The lateness that the file states by a word or an activity, and its moment; None where it states none."""
         late = self._mapping.late
         if late is None:
             return None, None
@@ -360,14 +361,14 @@ class _Said:
         assert began is not None
         if column is None:
             return ()
-        found: list[tuple[datetime, datetime]] = []
+        dues: list[tuple[datetime, datetime]] = []
         last = ""
-        for one in self.events:
-            cell = one.cells.get(column, "")
+        for event in self.events:
+            cell = event.cells.get(column, "")
             if cell and cell != last:
                 last, due = cell, self._source.time(column, cell, BareDay.OVER, self.odd)
-                if not found or found[-1][1] != due:
-                    found.append((one.at if found and one.at else began, due))
-        if len(found) > 1:
+                if not dues or dues[-1][1] != due:
+                    dues.append((event.at if dues and event.at else began, due))
+        if len(dues) > 1:
             self.odd.add("due_moved")
-        return tuple(found)
+        return tuple(dues)

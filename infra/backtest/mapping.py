@@ -147,32 +147,32 @@ class BacktestMapping(MappingPart):
         return ZoneInfo(self.time_zone)
 
     def named(self) -> Iterator[tuple[str, str]]:
-        """Every column that the mapping names, with the place where it does."""
+        """Every column that the mapping names, with the path of the naming field."""
         late = self.late or LateSpec(by="nothing")
         moments = (*self.moments(), *self._stops())
         asks = bool(late.activity) or any(moment.activity for _, moment in moments)
         whens: list[tuple[str, CellCondition | None]] = [(f"{name}.when", moment.when) for name, moment in moments]
         whens += [(f"limits.{index}.when", limit.when) for index, limit in enumerate(self.limits)]
-        whens += [(f"leave_out.{index}", one) for index, one in enumerate(self.leave_out)]
+        whens += [(f"leave_out.{index}", part) for index, part in enumerate(self.leave_out)]
         given: list[tuple[str, str | None]] = [
             ("id", self.id),
             ("time", self.time if self.rows == "events" else None),
             ("activity", self.activity if asks else None),
             *((name, column) for name, moment in moments for column in moment.column),
-            *((place, cell.column if cell else None) for place, cell in whens),
+            *((path, cell.column if cell else None) for path, cell in whens),
             ("due", self.due),
             *((f"late.{name}", getattr(late, name)) for name in ("column", "ended", "due")),
             *((f"{name}.column", choice.column) for name, choice in self._choices()),
         ]
-        return ((place, column) for place, column in given if column is not None)
+        return ((path, column) for path, column in given if column is not None)
 
     def check(self, heading: Sequence[str]) -> None:
         """Whether the file has the columns. Raises BadMapping with the nearest name for each that it lacks."""
-        lacking = [(place, column) for place, column in self.named() if column not in heading]
+        lacking = [(path, column) for path, column in self.named() if column not in heading]
         faults = [
-            f"{place}: the file has no column {name!r}; {nearest_name_hint(name, heading)}" for place, name in lacking
+            f"{path}: the file has no column {name!r}; {nearest_name_hint(name, heading)}" for path, name in lacking
         ]
-        if lacking and len(heading) == 1 and (other := next((one for one in ";\t|," if one in heading[0]), None)):
+        if lacking and len(heading) == 1 and (other := next((mark for mark in ";\t|," if mark in heading[0]), None)):
             faults.append(f"the first line is one cell: perhaps write `delimiter: {other!r}`")
         if faults:
             raise BadMapping("\n".join(faults))
@@ -187,8 +187,8 @@ def load_backtest(path: Path) -> BacktestMapping:
         raise BadMapping("\n".join(tree.faults(error, _fields, MAPPING_HELP))) from None
 
 
-def _fields(place: MappingPath) -> Sequence[str]:
-    """The fields of the part of the mapping at a place."""
+def _fields(path: MappingPath) -> Sequence[str]:
+    """The fields of the part of the mapping at a path."""
     parts: dict[str, type[MappingPart]] = {
         "limits": LimitSpec,
         "late": LateSpec,
@@ -197,6 +197,6 @@ def _fields(place: MappingPath) -> Sequence[str]:
         "when": CellCondition,
         "pauses": PauseSpec,
     }
-    names = [one for one in place if isinstance(one, str)]
+    names = [key for key in path if isinstance(key, str)]
     part = parts.get(names[-1], MomentSpec) if names else BacktestMapping
     return [field.alias or name for name, field in part.model_fields.items()]

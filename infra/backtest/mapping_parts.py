@@ -101,11 +101,11 @@ class WorkingDaysSpec(MappingPart):
     @cached_property
     def hours(self) -> tuple[tuple[time, time], ...]:
         """The opening hours as times."""
-        found = []
+        hours = []
         for text in self.office:
             opens, _, closes = text.partition("-")
-            found.append((time.fromisoformat(opens.strip()), time.fromisoformat(closes.strip())))
-        return tuple(found)
+            hours.append((time.fromisoformat(opens.strip()), time.fromisoformat(closes.strip())))
+        return tuple(hours)
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:

@@ -80,7 +80,7 @@ class _Living:
     steps: Iterator[PlayStep]
     refused: list[str] = field(default_factory=list)
     ended: datetime | None = None
-    asked: int = 0
+    command_count: int = 0
     at_rest: bool = False  # it does nothing more
 
 
@@ -113,8 +113,8 @@ class Playback:
             elif moment is None:
                 break
             elif self._coming and self._coming[0][0] == moment:
-                if (one := await self._step()) is not None:
-                    yield one
+                if (ended := await self._step()) is not None:
+                    yield ended
             elif following is not None:
                 self._begin(following)
                 following = next(source, None)
@@ -171,7 +171,7 @@ class Playback:
         for name, at in zip(self._lived, case.moments, strict=False):
             if at is None:
                 break
-            steps += [PlayStep(at, asked, name == end) for asked in COMMANDS_OF_MOMENT[name]]
+            steps += [PlayStep(at, command_name, name == end) for command_name in COMMANDS_OF_MOMENT[name]]
             if name == begin and deadline is not None:
                 steps.append(PlayStep(at, "set-deadlines", deadline=deadline))
         began, ended = (case.moments[MOMENTS.index(name)] for name in (begin, end))
@@ -213,9 +213,9 @@ class Playback:
 
     async def _ask(self, living: _Living, step: PlayStep) -> None:
         case, now = living.case, self._world.clock.now()
-        living.asked += 1
+        living.command_count += 1
         meta = Meta(
-            command_id=derived_id("backtest", self._mapping.source, case.id, f"{step.name} {living.asked}"),
+            command_id=derived_id("backtest", self._mapping.source, case.id, f"{step.name} {living.command_count}"),
             time=now,
             recorded_at=now,
             actor=self._actor,

@@ -86,8 +86,8 @@ class BacktestReport:
         case = played.case
         if self.mapping.limits and case.dues:
             self.dues[self._apart(due, case.dues[-1][1])] += 1
-        if judged.ours is Timeliness.LATE and case.told and case.told_at is not None:
-            self.declared[self._apart(due, case.told_at)] += 1
+        if judged.ours is Timeliness.LATE and case.stated_late and case.stated_late_at is not None:
+            self.declared[self._apart(due, case.stated_late_at)] += 1
 
     def _apart(self, ours: datetime, theirs: datetime) -> str:
         if ours == theirs:
@@ -103,12 +103,12 @@ class BacktestReport:
         played, why = judged.played, judged.why
         assert why is not None
         case = played.case
-        told = (
+        row = (
             str(case.number), case.id, self._local(case.began), self._local(judged.due), self._local(played.ended),
-            judged.ours, judged.theirs, self._local(case.their_due or case.told_at), self._local(case.their_end),
+            judged.ours, judged.theirs, self._local(case.their_due or case.stated_late_at), self._local(case.their_end),
             why, "; ".join((EXPLANATIONS[why], *played.refused)), " ".join(case.odd),
         )  # fmt: skip
-        return dict(zip(DIFFERENCE_COLUMNS, map(str, told), strict=True))
+        return dict(zip(DIFFERENCE_COLUMNS, map(str, row), strict=True))
 
     def _local(self, moment: datetime | None) -> str:
         return "" if moment is None else moment.astimezone(self.mapping.zone).isoformat(" ")
@@ -168,8 +168,8 @@ class BacktestReport:
         tally = self.tally
         left = sum(tally.left_out.values())
         later = f", {self.later} began after the end" if self.later else ""
-        told = f"{tally.rows} rows, {tally.cases} cases = {self.played} played, {left} left out{later}"
-        yield f"{self.mapping.source}: {told}"
+        totals = f"{tally.rows} rows, {tally.cases} cases = {self.played} played, {left} left out{later}"
+        yield f"{self.mapping.source}: {totals}"
         yield from _counts(tally.left_out + tally.dropped)
         if not self.played:
             return

@@ -115,4 +115,6 @@ class _Reader:
             self._event = None
 
 
-_CUT = {expat.errors.codes[one] for one in (expat.errors.XML_ERROR_UNCLOSED_TOKEN, expat.errors.XML_ERROR_PARTIAL_CHAR)}
+_CUT = {
+    expat.errors.codes[error] for error in (expat.errors.XML_ERROR_UNCLOSED_TOKEN, expat.errors.XML_ERROR_PARTIAL_CHAR)
+}

@@ -38,8 +38,8 @@ ShowProgress = Callable[[int, str], None]
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"caseflow {VERSION}")
         raise typer.Exit
 

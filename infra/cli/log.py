@@ -53,9 +53,9 @@ def own_settings(data: Path | None) -> Settings:
 
 
 @asynccontextmanager
-async def open_log(found: Servers, user: str) -> AsyncIterator[Log]:
+async def open_log(backends: Servers, user: str) -> AsyncIterator[Log]:
     """The log for reading, as a service's user. Raises Unavailable."""
-    own = found.settings(user)
+    own = backends.settings(user)
     password = own.nats_password.get_secret_value() or None
     connection = await connect(own.nats_url, user=own.nats_user or None, password=password, name=f"caseflow {user}")
     try:
@@ -73,7 +73,7 @@ def print_events(
 
 
 async def _events(own: Settings, after: Sequence[str], follow: bool, types: frozenset[str], case: str | None) -> None:
-    async with servers(own, say) as found, open_log(found, Owner.REPORTING) as log:
+    async with servers(own, say) as backends, open_log(backends, Owner.REPORTING) as log:
         places = _places(after, log.streams())
         if case is not None:
             address = await _address(log, case)
@@ -82,17 +82,17 @@ async def _events(own: Settings, after: Sequence[str], follow: bool, types: froz
             if not follow:
                 return
             places[log.stream_of(address)] = await log.end(log.stream_of(address))
-        wanted = None if case is None else address
+        selected = None if case is None else address
         if follow:
             async with asyncio.TaskGroup() as group:
                 for stream, at in places.items():
-                    group.create_task(_stream(log, stream, at, None, types, wanted))
+                    group.create_task(_stream(log, stream, at, None, types, selected))
         for stream, at in places.items():
-            await _stream(log, stream, at, await log.end(stream), types, wanted)
+            await _stream(log, stream, at, await log.end(stream), types, selected)
 
 
 async def _stream(
-    log: Log, stream: str, after: int, end: int | None, types: frozenset[str], wanted: Address | None
+    log: Log, stream: str, after: int, end: int | None, types: frozenset[str], selected: Address | None
 ) -> None:
     """Print a stream from a place on, up to `end` or for ever."""
     if end is not None and after >= end:
@@ -100,7 +100,7 @@ async def _stream(
     async with aclosing(log.follow(stream, after)) as batches:  # type: ignore[type-var]
         async for batch in batches:
             for recorded in batch:
-                if wanted is None or recorded.address == wanted:
+                if selected is None or recorded.address == selected:
                     _print(recorded, types)
             sys.stdout.flush()
             if end is not None and batch[-1].position is not None and batch[-1].position.sequence >= end:
@@ -184,7 +184,7 @@ def fsck(
 
 async def _fsck(own: Settings, settled: bool, tables: bool) -> None:
     clock = SystemClock()
-    async with servers(own, say) as found, connected(found, clock, OWNERS) as services:
+    async with servers(own, say) as backends, connected(backends, clock, OWNERS) as services:
         intake = services[Owner.INTAKE].data
         total = sum([await intake.log.end(stream) for stream in intake.log.streams()])
         done_of: dict[str, int] = {}
@@ -198,10 +198,12 @@ async def _fsck(own: Settings, settled: bool, tables: bool) -> None:
                 rows = await intake.database.using(TABLE_STATEMENTS).fetch("claimed", list(subjects))
                 return {row["subject"] for row in rows}
 
-            def compared(kept: OpenReadModel) -> judge.ReadModelComparison:
-                return lambda: table_differences(kept, found, clock, lambda *_: tell(total, f"replaying {kept.name}"))
+            def compared(model: OpenReadModel) -> judge.ReadModelComparison:
+                return lambda: table_differences(
+                    model, backends, clock, lambda *_: tell(total, f"replaying {model.name}")
+                )
 
-            models = {kept.name: compared(kept) for kept in read_models(services)} if tables else {}
+            models = {model.name: compared(model) for model in read_models(services)} if tables else {}
             questions = judge.FsckLookups(
                 keys=intake.vault.keys, unseal=unseal_fields, claimed=claimed, read_models=models
             )
@@ -232,44 +234,44 @@ def rebuild_models(
 async def _rebuild(own: Settings, service: Owner | None, fresh: bool) -> None:
     clock = SystemClock()
     owners = OWNERS if service is None else (service,)
-    async with servers(own, say) as found, connected(found, clock, owners, Failpoints(hook(own))) as services:
+    async with servers(own, say) as backends, connected(backends, clock, owners, Failpoints(hook(own))) as services:
         models = read_models(services)
         if not models:
             say(f"{service} keeps no read model: nothing to rebuild")
-        for kept in models:
-            await _rebuild_one(own, kept, fresh)
+        for model in models:
+            await _rebuild_one(own, model, fresh)
 
 
-async def _rebuild_one(own: Settings, kept: OpenReadModel, fresh: bool) -> None:
-    note = own.data / "rebuild" / kept.name  # there while a rebuild is under way
+async def _rebuild_one(own: Settings, model: OpenReadModel, fresh: bool) -> None:
+    note = own.data / "rebuild" / model.name  # there while a rebuild is under way
     resume = note.exists() and not fresh
     before: Checksums = {}
     if not resume:
-        async with kept.database.session() as session:
-            before = await kept.checksums(session)
+        async with model.database.session() as session:
+            before = await model.checksums(session)
     note.parent.mkdir(parents=True, exist_ok=True)
     note.touch()
-    total = sum([await kept.log.end(stream) for stream in kept.log.streams()])
+    total = sum([await model.log.end(stream) for stream in model.log.streams()])
     done_of: dict[str, int] = {}
     if resume:
-        say(f"{kept.name}: going on with the rebuild that was interrupted")
-    with progress_bar(f"rebuilding {kept.name}", total) as tell:
+        say(f"{model.name}: going on with the rebuild that was interrupted")
+    with progress_bar(f"rebuilding {model.name}", total) as tell:
 
         def shown(stream: str, done: int, end: int) -> None:
             done_of[stream] = done
             tell(sum(done_of.values()), stream)
 
         try:
-            await rebuild(kept, resume, shown)
+            await rebuild(model, resume, shown)
         except Unavailable as error:
             note.unlink()
-            raise Refused(f"{kept.name}: {error.problem.detail}") from None
+            raise Refused(f"{model.name}: {error.problem.detail}") from None
     note.unlink()
-    async with kept.database.session() as session:
-        after = await kept.checksums(session)
+    async with model.database.session() as session:
+        after = await model.checksums(session)
     for table, (rows, checksum) in after.items():
         was = before.get(table)
         verdict = (
             "" if was is None else "  as before" if was == (rows, checksum) else f"  before: {was[0]} rows {was[1]}"
         )
-        typer.echo(f"{kept.service.owner}.{table:<12} {rows:>10} rows  checksum {checksum}{verdict}")
+        typer.echo(f"{model.service.owner}.{table:<12} {rows:>10} rows  checksum {checksum}{verdict}")

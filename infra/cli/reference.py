@@ -39,8 +39,8 @@ RegionOf = Annotated[str, typer.Option(help="The region whose document the rows 
 @asynccontextmanager
 async def open_streams(own: Settings) -> AsyncIterator[Streams]:
     """The streams of this installation, as the administrator. Raises Unavailable, CannotStart."""
-    async with servers(own, say) as found:
-        there = found.settings("admin")
+    async with servers(own, say) as backends:
+        there = backends.settings("admin")
         password = there.nats_password.get_secret_value() or None
         connection = await connect(
             there.nats_url, user=there.nats_user or None, password=password, name="caseflow reference"
@@ -63,15 +63,15 @@ def _loaded(files: Sequence[Path], kind: DocumentKind | None, region: str) -> Lo
         if not file.exists():
             raise Refused(f"{file} does not exist; name YAML files or a folder of them", CODE_USAGE)
         if file.is_dir():
-            one = load_folder(file)
+            part = load_folder(file)
         elif file.suffix.lower() in FOUND_BY_YAML:
-            one = load_yaml(file)
+            part = load_yaml(file)
         elif kind is None:
             raise Refused(f"{file.name}: say by --kind what its rows are: {', '.join(DocumentKind)}", CODE_USAGE)
         else:
-            one = load_table(file, kind, region)
-        whole.documents += one.documents
-        whole.places |= one.places
+            part = load_table(file, kind, region)
+        whole.documents += part.documents
+        whole.places |= part.places
     names = [document.name for document in whole.documents]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise Refused(f"{twice} is given twice; put its rows into one document", CODE_USAGE)
@@ -84,20 +84,20 @@ async def _judged(loaded: LoadedDocuments, streams: Streams | None) -> list[Docu
     if streams is not None:
         await library.load(streams)
     new = {document.name for document in loaded.documents}
-    rest = [one for one in await in_force(streams) if one.name not in new] if streams is not None else []
-    found = validate([*rest, *loaded.documents], loaded.places, library.regions)
-    return [finding for finding in found if finding.document in new]
+    rest = [document for document in await in_force(streams) if document.name not in new] if streams is not None else []
+    findings = validate([*rest, *loaded.documents], loaded.places, library.regions)
+    return [finding for finding in findings if finding.document in new]
 
 
 async def in_force(streams: Streams) -> list[Document]:
     """Every document in force but the regions, with its rows."""
-    found: dict[str, Document] = {}
+    documents: dict[str, Document] = {}
     library = ReferenceData()
     await library.load(streams)
     for document in library.documents():
         if document.kind is not DocumentKind.REGIONS:
-            found[document.name] = document
-    return list(found.values())
+            documents[document.name] = document
+    return list(documents.values())
 
 
 def _tell(findings: Sequence[DocumentFinding]) -> bool:
@@ -119,7 +119,7 @@ def validate_files(files: Files, kind: KindOf = None, region: RegionOf = NATION)
 
 async def _validate(files: Sequence[Path], kind: DocumentKind | None, region: str) -> None:
     loaded = _loaded(files, kind, region)
-    say(f"{len(loaded.documents)} documents, {sum(len(one.rows) for one in loaded.documents)} rows")
+    say(f"{len(loaded.documents)} documents, {sum(len(document.rows) for document in loaded.documents)} rows")
     if _tell(await _judged(loaded, None)):
         raise typer.Exit(1)
 
@@ -136,7 +136,7 @@ def load(files: Files, kind: KindOf = None, region: RegionOf = NATION, data: Dat
 async def _load(own: Settings, files: Sequence[Path], kind: DocumentKind | None, region: str) -> None:
     loaded = _loaded(files, kind, region)
     async with open_streams(own) as streams:
-        loaded.documents = [await _with_years(one, streams) for one in loaded.documents]
+        loaded.documents = [await _with_years(document, streams) for document in loaded.documents]
         if _tell(await _judged(loaded, streams)):
             raise Refused("nothing was published: correct the errors above")
         await _publish(streams, loaded.documents, len(loaded.documents))
@@ -145,9 +145,9 @@ async def _load(own: Settings, files: Sequence[Path], kind: DocumentKind | None,
 async def _with_years(document: Document, streams: Streams) -> Document:
     """The document; years of a calendar that it leaves out stay as they are in force."""
     known = await _last(streams, document.kind, document.region) if document.kind is DocumentKind.CALENDARS else None
-    if known is None or not (kept := sorted(known.by_key.keys() - document.by_key.keys())):
+    if known is None or not (years := sorted(known.by_key.keys() - document.by_key.keys())):
         return document
-    say(f"{document.name}: {', '.join(kept)} stay as they are")
+    say(f"{document.name}: {', '.join(years)} stay as they are")
     return with_years(document, known)
 
 
@@ -208,7 +208,9 @@ async def _list(own: Settings) -> None:
         library = ReferenceData()
         await library.load(streams)
         rows = {document.name: len(document.rows) for document in await in_force(streams)}
-        for document in sorted(library.documents(), key=lambda one: (list(DocumentKind).index(one.kind), one.region)):
+        for document in sorted(
+            library.documents(), key=lambda entry: (list(DocumentKind).index(entry.kind), entry.region)
+        ):
             path = "全国" if document.region == NATION else library.regions.path(document.region)
             count = rows.get(document.name, "")
             typer.echo(

@@ -88,22 +88,22 @@ async def examine_installation(own: Settings, clock: Clock) -> AsyncIterator[Che
         yield check
     data = own.data.resolve()
     if is_external(own):
-        found = Servers(own, None, False)
+        backends = Servers(own, None, False)
     elif is_running(data):
         try:
-            found = Servers(own, await endpoints(data), False)
+            backends = Servers(own, await endpoints(data), False)
         except CannotStart as error:
             yield failed("the running copy does not get ready", str(error))
             return
     else:
         yield warning(f"nothing runs on {data}, so the servers were not looked at", "Start it by `caseflow up`")
         return
-    async for check in _postgres(found, clock):
+    async for check in _postgres(backends, clock):
         yield check
-    async for check in _nats(found):
+    async for check in _nats(backends):
         yield check
     try:
-        async for check in _services(found, clock):
+        async for check in _services(backends, clock):
             yield check
     except (LogError, ProblemError, BadSettings, BadMaster) as error:
         yield failed("the services cannot be opened", str(error))
@@ -119,11 +119,11 @@ def _programs(own: Settings) -> Iterator[Check]:
         return
     for name, find in (("nats-server", nats_program), ("Postgres", postgres_programs)):
         try:
-            place = Path(find())
-            if place.exists():
-                yield passed(f"{name}: {place}")
+            program = Path(find())
+            if program.exists():
+                yield passed(f"{name}: {program}")
             else:
-                yield failed(f"{name}: {place} does not exist", "Run `make setup`")
+                yield failed(f"{name}: {program} does not exist", "Run `make setup`")
         except CannotStart as error:
             yield failed(f"{name} is missing", str(error))
 
@@ -185,9 +185,9 @@ def _key(own: Settings) -> Iterator[Check]:
         yield passed(f"master key {keys.current}")
 
 
-async def _postgres(found: Servers, clock: Clock) -> AsyncIterator[Check]:
+async def _postgres(backends: Servers, clock: Clock) -> AsyncIterator[Check]:
     """Reachable by every role, durable, in time, migrated, each role in its own schema."""
-    admin = found.settings("admin")
+    admin = backends.settings("admin")
     for role in (*map(str, OWNERS), "vault"):
         try:
             database = await Database.connect(admin.dsn(role), DOCTOR_STATEMENTS, role, 1)
@@ -250,9 +250,9 @@ async def _migrations(admin: Settings) -> AsyncIterator[Check]:
     yield passed(f"{total} migrations")
 
 
-async def _nats(found: Servers) -> AsyncIterator[Check]:
+async def _nats(backends: Servers) -> AsyncIterator[Check]:
     """Reachable, streams as the topology says, fsync on every append."""
-    own = found.settings("admin")
+    own = backends.settings("admin")
     password = own.nats_password.get_secret_value() or None
     try:
         connection = await connect(own.nats_url, user=own.nats_user or None, password=password, name="caseflow doctor")
@@ -269,7 +269,7 @@ async def _nats(found: Servers) -> AsyncIterator[Check]:
             return
         async for check in _streams(connection, Topology(tuple(own.areas), own.replicas)):
             yield check
-    if found.endpoints is None:
+    if backends.endpoints is None:
         yield warning(
             "whether NATS has `sync_interval: always` cannot be seen from here", "Look into its configuration"
         )
@@ -279,9 +279,9 @@ async def _nats(found: Servers) -> AsyncIterator[Check]:
         yield failed("NATS acknowledges before it writes to the disk", "Start the copy anew, which writes nats.conf")
 
 
-async def _streams(connection: NatsConnection, wanted: Topology) -> AsyncIterator[Check]:
+async def _streams(connection: NatsConnection, expected: Topology) -> AsyncIterator[Check]:
     fine = 0
-    for configuration in wanted.configurations():
+    for configuration in expected.configurations():
         name = configuration["name"]
         try:
             actual = (await connection.api(f"$JS.API.STREAM.INFO.{name}"))["config"]
@@ -297,22 +297,22 @@ async def _streams(connection: NatsConnection, wanted: Topology) -> AsyncIterato
     yield passed(f"{fine} streams as they must be")
 
 
-async def _services(found: Servers, clock: Clock) -> AsyncIterator[Check]:
+async def _services(backends: Servers, clock: Clock) -> AsyncIterator[Check]:
     """Read models and reactions that lag, what is parked, documents that do not fit."""
-    async with connected(found, clock, OWNERS) as services:
+    async with connected(backends, clock, OWNERS) as services:
         intake = services[Owner.INTAKE]
         reference_data = intake.identity.reference_data
-        for kept in read_models(services):
-            for stream in kept.log.streams():
-                lag = await kept.log.end(stream) - await kept.runner.checkpoint(stream)
+        for model in read_models(services):
+            for stream in model.log.streams():
+                lag = await model.log.end(stream) - await model.runner.checkpoint(stream)
                 if lag > LAG_COUNT_MAX:
-                    yield warning(f"{kept.name} lags {lag} events behind {stream}", "See that its service runs")
+                    yield warning(f"{model.name} lags {lag} events behind {stream}", "See that its service runs")
         parked = await intake.data.streams.end(topology.PARKED)
         if parked:
             yield warning(
                 f"{parked} messages were parked: reactions could not do them", f"Read the stream {topology.PARKED}"
             )
-        async for check in _reactions(found):
+        async for check in _reactions(backends):
             yield check
         async for check in _clocks(services[Owner.SUPERVISION], clock):
             yield check
@@ -323,9 +323,9 @@ async def _services(found: Servers, clock: Clock) -> AsyncIterator[Check]:
             yield check
 
 
-async def _reactions(found: Servers) -> AsyncIterator[Check]:
+async def _reactions(backends: Servers) -> AsyncIterator[Check]:
     """The durable of each service on each log stream: there, and not far behind."""
-    own = found.settings("admin")
+    own = backends.settings("admin")
     password = own.nats_password.get_secret_value() or None
     connection = await connect(own.nats_url, user=own.nats_user or None, password=password, name="caseflow doctor")
     try:
@@ -352,8 +352,8 @@ async def _clocks(supervision: RunningService, clock: Clock) -> AsyncIterator[Ch
         "oldest_due", now - timedelta(seconds=DUE_S_MAX)
     )
     if row is not None and row["passed"]:
-        told = f"{row['passed']} deadlines passed and have not fired, the oldest at {row['oldest'].isoformat()}"
-        yield failed(told, "Start supervision, which catches up in order; if it runs, read its log")
+        finding = f"{row['passed']} deadlines passed and have not fired, the oldest at {row['oldest'].isoformat()}"
+        yield failed(finding, "Start supervision, which catches up in order; if it runs, read its log")
     else:
         yield passed("whatever was due has fired")
     for year in (now.year, now.year + 1):
@@ -365,9 +365,9 @@ async def _clocks(supervision: RunningService, clock: Clock) -> AsyncIterator[Ch
 
 
 def _documents(reference_data: ReferenceData) -> Iterator[Check]:
-    documents = [one for one in reference_data.documents() if one.kind is not DocumentKind.REGIONS]
+    documents = [document for document in reference_data.documents() if document.kind is not DocumentKind.REGIONS]
     findings = validate(documents, regions=reference_data.regions)
-    for finding in sorted(findings, key=lambda one: one.gravity)[:_FINDINGS_SHOWN_MAX]:
+    for finding in sorted(findings, key=lambda finding: finding.gravity)[:_FINDINGS_SHOWN_MAX]:
         make = failed if finding.gravity is Gravity.ERROR else warning
         yield make(f"{finding.document} {finding.key}", finding.reason)
     if len(findings) > _FINDINGS_SHOWN_MAX:

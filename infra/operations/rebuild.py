@@ -100,7 +100,11 @@ async def _replay(runner: ProjectionRunner, log: Log, ends: Mapping[str, int], p
             continue
         async with aclosing(log.follow(stream, at)) as batches:  # type: ignore[type-var]
             async for batch in batches:
-                batch = [one for one in batch if one.position is not None and one.position.sequence <= end]
+                batch = [
+                    recorded
+                    for recorded in batch
+                    if recorded.position is not None and recorded.position.sequence <= end
+                ]
                 await runner.apply(stream, batch)
                 at = batch[-1].position.sequence if batch and batch[-1].position else end
                 progress(stream, at, end)

@@ -61,11 +61,11 @@ async def servers(own: Settings, say: Callable[[str], None]) -> AsyncIterator[Se
         yield Servers(own, await endpoints(data), False)
         return
     embedded = Embedded(say, load_partners(own) or DEMO_PARTNERS)
-    found = Servers(own, await embedded.start(data), True)
+    backends = Servers(own, await embedded.start(data), True)
     try:
-        await prepare(found.settings("admin"), say)
+        await prepare(backends.settings("admin"), say)
         mark_ready(data)
-        yield found
+        yield backends
     finally:
         say("stopping the servers")
         await embedded.stop()

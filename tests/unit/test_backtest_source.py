@@ -187,7 +187,7 @@ def test_the_word_of_the_file(tmp_path: Path) -> None:
         tmp_path / "a.csv", "id,start,end,due,late", "1,2024-03-01,,,yes", "2,2024-03-01,,,no", "3,2024-03-01,,,"
     )
     late = {"column": "late", "is": ["yes", "ja"]}
-    assert [case.told for case in read(path, mapped(TABLE, late=late))[0]] == [True, False, None]
+    assert [case.stated_late for case in read(path, mapped(TABLE, late=late))[0]] == [True, False, None]
 
 
 def test_a_log_that_lacks_an_attribute(tmp_path: Path) -> None:
