@@ -1,9 +1,9 @@
 """The NATS server's configuration as a pure function: one account for caseflow, one for each partner.
 
-A platform or a subscriber lives in an account of its own. There its user may only ask what is imported: a platform
-submits under its own source and areas and reads its own receipts and progress, a subscriber takes from its own durable
-consumer and acknowledges. Permissions alone would not do: the server sends an acknowledgement, or an item that was
-pulled, to whatever reply subject the request names, so a partner inside our account could have it written into the log.
+Each platform and each subscriber has an account of its own, which imports what its user may do. A platform submits
+under its own source and areas and reads its own receipts and progress. A subscriber pulls from its own durable consumer
+and acknowledges. Permissions alone would not be enough. The server sends an acknowledgement, or a pulled item, to the
+reply subject that the request names, so a partner in our account could have it written into the log.
 """
 
 from __future__ import annotations

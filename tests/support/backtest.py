@@ -36,18 +36,18 @@ def lived(
 async def _lived(file: Path, mapping: BacktestMapping) -> tuple[dict[str, ComparedCase], BacktestReport]:
     source = HistoricFile(file, mapping)
     cases = await read_cases(source)
-    until = read_until(mapping, None) or source.tally.last
+    until = read_until(mapping, None) or source.counts.last
     assert until is not None, "a table says when something happened"
-    play, judge, report = (
+    play, comparison, report = (
         Playback(mapping, until),
         CaseComparison(mapping, until),
-        BacktestReport(mapping, until, source.tally),
+        BacktestReport(mapping, until, source.counts),
     )
     found: dict[str, ComparedCase] = {}
     async for played in play.run(cases):
-        judged = judge.judge(played)
+        compared = comparison.compare(played)
         assert played.case.id not in found, "a case comes out once"
-        found[played.case.id] = judged
-        report.add(judged)
+        found[played.case.id] = compared
+        report.add(compared)
     report.later = play.later_count
     return found, report

@@ -192,14 +192,14 @@ class Stack:
 
 
 @contextmanager
-def stack_in(name: str, *, fresh: bool = False, **environment: str) -> Iterator[Stack]:
+def stack_in(name: str, *, fresh: bool = False, made: Path | None = None, **environment: str) -> Iterator[Stack]:
     """A stack on a folder of its own that is not started yet; killed at the end with all its servers, and removed.
 
-    Unless it is to be `fresh`, its servers, not its services, have run there before.
+    The folder is a copy of `made`; else, unless it is to be `fresh`, its servers, not its services, have run there.
     """
     with open_folder(name) as folder:
         if not fresh:
-            copy_made(folder / "data")
+            copy_made(folder / "data", made)
         stack = Stack(folder / "data", {**RATES, **environment})
         try:
             yield stack
