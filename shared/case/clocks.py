@@ -102,7 +102,7 @@ def late_ended(lates: Overdues, clocks: RunningDeadlines) -> Overdues:
 
 
 def set_anew(clocks: RunningDeadlines, lates: Overdues, event: e.DeadlinesSet, id: str) -> dict[str, Any]:
-    """The clocks and overdues after a change of stage. A clock closed and opened for the same moment is unchanged."""
+    """The clocks and overdues after a change of stage. A clock closed and opened for one moment keeps its firings."""
     unclosed = tuple(clock for clock in clocks if clock.deadline.stage not in event.closes)
     before = {_moment(clock.deadline): clock for clock in clocks}
     new = (*unclosed, *(_opened(before.get(_moment(deadline)), deadline, id) for deadline in event.opens))
