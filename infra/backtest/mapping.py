@@ -109,7 +109,7 @@ class BacktestMapping(MappingPart):
         if self.warn is not None and self.due is None:
             yield "warn: is for the due dates of the file; a limit has a `warn` of its own"
         if self.pauses and not self.limits:
-            yield "pauses: stop the clock of a limit; a due date of the file is what it is: give `limits`"
+            yield "pauses: stop the clock of a limit, but not a due date of the file: give `limits`"
         if self.late is not None and self.late.by == "dates" and self.due is None:
             yield "late: dates needs `due`; say what the file calls late, or `late: nothing`"
         if self.rows == "cases":

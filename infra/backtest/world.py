@@ -123,7 +123,13 @@ class BacktestWorld:
         reference_data = ReferenceData([])
         self._application = _Application(
             identity=Identity(owner=Owner.SUPERVISION, settings=Settings(), reference_data=reference_data),
-            data=Data(log=self._log, streams=absent, vault=_Vault(MasterKeys([_KEY]), self.clock), database=absent),
+            data=Data(
+                log=self._log,
+                streams=absent,
+                edge=absent,
+                vault=_Vault(MasterKeys([_KEY]), self.clock),
+                database=absent,
+            ),
             runtime=Runtime.of(self.clock),
         )
         self._application.agenda, self._application.changed = self._agenda, []

@@ -67,7 +67,7 @@ def _load_files(files: Sequence[Path], kind: DocumentKind | None, region: str) -
         elif file.suffix.lower() in YAML_ENDINGS:
             loaded = load_yaml(file)
         elif kind is None:
-            raise Refused(f"{file.name}: say by --kind what its rows are: {', '.join(DocumentKind)}", CODE_USAGE)
+            raise Refused(f"{file.name}: give the kind of its rows by --kind: {', '.join(DocumentKind)}", CODE_USAGE)
         else:
             loaded = load_table(file, kind, region)
         whole.documents += loaded.documents

@@ -206,7 +206,7 @@ async def _postgres(servers: Servers, clock: Clock) -> AsyncIterator[Check]:
         yield passed(f"Postgres {row['version']}, {row['bytes'] // 1024**2} MiB")
         off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if row[name] != "on"]
         if off:
-            yield failed(f"Postgres has {', '.join(off)} off", "Turn it on: what is acknowledged could be lost")
+            yield failed(f"Postgres has {', '.join(off)} off", "Turn it on: acknowledged data could be lost")
         skew_s = abs((row["now"] - clock.now()).total_seconds())
         if skew_s > SKEW_S_MAX:
             yield failed(f"the database's clock is {skew_s:.1f} s away from ours", "Let both hosts keep time by NTP")
@@ -359,7 +359,7 @@ async def _clocks(supervision: RunningService, clock: Clock) -> AsyncIterator[Ch
         text = f"{row['passed']} deadlines passed and have not fired, the oldest at {row['oldest'].isoformat()}"
         yield failed(text, "Start supervision, which catches up in order; if it runs, read its log")
     else:
-        yield passed("whatever was due has fired")
+        yield passed("all due timers have fired")
     for year in (now.year, now.year + 1):
         if supervision.identity.reference_data.calendar(NATION).provisional(date(year, 1, 1)):
             wait = "once the notice is out (as a rule in November), " if year > now.year else ""

@@ -82,7 +82,7 @@ def _account(
 
 
 def _export(subject: str, account: str) -> dict[str, Any]:
-    """A request that a subscriber may make. A pull has many answers, and none after its time at the server is over."""
+    """The export of a request to a subscriber. A pull has many replies, until its time at the server is over."""
     export: dict[str, Any] = {"service": subject, "accounts": [account]}
     if ".MSG.NEXT." in subject:
         export |= {"response_type": "stream", "response_threshold": f"{PULL_ANSWERS_S_MAX}s"}
@@ -90,7 +90,7 @@ def _export(subject: str, account: str) -> dict[str, Any]:
 
 
 def _import(kind: str, subject: str, local: str | None = None) -> dict[str, Any]:
-    """What an account takes from ours, under the same subject or another one of its own."""
+    """The imports of an account from ours, under the same subject or another one of its own."""
     imported: dict[str, Any] = {kind: {"account": ACCOUNT, "subject": subject}}
     return imported if local in (None, subject) else imported | {"to": local}
 
