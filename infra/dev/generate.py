@@ -6,7 +6,7 @@
     EVENTS.md                  the catalogue for people
 
 and the calendars of the demo from their package (infra/dev/seed_calendars.py), the domain half of docs/glossary.md and
-the index of docs/decisions (infra/dev/pages.py).
+the index of docs/decisions and docs/metrics.md (infra/dev/pages.py).
 
 The same program writes the same bytes. Schemas of released versions stay as they are when a newer one comes.
 """

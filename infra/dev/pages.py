@@ -1,4 +1,4 @@
-"""The generated pages of docs/: the domain half of the glossary, and the index of the decisions. `make generate`.
+"""The generated pages of docs/ (`make generate`): the domain half of the glossary, decisions, and metrics.
 
 Terms and their Chinese stand in `glossary.yaml` beside this file. The meaning of events and the sources of their
 transitions are taken from the catalogue, the values of the word lists from shared/case.
@@ -17,16 +17,34 @@ from typing import Any
 import yaml
 
 from infra.dev import CHECKOUT
+from infra.servers.services import SERVICES  # noqa: F401  # its modules declare the metrics
 from shared.case import base, facts, lifecycle, orders
 from shared.case.catalogue import EVENTS
 from shared.case.commands import COMMANDS
 from shared.case.lifecycle import TRANSITIONS
 from shared.case.orders import ORDER_TRANSITIONS
+from shared.kit.telemetry import METRICS
 
 TERMS = Path(__file__).with_name("glossary.yaml")
 GLOSSARY = "docs/glossary.md"
 DECISIONS = "docs/decisions"
+METRICS_PAGE = "docs/metrics.md"
 BEGIN, END = "<!-- written by `make generate` -->", "<!-- end of what `make generate` writes -->"
+METRICS_HEAD = """# Metrics
+
+Written by `make generate`. `GET /<service>/metrics` gives the metrics of the process of that service, as Prometheus
+text; with `caseflow up` all services are one process. A metric appears with its first value. Labels hold no content.
+
+Look at these first:
+
+| question | metric |
+|---|---|
+| Is a reaction or a read model behind? | `caseflow_behind_events` |
+| Does a message need the operator? | `caseflow_parked_messages` |
+| Do commands collide, or does the log not answer? | `caseflow_command_retries_total` |
+| Does a receiver of webhooks take nothing? | `caseflow_webhook_oldest_seconds` |
+| Do deadlines fire late? | `caseflow_ticker_late_seconds` |
+"""
 INDEX_HEAD = """# Decisions
 
 Written by `make generate`. A decision is one page: the question, the decision, the reasons with their figures, the
@@ -111,6 +129,16 @@ def decisions_index(texts: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def metrics_page() -> str:
+    """The page of the metrics: each that a module of the services declares, by name."""
+    product = (metric for metric in METRICS.values() if metric.name.startswith("caseflow_"))  # tests declare others
+    rows = (
+        (f"`{metric.name}`", metric.kind.__name__.lower(), ", ".join(metric.labels), metric.meaning)
+        for metric in sorted(product, key=lambda metric: metric.name)
+    )
+    return "\n".join([METRICS_HEAD, *_table(("metric", "kind", "labels", "meaning"), rows)]) + "\n"
+
+
 def pages(root: Path = CHECKOUT) -> dict[str, str]:
     """The generated pages: their text by their path in the checkout."""
     terms = yaml.safe_load(TERMS.read_text())
@@ -118,6 +146,7 @@ def pages(root: Path = CHECKOUT) -> dict[str, str]:
     return {
         GLOSSARY: glossary((root / GLOSSARY).read_text(), terms),
         f"{DECISIONS}/README.md": decisions_index(decisions),
+        METRICS_PAGE: metrics_page(),
     }
 
 
