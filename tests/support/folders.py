@@ -1,4 +1,4 @@
-"""Folders for servers of a test."""
+"""Folders for the servers of a test."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from infra.servers.embedded import Embedded
 
 @contextmanager
 def open_folder(name: str) -> Iterator[Path]:
-    """A temporary folder that Postgres may enter, whoever it runs as; removed at the end with what is in it.
+    """A temporary folder that Postgres may enter under any user; removed at the end with its content.
 
-    Not one of pytest's: each start of pytest closes those of all runs to other users, and removes older ones.
+    Not a folder of pytest: each start of pytest closes the folders of all runs to other users, and removes older ones.
     """
     with TemporaryDirectory(prefix=f"caseflow-{name}-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)
@@ -27,21 +27,21 @@ def open_folder(name: str) -> Iterator[Path]:
 
 
 def copy_made(data: Path) -> None:
-    """Make `data` a folder where both servers have run once and stopped: making a cluster anew takes two seconds."""
+    """Copy the data folder of servers that ran once and stopped to `data`: making a cluster takes two seconds."""
     subprocess.run(("cp", "-a", "--reflink=auto", str(_made()), str(data)), check=True)
 
 
 @cache
 def _made() -> Path:
-    kept = ExitStack()
-    atexit.register(kept.close)
-    data = kept.enter_context(open_folder("made")) / "data"
+    until_exit = ExitStack()
+    atexit.register(until_exit.close)
+    data = until_exit.enter_context(open_folder("made")) / "data"
 
     async def up_and_down() -> None:
         servers = Embedded()
         await servers.start(data, nats_port=0)
         await servers.stop()
 
-    with ThreadPoolExecutor(1) as aside:  # whoever asks may stand in a loop
+    with ThreadPoolExecutor(1) as aside:  # the caller may run in an event loop
         aside.submit(asyncio.run, up_and_down()).result()
     return data
