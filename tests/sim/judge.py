@@ -210,17 +210,17 @@ class Judge:
         """Every submission has its answer, and every step of a platform's case was told once, in order."""
         receipts = {
             message.subject: from_json(message.data)
-            for message in self.world.streams.kept["RECEIPTS"].messages.values()
+            for message in self.world.streams.stored["RECEIPTS"].messages.values()
         }
         told = {receipt["sequence"] for receipt in receipts.values()}
         for sequence, id in self.world.submitted.items():
             own = receipts.get(topology.receipt(PLATFORM, id))
             if sequence not in told and own is None:
                 self.world.violated(f"submission {sequence} ({id}) ended in silence")
-            if sequence in self.world.streams.kept["SUBMISSIONS"].messages:
+            if sequence in self.world.streams.stored["SUBMISSIONS"].messages:
                 self.world.violated(f"submission {sequence} ({id}) still stands with its content")
         progress: dict[str, list[int]] = {}
-        for message in self.world.streams.kept["PROGRESS"].messages.values():
+        for message in self.world.streams.stored["PROGRESS"].messages.values():
             progress.setdefault(message.subject, []).append(from_json(message.data)["data"]["version"])
         for subject, events in self.by_subject.items():
             if isinstance(events[0].event, e.Registered) and events[0].event.source == PLATFORM:

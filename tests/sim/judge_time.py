@@ -176,7 +176,7 @@ class TimeJudge:
                 wanted.setdefault(subject, []).extend(item.id for item in items(before, after, recorded, name))
         whose = {id: subject for subject, ids in wanted.items() for id in ids}
         found: dict[str, list[str]] = {subject: [] for subject in wanted}
-        for message in self.world.streams.kept["FEED"].messages.values():
+        for message in self.world.streams.stored["FEED"].messages.values():
             id = from_json(message.data)["id"]
             if id in whose:
                 found[whose[id]].append(id)

@@ -257,9 +257,9 @@ async def test_what_one_copy_could_not_answer_and_another_did_holds_nobody_up(to
         pass
     await town.world.streams.publish(place, to_json(envelope | {"id": "second"}))
     end = town.world.clock.monotonic() + 600
-    while town.world.streams.kept[topology.SUBMISSIONS].messages and town.world.clock.monotonic() < end:
+    while town.world.streams.stored[topology.SUBMISSIONS].messages and town.world.clock.monotonic() < end:
         await jobs[0].step(durable, 5)
-    receipts = town.world.streams.kept[topology.RECEIPTS].messages.values()
+    receipts = town.world.streams.stored[topology.RECEIPTS].messages.values()
     assert [from_json(receipt.data)["subject"] for receipt in receipts] == ["first", "second"]
 
 

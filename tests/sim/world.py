@@ -322,7 +322,7 @@ class World(Outside):
         """What was left to the operator."""
         from pydantic_core import from_json
 
-        return [from_json(message.data) for message in self.streams.kept["PARKED"].messages.values()]
+        return [from_json(message.data) for message in self.streams.stored["PARKED"].messages.values()]
 
     def _busy(self) -> list[str]:
         """What is left to do, by name."""
@@ -339,8 +339,8 @@ class World(Outside):
             writers = [one for one in self.processes.values() if one.owner is Owner.SUPERVISION]
             if max(one.runtime.progress.at("feed", name) for one in writers) < len(stream.events):
                 found.append(f"feed {name}")
-        for name, place in self.streams.kept["SUBMISSIONS"].durables.items():
-            if place.due or place.handed < self.streams.kept["SUBMISSIONS"].end:
+        for name, place in self.streams.stored["SUBMISSIONS"].durables.items():
+            if place.due or place.handed < self.streams.stored["SUBMISSIONS"].end:
                 found.append(name)
         (one, *_) = writers
         in_force = {
