@@ -1,4 +1,4 @@
-"""Random worlds: whatever goes wrong, once it heals everything that was promised holds."""
+"""Random worlds: after any faults, each invariant holds once the world has healed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.sim.world import CASES_COUNT_MIN, STEPS_COUNT_MIN
 from tests.support import DEEP
 
 WORLDS_COUNT = 4_000 if DEEP else 10
-# Ten worlds meet about three quarters of the transitions; the rest needs the thousands of a long run.
+# Ten worlds reach about three quarters of the transitions; all of them take the thousands of a long run.
 SHARES_MIN = {"transitions": 0.95 if DEEP else 0.7, "failpoints": 0.95, "fault kinds": 0.95}
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """Services tell of every fault; coroutines of processes that were killed before they began are never awaited."""
+    """Silence the log lines of services under faults, and the warnings of coroutines that a kill prevented."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -41,12 +41,12 @@ def test_every_world_comes_to_rest_and_keeps_what_was_promised() -> None:
     assert coverage.cases_min >= CASES_COUNT_MIN
     assert coverage.steps_min >= STEPS_COUNT_MIN
     shares = coverage.shares()
-    missing = coverage.told()["missing"]
+    missing = coverage.as_json()["missing"]
     assert not {name: missing[name] for name, share in SHARES_MIN.items() if shares[name] < share}
 
 
 def _digest(seed: int, hash_seed: str) -> str:
-    """The log of a world, lived in a process of its own."""
+    """The digest of the log of a world that runs in a process of its own."""
     code = f"import tests.sim.world as w; o = w.live({seed}); print(o.digest, o.faults, len(o.violations))"
     environment = {"PYTHONHASHSEED": hash_seed, "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-W", "ignore", "-c", code]
