@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -34,6 +35,7 @@ BUDGET_S = {
     "architecture": 8,
 }
 assert sum(BUDGET_S.values()) <= ALL_S_MAX, "the budgets together are the five minutes of `make test`"
+_began = time.monotonic()
 _spent: defaultdict[str, float] = defaultdict(float)
 
 
@@ -57,6 +59,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     spent = ", ".join(f"{tier} {seconds:.1f} of {BUDGET_S.get(tier, 0)}" for tier, seconds in sorted(_spent.items()))
     processor = f"{sum(os.times()[:4]):.0f} s of processor"
     terminalreporter.write_line(f"seconds per tier: {spent}; {processor}")
+    if DEEP:
+        counts = {name: len(terminalreporter.stats.get(name, ())) for name in ("passed", "failed", "error", "skipped")}
+        minutes = (time.monotonic() - _began) / 60
+        figures = ", ".join(f"{count} {name}" for name, count in counts.items())
+        terminalreporter.write_line(f"deep: {figures}, in {minutes:.1f} minutes")
     for tier in _over():
         terminalreporter.write_line(f"{tier}: over its budget; quicken its tests or mark long ones deep", yellow=True)
 

@@ -1,5 +1,6 @@
-"""`caseflow backtest`: a historic table or log lived again by the law and the ticker, against what its file says.
+"""`caseflow backtest`: a historic table or log, played again by the law and the ticker and compared with its file.
 
-mapping, parts (what the columns mean) > source, xes, times (the file as cases) > spill (in order of time) > play
-(the law and the ticker by the clock of the log) > judge (ours against theirs, and why) > report.
+mapping, mapping_parts (the meaning of the columns) > historic_file, xes, file_times (the file as cases) > disk_sort (in
+order of time) > playback (the law and the ticker by the clock of the log) > comparison (both results, and the reasons
+for differences) > report.
 """

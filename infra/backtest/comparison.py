@@ -1,7 +1,7 @@
-"""What we declared against what the file says, case by case, and why the two differ.
+"""Comparison of the declared lateness with that of the file, case by case, with the reason for each difference.
 
-The ticker is judged as well: what it declared must follow from the due moments that were in force and the end of the
-stage, by the plain comparison of two times made here; nothing twice, nothing early, nothing an instant late.
+The ticker is checked as well. Its declarations must follow from the due moments in force and the end of the stage, by a
+plain comparison of two times: none twice, none early, none an instant late.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SECOND = timedelta(seconds=1)
 
 
 class Timeliness(StrEnum):
-    """Late, in time, or nothing is said of it (ours: there is no deadline)."""
+    """Late, in time, or neither: there is no deadline, or the file states nothing."""
 
     LATE = "late"
     IN_TIME = "in time"
@@ -27,7 +27,7 @@ class Timeliness(StrEnum):
 
 
 class DifferenceReason(StrEnum):
-    """Why we say another thing than the file; `UNEXPLAINED` are those that nothing in the file explains."""
+    """The reasons for a difference. Those in `UNEXPLAINED` mean that nothing in the file explains it."""
 
     DUE_MISSING = "due_missing"
     DUE_BEFORE_CASE = "due_before_case"
@@ -74,68 +74,67 @@ UNEXPLAINED = frozenset({DifferenceReason.RULE_DIFFERS, DifferenceReason.REFUSED
 
 @dataclass(frozen=True, slots=True)
 class ComparedCase:
-    """One case with both verdicts, and why they differ (None: they do not)."""
+    """A case with the declared timeliness, that of the file, and the reason for a difference (None: they are equal)."""
 
     played: PlayedCase
-    ours: Timeliness
-    theirs: Timeliness
+    declared: Timeliness
+    stated: Timeliness
     why: DifferenceReason | None
 
     @property
     def due(self) -> datetime | None:
-        """Our due moment, the last one in force."""
+        """The last due moment in force."""
         return None if self.played.deadline is None else self.played.deadline.due
 
 
 class CaseComparison:
-    """Judges cases that were played up to a moment."""
+    """Compares cases that were played up to a moment."""
 
     def __init__(self, mapping: BacktestMapping, until: datetime) -> None:
         self._mapping, self._until = mapping, until
 
-    def judge(self, played: PlayedCase) -> ComparedCase:
-        """Both verdicts on a case."""
-        ours, theirs = self._ours(played), self._theirs(played)
-        return ComparedCase(played, ours, theirs, self._why(played, ours, theirs))
+    def compare(self, played: PlayedCase) -> ComparedCase:
+        """Compare one case."""
+        declared, stated = self._declared(played), self._stated(played)
+        return ComparedCase(played, declared, stated, self._why(played, declared, stated))
 
-    def _ours(self, played: PlayedCase) -> Timeliness:
+    def _declared(self, played: PlayedCase) -> Timeliness:
         if played.deadline is None:
             return Timeliness.NOTHING
         return Timeliness.LATE if played.overdue else Timeliness.IN_TIME
 
-    def _theirs(self, played: PlayedCase) -> Timeliness:
+    def _stated(self, played: PlayedCase) -> Timeliness:
         case = played.case
-        if case.told is not None:
-            late = case.told and (case.told_at is None or case.told_at <= self._until)
-        elif case.their_due is not None:
-            ended = case.their_end
-            late = case.their_due < (self._until if ended is None or ended > self._until else ended)
+        if case.stated_late is not None:
+            late = case.stated_late and (case.stated_late_at is None or case.stated_late_at <= self._until)
+        elif case.file_due is not None:
+            ended = case.file_end
+            late = case.file_due < (self._until if ended is None or ended > self._until else ended)
         else:
             return Timeliness.NOTHING
         return Timeliness.LATE if late else Timeliness.IN_TIME
 
-    def _why(self, played: PlayedCase, ours: Timeliness, theirs: Timeliness) -> DifferenceReason | None:
+    def _why(self, played: PlayedCase, declared: Timeliness, stated: Timeliness) -> DifferenceReason | None:
         if played.refused:
             return DifferenceReason.REFUSED
         if not self._ticker_is_right(played):
             return DifferenceReason.TICKER
-        if theirs is Timeliness.LATE and self._earlier(played):
+        if stated is Timeliness.LATE and self._stated_earlier(played):
             return DifferenceReason.RULE_DIFFERS
-        if theirs in (ours, Timeliness.NOTHING):
+        if stated in (declared, Timeliness.NOTHING):
             return None
-        if ours is Timeliness.NOTHING:
-            return self._why_no_deadline(played) if theirs is Timeliness.LATE else None
-        return self._why_dates(played, ours)
+        if declared is Timeliness.NOTHING:
+            return self._why_no_deadline(played) if stated is Timeliness.LATE else None
+        return self._why_dates(played, declared)
 
-    def _earlier(self, played: PlayedCase) -> bool:
-        """Whether the file called it late on a day before that of our due moment."""
-        told_at, deadline = played.case.told_at, played.deadline
-        if told_at is None or deadline is None:
+    def _stated_earlier(self, played: PlayedCase) -> bool:
+        """Whether the file states lateness on a day before the day of the due moment."""
+        stated_late_at, deadline = played.case.stated_late_at, played.deadline
+        if stated_late_at is None or deadline is None:
             return False
-        due = (
-            deadline.due - LATE_AFTER if deadline.ends is Ends.DAY else deadline.due
-        )  # 24:00 is of the day that it ends
-        return told_at.astimezone(self._mapping.zone).date() < due.astimezone(self._mapping.zone).date()
+        # 24:00 belongs to the day that it ends.
+        due = deadline.due - LATE_AFTER if deadline.ends is Ends.DAY else deadline.due
+        return stated_late_at.astimezone(self._mapping.zone).date() < due.astimezone(self._mapping.zone).date()
 
     def _why_no_deadline(self, played: PlayedCase) -> DifferenceReason:
         case = played.case
@@ -145,7 +144,7 @@ class CaseComparison:
             return DifferenceReason.NO_LIMIT
         return DifferenceReason.DUE_BEFORE_CASE if case.dues else DifferenceReason.DUE_MISSING
 
-    def _why_dates(self, played: PlayedCase, ours: Timeliness) -> DifferenceReason:
+    def _why_dates(self, played: PlayedCase, declared: Timeliness) -> DifferenceReason:
         case, ended = played.case, played.ended
         assert played.deadline is not None
         due = played.deadline.due
@@ -153,11 +152,10 @@ class CaseComparison:
             return DifferenceReason.ENDS_LATER
         if len(played.dues) > 1 and not self._mapping.limits:
             return DifferenceReason.DUE_MOVED
-        theirs = case.their_due or (case.dues[-1][1] if case.dues else None)
-        if theirs is not None and theirs != due:
-            return (
-                DifferenceReason.CLOCK_CHANGE if self._by_clock_change(played, theirs) else DifferenceReason.DUE_DIFFERS
-            )
+        file_due = case.file_due or (case.dues[-1][1] if case.dues else None)
+        if file_due is not None and file_due != due:
+            clock_change = self._by_clock_change(played, file_due)
+            return DifferenceReason.CLOCK_CHANGE if clock_change else DifferenceReason.DUE_DIFFERS
         if ended is None:
             return DifferenceReason.STILL_OPEN
         if ended == due:
@@ -166,33 +164,34 @@ class CaseComparison:
             return DifferenceReason.WITHIN_A_SECOND
         if self._same_day(ended, due):
             return DifferenceReason.SAME_DAY
-        if theirs is not None and (ended > due) is (ours is Timeliness.LATE):
+        if file_due is not None and (ended > due) is (declared is Timeliness.LATE):
             return DifferenceReason.CONTRADICTS_ITSELF
         return DifferenceReason.RULE_DIFFERS
 
-    def _by_clock_change(self, played: PlayedCase, theirs: datetime) -> bool:
+    def _by_clock_change(self, played: PlayedCase, file_due: datetime) -> bool:
         assert played.deadline is not None
-        start, due = played.deadline.start.astimezone(self._mapping.zone), theirs.astimezone(self._mapping.zone)
+        start, due = played.deadline.start.astimezone(self._mapping.zone), file_due.astimezone(self._mapping.zone)
         change = (due.utcoffset() or timedelta()) - (start.utcoffset() or timedelta())
-        return bool(change) and abs(played.deadline.due - theirs) == abs(change)
+        return bool(change) and abs(played.deadline.due - file_due) == abs(change)
 
-    def _same_day(self, one: datetime, other: datetime) -> bool:
-        """Whether two moments are of one local day; 24:00 is of the day that it ends."""
+    def _same_day(self, ended: datetime, due: datetime) -> bool:
+        """Whether two moments are on one local day; 24:00 belongs to the day that it ends."""
         zone = self._mapping.zone
-        day = (other - LATE_AFTER).astimezone(zone).date()
-        return one.astimezone(zone).date() in (day, other.astimezone(zone).date())
+        day = (due - LATE_AFTER).astimezone(zone).date()
+        return ended.astimezone(zone).date() in (day, due.astimezone(zone).date())
 
     def _ticker_is_right(self, played: PlayedCase) -> bool:
-        """Whether it declared just what two times say, at the first instant at which the clock could tell."""
+        """Whether the ticker declared each overdue moment and warning, once and at the first possible instant."""
         if not played.dues:
             return not played.overdue and not played.warned
         last = played.ended or self._until
-        ran_out = (one for one in played.dues if one.due < (one.until or last))
-        expected = [(one.due, max(one.due + LATE_AFTER, one.since)) for one in ran_out]
+        passed = (in_force for in_force in played.dues if in_force.due < (in_force.until or last))
+        expected = [(in_force.due, max(in_force.due + LATE_AFTER, in_force.since)) for in_force in passed]
         if list(played.overdue) != expected:
             return False
         if len(played.dues) != 1 or played.deadline is None:
             return True
         warn_at, (since, until, _) = played.deadline.warn_at, played.dues[0]
-        wanted = warn_at is not None and warn_at < (until or last)
-        return list(played.warned) == ([max(warn_at + LATE_AFTER, since)] if warn_at is not None and wanted else [])
+        if warn_at is None or warn_at >= (until or last):
+            return not played.warned
+        return list(played.warned) == [max(warn_at + LATE_AFTER, since)]

@@ -1,4 +1,4 @@
-"""The deadline of a case: by the due date of its file, or by a limit of the mapping and its calendar."""
+"""The deadline of a historic case: by the due date in its file, or by a limit of the mapping with its calendar."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from shared.reference.load import demo_documents
 from shared.reference.reference_data import ReferenceData
 
 _DAYS_MAX = 10_000
-YEARS = frozenset(range(1900, 2200))  # a calendar of weekends alone leaves nothing to be published
+YEARS = frozenset(range(1900, 2200))  # a calendar of weekends has no years to be published
 FILE_BASIS = "due date of the file"
-CHINA = "510000000000"  # the demo's documents hold the national calendar at its province
+CHINA = "510000000000"  # the demo publishes the national calendar for its province
 
 
 class DeadlineSource:
-    """Reckons deadlines by a mapping."""
+    """Gives the deadlines of cases by a mapping."""
 
     def __init__(self, mapping: BacktestMapping) -> None:
         self._mapping = mapping
@@ -29,17 +29,17 @@ class DeadlineSource:
         self._calendars: dict[WorkingDaysSpec, Calendar] = {}
 
     def deadline(self, case: HistoricCase) -> Deadline | None:
-        """The clock that the stage gets, None when nothing limits it or the law takes no such limit."""
+        """The deadline of the stage; None when there is no limit, or one that the law does not accept."""
         began = case.moments[self._begin]
         if began is None or "stage_never_began" in case.odd:
             return None
         if self._mapping.limits:
             return None if case.limit is None else self._reckoned(self._mapping.limits[case.limit], case, began)
-        held = [due for at, due in case.dues if at <= began] or [due for _, due in case.dues[:1]]
-        return self.by_file(case, held[-1]) if held else None
+        due_dates = [due for at, due in case.dues if at <= began] or [due for _, due in case.dues[:1]]
+        return self.by_file(case, due_dates[-1]) if due_dates else None
 
     def by_file(self, case: HistoricCase, due: datetime) -> Deadline | None:
-        """The clock that a due date of the file sets; None when it lies before the case."""
+        """The deadline by a due date of the file; None when the date lies before the case."""
         start = case.began
         if due <= start:
             return None
@@ -55,34 +55,36 @@ class DeadlineSource:
     def _reckoned(self, limit: LimitSpec, case: HistoricCase, began: datetime) -> Deadline:
         start = case.began if limit.counts_from == "registered" else began
         calendar = self._calendar(limit)
-        found = reckon(start, limit.amount, limit.base, calendar, limit.ends, moves_on=limit.calendar != "none")
+        reckoned = reckon(start, limit.amount, limit.base, calendar, limit.ends, moves_on=limit.calendar != "none")
         warn_at = None
         if limit.warn:
-            warn_at = _within(start, before(found.due, limit.warn, limit.base, calendar, limit.ends), found.due)
+            warn_at = _within(start, before(reckoned.due, limit.warn, limit.base, calendar, limit.ends), reckoned.due)
         return Deadline(
-            stage=self._mapping.stage, start=start, due=found.due, warn_at=warn_at, base=limit.base,
-            amount=limit.amount, ends=limit.ends, last_day=found.last_day, legal_basis=limit.basis,
+            stage=self._mapping.stage, start=start, due=reckoned.due, warn_at=warn_at, base=limit.base,
+            amount=limit.amount, ends=limit.ends, last_day=reckoned.last_day, legal_basis=limit.basis,
         )  # fmt: skip
 
-    def resumed(self, case: HistoricCase, deadline: Deadline, stood: ClockPause) -> Deadline:
-        """The clock that goes on after a pause, with what was left of it (petitions regulation, 36)."""
+    def resumed(self, case: HistoricCase, deadline: Deadline, pause: ClockPause) -> Deadline:
+        """The deadline after a pause, with the time that was left (petitions regulation, article 36)."""
         assert case.limit is not None
-        assert stood.until is not None, "a pause that lasts moves nothing"
+        assert pause.until is not None, "a pause without end moves no deadline"
         limit = self._mapping.limits[case.limit]
         calendar, moves_on = self._calendar(limit), limit.calendar != "none"
         old = deadline.due, deadline.last_day
-        found = resume(*old, stood.at, stood.until, limit.base, calendar, limit.ends, moves_on)
+        reckoned = resume(*old, pause.at, pause.until, limit.base, calendar, limit.ends, moves_on)
         warn_at = None
         if limit.warn:
-            warn_at = _within(stood.until, before(found.due, limit.warn, limit.base, calendar, limit.ends), found.due)
-        said = {"due": found.due, "last_day": found.last_day, "warn_at": warn_at}
-        return deadline.model_copy(update=said)
+            warn_at = _within(
+                pause.until, before(reckoned.due, limit.warn, limit.base, calendar, limit.ends), reckoned.due
+            )
+        changes = {"due": reckoned.due, "last_day": reckoned.last_day, "warn_at": warn_at}
+        return deadline.model_copy(update=changes)
 
     def _calendar(self, days: WorkingDaysSpec) -> Calendar:
-        wanted = WorkingDaysSpec(calendar=days.calendar, holidays=days.holidays, office=days.office)
-        if wanted not in self._calendars:
-            self._calendars[wanted] = _calendar(wanted, self._mapping.time_zone)
-        return self._calendars[wanted]
+        key = WorkingDaysSpec(calendar=days.calendar, holidays=days.holidays, office=days.office)
+        if key not in self._calendars:
+            self._calendars[key] = _calendar(key, self._mapping.time_zone)
+        return self._calendars[key]
 
 
 def _within(start: datetime, moment: datetime, due: datetime) -> datetime | None:

@@ -1,4 +1,4 @@
-"""A stream in another order with bounded memory: sorted runs on disk, merged as they are read."""
+"""Sorting with bounded memory: sorted runs on disk, merged as they are read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def sorted_on_disk(items: Iterable[T], key: Callable[[T], Any], run_count: int = ITEMS_IN_MEMORY_COUNT) -> Generator[T]:
-    """The items by key, equal ones in the order in which they came. Nothing is left on disk."""
+    """The items sorted by key, those of equal keys in their given order. No files remain."""
     source = iter(items)
     with ExitStack() as stack:
         runs: list[IO[bytes]] = []
@@ -28,11 +28,11 @@ def sorted_on_disk(items: Iterable[T], key: Callable[[T], Any], run_count: int =
             for item in run:
                 pickle.dump(item, runs[-1], pickle.HIGHEST_PROTOCOL)
             runs[-1].seek(0)
-        yield from heapq.merge(*map(_back, runs), run, key=key)
+        yield from heapq.merge(*map(_items, runs), run, key=key)
 
 
-def _back(run: IO[bytes]) -> Iterator[Any]:
-    """What a run holds; it is a file of this process alone."""
+def _items(run: IO[bytes]) -> Iterator[Any]:
+    """The items of a run, which is a file of this process only."""
     while True:
         try:
             yield pickle.load(run)

@@ -1,4 +1,4 @@
-"""Times of a file as moments in UTC: forms, zones, days without an hour, clock times that are skipped or come twice."""
+"""Times of a file as moments in UTC, with forms, zones, days without an hour, and skipped or repeated clock times."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _LOOSE = re.compile(
     r"(?:[T ]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?)?\s*(Z|[+-]\d{2}:?\d{2})?"
 )
 _HOURS = re.compile("%[HIcXsT]")
-UNIX = {"unix": 1.0, "unix_ms": 0.001}  # instead of a form: seconds or milliseconds since 1970
+UNIX = {"unix": 1.0, "unix_ms": 0.001}  # in place of a form: seconds or milliseconds since 1970
 LAST = time(23, 59, 59, 999_999)
-YEAR_MIN, YEAR_MAX = 1000, 9000  # what lies outside stands for no time at all
+YEAR_MIN, YEAR_MAX = 1000, 9000  # years outside of these are placeholders
 
 
 class BareDay(StrEnum):
-    """What a day without an hour means: its first moment, its last one, or 24:00 (Civil Code, article 203)."""
+    """The meaning of a day without an hour: its first moment, its last, or 24:00 (Civil Code, article 203)."""
 
     FIRST = "first"
     LAST = "last"
@@ -26,19 +26,19 @@ class BareDay(StrEnum):
 
 
 class TimeOddity(StrEnum):
-    """What is odd about a time of the file."""
+    """The oddities of a time of the file."""
 
     TWICE = "comes_twice"
     SKIPPED = "does_not_exist"
 
 
 class BadTime(ValueError):
-    """The cell is no time; the text says why, never what it holds."""
+    """The cell is no time. The text has the reason, without the content of the cell."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileMoment:
-    """A moment of the file in UTC, and what is odd about it."""
+    """A moment of the file in UTC, with its oddity, if any."""
 
     at: datetime
     odd: TimeOddity | None = None
@@ -46,24 +46,26 @@ class FileMoment:
 
 @dataclass(frozen=True, slots=True)
 class TimeReader:
-    """How a file writes its times. A clock time that comes twice is its first, or its `second`; one that summer time
-    skips is read with the offset before it, so it lies as far after the change."""
+    """Reads the times of a file. A repeated clock time is its first occurrence, or its `second`.
+
+    A clock time that summer time skips is read with the offset before the change, so it lies as far after the change.
+    """
 
     zone: tzinfo
     formats: tuple[str, ...] = ()
     second: bool = False
 
-    def read(self, cell: str, alone: BareDay) -> FileMoment:
+    def read(self, cell: str, bare_day: BareDay) -> FileMoment:
         """A cell as a moment. Raises BadTime."""
         try:
-            found = self._by_format(cell) or _iso(cell) or _loose(cell)
-            if not YEAR_MIN <= found.year <= YEAR_MAX:
+            time_read = self._by_format(cell) or _iso(cell) or _loose(cell)
+            if not YEAR_MIN <= time_read.year <= YEAR_MAX:
                 raise BadTime("is no time that exists; a placeholder is named under `empty`")
-            if not isinstance(found, datetime):
-                found = _of_day(found, alone)
-            if found.tzinfo is not None:
-                return FileMoment(found.astimezone(UTC))
-            return self._local(found)
+            if not isinstance(time_read, datetime):
+                time_read = _of_day(time_read, bare_day)
+            if time_read.tzinfo is not None:
+                return FileMoment(time_read.astimezone(UTC))
+            return self._local(time_read)
         except (ValueError, OverflowError) as error:
             raise error if isinstance(error, BadTime) else BadTime("is no time that exists") from None
 
@@ -74,10 +76,10 @@ class TimeReader:
                     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=float(cell) * scale)
                 continue
             try:
-                found = datetime.strptime(cell, form)
+                time_read = datetime.strptime(cell, form)
             except ValueError:
                 continue
-            return found if _HOURS.search(form) else found.date()
+            return time_read if _HOURS.search(form) else time_read.date()
         return None
 
     def _local(self, clock: datetime) -> FileMoment:
@@ -90,10 +92,10 @@ class TimeReader:
         return FileMoment(clock.replace(tzinfo=self.zone, fold=0).astimezone(UTC), TimeOddity.SKIPPED)
 
 
-def _of_day(day: date, alone: BareDay) -> datetime:
-    if alone is BareDay.OVER:
+def _of_day(day: date, bare_day: BareDay) -> datetime:
+    if bare_day is BareDay.OVER:
         return datetime.combine(day + timedelta(days=1), time.min)
-    return datetime.combine(day, LAST if alone is BareDay.LAST else time.min)
+    return datetime.combine(day, LAST if bare_day is BareDay.LAST else time.min)
 
 
 def _iso(cell: str) -> datetime | date | None:

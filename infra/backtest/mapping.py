@@ -1,4 +1,4 @@
-"""What a historic file says of its cases: when each stage began and ended, what was due, what it calls late itself."""
+"""The mapping of a historic file: the columns of its moments, due dates, pauses and lateness."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from shared.case.facts import Nature, Stage
 
 MAPPING_HELP = "docs/backtest.md"
 EMPTY_CELLS = ("NULL", "null", "NaN", "nan", "NaT", "None", "N/A", "-")
-CASE_PREFIX = "case:"  # before the name of an attribute of a trace, as in the tables that are made of event logs
+CASE_PREFIX = "case:"  # stands before attributes of a trace, as in tables made from event logs
 MOMENTS = ("registered", "assigned", "signed", "settled", "closed")
 # The moments between which a stage runs.
 SPANS: dict[Stage, tuple[str, str]] = {
@@ -40,7 +40,7 @@ SPANS: dict[Stage, tuple[str, str]] = {
 
 
 class BacktestMapping(MappingPart):
-    """The whole mapping. Every time without an offset, and every day, is of `time_zone`."""
+    """The whole mapping. Times without an offset, and days, are in `time_zone`."""
 
     source: Code
     rows: Literal["cases", "events"] = "cases"
@@ -109,7 +109,7 @@ class BacktestMapping(MappingPart):
         if self.warn is not None and self.due is None:
             yield "warn: is for the due dates of the file; a limit has a `warn` of its own"
         if self.pauses and not self.limits:
-            yield "pauses: stop the clock of a limit; a due date of the file is what it is: give `limits`"
+            yield "pauses: stop the clock of a limit, but not a due date of the file: give `limits`"
         if self.late is not None and self.late.by == "dates" and self.due is None:
             yield "late: dates needs `due`; say what the file calls late, or `late: nothing`"
         if self.rows == "cases":
@@ -131,7 +131,7 @@ class BacktestMapping(MappingPart):
             yield "late.activity is of event logs: write `rows: events`, or name a column"
 
     def moments(self) -> Iterator[tuple[str, MomentSpec]]:
-        """What is mapped of the moments of a case, in order."""
+        """The mapped moments of a case, in order."""
         return ((name, moment) for name in MOMENTS if (moment := getattr(self, name)) is not None)
 
     def _stops(self) -> Iterator[tuple[str, MomentSpec]]:
@@ -140,46 +140,50 @@ class BacktestMapping(MappingPart):
             yield f"pauses.{index}.goes_on", pause.goes_on
 
     def _choices(self) -> Iterator[tuple[str, ValueChoice]]:
-        return ((n, choice) for n, choice in (("nature", self.nature), ("subject", self.subject)) if choice is not None)
+        return (
+            (name, choice)
+            for name, choice in (("nature", self.nature), ("subject", self.subject))
+            if choice is not None
+        )
 
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.time_zone)
 
     def named(self) -> Iterator[tuple[str, str]]:
-        """Every column that the mapping names, with the place where it does."""
+        """Every column that the mapping names, with its path in the mapping."""
         late = self.late or LateSpec(by="nothing")
         moments = (*self.moments(), *self._stops())
-        asks = bool(late.activity) or any(moment.activity for _, moment in moments)
+        needs_activity = bool(late.activity) or any(moment.activity for _, moment in moments)
         whens: list[tuple[str, CellCondition | None]] = [(f"{name}.when", moment.when) for name, moment in moments]
         whens += [(f"limits.{index}.when", limit.when) for index, limit in enumerate(self.limits)]
-        whens += [(f"leave_out.{index}", one) for index, one in enumerate(self.leave_out)]
+        whens += [(f"leave_out.{index}", condition) for index, condition in enumerate(self.leave_out)]
         given: list[tuple[str, str | None]] = [
             ("id", self.id),
             ("time", self.time if self.rows == "events" else None),
-            ("activity", self.activity if asks else None),
+            ("activity", self.activity if needs_activity else None),
             *((name, column) for name, moment in moments for column in moment.column),
-            *((place, cell.column if cell else None) for place, cell in whens),
+            *((path, cell.column if cell else None) for path, cell in whens),
             ("due", self.due),
             *((f"late.{name}", getattr(late, name)) for name in ("column", "ended", "due")),
             *((f"{name}.column", choice.column) for name, choice in self._choices()),
         ]
-        return ((place, column) for place, column in given if column is not None)
+        return ((path, column) for path, column in given if column is not None)
 
     def check(self, heading: Sequence[str]) -> None:
-        """Whether the file has the columns. Raises BadMapping with the nearest name for each that it lacks."""
-        lacking = [(place, column) for place, column in self.named() if column not in heading]
+        """Check that the file has the columns. Raises BadMapping with the nearest name for each missing one."""
+        lacking = [(path, column) for path, column in self.named() if column not in heading]
         faults = [
-            f"{place}: the file has no column {name!r}; {nearest_name_hint(name, heading)}" for place, name in lacking
+            f"{path}: the file has no column {name!r}; {nearest_name_hint(name, heading)}" for path, name in lacking
         ]
-        if lacking and len(heading) == 1 and (other := next((one for one in ";\t|," if one in heading[0]), None)):
+        if lacking and len(heading) == 1 and (other := next((char for char in ";\t|," if char in heading[0]), None)):
             faults.append(f"the first line is one cell: perhaps write `delimiter: {other!r}`")
         if faults:
             raise BadMapping("\n".join(faults))
 
 
 def load_backtest(path: Path) -> BacktestMapping:
-    """The mapping of a YAML file. Raises BadMapping with every fault and its line, OSError."""
+    """The mapping of a YAML file. Raises BadMapping with all faults and their lines, OSError."""
     tree = read_mapping_tree(path, "`source:`, `id:` and `time_zone:`")
     try:
         return BacktestMapping.model_validate(tree.value)
@@ -187,8 +191,8 @@ def load_backtest(path: Path) -> BacktestMapping:
         raise BadMapping("\n".join(tree.faults(error, _fields, MAPPING_HELP))) from None
 
 
-def _fields(place: MappingPath) -> Sequence[str]:
-    """The fields of the part of the mapping at a place."""
+def _fields(path: MappingPath) -> Sequence[str]:
+    """The fields of the part of the mapping at a path."""
     parts: dict[str, type[MappingPart]] = {
         "limits": LimitSpec,
         "late": LateSpec,
@@ -197,6 +201,6 @@ def _fields(place: MappingPath) -> Sequence[str]:
         "when": CellCondition,
         "pauses": PauseSpec,
     }
-    names = [one for one in place if isinstance(one, str)]
+    names = [key for key in path if isinstance(key, str)]
     part = parts.get(names[-1], MomentSpec) if names else BacktestMapping
     return [field.alias or name for name, field in part.model_fields.items()]

@@ -1,4 +1,4 @@
-"""The parts of a back-test's mapping: conditions on cells, moments, limits of our own, what the file calls late."""
+"""The parts of a back-test's mapping: conditions on cells, moments, limits, and the lateness that the file states."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ReasonText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=
 
 
 def matches_any(cell: str, words: Sequence[str]) -> bool:
-    """Whether a cell is one of the words; a word between slashes is a regular expression that it must hold."""
+    """Whether a cell equals one of the words, or contains a match of a word between slashes, a regular expression."""
     return any(re.search(word[1:-1], cell) if _is_pattern(word) else cell == word for word in words)
 
 
@@ -40,7 +40,7 @@ def _sound(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class CellCondition(MappingPart):
-    """A condition on the cell of a column: it is one of these words, none of those, or empty."""
+    """A condition on the cell of a column: it is one of the words `is`, none of the words `not`, or empty."""
 
     column: ColumnName
     is_: Words = Field(default=(), alias="is")
@@ -56,7 +56,7 @@ class CellCondition(MappingPart):
         return self
 
     def holds(self, cells: Mapping[str, str]) -> bool:
-        """Whether the row, or the case, is meant."""
+        """Whether the condition holds for a row, or for the cells of a case."""
         cell = cells.get(self.column, "")
         if self.empty is not None and self.empty is bool(cell):
             return False
@@ -64,8 +64,10 @@ class CellCondition(MappingPart):
 
 
 class MomentSpec(MappingPart):
-    """When something happened: the time in a column (of several, the first that has one), or the time of an activity,
-    its `first` or its `last`."""
+    """A moment: the time in a column, the first of several that has one; or the time of an activity.
+
+    Of an activity that occurs several times, `which` names the first or the last.
+    """
 
     column: ColumnNames = ()
     activity: Words = ()
@@ -89,9 +91,9 @@ MomentField = Annotated[MomentSpec, BeforeValidator(_as_column)]
 
 
 class WorkingDaysSpec(MappingPart):
-    """Which days are worked: `none` asks for no calendar, `weekends` are off, `china` is the calendar that ships.
+    """The calendar: `none`, `weekends` (weekends are off) or `china` (the calendar of the demo).
 
-    `holidays` are off besides; `office` are the opening hours of a working day, as `09:00-12:00`.
+    `holidays` are off too; `office` are the opening hours of a working day, as `09:00-12:00`.
     """
 
     calendar: Literal["none", "weekends", "china"] = "none"
@@ -100,12 +102,12 @@ class WorkingDaysSpec(MappingPart):
 
     @cached_property
     def hours(self) -> tuple[tuple[time, time], ...]:
-        """The opening hours as times."""
-        found = []
+        """The opening hours as times of day."""
+        hours = []
         for text in self.office:
             opens, _, closes = text.partition("-")
-            found.append((time.fromisoformat(opens.strip()), time.fromisoformat(closes.strip())))
-        return tuple(found)
+            hours.append((time.fromisoformat(opens.strip()), time.fromisoformat(closes.strip())))
+        return tuple(hours)
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
@@ -121,7 +123,7 @@ class WorkingDaysSpec(MappingPart):
 
 
 class WarnSpec(WorkingDaysSpec):
-    """How long before the due moment to warn."""
+    """The time between warning and due moment."""
 
     amount: Amount
     base: TimeBase
@@ -134,7 +136,7 @@ class WarnSpec(WorkingDaysSpec):
 
 
 class LimitSpec(WorkingDaysSpec):
-    """A limit of our own, for the cases of which `when` holds."""
+    """A time limit for the cases that meet `when`."""
 
     amount: Amount
     base: TimeBase
@@ -156,7 +158,7 @@ class LimitSpec(WorkingDaysSpec):
 
 
 class LateSpec(MappingPart):
-    """What the file itself calls late: by its own `dates`, by a column that says so, by an activity, or nothing."""
+    """The lateness that the file states: by its `dates`, by a column, by an activity, or not at all."""
 
     by: Literal["dates", "nothing"] | None = None
     column: ColumnName | None = None
@@ -178,13 +180,13 @@ class LateSpec(MappingPart):
 
 
 class LeaveOutSpec(CellCondition):
-    """Rows that are not played, and why; of an event log: cases, `is` being true of one of its events."""
+    """Rows that are not played, with the reason. In an event log: cases with an event that meets `is`."""
 
     why: ReasonText
 
 
 class PauseSpec(MappingPart):
-    """What stops the clock of a limit and lets it go on: two columns, or two activities as often as they happen."""
+    """The suspensions of the clock of a limit: two columns, or two activities, which may occur several times."""
 
     stops: MomentField
     goes_on: MomentField

@@ -1,4 +1,4 @@
-"""The cases of a file, lived in order of time: what they do is asked of the law, and the ticker looks in between."""
+"""Playback of the cases of a file in order of time, with commands decided by the law and ticks in between."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ from shared.case.facts import Channel, Deadline, Matter, Note, Outcome, PauseCau
 from shared.case.reasons import Rejected
 from shared.kit.command_handler import command
 
-FILE, HANDLER = "file", "file-handler"  # who did whatever the file says was done; nobody stops a clock of their own
-_YIELD_EVERY_STEPS = 200  # steps between two moments at which an interruption is heard
+FILE, HANDLER = (
+    "file",
+    "file-handler",
+)  # FILE does all acts of the file but suspending, since nobody may suspend an own clock
+_YIELD_EVERY_STEPS = 200  # steps between two yields, at which an interruption takes effect
 COMMANDS_OF_MOMENT: dict[str, tuple[str, ...]] = {
     "registered": ("register",),
     "assigned": ("triage", "assign"),
@@ -37,7 +40,7 @@ MATTER, REPLY = Matter(title=FILE, text=FILE), Note(text=FILE)
 
 @dataclass(frozen=True, slots=True)
 class PlayStep:
-    """One command of a case: when, which, whether its stage ends with it, and the clock that it sets."""
+    """A command of a case: its moment and name, whether it ends the stage, and the deadline that it sets."""
 
     at: datetime
     name: str
@@ -48,7 +51,7 @@ class PlayStep:
 
 
 class DueInForce(NamedTuple):
-    """A due moment that was in force from one moment to another: None is the end of the stage, or of the play."""
+    """A due moment with the time for which it was in force; None: until the end of the stage or of the playback."""
 
     since: datetime
     until: datetime | None
@@ -57,9 +60,9 @@ class DueInForce(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PlayedCase:
-    """What became of a case by its own log: due moments in force, when it was warned, what was overdue and since when.
+    """A case after its playback: its due moments, warnings, and overdue moments with the times of their declaration.
 
-    `deadline` is the last one in force, `ended` when its stage was over. `refused` is what the law did not take.
+    `deadline` is the last one in force, `ended` the end of the stage. `refused` are the commands that the law rejected.
     """
 
     case: HistoricCase
@@ -72,36 +75,36 @@ class PlayedCase:
 
 
 @dataclass(slots=True)
-class _Living:
-    """A case that has begun: what it still does, soonest first."""
+class _OpenCase:
+    """A case that has begun, with its remaining steps in order of time."""
 
     case: HistoricCase
     address: Address
     steps: Iterator[PlayStep]
     refused: list[str] = field(default_factory=list)
     ended: datetime | None = None
-    asked: int = 0
-    at_rest: bool = False  # it does nothing more
+    sent_count: int = 0
+    at_rest: bool = False  # no steps remain
 
 
 class Playback:
-    """Plays cases that come in order of their beginning, up to a moment."""
+    """Plays cases up to a moment. They come in order of their beginning."""
 
     def __init__(self, mapping: BacktestMapping, until: datetime) -> None:
         self._mapping, self._until = mapping, until
-        self._limits = DeadlineSource(mapping)
-        self._lived = MOMENTS if mapping.closed or mapping.stage is Stage.FEEDBACK else MOMENTS[:-1]
+        self._deadlines = DeadlineSource(mapping)
+        self._played_moments = MOMENTS if mapping.closed or mapping.stage is Stage.FEEDBACK else MOMENTS[:-1]
         region = mapping.region
         self._centre, self._unit = f"{region}-centre", f"{region}-{FILE}"
         self._actor = Actor(person=FILE, post=FILE, unit=self._centre, centre=region, region=region)
-        self._coming: list[tuple[datetime, int, PlayStep, _Living]] = []
-        self._open: dict[str, _Living] = {}
+        self._coming: list[tuple[datetime, int, PlayStep, _OpenCase]] = []
+        self._open: dict[str, _OpenCase] = {}
         self._order = count()
         self._world = BacktestWorld(LONG_AGO, region)
         self.later_count = self.tick_count = self.step_count = 0
 
     async def run(self, cases: Iterable[HistoricCase]) -> AsyncIterator[PlayedCase]:
-        """Play them all; each comes out when it is over, the open ones at the end."""
+        """Play all cases. Each is yielded at its end, open ones at the end of the playback."""
         source = iter(cases)
         following = next(source, None)
         while True:
@@ -113,17 +116,18 @@ class Playback:
             elif moment is None:
                 break
             elif self._coming and self._coming[0][0] == moment:
-                if (one := await self._step()) is not None:
-                    yield one
+                ended_case = await self._step()
+                if ended_case is not None:
+                    yield ended_case
             elif following is not None:
                 self._begin(following)
                 following = next(source, None)
-        for living in tuple(self._open.values()):
-            yield self._over(living)
+        for open_case in tuple(self._open.values()):
+            yield self._result(open_case)
         self.later_count = (following is not None) + sum(1 for _ in source)
 
     def _next(self, following: HistoricCase | None) -> datetime | None:
-        """When the file goes on, None when it does not before the end."""
+        """The moment of the next step in the file; None when none remains before the end."""
         moments = [self._coming[0][0]] if self._coming else []
         if following is not None:
             moments.append(following.began)
@@ -131,47 +135,47 @@ class Playback:
         return None if moment is None or moment > self._until else moment
 
     async def _tick(self, moment: datetime) -> AsyncIterator[PlayedCase]:
-        """The ticker looks; what is over by that."""
+        """Run the ticker at a moment; the cases that end with it."""
         self._world.clock.to(moment)
         self.tick_count += 1
         fired = await self._world.tick()
         if not fired:
-            raise AssertionError(f"the ticker leaves what was due before {moment.isoformat()}")
+            raise AssertionError(f"the ticker did not fire for a moment due before {moment.isoformat()}")
         for address in fired:
-            living = self._open.get(address.id)
-            if living is not None and living.at_rest and self._world.is_idle(address):
-                yield self._over(living)
-        await self._breathe()
+            open_case = self._open.get(address.id)
+            if open_case is not None and open_case.at_rest and self._world.is_idle(address):
+                yield self._result(open_case)
+        await self._yield()
 
-    async def _breathe(self) -> None:
-        """Let an interruption be heard now and then."""
+    async def _yield(self) -> None:
+        """Yield to other tasks, so that an interruption takes effect."""
         if (self.step_count + self.tick_count) % _YIELD_EVERY_STEPS == 0:
             await asyncio.sleep(0)
 
     def _begin(self, case: HistoricCase) -> None:
-        born = derived_id("backtest", self._mapping.source, case.id, "register")
-        address = Address("case", self._mapping.region, new_id(self._mapping.region, born))
-        living = _Living(case, address, self._steps(case))
-        self._open[address.id] = living
-        self._queue(living)
+        command_id = derived_id("backtest", self._mapping.source, case.id, "register")
+        address = Address("case", self._mapping.region, new_id(self._mapping.region, command_id))
+        open_case = _OpenCase(case, address, self._steps(case))
+        self._open[address.id] = open_case
+        self._queue(open_case)
 
-    def _queue(self, living: _Living) -> None:
-        """Wait for the next step of a case, if it has one before the end."""
-        step = next(living.steps, None)
+    def _queue(self, open_case: _OpenCase) -> None:
+        """Enter the next step of a case, if it has one before the end."""
+        step = next(open_case.steps, None)
         if step is not None and step.at <= self._until:
-            heapq.heappush(self._coming, (step.at, next(self._order), step, living))
+            heapq.heappush(self._coming, (step.at, next(self._order), step, open_case))
         else:
-            living.at_rest = True
+            open_case.at_rest = True
 
     def _steps(self, case: HistoricCase) -> Iterator[PlayStep]:
-        """What a case does, in order of time; what its file says at one moment in the order of its life."""
+        """The steps of a case in order of time, those of one moment in order of the life cycle."""
         begin, end = SPANS[self._mapping.stage]
-        deadline = self._limits.deadline(case)
+        deadline = self._deadlines.deadline(case)
         steps: list[PlayStep] = []
-        for name, at in zip(self._lived, case.moments, strict=False):
+        for name, at in zip(self._played_moments, case.moments, strict=False):
             if at is None:
                 break
-            steps += [PlayStep(at, asked, name == end) for asked in COMMANDS_OF_MOMENT[name]]
+            steps += [PlayStep(at, command_name, name == end) for command_name in COMMANDS_OF_MOMENT[name]]
             if name == begin and deadline is not None:
                 steps.append(PlayStep(at, "set-deadlines", deadline=deadline))
         began, ended = (case.moments[MOMENTS.index(name)] for name in (begin, end))
@@ -181,49 +185,49 @@ class Playback:
         return iter(sorted(steps, key=attrgetter("at")))
 
     def _pauses(self, case: HistoricCase, deadline: Deadline, began: datetime, ended: datetime) -> Iterator[PlayStep]:
-        """The clock stands still before it is due, and goes on while the stage runs."""
-        for stood in case.pauses:
-            if not began < stood.at < min(ended, deadline.due):
+        """The suspensions before the due moment, and the resumptions before the end of the stage."""
+        for pause in case.pauses:
+            if not began < pause.at < min(ended, deadline.due):
                 continue
-            yield PlayStep(stood.at, "suspend", cause=stood.cause)
-            if stood.until is None or stood.until >= ended:
+            yield PlayStep(pause.at, "suspend", cause=pause.cause)
+            if pause.until is None or pause.until >= ended:
                 return
-            deadline = self._limits.resumed(case, deadline, stood)
-            yield PlayStep(stood.until, "resume", deadline=deadline)
+            deadline = self._deadlines.resumed(case, deadline, pause)
+            yield PlayStep(pause.until, "resume", deadline=deadline)
 
     def _moves(self, case: HistoricCase, deadline: Deadline, began: datetime, ended: datetime) -> Iterator[PlayStep]:
-        """The file sets another due date while the stage runs."""
+        """The changes of the due date in the file during the stage."""
         for at, due in case.dues:
-            new = self._limits.by_file(case, due) if began < at < ended else None
+            new = self._deadlines.by_file(case, due) if began < at < ended else None
             if new is not None and new.due != deadline.due:
                 yield PlayStep(at, "recompute-deadline", deadline=new, due_before=deadline.due)
                 deadline = new
 
     async def _step(self) -> PlayedCase | None:
-        """The next thing that a case does; the case when it is over."""
-        at, _, step, living = heapq.heappop(self._coming)
+        """Take the next step; the case when it ends with it."""
+        at, _, step, open_case = heapq.heappop(self._coming)
         self._world.clock.to(at)
         self.step_count += 1
-        await self._ask(living, step)
+        await self._send(open_case, step)
         if step.ends:
-            living.ended = at
-        await self._breathe()
-        self._queue(living)
-        return self._over(living) if living.at_rest and self._world.is_idle(living.address) else None
+            open_case.ended = at
+        await self._yield()
+        self._queue(open_case)
+        return self._result(open_case) if open_case.at_rest and self._world.is_idle(open_case.address) else None
 
-    async def _ask(self, living: _Living, step: PlayStep) -> None:
-        case, now = living.case, self._world.clock.now()
-        living.asked += 1
+    async def _send(self, open_case: _OpenCase, step: PlayStep) -> None:
+        case, now = open_case.case, self._world.clock.now()
+        open_case.sent_count += 1
         meta = Meta(
-            command_id=derived_id("backtest", self._mapping.source, case.id, f"{step.name} {living.asked}"),
+            command_id=derived_id("backtest", self._mapping.source, case.id, f"{step.name} {open_case.sent_count}"),
             time=now,
             recorded_at=now,
             actor=self._actor,
         )
         facts = COMMANDS[step.name].facts(**self._facts(case, step))
-        outcome = await self._world.ask(command(living.address, meta, step.name, facts))
+        outcome = await self._world.decide(command(open_case.address, meta, step.name, facts))
         if isinstance(outcome, Rejected):
-            living.refused.append(f"{step.name}: {outcome.reason.code}")
+            open_case.refused.append(f"{step.name}: {outcome.reason.code}")
 
     def _facts(self, case: HistoricCase, step: PlayStep) -> dict[str, Any]:
         match step.name:
@@ -249,12 +253,12 @@ class Playback:
                 return {"outcome": Outcome.EXPLAINED, "reply": REPLY, "basis": FILE}
         return {"basis": FILE}
 
-    def _over(self, living: _Living) -> PlayedCase:
-        """What the log says of a case of which nothing more will come, which is then forgotten."""
-        del self._open[living.address.id]
+    def _result(self, open_case: _OpenCase) -> PlayedCase:
+        """The result of a case that is at its end, from its events. The world then forgets the case."""
+        del self._open[open_case.address.id]
         deadline: Deadline | None = None
         dues, warned, overdue = list[DueInForce](), [], []
-        for recorded in self._world.events(living.address):
+        for recorded in self._world.events(open_case.address):
             event = recorded.event
             if isinstance(event, SetsDue | e.Suspended) and dues and dues[-1].until is None:
                 dues[-1] = dues[-1]._replace(until=recorded.meta.time)
@@ -265,7 +269,13 @@ class Playback:
                 warned.append(event.seen_at)
             elif isinstance(event, e.OverdueDeclared):
                 overdue.append((event.due, event.seen_at))
-        self._world.forget(living.address)
+        self._world.forget(open_case.address)
         return PlayedCase(
-            living.case, deadline, tuple(dues), tuple(warned), tuple(overdue), living.ended, tuple(living.refused)
+            open_case.case,
+            deadline,
+            tuple(dues),
+            tuple(warned),
+            tuple(overdue),
+            open_case.ended,
+            tuple(open_case.refused),
         )

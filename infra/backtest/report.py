@@ -1,4 +1,4 @@
-"""What a back-test found, counted as it goes: in words and numbers, as JSON, and its differences row by row."""
+"""The report of a back-test: its figures in words and as JSON, and its differences row by row."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ AGREEMENT = (Timeliness.LATE, Timeliness.IN_TIME, Timeliness.NOTHING)
 
 @dataclass
 class BacktestReport:
-    """The figures of one back-test up to `until`."""
+    """The figures of a back-test up to `until`."""
 
     mapping: BacktestMapping
     until: datetime
-    tally: ReadingCounts
+    reading: ReadingCounts
     began: datetime | None = None
     later: int = 0
     played: int = 0
@@ -52,33 +52,33 @@ class BacktestReport:
     matrix: Counter[tuple[Timeliness, Timeliness]] = field(default_factory=Counter)
     why: Counter[str] = field(default_factory=Counter)
     dues: Counter[str] = field(default_factory=Counter)
-    declared: Counter[str] = field(default_factory=Counter)
+    declared_by_file: Counter[str] = field(default_factory=Counter)
     late_by: Counter[str] = field(default_factory=Counter)
     early_by: Counter[str] = field(default_factory=Counter)
     examples: list[dict[str, str]] = field(default_factory=list)
     seconds: float = 0.0
 
-    def add(self, judged: ComparedCase) -> dict[str, str] | None:
-        """Count a case; its row where it differs."""
-        played = judged.played
+    def add(self, compared: ComparedCase) -> dict[str, str] | None:
+        """Count a case; its row for the file of differences, None when there is no difference."""
+        played = compared.played
         self.played += 1
         self.warned += bool(played.warned)
-        self.matrix[judged.ours, judged.theirs] += 1
-        self._measure(judged)
-        if judged.why is None:
+        self.matrix[compared.declared, compared.stated] += 1
+        self._measure(compared)
+        if compared.why is None:
             return None
-        self.why[judged.why] += 1
-        row = self._row(judged)
+        self.why[compared.why] += 1
+        row = self._row(compared)
         if len(self.examples) < SHOWN_COUNT_MAX:
             self.examples.append(row)
         return row
 
-    def _measure(self, judged: ComparedCase) -> None:
-        played, due = judged.played, judged.due
+    def _measure(self, compared: ComparedCase) -> None:
+        played, due = compared.played, compared.due
         if due is None:
             return
         ended = played.ended
-        if judged.ours is Timeliness.LATE and ended is None:
+        if compared.declared is Timeliness.LATE and ended is None:
             self.open_late += 1
             self.late_by[STILL_OPEN] += 1
         elif ended is not None:
@@ -86,8 +86,8 @@ class BacktestReport:
         case = played.case
         if self.mapping.limits and case.dues:
             self.dues[self._apart(due, case.dues[-1][1])] += 1
-        if judged.ours is Timeliness.LATE and case.told and case.told_at is not None:
-            self.declared[self._apart(due, case.told_at)] += 1
+        if compared.declared is Timeliness.LATE and case.stated_late and case.stated_late_at is not None:
+            self.declared_by_file[self._apart(due, case.stated_late_at)] += 1
 
     def _apart(self, ours: datetime, theirs: datetime) -> str:
         if ours == theirs:
@@ -99,50 +99,51 @@ class BacktestReport:
             return "the same day"
         return "the file's is later" if theirs > ours else "the file's is earlier"
 
-    def _row(self, judged: ComparedCase) -> dict[str, str]:
-        played, why = judged.played, judged.why
+    def _row(self, compared: ComparedCase) -> dict[str, str]:
+        played, why = compared.played, compared.why
         assert why is not None
         case = played.case
-        told = (
-            str(case.number), case.id, self._local(case.began), self._local(judged.due), self._local(played.ended),
-            judged.ours, judged.theirs, self._local(case.their_due or case.told_at), self._local(case.their_end),
+        cells = (
+            str(case.number), case.id, self._local(case.began), self._local(compared.due), self._local(played.ended),
+            compared.declared, compared.stated,
+            self._local(case.file_due or case.stated_late_at), self._local(case.file_end),
             why, "; ".join((EXPLANATIONS[why], *played.refused)), " ".join(case.odd),
         )  # fmt: skip
-        return dict(zip(DIFFERENCE_COLUMNS, map(str, told), strict=True))
+        return dict(zip(DIFFERENCE_COLUMNS, map(str, cells), strict=True))
 
     def _local(self, moment: datetime | None) -> str:
         return "" if moment is None else moment.astimezone(self.mapping.zone).isoformat(" ")
 
     @property
     def deadlines(self) -> int:
-        """How many cases had a deadline of ours."""
+        """The count of cases with a deadline."""
         return self.played - sum(self.matrix[Timeliness.NOTHING, theirs] for theirs in Timeliness)
 
     @property
     def overdue(self) -> int:
-        """How many we declared overdue."""
+        """The count of cases that were declared overdue."""
         return sum(self.matrix[Timeliness.LATE, theirs] for theirs in Timeliness)
 
     @property
     def unexplained(self) -> int:
-        """How many differences nothing explains."""
+        """The count of differences without an explanation."""
         return sum(self.why[why] for why in UNEXPLAINED)
 
     @property
     def good(self) -> bool:
-        """Whether something was judged, and every difference is explained."""
+        """Whether there was a deadline and every difference is explained."""
         return self.deadlines > 0 and self.unexplained == 0
 
     def as_json(self) -> dict[str, Any]:
-        """The figures as plain values."""
-        tally = self.tally
+        """The figures as values for JSON."""
+        reading = self.reading
         return {
             "source": self.mapping.source,
             "stage": self.mapping.stage,
-            "rows": tally.rows,
-            "rows_of_no_case": dict(tally.dropped),
-            "cases": tally.cases,
-            "left_out": dict(tally.left_out.most_common()),
+            "rows": reading.rows,
+            "rows_of_no_case": dict(reading.dropped),
+            "cases": reading.cases,
+            "left_out": dict(reading.left_out.most_common()),
             "began_after_the_end": self.later,
             "played": self.played,
             "from": None if self.began is None else self.began.isoformat(),
@@ -156,33 +157,36 @@ class BacktestReport:
             "unexplained": self.unexplained,
             "examples": self.examples,
             "due_by_limit_and_by_file": dict(self.dues),
-            "due_and_declared_by_file": dict(self.declared),
+            "due_and_declared_by_file": dict(self.declared_by_file),
             "late_by": _ordered(self.late_by),
             "early_by": _ordered(self.early_by),
-            "odd": dict(tally.odd.most_common()),
+            "odd": dict(reading.odd.most_common()),
             "seconds": round(self.seconds, 1),
         }
 
     def as_text(self) -> Iterator[str]:
         """The report for a terminal, line by line."""
-        tally = self.tally
-        left = sum(tally.left_out.values())
+        reading = self.reading
+        left = sum(reading.left_out.values())
         later = f", {self.later} began after the end" if self.later else ""
-        told = f"{tally.rows} rows, {tally.cases} cases = {self.played} played, {left} left out{later}"
-        yield f"{self.mapping.source}: {told}"
-        yield from _counts(tally.left_out + tally.dropped)
+        totals = f"{reading.rows} rows, {reading.cases} cases = {self.played} played, {left} left out{later}"
+        yield f"{self.mapping.source}: {totals}"
+        yield from _counts(reading.left_out + reading.dropped)
         if not self.played:
             return
         yield f"by the clock of the log from {self._local(self.began)} to {self._local(self.until)}"
         still = f" ({self.open_late} of them still open at the end)" if self.open_late else ""
         yield f"{self.deadlines} deadlines: {self.warned} warned, {self.overdue} declared overdue{still}"
         yield from self._agreement()
-        for title, counts in (("our due moment and the file's", self.dues), ("due and declared", self.declared)):
+        for title, counts in (
+            ("our due moment and the file's", self.dues),
+            ("due and declared", self.declared_by_file),
+        ):
             if counts:
-                yield f"{title}: " + ", ".join(f"{what} {count}" for what, count in counts.most_common())
+                yield f"{title}: " + ", ".join(f"{name} {count}" for name, count in counts.most_common())
         yield from self._differences()
-        if tally.odd:
-            yield "odd in the file: " + ", ".join(f"{what} {count}" for what, count in tally.odd.most_common())
+        if reading.odd:
+            yield "odd in the file: " + ", ".join(f"{name} {count}" for name, count in reading.odd.most_common())
         yield from self._picture()
 
     def _agreement(self) -> Iterator[str]:
@@ -208,7 +212,7 @@ class BacktestReport:
             yield f"    and {total - len(self.examples)} more; --differences FILE writes them all"
 
     def _picture(self) -> Iterator[str]:
-        """How early and how late the cases ended, as bars."""
+        """A diagram of the time between due moment and end of the cases."""
         most = max([*self.late_by.values(), *self.early_by.values()], default=0)
         if not most:
             return
@@ -221,7 +225,7 @@ class BacktestReport:
 
 
 class DifferencesFile:
-    """The rows that differ, as CSV."""
+    """The rows of cases with a difference, as CSV."""
 
     def __init__(self, file: TextIO | None) -> None:
         self._writer = None if file is None else csv.DictWriter(file, DIFFERENCE_COLUMNS)
@@ -229,7 +233,7 @@ class DifferencesFile:
             self._writer.writeheader()
 
     def write(self, row: dict[str, str]) -> None:
-        """One more row; a cell that a sheet would take for a formula is made text."""
+        """Write a row. A cell that a spreadsheet would take for a formula is written as text."""
         if self._writer is not None:
             self._writer.writerow({name: _inert(cell) for name, cell in row.items()})
 
@@ -251,7 +255,7 @@ def _named(step: str) -> str:
 
 
 def _counts(counts: Counter[str]) -> Iterator[str]:
-    for what, count in counts.most_common(SHOWN_COUNT_MAX):
-        yield f"  {count:>7}  {what}"
+    for name, count in counts.most_common(SHOWN_COUNT_MAX):
+        yield f"  {count:>7}  {name}"
     if len(counts) > SHOWN_COUNT_MAX:
         yield f"           and {len(counts) - SHOWN_COUNT_MAX} more reasons"

@@ -1,4 +1,4 @@
-"""One back-test from a file to its report."""
+"""A back-test from the file to its report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OnProgress = Callable[[int], None]
 
 
 def read_until(mapping: BacktestMapping, given: str | None) -> datetime | None:
-    """The moment up to which to play, if one is named. Raises BadMapping."""
+    """The end of the playback, from the option or the mapping; None without either. Raises BadMapping."""
     text = given or mapping.until
     if text is None:
         return None
@@ -32,9 +32,9 @@ def read_until(mapping: BacktestMapping, given: str | None) -> datetime | None:
 
 
 async def read_cases(source: HistoricFile) -> Iterator[HistoricCase]:
-    """The cases in order of their beginning, when the whole file is read. Raises BadFile, BadMapping."""
+    """The cases in order of their beginning, after the whole file is read. Raises BadFile, BadMapping."""
     try:
-        return await asyncio.to_thread(_cases_of, source)  # so that an interruption is heard
+        return await asyncio.to_thread(_cases_of, source)  # so that an interruption takes effect
     except asyncio.CancelledError:
         source.stop()
         raise
@@ -54,22 +54,22 @@ def _cases_of(source: HistoricFile) -> Iterator[HistoricCase]:
 
 async def backtest(
     source: HistoricFile, cases: Iterator[HistoricCase], mapping: BacktestMapping, until: datetime,
-    differences: DifferencesFile, clock: Clock, tell: OnProgress,
+    differences: DifferencesFile, clock: Clock, on_progress: OnProgress,
 ) -> BacktestReport:  # fmt: skip
-    """Play the cases and count. `tell` hears how many are over."""
+    """Play the cases and count the results. `on_progress` is called with the count of played cases."""
     started = clock.monotonic()
-    report, judge, play = (
-        BacktestReport(mapping, until, source.tally),
+    report, comparison, playback = (
+        BacktestReport(mapping, until, source.counts),
         CaseComparison(mapping, until),
         Playback(mapping, until),
     )
-    async for played in play.run(cases):
-        row = report.add(judge.judge(played))
+    async for played in playback.run(cases):
+        row = report.add(comparison.compare(played))
         if row is not None:
             differences.write(row)
         if report.began is None or played.case.began < report.began:
             report.began = played.case.began
-        tell(report.played)
-    report.later = play.later_count
+        on_progress(report.played)
+    report.later = playback.later_count
     report.seconds = clock.monotonic() - started
     return report

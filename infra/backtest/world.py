@@ -1,7 +1,7 @@
-"""The world in which a file is lived again: one log, one law, one ticker, and the clock of the file.
+"""The world of a playback: one log, one law, one ticker, and the clock of the file.
 
-The law, the handler, the log in memory, what is due of a case, what fires then and the ticker are those of the
-services; what differs is that nothing waits, and that a case which is over is forgotten: memory holds the open ones.
+Law, application, agenda, timers and ticker are those of the services. Here nothing waits, and a case is forgotten after
+its end, so that memory holds open cases only.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from shared.log.memory import MemoryLog
 from shared.reference.reference_data import ReferenceData
 
 _MODEL = "backtest"
-LATE_AFTER = timedelta(microseconds=1)  # what is due by a moment is late the instant after it
+LATE_AFTER = timedelta(microseconds=1)  # a deadline is overdue from the instant after its due moment
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
-_KEY = bytes(32)  # what is sealed here holds nothing of the file
+_KEY = bytes(32)  # sealed content here has nothing of the file
 
 
 class LogClock:
-    """The clock of the log: it stands still until the next moment, and nobody sleeps by it."""
+    """The clock of the log, which stands still until it is set to the next moment; `sleep` does not wait."""
 
     def __init__(self, start: datetime) -> None:
         self._start = self._now = start
-        self._chance = random.Random(0)
+        self._random = random.Random(0)
 
     def now(self) -> datetime:
         return self._now
 
     def to(self, moment: datetime) -> None:
-        """Jump to a moment; never back."""
+        """Set the clock to a later moment."""
         self._now = max(self._now, moment)
 
     def monotonic(self) -> float:
@@ -58,24 +58,24 @@ class LogClock:
         await asyncio.sleep(0)
 
     def random(self) -> float:
-        return self._chance.random()
+        return self._random.random()
 
     def new_id(self) -> str:
         return str(UUID(bytes=self.token_bytes(16), version=4))
 
     def token_bytes(self, count: int) -> bytes:
-        return self._chance.randbytes(count)
+        return self._random.randbytes(count)
 
 
 class _Log(MemoryLog):
-    """The log in memory, which can be made to forget a case."""
+    """The log in memory, with the removal of a case."""
 
     def all(self, address: Address) -> list[Recorded[Event]]:
         """The events of a case, in order."""
         return self._by_subject.get(address.subject, [])
 
     def forget(self, address: Address) -> None:
-        """Drop the events of a case; their places in the stream stay."""
+        """Remove the events of a case; the sequences of other events stay."""
         for recorded in self._by_subject.pop(address.subject, ()):
             if (position := recorded.position) is not None:
                 self._streams[position.stream].events[position.sequence - 1] = cast(Any, None)
@@ -88,19 +88,19 @@ class _Vault(MemoryVault):
 
 class _Agenda(MemoryAgenda):
     def is_idle(self, address: Address) -> bool:
-        """Whether nothing is going to be due of a case as it now is."""
+        """Whether no timer of a case remains."""
         watched = self._watched.get(address.subject)
         return watched is None or not watched.entries
 
     def forget(self, address: Address) -> None:
-        """Nothing will ever be due of it again."""
+        """Remove a case."""
         self._watched.pop(address.subject, None)
 
 
 class _Application(Application):
-    """Tells the agenda at once of each change, as the projection would."""
+    """Enters each change into the agenda at once, as the projection does in a service."""
 
-    changed: list[Address]  # since somebody looked
+    changed: list[Address]  # since the last tick
     agenda: _Agenda
 
     async def decide(self, command: Command, origin: Origin | None = None) -> Committed | Rejected:
@@ -113,7 +113,7 @@ class _Application(Application):
 
 
 class BacktestWorld:
-    """Commands at the clock's time, and the ticker between them."""
+    """Decides commands at the time of the clock and runs the ticker between them."""
 
     def __init__(self, start: datetime, region: str) -> None:
         self.clock = LogClock(start)
@@ -123,7 +123,13 @@ class BacktestWorld:
         reference_data = ReferenceData([])
         self._application = _Application(
             identity=Identity(owner=Owner.SUPERVISION, settings=Settings(), reference_data=reference_data),
-            data=Data(log=self._log, streams=absent, vault=_Vault(MasterKeys([_KEY]), self.clock), database=absent),
+            data=Data(
+                log=self._log,
+                streams=absent,
+                edge=absent,
+                vault=_Vault(MasterKeys([_KEY]), self.clock),
+                database=absent,
+            ),
             runtime=Runtime.of(self.clock),
         )
         self._application.agenda, self._application.changed = self._agenda, []
@@ -132,31 +138,31 @@ class BacktestWorld:
             application=self._application,
         )  # fmt: skip
 
-    async def ask(self, command: Command) -> Committed | Rejected:
-        """Have the law decide a command."""
+    async def decide(self, command: Command) -> Committed | Rejected:
+        """Decide a command by the law."""
         return await self._application.decide(command)
 
     async def next_tick(self) -> datetime | None:
-        """When the ticker must look again: the instant after the next due moment."""
+        """The moment of the next tick: the instant after the next due moment."""
         moment = await self._agenda.next_at(LONG_AGO)
         return None if moment is None else max(moment + LATE_AFTER, self.clock.now())
 
     async def tick(self) -> Sequence[Address]:
-        """The ticker fires what is due by now; where it did, a case as often as something fired."""
+        """Fire all due timers; the address of each changed case, once for each change."""
         self._application.changed.clear()
         await self._ticker.tick()
         return tuple(self._application.changed)
 
     def is_idle(self, address: Address) -> bool:
-        """Whether nothing is going to be due of a case as it now is."""
+        """Whether no timer of a case remains."""
         return self._agenda.is_idle(address)
 
     def events(self, address: Address) -> Sequence[Recorded[Event]]:
-        """What the log holds of a case."""
+        """The events of a case."""
         return self._log.all(address)
 
     def forget(self, address: Address) -> None:
-        """The case is over, and counted."""
+        """Remove a case that is at its end."""
         self._log.forget(address)
         self._agenda.forget(address)
         self._application.runtime.aggregates.forget(address.subject)

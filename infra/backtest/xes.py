@@ -1,7 +1,7 @@
-"""A log in XES (IEEE 1849) trace by trace, with the memory of one trace.
+"""Reading of a log in XES (IEEE 1849) trace by trace, with one trace in memory.
 
-Read by expat alone, since a log of a million events needs no tree. Entities are refused where they are declared, as
-defusedxml does it: a log needs none, and a few of them can fill any memory or read other files.
+The parser is expat, since a log of a million events must not become a tree. Entities are refused where they are
+declared, as in defusedxml: a log needs none, and a few of them can fill any memory or read other files.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ CHUNK_BYTES = 64 * 1024
 TOKEN_BYTES_MAX = 4 * 1024 * 1024  # of one tag, with all its attributes
 TRACE_EVENTS_MAX = 1_000_000
 _DEPTH_MAX = 64
-CELL_CHARS_MAX = 1000  # times, ids and activities are shorter; of anything longer the beginning is kept
+CELL_CHARS_MAX = 1000  # times, ids and activities are shorter; longer cells are cut
 VALUES = frozenset({"string", "date", "int", "float", "boolean", "id"})
 
 
 @dataclass(slots=True)
 class Trace:
-    """One case of the log: the line where it begins, its own attributes and those of its events, as text by key."""
+    """A case of the log: the line where it begins, its attributes, and those of its events, as text by key."""
 
     number: int
     cells: dict[str, str] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Trace:
 
 
 def traces(path: Path) -> Iterator[Trace]:
-    """Every trace, in the order of the file. Raises BadFile."""
+    """The traces, in the order of the file. Raises BadFile."""
     reader = _Reader(path)
     with open_bytes(path) as file, unpacking(path):
         while chunk := file.read(CHUNK_BYTES):
@@ -45,11 +45,11 @@ def traces(path: Path) -> Iterator[Trace]:
 class _Reader:
     def __init__(self, path: Path) -> None:
         self._path, self._parser = path, expat.ParserCreate()
-        self._done: list[Trace] = []
+        self._complete: list[Trace] = []
         self._trace: Trace | None = None
         self._event: dict[str, str] | None = None
-        self._path_in: list[str] = []
-        self._fed = 0  # bytes since something was understood
+        self._open_tags: list[str] = []
+        self._bytes_pending = 0  # bytes since the last complete tag
         self.is_log = False
         parser = self._parser
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
@@ -59,30 +59,30 @@ class _Reader:
         parser.buffer_text = True
 
     def feed(self, chunk: bytes, last: bool = False) -> list[Trace]:
-        """The traces that are complete with this piece of the file. Raises BadFile."""
-        self._fed += len(chunk)
+        """The traces that end in this chunk of the file. Raises BadFile."""
+        self._bytes_pending += len(chunk)
         try:
             self._parser.Parse(chunk, last)
         except expat.ExpatError as error:
             cut = error.code == expat.errors.codes[expat.errors.XML_ERROR_NO_ELEMENTS]
             cut = cut or (last and error.code in _CUT)
-            what = "ends early; copy it again" if cut else f"is not XML ({expat.errors.messages[error.code]})"
-            raise BadFile(f"{self._path.name}:{error.lineno}: {what}") from None
-        if self._fed > TOKEN_BYTES_MAX:
+            reason = "ends early; copy it again" if cut else f"is not XML ({expat.errors.messages[error.code]})"
+            raise BadFile(f"{self._path.name}:{error.lineno}: {reason}") from None
+        if self._bytes_pending > TOKEN_BYTES_MAX:
             self._fail(f"one tag has more than {TOKEN_BYTES_MAX} bytes")
-        done, self._done = self._done, []
-        return done
+        complete, self._complete = self._complete, []
+        return complete
 
-    def _fail(self, what: str) -> NoReturn:
-        raise BadFile(f"{self._path.name}:{self._parser.CurrentLineNumber}: {what}")
+    def _fail(self, reason: str) -> NoReturn:
+        raise BadFile(f"{self._path.name}:{self._parser.CurrentLineNumber}: {reason}")
 
     def _refuse(self, *_: object) -> NoReturn:
         self._fail("declares entities, which a log has no use for; remove its DTD")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._fed = 0
+        self._bytes_pending = 0
         name = name.rpartition(":")[2]
-        within = self._path_in
+        within = self._open_tags
         within.append(name)
         depth = len(within)
         if depth == 1:
@@ -105,14 +105,16 @@ class _Reader:
                 cells[key] = value[:CELL_CHARS_MAX]
 
     def _end(self, name: str) -> None:
-        self._fed = 0
-        self._path_in.pop()
-        depth = len(self._path_in)
+        self._bytes_pending = 0
+        self._open_tags.pop()
+        depth = len(self._open_tags)
         if self._trace is not None and depth == 1:
-            self._done.append(self._trace)
+            self._complete.append(self._trace)
             self._trace = None
         elif self._event is not None and depth == 2:
             self._event = None
 
 
-_CUT = {expat.errors.codes[one] for one in (expat.errors.XML_ERROR_UNCLOSED_TOKEN, expat.errors.XML_ERROR_PARTIAL_CHAR)}
+_CUT = {
+    expat.errors.codes[code] for code in (expat.errors.XML_ERROR_UNCLOSED_TOKEN, expat.errors.XML_ERROR_PARTIAL_CHAR)
+}

@@ -1,4 +1,4 @@
-"""`caseflow backtest`: a historic table or log lived again by the law and the ticker, against what its file says."""
+"""`caseflow backtest`: play a historic table or log again by the law and the ticker, and compare it with its file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from infra.importing.mapping_tree import BadMapping
 from shared.kit.clock import SystemClock
 
 HistoryFile = Annotated[Path, typer.Argument(help="A .csv, .xlsx, .ndjson or .xes file; .gz may be packed around it.")]
-BacktestMappingFile = Annotated[Path, typer.Option(help="What the file says, as YAML; see docs/backtest.md.")]
+BacktestMappingFile = Annotated[Path, typer.Option(help="The meaning of the columns, as YAML; see docs/backtest.md.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The report as JSON, on stdout.")]
 To = Annotated[Path | None, typer.Option(help="Where to write every difference, as CSV.")]
 Until = Annotated[str | None, typer.Option(help="Play up to this moment; by default to the last one of the file.")]
@@ -34,7 +34,7 @@ _GC_YOUNG_COUNT = 50_000
 def backtest_file(
     file: HistoryFile, mapping: BacktestMappingFile, json: AsJson = False, differences: To = None, until: Until = None
 ) -> None:
-    """Play a historic file: what would have been warned and overdue. Ends with 1 when a difference has no reason."""
+    """Play a historic file and report warnings and overdue cases. Ends with 1 for an unexplained difference."""
     report = run(_backtest(file, mapping, differences, until), "interrupted; nothing was kept")
     if json:
         typer.echo(to_json(report.as_json(), indent=2))
@@ -50,7 +50,7 @@ def backtest_file(
 
 @contextmanager
 def _few_collections() -> Iterator[None]:
-    """Garbage is looked for less often, and not in what lives on anyway: a tenth of the time."""
+    """Collect garbage less often and not among long-lived objects, which takes a tenth of the time off."""
     before = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(_GC_YOUNG_COUNT)
@@ -71,10 +71,10 @@ async def _backtest(file: Path, mapping_file: Path, differences: Path | None, gi
             cases = await read_cases(source)
     except (BadMapping, BadFile) as error:
         raise Refused(str(error), CODE_USAGE) from None
-    tally = source.tally
-    total = tally.cases - sum(tally.left_out.values())
+    reading = source.counts
+    total = reading.cases - sum(reading.left_out.values())
     clock = SystemClock()
-    until = until or tally.last or clock.now()
+    until = until or reading.last or clock.now()
     if until > clock.now():
         say(f"the file goes on to {until.date()}, which is to come; if that is no real time, name it under `empty`")
     out = nullcontext() if differences is None else differences.open("w", encoding="utf-8-sig", newline="")

@@ -1,4 +1,4 @@
-"""What every command of `caseflow` shares: the settings, how it speaks, how it fails, how it shows progress."""
+"""The parts that all commands of `caseflow` share: settings, messages, failures and progress."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from shared.reference.load import LoadError
 from shared.reference.publish import DocumentTooLarge
 
 CODE_FAILED, CODE_USAGE, CODE_INTERRUPTED = 1, 2, 130
-LINE_EVERY_S = 5.0  # progress where there is no terminal to draw on
+LINE_EVERY_S = 5.0  # of progress without a terminal
 DataFolder = Annotated[Path | None, typer.Option(help="Data folder; CASEFLOW_DATA sets it too.")]
 T = TypeVar("T")
 ShowProgress = Callable[[int, str], None]
@@ -38,8 +38,8 @@ ShowProgress = Callable[[int, str], None]
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"caseflow {VERSION}")
         raise typer.Exit
 
@@ -54,7 +54,7 @@ def common(
 
 
 class Refused(Exception):
-    """What was asked cannot be done; the text is one line that says why and what to do."""
+    """The command cannot be done. The text is one line with the reason and a remedy."""
 
     def __init__(self, text: str, code: int = CODE_FAILED) -> None:
         super().__init__(text)
@@ -62,44 +62,44 @@ class Refused(Exception):
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal what is being done; on stderr, since stdout is for what was asked."""
+    """Report a step on stderr, since stdout is for the result of the command."""
     typer.echo(f"caseflow: {text}", err=True)
 
 
 def fail(text: str, code: int = CODE_FAILED) -> typer.Exit:
-    """Say what went wrong and what to do; the exit to raise."""
+    """Print a failure with its remedy; the exit to raise."""
     typer.echo(f"caseflow: {text}", err=True)
     return typer.Exit(code)
 
 
-def settings() -> Settings:
+def read_settings() -> Settings:
     """The settings of the environment. Exits when they cannot be used."""
     try:
-        own = Settings.from_env(os.environ)
-        failpoints.from_spec(own.failpoints)
+        settings = Settings.from_env(os.environ)
+        failpoints.from_spec(settings.failpoints)
     except (BadSettings, ValueError) as error:
         raise fail(str(error), CODE_USAGE) from None
-    return own
+    return settings
 
 
-def hook(own: Settings) -> Hook | None:
+def hook(settings: Settings) -> Hook | None:
     """The failpoints that the settings arm, for the runtime of a process."""
-    return failpoints.from_spec(own.failpoints)
+    return failpoints.from_spec(settings.failpoints)
 
 
 def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted", code: int = CODE_INTERRUPTED) -> T:
-    """Run a command's work. Whatever a person can put right is one line and an exit code, never a traceback."""
+    """Run the work of a command. An error that a person can correct is one line and an exit code, no traceback."""
     try:
         return uvloop.run(work)
     except KeyboardInterrupt:
         raise fail(interrupted, code) from None
-    except BrokenPipeError:  # the reader of our output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except BaseExceptionGroup as group:
-        raise _told(_first(group)) from group
+        raise _exit_for(_first(group)) from group
     except Exception as error:
-        raise _told(error) from error
+        raise _exit_for(error) from error
 
 
 def _first(error: BaseException) -> BaseException:
@@ -108,8 +108,8 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def _told(error: BaseException) -> BaseException:
-    """The exit for an error of the world or the input; any other is a fault of ours and shown as it is."""
+def _exit_for(error: BaseException) -> BaseException:
+    """The exit for an error of the environment or the input; other errors are faults of the program and returned."""
     match error:
         case Refused():
             return fail(str(error), error.code)
@@ -135,33 +135,33 @@ def _told(error: BaseException) -> BaseException:
 
 
 @contextmanager
-def progress_bar(what: str, total: int | None) -> Iterator[ShowProgress]:
-    """A bar with count, time and what remains: call what is yielded with (done, a word beside the bar).
+def progress_bar(title: str, total: int | None) -> Iterator[ShowProgress]:
+    """A progress bar with count, time and remaining time. The yielded function takes (done, a word beside the bar).
 
-    Where stderr is no terminal it is a line every LINE_EVERY_S.
+    Without a terminal on stderr there is a line every LINE_EVERY_S.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _lines(what, total)
+        yield _lines(title, total)
         return
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[word]}"),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(what, total=total, word="")
+        task = bar.add_task(title, total=total, word="")
 
-        def tell(done: int, word: str) -> None:
+        def show_progress(done: int, word: str) -> None:
             bar.update(task, completed=done, word=word)
 
-        yield tell
+        yield show_progress
 
 
-def _lines(what: str, total: int | None) -> ShowProgress:
+def _lines(title: str, total: int | None) -> ShowProgress:
     clock = SystemClock()
     started = last = clock.monotonic()
 
-    def tell(done: int, word: str = "") -> None:
+    def show_progress(done: int, word: str = "") -> None:
         nonlocal last
         now = clock.monotonic()
         if now - last < LINE_EVERY_S:
@@ -169,6 +169,6 @@ def _lines(what: str, total: int | None) -> ShowProgress:
         last = now
         rate = done / (now - started)
         left = f", {(total - done) / rate:.0f} s left" if total and rate else ""
-        say(f"{what}: {done}{f' of {total}' if total else ''} {word}{left}")
+        say(f"{title}: {done}{f' of {total}' if total else ''} {word}{left}")
 
-    return tell
+    return show_progress

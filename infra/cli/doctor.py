@@ -1,10 +1,10 @@
-"""`caseflow doctor`: what is wrong with this installation, and what to do."""
+"""`caseflow doctor`: checks of this installation, each failure with a remedy."""
 
 from __future__ import annotations
 
 import typer
 
-from infra.cli.base import DataFolder, app, run, settings
+from infra.cli.base import DataFolder, app, read_settings, run
 from infra.operations.doctor import CheckState, examine_installation
 from shared.kit.clock import SystemClock
 from shared.kit.settings import Settings
@@ -12,15 +12,15 @@ from shared.kit.settings import Settings
 
 @app.command()
 def doctor(data: DataFolder = None) -> None:
-    """Say what is wrong with this installation and what to do; changes nothing."""
-    own = settings()
-    run(_doctor(own.model_copy(update={"data": data or own.data})))
+    """Check this installation and print a remedy for each failure; changes nothing."""
+    settings = read_settings()
+    run(_doctor(settings.model_copy(update={"data": data or settings.data})))
 
 
-async def _doctor(own: Settings) -> None:
-    ill = 0
-    async for check in examine_installation(own, SystemClock()):
+async def _doctor(settings: Settings) -> None:
+    failed_count = 0
+    async for check in examine_installation(settings, SystemClock()):
         typer.echo(str(check))
-        ill += check.state is CheckState.BAD
-    if ill:
+        failed_count += check.state is CheckState.BAD
+    if failed_count:
         raise typer.Exit(1)

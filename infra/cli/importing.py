@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, hook, progress_bar, run, say, settings
+from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, hook, progress_bar, read_settings, run, say
 from infra.importing.dry_run import judge_rows
 from infra.importing.file_rows import BadFile, heading_of
 from infra.importing.import_run import ImportJournal, ImportPosition, ImportRun
@@ -16,7 +16,7 @@ from infra.importing.mapping import ImportMapping, load_mapping
 from infra.importing.mapping_tree import BadMapping
 from infra.importing.plan import ImportPlan, make_plan
 from infra.importing.row_importer import ImportPhase, RowImporter, RowOutcome, open_row_importer
-from infra.servers.attach import servers
+from infra.servers.attach import open_servers
 from infra.servers.composition import running
 from infra.servers.services import OWNERS
 from shared.kit.clock import SystemClock
@@ -35,11 +35,11 @@ def import_file(
     file: TableFile, mapping: MappingFile, data: DataFolder = None, rejected: RejectedFile = None, check: Dry = False
 ) -> None:
     """Import cases from a file. A repetition changes nothing; an interrupted import resumes where it was."""
-    own = settings()
-    own = own.model_copy(update={"data": data or own.data})
+    settings = read_settings()
+    settings = settings.model_copy(update={"data": data or settings.data})
     rejected = rejected or file.with_name(file.name + ".rejected.csv")
     again = "interrupted; run the same command again and it goes on where it was"
-    run(_check(file, mapping) if check else _import(own, file, mapping, rejected), again)
+    run(_check(file, mapping) if check else _import(settings, file, mapping, rejected), again)
 
 
 def _read(file: Path, mapping_file: Path) -> tuple[ImportMapping, ImportPlan]:
@@ -66,16 +66,16 @@ async def _check(file: Path, mapping_file: Path) -> None:
         raise typer.Exit(1)
 
 
-async def _import(own: Settings, file: Path, mapping_file: Path, rejected: Path) -> None:
+async def _import(settings: Settings, file: Path, mapping_file: Path, rejected: Path) -> None:
     mapping, plan = _read(file, mapping_file)
-    clock, failpoints = SystemClock(), Failpoints(hook(own))
-    position_file = own.data / "import" / f"{mapping.source}.json"
+    clock, failpoints = SystemClock(), Failpoints(hook(settings))
+    position_file = settings.data / "import" / f"{mapping.source}.json"
     async with AsyncExitStack() as stack:
-        attached = await stack.enter_async_context(servers(own, say))
-        if attached.own:  # then reactions and projections run in this process
-            settings_by_owner = {owner: attached.settings(owner) for owner in OWNERS}
+        servers = await stack.enter_async_context(open_servers(settings, say))
+        if servers.started_here:  # then reactions and projections run in this process
+            settings_by_owner = {owner: servers.settings(owner) for owner in OWNERS}
             await stack.enter_async_context(running(settings_by_owner, Runtime.of(clock, failpoints=failpoints)))
-        row_importer = await stack.enter_async_context(open_row_importer(attached, mapping, clock, failpoints))
+        row_importer = await stack.enter_async_context(open_row_importer(servers, mapping, clock, failpoints))
         started = clock.monotonic()
         with progress_bar(f"importing {file.name}", plan.rows) as show_progress:
             await _check_names(row_importer, mapping)

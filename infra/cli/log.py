@@ -1,4 +1,4 @@
-"""`caseflow events`, `fsck` and `rebuild`: the log as it is, whether it is as it must be, its tables anew."""
+"""`caseflow events`, `fsck` and `rebuild`: print the log, check it, and rebuild the tables that follow from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import to_json
 
-from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, fail, hook, progress_bar, run, say, settings
+from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, fail, hook, progress_bar, read_settings, run, say
 from infra.operations.rebuild import (
     TABLE_STATEMENTS,
     Checksums,
@@ -22,7 +22,7 @@ from infra.operations.rebuild import (
     rebuild,
     table_differences,
 )
-from infra.servers.attach import Servers, is_external, servers
+from infra.servers.attach import Servers, is_external, open_servers
 from infra.servers.services import OWNERS
 from shared.case.base import Address, Owner, Position, Recorded, Unknown
 from shared.kit.clock import SystemClock
@@ -30,77 +30,89 @@ from shared.kit.failpoints import Failpoints
 from shared.kit.problems import Unavailable
 from shared.kit.seal import unseal_fields
 from shared.kit.settings import Settings
-from shared.log import fsck as judge
 from shared.log.case_numbers import parse_case_number
 from shared.log.connection import connect
+from shared.log.fsck import FsckLookups, ReadModelComparison, check_log
 from shared.log.jetstream import JetStreamLog
 from shared.log.port import Log, NoArea
 from shared.log.topology import Topology
 
-After = Annotated[list[str] | None, typer.Option(help="Only what comes after, as LOG_5101:17; once per stream.")]
-Types = Annotated[list[str] | None, typer.Option("--type", help="Only events of this type, as case.assigned.")]
+AfterOption = Annotated[
+    list[str] | None, typer.Option(help="Only events after a position, as LOG_5101:17; once per stream.")
+]
+TypesOption = Annotated[list[str] | None, typer.Option("--type", help="Only events of this type, as case.assigned.")]
 CaseOption = Annotated[str | None, typer.Option(help="Only this case or order, by id or number.")]
-Follow = Annotated[bool, typer.Option(help="Go on with what comes.")]
+FollowOption = Annotated[bool, typer.Option(help="Continue with new events.")]
 
 
 def own_settings(data: Path | None) -> Settings:
-    """The settings of the environment with this data folder. Exits when there is nothing in it to look at."""
-    own = settings()
-    own = own.model_copy(update={"data": data or own.data})
-    if not is_external(own) and not (own.data / "nats").exists():
-        raise fail(f"there is no data in {own.data.resolve()}: name its folder by --data or CASEFLOW_DATA", CODE_USAGE)
-    return own
+    """The settings of the environment with this data folder. Exits when the folder holds no data."""
+    settings = read_settings()
+    settings = settings.model_copy(update={"data": data or settings.data})
+    if not is_external(settings) and not (settings.data / "nats").exists():
+        raise fail(
+            f"there is no data in {settings.data.resolve()}: name its folder by --data or CASEFLOW_DATA", CODE_USAGE
+        )
+    return settings
 
 
 @asynccontextmanager
-async def open_log(found: Servers, user: str) -> AsyncIterator[Log]:
-    """The log for reading, as a service's user. Raises Unavailable."""
-    own = found.settings(user)
-    password = own.nats_password.get_secret_value() or None
-    connection = await connect(own.nats_url, user=own.nats_user or None, password=password, name=f"caseflow {user}")
+async def open_log(servers: Servers, user: str) -> AsyncIterator[Log]:
+    """The log, for reading, as the user of a service. Raises LogUnavailable."""
+    settings = servers.settings(user)
+    password = settings.nats_password.get_secret_value() or None
+    connection = await connect(
+        settings.nats_url, user=settings.nats_user or None, password=password, name=f"caseflow {user}"
+    )
     try:
-        yield JetStreamLog(connection, Topology(tuple(own.areas), own.replicas))
+        yield JetStreamLog(connection, Topology(tuple(settings.areas), settings.replicas))
     finally:
         await connection.close()
 
 
 @app.command(name="events")
 def print_events(
-    after: After = None, follow: Follow = False, type: Types = None, case: CaseOption = None, data: DataFolder = None
+    after: AfterOption = None,
+    follow: FollowOption = False,
+    type: TypesOption = None,
+    case: CaseOption = None,
+    data: DataFolder = None,
 ) -> None:
-    """Print the flow facts of the log, one JSON object a line; content stays sealed and is left out."""
+    """Print the flow facts of the log, one JSON object per line, without content."""
     run(_events(own_settings(data), after or [], follow, frozenset(type or ()), case))
 
 
-async def _events(own: Settings, after: Sequence[str], follow: bool, types: frozenset[str], case: str | None) -> None:
-    async with servers(own, say) as found, open_log(found, Owner.REPORTING) as log:
-        places = _places(after, log.streams())
+async def _events(
+    settings: Settings, after: Sequence[str], follow: bool, types: frozenset[str], case: str | None
+) -> None:
+    async with open_servers(settings, say) as servers, open_log(servers, Owner.REPORTING) as log:
+        positions = _start_positions(after, log.streams())
         if case is not None:
             address = await _address(log, case)
-            for recorded in await log.load(address, places[log.stream_of(address)]):
+            for recorded in await log.load(address, positions[log.stream_of(address)]):
                 _print(recorded, types)
             if not follow:
                 return
-            places[log.stream_of(address)] = await log.end(log.stream_of(address))
-        wanted = None if case is None else address
+            positions[log.stream_of(address)] = await log.end(log.stream_of(address))
+        only = None if case is None else address
         if follow:
             async with asyncio.TaskGroup() as group:
-                for stream, at in places.items():
-                    group.create_task(_stream(log, stream, at, None, types, wanted))
-        for stream, at in places.items():
-            await _stream(log, stream, at, await log.end(stream), types, wanted)
+                for stream, sequence in positions.items():
+                    group.create_task(_stream(log, stream, sequence, None, types, only))
+        for stream, sequence in positions.items():
+            await _stream(log, stream, sequence, await log.end(stream), types, only)
 
 
 async def _stream(
-    log: Log, stream: str, after: int, end: int | None, types: frozenset[str], wanted: Address | None
+    log: Log, stream: str, after: int, end: int | None, types: frozenset[str], only: Address | None
 ) -> None:
-    """Print a stream from a place on, up to `end` or for ever."""
+    """Print the events of a stream after a sequence, up to `end` or without end."""
     if end is not None and after >= end:
         return
     async with aclosing(log.follow(stream, after)) as batches:  # type: ignore[type-var]
         async for batch in batches:
             for recorded in batch:
-                if wanted is None or recorded.address == wanted:
+                if only is None or recorded.address == only:
                     _print(recorded, types)
             sys.stdout.flush()
             if end is not None and batch[-1].position is not None and batch[-1].position.sequence >= end:
@@ -113,7 +125,7 @@ def _print(recorded: Recorded[Any], types: frozenset[str]) -> None:
 
 
 def flow_facts(recorded: Recorded[Any]) -> dict[str, Any]:
-    """An event without its content: private fields are left out, of an event of a newer program all facts are."""
+    """An event without its content: without private fields, and without all facts of a newer program's event."""
     meta, event = recorded.meta, recorded.event
     facts: dict[str, Any] = {}
     if not isinstance(event, Unknown):
@@ -135,22 +147,22 @@ def flow_facts(recorded: Recorded[Any]) -> dict[str, Any]:
     }
 
 
-def _places(after: Sequence[str], streams: Sequence[str]) -> dict[str, int]:
-    """Where to begin in each stream. Raises Refused."""
-    places = dict.fromkeys(streams, 0)
+def _start_positions(after: Sequence[str], streams: Sequence[str]) -> dict[str, int]:
+    """The sequence after which to begin, by stream. Raises Refused."""
+    positions = dict.fromkeys(streams, 0)
     for text in after:
         try:
             position = Position.parse(text)
         except ValueError as error:
             raise Refused(f"--after: {error}", CODE_USAGE) from None
-        if position.stream not in places:
+        if position.stream not in positions:
             raise Refused(f"--after: there is no stream {position.stream}; there are {', '.join(streams)}", CODE_USAGE)
-        places[position.stream] = position.sequence
-    return places
+        positions[position.stream] = position.sequence
+    return positions
 
 
 async def _address(log: Log, text: str) -> Address:
-    """A case or order by id or number. Raises Refused."""
+    """The address of a case or order, by id or number. Raises Refused."""
     try:
         for kind in ("case", "order"):
             address = Address.of(kind, text)
@@ -174,38 +186,38 @@ async def _address(log: Log, text: str) -> Address:
 def fsck(
     data: DataFolder = None,
     settled: Annotated[
-        bool, typer.Option(help="Nobody writes and all reactions have caught up: what had to follow is asked too.")
+        bool, typer.Option(help="Nobody writes and all reactions have caught up; check their results too.")
     ] = False,
     tables: Annotated[bool, typer.Option(help="Compare the read models with a fresh replay.")] = True,
 ) -> None:
-    """Judge the whole log: foldable, lawful, sealed, with its keys; read models equal to a fresh replay."""
+    """Check the whole log against the law, its seals and keys, and the read models against a fresh replay."""
     run(_fsck(own_settings(data), settled, tables))
 
 
-async def _fsck(own: Settings, settled: bool, tables: bool) -> None:
+async def _fsck(settings: Settings, settled: bool, tables: bool) -> None:
     clock = SystemClock()
-    async with servers(own, say) as found, connected(found, clock, OWNERS) as services:
+    async with open_servers(settings, say) as servers, connected(servers, clock, OWNERS) as services:
         intake = services[Owner.INTAKE].data
         total = sum([await intake.log.end(stream) for stream in intake.log.streams()])
         done_of: dict[str, int] = {}
-        with progress_bar("judging events", total) as tell:
+        with progress_bar("checking events", total) as show_progress:
 
-            def shown(stream: str, done: int, end: int) -> None:
+            def show(stream: str, done: int, end: int) -> None:
                 done_of[stream] = done
-                tell(sum(done_of.values()), stream)
+                show_progress(sum(done_of.values()), stream)
 
             async def claimed(subjects: Collection[str]) -> set[str]:
                 rows = await intake.database.using(TABLE_STATEMENTS).fetch("claimed", list(subjects))
                 return {row["subject"] for row in rows}
 
-            def compared(kept: OpenReadModel) -> judge.ReadModelComparison:
-                return lambda: table_differences(kept, found, clock, lambda *_: tell(total, f"replaying {kept.name}"))
+            def compared(model: OpenReadModel) -> ReadModelComparison:
+                return lambda: table_differences(
+                    model, servers, clock, lambda *_: show_progress(total, f"replaying {model.name}")
+                )
 
-            models = {kept.name: compared(kept) for kept in read_models(services)} if tables else {}
-            questions = judge.FsckLookups(
-                keys=intake.vault.keys, unseal=unseal_fields, claimed=claimed, read_models=models
-            )
-            report = await judge.check_log(intake.log, questions, settled=settled, progress=shown)
+            models = {model.name: compared(model) for model in read_models(services)} if tables else {}
+            lookups = FsckLookups(keys=intake.vault.keys, unseal=unseal_fields, claimed=claimed, read_models=models)
+            report = await check_log(intake.log, lookups, settled=settled, progress=show)
     for finding in report.findings:
         typer.echo(str(finding))
     say(
@@ -213,7 +225,7 @@ async def _fsck(own: Settings, settled: bool, tables: bool) -> None:
         f" {len(models)} read models compared; {report.finding_count} findings"
     )
     if report.newer:
-        say(f"{report.newer} events are newer than this program and were not judged: update it")
+        say(f"{report.newer} events are newer than this program and were not checked: update it")
     if not report.clean:
         raise typer.Exit(1)
 
@@ -222,54 +234,57 @@ async def _fsck(own: Settings, settled: bool, tables: bool) -> None:
 def rebuild_models(
     service: Annotated[Owner | None, typer.Argument(help="routing or reporting; all when left out.")] = None,
     data: DataFolder = None,
-    fresh: Annotated[bool, typer.Option(help="Begin anew where a rebuild was interrupted.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Begin anew in place of resuming an interrupted rebuild.")] = False,
 ) -> None:
-    """Make the tables of read models anew from the log; an interrupted rebuild goes on where it was."""
+    """Rebuild the tables of read models from the log; an interrupted rebuild resumes where it was."""
     again = "interrupted; run the same command again and it goes on where it was"
     run(_rebuild(own_settings(data), service, fresh), again)
 
 
-async def _rebuild(own: Settings, service: Owner | None, fresh: bool) -> None:
+async def _rebuild(settings: Settings, service: Owner | None, fresh: bool) -> None:
     clock = SystemClock()
     owners = OWNERS if service is None else (service,)
-    async with servers(own, say) as found, connected(found, clock, owners, Failpoints(hook(own))) as services:
+    async with (
+        open_servers(settings, say) as servers,
+        connected(servers, clock, owners, Failpoints(hook(settings))) as services,
+    ):
         models = read_models(services)
         if not models:
             say(f"{service} keeps no read model: nothing to rebuild")
-        for kept in models:
-            await _rebuild_one(own, kept, fresh)
+        for model in models:
+            await _rebuild_one(settings, model, fresh)
 
 
-async def _rebuild_one(own: Settings, kept: OpenReadModel, fresh: bool) -> None:
-    note = own.data / "rebuild" / kept.name  # there while a rebuild is under way
+async def _rebuild_one(settings: Settings, model: OpenReadModel, fresh: bool) -> None:
+    note = settings.data / "rebuild" / model.name  # exists during a rebuild
     resume = note.exists() and not fresh
     before: Checksums = {}
     if not resume:
-        async with kept.database.session() as session:
-            before = await kept.checksums(session)
+        async with model.database.session() as session:
+            before = await model.checksums(session)
     note.parent.mkdir(parents=True, exist_ok=True)
     note.touch()
-    total = sum([await kept.log.end(stream) for stream in kept.log.streams()])
+    total = sum([await model.log.end(stream) for stream in model.log.streams()])
     done_of: dict[str, int] = {}
     if resume:
-        say(f"{kept.name}: going on with the rebuild that was interrupted")
-    with progress_bar(f"rebuilding {kept.name}", total) as tell:
+        say(f"{model.name}: going on with the rebuild that was interrupted")
+    with progress_bar(f"rebuilding {model.name}", total) as show_progress:
 
-        def shown(stream: str, done: int, end: int) -> None:
+        def show(stream: str, done: int, end: int) -> None:
             done_of[stream] = done
-            tell(sum(done_of.values()), stream)
+            show_progress(sum(done_of.values()), stream)
 
         try:
-            await rebuild(kept, resume, shown)
+            await rebuild(model, resume, show)
         except Unavailable as error:
             note.unlink()
-            raise Refused(f"{kept.name}: {error.problem.detail}") from None
+            raise Refused(f"{model.name}: {error.problem.detail}") from None
     note.unlink()
-    async with kept.database.session() as session:
-        after = await kept.checksums(session)
+    async with model.database.session() as session:
+        after = await model.checksums(session)
     for table, (rows, checksum) in after.items():
         was = before.get(table)
         verdict = (
             "" if was is None else "  as before" if was == (rows, checksum) else f"  before: {was[0]} rows {was[1]}"
         )
-        typer.echo(f"{kept.service.owner}.{table:<12} {rows:>10} rows  checksum {checksum}{verdict}")
+        typer.echo(f"{model.service.owner}.{table:<12} {rows:>10} rows  checksum {checksum}{verdict}")

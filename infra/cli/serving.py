@@ -1,4 +1,4 @@
-"""`caseflow up` and `caseflow serve`: the four services with servers of their own, or one with those of others."""
+"""`caseflow up` runs the four services with embedded servers, `caseflow serve` one with external servers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from infra.cli.base import DataFolder, Refused, app, hook, run, settings
+from infra.cli.base import DataFolder, Refused, app, hook, read_settings, run
 from infra.servers.attach import mark_ready
 from infra.servers.composition import Running, prepare, running, settings_for
 from infra.servers.embedded import Embedded, require_port
@@ -33,7 +33,7 @@ GC_YOUNG_COUNT, GC_MIDDLE_COUNT, GC_OLD_COUNT = 20_000, 20, 20
 
 
 def announce(text: str) -> None:
-    """Tell what is being done, on stdout: it is all that these two commands have to tell."""
+    """Report a step on stdout, since these two commands have no other output."""
     typer.echo(f"caseflow: {text}")
 
 
@@ -43,21 +43,21 @@ def up(
     port: Annotated[int | None, typer.Option(help="HTTP port; CASEFLOW_PORT sets it too.")] = None,
 ) -> None:
     """Start NATS, Postgres and the four services on one origin; ctrl-C stops them."""
-    own = settings()
-    own = own.model_copy(update={"data": data or own.data, "port": port or own.port})
-    run(_up(own), "stopped", code=0)
+    settings = read_settings()
+    settings = settings.model_copy(update={"data": data or settings.data, "port": port or settings.port})
+    run(_up(settings), "stopped", code=0)
 
 
-async def _up(own: Settings) -> None:
-    require_port(own.port)
-    embedded = Embedded(announce, load_partners(own) or DEMO_PARTNERS)
-    endpoints = await embedded.start(own.data.resolve())
+async def _up(settings: Settings) -> None:
+    require_port(settings.port)
+    embedded = Embedded(announce, load_partners(settings) or DEMO_PARTNERS)
+    endpoints = await embedded.start(settings.data.resolve())
     try:
-        telemetry.log_to(sys.stderr, "caseflow", own.log_level)
-        await prepare(settings_for(own, endpoints, "admin"), announce)
-        mark_ready(own.data.resolve())
-        each = {owner: settings_for(own, endpoints, owner) for owner in OWNERS}
-        with process("caseflow", own) as runtime:
+        telemetry.log_to(sys.stderr, "caseflow", settings.log_level)
+        await prepare(settings_for(settings, endpoints, "admin"), announce)
+        mark_ready(settings.data.resolve())
+        each = {owner: settings_for(settings, endpoints, owner) for owner in OWNERS}
+        with process("caseflow", settings) as runtime:
             async with running(each, runtime) as stack:
                 await _serve(stack, each[Owner.INTAKE], embedded)
     finally:
@@ -65,21 +65,21 @@ async def _up(own: Settings) -> None:
         await embedded.stop()
 
 
-async def _serve(stack: Running, own: Settings, embedded: Embedded | None) -> None:
-    """Answer HTTP until told to stop, or until a server or a background job ends. Raises what ended a job."""
+async def _serve(stack: Running, settings: Settings, embedded: Embedded | None) -> None:
+    """Answer HTTP until a signal, or until a server or a job ends. Raises the error of a job, Refused for a server."""
     config = uvicorn.Config(
-        stack.app, host=own.host, port=own.port, log_config=None, access_log=False, loop="none", lifespan="off",
-        http="httptools", timeout_graceful_shutdown=_STOP_S_MAX,
+        stack.app, host=settings.host, port=settings.port, log_config=None, access_log=False, loop="none",
+        lifespan="off", http="httptools", timeout_graceful_shutdown=_STOP_S_MAX,
     )  # fmt: skip
     server = _Server(config, stack)
-    # What lives long (documents, folded cases) is no garbage: looking all through it held every request for 100 ms and
-    # more, the longer the more cases the caches hold. Young garbage is collected as before.
+    # Long-lived objects (documents, folded cases) are no garbage. A full collection over them delayed each request by
+    # 100 ms and more, growing with the caches. Young garbage is collected as before.
     gc.freeze()
     gc.set_threshold(GC_YOUNG_COUNT, GC_MIDDLE_COUNT, GC_OLD_COUNT)
     serving = asyncio.create_task(server.serve())
     died = asyncio.create_task(embedded.died()) if embedded else None
-    announce(f"ready on http://{own.host}:{own.port}")
-    say_demo(own)
+    announce(f"ready on http://{settings.host}:{settings.port}")
+    say_demo(settings)
     await asyncio.wait({serving, stack.jobs} | ({died} if died else set()), return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
     if died is not None:
@@ -92,7 +92,7 @@ async def _serve(stack: Running, own: Settings, embedded: Embedded | None) -> No
 
 
 class _Server(uvicorn.Server):
-    """Tells those who listen without end that it stops, before it waits for requests to end."""
+    """Ends streams without end before it waits for the end of requests."""
 
     def __init__(self, config: uvicorn.Config, stack: Running) -> None:
         super().__init__(config)
@@ -103,9 +103,9 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def say_demo(own: Settings) -> None:
-    """The demo users and how to use them."""
-    if not own.demo:
+def say_demo(settings: Settings) -> None:
+    """Print the demo users and an example of their use."""
+    if not settings.demo:
         return
     typer.echo("\nDemo users, for example `curl -H 'Authorization: Bearer demo-jj-triage' ...`:")
     people = [row for document in demo_documents() if document.kind is DocumentKind.PEOPLE for row in document.rows]
@@ -117,25 +117,25 @@ def say_demo(own: Settings) -> None:
 @app.command()
 def serve(service: Annotated[Owner, typer.Argument(help="intake, routing, supervision or reporting")]) -> None:
     """Serve one service with external NATS and Postgres, named by settings (CASEFLOW_NATS_URL, CASEFLOW_PG_DSN_...)."""
-    own = settings()
-    telemetry.log_to(sys.stderr, service, own.log_level)
-    run(_serve_one(own, service), "stopped", code=0)
+    settings = read_settings()
+    telemetry.log_to(sys.stderr, service, settings.log_level)
+    run(_serve_one(settings, service), "stopped", code=0)
 
 
-async def _serve_one(own: Settings, service: Owner) -> None:
-    own.dsn(service.value)  # raises BadSettings at once, not after a wait for servers that nobody named
-    if "admin" in own.pg_dsn:
-        await prepare(own, announce)
-    with process(service, own) as runtime:
-        async with running({service: own}, runtime) as stack:
-            await _serve(stack, own, None)
+async def _serve_one(settings: Settings, service: Owner) -> None:
+    settings.dsn(service.value)  # raises BadSettings before any wait for servers
+    if "admin" in settings.pg_dsn:
+        await prepare(settings, announce)
+    with process(service, settings) as runtime:
+        async with running({service: settings}, runtime) as stack:
+            await _serve(stack, settings, None)
 
 
 @contextmanager
-def process(service: str, own: Settings) -> Iterator[Runtime]:
-    """The runtime of this process; what it has not exported of its traces goes out at the end."""
-    own_telemetry = telemetry.Telemetry.of(service, own)
+def process(service: str, settings: Settings) -> Iterator[Runtime]:
+    """The runtime of this process. Remaining traces are exported at the end."""
+    own_telemetry = telemetry.Telemetry.of(service, settings)
     try:
-        yield Runtime.of(SystemClock(), failpoints=Failpoints(hook(own)), telemetry=own_telemetry)
+        yield Runtime.of(SystemClock(), failpoints=Failpoints(hook(settings)), telemetry=own_telemetry)
     finally:
         own_telemetry.shutdown()

@@ -88,7 +88,7 @@ def openapi(owner: Owner) -> dict[str, Any]:
     absent: Any = _Absent()
     service = BY_OWNER[owner].build(
         identity=Identity(owner=owner, settings=Settings(), reference_data=absent),
-        data=Data(log=absent, streams=absent, vault=absent, database=absent),
+        data=Data(log=absent, streams=absent, edge=absent, vault=absent, database=absent),
         runtime=Runtime.of(SystemClock()),
     )
     document: dict[str, Any] = service.app.openapi()

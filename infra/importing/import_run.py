@@ -149,6 +149,7 @@ class ImportRun:
         async def process(index: int, row: FileRow) -> None:
             nonlocal counted
             processed_rows[index] = await self._process(row, phase)
+            await self._row_importer.failpoints.hit("import.row")
             while (processed := processed_rows.pop(counted, None)) is not None:
                 counted += 1
                 self._count(processed)

@@ -76,6 +76,7 @@ class RowImporter:
         self._routing = self._applications[Owner.ROUTING]
         self._reference_data = self._routing.identity.reference_data
         self._reactions = ReactionRunner(application=self._routing, reactions=REACTIONS)
+        self.failpoints = self._routing.runtime.failpoints
 
     async def import_row(self, imported: ImportedCase, to_the_end: bool) -> RowResult:
         """Import a row that is a case: register it and, with `to_the_end`, close it; else it waits for its repeats.

@@ -1,1 +1,1 @@
-"""What an operator runs on an installation: doctor, rebuild."""
+"""The tools of an operator on an installation: doctor and rebuild."""

@@ -1,4 +1,4 @@
-"""What is wrong with an installation, and what to do about it. Looks and changes nothing."""
+"""Checks of an installation, each failure with a remedy. They change nothing."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ DOCTOR_STATEMENTS = Statements.load(Path(__file__).with_suffix(".sql"))
 
 
 class CheckState(StrEnum):
-    """How something is."""
+    """The results of a check."""
 
     OK = "ok"
     WARN = "warn"
@@ -57,82 +57,82 @@ class CheckState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at: how it is, what was seen, and what to do when it is not as it should be."""
+    """A check: its result, its subject in words, and the remedy for a failure."""
 
     state: CheckState
-    what: str
+    subject: str
     advice: str = ""
 
     def __str__(self) -> str:
-        return f"{self.state:<4} {self.what}{f'. {self.advice}' if self.advice else ''}"
+        return f"{self.state:<4} {self.subject}{f'. {self.advice}' if self.advice else ''}"
 
 
-def passed(what: str) -> Check:
-    """Something as it should be."""
-    return Check(CheckState.OK, what)
+def passed(subject: str) -> Check:
+    """A check that found no fault."""
+    return Check(CheckState.OK, subject)
 
 
-def warning(what: str, advice: str) -> Check:
-    """Something for a person to judge."""
-    return Check(CheckState.WARN, what, advice)
+def warning(subject: str, advice: str) -> Check:
+    """A check whose result a person must judge."""
+    return Check(CheckState.WARN, subject, advice)
 
 
-def failed(what: str, advice: str) -> Check:
-    """Something that must be put right."""
-    return Check(CheckState.BAD, what, advice)
+def failed(subject: str, advice: str) -> Check:
+    """A check that found a fault."""
+    return Check(CheckState.BAD, subject, advice)
 
 
-async def examine_installation(own: Settings, clock: Clock) -> AsyncIterator[Check]:
-    """Everything that can be seen from here, the cheap and local first."""
-    for check in (*_programs(own), *_folder(own)):
+async def examine_installation(settings: Settings, clock: Clock) -> AsyncIterator[Check]:
+    """All checks that are possible from here, local ones first."""
+    for check in (*_programs(settings), *_folder(settings)):
         yield check
-    data = own.data.resolve()
-    if is_external(own):
-        found = Servers(own, None, False)
+    data = settings.data.resolve()
+    if is_external(settings):
+        servers = Servers(settings, None, False)
     elif is_running(data):
         try:
-            found = Servers(own, await endpoints(data), False)
+            servers = Servers(settings, await endpoints(data), False)
         except CannotStart as error:
             yield failed("the running copy does not get ready", str(error))
             return
     else:
         yield warning(f"nothing runs on {data}, so the servers were not looked at", "Start it by `caseflow up`")
         return
-    async for check in _postgres(found, clock):
+    async for check in _postgres(servers, clock):
         yield check
-    async for check in _nats(found):
+    async for check in _nats(servers):
         yield check
     try:
-        async for check in _services(found, clock):
+        async for check in _services(servers, clock):
             yield check
     except (LogError, ProblemError, BadSettings, BadMaster) as error:
         yield failed("the services cannot be opened", str(error))
 
 
-def _programs(own: Settings) -> Iterator[Check]:
+def _programs(settings: Settings) -> Iterator[Check]:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < PYTHON_MIN:
         yield failed(f"Python {version}", "Install Python 3.11 or newer and run `make setup`")
     else:
         yield passed(f"Python {version}")
-    if is_external(own):
+    if is_external(settings):
         return
     for name, find in (("nats-server", nats_program), ("Postgres", postgres_programs)):
         try:
-            place = Path(find())
-            if place.exists():
-                yield passed(f"{name}: {place}")
+            program = Path(find())
+            if program.exists():
+                yield passed(f"{name}: {program}")
             else:
-                yield failed(f"{name}: {place} does not exist", "Run `make setup`")
+                yield failed(f"{name}: {program} does not exist", "Run `make setup`")
         except CannotStart as error:
             yield failed(f"{name} is missing", str(error))
 
 
-def _folder(own: Settings) -> Iterator[Check]:
+def _folder(settings: Settings) -> Iterator[Check]:
     """The data folder, its secrets, the port."""
-    data = own.data.resolve()
-    if is_external(own):
-        yield from _key(own)
+    data = settings.data.resolve()
+    if is_external(settings):
+        yield from _key(settings)
         return
     if not data.exists():
         yield warning(f"the data folder {data} is not there yet", "`caseflow up` makes it; CASEFLOW_DATA names another")
@@ -152,14 +152,14 @@ def _folder(own: Settings) -> Iterator[Check]:
     except CannotStart as error:
         yield failed("Postgres cannot be run from here", str(error))
     yield from _secrets(data)
-    yield from _key(own)
-    holder = holder_of(own.port)
+    yield from _key(settings)
+    holder = holder_of(settings.port)
     if holder and not is_running(data):
-        yield warning(f"port {own.port} is held by {holder}", f"Stop it, or set CASEFLOW_PORT={own.port + 1}")
+        yield warning(f"port {settings.port} is held by {holder}", f"Stop it, or set CASEFLOW_PORT={settings.port + 1}")
     elif holder is None and is_running(data):
-        yield warning(f"nobody listens on port {own.port}", "CASEFLOW_PORT must be that of the running copy")
+        yield warning(f"nobody listens on port {settings.port}", "CASEFLOW_PORT must be that of the running copy")
     else:
-        yield passed(f"port {own.port}: {'served' if holder else 'free'}")
+        yield passed(f"port {settings.port}: {'served' if holder else 'free'}")
 
 
 def _secrets(data: Path) -> Iterator[Check]:
@@ -174,20 +174,20 @@ def _secrets(data: Path) -> Iterator[Check]:
     yield passed("secrets are private")
 
 
-def _key(own: Settings) -> Iterator[Check]:
-    if not own.master_key_file.exists() and not (own.data / "postgres").exists():
+def _key(settings: Settings) -> Iterator[Check]:
+    if not settings.master_key_file.exists() and not (settings.data / "postgres").exists():
         return
     try:
-        keys = MasterKeys.load(own.master_key_file)
+        keys = MasterKeys.load(settings.master_key_file)
     except BadMaster as error:
         yield failed("the master key cannot be used", str(error))
     else:
         yield passed(f"master key {keys.current}")
 
 
-async def _postgres(found: Servers, clock: Clock) -> AsyncIterator[Check]:
-    """Reachable by every role, durable, in time, migrated, each role in its own schema."""
-    admin = found.settings("admin")
+async def _postgres(servers: Servers, clock: Clock) -> AsyncIterator[Check]:
+    """Postgres: access of each role, durability, clock, schemas and migrations."""
+    admin = servers.settings("admin")
     for role in (*map(str, OWNERS), "vault"):
         try:
             database = await Database.connect(admin.dsn(role), DOCTOR_STATEMENTS, role, 1)
@@ -206,7 +206,7 @@ async def _postgres(found: Servers, clock: Clock) -> AsyncIterator[Check]:
         yield passed(f"Postgres {row['version']}, {row['bytes'] // 1024**2} MiB")
         off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if row[name] != "on"]
         if off:
-            yield failed(f"Postgres has {', '.join(off)} off", "Turn it on: what is acknowledged could be lost")
+            yield failed(f"Postgres has {', '.join(off)} off", "Turn it on: acknowledged data could be lost")
         skew_s = abs((row["now"] - clock.now()).total_seconds())
         if skew_s > SKEW_S_MAX:
             yield failed(f"the database's clock is {skew_s:.1f} s away from ours", "Let both hosts keep time by NTP")
@@ -235,7 +235,7 @@ async def _migrations(admin: Settings) -> AsyncIterator[Check]:
             database = await Database.connect(admin.dsn("admin"), DOCTOR_STATEMENTS, schema, 1)
             applied = {row["name"]: row["digest"] for row in await database.fetch("applied")}
             await database.close()
-        except Exception as error:  # no such schema is an answer too
+        except Exception as error:  # also for a schema that does not exist
             yield failed(
                 f"the schema {schema} is not there ({type(error).__name__})", "Run `caseflow up`, which migrates"
             )
@@ -250,12 +250,11 @@ async def _migrations(admin: Settings) -> AsyncIterator[Check]:
     yield passed(f"{total} migrations")
 
 
-async def _nats(found: Servers) -> AsyncIterator[Check]:
-    """Reachable, streams as the topology says, fsync on every append."""
-    own = found.settings("admin")
-    password = own.nats_password.get_secret_value() or None
+async def _nats(servers: Servers) -> AsyncIterator[Check]:
+    """NATS: access, stream configurations, and fsync on every append."""
+    settings = servers.settings("admin")
     try:
-        connection = await connect(own.nats_url, user=own.nats_user or None, password=password, name="caseflow doctor")
+        connection = await _connect(settings)
     except LogError as error:
         yield failed("NATS does not answer", f"Check CASEFLOW_NATS_URL and that the server runs ({error.args[0]})")
         return
@@ -267,21 +266,27 @@ async def _nats(found: Servers) -> AsyncIterator[Check]:
         except (ApiError, LogError) as error:
             yield failed("NATS has no JetStream for us", f"Turn it on for the account ({error})")
             return
-        async for check in _streams(connection, Topology(tuple(own.areas), own.replicas)):
+        async for check in _streams(connection, Topology(tuple(settings.areas), settings.replicas)):
             yield check
-    if found.endpoints is None:
+    if servers.endpoints is None:
         yield warning(
             "whether NATS has `sync_interval: always` cannot be seen from here", "Look into its configuration"
         )
-    elif '"sync_interval": "always"' in (own.data.resolve() / "run" / "nats.conf").read_text():
+    elif '"sync_interval": "always"' in (settings.data.resolve() / "run" / "nats.conf").read_text():
         yield passed("NATS writes to the disk before it acknowledges")
     else:
         yield failed("NATS acknowledges before it writes to the disk", "Start the copy anew, which writes nats.conf")
 
 
-async def _streams(connection: NatsConnection, wanted: Topology) -> AsyncIterator[Check]:
+async def _connect(settings: Settings) -> NatsConnection:
+    password = settings.nats_password.get_secret_value() or None
+    user = settings.nats_user or None
+    return await connect(settings.nats_url, user=user, password=password, name="caseflow doctor")
+
+
+async def _streams(connection: NatsConnection, topology_here: Topology) -> AsyncIterator[Check]:
     fine = 0
-    for configuration in wanted.configurations():
+    for configuration in topology_here.configurations():
         name = configuration["name"]
         try:
             actual = (await connection.api(f"$JS.API.STREAM.INFO.{name}"))["config"]
@@ -297,22 +302,22 @@ async def _streams(connection: NatsConnection, wanted: Topology) -> AsyncIterato
     yield passed(f"{fine} streams as they must be")
 
 
-async def _services(found: Servers, clock: Clock) -> AsyncIterator[Check]:
-    """Read models and reactions that lag, what is parked, documents that do not fit."""
-    async with connected(found, clock, OWNERS) as services:
+async def _services(servers: Servers, clock: Clock) -> AsyncIterator[Check]:
+    """The services: lag of read models and reactions, parked messages, deadlines and documents."""
+    async with connected(servers, clock, OWNERS) as services:
         intake = services[Owner.INTAKE]
         reference_data = intake.identity.reference_data
-        for kept in read_models(services):
-            for stream in kept.log.streams():
-                lag = await kept.log.end(stream) - await kept.runner.checkpoint(stream)
+        for model in read_models(services):
+            for stream in model.log.streams():
+                lag = await model.log.end(stream) - await model.runner.checkpoint(stream)
                 if lag > LAG_COUNT_MAX:
-                    yield warning(f"{kept.name} lags {lag} events behind {stream}", "See that its service runs")
+                    yield warning(f"{model.name} lags {lag} events behind {stream}", "See that its service runs")
         parked = await intake.data.streams.end(topology.PARKED)
         if parked:
             yield warning(
                 f"{parked} messages were parked: reactions could not do them", f"Read the stream {topology.PARKED}"
             )
-        async for check in _reactions(found):
+        async for check in _reactions(servers):
             yield check
         async for check in _clocks(services[Owner.SUPERVISION], clock):
             yield check
@@ -323,14 +328,13 @@ async def _services(found: Servers, clock: Clock) -> AsyncIterator[Check]:
             yield check
 
 
-async def _reactions(found: Servers) -> AsyncIterator[Check]:
-    """The durable of each service on each log stream: there, and not far behind."""
-    own = found.settings("admin")
-    password = own.nats_password.get_secret_value() or None
-    connection = await connect(own.nats_url, user=own.nats_user or None, password=password, name="caseflow doctor")
+async def _reactions(servers: Servers) -> AsyncIterator[Check]:
+    """The durable of each service on each log stream: its existence and its lag."""
+    settings = servers.settings("admin")
+    connection = await _connect(settings)
     try:
         for owner in (service.owner for service in SERVICES if service.reactions):
-            for stream in Topology(tuple(own.areas), own.replicas).streams:
+            for stream in Topology(tuple(settings.areas), settings.replicas).streams:
                 name = f"{owner}-reactions"
                 try:
                     info = await connection.api(f"$JS.API.CONSUMER.INFO.{stream}.{name}")
@@ -346,16 +350,16 @@ async def _reactions(found: Servers) -> AsyncIterator[Check]:
 
 
 async def _clocks(supervision: RunningService, clock: Clock) -> AsyncIterator[Check]:
-    """What is due has fired, and the days off of this year and the next are known."""
+    """The timers that have not fired, and the calendars of this year and the next."""
     now = clock.now()
     row = await supervision.data.database.using(DOCTOR_STATEMENTS).fetch_one(
         "oldest_due", now - timedelta(seconds=DUE_S_MAX)
     )
     if row is not None and row["passed"]:
-        told = f"{row['passed']} deadlines passed and have not fired, the oldest at {row['oldest'].isoformat()}"
-        yield failed(told, "Start supervision, which catches up in order; if it runs, read its log")
+        text = f"{row['passed']} deadlines passed and have not fired, the oldest at {row['oldest'].isoformat()}"
+        yield failed(text, "Start supervision, which catches up in order; if it runs, read its log")
     else:
-        yield passed("whatever was due has fired")
+        yield passed("all due timers have fired")
     for year in (now.year, now.year + 1):
         if supervision.identity.reference_data.calendar(NATION).provisional(date(year, 1, 1)):
             wait = "once the notice is out (as a rule in November), " if year > now.year else ""
@@ -365,9 +369,9 @@ async def _clocks(supervision: RunningService, clock: Clock) -> AsyncIterator[Ch
 
 
 def _documents(reference_data: ReferenceData) -> Iterator[Check]:
-    documents = [one for one in reference_data.documents() if one.kind is not DocumentKind.REGIONS]
+    documents = [document for document in reference_data.documents() if document.kind is not DocumentKind.REGIONS]
     findings = validate(documents, regions=reference_data.regions)
-    for finding in sorted(findings, key=lambda one: one.gravity)[:_FINDINGS_SHOWN_MAX]:
+    for finding in sorted(findings, key=lambda finding: finding.gravity)[:_FINDINGS_SHOWN_MAX]:
         make = failed if finding.gravity is Gravity.ERROR else warning
         yield make(f"{finding.document} {finding.key}", finding.reason)
     if len(findings) > _FINDINGS_SHOWN_MAX:

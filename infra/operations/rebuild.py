@@ -1,8 +1,8 @@
-"""The read models of all services: their checksums, rebuilding them, comparing them with a fresh replay of the log."""
+"""The read models of all services: checksums, rebuilding, and comparison with a fresh replay of the log."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,11 @@ from shared.kit.projections import KIT_STATEMENTS, ProjectionRunner
 from shared.kit.runtime import Runtime
 from shared.kit.service import RunningService
 from shared.kit.sql import Database, Session, Statements
-from shared.log.fsck import FsckFinding
+from shared.log.fsck import FsckFinding, StreamProgress
 from shared.log.port import Log
 
 TABLE_STATEMENTS = Statements.load(Path(__file__).with_name("tables.sql"))
 Checksums = dict[str, tuple[int, int]]  # table -> rows, checksum
-OnEvents = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class OpenReadModel:
         return self.service.data.database
 
     async def checksums(self, session: Session) -> Checksums:
-        """Of each table that follows from the log alone; the read model's own way where it has one."""
+        """The checksum of each table that follows from the log alone, by the method of the read model if it has one."""
         if own := getattr(self.runner.model, "checksums", None):
             checksums: Checksums = await own(session)
             return checksums
@@ -60,7 +59,7 @@ class OpenReadModel:
 async def connected(
     servers: Servers, clock: Clock, owners: Sequence[Owner], failpoints: Failpoints | None = None
 ) -> AsyncIterator[dict[Owner, RunningService]]:
-    """These services, their jobs not running. Raises Unavailable."""
+    """These services, connected, without their jobs. Raises Unavailable, LogUnavailable."""
     runtime = Runtime.of(clock, failpoints=failpoints)
     async with AsyncExitStack() as stack:
         settings = {owner: servers.settings(owner) for owner in owners}
@@ -73,10 +72,10 @@ def read_models(services: Mapping[Owner, RunningService]) -> list[OpenReadModel]
     return [OpenReadModel(service, runner) for service in services.values() for runner in service.projections]
 
 
-async def rebuild(model: OpenReadModel, resume: bool, progress: OnEvents) -> None:
-    """Empty the model and read the log anew; `resume`: go on from where a rebuild was interrupted.
+async def rebuild(model: OpenReadModel, resume: bool, progress: StreamProgress) -> None:
+    """Empty the model and read the log anew; with `resume`, continue an interrupted rebuild.
 
-    Raises Unavailable when a running copy keeps the model.
+    Raises Unavailable when another process keeps the model.
     """
     if not resume:
         async for _ in model.runner.rebuild(progress):
@@ -92,15 +91,15 @@ async def rebuild(model: OpenReadModel, resume: bool, progress: OnEvents) -> Non
         await lock.release()
 
 
-async def _replay(runner: ProjectionRunner, log: Log, ends: Mapping[str, int], progress: OnEvents) -> None:
-    """Project from the checkpoints up to these sequences."""
+async def _replay(runner: ProjectionRunner, log: Log, ends: Mapping[str, int], progress: StreamProgress) -> None:
+    """Project events from the checkpoints up to these sequences."""
     for stream, end in ends.items():
         at = await runner.checkpoint(stream)
         if at >= end:
             continue
         async with aclosing(log.follow(stream, at)) as batches:  # type: ignore[type-var]
             async for batch in batches:
-                batch = [one for one in batch if one.position is not None and one.position.sequence <= end]
+                batch = [event for event in batch if event.position is not None and event.position.sequence <= end]
                 await runner.apply(stream, batch)
                 at = batch[-1].position.sequence if batch and batch[-1].position else end
                 progress(stream, at, end)
@@ -109,18 +108,17 @@ async def _replay(runner: ProjectionRunner, log: Log, ends: Mapping[str, int], p
 
 
 async def table_differences(
-    model: OpenReadModel, servers: Servers, clock: Clock, progress: OnEvents
+    model: OpenReadModel, servers: Servers, clock: Clock, progress: StreamProgress
 ) -> AsyncIterator[FsckFinding]:
-    """Where the tables differ from a fresh replay, made in temporary tables up to where the model has read."""
+    """The differences of the tables from a fresh replay up to the same position, which uses temporary tables."""
     owner = model.service.owner
     async with model.database.transaction(snapshot=True) as session:
         rows = await session.using(KIT_STATEMENTS).fetch("read_checkpoints", model.name)
-        there = await model.checksums(session)
+        standing = await model.checksums(session)
     ends = {row["stream"]: row["sequence"] for row in rows}
     dsn = servers.settings(owner).dsn(owner.value)
-    shadow = await Database.connect(
-        dsn, BY_OWNER[owner].statements, owner.value, 1
-    )  # one connection: one set of tables
+    # One connection, since temporary tables belong to a connection.
+    shadow = await Database.connect(dsn, BY_OWNER[owner].statements, owner.value, 1)
     try:
         async with shadow.session() as session:
             await session.using(TABLE_STATEMENTS).execute("make_tools")
@@ -132,8 +130,8 @@ async def table_differences(
     finally:
         await shadow.close()
     for table, (count, checksum) in fresh.items():
-        if there.get(table) != (count, checksum):
-            stands = there.get(table, (0, 0))[0]
+        if standing.get(table) != (count, checksum):
+            row_count = standing.get(table, (0, 0))[0]
             yield FsckFinding(
-                "read_model", f"{owner}.{table}", details=f"{stands} rows stand, {count} in a fresh replay"
+                "read_model", f"{owner}.{table}", details=f"{row_count} rows stand, {count} in a fresh replay"
             )

@@ -1,4 +1,4 @@
-"""The servers for a command that needs them: by settings, of a running copy, or own ones for a while."""
+"""The servers for a command: named by settings, those of a running copy, or started for the command."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from shared.kit.settings import ROLES, Settings
 
 @dataclass(frozen=True)
 class Servers:
-    """Servers that answer. `endpoints` is None where settings name them; `own`: they stop with the block."""
+    """Running servers. `endpoints` is None when settings name them; servers started here stop with the block."""
 
     base: Settings
     endpoints: Endpoints | None
-    own: bool
+    started_here: bool
 
     def settings(self, user: str) -> Settings:
         """The settings of a service, or of `admin`, on these servers."""
         return self.base if self.endpoints is None else settings_for(self.base, self.endpoints, user)
 
 
-def is_external(own: Settings) -> bool:
-    """Whether settings name the servers, so that there is no data folder to look into."""
-    return bool(own.pg_dsn)
+def is_external(settings: Settings) -> bool:
+    """Whether settings name the servers, so that there is no data folder."""
+    return bool(settings.pg_dsn)
 
 
 def is_running(data: Path) -> bool:
-    """Whether a process of ours holds the data folder."""
+    """Whether a caseflow process holds the data folder."""
     try:
         with open(data / "lock") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -48,37 +48,37 @@ def is_running(data: Path) -> bool:
 
 
 @asynccontextmanager
-async def servers(own: Settings, say: Callable[[str], None]) -> AsyncIterator[Servers]:
-    """The servers of this installation for as long as the block lasts; where they are embedded, streams and tables too.
+async def open_servers(settings: Settings, say: Callable[[str], None]) -> AsyncIterator[Servers]:
+    """The servers of this installation within the block. Servers started here get their streams and tables.
 
-    Raises CannotStart, Unavailable, MigrationRefused, WrongTopology.
+    Raises CannotStart, Unavailable, LogUnavailable, MigrationRefused, WrongTopology.
     """
-    data = own.data.resolve()
-    if is_external(own):
-        yield Servers(own, None, False)
+    data = settings.data.resolve()
+    if is_external(settings):
+        yield Servers(settings, None, False)
         return
     if is_running(data):
-        yield Servers(own, await endpoints(data), False)
+        yield Servers(settings, await endpoints(data), False)
         return
-    embedded = Embedded(say, load_partners(own) or DEMO_PARTNERS)
-    found = Servers(own, await embedded.start(data), True)
+    embedded = Embedded(say, load_partners(settings) or DEMO_PARTNERS)
+    servers = Servers(settings, await embedded.start(data), True)
     try:
-        await prepare(found.settings("admin"), say)
+        await prepare(servers.settings("admin"), say)
         mark_ready(data)
-        yield found
+        yield servers
     finally:
         say("stopping the servers")
         await embedded.stop()
 
 
 def mark_ready(data: Path) -> None:
-    """Tell commands that wait for this copy that its streams and tables are there."""
+    """Mark this copy as ready for waiting commands: its streams and tables exist."""
     (data / "run" / "ready").write_text(str(os.getpid()))
 
 
 async def endpoints(data: Path) -> Endpoints:
-    """Where the servers of the copy that runs on `data` are; waits for one that is starting. Raises CannotStart."""
-    folder, embedded = Folder(data.resolve()), Embedded(partners=Partners())  # which speak for themselves
+    """The endpoints of the copy that runs on `data`, also of one that is starting. Raises CannotStart."""
+    folder, embedded = Folder(data.resolve()), Embedded(partners=Partners())  # a command needs no partners
     for _ in range(int(START_S_MAX / _POLL_S)):
         if not is_running(data):
             raise CannotStart(f"the copy on {data} has stopped: run the command again")
@@ -98,7 +98,7 @@ def _nats_port(folder: Folder) -> int | None:
 
 
 def _is_prepared(folder: Folder) -> bool:
-    """Whether the process that holds the folder has marked it ready, and not one before it."""
+    """Whether the process that holds the folder, and not an earlier one, has marked it ready."""
     try:
         return (folder.run / "ready").read_text() == (folder.root / "lock").read_text()
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""The four services in one process on one origin: what `caseflow up` and the tests run.
+"""The four services in one process on one origin, for `caseflow up` and for tests.
 
-`prepare` makes streams, durables and tables and publishes the demo's reference documents; `running` opens the services,
-runs their jobs and gives the web app. With external servers the same, by settings.
+`prepare` makes streams, durables and tables and publishes the reference documents of the demo. `running` opens the
+services, runs their jobs and gives the web app. Settings may name external servers.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Announce = Callable[[str], None]
 
 
 def settings_for(base: Settings, endpoints: Endpoints, user: str) -> Settings:
-    """The settings of one service (or of the admin) on the embedded servers."""
+    """The settings of a service, or of the administrator, on the embedded servers."""
     dsns = {role: SecretStr(dsn) for role, dsn in endpoints.postgres.items()}
     return base.model_copy(
         update={"pg_dsn": dsns, "nats_url": endpoints.nats[user], "master_key": endpoints.master_key, "demo": True}
@@ -50,10 +50,9 @@ def settings_for(base: Settings, endpoints: Endpoints, user: str) -> Settings:
 
 
 async def prepare(settings: Settings, say: Announce = lambda text: None) -> None:
-    """Make the streams, the durables of subscribers and the tables, and publish the demo's documents where there are
-    none; twice does nothing.
+    """Make streams, durables of subscribers and tables, and publish the documents of the demo.
 
-    Raises Unavailable, WrongTopology, MigrationRefused, BadSettings.
+    A repetition changes nothing. Raises Unavailable, LogUnavailable, WrongTopology, MigrationRefused, BadSettings.
     """
     connection = await connect(
         settings.nats_url,
@@ -62,9 +61,9 @@ async def prepare(settings: Settings, say: Announce = lambda text: None) -> None
         name="caseflow admin",
     )
     try:
-        made = await ensure_topology(connection, Topology(tuple(settings.areas), settings.replicas))
-        if made:
-            say(f"made the streams {', '.join(made)}")
+        created = await ensure_topology(connection, Topology(tuple(settings.areas), settings.replicas))
+        if created:
+            say(f"made the streams {', '.join(created)}")
         partners = load_partners(settings)
         if partners is not None:
             durables = [topology.subscription(reader.name, reader.subjects) for reader in partners.subscribers]
@@ -83,7 +82,7 @@ async def prepare(settings: Settings, say: Announce = lambda text: None) -> None
 
 
 async def _absent(streams: Streams) -> list[Document]:
-    """The demo's documents that have no version yet: what an operator has published since is not undone by a start."""
+    """The documents of the demo without a version, so that a start does not undo what an operator has published."""
     return [
         document
         for document in demo_documents()
@@ -92,7 +91,7 @@ async def _absent(streams: Streams) -> list[Document]:
 
 
 def migrations() -> list[tuple[str, str, Path]]:
-    """Schema, role that uses it, folder; the shared ones first."""
+    """The schema, role and folder of all migrations, shared ones first."""
     kit = [("kit", str(service.owner), KIT_MIGRATIONS) for service in SERVICES]
     own = [(str(service.owner), str(service.owner), service.migrations) for service in SERVICES]
     return [*kit, ("vault", "vault", vault.MIGRATIONS), *own]
@@ -100,7 +99,7 @@ def migrations() -> list[tuple[str, str, Path]]:
 
 @dataclass(frozen=True)
 class Running:
-    """The services as they run, and the web app of their one origin."""
+    """The running services and the web app of their origin."""
 
     services: Sequence[RunningService]
     runtime: Runtime
@@ -110,7 +109,7 @@ class Running:
 
 @asynccontextmanager
 async def running(settings: Mapping[Owner, Settings], runtime: Runtime) -> AsyncIterator[Running]:
-    """Open these services and run their jobs for as long as the block lasts; watch `jobs` for one that ends."""
+    """Open these services and run their jobs within the block. `jobs` ends when one of them fails."""
     async with AsyncExitStack() as stack:
         services = await open_services(stack, settings, runtime)
         first = services[0]
@@ -120,7 +119,7 @@ async def running(settings: Mapping[Owner, Settings], runtime: Runtime) -> Async
         try:
             yield Running(services, runtime, _origin(services), jobs)
         finally:
-            while not jobs.done():  # a cancellation is lost where an error comes up with it: say it again
+            while not jobs.done():  # a cancellation is lost when an error comes with it, so it is repeated
                 jobs.cancel()
                 await asyncio.wait({jobs}, timeout=CANCEL_EVERY_S)
             await asyncio.gather(jobs, return_exceptions=True)
@@ -129,7 +128,7 @@ async def running(settings: Mapping[Owner, Settings], runtime: Runtime) -> Async
 async def open_services(
     stack: AsyncExitStack, settings: Mapping[Owner, Settings], runtime: Runtime
 ) -> list[RunningService]:
-    """Connect these services for as long as the stack is open; they share the runtime and the reference documents."""
+    """Connect these services until the stack is closed. They share the runtime and the reference documents."""
     services: list[RunningService] = []
     for owner, own in settings.items():
         reference_data = services[0].identity.reference_data if services else None
@@ -139,7 +138,7 @@ async def open_services(
 
 
 def _origin(services: Sequence[RunningService]) -> Starlette:
-    """One origin: each service under its name; `/healthz` and `/readyz` for all of them."""
+    """The web app with each service under its name, and with `/healthz`."""
 
     async def home(request: Request) -> Response:
         names = ", ".join(f"/{service.owner}" for service in services)
@@ -152,5 +151,5 @@ def _origin(services: Sequence[RunningService]) -> Starlette:
 
     mounts = [Mount(f"/{service.owner}", service.app) for service in services]
     origin = Starlette(routes=[Route("/", home), Route("/healthz", health), *mounts])
-    problems.install(origin)  # what lies outside of every service is answered in the same way
+    problems.install(origin)  # for paths outside of all services
     return origin

@@ -1,4 +1,4 @@
-"""The embedded stack: a real NATS server and a real Postgres from wheels, started, watched and stopped by one process.
+"""The embedded stack: a NATS server and a Postgres server from wheels, run and watched by one process.
 
 Everything lies in one data folder (infra/servers/folder.py):
 
@@ -31,10 +31,10 @@ from shared.kit.settings import ROLES
 
 NATS_PORT = 4222
 DATABASE = "caseflow"
-START_S_MAX = 120.0  # a log of many millions of events is read again after a crash
+START_S_MAX = 120.0  # after a crash the server reads the whole log again
 STOP_S_MAX = 30.0
 _POLL_S = 0.01
-_NATS_ENVIRONMENT = {"GOMEMLIMIT": "512MiB"}  # block caches grew to 4.3 GB without it
+_NATS_ENVIRONMENT = {"GOMEMLIMIT": "512MiB"}  # without it block caches grew to 4.3 GB
 LOG_TAIL_BYTES = 1500
 
 POSTGRES_SETTINGS = {
@@ -43,20 +43,20 @@ POSTGRES_SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "max_connections": "120",
-    # Nothing of a row or a statement in the log.
+    # No content of rows or statements goes to the log.
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
     "log_parameter_max_length": "0",
     "log_parameter_max_length_on_error": "0",
 }
-# In this order, STOP_S_MAX for each: Postgres ends its sessions, then everything at once.
+# The signals in their order, SERVER_STOP_S_MAX for each: Postgres ends its sessions first.
 _STOP_SIGNALS = {"nats": (signal.SIGTERM, signal.SIGKILL), "postgres": (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)}
 _ROLES_SQL = Path(__file__).with_name("roles.sql")
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where the servers of a running stack are. URLs and DSNs hold passwords and belong in no log."""
+    """The addresses of a running stack. URLs and DSNs hold passwords and belong in no log."""
 
     nats_url: str  # without a user
     nats: Mapping[str, str]  # URL by user: admin and the services
@@ -67,7 +67,7 @@ class Endpoints:
 
 
 class Embedded:
-    """Starts and stops both servers for one data folder. `say` is told, in a sentence, what is being done."""
+    """Starts and stops both servers for one data folder. `say` gets a sentence about each step."""
 
     def __init__(self, say: Callable[[str], None] = lambda text: None, partners: Partners = DEMO_PARTNERS) -> None:
         self._say = say
@@ -76,7 +76,7 @@ class Embedded:
         self._servers: dict[str, asyncio.subprocess.Process] = {}
 
     async def start(self, data: Path, nats_port: int = NATS_PORT) -> Endpoints:
-        """Start both on the folder `data`, made when missing. `nats_port` 0, or one that is taken, means a free one.
+        """Start both servers on the folder `data`, made when missing. For `nats_port` 0 or a taken port, any free one.
 
         Raises CannotStart: another copy runs on the folder, a key is missing, a server ends at once or is not ready in
         START_S_MAX.
@@ -99,14 +99,14 @@ class Embedded:
         return self._endpoints(folder, passwords, port.result())
 
     async def stop(self) -> None:
-        """Stop both cleanly: open transactions are rolled back, acknowledged data is on disk. Twice does nothing."""
+        """Stop both cleanly: open transactions are rolled back, acknowledged data is on disk. May be repeated."""
         await asyncio.gather(*(self._end(name) for name in tuple(self._servers)))
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     async def died(self) -> str:
-        """Wait until a server ends without being told to, and return which, in a sentence. It is not started again."""
+        """Wait until a server ends by itself; a sentence that names it. The server is not started again."""
         waits = {asyncio.create_task(server.wait()): name for name, server in self._servers.items()}
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -156,7 +156,7 @@ class Embedded:
         try:
             await _until(lambda: _port_in(ports) is not None, "NATS", server, folder.logs / "nats.log")
         except CannotStart:
-            if port and holder_of(port):  # somebody took it since we looked
+            if port and holder_of(port):  # another process has taken it meanwhile
                 return await self._start_nats(folder, passwords, port)
             raise
         return _port_in(ports) or port
@@ -194,7 +194,7 @@ class Embedded:
 
 
 def holder_of(port: int) -> str | None:
-    """Who listens on 127.0.0.1:`port`, in words; None when it is free."""
+    """The process that listens on 127.0.0.1:`port`, in words; None when the port is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -212,7 +212,7 @@ def holder_of(port: int) -> str | None:
 
 
 def require_port(port: int) -> None:
-    """Raises CannotStart, with who holds it and what to do, when the HTTP port is taken."""
+    """Check that the HTTP port is free. Raises CannotStart with its holder and a remedy."""
     if holder := holder_of(port):
         raise CannotStart(f"port {port} is held by {holder}: stop it, or choose another by CASEFLOW_PORT={port + 1}")
 
@@ -220,7 +220,7 @@ def require_port(port: int) -> None:
 async def _spawn(
     command: Sequence[str], output: Path, runner: Runner = OURSELVES, environment: Mapping[str, str] | None = None
 ) -> asyncio.subprocess.Process:
-    """Start a program in a session of its own: ctrl-C is for us, and we stop the servers after the services."""
+    """Start a program in a session of its own, since ctrl-C is for this process, which stops the servers last."""
     with open(output, "ab", opener=private) as log:
         return await asyncio.create_subprocess_exec(
             *runner.prefix,
@@ -235,7 +235,7 @@ async def _spawn(
 
 
 async def _init_postgres(folder: Folder, runner: Runner, password: str) -> None:
-    """Make the cluster aside and move it into place when it is whole, so that a kill in between leaves none."""
+    """Make the cluster in another folder and move it when complete, so that a kill leaves no partial one."""
     new = folder.root / "postgres.new"
     if new.exists():
         await asyncio.to_thread(shutil.rmtree, new)
@@ -291,7 +291,7 @@ def _port_in(ports: Path) -> int | None:
 
 
 def _is_ready(pid_file: Path, pid: int) -> bool:
-    """Whether the server says so itself: its pid file's eighth line is its status."""
+    """Whether the server reports itself ready, on the eighth line of its pid file."""
     with contextlib.suppress(OSError):
         lines = pid_file.read_text().splitlines()
         return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"

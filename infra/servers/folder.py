@@ -1,4 +1,4 @@
-"""The data folder of the embedded stack: its places, its lock, its secrets, and what a killed copy left running."""
+"""The data folder of the embedded stack: its files, its lock, its secrets, and servers that a killed copy left."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ LEFTOVER_S_MAX = 10.0
 
 
 class CannotStart(Exception):
-    """The stack cannot start; the text says why and what to do."""
+    """The stack cannot start. The text has the reason and a remedy."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """One data folder; `root` is absolute, with symbolic links followed."""
+    """A data folder. `root` is absolute, with symbolic links resolved."""
 
     root: Path
 
     @classmethod
     def of(cls, data: Path) -> Folder:
-        """The folder at `data`, made when missing. Raises CannotStart when that cannot be done."""
+        """The folder at `data`, made when missing. Raises CannotStart when it cannot be made."""
         try:
             data.mkdir(mode=0o711, parents=True, exist_ok=True)
         except OSError as error:
@@ -47,7 +47,7 @@ class Folder:
 
     @property
     def run(self) -> Path:
-        """Process ids, ports, the server configuration: made anew at every start."""
+        """Process ids, ports and the server configuration, written at each start."""
         return self.root / "run"
 
     @property
@@ -69,12 +69,12 @@ class Folder:
 
     @property
     def master_key(self) -> Path:
-        """The file with the key that wraps the vault's keys: 32 bytes in hex."""
+        """The file of the master key, 32 bytes in hex, which wraps the keys of the vault."""
         return self.secrets / "master.key"
 
     @property
     def sockets(self) -> Path:
-        """Where the Postgres socket is: in `run`, or in the temporary folder when that path is too long."""
+        """The folder of the Postgres socket: in `run`, or in the temporary folder when that path is too long."""
         near = self.run / "postgres"
         if len(os.fsencode(near / ".s.PGSQL.5432")) <= SOCKET_PATH_BYTES_MAX:
             return near
@@ -82,7 +82,7 @@ class Folder:
         return Path(tempfile.gettempdir()) / f"caseflow-{os.geteuid()}-{digest}"
 
     def lock(self) -> IO[str]:
-        """Take the folder for this process until the file returned is closed. Raises CannotStart with who has it."""
+        """Take the folder for this process until the returned file is closed. Raises CannotStart with its holder."""
         file = open(self.root / "lock", "a+")  # noqa: SIM115  the lock lives as long as the file is open
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -100,10 +100,10 @@ class Folder:
         return file
 
     def make(self) -> None:
-        """Make the places inside. Raises CannotStart when secrets are missing that the stores were written with."""
+        """Make the files inside. Raises CannotStart when secrets of existing stores are missing."""
         self.run.mkdir(mode=0o711, exist_ok=True)
-        for place in (self.logs, self.secrets):
-            place.mkdir(mode=0o700, exist_ok=True)
+        for folder in (self.logs, self.secrets):
+            folder.mkdir(mode=0o700, exist_ok=True)
         self.sockets.mkdir(mode=0o700, exist_ok=True)
         if self.sockets.stat().st_uid not in (os.geteuid(), _server_uid()):
             raise CannotStart(f"{self.sockets} belongs to another user: remove it, or choose a shorter data folder")
@@ -114,16 +114,16 @@ class Folder:
         self.nats.mkdir(mode=0o700, exist_ok=True)
 
     def give(self, path: Path) -> None:
-        """Make `path` the property of the user Postgres runs as."""
+        """Give `path` to the user that Postgres runs as."""
         if os.geteuid() == 0:
             shutil.chown(path, SERVER_USER, "nogroup")
 
     def jetstream_key(self) -> str:
-        """The key the JetStream store is encrypted with."""
+        """The key that encrypts the JetStream store."""
         return (self.secrets / "jetstream.key").read_text().strip()
 
     def passwords(self, users: Iterable[str]) -> dict[str, str]:
-        """A password for each user, kept in the folder; new users get one."""
+        """The passwords of these users, from the folder; new users get one."""
         file = self.secrets / "passwords.json"
         known: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
         missing = [user for user in users if user not in known]
@@ -143,10 +143,10 @@ class Folder:
         write_private(file, secrets.token_hex(_KEY_BYTES) + "\n")
 
     def end_leftovers(self, say: Callable[[str], None]) -> None:
-        """End the servers of this folder that outlived a killed copy, and clear away their pid files.
+        """End servers of this folder that outlived a killed copy, and remove their pid files.
 
-        Ours is a server with our configuration or cluster on its command line, and a postgres that works in our
-        cluster's folder: Postgres must not start while a session of a killed server still writes. No other is touched.
+        A server belongs to the folder by the configuration or cluster on its command line, a Postgres session by its
+        working folder. Postgres must not start while a session of a killed server still writes.
         """
         nats, postgres = ["-c", str(self.run / "nats.conf")], ["-D", str(self.postgres)]
         heads, sessions = [], []
@@ -160,19 +160,19 @@ class Folder:
         if heads:
             say(f"ending {len(heads)} servers of an earlier run that was killed")
         for process in heads:
-            _signal(process, signal.SIGINT)  # to both: stop now, cleanly; sessions follow their server
+            _signal(process, signal.SIGINT)  # a clean stop for both; sessions end with their server
         _, left = psutil.wait_procs(heads + sessions, timeout=LEFTOVER_S_MAX)
         for process in left:
             _signal(process, signal.SIGKILL)
         psutil.wait_procs(left, timeout=LEFTOVER_S_MAX)
-        # A killed postgres whose parent never asks for its end (init of many containers) still counts as alive there.
+        # A killed postgres without a reaping parent, as in many containers, still counts as alive in these files.
         socket_lock = self.sockets / ".s.PGSQL.5432.lock"
         for pid_file in (self.run / "nats.pid", self.postgres / "postmaster.pid", socket_lock):
             pid_file.unlink(missing_ok=True)
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write `text` as a whole or not at all, on disk when this returns, readable by us only."""
+    """Write `text` as a whole or not at all, to the disk, readable by this user only."""
     new = file.with_name(file.name + ".new")
     new.unlink(missing_ok=True)
     with open(new, "w", opener=private) as output:
@@ -183,7 +183,7 @@ def write_private(file: Path, text: str) -> None:
 
 
 def private(path: str, flags: int) -> int:
-    """An opener for `open` that makes files of mode 0600."""
+    """An opener for `open` that makes files with mode 0600."""
     return os.open(path, flags, 0o600)
 
 

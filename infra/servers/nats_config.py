@@ -1,9 +1,9 @@
 """The NATS server's configuration as a pure function: one account for caseflow, one for each partner.
 
-A platform or a subscriber lives in an account of its own. There its user may only ask what is imported: a platform
-submits under its own source and areas and reads its own receipts and progress, a subscriber takes from its own durable
-consumer and acknowledges. Permissions alone would not do: the server sends an acknowledgement, or an item that was
-pulled, to whatever reply subject the request names, so a partner inside our account could have it written into the log.
+Each platform and each subscriber has an account of its own, which imports what its user may do. A platform submits
+under its own source and areas and reads its own receipts and progress. A subscriber pulls from its own durable consumer
+and acknowledges. Permissions alone would not be enough. The server sends an acknowledgement, or a pulled item, to the
+reply subject that the request names, so a partner in our account could have it written into the log.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _account(
 
 
 def _export(subject: str, account: str) -> dict[str, Any]:
-    """A request that a subscriber may make. A pull has many answers, and none after its time at the server is over."""
+    """The export of a request to a subscriber. A pull has many replies, until its time at the server is over."""
     export: dict[str, Any] = {"service": subject, "accounts": [account]}
     if ".MSG.NEXT." in subject:
         export |= {"response_type": "stream", "response_threshold": f"{PULL_ANSWERS_S_MAX}s"}
@@ -90,7 +90,7 @@ def _export(subject: str, account: str) -> dict[str, Any]:
 
 
 def _import(kind: str, subject: str, local: str | None = None) -> dict[str, Any]:
-    """What an account takes from ours, under the same subject or another one of its own."""
+    """The imports of an account from ours, under the same subject or another one of its own."""
     imported: dict[str, Any] = {kind: {"account": ACCOUNT, "subject": subject}}
     return imported if local in (None, subject) else imported | {"to": local}
 

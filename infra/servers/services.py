@@ -1,4 +1,4 @@
-"""The four services, in one list that composition, NATS users, Postgres roles, doctor and the generators read."""
+"""The list of the four services, for the composition, NATS users, Postgres roles, doctor and generators."""
 
 from __future__ import annotations
 

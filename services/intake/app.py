@@ -7,6 +7,7 @@ from pathlib import Path
 from services.intake import http
 from services.intake.enrichers import ENRICHERS
 from services.intake.messages import CREATIONS, ProgressReporter
+from services.intake.messages import router as messages
 from services.intake.policy import REACTIONS
 from services.intake.queries import STATEMENTS
 from services.intake.rates import Rates
@@ -34,11 +35,10 @@ def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService
     reactions = ReactionRunner(
         application=application, reactions=REACTIONS, observers={"*": ProgressReporter(application).report}
     )
-    jobs = {
-        "intake.reactions": reactions.run,
-        "intake.submissions": Submissions(application, CREATIONS).run,
-    }
-    return RunningService(identity=identity, data=data, runtime=runtime, application=application, app=app, jobs=jobs)
+    return RunningService(
+        identity=identity, data=data, runtime=runtime, application=application, app=app,
+        jobs={"intake.reactions": reactions.run}, submissions=Submissions(application, CREATIONS),
+    )  # fmt: skip
 
 
 SERVICE = Service(
@@ -48,4 +48,5 @@ SERVICE = Service(
     publishes=("case.>", "receipt.>", "progress.>", WIPE_SUBMISSION, *ATTACHMENTS_STORE, *ATTACHMENTS_REMOVAL),
     reactions=REACTIONS,
     build=build,
+    messages=messages,
 )

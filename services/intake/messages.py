@@ -1,8 +1,8 @@
-"""Intake over NATS: registrations that platforms submit, and the progress of their cases back to them."""
+"""Intake over NATS: registrations and further commands of platforms in; receipts and the progress of cases out."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic_core import from_json, to_json
 
@@ -15,11 +15,12 @@ from shared.kit.access import Caller
 from shared.kit.application import Application, Origin
 from shared.kit.bodies import RegisterBody
 from shared.kit.command_handler import command
+from shared.kit.messaging import Router, StreamDelivery, announce_stream, given, pull_deliveries
 from shared.kit.submission import ParsedSubmission, Progress, StepFacts
-from shared.kit.submissions import PERSON_PREFIX, Creation
+from shared.kit.submissions import AT_ONCE_COUNT_MAX, PERSON_PREFIX, Creation, Submissions
 from shared.log import topology
 from shared.log.port import LogConflict
-from shared.log.topology import PROGRESS
+from shared.log.topology import PROGRESS, PROGRESS_SUBJECTS, RECEIPT_SUBJECTS, RECEIPTS, SUBMISSIONS, SUBMITTED
 
 
 def registration(submission: ParsedSubmission, caller: Caller, meta: Meta) -> tuple[Command, Origin]:
@@ -35,13 +36,23 @@ def registration(submission: ParsedSubmission, caller: Caller, meta: Meta) -> tu
 
 CREATIONS = {"register": Creation(RegisterBody, registration)}
 
+router = Router()
+announce_stream(router, RECEIPT_SUBJECTS, stream=RECEIPTS)
+announce_stream(router, PROGRESS_SUBJECTS, stream=PROGRESS)
+
+
+@pull_deliveries(router, SUBMITTED, stream=SUBMISSIONS, durable="intake-submissions", at_once=AT_ONCE_COUNT_MAX)
+async def take(delivery: StreamDelivery, submissions: Annotated[Submissions, given("submissions")]) -> None:
+    """Answer a submission, also one that no service can take; those of other services pass by."""
+    await submissions.take(delivery)
+
 
 class ProgressReporter:
     """Tells platforms every public step of their cases, once and in order: `progress.<source>.<number>`."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
-        self._streams = application.data.streams
+        self._streams, self._edge = application.data.streams, application.data.edge
 
     async def report(self, recorded: Recorded[Any]) -> None:
         """Bring the progress of an event's case up to the log; nothing for a case that no platform submitted."""
@@ -64,8 +75,7 @@ class ProgressReporter:
                 for step in steps:
                     if step.state.version > version:
                         data = to_json(_progress(number, step), exclude_none=True)
-                        ack = await self._streams.publish(subject, data, expected=sequence)
-                        sequence = ack.sequence
+                        sequence = await self._edge.publish(PROGRESS, subject, data, expected=sequence)
                 return
             except LogConflict:  # another event of the case is being reported at the same time
                 continue

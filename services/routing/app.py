@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.routing import http
+from services.routing.messages import router as messages
 from services.routing.policy import REACTIONS
 from services.routing.queries import STATEMENTS, WorkQueries
 from services.routing.read_model import Work
@@ -30,12 +31,11 @@ def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService
     projection = ProjectionRunner(model=Work(), database=data.database, log=data.log, runtime=runtime)
     jobs = {
         "routing.reactions": reactions.run,
-        "routing.submissions": Submissions(application).run,
         "routing.work": projection.run,
     }
     return RunningService(
         identity=identity, data=data, runtime=runtime, application=application, app=app, jobs=jobs,
-        projections=(projection,),
+        projections=(projection,), submissions=Submissions(application),
     )  # fmt: skip
 
 
@@ -46,4 +46,5 @@ SERVICE = Service(
     publishes=("case.>", "receipt.>", "reference.>", WIPE_SUBMISSION),
     reactions=REACTIONS,
     build=build,
+    messages=messages,
 )

@@ -11,6 +11,7 @@ from services.supervision.feed import sse, webhooks_http
 from services.supervision.feed.webhooks import WebhookSender
 from services.supervision.feed.writer import FeedWriter
 from services.supervision.jobs import Calendars, Clockless, Eraser
+from services.supervision.messages import router as messages
 from services.supervision.policy import REACTIONS, fire_by
 from services.supervision.queries import STATEMENTS, PgAgenda, TroubledQueries
 from services.supervision.read_model import Watched
@@ -70,12 +71,11 @@ def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService
         "supervision.feed": FeedWriter(data=data, runtime=runtime).run,
         "supervision.webhooks": WebhookSender(application).run,
         "supervision.reactions": reactions.run,
-        "supervision.submissions": Submissions(application).run,
         "supervision.sweep": eraser.sweep,
     }
     return RunningService(
         identity=identity, data=data, runtime=runtime, application=application, app=app, jobs=jobs,
-        projections=(projection,),
+        projections=(projection,), submissions=Submissions(application),
     )  # fmt: skip
 
 
@@ -86,4 +86,5 @@ SERVICE = Service(
     publishes=("case.>", "order.>", "receipt.>", "feed.>", WIPE_SUBMISSION, *ATTACHMENTS_REMOVAL),
     reactions=REACTIONS,
     build=build,
+    messages=messages,
 )

@@ -7,22 +7,27 @@ docs/decisions/0003-faststream-at-the-edge.md has the figures.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import datetime
+from functools import cached_property
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 from faststream import AckPolicy, BaseMiddleware, ContextRepo, Depends
+from faststream.exceptions import IncorrectState
 from faststream.nats import JStream, NatsBroker, NatsMessage, NatsRouter, PullSub
+from faststream.nats.publisher.usecase import LogicPublisher
 from faststream.nats.security import NatsUserPassword
 from faststream.nats.subscriber.usecases import LogicSubscriber, PullStreamSubscriber
 from pydantic_core import from_json
 
 from shared.kit import telemetry
 from shared.kit.clock import Clock
-from shared.kit.reactions import DELAY_S_MAX, DELAY_S_MIN
-from shared.log.connection import RECONNECT_WAIT_S, REQUEST_WAIT_S_MAX
+from shared.kit.reactions import DELAY_S_MAX, DELAY_S_MIN, PAUSE_S
+from shared.log.connection import RECONNECT_WAIT_S, REQUEST_WAIT_S_MAX, START_WAIT_S_MAX
 from shared.log.consumers import CODE_NO_CONSUMER, RawMessage
 from shared.log.jetstream import GUARD
 from shared.log.port import LogUnavailable
@@ -30,13 +35,16 @@ from shared.log.streams import is_unanswered, publish_error
 
 MESSAGE_WAIT_S = 2.0  # a pull waits so long at the server for a message before it is sent again
 WATCH_EVERY_S = 2.0
+FINISH_S_MAX = 5.0  # for what is in hand when a subscriber is stopped; then it is left to be delivered again
 INBOX_PREFIX = "_INBOX"
 
-Recreate = Callable[[str, str], Awaitable[object]]  # (stream, durable)
+Broker: TypeAlias = NatsBroker
+Router: TypeAlias = NatsRouter
+Recreate = Callable[[str, str, str], Awaitable[object]]  # (stream, durable, subject)
 
 
 def make_broker(
-    url: str, *, name: str, user: str = "", password: str = "", inbox_prefix: str = INBOX_PREFIX,
+    url: str, *, name: str, user: str | None = None, password: str | None = None, inbox_prefix: str = INBOX_PREFIX,
     domain: str | None = None, logger: Any = None,
 ) -> NatsBroker:  # fmt: skip
     """A broker for the servers at `url` (several with commas) that never gives its connection up.
@@ -48,13 +56,15 @@ def make_broker(
     return NatsBroker(
         url.split(","),
         name=name,
-        security=NatsUserPassword(user, password) if user else None,
+        security=NatsUserPassword(user, password or "") if user else None,
         inbox_prefix=inbox_prefix.encode(),
         js_options={"domain": domain} if domain else {},
         max_reconnect_attempts=-1,
         reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # a float works, as in shared/log/connection.py
         logger=logger,
+        graceful_timeout=FINISH_S_MAX,
         middlewares=(Given, Redelivery, PublishErrors),
+        id_generator=lambda: "",  # no header `correlation_id`: a CloudEvent has an id
     )
 
 
@@ -102,12 +112,37 @@ def hear(registrator: NatsBroker | NatsRouter, subject: str) -> LogicSubscriber[
     return registrator.subscriber(subject, no_reply=True)
 
 
+def include(broker: NatsBroker, router: NatsRouter, **values: object) -> None:
+    """Give a broker the subscribers and publishers of a service's router; its handlers are given these values.
+
+    A router serves one broker at a time. Raises RuntimeError while it serves another.
+    """
+    if router.parent is not None and getattr(router.parent, "running", False):
+        raise RuntimeError("the router serves a broker that runs: two copies of a service need two processes")
+    broker.include_router(router)
+    for name, value in values.items():
+        broker.context.set_global(name, value)
+
+
+async def connect_broker(broker: NatsBroker) -> None:
+    """Connect without starting the subscribers. Raises LogUnavailable when no server answers at the start."""
+    try:
+        async with asyncio.timeout(START_WAIT_S_MAX):
+            await broker.connect()
+    except Exception as error:
+        if not is_unanswered(error):
+            raise
+        raise LogUnavailable(f"NATS does not let the broker in: {type(error).__name__}") from error
+
+
 async def stop(broker: NatsBroker) -> None:
     """Stop the subscribers, wait for what they have in hand, and hang up, also while the servers are away.
 
     FastStream's own `stop` raises then and leaves a connection that tries again for ever.
     """
-    connection = broker.connection if broker.running else None
+    connection = None
+    with suppress(IncorrectState):  # it was never connected
+        connection = broker.connection
     try:
         await broker.stop()
     except Exception as error:
@@ -115,6 +150,51 @@ async def stop(broker: NatsBroker) -> None:
             raise
         if connection is not None and not connection.is_closed:
             await connection.close()
+
+
+def announce_stream(registrator: NatsBroker | NatsRouter, subject: str, *, stream: str) -> None:
+    """Declare that a service publishes on the subjects of a stream; `BrokerEdge` publishes on no other."""
+    registrator.publisher(subject, stream=JStream(stream, declare=False))
+
+
+class BrokerEdge:
+    """Publishes to other systems by the publishers that the routers of a broker declare, one for each stream."""
+
+    def __init__(self, broker: NatsBroker) -> None:
+        self._broker = broker
+
+    @cached_property
+    def _publishers(self) -> dict[str, Any]:
+        publishers = [publisher for publisher in self._broker.publishers if isinstance(publisher, LogicPublisher)]
+        return {publisher.stream.name: publisher for publisher in publishers if publisher.stream is not None}
+
+    async def publish(self, stream: str, subject: str, data: bytes, *, expected: int) -> int:
+        """As `Edge` of shared/kit/data.py. Raises KeyError for a stream that no router of the service declares."""
+        headers = {GUARD: str(expected), "content-type": "application/json"}
+        ack = await self._publishers[stream].publish(
+            data, subject, headers=headers, stream=stream, timeout=REQUEST_WAIT_S_MAX
+        )
+        return int(ack.seq)
+
+
+async def run_subscribers(broker: NatsBroker, clock: Clock, recreate: Recreate) -> None:
+    """Hear until cancelled: make the durables that are missing, start the subscribers, watch their durables."""
+    while True:
+        try:
+            for subscriber in _pulling(broker):
+                await recreate(subscriber.stream.name, _durable(subscriber), subscriber.subject.template)
+            await broker.start()
+            break
+        except Exception as error:
+            if not (isinstance(error, LogUnavailable) or is_unanswered(error)):
+                raise
+            telemetry.warn("the subscribers wait for the servers", reason=type(error).__name__)
+            await clock.sleep(PAUSE_S)
+    try:
+        await DurableWatch(broker, clock, recreate).run()
+    finally:
+        for subscriber in _pulling(broker):
+            await subscriber.stop()
 
 
 class Redelivery(BaseMiddleware):
@@ -215,6 +295,14 @@ class StreamDelivery:
         await self._message.nack(delay=delay_s)
 
 
+def _pulling(broker: NatsBroker) -> list[PullStreamSubscriber]:
+    return [subscriber for subscriber in broker.subscribers if isinstance(subscriber, PullStreamSubscriber)]
+
+
+def _durable(subscriber: PullStreamSubscriber) -> str:
+    return subscriber.config.durable_name or ""
+
+
 class DurableWatch:
     """Looks every WATCH_EVERY_S whether the durables of a broker's subscribers are there.
 
@@ -231,19 +319,19 @@ class DurableWatch:
         """Watch until cancelled."""
         while True:
             await self._clock.sleep(WATCH_EVERY_S)
-            for subscriber in self._broker.subscribers:
-                if isinstance(subscriber, PullStreamSubscriber) and subscriber.running:
+            for subscriber in _pulling(self._broker):
+                if subscriber.running:
                     await self._look_after(subscriber)
 
     async def _look_after(self, subscriber: PullStreamSubscriber) -> None:
-        stream, durable = subscriber.stream.name, subscriber.config.durable_name or ""
+        stream, durable = subscriber.stream.name, _durable(subscriber)
         if await self.info(stream, durable) != {}:
             return
         telemetry.warn("a durable is missing", stream=stream, reaction=durable)
         await subscriber.stop()
         while not await self.info(stream, durable):
             if self._recreate is not None:
-                await self._recreate(stream, durable)
+                await self._recreate(stream, durable, subscriber.subject.template)
             else:
                 await self._clock.sleep(WATCH_EVERY_S)
         await subscriber.start()

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -23,11 +24,22 @@ from shared.kit.clock import Clock
 from shared.kit.data import Data
 from shared.kit.effects import Reaction
 from shared.kit.identity import Identity, read_tokens
+from shared.kit.messaging import (
+    Broker,
+    BrokerEdge,
+    Router,
+    connect_broker,
+    include,
+    make_broker,
+    run_subscribers,
+    stop,
+)
 from shared.kit.projections import KIT_STATEMENTS, ProjectionRunner
 from shared.kit.read_your_writes import Lookup
 from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from shared.kit.sql import Database, Statements
+from shared.kit.submissions import Submissions
 from shared.kit.vault import MasterKeys, PgVault
 from shared.log.connection import connect
 from shared.log.jetstream import JetStreamLog
@@ -52,6 +64,7 @@ class RunningService:
     app: FastAPI
     jobs: Mapping[str, Job]
     projections: Sequence[ProjectionRunner] = ()
+    submissions: Submissions | None = None
 
     @property
     def owner(self) -> Owner:
@@ -69,7 +82,8 @@ class Build(Protocol):
 class Service:
     """One service: its name, its tables and statements, the NATS subjects it may publish on, its composition.
 
-    `reactions`: a service that has any has a durable consumer on every log stream.
+    `reactions`: a service that has any has a durable consumer on every log stream. `messages`: the messages that it hears
+    and says over NATS at its edge.
     """
 
     owner: Owner
@@ -78,6 +92,7 @@ class Service:
     publishes: tuple[str, ...]
     reactions: tuple[Reaction, ...]
     build: Build
+    messages: Router | None = None
 
 
 @asynccontextmanager
@@ -105,13 +120,32 @@ async def open_service(
         masters = MasterKeys.load(settings.master_key_file)
         vault = PgVault(database, masters, runtime.clock, runtime.failpoints)
         runtime.progress.add_source(owner, checkpoint_source(database))
-        yield service.build(
+        broker = make_broker(settings.nats_url, name=f"caseflow {owner} edge", user=user, password=password)
+        running = service.build(
             identity=Identity(
                 owner=owner, settings=settings, reference_data=reference_data, tokens=read_tokens(settings.tokens_file)
             ),
-            data=Data(log=for_owner(log, owner), streams=streams, vault=vault, database=database),
+            data=Data(
+                log=for_owner(log, owner), streams=streams, edge=BrokerEdge(broker), vault=vault, database=database
+            ),
             runtime=runtime,
         )
+        if service.messages is None:
+            yield running
+            return
+        include(broker, service.messages, submissions=running.submissions)
+        stack.push_async_callback(stop, broker)
+        await connect_broker(broker)
+        yield replace(running, jobs={**running.jobs, f"{owner}.messages": partial(_hear, broker, streams, runtime)})
+
+
+async def _hear(broker: Broker, streams: Streams, runtime: Runtime) -> None:
+    """The job that takes what a service hears at its edge."""
+
+    async def make_durable(stream: str, durable: str, subject: str) -> None:
+        await streams.durable_raw(stream, durable, subject)
+
+    await run_subscribers(broker, runtime.clock, make_durable)
 
 
 def checkpoint_source(database: Database) -> Lookup:

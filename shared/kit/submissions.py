@@ -12,12 +12,11 @@ submission holds a resident's words in the open (encrypted on disk), so it is ov
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import groupby
 from types import MappingProxyType
+from typing import Protocol
 
 from pydantic_core import to_json
 
@@ -29,18 +28,20 @@ from shared.kit.application import AHEAD_S_MAX, Answer, Application, Origin
 from shared.kit.bodies import facts_of_body
 from shared.kit.command_handler import command
 from shared.kit.dead_letters import DeadLetters
+from shared.kit.lanes import Lanes
 from shared.kit.problems import Forbidden, Problem, ProblemError, Unavailable, Unprocessable
-from shared.kit.reactions import ATTEMPTS_COUNT_MAX, DELAY_S_MAX, DELAY_S_MIN, FETCH_COUNT_MAX, FETCH_WAIT_S, PAUSE_S
+from shared.kit.reactions import ATTEMPTS_COUNT_MAX, DELAY_S_MAX, DELAY_S_MIN
 from shared.kit.submission import PARKED_CODE, Envelope, Form, ParsedSubmission, Receipt, is_source, read, within
 from shared.kit.translations import TRANSLATIONS, translated
 from shared.log import topology
-from shared.log.consumers import RawDelivery, RawDurable
-from shared.log.port import DurableMissing, LogConflict, LogUnavailable
+from shared.log.consumers import RawMessage
+from shared.log.port import LogConflict, LogUnavailable
 from shared.log.topology import RECEIPTS, SUBMISSIONS
 
 CHANNEL = "platform"  # whose allowance says how far back a submission's time may lie
 PERSON_PREFIX = "platform-"
 BEHIND_S_MAX = 2 * DELAY_S_MAX
+AT_ONCE_COUNT_MAX = 64
 COUNTED = telemetry.counter("caseflow_submissions_total", "Submissions answered", "service", "outcome")
 
 
@@ -62,61 +63,56 @@ class Creation:
 NO_CREATIONS: Mapping[str, Creation] = MappingProxyType({})
 
 
+class SubmissionDelivery(Protocol):
+    """A submission handed out by a durable, not settled yet: from FastStream, or from the simulation."""
+
+    @property
+    def message(self) -> RawMessage: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def stored_at(self) -> datetime: ...
+    async def ack(self) -> None: ...
+    async def nack(self, delay_s: float) -> None: ...
+
+
 class Submissions:
-    """Works the submissions of one service until cancelled. `creations`: the commands that may create an aggregate."""
+    """Answers the submissions of one service. `creations`: the commands that may create an aggregate."""
 
     def __init__(self, application: Application, creations: Mapping[str, Creation] = NO_CREATIONS) -> None:
         self._application, self._creations = application, creations
         self._owner, self._streams = application.identity.owner, application.data.streams
+        self._edge = application.data.edge
         self._clock, self._runtime = application.runtime.clock, application.runtime
         self._dead_letters = DeadLetters(self._owner, self._streams, self._runtime.telemetry)
         self._forms = {name: creation.form for name, creation in creations.items()}
+        self._lanes = Lanes(self._clock)
         # lane -> the submission that must come again before later ones, and until when: a twin may answer it instead
         self._behind: dict[str, tuple[int, float]] = {}
 
-    async def run(self) -> None:
-        """Take submissions as they come; returns only by cancellation."""
-        durable = await self._durable()
-        while True:
-            try:
-                await self.step(durable, FETCH_WAIT_S)
-                await self._clock.sleep(0)
-            except LogUnavailable:
-                await self._clock.sleep(PAUSE_S)
-            except DurableMissing:
-                # receipts and claims tell what was done: starting again from the first message repeats nothing
-                telemetry.warn("durable missing, made anew from the first submission", service=self._owner)
-                durable = await self._durable()
+    async def take(self, delivery: SubmissionDelivery) -> None:
+        """Settle one submission: answer it, have it come again, or park it. Many at once, of a lane one by one.
 
-    async def _durable(self) -> RawDurable:
-        while True:
-            try:
-                return await self._streams.durable_raw(SUBMISSIONS, f"{self._owner}-submissions", "submit.>")
-            except LogUnavailable:
-                await self._clock.sleep(PAUSE_S)
+        Raises LogUnavailable; the submission comes again then.
+        """
+        submission = read(delivery.message, self._forms)
+        if submission.owner is not self._owner:
+            await delivery.ack()
+            return
+        async with self._lanes.turn(submission.lane, submission.sequence):
+            with self._runtime.telemetry.span(f"submissions.{self._owner}", sequence=submission.sequence):
+                await self._take_in_turn(submission, delivery)
 
-    async def step(self, durable: RawDurable, wait_s: float) -> int:
-        """Fetch what is there and work it, lane by lane; how many messages that was."""
-        deliveries = await durable.fetch(FETCH_COUNT_MAX, wait_s)
-        parsed = [(read(delivery.message, self._forms), delivery) for delivery in deliveries]
-        own = [pair for pair in parsed if pair[0].owner is self._owner]
-        await asyncio.gather(*(d.ack() for submission, d in parsed if submission.owner is not self._owner))
-        lanes = groupby(sorted(own, key=lambda pair: (pair[0].lane, pair[0].sequence)), key=lambda pair: pair[0].lane)
-        with self._runtime.telemetry.span(f"submissions.{self._owner}", count=len(own)):
-            await asyncio.gather(*(self._in_order(lane, list(group)) for lane, group in lanes))
-        return len(deliveries)
+    async def _take_in_turn(self, submission: ParsedSubmission, delivery: SubmissionDelivery) -> None:
+        first, until = self._behind.get(submission.lane, (submission.sequence, 0.0))
+        if first < submission.sequence and self._clock.monotonic() < until:
+            await delivery.nack(DELAY_S_MIN)
+        elif await self._settle(submission, delivery):
+            self._behind.pop(submission.lane, None)
+        else:
+            self._behind[submission.lane] = submission.sequence, self._clock.monotonic() + BEHIND_S_MAX
 
-    async def _in_order(self, lane: str, group: Sequence[tuple[ParsedSubmission, RawDelivery]]) -> None:
-        for submission, delivery in group:
-            first, until = self._behind.get(lane, (submission.sequence, 0.0))
-            if first < submission.sequence and self._clock.monotonic() < until:
-                await delivery.nack(DELAY_S_MIN)
-            elif await self._settle(submission, delivery):
-                self._behind.pop(lane, None)
-            else:
-                self._behind[lane] = submission.sequence, self._clock.monotonic() + BEHIND_S_MAX
-
-    async def _settle(self, submission: ParsedSubmission, delivery: RawDelivery) -> bool:
+    async def _settle(self, submission: ParsedSubmission, delivery: SubmissionDelivery) -> bool:
         """Answer one submission and be done with it; False: it comes again."""
         try:
             with self._runtime.telemetry.continued(
@@ -135,7 +131,7 @@ class Submissions:
             return False
         return True
 
-    async def _answer(self, submission: ParsedSubmission, delivery: RawDelivery) -> None:
+    async def _answer(self, submission: ParsedSubmission, delivery: SubmissionDelivery) -> None:
         """Decide and tell. Raises Unavailable, and problems of ours (500 and above) that poison may be the cause of."""
         outcome: Answer | Problem
         standing = await self._standing(submission.source, submission.id) if submission.id else None
@@ -160,7 +156,7 @@ class Submissions:
         await self._runtime.failpoints.hit("intake.receipt.published")
         await self._finish(submission, delivery)
 
-    async def _finish(self, submission: ParsedSubmission, delivery: RawDelivery) -> None:
+    async def _finish(self, submission: ParsedSubmission, delivery: SubmissionDelivery) -> None:
         await self._streams.wipe(SUBMISSIONS, submission.sequence)
         await delivery.ack()
 
@@ -237,14 +233,14 @@ class Submissions:
             receipt = Receipt.of(self._owner, submission.source, subject_id, submission.sequence, name, now, outcome)
             subject, data = topology.receipt(submission.source, subject_id), to_json(receipt, exclude_none=True)
             try:
-                await self._streams.publish(subject, data, expected=0)
+                await self._edge.publish(RECEIPTS, subject, data, expected=0)
                 return
             except LogConflict:
                 standing = await self._standing(submission.source, subject_id)
                 if standing is not None and standing.answers(receipt):
                     return
 
-    async def _park(self, submission: ParsedSubmission, delivery: RawDelivery, reason: str) -> None:
+    async def _park(self, submission: ParsedSubmission, delivery: SubmissionDelivery, reason: str) -> None:
         """Poison: the operator hears the place and the reason, the platform that it is being looked at."""
         telemetry.warn("parked", service=self._owner, sequence=submission.sequence, reason=reason)
         await self._note_for_operator(submission, reason)

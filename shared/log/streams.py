@@ -201,14 +201,14 @@ def _sequence_in(text: str) -> int:
 
 
 def publish_error(error: Exception, subject: str, expected: int) -> Exception:
-    """An error of the NATS client at a publish as LogConflict or LogUnavailable; any other error as it is."""
+    """The error of a publish by the NATS client as LogConflict or LogUnavailable; any other error unchanged."""
     if isinstance(error, APIError) and error.err_code in CODES_CONFLICT:
         return LogConflict(subject, expected, _sequence_in(error.description or ""))
     return LogUnavailable(f"{subject}: {type(error).__name__}") if is_unanswered(error) else error
 
 
 def is_unanswered(error: Exception) -> bool:
-    """Whether the NATS client says by this error that the servers do not answer, or not as they should."""
+    """Whether this error of the NATS client means a missing or faulty answer of the servers."""
     return isinstance(error, NatsError | TimeoutError)
 
 
@@ -238,9 +238,9 @@ async def ensure_topology(connection: NatsConnection, topology: Topology) -> lis
 
 
 async def ensure_subscriptions(connection: NatsConnection, configs: Sequence[dict[str, Any]]) -> list[str]:
-    """Make the durables of subscribers that are missing, and change those that are otherwise; their names.
+    """Create missing durables of subscribers and update changed ones; the names of both.
 
-    A durable that is changed goes on where it is: earlier items on its new subjects are not handed out.
+    A changed durable keeps its position: earlier items on its new subjects are not delivered.
     Raises LogUnavailable.
     """
     changed = []

@@ -26,11 +26,13 @@ REFERENCE = "REFERENCE"
 FEED = "FEED"
 PARKED = "PARKED"
 ATTACHMENTS = "ATTACHMENTS"  # an object store bucket
+SUBMITTED = "submit.>"
+RECEIPT_SUBJECTS, PROGRESS_SUBJECTS = "receipt.*.*", "progress.*.*"
 FEED_ITEMS = "feed.>"
 FEED_MARK = "feed.mark"  # how far the writer of the feed has read, when its last events gave no item
 
-SUBSCRIBER_PREFIX = "subscriber-"  # of the users and the durables of those who read FEED over NATS
-SUBSCRIBER_DOMAIN = "caseflow"  # the JetStream domain under which their accounts see their own durable
+SUBSCRIBER_PREFIX = "subscriber-"  # of users and durables of subscribers, which read FEED over NATS
+SUBSCRIBER_DOMAIN = "caseflow"  # the JetStream domain under which their accounts reach their durable
 SUBSCRIBER_PULL_COUNT_MAX, SUBSCRIBER_PULL_S_MAX, SUBSCRIBER_PULLS_MAX = 500, 30, 16
 SUBSCRIBER_PENDING_COUNT_MAX = 1000
 
@@ -52,10 +54,12 @@ LOG_FORBIDDEN = (
 _ADDRESS = re.compile(r"[0-9]{12}/[A-Za-z0-9_-]{1,64}")  # no wildcard and no dot may get into a subject
 _TOKEN = re.compile(r"[A-Za-z0-9_=-]{1,128}")
 
-# What a service may publish on besides the subjects of its own messages.
-WIPE_SUBMISSION = "$JS.API.STREAM.MSG.DELETE.SUBMISSIONS"  # a submission holds content in the open until it is answered
+# The subjects that a service may publish on besides those of its own messages.
+WIPE_SUBMISSION = (
+    "$JS.API.STREAM.MSG.DELETE.SUBMISSIONS"  # a submission holds content in the clear until it is answered
+)
 ATTACHMENTS_STORE = ("$O.ATTACHMENTS.C.>",)
-# Intake puts a file, supervision removes it with its erased case: a mark in the index, a purge of the pieces.
+# Intake stores a file. Supervision removes it with its erased case, by a mark in the index and a purge of the chunks.
 ATTACHMENTS_REMOVAL = ("$O.ATTACHMENTS.M.>", "$JS.API.STREAM.PURGE.OBJ_ATTACHMENTS")
 
 
@@ -115,20 +119,20 @@ def feeds_of(id: str, kind: str = "*") -> str:
 
 
 def subscriber_name(name: str) -> str:
-    """The NATS user of a subscriber, and its durable consumer on FEED. Raises ValueError for what is not one token."""
+    """The name of a subscriber's NATS user and of its durable on FEED. Raises ValueError for more than one token."""
     return f"{SUBSCRIBER_PREFIX}{_source(name)}"
 
 
 def inbox_prefix(user: str) -> str:
-    """The prefix of all inboxes of a partner: its user hears no other."""
+    """The prefix of a partner's inboxes; its user may subscribe to no other."""
     return f"_INBOX_{user}"
 
 
 def subscription(name: str, subjects: Sequence[str]) -> dict[str, Any]:
-    """The durable consumer of a subscriber as the server takes it (JetStream API, CONSUMER.CREATE).
+    """The durable consumer of a subscriber, as the body of CONSUMER.CREATE in the JetStream API.
 
-    The server pulls nothing out of it but what fits `subjects`. The limits bound what a subscriber can hold of the
-    server: waiting pulls, and items handed out and not acknowledged.
+    It delivers only items that match `subjects`. The limits bound the waiting pulls of a subscriber and its deliveries
+    without acknowledgement.
     """
     return {
         "durable_name": subscriber_name(name),
@@ -210,7 +214,7 @@ class Topology:
 
     def _submissions(self) -> dict[str, Any]:
         return self._stream(
-            SUBMISSIONS, "submit.>", max_age=SUBMISSION_AGE_S_MAX * 10**9, max_msg_size=LOG_MESSAGE_BYTES_MAX,
+            SUBMISSIONS, SUBMITTED, max_age=SUBMISSION_AGE_S_MAX * 10**9, max_msg_size=LOG_MESSAGE_BYTES_MAX,
             # All publishers share the name space of Nats-Msg-Id. Of two platforms that both use the id "1", one would
             # lose its submission. The window is as short as the server allows; claims find repeated submissions.
             duplicate_window=DUPLICATE_WINDOW_NS_MIN,

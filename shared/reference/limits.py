@@ -56,7 +56,7 @@ class LimitRow(ReferenceRow):
         if "extend_times_max" in self.model_fields_set and not self.extend_by:
             raise ValueError("extend_times_max is for a limit that may be extended; give extend_max and extend_by")
         if (self.pause_times_max or self.pause_days_max) and not self.pauses:
-            raise ValueError("pause_times_max and pause_days_max bound what is in pauses; name the causes there")
+            raise ValueError("pause_times_max and pause_days_max bound the causes in pauses; name the causes there")
         if self.base is TimeBase.HOURS and self.ends is Ends.CLOCK:
             raise ValueError("a limit in hours ends after its hours; `ends: clock` is for days, remove it")
         return self

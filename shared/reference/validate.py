@@ -319,7 +319,7 @@ def _rungs_in_order(document: Document, ladder: list[LadderRow]) -> Iterator[Doc
             reason = f"after {row.after} is not more than the {lower.after} of {lower.key}; each rung comes later"
             yield DocumentFinding(Gravity.ERROR, document.name, row.key, reason)
         if lower.every:
-            reason = f"repeats for ever, so {row.key} is never reached; only the last rung may have `every`"
+            reason = f"repeats without end, so {row.key} is never reached; only the last rung may have `every`"
             yield DocumentFinding(Gravity.ERROR, document.name, lower.key, reason)
     if not ladder[-1].every:
         reason = "is the last rung and does not repeat, so nothing follows for a stage that stays late; give it `every`"

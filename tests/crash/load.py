@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,6 +18,7 @@ import httpx
 
 from shared.case.base import derived_id
 from tests.support.client import HOUSING, MATTER, NOTE, SETTLE, UNRULED, Desk, new_key
+from tests.support.short_limits import HASTY, ago
 from tests.support.stack import Stack, until
 
 CALLERS = 4
@@ -30,6 +32,11 @@ STEPS = {
     "erase": ("jj-records", "supervision", {"retention": "year_1", "basis": "期满"}),
 }
 LIFE = ("sign-for", "progress", "supplement", "urge", "settle", "close", "erase")
+LENGTHS = (0, 1, 2, 3, 4, 5, 6, 7, 7, 7)  # how much of it is lived: every failpoint is to be passed often in seconds
+FILE_SHARE = 0.3
+ASKED_AGAIN_S_MAX = 30.0  # a server that was just killed has its files to read on a busy machine
+# Letters that come in so late that every rung of the ladder is due, where limits of hours are in force.
+LATE_SHARE, LATE_DAYS = 0.2, 5
 
 
 @dataclass
@@ -64,6 +71,7 @@ class Load:
         self.stack = stack
         self.sent: list[Sent] = []
         self._stop = threading.Event()
+        self._broken: list[BaseException] = []
         self._threads = [threading.Thread(target=self._work, args=(Random(seed + n),)) for n in range(CALLERS)]
 
     @property
@@ -72,6 +80,7 @@ class Load:
 
     @contextmanager
     def running(self) -> Iterator[None]:
+        """People are at work for the length of the block. Raises what none of them may be answered."""
         for thread in self._threads:
             thread.start()
         try:
@@ -80,10 +89,12 @@ class Load:
             self._stop.set()
             for thread in self._threads:
                 thread.join()
+            if self._broken:
+                raise self._broken[0]
 
     def wait_for(self, answers: int) -> None:
         """Until so many requests were acknowledged."""
-        until(lambda: len(self.acknowledged) >= answers, f"{answers} answers", 30)
+        until(lambda: len(self.acknowledged) >= answers, f"{answers} answers", 60)
 
     def _work(self, random: Random) -> None:
         desk = Desk(self.stack.url, timeout_s=5)
@@ -91,6 +102,8 @@ class Load:
             for turn in count():
                 if self._stop.is_set() or not self._case(desk, random, turn):
                     return
+        except Exception as error:
+            self._broken.append(error)
         finally:
             desk.close()
 
@@ -102,7 +115,7 @@ class Load:
         if born.answer is None:
             return True
         id = born.answer["id"]
-        for name in LIFE[: random.randint(0, len(LIFE))]:
+        for name in _life(random, born):
             person, service, body = STEPS[name]
             step = Sent(person, f"/{service}/cases/{id}/{name}", f"{name} {id}", body, new_key())
             for _ in range(50):  # a rule assigns it in a moment; until then signing is refused
@@ -131,11 +144,24 @@ class Load:
         return True
 
 
+def _life(random: Random, born: Sent) -> tuple[str, ...]:
+    """What people do with a case; one that no rule takes waits at the triage desk, a late one is the clock's."""
+    if "subject" in born.body:
+        return ()
+    if born.body["title"] == UNRULED["title"]:
+        return ("supplement",)
+    return LIFE[: random.choice(LENGTHS)]
+
+
 def _registration(random: Random, turn: int) -> Sent:
-    body = random.choice((MATTER, MATTER, UNRULED)) | {"text": f"第{turn}件：{random.random()}"}
+    text = {"text": f"第{turn}件：{random.random()}"}
+    if random.random() < LATE_SHARE:
+        late = {"nature": "dispute", "subject": HASTY, "channel": "letter", "time": ago(days=LATE_DAYS)}
+        return Sent("jj-window", "/intake/cases", "register", UNRULED | text | late, new_key())
+    body = random.choice((MATTER, MATTER, UNRULED)) | text
     if body["title"] == MATTER["title"]:
         body["text"] += "电梯坏了。"
-    file = random.randbytes(3000) if random.random() < 0.2 else None
+    file = random.randbytes(3000) if random.random() < FILE_SHARE else None
     path = "/intake/cases-with-attachments" if file else "/intake/cases"
     return Sent("jj-window", path, "register", body, new_key(), file)
 
@@ -160,6 +186,10 @@ def _again(desk: Desk, one: Sent, stood: int) -> str:
     """Send it again, `stood` being how often it stands on the log; what had become of it."""
     assert stood == 1 if one.answer else stood <= 1, f"{one.path} stands {stood} times: {one.answer}"
     again = one.send(desk)
+    end = time.monotonic() + ASKED_AGAIN_S_MAX
+    while again.status_code == 503 and time.monotonic() < end:  # as the answer advises
+        time.sleep(0.5)
+        again = one.send(desk)
     told = again.json()
     if again.status_code == 410:
         assert told["code"] in ("content.erased", "erased")  # the first answer went with the content

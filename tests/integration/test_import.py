@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 import signal
@@ -179,17 +180,24 @@ def many_rows(path: Path) -> Path:
     return path
 
 
+def killed_import(data: Path, file: Path, mapping: Path, failpoint: str) -> None:
+    """An import that runs servers of its own, killed at a failpoint, or when it first notes its place."""
+    command = (sys.executable, "-m", "infra.cli", "import", str(file), "--mapping", str(mapping), "--data", str(data))
+    armed = dict(os.environ) | {"CASEFLOW_FAILPOINTS": failpoint}
+    process = subprocess.Popen(command, cwd=ROOT, env=armed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if not failpoint:
+        until((data / "import" / "killed.json").exists, "some rows", WAIT_S_MAX)
+        process.kill()
+    assert process.wait(WAIT_S_MAX) == -signal.SIGKILL
+
+
 @pytest.mark.deep
-def test_killed_in_the_middle_and_run_again_ends_the_same(own_stack: Stack, tmp_path: Path) -> None:
-    """kill -9 of an import that runs servers of its own, then to the end, judged, its tables made anew."""
+@pytest.mark.parametrize("failpoint", ["", *(f"import.row=kill@{row}" for row in (1, 5, 33))])
+def test_killed_in_the_middle_and_run_again_ends_the_same(own_stack: Stack, tmp_path: Path, failpoint: str) -> None:
+    """kill -9, then to the end, judged, its tables made anew."""
     data, file = own_stack.data, many_rows(tmp_path / "many.csv")
     mapping = mapping_of(tmp_path, "killed")
-    place = data / "import" / "killed.json"
-    command = (sys.executable, "-m", "infra.cli", "import", str(file), "--mapping", str(mapping), "--data", str(data))
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(place.exists, "some rows", WAIT_S_MAX)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    killed_import(data, file, mapping, failpoint)
     counts = imported(data, file, mapping, tmp_path / "rejected.csv")
     assert (counts["rejected"], counts.total()) == (0, ROWS)
     lived = flows(data, "killed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,8 +58,12 @@ async def connection(servers: list[NatsServer]) -> AsyncIterator[NatsConnection]
 
 
 async def leader(connection: NatsConnection, servers: list[NatsServer], stream: str = LOG) -> NatsServer:
-    name = (await connection.api(f"$JS.API.STREAM.INFO.{stream}"))["cluster"]["leader"]
-    return next(one for one in servers if one.folder.name == name)
+    """The server that leads a stream now; waits while one is chosen."""
+    while True:
+        with suppress(LogUnavailable):
+            if name := (await connection.api(f"$JS.API.STREAM.INFO.{stream}"))["cluster"].get("leader"):
+                return next(server for server in servers if server.folder.name == name)
+        await asyncio.sleep(0.1)
 
 
 async def test_conflicts_of_three_replicas_have_codes_we_know_and_one_writer_wins(connection: NatsConnection) -> None:
@@ -135,19 +139,21 @@ async def test_the_feed_of_three_replicas_holds_each_item_once_though_two_write_
     await ensure_topology(connection, topology)
     log, streams = JetStreamLog(connection, topology), Streams(connection)
     await feeds.fill(log, feeds.lives(150, seed=1))
-    killed = asyncio.Event()
+    due = await feeds.expected(log)  # while its leaders stand; nothing is written to the log from here on
+    begun, killed = asyncio.Event(), asyncio.Event()
 
     async def kill(name: str) -> None:
-        if name == "feed.published" and not killed.is_set():
-            killed.set()
+        if name == "feed.published" and not begun.is_set():
+            begun.set()
             (await leader(connection, servers, FEED)).kill()
+            killed.set()
 
     data = data_of(log=log, streams=streams, database=cast(Any, Unlocked()))
     runtimes = [Runtime.of(CLOCK, failpoints=Failpoints(kill)) for _ in range(2)]
     writers = [asyncio.create_task(FeedWriter(data=data, runtime=runtime).run()) for runtime in runtimes]
     await killed.wait()
     async with asyncio.timeout(60):
-        while await _feed_of(streams, log) != await feeds.expected(log):
+        while await _feed_of(streams, log) != due:
             await asyncio.sleep(0.2)
     for one in writers:
         one.cancel()

@@ -189,8 +189,8 @@ async def test_a_deleted_durable_is_said_made_anew_and_does_not_spin(
         async def work(message: NatsMessage) -> None:
             taken.append(message.body.decode())
 
-        async def recreate(stream: str, name: str) -> None:
-            await durable(connection, stream, name, "place.>")
+        async def recreate(stream: str, name: str, subject: str) -> None:
+            await durable(connection, stream, name, subject)
 
         await broker.start()
         watch = asyncio.create_task(DurableWatch(broker, SystemClock(), recreate).run())

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import multiprocessing
-import os
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
-from tests.sim import world
+from tests.sim import pool, world
 from tests.sim.coverage import Coverage
 from tests.sim.sabotage_time import ALL as SABOTAGES
 from tests.sim.world import Outcome
 
-CHUNK_COUNT = 8
 SHOWN_COUNT_MAX = 10
-
-
-def _quiet() -> None:
-    logging.disable(logging.CRITICAL)  # the log lines of services under faults
-    warnings.simplefilter("ignore")  # for coroutines of processes killed before their start
 
 
 def commit() -> str:
@@ -35,11 +24,6 @@ def commit() -> str:
     git = partial(subprocess.run, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
     head = git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip() or "?"
     return head + ("+" if git(["git", "status", "--porcelain", "-uno"]).stdout.strip() else "")
-
-
-def _live(sabotage: str | None, seed: int) -> Outcome:
-    with SABOTAGES[sabotage]() if sabotage else nullcontext():
-        return world.live(seed)
 
 
 def _failure(outcome: Outcome, at: str) -> str:
@@ -50,10 +34,9 @@ def _failure(outcome: Outcome, at: str) -> str:
 
 def one(seed: int, sabotage: str | None) -> int:
     """Run one seed and print its outcome."""
-    logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")
+    pool.quiet()
     world.DEBUG = True
-    outcome = _live(sabotage, seed)
+    outcome = pool.live(seed, sabotage)
     print(f"seed {seed}: {outcome.steps} steps, {outcome.cases} cases, {outcome.events} events, log {outcome.digest}")
     print("faults:", ", ".join(f"{name} {count}" for name, count in sorted(outcome.faults.items())))
     for violation in outcome.violations:
@@ -66,9 +49,9 @@ def one(seed: int, sabotage: str | None) -> int:
 def many(first: int, count: int, jobs: int, sabotage: str | None, to: Path | None) -> int:
     """Run many seeds with progress, and print their coverage."""
     coverage, began, at, reported_s = Coverage(), time.monotonic(), commit(), 0.0
-    seeds = range(first, first + count)
-    with multiprocessing.get_context("fork").Pool(jobs, _quiet) as pool:
-        for outcome in pool.imap_unordered(partial(_live, sabotage), seeds, CHUNK_COUNT):
+    lived = partial(pool.live, sabotage=sabotage)
+    with pool.processes(jobs) as processes:
+        for outcome in processes.map(lived, range(first, first + count), chunksize=pool.chunk_count(count, jobs)):
             coverage.add(outcome)
             if outcome.violations and len(coverage.failed) <= SHOWN_COUNT_MAX:
                 print(_failure(outcome, at), flush=True)
@@ -100,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, help="run this world only, and show the traces of its errors")
     parser.add_argument("--worlds", type=int, default=200, help="how many worlds (default 200)")
     parser.add_argument("--first", type=int, default=1, help="the first seed (default 1)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    parser.add_argument("--jobs", type=int, default=pool.JOBS_COUNT, help="processes (default: one per core)")
     parser.add_argument("--json", type=Path, help="write the coverage to this file")
     parser.add_argument("--sabotage", choices=sorted(SABOTAGES), help="with a guard broken: the worlds must fail")
     given = parser.parse_args(arguments)

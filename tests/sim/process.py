@@ -20,17 +20,20 @@ from shared.kit.aggregate_cache import AggregateCache
 from shared.kit.data import Data
 from shared.kit.failpoints import Failpoints
 from shared.kit.identity import Identity
+from shared.kit.reactions import FETCH_WAIT_S, PAUSE_S
 from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
+from shared.kit.submissions import AT_ONCE_COUNT_MAX, Submissions
 from shared.kit.vault import MasterKeys
 from shared.log.memory import MemoryLog, _Durable, _DurableState
-from shared.log.port import Durable, LogConflict, LogUnavailable, for_owner
+from shared.log.port import Durable, DurableMissing, LogConflict, LogUnavailable, for_owner
+from shared.log.topology import SUBMISSIONS, SUBMITTED
 from shared.reference.documents import Document
 from tests.sim.faults import Faults
 from tests.sim.hours import PACE, own_library
 from tests.sim.loop import GROUP, Group, SimClock
 from tests.support.store import MemoryDatabase, Tables
-from tests.support.streams import MemoryStreams
+from tests.support.streams import MemoryEdge, MemoryRawDurable, MemoryStreams
 from tests.support.vaults import SharedVault
 
 OWNERS = (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION)
@@ -108,6 +111,38 @@ class _SimDurable(_Durable):
             pass
 
 
+class SubmissionsJob:
+    """Hands submissions to a service as FastStream does in the product: what is there at once, then the next."""
+
+    def __init__(self, owner: Owner, submissions: Submissions, streams: MemoryStreams, clock: SimClock) -> None:
+        self.submissions = submissions
+        self._durable_name, self._streams, self._clock = f"{owner}-submissions", streams, clock
+
+    async def run(self) -> None:
+        """Take submissions as they come; returns only by cancellation."""
+        durable: MemoryRawDurable | None = None
+        while True:
+            try:
+                durable = durable or await self.durable()
+                await self.step(durable, FETCH_WAIT_S)
+                await self._clock.sleep(0)
+            except LogUnavailable:
+                await self._clock.sleep(PAUSE_S)
+            except DurableMissing:
+                durable = None
+
+    async def durable(self) -> MemoryRawDurable:
+        return await self._streams.durable_raw(SUBMISSIONS, self._durable_name, SUBMITTED)
+
+    async def step(self, durable: MemoryRawDurable, wait_s: float) -> int:
+        """Hand over what is there; how many submissions that was."""
+        deliveries = await durable.fetch(AT_ONCE_COUNT_MAX, wait_s)
+        outcomes = await asyncio.gather(*map(self.submissions.take, deliveries), return_exceptions=True)
+        for failure in filter(None, outcomes):
+            raise failure
+        return len(deliveries)
+
+
 class Process:
     """A service as one process, whose memory ends with it."""
 
@@ -131,6 +166,7 @@ class Process:
             data=Data(
                 log=for_owner(world.log, owner),
                 streams=cast(Any, world.streams),
+                edge=MemoryEdge(world.streams),
                 vault=SharedVault(world.masters, self.clock, faults.pause, world.vault, failpoints),
                 database=cast(Any, self.database),
             ),
@@ -138,6 +174,8 @@ class Process:
         )
         self.application, self.data = service.application, service.data
         self.jobs = {name: job for name, job in service.jobs.items() if name not in ELSEWHERE}
+        self.submissions = SubmissionsJob(owner, service.submissions, world.streams, self.clock)
+        self.jobs[f"{owner}.submissions"] = self.submissions.run
         (self.reactions,) = [job.__self__ for name, job in self.jobs.items() if name.endswith(".reactions")]
         self.failed: BaseException | None = None
 

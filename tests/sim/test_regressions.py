@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from pydantic_core import from_json, to_json
@@ -236,8 +237,8 @@ async def test_a_split_that_comes_again_leaves_its_erased_parts_alone(town: Town
 async def test_what_one_copy_could_not_answer_and_another_did_holds_nobody_up(town: Town) -> None:
     """Submissions of a case are answered in order; the copy that failed at the first one does not wait for ever."""
     one, other = town.copies[Owner.ROUTING]
-    jobs = [process.jobs["routing.submissions"].__self__ for process in (one, other)]
-    durable = await one.data.streams.durable_raw(topology.SUBMISSIONS, "routing-submissions", "submit.>")
+    jobs = [process.submissions for process in (one, other)]
+    durable = await jobs[0].durable()
     case = await town.register("a")
     envelope = {
         "specversion": "1.0", "source": PLATFORM, "type": "command.progress", "subject": case.id,
@@ -245,14 +246,13 @@ async def test_what_one_copy_could_not_answer_and_another_did_holds_nobody_up(to
     }  # fmt: skip
     place = topology.submission(PLATFORM, TOWN)
     await town.world.streams.publish(place, to_json(envelope | {"id": "first"}))
-    decide = jobs[0]._decide
+    first_copy = jobs[0].submissions
 
     async def failing(*_: Any) -> Any:
         raise Unavailable("not now")
 
-    jobs[0]._decide = failing
-    await jobs[0].step(durable, 0)
-    jobs[0]._decide = decide
+    with patch.object(first_copy, "_decide", failing):
+        await jobs[0].step(durable, 0)
     while not await jobs[1].step(durable, 5):
         pass
     await town.world.streams.publish(place, to_json(envelope | {"id": "second"}))

@@ -36,16 +36,16 @@ def lived(
 async def _lived(file: Path, mapping: BacktestMapping) -> tuple[dict[str, ComparedCase], BacktestReport]:
     source = HistoricFile(file, mapping)
     cases = await read_cases(source)
-    until = read_until(mapping, None) or source.tally.last
+    until = read_until(mapping, None) or source.counts.last
     assert until is not None, "a table has times"
-    play, judge, report = (
+    play, comparison, report = (
         Playback(mapping, until),
         CaseComparison(mapping, until),
-        BacktestReport(mapping, until, source.tally),
+        BacktestReport(mapping, until, source.counts),
     )
     compared_cases: dict[str, ComparedCase] = {}
     async for played in play.run(cases):
-        compared = judge.judge(played)
+        compared = comparison.compare(played)
         assert played.case.id not in compared_cases, "a case is compared once"
         compared_cases[played.case.id] = compared
         report.add(compared)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from infra.servers.embedded import Embedded
+from infra.servers.folder import Folder
 
 
 @contextmanager
@@ -26,9 +28,22 @@ def open_folder(name: str) -> Iterator[Path]:
         yield Path(folder)
 
 
-def copy_made(data: Path) -> None:
-    """Copy the data folder of servers that ran once and stopped to `data`: making a cluster takes two seconds."""
-    subprocess.run(("cp", "-a", "--reflink=auto", str(_made()), str(data)), check=True)
+def unpack(archive: Path, data: Path) -> None:
+    """Unpack the folder `data` of an archive to `data`, and give its database to the user of Postgres."""
+    with tarfile.open(archive) as packed:
+        packed.extractall(data.parent, filter="tar")
+    assert data.name == "data", "the name in the archive"
+    folder = Folder(data.resolve())
+    for path in (folder.postgres, *folder.postgres.rglob("*")):
+        folder.give(path)
+
+
+def copy_made(data: Path, made: Path | None = None) -> None:
+    """Make `data` a copy of a folder on which no server runs.
+
+    By default both servers have run on that folder once, as making a cluster takes two seconds.
+    """
+    subprocess.run(("cp", "-a", "--reflink=auto", str(made or _made()), str(data)), check=True)
 
 
 @cache

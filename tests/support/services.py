@@ -43,7 +43,7 @@ def demo_reference_data() -> ReferenceData:
 
 def data_of(*, log: Log, streams: Streams, database: Database, vault: Vault = ABSENT) -> Data:
     """The data of a service."""
-    return Data(log=log, streams=streams, vault=vault, database=database)
+    return Data(log=log, streams=streams, edge=ABSENT, vault=vault, database=database)
 
 
 def application(
@@ -59,7 +59,7 @@ def application(
     """The application layer of a service over a log and a vault, without a database and without other streams."""
     return Application(
         identity=Identity(owner=owner, settings=Settings(), reference_data=reference_data or ReferenceData([])),
-        data=Data(log=log, streams=ABSENT, vault=vault, database=ABSENT),
+        data=Data(log=log, streams=ABSENT, edge=ABSENT, vault=vault, database=ABSENT),
         runtime=runtime or Runtime.of(clock),
         creators=creators or {},
     )

@@ -192,14 +192,14 @@ class Stack:
 
 
 @contextmanager
-def stack_in(name: str, *, fresh: bool = False, **environment: str) -> Iterator[Stack]:
+def stack_in(name: str, *, fresh: bool = False, made: Path | None = None, **environment: str) -> Iterator[Stack]:
     """A stack that is not started, on a folder of its own. At the end it is killed with its servers, and removed.
 
-    Unless it is `fresh`, its servers have run on the folder once before; its services have not.
+    The folder is a copy of `made`. Without it, and unless `fresh`, the servers have run there once, the services never.
     """
     with open_folder(name) as folder:
         if not fresh:
-            copy_made(folder / "data")
+            copy_made(folder / "data", made)
         stack = Stack(folder / "data", {**RATES, **environment})
         try:
             yield stack

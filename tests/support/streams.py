@@ -162,6 +162,17 @@ class MemoryStreams:
         return list(self.objects)
 
 
+class MemoryEdge:
+    """Where a service speaks to other systems, without FastStream: it publishes on the streams in memory."""
+
+    def __init__(self, streams: MemoryStreams) -> None:
+        self._streams = streams
+
+    async def publish(self, stream: str, subject: str, data: bytes, *, expected: int) -> int:
+        assert _STREAMS[subject.partition(".")[0]] == stream
+        return (await self._streams.publish(subject, data, expected=expected)).sequence
+
+
 @dataclass(frozen=True)
 class MemoryRawDurable:
     """`RawDurable` in memory: delivers a message again that is not settled within ACK_WAIT_S."""

@@ -38,7 +38,7 @@ def test_late_and_in_time_to_the_microsecond(tmp_path: Path) -> None:
         "none,2024-03-01 10:00,2024-03-05 12:00,",
     ]
     found, report = lived(tmp_path, TABLE, [HEAD, *rows], warn=DAY)
-    assert {id: (one.ours, one.theirs) for id, one in found.items()} == {
+    assert {id: (one.declared, one.stated) for id, one in found.items()} == {
         "early": (IN_TIME, IN_TIME),
         "equal": (IN_TIME, IN_TIME),
         "late": (LATE, LATE),
@@ -85,9 +85,9 @@ def test_a_rule_that_the_mapping_does_not_state_is_unexplained(tmp_path: Path) -
 
 def test_a_ticker_that_errs_is_found_out(tmp_path: Path) -> None:
     found, report = lived(tmp_path, TABLE, [HEAD, "a,2024-03-01 10:00,2024-03-09 10:00,2024-03-04"], warn=DAY)
-    played, judge = found["a"].played, CaseComparison(report.mapping, report.until)
+    played, comparison = found["a"].played, CaseComparison(report.mapping, report.until)
     ((due, seen_at),) = played.overdue
-    assert judge.judge(played).why is None
+    assert comparison.compare(played).why is None
     for wrong in (
         replace(played, overdue=()),
         replace(played, overdue=((due, seen_at), (due, seen_at))),
@@ -97,8 +97,8 @@ def test_a_ticker_that_errs_is_found_out(tmp_path: Path) -> None:
         replace(played, warned=played.warned * 2),
         replace(played, deadline=None, dues=()),
     ):
-        assert judge.judge(wrong).why is DifferenceReason.TICKER
-    assert judge.judge(replace(played, refused=("settle: case.closed",))).why is DifferenceReason.REFUSED
+        assert comparison.compare(wrong).why is DifferenceReason.TICKER
+    assert comparison.compare(replace(played, refused=("settle: case.closed",))).why is DifferenceReason.REFUSED
 
 
 def test_a_due_date_that_moves(tmp_path: Path) -> None:
@@ -109,9 +109,9 @@ def test_a_due_date_that_moves(tmp_path: Path) -> None:
         "b,y,2024-03-02 10:00,2024-03-25 10:00,2024-03-20 10:00",
     ]  # fmt: skip
     found, _ = lived(tmp_path, LOG, lines, due="due", settled="end", warn=DAY)
-    assert (found["a"].ours, found["a"].theirs, found["a"].why) == (LATE, IN_TIME, DifferenceReason.DUE_MOVED)
+    assert (found["a"].declared, found["a"].stated, found["a"].why) == (LATE, IN_TIME, DifferenceReason.DUE_MOVED)
     assert [due for due, _ in found["a"].played.overdue] == [at("2024-03-05T10:00+01:00")]
-    assert (found["b"].ours, found["b"].theirs, found["b"].why) == (IN_TIME, IN_TIME, None)
+    assert (found["b"].declared, found["b"].stated, found["b"].why) == (IN_TIME, IN_TIME, None)
     assert found["b"].due == at("2024-03-25T10:00+01:00")
 
 
@@ -141,7 +141,7 @@ def test_a_clock_that_stands_still(
         tmp_path, LOG, [*lines, "z,x,2024-05-01"], settled={"activity": "pay"}, limits=[{"amount": 5} | limit],
         pauses=PAUSES, until="2024-05-02",
     )  # fmt: skip
-    assert (found["a"].due, found["a"].ours, found["a"].why) == (at(due), ours, None)
+    assert (found["a"].due, found["a"].declared, found["a"].why) == (at(due), ours, None)
     assert report.unexplained == 0
 
 
@@ -165,15 +165,15 @@ def test_sixty_days_across_a_change_of_clock_time(tmp_path: Path, notified: str,
         late={"activity": "penalty"}, until="2024-12-01",
     )  # fmt: skip
     assert found["a"].due == found["b"].due == at(penalty)
-    assert (found["a"].ours, found["a"].theirs) == (LATE, LATE)
-    assert (found["b"].ours, found["b"].theirs) == (IN_TIME, IN_TIME)  # paid at the very moment
-    assert report.declared == {"the same moment": 1}
+    assert (found["a"].declared, found["a"].stated) == (LATE, LATE)
+    assert (found["b"].declared, found["b"].stated) == (IN_TIME, IN_TIME)  # paid at the very moment
+    assert report.declared_by_file == {"the same moment": 1}
 
 
 def test_a_file_that_counts_sixty_times_24_hours_is_told_by_its_clock_change(tmp_path: Path) -> None:
     row = "a,2024-02-15 00:00,2024-04-15 00:30,2024-04-15 01:00"  # 1,440 hours after the start
     found, report = lived(tmp_path, TABLE, [HEAD, row], limits=[SIXTY], late="dates")
-    assert (found["a"].ours, found["a"].theirs, found["a"].why) == (LATE, IN_TIME, DifferenceReason.CLOCK_CHANGE)
+    assert (found["a"].declared, found["a"].stated, found["a"].why) == (LATE, IN_TIME, DifferenceReason.CLOCK_CHANGE)
     assert report.dues == {"the same day": 1}
 
 
@@ -200,7 +200,7 @@ def test_limits_of_our_own(tmp_path: Path, more: dict[str, Any], row: str, due: 
         tmp_path, TABLE, [HEAD, f"a,{row},2024-12-01,"], limits=[{"amount": 2} | more], late="nothing"
     )
     assert found["a"].due == at(due)
-    assert (found["a"].ours, found["a"].theirs) == (LATE, NOTHING)
+    assert (found["a"].declared, found["a"].stated) == (LATE, NOTHING)
     assert report.good
 
 
@@ -217,7 +217,7 @@ def test_every_stage_can_be_judged(tmp_path: Path, stage: str, moments: dict[str
     lines = ["id,start,mid,end,due", f"late,2024-03-01,2024-03-02,{end},2024-03-04",
              f"fine,2024-03-01,2024-03-02,{end},2024-03-05", "open,2024-03-01,2024-03-02,,2024-03-04"]  # fmt: skip
     found, _ = lived(tmp_path, base, lines, stage=stage, **moments)
-    assert {id: one.ours for id, one in found.items()} == {"late": LATE, "fine": IN_TIME, "open": LATE}
+    assert {id: one.declared for id, one in found.items()} == {"late": LATE, "fine": IN_TIME, "open": LATE}
     assert not any(one.why or one.played.refused for one in found.values())
 
 
@@ -251,7 +251,7 @@ def test_it_declares_what_two_times_say(cases: list[tuple[int, int | None, int |
         if begin <= until:
             over = until if end is None or end > until else max(begin, end)
             expected[f"c{n}"] = NOTHING if due is None or due <= begin else LATE if due < over else IN_TIME
-    assert {id: one.ours for id, one in found.items()} == expected
+    assert {id: one.declared for id, one in found.items()} == expected
     assert report.unexplained == 0
     assert all(one.why in (None, DifferenceReason.DUE_BEFORE_CASE) for one in found.values())
 
@@ -291,5 +291,5 @@ def test_what_stood_still_does_not_count(cases: list[dict[int, str]], hours: int
             Path(folder), LOG, lines, settled={"activity": "pay", "which": "last"}, pauses=PAUSES,
             limits=[{"amount": hours, "base": "hours"}], until=(start + timedelta(minutes=until)).isoformat(),
         )  # fmt: skip
-    assert {id: one.ours for id, one in found.items()} == expected
+    assert {id: one.declared for id, one in found.items()} == expected
     assert report.unexplained == 0

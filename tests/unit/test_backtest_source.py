@@ -53,10 +53,10 @@ def test_rows_become_cases(tmp_path: Path) -> None:
     )
     first, second = read(path, mapped(TABLE))[0]
     assert (first.number, first.id, first.began) == (2, "7", at("2024-03-01T10:00+01:00"))
-    assert first.ended == first.their_end == at("2024-03-05T23:59:59.999999+01:00")
+    assert first.ended == first.file_end == at("2024-03-05T23:59:59.999999+01:00")
     assert first.dues == ((first.began, at("2024-03-04T12:00Z")),)
-    assert first.their_due == at("2024-03-04T12:00Z")
-    assert (second.ended, second.dues, second.their_due) == (None, (), None)
+    assert first.file_due == at("2024-03-04T12:00Z")
+    assert (second.ended, second.dues, second.file_due) == (None, (), None)
     assert [moment is None for moment in second.moments] == [False, False, False, True, True]
 
 
@@ -95,8 +95,8 @@ def test_what_cannot_be_played_is_left_out_with_its_reason(tmp_path: Path) -> No
     cases, source = read(path, mapped(TABLE, leave_out=[out]))
     assert [case.id for case in cases] == ["1"]
     reasons = [why for why in rows.values() if why]
-    assert set(source.tally.left_out) == set(reasons)
-    assert (source.tally.rows, source.tally.cases, sum(source.tally.left_out.values())) == (9, 9, 8)
+    assert set(source.counts.left_out) == set(reasons)
+    assert (source.counts.rows, source.counts.cases, sum(source.counts.left_out.values())) == (9, 9, 8)
 
 
 def test_encodings_delimiters_and_marks(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_events_of_a_case_may_lie_anywhere_in_the_file(tmp_path: Path) -> None:
     assert case.ended == at("2024-03-20T09:00+01:00")
     assert case.dues == ((case.began, at("2024-03-16T00:00+01:00")), (case.ended, at("2024-04-02T00:00+02:00")))
     assert case.odd == ("due_moved", "events_out_of_order")
-    assert source.tally.last == case.ended
+    assert source.counts.last == case.ended
     first = mapped(LOG, settled={"activity": ["/^p/"], "which": "first"})
     assert read(csv(tmp_path / "a.csv", *EVENTS), first)[0][1].ended == at("2024-03-10T09:00+01:00")
 
@@ -165,7 +165,7 @@ def test_an_activity_counts_when_its_row_says_so(tmp_path: Path) -> None:
     )
     out = {"column": "act", "is": "make", "why": "was made"}
     cases, source = read(csv(tmp_path / "a.csv", *lines), mapped(LOG, due=None, limits=limits, leave_out=[out]))
-    assert (cases, source.tally.left_out) == ([], {"was made": 1})
+    assert (cases, source.counts.left_out) == ([], {"was made": 1})
 
 
 def test_a_stage_that_never_began(tmp_path: Path) -> None:
@@ -178,8 +178,8 @@ def test_a_stage_that_never_began(tmp_path: Path) -> None:
 def test_an_event_without_a_readable_time_leaves_its_case_out(tmp_path: Path) -> None:
     cases, source = read(csv(tmp_path / "a.csv", *EVENTS, "b,pay,tomorrow,", ",pay,2024-03-01,"), mapped(LOG))
     assert [case.id for case in cases] == ["a"]
-    assert sum(source.tally.left_out.values()) == 1
-    assert source.tally.dropped == {"has no id": 1}
+    assert sum(source.counts.left_out.values()) == 1
+    assert source.counts.dropped == {"has no id": 1}
 
 
 def test_the_word_of_the_file(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_the_word_of_the_file(tmp_path: Path) -> None:
         tmp_path / "a.csv", "id,start,end,due,late", "1,2024-03-01,,,yes", "2,2024-03-01,,,no", "3,2024-03-01,,,"
     )
     late = {"column": "late", "is": ["yes", "ja"]}
-    assert [case.told for case in read(path, mapped(TABLE, late=late))[0]] == [True, False, None]
+    assert [case.stated_late for case in read(path, mapped(TABLE, late=late))[0]] == [True, False, None]
 
 
 def test_a_log_that_lacks_an_attribute(tmp_path: Path) -> None:

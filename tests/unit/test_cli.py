@@ -33,7 +33,7 @@ def caseflow(*words: object, **environment: str) -> Result:
         (["import", MAPPING, "--mapping", MAPPING], 2, "ends in '.yaml'"),
         (["import", SAMPLE], 2, "Missing option '--mapping'"),
         (["reference", "validate", "none.yaml"], 2, "none.yaml does not exist"),
-        (["reference", "validate", SAMPLE], 2, "say by --kind what its rows are"),
+        (["reference", "validate", SAMPLE], 2, "give the kind of its rows by --kind"),
         (["reference", "validate", SAMPLE, "--kind", "rules"], 1, "faults; nothing was changed"),
         (["reference", "import-regions", "none", "--data", "/none"], 2, "none is no folder"),
         (["rebuild", "nobody"], 2, "'nobody' is not one of"),

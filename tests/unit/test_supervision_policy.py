@@ -388,3 +388,7 @@ def test_every_case_of_an_order_is_told_and_one_that_refuses_is_noted() -> None:
     assert isinstance(recorded, Recorded)
     assert then(order, recorded).refused_by == (WHERE.subject,)
     assert Address.parse(order.cases[0]) == WHERE
+
+
+def test_each_stage_has_a_name_for_people() -> None:
+    assert set(policy.STAGE_NAMES) == set(Stage)

@@ -60,7 +60,7 @@ class World:
         reference_data = ReferenceData(demo_documents())
         self.application = Watching(
             identity=Identity(owner=Owner.SUPERVISION, settings=Settings(), reference_data=reference_data),
-            data=Data(log=self.log, streams=ABSENT, vault=self.vault, database=ABSENT),
+            data=Data(log=self.log, streams=ABSENT, edge=ABSENT, vault=self.vault, database=ABSENT),
             runtime=Runtime.of(self.clock),
             creators={"issue-order": key_before_order(self.vault)},
         )

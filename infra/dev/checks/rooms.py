@@ -13,7 +13,6 @@ LAW = ("shared.case", "shared.log", "shared.reference")
 # Packages and modules of shared that fewer than two services use, and the reason for each.
 NOT_SHARED: Mapping[str, str] = {
     "shared.kit.feed_item": "supervision writes the items, shared.client reads them",
-    "shared.kit.messaging": "shared.client stands on it",
     "shared.client": "for the programs of platforms, supervisors and auditors, which are no services of ours",
 }
 

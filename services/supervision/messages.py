@@ -1,0 +1,18 @@
+"""Supervision over NATS: commands of platforms in, one receipt for each out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from shared.kit.messaging import Router, StreamDelivery, announce_stream, given, pull_deliveries
+from shared.kit.submissions import AT_ONCE_COUNT_MAX, Submissions
+from shared.log.topology import RECEIPT_SUBJECTS, RECEIPTS, SUBMISSIONS, SUBMITTED
+
+router = Router()
+announce_stream(router, RECEIPT_SUBJECTS, stream=RECEIPTS)
+
+
+@pull_deliveries(router, SUBMITTED, stream=SUBMISSIONS, durable="supervision-submissions", at_once=AT_ONCE_COUNT_MAX)
+async def take(delivery: StreamDelivery, submissions: Annotated[Submissions, given("submissions")]) -> None:
+    """Answer a submission; those of other services pass by."""
+    await submissions.take(delivery)
