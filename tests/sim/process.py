@@ -112,7 +112,7 @@ class _SimDurable(_Durable):
 
 
 class SubmissionsJob:
-    """Hands submissions to a service as FastStream does in the product: what is there at once, then the next."""
+    """Hands submissions to a service in batches, as FastStream does in the product."""
 
     def __init__(self, owner: Owner, submissions: Submissions, streams: MemoryStreams, clock: SimClock) -> None:
         self.submissions = submissions
@@ -135,7 +135,7 @@ class SubmissionsJob:
         return await self._streams.durable_raw(SUBMISSIONS, self._durable_name, SUBMITTED)
 
     async def step(self, durable: MemoryRawDurable, wait_s: float) -> int:
-        """Hand over what is there; how many submissions that was."""
+        """Hand over the waiting submissions; returns their count."""
         deliveries = await durable.fetch(AT_ONCE_COUNT_MAX, wait_s)
         outcomes = await asyncio.gather(*map(self.submissions.take, deliveries), return_exceptions=True)
         for failure in filter(None, outcomes):

@@ -26,7 +26,7 @@ NAMES = sorted(SABOTAGES) if DEEP else DAILY
 
 @pytest.fixture(scope="module")
 def first_failing() -> Iterator[dict[str, Future[int | None]]]:
-    """Of each sabotage the first world that shows it, looked for on all cores at once."""
+    """The first failing world of each sabotage, searched on all cores."""
     with pool.processes() as processes:
         yield {name: processes.submit(pool.first_failing, name, WORLDS_COUNT_MAX) for name in NAMES}
 

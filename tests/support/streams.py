@@ -163,7 +163,7 @@ class MemoryStreams:
 
 
 class MemoryEdge:
-    """Where a service speaks to other systems, without FastStream: it publishes on the streams in memory."""
+    """The edge of a service without FastStream: it publishes on the streams in memory."""
 
     def __init__(self, streams: MemoryStreams) -> None:
         self._streams = streams
