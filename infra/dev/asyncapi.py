@@ -160,11 +160,11 @@ def _channels() -> dict[str, Any]:
         ("parked", "parked.{service}.{reaction}", "What could not be done, with the reason and no content.",
          ["parked"], PARKED),
     )  # fmt: skip
-    streams = {one["name"]: one for one in Topology(("5101",)).configurations()}
+    streams = {configuration["name"]: configuration for configuration in Topology(("5101",)).configurations()}
     for name, address, text, messages, stream in rows:
         config = streams[stream]
-        kept = {key: config[key] for key in ("max_age", "max_msg_size", *LOG_FLAGS) if key in config}
-        channels[name] = _channel(address, text, messages, {"stream": stream, **kept})
+        limits = {key: config[key] for key in ("max_age", "max_msg_size", *LOG_FLAGS) if key in config}
+        channels[name] = _channel(address, text, messages, {"stream": stream, **limits})
     return channels
 
 
@@ -184,25 +184,25 @@ def _offered() -> list[CommandSpec]:
 
 
 def _messages() -> dict[str, Any]:
-    found = {
+    messages = {
         type_: _event(type_, f"{type_}.v{cls.VERSION}", cls.OWNER, cls.__doc__ or "", list(cls.PRIVATE), cls.VERSION)
         for type_, cls in EVENTS.items()
     }
     for spec in _offered():
-        found[f"command.{spec.name}"] = _submission(spec)
-    found["submission.accepted"] = _of(
+        messages[f"command.{spec.name}"] = _submission(spec)
+    messages["submission.accepted"] = _of(
         "envelope.receipt", "The command stands.", _receipt("submission.accepted", ANSWER)
     )
-    found["submission.refused"] = _of(
+    messages["submission.refused"] = _of(
         "envelope.receipt", "It does not, and why.", _receipt("submission.refused", PROBLEM)
     )
     step = {**CASE, "step": "assigned", "status": "assigned", "unit": UNIT, "version": 3, "position": "LOG_5101:125"}
     head = {"id": "1f0d37a1-58f0-5a54-8a3f-7a1e6f0f3c11", "source": "/intake", "type": "case.progress"}
-    found["case.progress"] = _of(
+    messages["case.progress"] = _of(
         "envelope.progress", "One public step.", {**TOLD, **head, "subject": CASE["number"], "data": step}
     )
-    found |= {f"feed.{kind}": _feed_item(kind, kind.meaning) for kind in FeedKind}
-    found["feed.mark"] = {
+    messages |= {f"feed.{kind}": _feed_item(kind, kind.meaning) for kind in FeedKind}
+    messages["feed.mark"] = {
         "title": "feed.mark",
         "summary": "A mark of the feed's writer; others skip it.",
         "payload": {"$ref": "./schemas/envelope.feed_mark.json"},
@@ -215,25 +215,25 @@ def _messages() -> dict[str, Any]:
             "note": {"type": "string"},
             "rows": rows,
         }
-        found[f"reference.{kind}"] = {
+        messages[f"reference.{kind}"] = {
             "title": f"Reference document: {kind}",
             "contentType": "application/json",
             "payload": {"type": "object", "required": ["kind"], "properties": properties},
         }
-    found["parked"] = {
+    messages["parked"] = {
         "title": "Parked",
         "contentType": "application/json",
         "payload": {"type": "object", "required": ["reason"], "properties": {"reason": {"type": "string"}}},
     }
-    return found
+    return messages
 
 
 def _event(type_: str, schema: str, owner: Owner, doc: str, sealed: list[str], version: int) -> dict[str, Any]:
-    told = {"type": {"const": type_}, "version": {"const": version}, "data": {"$ref": f"./schemas/{schema}.json"}}
+    properties = {"type": {"const": type_}, "version": {"const": version}, "data": {"$ref": f"./schemas/{schema}.json"}}
     return {
         "title": type_,
         "summary": " ".join(doc.split()),
-        "payload": {"allOf": [{"$ref": "./schemas/envelope.event.json"}, {"type": "object", "properties": told}]},
+        "payload": {"allOf": [{"$ref": "./schemas/envelope.event.json"}, {"type": "object", "properties": properties}]},
         "x-owner": owner.value,
         "x-sealed": sealed,
     }
@@ -241,11 +241,13 @@ def _event(type_: str, schema: str, owner: Owner, doc: str, sealed: list[str], v
 
 def _submission(spec: CommandSpec) -> dict[str, Any]:
     name = f"command.{spec.name}"
-    told = {"type": {"const": name}, "data": {"$ref": f"./schemas/{name}.json"}}
+    properties = {"type": {"const": name}, "data": {"$ref": f"./schemas/{name}.json"}}
     message: dict[str, Any] = {
         "title": name,
         "summary": spec.doc,
-        "payload": {"allOf": [{"$ref": "./schemas/envelope.submission.json"}, {"type": "object", "properties": told}]},
+        "payload": {
+            "allOf": [{"$ref": "./schemas/envelope.submission.json"}, {"type": "object", "properties": properties}]
+        },
         "x-owner": spec.owner.value,
     }
     if spec.name in FACTS:
@@ -273,11 +275,11 @@ def _receipt(type_: str, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _feed_item(kind: str, says: str) -> dict[str, Any]:
-    told = {"type": {"const": f"feed.{kind}"}}
+    properties = {"type": {"const": f"feed.{kind}"}}
     message: dict[str, Any] = {
         "title": f"feed.{kind}",
         "summary": f"{says[0].upper()}{says[1:]}.",
-        "payload": {"allOf": [{"$ref": "./schemas/envelope.feed.json"}, {"type": "object", "properties": told}]},
+        "payload": {"allOf": [{"$ref": "./schemas/envelope.feed.json"}, {"type": "object", "properties": properties}]},
         "headers": {"$ref": "#/components/schemas/feed-headers"},
     }
     return message | ({"examples": [{"payload": OVERDUE}]} if kind == "overdue" else {})
@@ -296,24 +298,24 @@ def _of(schema: str, summary: str, example: dict[str, Any]) -> dict[str, Any]:
 
 def _operations() -> dict[str, Any]:
     deciding = (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION)
-    found: dict[str, Any] = {}
+    operations: dict[str, Any] = {}
     for owner in deciding:
         types = [type_ for type_, cls in EVENTS.items() if cls.OWNER is owner]
         for kind in sorted({type_.partition(".")[0] for type_ in types}):
             own = [type_ for type_ in types if type_.startswith(f"{kind}.")]
-            found[f"{owner}-appends-{kind}"] = _operation("send", f"log-{kind}", own)
+            operations[f"{owner}-appends-{kind}"] = _operation("send", f"log-{kind}", own)
         taken = [f"command.{spec.name}" for spec in _offered() if spec.owner is owner]
-        found[f"{owner}-takes-submissions"] = _operation("receive", "submissions", taken)
-        found[f"{owner}-answers"] = _operation("send", "receipts", ["submission.accepted", "submission.refused"])
+        operations[f"{owner}-takes-submissions"] = _operation("receive", "submissions", taken)
+        operations[f"{owner}-answers"] = _operation("send", "receipts", ["submission.accepted", "submission.refused"])
     feed = [f"feed.{kind}" for kind in FeedKind]
-    found["supervision-writes-feeds"] = _operation("send", "feeds", feed)
-    found["supervision-marks-feeds"] = _operation("send", "feed-mark", ["feed.mark"])
-    found["intake-tells-progress"] = _operation("send", "progress", ["case.progress"])
+    operations["supervision-writes-feeds"] = _operation("send", "feeds", feed)
+    operations["supervision-marks-feeds"] = _operation("send", "feed-mark", ["feed.mark"])
+    operations["intake-tells-progress"] = _operation("send", "progress", ["case.progress"])
     for owner in Owner:
         for kind in KINDS:
-            found[f"{owner}-reads-{kind}"] = _operation("receive", f"log-{kind}", None)
-        found[f"{owner}-follows-reference"] = _operation("receive", "reference", None)
-    return found
+            operations[f"{owner}-reads-{kind}"] = _operation("receive", f"log-{kind}", None)
+        operations[f"{owner}-follows-reference"] = _operation("receive", "reference", None)
+    return operations
 
 
 def _operation(action: str, channel: str, messages: list[str] | None) -> dict[str, Any]:

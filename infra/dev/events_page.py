@@ -58,11 +58,11 @@ def _event(event: type[Event]) -> tuple[str, ...]:
 
 
 def _fields(facts: type[Facts], private: tuple[str, ...]) -> str:
-    told = []
+    names = []
     for name, field in facts.model_fields.items():
         text = f"*{name}*" if name in private else f"`{name}`"
-        told.append(text if field.is_required() else f"[{text}]")
-    return ", ".join(told)
+        names.append(text if field.is_required() else f"[{text}]")
+    return ", ".join(names)
 
 
 def _transitions(transitions: Iterable[Transition[Any]]) -> Iterator[tuple[str, ...]]:

@@ -133,22 +133,22 @@ def _schema(name: str, model: type[BaseModel]) -> dict[str, Any]:
 
 def schemas() -> dict[str, dict[str, Any]]:
     """Every schema by its file name."""
-    found = {f"{event.TYPE}.v{event.VERSION}": event_schema(event) for event in EVENTS.values()}
-    found |= {f"command.{name}": command_schema(name) for name in COMMANDS if access.offered(name)}
-    told: dict[str, type[BaseModel]] = {"submission": Envelope, "receipt": Receipt, "progress": Progress}
-    told |= {"event": LogEnvelope, "feed": FeedItem, "feed_mark": FeedMark}
-    found |= {f"envelope.{name}": _schema(f"envelope.{name}", model) for name, model in told.items()}
-    found |= {f"reference.{kind}": _schema(f"reference.{kind}", row) for kind, row in ROW_TYPES.items()}
-    return {f"{name}.json": schema for name, schema in found.items()}
+    by_name = {f"{event.TYPE}.v{event.VERSION}": event_schema(event) for event in EVENTS.values()}
+    by_name |= {f"command.{name}": command_schema(name) for name in COMMANDS if access.offered(name)}
+    envelopes: dict[str, type[BaseModel]] = {"submission": Envelope, "receipt": Receipt, "progress": Progress}
+    envelopes |= {"event": LogEnvelope, "feed": FeedItem, "feed_mark": FeedMark}
+    by_name |= {f"envelope.{name}": _schema(f"envelope.{name}", model) for name, model in envelopes.items()}
+    by_name |= {f"reference.{kind}": _schema(f"reference.{kind}", row) for kind, row in ROW_TYPES.items()}
+    return {f"{name}.json": schema for name, schema in by_name.items()}
 
 
 @cache
 def documents() -> dict[str, str]:
     """Every file of the contract: its text by its path inside shared/contract."""
     owners = [owner for owner in Owner if (CHECKOUT / "services" / owner / "app.py").exists()]
-    found = {f"openapi/{owner}.json": _json(openapi(owner)) for owner in owners}
-    found |= {f"schemas/{name}": _json(schema) for name, schema in schemas().items()}
-    return found | {"asyncapi.yaml": asyncapi(), "EVENTS.md": events_page()}
+    texts = {f"openapi/{owner}.json": _json(openapi(owner)) for owner in owners}
+    texts |= {f"schemas/{name}": _json(schema) for name, schema in schemas().items()}
+    return texts | {"asyncapi.yaml": asyncapi(), "EVENTS.md": events_page()}
 
 
 def _json(document: dict[str, Any]) -> str:
@@ -157,10 +157,10 @@ def _json(document: dict[str, Any]) -> str:
 
 def differences(root: Path = CONTRACT) -> list[str]:
     """What of the contract is not as the program says: paths to write anew or to remove."""
-    wanted = documents()
+    expected = documents()
     there = {path.relative_to(root).as_posix(): path.read_text() for path in root.rglob("*") if path.is_file()}
-    stale = {path for path in there.keys() - wanted.keys() if not _is_older(path)}
-    return sorted(stale | {path for path, text in wanted.items() if there.get(path) != text})
+    stale = {path for path in there.keys() - expected.keys() if not _is_older(path)}
+    return sorted(stale | {path for path, text in expected.items() if there.get(path) != text})
 
 
 def _is_older(path: str) -> bool:

@@ -255,7 +255,7 @@ def whole_events(facts: Iterable[EventFacts], samples: Iterable[str]) -> Iterato
     """Every event is documented, emitted by a command of its owner, allowed by a table, and sampled in each version."""
     there = set(samples)
     for event in facts:
-        wanted = [f"{event.type}.v{version}.json" for version in range(1, event.version + 1)]
+        expected = [f"{event.type}.v{version}.json" for version in range(1, event.version + 1)]
         broken = [
             (not event.documented, "has no docstring: say what happened, and by which clause"),
             (not event.commands, "is emitted by no command: give it one in shared/case/commands.py, or remove it"),
@@ -265,7 +265,9 @@ def whole_events(facts: Iterable[EventFacts], samples: Iterable[str]) -> Iterato
                 "stands in no table of transitions: say in shared/case/lifecycle.py when it may happen",
             ),
         ]
-        broken += [(name not in there, f"has no released sample shared/case/samples/{name}: add it") for name in wanted]
+        broken += [
+            (name not in there, f"has no released sample shared/case/samples/{name}: add it") for name in expected
+        ]
         for wrong, message in broken:
             if wrong:
                 yield Breach("shared/case/events", 1, f"{event.type} {message}")

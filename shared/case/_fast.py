@@ -1,7 +1,8 @@
 """The fast forms of plain functions of the law.
 
-A plain function stands where it belongs and says what is done. `@replaced_by(fast)` above it puts a fast form in its
-place. A property test holds both forms equal, and the tests of the law run with the plain forms as well: see FORMS.
+A plain function stands in the module of its subject and states the computation. `@replaced_by(fast)` above it puts a
+fast form in its stead. A property test compares the two forms, and the tests of the law run with the plain forms as
+well: see FORMS.
 Each fast form states its figure: microseconds of processor time a call takes, plain and fast.
 """
 
@@ -23,7 +24,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 @dataclass(frozen=True)
 class FastForm:
-    """A plain function, and the fast one that runs in its place."""
+    """A plain function, and the fast one that runs in its stead."""
 
     plain: Callable[..., Any]
     fast: Callable[..., Any]
@@ -33,13 +34,13 @@ FORMS: list[FastForm] = []
 
 
 def replaced_by(fast: _Function) -> Callable[[_Function], _Function]:
-    """The switch between the two forms of a function: the decorated one is kept in FORMS, `fast` takes its name."""
+    """A decorator that replaces the plain function by `fast`; the pair is recorded in FORMS."""
 
-    def keep(plain: _Function) -> _Function:
+    def register(plain: _Function) -> _Function:
         FORMS.append(FastForm(plain, fast))
         return fast
 
-    return keep
+    return register
 
 
 def slots_changed(cls: type[_T]) -> Callable[[_T, Mapping[str, Any]], _T]:
@@ -72,20 +73,20 @@ def uuid5_in(namespace: UUID) -> Callable[[str], str]:
         digest = seed.copy()
         digest.update(name.encode())
         raw = digest.hexdigest()
-        # version 5 and the variant of RFC 9562 take the place of six bits
+        # six bits are the version 5 and the variant of RFC 9562
         return f"{raw[:8]}-{raw[8:12]}-5{raw[13:16]}-{'89ab'[int(raw[16], 16) & 3]}{raw[17:20]}-{raw[20:32]}"
 
     return uuid5_text
 
 
 def constructed(cls: type[_Model], values: dict[str, Any]) -> _Model:
-    """`cls.model_construct(**values)` for values of every field. The model keeps the dictionary itself.
+    """`cls.model_construct(**values)` for values of every field. The model keeps the dictionary, not a copy.
 
     An event of 22 fields: 7.7 plain, 1.8 fast. A Meta of 8: 4.0 plain, 1.2 fast (CPython 3.11.7, pydantic 2.14.3,
     November 2026).
     """
     model = cls.__new__(cls)
-    put = object.__setattr__  # the model is frozen and refuses to be set by its own method
+    put = object.__setattr__  # the model is frozen: its own __setattr__ raises
     put(model, "__dict__", values)
     put(model, "__pydantic_fields_set__", set(values))
     put(model, "__pydantic_extra__", None)

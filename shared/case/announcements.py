@@ -1,7 +1,7 @@
-"""The names under which others hear of an event: public steps, kinds of feed items, texts of notices.
+"""The public names of events: steps of a case, kinds of feed items, texts of notices.
 
-Which event is announced under which name stands in the catalogue (`commands.py`). Feeds and notices are written by
-supervision, steps are told by intake; both read the catalogue. The values stand in messages and subjects: never edited.
+The catalogue (`commands.py`) assigns these names to events. Supervision writes feeds and notices, intake shows steps.
+The values stand in messages and subjects and are never edited.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Self
 
 
 class StepName(StrEnum):
-    """A step of a case as its resident and its platform see it."""
+    """A step of a case, shown to the resident and to the platform."""
 
     REGISTERED = "registered"
     SUPPLEMENTED = "supplemented"
@@ -43,23 +43,23 @@ class FeedKind(StrEnum):
         kind.meaning = meaning
         return kind
 
-    LEFT = "left", "another centre is in charge now; told to the one that was"
-    ARRIVED = "arrived", "the centre is in charge of it from now on"
+    LEFT = "left", "another centre is in charge now; the item goes to the former one"
+    ARRIVED = "arrived", "the centre is in charge of the case from now on"
     WARNED = "warned", "a deadline is near"
     OVERDUE = "overdue", "a deadline passed"
-    ANNULLED = "annulled", "an overdue does not stand: what was done in time came to us late"
-    ESCALATED = "escalated", "it came up to this centre (clause 11.2)"
-    HANDED_DOWN = "handed_down", "it came down to this centre (clause 5.1.1 i)"
-    URGED = "urged", "the unit, or its person, was urged"
+    ANNULLED = "annulled", "an overdue does not stand: the act was in time, its record came late"
+    ESCALATED = "escalated", "the case came up to this centre (clause 11.2)"
+    HANDED_DOWN = "handed_down", "the case came down to this centre (clause 5.1.1 i)"
+    URGED = "urged", "the unit, or one person of it, was urged"
     ORDERED = "ordered", "a supervision order was issued, or covers the case"
     ANSWERED = "answered", "an order was answered, its answer accepted or refused, or it was withdrawn"
     EXTENDED = "extended", "a deadline was moved"
-    SUSPENDED = "suspended", "a clock stands still, or goes on again"
+    SUSPENDED = "suspended", "a clock was suspended, or resumed"
     SETTLED = "settled", "the resident has the reply"
     CLOSED = "closed", "the case ended: closed, declined, withdrawn, merged or split"
-    REOPENED = "reopened", "taken up again, or to be handled again"
-    NOTICE = "notice", "for the resident: a template and what fills it"
-    FOLLOWED = "followed", "the same as `inner`, told to the centre that handed the matter down"
+    REOPENED = "reopened", "the case was reopened, or sent back to be handled again"
+    NOTICE = "notice", "a message to the resident: a template and its values"
+    FOLLOWED = "followed", "the item `inner`, sent to the centre that handed the matter down"
 
 
 class NoticeTemplate(StrEnum):
@@ -72,14 +72,14 @@ class NoticeTemplate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """The feed items that follow from an event, and the notice to its resident."""
+    """The feed items that follow from an event, and the notice to the resident of the case."""
 
     kinds: tuple[FeedKind, ...] = ()
     notice: NoticeTemplate | None = None
 
     @property
     def items(self) -> tuple[FeedKind, ...]:
-        """The kinds of items in the order in which they are written, the notice among them."""
+        """The kinds of items, with the notice, in the order in which they are written."""
         named = {*self.kinds, FeedKind.NOTICE} if self.notice else set(self.kinds)
         return tuple(kind for kind in FeedKind if kind in named)
 

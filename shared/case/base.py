@@ -1,7 +1,7 @@
-"""The vocabulary every event and command is written in: who, where, when, and what must stay sealed.
+"""The types common to all events and commands: regions, ids, actor, metadata, addresses, sealed fields.
 
-Pure: standard library and pydantic only. Region codes are the twelve digits 2+2+2+3+3 of clause 4 of GB/T 33200-2016
-(province, city, county, township, village); a level below the region's own is filled with zeros.
+The module is pure: it uses the standard library and pydantic only. A region code has the twelve digits 2+2+2+3+3 of
+clause 4 of GB/T 33200-2016 (province, city, county, township, village). The levels below the region's own are zeros.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Sealed = Annotated[str, StringConstraints(pattern=r"^seal1\.[A-Za-z0-9_-]+\.[A-Z
 
 
 class Owner(StrEnum):
-    """The four services; an event and a command have exactly one owner, and only the owner appends it."""
+    """The four services. Every event and every command has exactly one owner, and only the owner appends the event."""
 
     INTAKE = "intake"
     ROUTING = "routing"
@@ -53,20 +53,20 @@ _CUTS = {Level.PROVINCE: 2, Level.CITY: 4, Level.COUNTY: 6, Level.TOWNSHIP: 9, L
 
 
 def level_of(region: str) -> Level:
-    """The level of a twelve-digit region code: the lowest one that is not filled with zeros."""
+    """The level of a twelve-digit region code: the lowest level whose digits are not all zero."""
     for level, cut in _CUTS.items():
         if not region[cut:].strip("0"):
             return level
-    raise AssertionError("a twelve-digit code always ends")  # the cut at 12 leaves the empty string
+    raise AssertionError("unreachable")  # the cut at 12 leaves the empty string
 
 
 def region_at(region: str, level: Level) -> str:
-    """The region at `level` that holds `region`: its code with the lower levels filled with zeros."""
+    """The region at `level` that contains `region`: its code with zeros for the lower levels."""
     return region[: _CUTS[level]].ljust(12, "0")
 
 
 def region_prefix(region: str) -> str:
-    """The significant digits of a region code: what every region inside it begins with."""
+    """The significant digits of a region code: the prefix of every region inside it."""
     return region[: _CUTS[level_of(region)]]
 
 
@@ -82,7 +82,7 @@ def parent(region: str) -> str | None:
 
 
 def common_region(regions: list[str]) -> str | None:
-    """The lowest region that holds all of them: where a cross-region dispute goes (clause 5.1.1 c)."""
+    """The lowest region that contains all of them: its centre rules on a cross-region dispute (clause 5.1.1 c)."""
     for level in reversed(Level):
         ancestors = {region_at(region, level) for region in regions}
         if len(ancestors) == 1:
@@ -91,7 +91,7 @@ def common_region(regions: list[str]) -> str | None:
 
 
 class Frozen(BaseModel):
-    """A value: never changed after it is made; unknown fields are refused on write."""
+    """An immutable value. Unknown fields are refused on write."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_timedelta="float")
 
@@ -101,13 +101,13 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 @replaced_by(constructed)
 def trusted(cls: type[_Model], values: dict[str, Any]) -> _Model:
-    """A model of these fields, all of them, which were validated before: they are not validated again."""
+    """A model made of values of all its fields. The values were validated before and are not validated again."""
     model: _Model = cls.model_construct(**values)
     return model
 
 
 class Actor(Frozen):
-    """Who did it, from which post, for which unit, at which centre and in which region (clause 7)."""
+    """The person who acts, with the post, the unit, the centre and the region of the act (clause 7)."""
 
     person: PersonId
     post: Code
@@ -117,10 +117,10 @@ class Actor(Frozen):
 
 
 class Meta(Frozen):
-    """What stands around every decision: its id, its two times, who made it and why it came about.
+    """The metadata of a decision: the command id, two times, the actor and the cause.
 
-    `time` is when it happened, `recorded_at` when we took it; deadlines are judged by `time`. `references` name the
-    reference documents in force, as `kind@sequence` or `kind:region@sequence`.
+    `time` is the moment of the act, `recorded_at` the moment of its receipt. Deadlines are judged by `time`.
+    `references` name the reference documents in force, as `kind@sequence` or `kind:region@sequence`.
     """
 
     command_id: str
@@ -134,11 +134,11 @@ class Meta(Frozen):
 
 
 class Facts(Frozen):
-    """What an event and the command that asks for it have in common: the facts stated."""
+    """The fields that an event and its command have in common."""
 
 
 class Event(Facts):
-    """Something that happened to one aggregate. Subclasses give `type` (the name on the wire) and `owner`."""
+    """A change of one aggregate. Subclasses give `type` (the name on the wire) and `owner`."""
 
     TYPE: ClassVar[str]
     VERSION: ClassVar[int]
@@ -165,23 +165,23 @@ FILLED = "filled"
 
 
 def _marked(annotation: Any) -> bool:
-    """Whether the mark of a private field stands anywhere inside an annotation, as in `Private[Note] | None`."""
+    """Whether an annotation has the mark of a private field at any depth, as in `Private[Note] | None`."""
     return PRIVATE in getattr(annotation, "__metadata__", ()) or any(_marked(part) for part in get_args(annotation))
 
 
 T = TypeVar("T", bound=Frozen)
 V = TypeVar("V")
-# A field that the service fills in which takes the command: whoever asks cannot send it.
+# A field whose value the owner of the command fills in: the caller cannot send it.
 Filled = Annotated[V, FILLED]
-# A field that is sealed before it reaches the log: the model in a command and in memory, a token everywhere else.
+# A field that is sealed before it reaches the log. It is a model in a command and in memory, a token everywhere else.
 Private = Annotated[T | Sealed, PRIVATE]
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where an aggregate lives: its kind, the region where it began (for ever) and its id.
+    """The address of an aggregate: its kind, the region of its creation (which never changes) and its id.
 
-    `kind.pp.cc.xx.ttt.vvv.id` is its exact subject on the log; the region is an address and no more.
+    `kind.pp.cc.xx.ttt.vvv.id` is its exact subject on the log. The region serves as an address only.
     """
 
     kind: str
@@ -195,7 +195,7 @@ class Address:
 
     @classmethod
     def parse(cls, subject: str) -> Address:
-        """The address of a subject. Raises ValueError when the text is not one."""
+        """The address that a subject states. Raises ValueError when the text is no subject of an aggregate."""
         parts = subject.split(".")
         if len(parts) != 7 or [len(p) for p in parts[1:6]] != [2, 2, 2, 3, 3]:
             raise ValueError(f"not the subject of an aggregate: {subject!r}; expected kind.pp.cc.xx.ttt.vvv.id")
@@ -203,7 +203,7 @@ class Address:
 
     @classmethod
     def of(cls, kind: str, id: str) -> Address:
-        """The address of an aggregate by its id alone: the id carries the region where it began.
+        """The address of an aggregate by its id alone: the id contains the region of its creation.
 
         Raises ValueError when the text is not an id that `new_id` made.
         """
@@ -219,7 +219,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place on the log: stream and sequence; written `LOG_5101:17`, used for `?after=` and checkpoints."""
+    """A position on the log: stream and sequence, written `LOG_5101:17`. Used for `?after=` and checkpoints."""
 
     stream: str
     sequence: int
@@ -229,7 +229,7 @@ class Position:
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        """Read what `str` wrote. Raises ValueError that says what was expected."""
+        """The position in its text form. Raises ValueError that names the expected form."""
         stream, _, sequence = text.partition(":")
         if not stream or not sequence.isascii() or not sequence.isdigit() or len(sequence) > 18:
             raise ValueError("not a position; expected stream:sequence, for example LOG_5101:17")
@@ -238,7 +238,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """An event of a type or version newer than this program knows: projections skip it, deciders refuse to write."""
+    """An event of a type or version newer than this program: projections skip it, deciders refuse to write after it."""
 
     type: str
     version: int
@@ -250,7 +250,7 @@ E = TypeVar("E", bound=Event, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Recorded(Generic[E]):
-    """One event as it stands on the log. `position` is None until the log has taken it."""
+    """One event on the log. `position` is None until the log has accepted it."""
 
     id: str
     address: Address
@@ -260,8 +260,8 @@ class Recorded(Generic[E]):
 
     @property
     def known(self) -> E:
-        """The event, where the caller has made sure that this program knows it."""
-        assert not isinstance(self.event, Unknown), "an event of a newer version was not sorted out"
+        """The event, for callers that have excluded `Unknown` before."""
+        assert not isinstance(self.event, Unknown), "an event of a newer version was not excluded"
         return self.event
 
     @property
@@ -274,7 +274,7 @@ class Recorded(Generic[E]):
 
 
 def derived_id(policy: str, cause: str, subject: str, what: str) -> str:
-    """The id of whatever follows from a cause: uuid5 over policy, cause, subject and what (RFC 9562, 5.5)."""
+    """The id of a consequence of an event: uuid5 over policy, cause, subject and `what` (RFC 9562, 5.5)."""
     return _named_id("\x1f".join((policy, cause, subject, what)))
 
 
@@ -284,10 +284,10 @@ def _named_id(name: str) -> str:
 
 
 def new_id(region: str, command_id: str) -> str:
-    """The id of the aggregate that a command gives birth to: a UUID version 8 (RFC 9562, 5.8).
+    """The id of the aggregate that a command creates: a UUID version 8 (RFC 9562, 5.8).
 
-    Its first 40 bits are the region where it began, so the id alone leads to the log; the other 82 free bits follow
-    from the command, so the same command always means the same aggregate.
+    Its first 40 bits are the region of the creation: the stream of the aggregate follows from the id alone. The other
+    82 free bits follow from the command: the same command always creates the same aggregate.
     """
     rest = UUID(derived_id("birth", command_id, region, "")).int & ((1 << 88) - 1)
     raw = (int(region) << 88) | rest
@@ -297,5 +297,5 @@ def new_id(region: str, command_id: str) -> str:
 
 
 def event_id(command_id: str, subject: str) -> str:
-    """The id of the one event that a command makes on one aggregate; the same however often it is tried."""
+    """The id of the one event that a command appends to one aggregate. Every repetition of the command has the same."""
     return derived_id("event", command_id, subject, "")

@@ -1,8 +1,9 @@
-"""When a limit is over: counting hours, calendar days and working days (Civil Code, articles 201 to 203).
+"""The end of a time limit in hours, calendar days or working days (Civil Code, articles 201 to 203).
 
-Pure arithmetic on a `Calendar` that is given: what is a day off, where, and by which document. Days are local days of
-the calendar's zone, whatever summer time does to them; hours are hours that pass. Every moment that comes out is aware,
-in UTC. A wall-clock time that summer time skips is read with the offset before it, one that comes twice is its first.
+The module is pure arithmetic on a `Calendar`, which states the days off and the documents that publish them. Days are
+local days of the calendar's zone, also where summer time makes them shorter or longer. Hours are elapsed hours. Every
+moment returned is aware, in UTC. A wall-clock time that summer time skips is read with the offset before the change; a
+wall-clock time that comes twice is its first occurrence.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from zoneinfo import ZoneInfo
 from shared.case.facts import Ends, TimeBase
 
 ZONE = "Asia/Shanghai"
-# Statutory days off that the moon does not move: New Year, Labour Day, National Day.
+# Statutory days off with a fixed date in the solar calendar: New Year, Labour Day, National Day.
 FIXED_REST = frozenset({(1, 1), (5, 1), (5, 2), (10, 1), (10, 2), (10, 3)})
 _DAY = timedelta(days=1)
 _TICK = timedelta(microseconds=1)
@@ -27,12 +28,12 @@ _SATURDAY = 5
 
 @dataclass(frozen=True)
 class Calendar:
-    """Which days are worked, and when the office is open.
+    """The working days of a zone and the opening hours of its offices.
 
-    `holidays` are off on top of weekends, `makeup` are weekend days that are worked. A year that is not `published` is
-    provisional: its weekends and the days (month, day) of `rest` are off, until a document says more. `office` are the
-    opening hours of a working day in order; `references` name the document of each year. Raises ZoneInfoNotFoundError
-    for a zone that there is not.
+    `holidays` are days off beside weekends, `makeup` are weekend days that are worked. A year that is not `published`
+    is provisional: its weekends and the days (month, day) of `rest` are off until its document is published. `office`
+    are the opening hours of a working day in order. `references` name the document of each year. Raises
+    ZoneInfoNotFoundError for an unknown zone.
     """
 
     holidays: frozenset[date] = frozenset()
@@ -49,23 +50,23 @@ class Calendar:
 
     @cached_property
     def tz(self) -> ZoneInfo:
-        """The time zone by its name."""
+        """The time zone of the calendar."""
         return ZoneInfo(self.zone)
 
     def is_working(self, day: date) -> bool:
-        """Whether people are at work on that day."""
+        """Whether the day is a working day."""
         return self.day_off(day) is None
 
     def provisional(self, day: date) -> bool:
-        """Whether no document has published the year of that day yet."""
+        """Whether the year of the day is not published yet."""
         return day.year not in self.published
 
     def reference_for(self, day: date) -> str | None:
-        """The document that says what is off in the year of that day."""
+        """The document that publishes the days off in the year of the day."""
         return self.references.get(day.year)
 
     def day_off(self, day: date) -> str | None:
-        """Why nobody works on that day, None when it is worked: `weekend`, `holiday`, either `(provisional)`."""
+        """The reason for a day off: `weekend` or `holiday`, either with `(provisional)`; None for a working day."""
         provisional = self.provisional(day)
         if day in self.holidays or (provisional and (day.month, day.day) in self.rest):
             reason = "holiday"
@@ -76,7 +77,7 @@ class Calendar:
         return f"{reason} (provisional)" if provisional else reason
 
     def worked_after(self, day: date, count: int) -> date:
-        """The working day that is the `count`-th after a day."""
+        """The `count`-th working day after `day`."""
         year = day.year
         worked = self._year(year)
         index = bisect_right(worked, day) + count - 1
@@ -87,7 +88,7 @@ class Calendar:
         return worked[index]
 
     def worked_back(self, day: date, count: int) -> date:
-        """The working day that is the `count`-th back, beginning with the day itself."""
+        """The `count`-th working day backwards; `day` itself is the first if it is worked."""
         year = day.year
         worked = self._year(year)
         index = bisect_right(worked, day) - count
@@ -98,28 +99,28 @@ class Calendar:
         return worked[index]
 
     def worked_between(self, day: date, last: date) -> int:
-        """How many working days there are after `day`, up to `last`."""
+        """The number of working days after `day`, up to and including `last`."""
         count = bisect_right(self._year(last.year), last) - bisect_right(self._year(day.year), day)
         return count + sum(len(self._year(year)) for year in range(day.year, last.year))
 
     def moved_on(self, day: date) -> date:
-        """The day itself if it is worked, else the next one that is (Civil Code, article 203)."""
+        """The day itself if it is worked, else the next working day (Civil Code, article 203)."""
         while self.day_off(day):
             day += _DAY
         return day
 
     def local(self, moment: datetime) -> datetime:
-        """The wall clock at a moment. Raises ValueError for one without an offset."""
+        """The local time of a moment. Raises ValueError for a moment without an offset."""
         if moment.tzinfo is None:
             raise ValueError(f"{moment} has no offset; give an aware moment")
         return moment.astimezone(self.tz)
 
     def moment(self, day: date, clock: time) -> datetime:
-        """The moment when the wall clock shows that time, in UTC."""
+        """The moment in UTC of a wall-clock time on a day."""
         return datetime.combine(day, clock, self.tz).astimezone(UTC)
 
     def _year(self, year: int) -> list[date]:
-        """The working days of a year in order, worked out once."""
+        """The working days of a year in order, computed once."""
         if (worked := self._worked.get(year)) is None:
             first = date(year, 1, 1)
             days = (first + timedelta(days=n) for n in range((date(year, 12, 31) - first).days + 1))
@@ -128,10 +129,10 @@ class Calendar:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One line of an explanation: from when to when (ISO 8601), what was done with that time, and why.
+class CountingStep:
+    """One line of an explanation: a period (its ends in ISO 8601), its treatment, and the reason.
 
-    `what` is start, count, skip, move, pause or end.
+    `what` is the treatment: start, count, skip, move, pause or end.
     """
 
     what: str
@@ -142,15 +143,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Reckoned:
-    """When it is due, the last day counted before it moved on over days off (None for hours), and how it came about."""
+    """The due moment, with the last day counted before any move over days off (None for hours) and the explanation."""
 
     due: datetime
     last_day: date | None
-    _explain: Callable[[], Iterator[Step]] = field(repr=False, compare=False)
+    _explain: Callable[[], Iterator[CountingStep]] = field(repr=False, compare=False)
 
     @property
-    def steps(self) -> tuple[Step, ...]:
-        """How it was counted, worked out when somebody asks."""
+    def steps(self) -> tuple[CountingStep, ...]:
+        """The explanation of the count, computed on demand."""
         return tuple(self._explain())
 
 
@@ -162,9 +163,9 @@ def reckon(
     ends: Ends = Ends.DAY,
     moves_on: bool = True,
 ) -> Reckoned:
-    """When a limit of so many hours or days that begins at `start` is over.
+    """The end of a limit of `amount` hours or days that begins at `start`.
 
-    The day it begins does not count; when the last day is off, the next working day is the last one, if it `moves_on`.
+    The first day does not count. Where the limit `moves_on` and its last day is off, the next working day is the last.
     Raises ValueError for a start without an offset or a negative amount.
     """
     if amount < 0:
@@ -187,11 +188,12 @@ def resume(
     ends: Ends = Ends.DAY,
     moves_on: bool = True,
 ) -> Reckoned:
-    """When a limit is over that stood still from `suspended_at` to `resumed_at`; never earlier than `due`.
+    """The end of a limit that was suspended from `suspended_at` to `resumed_at`; never earlier than `due`.
 
-    Of days, the one it stops counts as used and the one it goes on does not count; what is left are the counted days
-    after it stopped up to `last_day` (that of `due` when somebody named the due moment). Of hours, exactly what was
-    left goes on. What was over before it stopped stays as it was. Raises ValueError for moments without an offset.
+    Days: the day of the suspension counts as used and the day of the resumption does not count. The counted days after
+    the suspension up to `last_day` remain. Where an approver named the due moment, `last_day` is None and the day of
+    `due` takes its place. Hours: the remaining time runs on from the resumption. A limit that was over before the
+    suspension does not change. Raises ValueError for moments without an offset.
     """
     stopped, goes_on = calendar.local(suspended_at), calendar.local(resumed_at)
     unchanged = Reckoned(due, last_day, partial(_pause_step, stopped, goes_on, "nothing of it was left to stand still"))
@@ -205,14 +207,14 @@ def resume(
     left = max(0, _counted(stopped.date(), last, base, calendar))
     clock = calendar.local(due).time()
     new, new_last = _after_days(goes_on, clock, left, base, calendar, ends, moves_on)
-    if new <= resumed_at:  # its hour of that day is past already
+    if new <= resumed_at:  # the hour of that day is past already
         new, new_last = _after_days(goes_on, clock, left + 1, base, calendar, ends, moves_on)
     new, new_last = max(due, new), max(last, new_last)
     return Reckoned(new, new_last, partial(_resumed_steps, stopped, goes_on, new_last, new, base, calendar, ends))
 
 
 def before(due: datetime, amount: int, base: TimeBase, calendar: Calendar, ends: Ends = Ends.DAY) -> datetime:
-    """The moment to warn: the last one when `amount` hours or days are left (00:00 of the first day that is left)."""
+    """The moment to warn: the last moment with `amount` hours or days left (00:00 of the first of these days)."""
     if amount == 0:
         return due
     if base is TimeBase.HOURS:
@@ -248,7 +250,7 @@ def _after_days(
 
 
 def _last_day(due: datetime, calendar: Calendar, ends: Ends) -> date:
-    """The day on which a due moment lies: 24:00 is of the day before."""
+    """The day of a due moment; 24:00 belongs to the day before."""
     return calendar.local(due - _TICK if ends is Ends.DAY else due).date()
 
 
@@ -261,7 +263,7 @@ def _opening(calendar: Calendar, day: date) -> list[tuple[datetime, datetime]]:
 
 
 def _intervals(calendar: Calendar, start: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The office hours from a moment on, as moments, in order and without end."""
+    """The office hours from a moment on, as pairs of moments, in order and without end."""
     day = calendar.moved_on(calendar.local(start).date())
     while True:
         for opens, closes in _opening(calendar, day):
@@ -306,7 +308,7 @@ def _resumed_hours(
             left += min(closes, due) - opens
     new = max(due, _after_hours(resumed_at, left, calendar, ends))
 
-    def explain() -> Iterator[Step]:
+    def explain() -> Iterator[CountingStep]:
         why = f"{left} were left when it stood still"
         yield from _pause_step(calendar.local(suspended_at), calendar.local(resumed_at), why)
         yield from _hour_steps(resumed_at, new, calendar, ends)
@@ -318,32 +320,36 @@ def _iso(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def _pause_step(stopped: datetime, goes_on: datetime, why: str) -> Iterator[Step]:
-    yield Step("pause", _iso(stopped), _iso(goes_on), why)
+def _pause_step(stopped: datetime, goes_on: datetime, why: str) -> Iterator[CountingStep]:
+    yield CountingStep("pause", _iso(stopped), _iso(goes_on), why)
 
 
-def _hour_steps(start: datetime, due: datetime, calendar: Calendar, ends: Ends) -> Iterator[Step]:
+def _hour_steps(start: datetime, due: datetime, calendar: Calendar, ends: Ends) -> Iterator[CountingStep]:
     if ends is not Ends.OFFICE or not calendar.office:
-        yield Step("count", _iso(calendar.local(start)), _iso(calendar.local(due)), f"{due - start}, every hour counts")
+        yield CountingStep(
+            "count", _iso(calendar.local(start)), _iso(calendar.local(due)), f"{due - start}, every hour counts"
+        )
         return
     for opens, closes in _intervals(calendar, start):
         if opens >= due:
             break
         shown = _iso(calendar.local(opens)), _iso(calendar.local(min(closes, due)))
-        yield Step("count", *shown, f"{min(closes, due) - opens} of office hours")
-    yield Step("end", _iso(calendar.local(due)), _iso(calendar.local(due)), "hours count while the office is open")
+        yield CountingStep("count", *shown, f"{min(closes, due) - opens} of office hours")
+    yield CountingStep(
+        "end", _iso(calendar.local(due)), _iso(calendar.local(due)), "hours count while the office is open"
+    )
 
 
 def _day_steps(
     start: datetime, last: date, due: datetime, base: TimeBase, calendar: Calendar, ends: Ends
-) -> Iterator[Step]:
-    yield Step("start", _iso(start), _iso(start), "the first day does not count (Civil Code, article 201)")
+) -> Iterator[CountingStep]:
+    yield CountingStep("start", _iso(start), _iso(start), "the first day does not count (Civil Code, article 201)")
     yield from _count_steps(start.date(), last, due, base, calendar, ends)
 
 
 def _resumed_steps(
     stopped: datetime, goes_on: datetime, last: date, due: datetime, base: TimeBase, calendar: Calendar, ends: Ends
-) -> Iterator[Step]:
+) -> Iterator[CountingStep]:
     yield from _pause_step(stopped, goes_on, "the day it stops is used, the day it goes on does not count")
     yield from _count_steps(goes_on.date(), last, due, base, calendar, ends)
 
@@ -353,23 +359,23 @@ _ENDS = {Ends.DAY: "24:00 of the last day", Ends.OFFICE: "close of office", Ends
 
 def _count_steps(
     day: date, last: date, due: datetime, base: TimeBase, calendar: Calendar, ends: Ends
-) -> Iterator[Step]:
-    """The days after `day`: runs that count, runs that are skipped, the move over days off at the end."""
+) -> Iterator[CountingStep]:
+    """The days after `day` as runs of counted and of skipped days, then the move over days off, then the end."""
     working = base is TimeBase.WORKING_DAYS
-    runs = groupby(_days(day + _DAY, last), lambda one: calendar.is_working(one) if working else True)
+    runs = groupby(_days(day + _DAY, last), calendar.is_working if working else lambda _: True)
     for counts, run in runs:
         days = list(run)
         if counts:
-            made_up = "".join(f", {one} is made up" for one in days if working and one in calendar.makeup)
+            made_up = "".join(f", {makeup} is made up" for makeup in days if working and makeup in calendar.makeup)
             yield _step("count", days, f"{len(days)} {base.replace('_', ' ')}{made_up}", calendar)
         else:
             yield _step("skip", days, _reasons(days, calendar), calendar)
     end = _last_day(due, calendar, ends)
-    if moved := [one for one in _days(last, end - _DAY) if not calendar.is_working(one)]:
+    if moved := [day_off for day_off in _days(last, end - _DAY) if not calendar.is_working(day_off)]:
         why = f"the last day is off: {_reasons(moved, calendar)} (Civil Code, article 203)"
         yield _step("move", moved, why, calendar)
     shown = _iso(calendar.local(due))
-    yield Step("end", shown, shown, f"{_ENDS[ends]} (Civil Code, article 203)")
+    yield CountingStep("end", shown, shown, f"{_ENDS[ends]} (Civil Code, article 203)")
 
 
 def _days(first: date, last: date) -> Iterator[date]:
@@ -380,11 +386,11 @@ def _reasons(days: list[date], calendar: Calendar) -> str:
     return ", ".join(dict.fromkeys(reason for day in days if (reason := calendar.day_off(day))))
 
 
-def _step(what: str, days: list[date], why: str, calendar: Calendar) -> Step:
-    """A run of days with the documents that say so, or that none does."""
+def _step(what: str, days: list[date], why: str, calendar: Calendar) -> CountingStep:
+    """The step of a run of days, with the documents that publish its years, or the years that are not published."""
     sources = (calendar.reference_for(day) for day in (days[0], days[-1]))
     if cited := list(dict.fromkeys(source for source in sources if source)):
         why = f"{why}; {', '.join(cited)}"
     if years := sorted({day.year for day in (days[0], days[-1]) if calendar.provisional(day)}):
         why = f"{why}; provisional: {', '.join(map(str, years))} is not published"
-    return Step(what, days[0].isoformat(), days[-1].isoformat(), why)
+    return CountingStep(what, days[0].isoformat(), days[-1].isoformat(), why)

@@ -1,7 +1,7 @@
-"""The clocks of a case as values: what runs, what moved it, what is late, and what each event makes of them.
+"""The clocks of a case as values: running deadlines, their moves, the overdues that stand, and their changes by events.
 
-A clock ends with the stage that it is for (`ended_at`), and goes when supervision says so on the log; one that ended
-late before anybody saw it stays until its overdue is declared: nothing is late in silence (clause 5.1.3 a).
+A clock ends with its stage (`ended_at`). It is removed when supervision closes it by an event on the log. A clock that
+ended late and unseen stays until its overdue is declared: every overdue is recorded (clause 5.1.3 a).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from shared.case import events as e
 from shared.case.base import Recorded
 from shared.case.facts import Deadline, Stage
 
-Key = tuple[Stage, str | None]  # a stage, and the unit where each co-handling one has a clock of its own
+Key = tuple[Stage, str | None]  # the stage; the unit where each co-handling unit has its own clock
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What changed a due moment after it was set: which event, when, and the due moment that came of it."""
+    """One change of a due moment after it was set: the event, its time and the new due moment."""
 
     event: str
     type: str
@@ -30,10 +30,10 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class RunningDeadline:
-    """A deadline in force: `set_by` is the event that set the moment, the cause of whatever fires.
+    """A deadline in force. `set_by` is the event that set the due moment, and the cause of the firings that follow.
 
-    `warned` and `overdue` say that it has fired, once for its due moment; whether an overdue stands is in `late`.
-    `resume_at` is when a pause runs out, `ended_at` when the stage was over.
+    `warned` and `overdue` mark that it has fired, once for its due moment. The overdues that stand are in the state's
+    `late`. `resume_at` is the end of a pause, `ended_at` the end of the stage.
     """
 
     deadline: Deadline
@@ -55,15 +55,15 @@ class RunningDeadline:
 
     @property
     def late_unseen(self) -> bool:
-        """Whether its stage ended after the due moment, and no overdue says so yet."""
+        """Whether the stage ended after the due moment and the overdue is not declared yet."""
         return self.ended_at is not None and self.ended_at > self.deadline.due and not (self.overdue or self.suspended)
 
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """An overdue that stands: `rung` rungs of the ladder were taken, the next one comes at `next_at`.
+    """An overdue that stands: `rung` rungs of the ladder were taken, the next rung is due at `next_at`.
 
-    `cause` is the event that set that moment; `ended_at` is when the stage was over, if it is.
+    `cause` is the event that set `next_at`. `ended_at` is the end of the stage, None while it runs.
     """
 
     stage: Stage
@@ -84,30 +84,31 @@ Overdues = tuple[Overdue, ...]
 
 
 def find(clocks: Iterable[RunningDeadline], key: Key) -> RunningDeadline | None:
-    """The clock of a stage; there is one at most, and another opens only when it is closed."""
+    """The clock of a stage. A stage has one clock at most: another opens only after the first is closed."""
     return next((clock for clock in clocks if clock.key == key), None)
 
 
 def ended(clocks: RunningDeadlines, still: Collection[Key], at: datetime) -> RunningDeadlines:
-    """The clocks after the stages other than `still` ended at a moment."""
+    """The clocks after the stages other than `still` ended at the moment `at`."""
     return tuple(
         clock if clock.ended_at is not None or clock.key in still else replace(clock, ended_at=at) for clock in clocks
     )
 
 
 def late_ended(lates: Overdues, clocks: RunningDeadlines) -> Overdues:
-    """What is late, with the ends of the stages that `clocks` tell."""
+    """The overdues, with the ends of their stages taken from `clocks`."""
     ends = {clock.key: clock.ended_at for clock in clocks if clock.overdue and clock.ended_at is not None}
-    return tuple(replace(one, ended_at=one.ended_at or ends.get(one.key)) for one in lates)
+    return tuple(replace(overdue, ended_at=overdue.ended_at or ends.get(overdue.key)) for overdue in lates)
 
 
 def set_anew(clocks: RunningDeadlines, lates: Overdues, event: e.DeadlinesSet, id: str) -> dict[str, Any]:
-    """A change of stage. A clock that is closed and opened again for the same moment goes on as it was, late or not."""
-    kept = tuple(clock for clock in clocks if clock.deadline.stage not in event.closes)
+    """The clocks and overdues after a change of stage. A clock closed and opened for one moment keeps its firings."""
+    unclosed = tuple(clock for clock in clocks if clock.deadline.stage not in event.closes)
     before = {_moment(clock.deadline): clock for clock in clocks}
-    new = (*kept, *(_opened(before.get(_moment(deadline)), deadline, id) for deadline in event.opens))
+    new = (*unclosed, *(_opened(before.get(_moment(deadline)), deadline, id) for deadline in event.opens))
     runs = {clock.key for clock in new if clock.overdue and clock.ended_at is None}
-    return {"clocks": new, "late": tuple(replace(one, ended_at=None) if one.key in runs else one for one in lates)}
+    late = tuple(replace(overdue, ended_at=None) if overdue.key in runs else overdue for overdue in lates)
+    return {"clocks": new, "late": late}
 
 
 def _moment(deadline: Deadline) -> tuple[Any, ...]:
@@ -115,7 +116,7 @@ def _moment(deadline: Deadline) -> tuple[Any, ...]:
 
 
 def _opened(before: RunningDeadline | None, deadline: Deadline, id: str) -> RunningDeadline:
-    """What has fired for a moment does not fire again, whatever other version of a document leads to it now."""
+    """The clock of a deadline. A due moment that has fired does not fire again, also under a new document version."""
     if before is None:
         return RunningDeadline(deadline, id)
     warned = before.warned and before.deadline.warn_at == deadline.warn_at
@@ -124,7 +125,7 @@ def _opened(before: RunningDeadline | None, deadline: Deadline, id: str) -> Runn
 
 
 def extended(clocks: RunningDeadlines, event: e.Extended, recorded: Recorded[Any]) -> RunningDeadlines:
-    """Somebody named a later due moment; the moment to warn moves along, and both may fire again."""
+    """The clocks after an extension. The moment to warn moves by the same time, and both moments may fire again."""
     clock = find(clocks, (event.stage, event.unit))
     if clock is None:
         return clocks
@@ -138,7 +139,7 @@ def extended(clocks: RunningDeadlines, event: e.Extended, recorded: Recorded[Any
 def reckoned_anew(
     clocks: RunningDeadlines, event: e.DeadlineRecomputed | e.Resumed, recorded: Recorded[Any]
 ) -> RunningDeadlines:
-    """A due moment was reckoned anew: what has fired for another moment may fire again."""
+    """The clocks after a due moment was computed again. A moment that changed may fire again."""
     new = event.deadline
     clock = find(clocks, (new.stage, new.unit))
     if clock is None:
@@ -169,7 +170,7 @@ FLAGGING = tuple(_FLAGS)
 
 
 def flagged(clocks: RunningDeadlines, event: Any, recorded: Recorded[Any]) -> RunningDeadlines:
-    """What fired, was asked for, refused or stopped on one clock."""
+    """The clocks after one of them fired or was suspended, or after a request was made or refused."""
     clock = find(clocks, (event.stage, event.unit))
     if clock is None:
         return clocks
@@ -185,19 +186,22 @@ def _changed(clocks: RunningDeadlines, chosen: RunningDeadline, changes: dict[st
 
 
 def declared(lates: Overdues, event: e.OverdueDeclared, id: str, ended_at: datetime | None) -> Overdues:
-    """One more overdue that stands; a new one of the same clock begins its ladder anew."""
-    kept = annulled(lates, (event.stage, event.unit))
-    return (*kept, Overdue(event.stage, event.unit, event.due, id, next_at=event.next_at, ended_at=ended_at))
+    """The overdues with one more. A second overdue of the same clock starts its ladder from the first rung."""
+    others = annulled(lates, (event.stage, event.unit))
+    return (*others, Overdue(event.stage, event.unit, event.due, id, next_at=event.next_at, ended_at=ended_at))
 
 
 def annulled(lates: Overdues, key: Key) -> Overdues:
-    """Without the overdue of one clock."""
-    return tuple(one for one in lates if one.key != key)
+    """The overdues without that of one clock."""
+    return tuple(overdue for overdue in lates if overdue.key != key)
 
 
 def climbed(lates: Overdues, event: e.Urged | e.Ordered | e.Escalated, id: str) -> Overdues:
-    """A rung of the ladder was taken; what a person does by their own decision is none."""
+    """The overdues after a rung of the ladder was taken. An act by a person's own decision is no rung."""
     if event.rung is None:
         return lates
     key, rung = (event.late_stage, event.late_unit), event.rung + 1
-    return tuple(replace(one, rung=rung, next_at=event.next_at, cause=id) if one.key == key else one for one in lates)
+    return tuple(
+        replace(overdue, rung=rung, next_at=event.next_at, cause=id) if overdue.key == key else overdue
+        for overdue in lates
+    )

@@ -1,8 +1,8 @@
-"""The catalogue: one row for each command and the one event that comes of it when the law allows it.
+"""The catalogue: one row for each command and the one event that it leads to when the law allows it.
 
-A command states the facts of its event. Owner, facts and meaning are the event's own and are stated there. A row says
-besides: who may send the command (right and tie, neither where only the service itself decides it), which step the
-resident sees, and which feed items follow. All other lists of events follow from these rows and from the tables of
+A command states the facts of its event. Owner, facts and meaning are stated by the event class. A row adds the callers
+(right and tie; neither where only the service itself decides the command), the step that the resident sees, and the
+feed items that follow. All other lists of events follow from these rows and from the tables of
 transitions (`catalogue.py`). Over HTTP a command is `POST /<owner>/cases/<id>/<name>`.
 """
 
@@ -21,7 +21,7 @@ from shared.case.rights import Right, Tie
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A request for one decision: on which aggregate, by whom and when, under which name, with which facts."""
+    """A request for one decision: the aggregate, the metadata (actor and time), the command's name and its facts."""
 
     address: Address
     meta: Meta
@@ -33,7 +33,7 @@ class Command:
 class CommandSpec:
     """A row of the catalogue.
 
-    `variant_feeds` holds the feed items of a variant of the event where they are others than `feed`.
+    `variant_feeds` holds the feed items of a variant of the event where they differ from `feed`.
     """
 
     name: str
@@ -51,7 +51,7 @@ class CommandSpec:
     @property
     def facts(self) -> type[Facts]:
         base = self.event.__bases__[0]
-        assert issubclass(base, Facts), "an event names its facts first"
+        assert issubclass(base, Facts), "the first base of an event is its facts class"
         return base
 
     @property
@@ -69,7 +69,7 @@ class CommandSpec:
 
     @property
     def offered(self) -> bool:
-        """Whether people and platforms may send it; the others a service decides by itself."""
+        """Whether people and platforms may send the command. Only a service itself decides the others."""
         return self.right is not None
 
     def feed_of(self, variant: Variant) -> Announcement:
@@ -147,10 +147,10 @@ COMMANDS: dict[str, CommandSpec] = {row.name: row for row in _ROWS}
 
 
 def facts(name: str, **values: Any) -> Facts:
-    """The facts of a command. Raises pydantic.ValidationError when they are not the command's."""
+    """The facts of a command. Raises pydantic.ValidationError for values that the command does not allow."""
     return COMMANDS[name].facts.model_validate(values)
 
 
 def owned_by(owner: Owner) -> tuple[CommandSpec, ...]:
-    """The commands that one service decides, in the order of the catalogue."""
+    """The commands of one service, in the order of the catalogue."""
     return tuple(spec for spec in COMMANDS.values() if spec.owner is owner)

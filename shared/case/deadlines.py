@@ -1,7 +1,7 @@
-"""The law of the clocks: what may be done with a deadline of a case (clause 5.1.3 a).
+"""The law of the clocks: the rules for events about a deadline of a case (clause 5.1.3 a).
 
-Extension and pause follow the petitions regulation, articles 34 and 36. Nothing fires early, nothing twice, and a case
-under import is left to the clock of its file.
+Extension and pause follow the petitions regulation, articles 34 and 36. No deadline fires early or twice. No deadline
+of a case under import fires: the clock of its file rules.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.case.facts import Hold
 from shared.case.reasons import Reason
 from shared.case.state import CaseState
 
-Rule = Callable[[CaseState, Any, Command], Reason | None]
+ClockRule = Callable[[CaseState, Any, Command], Reason | None]
 
 
 def _set(state: CaseState, event: e.DeadlinesSet, command: Command) -> Reason | None:
@@ -27,36 +27,36 @@ def _set(state: CaseState, event: e.DeadlinesSet, command: Command) -> Reason | 
     running = {clock.deadline.stage for clock in state.clocks}
     if any(stage not in running for stage in event.closes):
         return Reason.NO_SUCH_DEADLINE
-    gone = [clock for clock in state.clocks if clock.deadline.stage in event.closes]
-    if any(clock.late_unseen for clock in gone):
+    closed = [clock for clock in state.clocks if clock.deadline.stage in event.closes]
+    if any(clock.late_unseen for clock in closed):
         return Reason.LATE_UNSEEN
-    if any(_passed(state, clock, command) for clock in gone if clock.deadline not in event.opens):
+    if any(_passed(state, clock, command) for clock in closed if clock.deadline not in event.opens):
         return Reason.LATE_UNSEEN
-    kept = {clock.key for clock in state.clocks if clock.deadline.stage not in event.closes}
+    unclosed = {clock.key for clock in state.clocks if clock.deadline.stage not in event.closes}
     opened = [(deadline.stage, deadline.unit) for deadline in event.opens]
-    if any(clock.ended_at is None and clock.key not in opened for clock in gone):
+    if any(clock.ended_at is None and clock.key not in opened for clock in closed):
         return Reason.STAGE_RUNS
     if not state.running_stages.issuperset(opened):
         return Reason.STAGE_OVER
-    twice = len(set(opened)) != len(opened) or any(key in kept for key in opened)
+    twice = len(set(opened)) != len(opened) or any(key in unclosed for key in opened)
     return Reason.DEADLINE_OPEN if twice else None
 
 
-def _while_running(rule: Callable[[CaseState, RunningDeadline, Any, Command], Reason | None]) -> Rule:
-    """A rule about the clock that the event names, which must be there and its stage not be over."""
+def _while_running(rule: Callable[[CaseState, RunningDeadline, Any, Command], Reason | None]) -> ClockRule:
+    """A rule about the clock that the event names. The clock must exist, and its stage must not be over."""
 
-    def ruled(state: CaseState, event: Any, command: Command) -> Reason | None:
+    def checked(state: CaseState, event: Any, command: Command) -> Reason | None:
         named = getattr(event, "deadline", event)
         clock = state.clock(named.stage, named.unit)
         if clock is None:
             return Reason.NO_SUCH_DEADLINE
         return Reason.STAGE_OVER if clock.ended_at is not None else rule(state, clock, event, command)
 
-    return ruled
+    return checked
 
 
 def _passed(state: CaseState, clock: RunningDeadline, command: Command) -> bool:
-    """Whether a running clock is late and nobody has seen it: what ends or moves it now would hide that for ever."""
+    """Whether a running clock is late and its overdue not declared. To end or move it now would hide the overdue."""
     waits = clock.overdue or clock.suspended or clock.ended_at is not None or Hold.IMPORT in state.holds
     return not waits and clock.deadline.due < command.meta.time
 
@@ -76,7 +76,7 @@ def _request_extension(
 
 
 def _not_extensible(clock: RunningDeadline, event: e.ExtensionRequested | e.Extended) -> Reason | None:
-    """What the limit says of a later due moment (petitions regulation, 34): whether, how often, how late."""
+    """The reason why the limit refuses a later due moment (petitions regulation, 34): by kind, count or date."""
     if event.due <= clock.deadline.due:
         return Reason.NOT_LATER
     allows = clock.deadline.allows
@@ -97,7 +97,7 @@ def _request_pause(
 
 
 def _not_pausable(clock: RunningDeadline, event: e.PauseRequested | e.Suspended) -> Reason | None:
-    """What the limit says of standing still: for which cause, how often."""
+    """The reason why the limit refuses a pause: by its cause or the count of pauses."""
     if clock.suspended:
         return Reason.ALREADY_SUSPENDED
     allows = clock.deadline.allows
@@ -125,8 +125,8 @@ def _refuse(state: CaseState, event: e.ExtensionRefused | e.PauseRefused, comman
     if clock is None:
         return Reason.NO_SUCH_DEADLINE
     extension = isinstance(event, e.ExtensionRefused)
-    asked = clock.extension_requested if extension else clock.pause_requested
-    return None if asked else Reason.NO_REQUEST
+    pending = clock.extension_requested if extension else clock.pause_requested
+    return None if pending else Reason.NO_REQUEST
 
 
 @_while_running
@@ -166,7 +166,7 @@ def _fire(state: CaseState, event: e.Warned | e.OverdueDeclared, command: Comman
     if clock.suspended:
         return Reason.ALREADY_SUSPENDED
     if clock.ended_at is not None and (isinstance(event, e.Warned) or clock.ended_at <= event.due):
-        return Reason.STAGE_OVER  # done in time, whenever that is seen
+        return Reason.STAGE_OVER  # the stage ended in time, even if its end was recorded later
     return _too_early_or_twice(clock, event)
 
 
@@ -186,9 +186,9 @@ def _annul(state: CaseState, event: e.OverdueAnnulled, command: Command) -> Reas
 
 
 def out_of_turn(state: CaseState, event: e.Urged | e.Ordered | e.Escalated, command: Command) -> Reason | None:
-    """Why a rung of the ladder may not be taken now: none is skipped, none doubled, none taken early.
+    """The reason why a rung of the ladder may not be taken now. No rung is skipped, repeated or taken early.
 
-    What a person does by their own decision stands on no rung and may come at any time.
+    An act by a person's own decision is no rung and is allowed at any time.
     """
     if event.rung is None:
         return None
@@ -205,7 +205,7 @@ def out_of_turn(state: CaseState, event: e.Urged | e.Ordered | e.Escalated, comm
     return Reason.NOT_YET_DUE if event.moment is None or command.meta.time < event.moment else None
 
 
-RULES: dict[type[Event], Rule] = {
+RULES: dict[type[Event], ClockRule] = {
     e.DeadlinesSet: _set,
     e.DeadlineRecomputed: _recompute,
     e.ExtensionRequested: _request_extension,

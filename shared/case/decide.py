@@ -1,7 +1,7 @@
-"""The law: what may happen to a case. `decide(command, state)` answers with one event, with nothing, or with a reason.
+"""The law of a case: `decide(command, state)` gives one event, no event, or the reason of a rejection.
 
-Pure: no clock, no I/O, no randomness; time, actor and ids are fields of the command. A command whose id the case has
-ever applied is accepted with no event, so every decision applied twice yields nothing the second time.
+The module is pure: no clock, no I/O, no randomness. Time, actor and ids are fields of the command. A command whose id
+the case has applied before is accepted with no event: every decision is idempotent.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from shared.case.state import CaseState, transition
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The law says yes: with the event to append, or with None when the command was applied before."""
+    """The law allows the command: the event to append, or None when the command was applied before."""
 
     recorded: Recorded[Any] | None
 
 
 Verdict = Accepted | Rejected
-Rule = Callable[[CaseState, Any, Command], Reason | Rejected | None]
-_RULES: dict[type[Event], Rule] = {}
+CaseRule = Callable[[CaseState, Any, Command], Reason | Rejected | None]
+_RULES: dict[type[Event], CaseRule] = {}
 
 
 def decide(command: Command, state: CaseState) -> Verdict:
-    """Whether the case in `state` takes the command, and the event that comes of it. Applied twice: nothing new."""
+    """Whether the law allows the command in `state`, and the event to append. A repeated command leads to no event."""
     if command.meta.command_id in state.applied:
         return Accepted(None)
     if state.newer_event:
         return Rejected(Reason.NEWER_EVENT)
     event = event_of(command)
-    if (barred := _barred(state, event, command)) is not None:
-        return barred
+    if (rejected := _rejected_by_status(state, event, command)) is not None:
+        return rejected
     rule = _RULES.get(type(event))
     reason = rule(state, event, command) if rule else None
     if reason is None:
@@ -50,22 +50,22 @@ def decide(command: Command, state: CaseState) -> Verdict:
 
 
 def event_of(command: Command) -> Event:
-    """The event that a command asks for, whether the law allows it or not."""
+    """The event of a command, before the law has decided."""
     return trusted(COMMANDS[command.name].event, dict(vars(command.facts)))
 
 
 def record(command: Command, event: Event) -> Recorded[Any]:
-    """The event as it will stand on the log; its id follows from the command and the aggregate."""
+    """The event in the form of the log. Its id follows from the command and the aggregate."""
     address = command.address
     return Recorded(event_id(command.meta.command_id, address.subject), address, command.meta, event)
 
 
-def _barred(state: CaseState, event: Event, command: Command) -> Rejected | None:
+def _rejected_by_status(state: CaseState, event: Event, command: Command) -> Rejected | None:
     """The rules for every command: the case is registered, it is not erased, and the table allows the event."""
-    birth = isinstance(event, e.Registered)
-    if state.status is Status.NEW and not birth:
+    creates = isinstance(event, e.Registered)
+    if state.status is Status.NEW and not creates:
         return Rejected(Reason.NOT_REGISTERED)
-    if birth and state.status is not Status.NEW:
+    if creates and state.status is not Status.NEW:
         return Rejected(Reason.ALREADY_REGISTERED)
     if state.erased:
         return Rejected(Reason.ERASED)
@@ -77,13 +77,13 @@ def _barred(state: CaseState, event: Event, command: Command) -> Rejected | None
     return None
 
 
-def _for(*types: type[Event]) -> Callable[[Rule], Rule]:
-    def enter(rule: Rule) -> Rule:
+def _for(*types: type[Event]) -> Callable[[CaseRule], CaseRule]:
+    def register(rule: CaseRule) -> CaseRule:
         for type_ in types:
             _RULES[type_] = rule
         return rule
 
-    return enter
+    return register
 
 
 def _above(upper: str, lower: str) -> bool:
@@ -107,7 +107,7 @@ def _register(state: CaseState, event: e.Registered, command: Command) -> Reason
 
 
 def _answer_on_the_spot(event: e.Registered) -> Reason | None:
-    """Whoever answers a demand handles it: neither who is complained of nor who must stand aside."""
+    """The desk that answers a demand handles it: not the unit complained of, not a person who must stand aside."""
     if event.complained_unit == event.first_asked_unit:
         return Reason.UNIT_COMPLAINED_OF
     return Reason.MUST_STAND_ASIDE if event.first_asked in event.stand_aside else None
@@ -115,14 +115,14 @@ def _answer_on_the_spot(event: e.Registered) -> Reason | None:
 
 @_for(e.Corrected)
 def _correct(state: CaseState, event: e.Corrected, command: Command) -> Reason | Rejected | None:
-    said = (event.nature, event.subject, event.severity, event.matter, event.complained_unit)
-    if all(one is None for one in said) and not (event.stand_aside or event.informant):
+    corrected = (event.nature, event.subject, event.severity, event.matter, event.complained_unit)
+    if all(value is None for value in corrected) and not (event.stand_aside or event.informant):
         return Reason.NOTHING_CORRECTED
     return _keep_from(state, event)
 
 
 def _keep_from(state: CaseState, event: KeptFrom) -> Reason | Rejected | None:
-    """Whoever turns out to be complained of, or bound to stand aside, must have given the case away before."""
+    """A unit newly complained of, or a person who must newly stand aside, must not have the case any more."""
     unit, open = event.complained_unit, state.status not in ENDED
     if unit is not None and state.complained_unit not in (None, unit):
         return Reason.COMPLAINS_OF_ANOTHER
@@ -145,20 +145,20 @@ def _attach(state: CaseState, event: e.Attached, command: Command) -> Reason | R
 def _merge_order(state: CaseState, event: e.Attached, command: Command) -> Reason | None:
     if event.merged_from == command.address.id:
         return Reason.SAME_CASE
-    # one order for all cases: no ring of cases can go on in one another
+    # merging follows one order of all cases (registration time, id), so that merged cases form no ring
     assert state.registered_at is not None
-    theirs = event.merged_registered_at
-    later = theirs is None or (state.registered_at, command.address.id) > (theirs, event.merged_from or "")
+    merged_at = event.merged_registered_at
+    later = merged_at is None or (state.registered_at, command.address.id) > (merged_at, event.merged_from or "")
     return Reason.LATER_CASE if later else None
 
 
 @_for(e.CalledBack)
 def _call_back(state: CaseState, event: e.CalledBack, command: Command) -> Reason | None:
-    said = event.outcome is not None or event.satisfaction is not Satisfaction.UNRATED
-    return Reason.NOT_REACHED if said and not event.contacted else None
+    has_result = event.outcome is not None or event.satisfaction is not Satisfaction.UNRATED
+    return Reason.NOT_REACHED if has_result and not event.contacted else None
 
 
-# Routing: who has it
+# Routing: the units and the person that have the case
 
 
 @_for(e.Triaged, e.Assigned, e.Ruled)
@@ -188,7 +188,7 @@ def _name_person(state: CaseState, event: e.SignedFor | e.Reassigned, command: C
 
 
 def _signs_again(person: str | None, event: e.SignedFor | e.Reassigned) -> Reason | None:
-    """A unit signs once; afterwards its person changes by reassignment, and not before."""
+    """A unit signs once. After that, and not before, its person changes by reassignment."""
     return Reason.WRONG_STATUS if (person is not None) is isinstance(event, e.SignedFor) else None
 
 
@@ -201,9 +201,9 @@ def _hand_back(state: CaseState, event: e.HandedBack, command: Command) -> Reaso
 
 @_for(e.Declined)
 def _decline(state: CaseState, event: e.Declined, command: Command) -> Reason | None:
-    """Another legal path is open, and the resident is told which (Beijing 12345, 11); of nothing there is none."""
-    told = event.legal_path.strip() or event.reason is DeclineReason.INVALID
-    return None if told else Reason.BASIS_MISSING
+    """A declined demand names the legal path that is open (Beijing 12345, 11). An invalid demand has none."""
+    path_named = event.legal_path.strip() or event.reason is DeclineReason.INVALID
+    return None if path_named else Reason.BASIS_MISSING
 
 
 @_for(e.Transferred)
@@ -218,11 +218,12 @@ def _merge(state: CaseState, event: e.Merged, command: Command) -> Reason | None
 
 @_for(e.Split)
 def _split(state: CaseState, event: e.Split, command: Command) -> Reason | None:
-    told = event.matters
-    return Reason.PARTS_DIFFER if isinstance(told, PartMatters) and len(told.matters) != len(event.parts) else None
+    parts = event.matters
+    differ = isinstance(parts, PartMatters) and len(parts.matters) != len(event.parts)
+    return Reason.PARTS_DIFFER if differ else None
 
 
-# Routing: what they do
+# Routing: the handling of the case
 
 
 @_for(e.Progressed)
@@ -248,12 +249,12 @@ def _settle(state: CaseState, event: e.Settled, command: Command) -> Reason | Re
 
 @_for(e.Closed)
 def _close(state: CaseState, event: e.Closed, command: Command) -> Reason | None:
-    """Not satisfied means handled again; only a legal basis ends it otherwise (petitions regulation, 36)."""
+    """A case with a dissatisfied resident is handled again, unless a legal basis ends it (petitions regulation, 36)."""
     unhappy = state.satisfaction is Satisfaction.DISSATISFIED or state.outcome is Outcome.UNSOLVED
     return Reason.NOT_SATISFIED if unhappy and not event.basis else None
 
 
-# Supervision: the case's place, holds and erasure (its clocks: shared/case/deadlines.py)
+# Supervision: the centre in charge, urging, orders, holds and erasure (its clocks: shared/case/deadlines.py)
 
 
 @_for(e.Escalated)

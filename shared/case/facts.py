@@ -1,7 +1,7 @@
-"""What can be said about a case: the closed word lists and the facts that a command and its event have in common.
+"""The facts of a case: the closed word lists, and the fields that a command and its event have in common.
 
-Channels are those of clause 8.2 a, natures those of the 12345 ordinances, outcomes and ratings those of
-the rates in docs/glossary.md. Each fact is stated here once; `commands.py` asks for it, `events.py` records it.
+Channels are those of clause 8.2 a, natures those of the 12345 ordinances, outcomes and ratings those of the rates in
+docs/glossary.md. Each fact is defined here once: a command asks for it, its event records it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Short = Annotated[str, StringConstraints(max_length=SHORT_CHARS_MAX), AfterValid
 
 
 class Channel(StrEnum):
-    """How it reached the centre (clause 8.2 a; petitions regulation, article 17)."""
+    """The channel by which a demand reached the centre (clause 8.2 a; petitions regulation, article 17)."""
 
     LETTER = "letter"
     CALL = "call"
@@ -50,7 +50,7 @@ class Channel(StrEnum):
 
 
 class Nature(StrEnum):
-    """What is wanted: consultation, help, complaint, report, suggestion, praise, dispute (Beijing 12345, article 2)."""
+    """Consultation, help, complaint, report, suggestion, praise or dispute (Beijing 12345, article 2)."""
 
     CONSULTATION = "consultation"
     HELP = "help"
@@ -62,7 +62,7 @@ class Nature(StrEnum):
 
 
 class Severity(StrEnum):
-    """The four grades of the emergency response law, article 3; `general` is the lowest."""
+    """The four grades of the emergency response law, article 3. `general` is the lowest."""
 
     GENERAL = "general"
     LARGER = "larger"
@@ -71,7 +71,7 @@ class Severity(StrEnum):
 
 
 class Retention(StrEnum):
-    """How long the content is kept (clause 9.4 b)."""
+    """The retention class: how long the content is kept (clause 9.4 b)."""
 
     MONTHS_3 = "months_3"
     MONTHS_6 = "months_6"
@@ -80,7 +80,7 @@ class Retention(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What handling came to (Beijing 12345, article 32: the settlement rate)."""
+    """The result of handling (Beijing 12345, article 32: the settlement rate)."""
 
     SOLVED = "solved"
     PARTLY = "partly"
@@ -89,7 +89,7 @@ class Outcome(StrEnum):
 
 
 class Satisfaction(StrEnum):
-    """How content the resident is (Beijing 12345, article 32: the satisfaction rate)."""
+    """The satisfaction of the resident (Beijing 12345, article 32: the satisfaction rate)."""
 
     SATISFIED = "satisfied"
     BASICALLY = "basically"
@@ -109,7 +109,7 @@ class Stage(StrEnum):
 
 
 class DeclineReason(StrEnum):
-    """Why a centre does not take a matter up (Beijing 12345, article 11; Weifang 12345, article 19)."""
+    """The reason why a centre declines a matter (Beijing 12345, article 11; Weifang 12345, article 19)."""
 
     IN_LITIGATION = "in_litigation"
     IN_ARBITRATION = "in_arbitration"
@@ -123,7 +123,7 @@ class DeclineReason(StrEnum):
 
 
 class PauseCause(StrEnum):
-    """What stops a clock (petitions regulation, article 36: a hearing; missing papers; waiting for the resident)."""
+    """The cause of a pause (petitions regulation, article 36: a hearing; missing papers; waiting for the resident)."""
 
     HEARING = "hearing"
     PAPERS = "papers"
@@ -131,7 +131,7 @@ class PauseCause(StrEnum):
 
 
 class OrderKind(StrEnum):
-    """Supervision orders: ordinary, on site, listed (Weifang 12345, article 26)."""
+    """The kind of a supervision order: ordinary, on site, listed (Weifang 12345, article 26)."""
 
     ORDINARY = "ordinary"
     ON_SITE = "on_site"
@@ -139,9 +139,9 @@ class OrderKind(StrEnum):
 
 
 class Hold(StrEnum):
-    """Why a case is held: under import, from its registration on (its clock is its file's), or for a legal reason.
+    """The reason of a hold: an import, from registration on (the clock of its file rules), or a legal reason.
 
-    What is held may not be erased.
+    A case that is held may not be erased.
     """
 
     IMPORT = "import"
@@ -157,9 +157,9 @@ class TimeBase(StrEnum):
 
 
 class Ends(StrEnum):
-    """When the last day of a limit is over (Civil Code, 203): at 24:00, at the close of office, at the same hour.
+    """The end of the last day of a limit (Civil Code, 203): 24:00, the close of office, or the same time of day.
 
-    A limit in hours with `OFFICE` runs in office hours only.
+    A limit in hours with `OFFICE` counts office hours only.
     """
 
     DAY = "day"
@@ -168,7 +168,7 @@ class Ends(StrEnum):
 
 
 class PartyRole(StrEnum):
-    """What a person is to the case."""
+    """The role of a person in the case."""
 
     REPORTER = "reporter"
     PARTY = "party"
@@ -177,7 +177,7 @@ class PartyRole(StrEnum):
 
 
 class Party(Frozen):
-    """A person who is party to a case; sealed, and read by nobody whose post does not need it."""
+    """A person who is party to a case. Sealed; only posts that need it may read it."""
 
     role: PartyRole = PartyRole.REPORTER
     name: Short = ""
@@ -193,7 +193,7 @@ class Parties(Frozen):
 
 
 class Matter(Frozen):
-    """What a resident says: the sealed heart of a case."""
+    """The demand in the words of the resident: the main content of a case. Sealed."""
 
     title: Title
     text: Text
@@ -202,14 +202,14 @@ class Matter(Frozen):
 
 
 class Note(Frozen):
-    """What somebody writes down in the course of handling; sealed."""
+    """A text written in the course of handling. Sealed."""
 
     text: Text
     file_names: Annotated[tuple[Short, ...], Field(max_length=ATTACHMENTS_MAX)] = ()
 
 
 class Attachment(Frozen):
-    """A sealed object: where it lies, the SHA-256 of its plain bytes, its size in bytes, its media type."""
+    """A sealed object: its name in the object store, the SHA-256 and the size of its plain bytes, its media type."""
 
     object: Code
     digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -223,9 +223,9 @@ Basis = Annotated[str, StringConstraints(max_length=SHORT_CHARS_MAX)]
 
 
 class KeptFrom(Facts):
-    """From whom a case is kept: the unit complained of, who must stand aside, and who handles it if one informed.
+    """The exclusions of a case: the unit complained of, the people who must stand aside, and the mark of an informant.
 
-    Petitions regulation, articles 28, 30 and 46. It may become known later: what is said adds to what is known.
+    Petitions regulation, articles 28, 30 and 46. A later event may add exclusions and removes none.
     """
 
     complained_unit: UnitCode | None = None
@@ -234,7 +234,7 @@ class KeptFrom(Facts):
 
 
 class Demand(KeptFrom):
-    """One resident's demand, as it came in: the first makes a case, a repeat is attached to it."""
+    """The demand of one resident as received. The first demand creates a case, a repeat is attached to it."""
 
     channel: Channel
     contact_time: AwareDatetime
@@ -247,7 +247,7 @@ class Demand(KeptFrom):
 
 
 class Registration(Demand):
-    """The birth of a case (clause 11.1: whoever is asked first registers at once and is on the case for ever)."""
+    """The creation of a case (clause 11.1: the person first asked registers at once and stays on the case for ever)."""
 
     region: Region
     nature: Nature
@@ -264,7 +264,7 @@ class Registration(Demand):
 
 
 class Classification(Facts):
-    """What a case is about, as the triage desk or a correction puts it."""
+    """Nature, subject and severity of a case, as stated by the triage desk or by a correction."""
 
     nature: Nature | None = None
     subject: Code | None = None
@@ -272,7 +272,7 @@ class Classification(Facts):
 
 
 class Handlers(Facts):
-    """One responsible unit and any number of co-handling units (clauses 5.1.1 b and c), and on what basis."""
+    """One responsible unit and any number of co-handling units (clauses 5.1.1 b and c), with the basis."""
 
     unit: UnitCode
     co_units: Units = ()
@@ -280,23 +280,23 @@ class Handlers(Facts):
 
 
 class Routed(Handlers):
-    """A decision by a rule of a reference document: which rule, of which version."""
+    """The units, with the rule of a reference document that decided, and the version of the document."""
 
     rule: Code | None = None
     rule_reference: Reference | None = None
 
 
 class Explained(Facts):
-    """Why: a reason in words, sealed like every free text."""
+    """The reason in words, sealed like every free text."""
 
     note: Private[Note]
 
 
 class Allowance(Frozen):
-    """What a limit allows to be done with its clock: extending and stopping it (petitions regulation, 34 and 36).
+    """The extensions and pauses that a limit allows (petitions regulation, 34 and 36).
 
-    An extension is approved by post `extend_by`, at most `extend_times_max` times, and never beyond `extend_until`. A
-    pause has one of the causes in `pauses`; 0 as a maximum sets no bound.
+    The post `extend_by` approves extensions, at most `extend_times_max` of them, never beyond `extend_until`. A pause
+    has one of the causes in `pauses`. A maximum of 0 sets no bound.
     """
 
     extend_by: Code | None = None
@@ -308,12 +308,12 @@ class Allowance(Frozen):
 
 
 class Deadline(Frozen):
-    """One clock: its stage, from when to when, and where the limit comes from.
+    """One clock: its stage, its start, its due moment, and the source of its limit.
 
-    `warn_at` is the moment to warn, `warn` units of `base` before it is due. `legal_basis` names the article, or says
-    that the limit is custom; `choice` says why this limit and no other. `unit` tells the co-handling clocks of one
-    case apart. `last_day` is the last day counted, before the end moved on over days off. Without `allows` nothing is
-    bounded.
+    `warn_at` is the moment to warn, `warn` units of `base` before `due`. `legal_basis` names the article, or marks the
+    limit as custom; `choice` is the reason why this limit applies. `unit` distinguishes the co-handling clocks of one
+    case. `last_day` is the last day counted, before any move over days off. Without `allows` extensions and pauses
+    have no bounds.
     """
 
     stage: Stage
@@ -340,7 +340,7 @@ class Deadline(Frozen):
 
 
 class Part(Frozen):
-    """One part of a case that is split: the new case's region and nature; its id follows from the split."""
+    """One part of a case that is split: region, nature and subject of the new case. Its id follows from the split."""
 
     region: Region
     nature: Nature
@@ -348,6 +348,6 @@ class Part(Frozen):
 
 
 class PartMatters(Frozen):
-    """What each part of a split case says, in the order of its parts; sealed."""
+    """The matter of each part of a split case, in the order of the parts. Sealed."""
 
     matters: Annotated[tuple[Matter, ...], Field(min_length=2, max_length=PARTS_MAX)]

@@ -1,7 +1,7 @@
-"""The life of a case as a table of transitions: (status, event, variant) -> status, each with its reason.
+"""The lifecycle of a case as a table of transitions: (status, event, variant) -> status, each with its reason.
 
-An event that the table does not name for a status is not allowed in it. A closed case is not handled until it is
-reopened; the table names the events that may follow nevertheless, and why. Clause numbers are those of GB/T 33200-2016;
+An event without a row for a status is not allowed in that status. A closed case is not handled until it is reopened;
+the table names the events that are allowed after the end, with the reason. Clause numbers are those of GB/T 33200-2016;
 other sources are named.
 """
 
@@ -17,7 +17,7 @@ from shared.case.facts import Stage
 
 
 class Status(StrEnum):
-    """Where a case stands."""
+    """The status of a case."""
 
     NEW = "unborn"
     AWAITING_TRIAGE = "awaiting_triage"
@@ -39,7 +39,7 @@ IN_PROGRESS = (*WITH_CENTRE, *WITH_UNIT)
 OPEN = (*IN_PROGRESS, S.SETTLED)
 ENDED = (S.CLOSED, S.DECLINED, S.WITHDRAWN, S.MERGED, S.SPLIT)
 EXISTING = (*OPEN, *ENDED)
-# The stage that each status is, and whose clock runs (clause 5.1.3 a).
+# The stage of each open status, whose clock runs (clause 5.1.3 a).
 STAGES: dict[Status, Stage] = {
     S.AWAITING_TRIAGE: Stage.TRIAGE,
     S.TRIAGED: Stage.TRIAGE,
@@ -50,10 +50,10 @@ STAGES: dict[Status, Stage] = {
 
 
 class Variant(StrEnum):
-    """The cases that the table tells apart within one event type, by its facts or by the state before it."""
+    """A variant of an event type, by the facts of the event or by the state before it."""
 
     PLAIN = ""
-    ANSWERED = "answered"  # the desk answered the demand when it registered it
+    ANSWERED = "answered"  # the desk answered the demand at registration
     CO = "co"  # the event is about co-handling units, not about the responsible one
     UNASSIGNED = "unassigned"  # no unit had the case
 
@@ -69,10 +69,10 @@ def event_key(event: type[Event], variant: Variant = V.PLAIN) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Transition(Generic[AnyStatus]):
-    """One row of a table: an event may happen in these statuses, leads to `target`, for the reason in `why`.
+    """One row of a table: the event, the statuses that allow it, the status that follows (`target`), and the reason.
 
-    `target` is None where the status stays as it is. `stages` says of such an event that other stages may run after
-    it, or the same ones under other time limits.
+    `target` is None where the status does not change. `stages` marks such an event after which other stages may run, or
+    the same stages under other time limits.
     """
 
     event: type[Event]
@@ -84,7 +84,7 @@ class Transition(Generic[AnyStatus]):
 
     @property
     def changes_stages(self) -> bool:
-        """Whether the clocks of the case may have to follow: another status is another stage."""
+        """Whether the clocks of the case may have to change: another status is another stage."""
         return self.target is not None or self.stages
 
     @property
@@ -93,36 +93,38 @@ class Transition(Generic[AnyStatus]):
         return event_key(self.event, self.variant)
 
     def status_after(self, status: AnyStatus) -> AnyStatus:
-        """The status to which it leads from `status`."""
+        """The status after the event in `status`."""
         return self.target or status
 
 
 _TABLE: tuple[Transition[Status], ...] = (
     Transition(e.Registered, (S.NEW,), S.AWAITING_TRIAGE, "5.1.3 a: uniform intake"),
     Transition(e.Registered, (S.NEW,), S.SETTLED, "8.2 a: explanation on the spot settles it", V.ANSWERED),
-    Transition(e.Supplemented, OPEN, None, "petitions regulation 20: more papers may come while it is open"),
+    Transition(e.Supplemented, OPEN, None, "petitions regulation 20: more papers may come while the case is open"),
     Transition(
         e.Corrected, (*OPEN, S.CLOSED, S.DECLINED, S.WITHDRAWN), None, "12.2: the record is kept right", stages=True
     ),
-    Transition(e.Attached, OPEN, None, "petitions regulation 19: a repeat of what is in progress joins it"),
+    Transition(e.Attached, OPEN, None, "petitions regulation 19: a repeat of a case in progress joins it"),
     Transition(e.Withdrawn, IN_PROGRESS, S.WITHDRAWN, "the demand is the resident's own"),
     Transition(e.CalledBack, (S.SETTLED, S.CLOSED), None, "Jinan 12345, 27: every item is called back"),
     Transition(e.Rated, (S.SETTLED, S.CLOSED), None, "12.3: supervision by the public"),
-    Transition(e.Triaged, WITH_CENTRE, S.TRIAGED, "5.1.3 a: centralised triage; it may be set right before assignment"),
+    Transition(e.Triaged, WITH_CENTRE, S.TRIAGED, "5.1.3 a: centralised triage; it may be corrected before assignment"),
     Transition(e.Declined, WITH_CENTRE, S.DECLINED, "Beijing 12345, 11: another legal path is open"),
     Transition(e.Split, WITH_CENTRE, S.SPLIT, "5.1.3 a: each demand has its own responsible unit"),
     Transition(e.Merged, IN_PROGRESS, S.MERGED, "petitions regulation 19: it goes on in the surviving case"),
     Transition(e.Assigned, (S.TRIAGED, *WITH_UNIT), S.ASSIGNED, "5.1.3 a: a named unit; a dissolved one is replaced"),
-    Transition(e.Assigned, WITH_UNIT, None, "5.1.1 b: other co-handling units; who is at work stays at work", V.CO),
+    Transition(e.Assigned, WITH_UNIT, None, "5.1.1 b: other co-handling units; the responsible person stays", V.CO),
     Transition(e.SignedFor, (S.ASSIGNED,), S.HANDLING, "5.1.3 a: a named person of the responsible unit"),
     Transition(e.SignedFor, WITH_UNIT, None, "5.1.1 b: a co-handling unit names its person", V.CO),
-    Transition(e.Reassigned, (S.HANDLING, S.SETTLED), None, "5.1.3 a: one person at any time, also if it is sent back"),
+    Transition(
+        e.Reassigned, (S.HANDLING, S.SETTLED), None, "5.1.3 a: one person at any time, also if the case is sent back"
+    ),
     Transition(e.Reassigned, WITH_UNIT, None, "5.1.1 b: another person of a co-handling unit", V.CO),
     Transition(e.HandedBack, WITH_UNIT, S.AWAITING_TRIAGE, "5.1.1 c: to the same centre, never to the resident"),
-    Transition(e.Ruled, IN_PROGRESS, S.ASSIGNED, "5.1.1 c: the centre says whose remit it is"),
-    Transition(e.Transferred, IN_PROGRESS, S.AWAITING_TRIAGE, "4: it moves in the tree without a gap or a copy"),
+    Transition(e.Ruled, IN_PROGRESS, S.ASSIGNED, "5.1.1 c: the centre rules on the remit"),
+    Transition(e.Transferred, IN_PROGRESS, S.AWAITING_TRIAGE, "4: the case moves in the tree without a gap or a copy"),
     Transition(e.CoHandlingEnded, WITH_UNIT, None, "5.1.1 b: a unit may be taken off", stages=True),
-    Transition(e.Progressed, (S.HANDLING,), None, "5.1.2 a: feedback while it is handled"),
+    Transition(e.Progressed, (S.HANDLING,), None, "5.1.2 a: feedback during handling"),
     Transition(e.CoReported, WITH_UNIT, None, "5.1.1 b: each co-handling unit has its own task", stages=True),
     Transition(e.Settled, (S.HANDLING,), S.SETTLED, "5.1.3 a: handled by law, with a reply"),
     Transition(e.SentBack, (S.SETTLED,), S.HANDLING, "Jinan 12345, 27: not satisfied, handled again"),
@@ -131,25 +133,25 @@ _TABLE: tuple[Transition[Status], ...] = (
     Transition(e.Reopened, (S.CLOSED, S.DECLINED, S.WITHDRAWN), S.AWAITING_TRIAGE, "12.3: taken up again"),
     Transition(e.DeadlinesSet, OPEN, None, "5.1.3 a: each stage has a deadline"),
     Transition(e.DeadlineRecomputed, OPEN, None, "a published calendar changes due dates"),
-    Transition(e.ExtensionRequested, IN_PROGRESS, None, "petitions regulation 34: asked for with a reason"),
+    Transition(e.ExtensionRequested, IN_PROGRESS, None, "petitions regulation 34: requested with a reason"),
     Transition(e.Extended, IN_PROGRESS, None, "petitions regulation 34: approved, and the resident is told"),
     Transition(e.ExtensionRefused, IN_PROGRESS, None, "petitions regulation 34"),
     Transition(e.PauseRequested, IN_PROGRESS, None, "petitions regulation 36"),
     Transition(e.Suspended, IN_PROGRESS, None, "petitions regulation 36: the time of a hearing does not count"),
     Transition(e.PauseRefused, IN_PROGRESS, None, "petitions regulation 36"),
-    Transition(e.Resumed, OPEN, None, "petitions regulation 36; the report upward waits on while a reply is out"),
-    Transition(e.Warned, OPEN, None, "5.1.3 a: handled within a time limit"),
     Transition(
-        e.OverdueDeclared, EXISTING, None, "5.1.3 a: nothing is late in silence, also what ended before it was seen"
+        e.Resumed, OPEN, None, "petitions regulation 36; the report upward may still be suspended after the reply"
     ),
-    Transition(e.OverdueAnnulled, EXISTING, None, "what was done in time is not late, whenever the proof arrives"),
+    Transition(e.Warned, OPEN, None, "5.1.3 a: handled within a time limit"),
+    Transition(e.OverdueDeclared, EXISTING, None, "5.1.3 a: every overdue is declared, also of a stage that has ended"),
+    Transition(e.OverdueAnnulled, EXISTING, None, "an act in time is not overdue, even if its proof arrives later"),
     Transition(e.Escalated, OPEN, None, "11.2: the centre above is in charge", stages=True),
-    Transition(e.HandedDown, OPEN, None, "5.1.1 i: the level reached hands it down"),
+    Transition(e.HandedDown, OPEN, None, "5.1.1 i: the level reached hands the case down"),
     Transition(e.Urged, OPEN, None, "practice: a reminder comes before an order"),
-    Transition(e.Ordered, OPEN, None, "Weifang 12345, 26: a supervision order covers it"),
+    Transition(e.Ordered, OPEN, None, "Weifang 12345, 26: a supervision order covers the case"),
     Transition(e.Held, EXISTING, None, "personal information law 47: a legal duty to keep"),
-    Transition(e.Released, EXISTING, None, "the hold's reason is gone", stages=True),
-    Transition(e.Erased, ENDED, None, "9.4 b: kept as long as its class says and no longer"),
+    Transition(e.Released, EXISTING, None, "the reason of the hold has ended", stages=True),
+    Transition(e.Erased, ENDED, None, "9.4 b: kept for the period of its class and no longer"),
 )
 
 TRANSITIONS: dict[tuple[Status, type[Event], Variant], Transition[Status]] = {

@@ -1,7 +1,7 @@
 """The law of a supervision order, an aggregate of its own: issued, answered, accepted or refused, overdue, withdrawn.
 
-Each of its cases hears of it by a reaction, one `case.ordered` per case; a case that refuses is noted on the order
-(Weifang 12345, article 26; clause 5.1.1 f).
+A reaction appends one `case.ordered` to each of its cases. A refusal by a case is recorded on the order (Weifang 12345,
+article 26; clause 5.1.1 f).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from shared.case.reasons import Reason, Rejected
 
 
 class OrderStatus(StrEnum):
-    """Where an order stands."""
+    """The status of an order."""
 
     NEW = "unborn"
     ISSUED = "issued"
@@ -35,7 +35,7 @@ class OrderStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderState:
-    """One order: what it demands of whom, for which cases, which refused it; `issued_by` is its first event."""
+    """One order: kind, unit, cases, the cases that refused it, due moment. `issued_by` is its first event."""
 
     status: OrderStatus = OrderStatus.NEW
     version: int = 0
@@ -60,11 +60,11 @@ _TABLE: tuple[Transition[OrderStatus], ...] = (
         e.OrderIssued, (_O.NEW,), _O.ISSUED, "Weifang 12345, 26: refused, overdue or unsolved matters are supervised"
     ),
     Transition(e.OrderAnswered, (_O.ISSUED,), _O.ANSWERED, "petitions regulation 39: the unit reports in the set time"),
-    Transition(e.OrderAnswered, (_O.ANSWERED,), None, "more of the same answer"),
-    Transition(e.OrderAccepted, (_O.ANSWERED,), _O.ACCEPTED, "the centre is content"),
+    Transition(e.OrderAnswered, (_O.ANSWERED,), None, "more papers for the same answer"),
+    Transition(e.OrderAccepted, (_O.ANSWERED,), _O.ACCEPTED, "the centre accepts the answer"),
     Transition(e.OrderRefused, (_O.ANSWERED,), _O.ISSUED, "the unit must answer again"),
-    Transition(e.OrderOverdue, (_O.ISSUED,), None, "nothing is late in silence"),
-    Transition(e.OrderWithdrawn, (_O.ISSUED, _O.ANSWERED), _O.WITHDRAWN, "the centre takes it back"),
+    Transition(e.OrderOverdue, (_O.ISSUED,), None, "every overdue is declared"),
+    Transition(e.OrderWithdrawn, (_O.ISSUED, _O.ANSWERED), _O.WITHDRAWN, "the centre takes the order back"),
     Transition(
         e.OrderCaseRefused, (_O.ISSUED, _O.ANSWERED, _O.ACCEPTED, _O.WITHDRAWN), None, "the case ended meanwhile"
     ),
@@ -75,16 +75,16 @@ ORDER_TRANSITIONS: dict[tuple[OrderStatus, type[Event]], Transition[OrderStatus]
 
 
 def decide_order(command: Command, state: OrderState) -> Verdict:
-    """Whether the order in `state` takes the command. Applied twice: nothing the second time."""
+    """Whether the law allows the command in `state`, and the event to append. A repeated command leads to no event."""
     if command.meta.command_id in state.applied:
         return Accepted(None)
     if state.newer_event:
         return Rejected(Reason.NEWER_EVENT)
     event = event_of(command)
-    birth = isinstance(event, e.OrderIssued)
-    if state.status is OrderStatus.NEW and not birth:
+    creates = isinstance(event, e.OrderIssued)
+    if state.status is OrderStatus.NEW and not creates:
         return Rejected(Reason.NOT_REGISTERED)
-    if birth and state.status is not OrderStatus.NEW:
+    if creates and state.status is not OrderStatus.NEW:
         return Rejected(Reason.ALREADY_REGISTERED)
     if (state.status, type(event)) not in ORDER_TRANSITIONS:
         return Rejected(Reason.WRONG_STATUS, f"status {state.status}, command {command.name}")
@@ -121,8 +121,8 @@ def evolve_order(state: OrderState, recorded: Recorded[Any]) -> OrderState:
     if transition := ORDER_TRANSITIONS.get((state.status, type(event))):
         state = replace(state, status=transition.status_after(state.status))
     if isinstance(event, e.OrderIssued):
-        said: dict[str, Any] = {name: getattr(event, name) for name in ("kind", "region", "unit", "cases", "due")}
-        return replace(state, **said, issued_by=recorded.id)
+        issued: dict[str, Any] = {name: getattr(event, name) for name in ("kind", "region", "unit", "cases", "due")}
+        return replace(state, **issued, issued_by=recorded.id)
     if isinstance(event, e.OrderOverdue):
         return replace(state, overdue=True)
     if isinstance(event, e.OrderCaseRefused):
@@ -132,6 +132,6 @@ def evolve_order(state: OrderState, recorded: Recorded[Any]) -> OrderState:
 
 def fold_order(recorded: Iterable[Recorded[Any]], state: OrderState = NEW_ORDER) -> OrderState:
     """The order after these events, from `state` on."""
-    for one in recorded:
-        state = evolve_order(state, one)
+    for event in recorded:
+        state = evolve_order(state, event)
     return state

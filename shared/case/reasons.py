@@ -1,7 +1,7 @@
-"""Why a command is rejected: the catalogue of reasons, each with its HTTP status and what to do.
+"""The reasons of rejections, each with its code, HTTP status and message.
 
-A rejection is a value, never an exception: exceptions are for broken infrastructure. The code is a storage format (it
-stands in receipts and problem documents) and is never changed.
+A rejection is a value, never an exception: exceptions are for broken infrastructure. The code is a storage format: it
+stands in receipts and problem documents and is never changed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import Enum
 
 
 class Reason(Enum):
-    """(code, HTTP status, message that says what to do)."""
+    """A reason as (code, HTTP status, message). The message tells the caller the remedy."""
 
     NOT_REGISTERED = ("not_registered", 404, "No such case. Check the number or the id.")
     ALREADY_REGISTERED = ("already_registered", 409, "This id is taken already. Use a new id.")
@@ -169,7 +169,7 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The law says no, and why. `detail` names facts in the open only, never content."""
+    """The law refuses the command, with the reason. `detail` contains open facts only, never content."""
 
     reason: Reason
     detail: str = ""

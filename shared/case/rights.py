@@ -1,7 +1,7 @@
 """The demands of a command on its caller: a right of the caller's post, and a tie between the caller and the case.
 
-A person's rights are those of the post, inside the region and unit that the person has. A right says only for which
-kind of act a post is (clauses 9.4 a and 12.1). The rule that judges right and tie stands in `shared/kit/access.py`.
+A person has the rights of the post, within the region and the unit of the person. A right allows one kind of act
+(clauses 9.4 a and 12.1). The rule that judges right and tie stands in `shared/kit/access.py`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from enum import StrEnum
 
 
 class Right(StrEnum):
-    """One kind of act. Without `read` a person sees only the cases of the own unit and those tied to the person."""
+    """The right to one kind of act. A person without `read` sees only the unit's cases and those tied to the person."""
 
-    READ = "read"  # every case of the person's region, content too
+    READ = "read"  # every case of the person's region, with its content
     REGISTER = "register"  # register, supplement, attach a repeat, answer on the spot
     CORRECT = "correct"
     TRIAGE = "triage"  # triage, decline, split, merge
     ASSIGN = "assign"  # lead and co-handling units, rulings on hand-backs, transfers
     SIGN = "sign"  # sign for a case on behalf of the unit, hand it back
-    REASSIGN = "reassign"  # give it to another person of the unit
+    REASSIGN = "reassign"  # give the case to another person of the unit
     HANDLE = "handle"  # progress, settle, ask for extension or pause
     CO_HANDLE = "co_handle"
     CLOSE = "close"  # close, reopen, send back
@@ -32,9 +32,9 @@ class Right(StrEnum):
     HOLD = "hold"
     ERASE = "erase"
     EXPORT = "export"
-    WEBHOOK = "webhook"  # have feed items of the region sent somewhere
-    NOTIFY = "notify"  # a gateway for text messages: is told the reporter's number for each notice, and nothing else
-    AUDIT = "audit"  # every flow fact of the region, and who read what, but no content
+    WEBHOOK = "webhook"  # register webhooks for the feed items of the region
+    NOTIFY = "notify"  # a gateway for text messages: reads the reporter's number for each notice, and nothing else
+    AUDIT = "audit"  # every flow fact of the region and the record of readings, but no content
     OPERATE = "operate"  # parked messages, rebuilds, health
     ADMIN = "admin"  # reference documents: posts, people, rules
 
@@ -56,7 +56,7 @@ SEPARATED = frozenset({Right.ADMIN, Right.OPERATE, Right.AUDIT})
 
 
 def separation_conflict(rights: frozenset[Right]) -> str | None:
-    """Why one post may not hold all of `rights` (clause 9.5 b), None when it may."""
+    """The reason why one post may not hold all of `rights` (clause 9.5 b), None when it may."""
     powers = sorted(rights & SEPARATED)
     if len(powers) > 1:
         return f"one post holds {' and '.join(powers)}; give each of them a post of its own (clause 9.5 b)"

@@ -1,6 +1,6 @@
-"""What a case is now: the fold of its events. Pure; holds facts in the open only, never content.
+"""The current state of a case: the fold of its events. Pure; the state contains open facts only, never content.
 
-`evolve` never fails on an event that the law let through: what it cannot read (a newer version) it marks, and the
+`evolve` never fails on an event that the law has allowed. An event of a newer version is marked in the state, and the
 decider then refuses to write.
 """
 
@@ -24,7 +24,7 @@ from shared.case.lifecycle import ENDED, OPEN, STAGES, TRANSITIONS, WITH_UNIT, S
 
 @dataclass(frozen=True, slots=True)
 class CoHandler:
-    """A co-handling unit's own task (clause 5.1.1 b)."""
+    """The task of one co-handling unit (clause 5.1.1 b)."""
 
     unit: str
     person: str | None = None
@@ -34,12 +34,12 @@ class CoHandler:
 
 @dataclass(frozen=True, slots=True)
 class CaseState:
-    """One case: status, who has it, its clocks and ties.
+    """One case: its status, units and people, clocks and related cases.
 
-    `version` counts its events, for people; `registration_sequence` is the stream sequence of its first event, from
-    which its number follows; `late` are the overdues that stand, also after their clock ended, `overdue_count` counts
-    them; `since` is when the present stage began, `live_since` when an import let go of the case: until then the clock
-    of its file ruled. The aliases are the names in stored states, which never change.
+    `version` is the count of its events, shown to people. `registration_sequence` is the stream sequence of its first
+    event; the case number follows from it. `late` are the overdues that stand, also after the end of their clocks;
+    `overdue_count` is their number. `since` is the start of the current stage. `live_since` is the end of an import;
+    until then the clock of its file rules. The aliases are the names in stored states, which never change.
     """
 
     status: Status = Status.NEW
@@ -99,7 +99,7 @@ class CaseState:
 
     @property
     def units(self) -> tuple[str, ...]:
-        """Who has the case; before assignment, who is to have it."""
+        """The units that have the case; before assignment, the units of the triage."""
         triaged = (self.triaged_unit, *self.triaged_co_units)
         named = triaged if self.unit is None else (self.unit, *self.co_units)
         return tuple(unit for unit in named if unit is not None)
@@ -107,25 +107,25 @@ class CaseState:
     @property
     def people(self) -> tuple[str, ...]:
         """The responsible person and those of the co-handling units."""
-        return tuple(one for one in (self.person, *(co.person for co in self.co_handlers)) if one is not None)
+        return tuple(person for person in (self.person, *(co.person for co in self.co_handlers)) if person is not None)
 
     def person_of(self, unit: str | None) -> str | None:
-        """Who is responsible in a unit that has the case; without a unit, in the responsible one."""
+        """The person responsible in a unit that has the case; without a unit, in the responsible unit."""
         if unit in (None, self.unit):
             return self.person
         return next((co.person for co in self.co_handlers if co.unit == unit), None)
 
     def clock(self, stage: Stage, unit: str | None = None) -> RunningDeadline | None:
-        """The clock in force of a stage (of one co-handling unit, where several run)."""
+        """The clock in force of a stage; for the co-handling stage, that of one unit."""
         return clocks.find(self.clocks, (stage, unit))
 
     def overdue_of(self, stage: Stage, unit: str | None = None) -> Overdue | None:
         """The overdue of a stage that stands."""
-        return next((one for one in self.late if one.key == (stage, unit)), None)
+        return next((overdue for overdue in self.late if overdue.key == (stage, unit)), None)
 
     @property
     def running_stages(self) -> frozenset[Key]:
-        """The stages that run now, each of which has a clock (clause 5.1.3 a): the case's own and its co-handlers'."""
+        """The stages that run now, of the case and of its co-handlers. Each has a clock (clause 5.1.3 a)."""
         if self.status not in OPEN:
             return frozenset()
         keys: set[Key] = {(STAGES[self.status], None)}
@@ -139,8 +139,9 @@ class CaseState:
 STATE = TypeAdapter(CaseState)
 NEW = CaseState()
 
-Step = Callable[[CaseState, Any, Recorded[Any]], dict[str, Any]]
-_STEPS: dict[type[Event], Step] = {}
+# The fields of the state that an event changes, with their new values.
+StateUpdate = Callable[[CaseState, Any, Recorded[Any]], dict[str, Any]]
+_UPDATES: dict[type[Event], StateUpdate] = {}
 
 
 def variant(event: Event, state: CaseState) -> Variant:
@@ -157,7 +158,7 @@ def variant(event: Event, state: CaseState) -> Variant:
 
 
 def transition(state: CaseState, event: Event) -> Transition[Status] | None:
-    """The row of the table by which an event may happen to the case; None when it may not."""
+    """The row of the table that allows the event in this state; None when the event is not allowed."""
     return TRANSITIONS.get((state.status, type(event), variant(event, state)))
 
 
@@ -171,8 +172,8 @@ def evolve(state: CaseState, recorded: Recorded[Any]) -> CaseState:
     }
     if isinstance(event, Unknown):
         return _changed(state, common | {"newer_event": True})
-    step = _STEPS.get(type(event))
-    changes = step(state, event, recorded) if step else {}
+    update = _UPDATES.get(type(event))
+    changes = update(state, event, recorded) if update else {}
     row = transition(state, event)
     entered = row is not None and row.target is not None and not isinstance(event, e.Triaged)
     if row is not None:
@@ -184,15 +185,15 @@ def evolve(state: CaseState, recorded: Recorded[Any]) -> CaseState:
 
 
 def _stages_ended(state: CaseState, entered: bool, at: datetime) -> CaseState:
-    """Which clocks the event has ended. A case that ended keeps those alone that are late and that nobody has seen."""
+    """The case with the ends of its clocks. A case that ended keeps only its clocks with an undeclared overdue."""
     still = state.running_stages
-    if entered:  # another stage began, be it the same one anew
+    if entered:  # another stage began, or the same stage again
         still -= {(stage, None) for stage in STAGES.values()}
     if state.status not in ENDED and all(clock.ended_at or clock.key in still for clock in state.clocks):
         return state
     now = clocks.ended(state.clocks, still, at)
-    kept = tuple(clock for clock in now if clock.late_unseen) if state.status in ENDED else now
-    return _changed(state, {"clocks": kept, "late": clocks.late_ended(state.late, now)})
+    remaining = tuple(clock for clock in now if clock.late_unseen) if state.status in ENDED else now
+    return _changed(state, {"clocks": remaining, "late": clocks.late_ended(state.late, now)})
 
 
 @replaced_by(slots_changed(CaseState))
@@ -202,24 +203,24 @@ def _changed(state: CaseState, changes: Mapping[str, Any]) -> CaseState:
 
 def fold(recorded: Iterable[Recorded[Any]], state: CaseState = NEW) -> CaseState:
     """The case after these events, from `state` on."""
-    for one in recorded:
-        state = evolve(state, one)
+    for event in recorded:
+        state = evolve(state, event)
     return state
 
 
-def _on(*types: type[Event]) -> Callable[[Step], Step]:
-    def enter(step: Step) -> Step:
+def _on(*types: type[Event]) -> Callable[[StateUpdate], StateUpdate]:
+    def register(update: StateUpdate) -> StateUpdate:
         for type_ in types:
-            _STEPS[type_] = step
-        return step
+            _UPDATES[type_] = update
+        return update
 
-    return enter
+    return register
 
 
 _NO_HANDLER = {"unit": None, "person": None, "co_handlers": (), "triaged_unit": None, "triaged_co_units": ()}
 
-# what a registration says and a case is, under the same name
-_REGISTERED = e.Registered.model_fields.keys() & {one.name for one in fields(CaseState)}
+# the fields of a registration that the state has under the same name
+_REGISTERED = e.Registered.model_fields.keys() & {field_.name for field_ in fields(CaseState)}
 
 
 @_on(e.Registered)
@@ -247,8 +248,8 @@ def _kept_from(state: CaseState, event: KeptFrom) -> dict[str, Any]:
 
 @_on(e.Corrected, e.Triaged)
 def _classified(state: CaseState, event: e.Corrected | e.Triaged, recorded: Recorded[Any]) -> dict[str, Any]:
-    said = {"nature": event.nature, "subject": event.subject, "severity": event.severity}
-    changes: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+    stated = {"nature": event.nature, "subject": event.subject, "severity": event.severity}
+    changes: dict[str, Any] = {name: value for name, value in stated.items() if value is not None}
     if isinstance(event, e.Triaged):
         return changes | {"triaged_unit": event.unit, "triaged_co_units": event.co_units}
     return changes | _kept_from(state, event)
@@ -267,18 +268,18 @@ def _called_back(state: CaseState, event: e.CalledBack, recorded: Recorded[Any])
 
 @_on(e.Rated)
 def _rated(state: CaseState, event: e.Rated | e.CalledBack, recorded: Recorded[Any]) -> dict[str, Any]:
-    """Who says nothing (nobody answered the call) takes nothing back."""
+    """A call without a rating (nobody answered) does not take back an earlier rating."""
     return {} if event.satisfaction is Satisfaction.UNRATED else {"satisfaction": event.satisfaction}
 
 
 @_on(e.Assigned, e.Ruled)
 def _assigned(state: CaseState, event: e.Assigned | e.Ruled, recorded: Recorded[Any]) -> dict[str, Any]:
     bound = state.no_hand_back and event.unit == state.unit  # other co-handlers do not lift the ruling
-    kept = variant(event, state) is Variant.CO  # who is at work stays at work
-    before = {co.unit: co for co in state.co_handlers} if kept else {}
+    same_unit = variant(event, state) is Variant.CO  # its person and the remaining co-handlers stay
+    before = {co.unit: co for co in state.co_handlers} if same_unit else {}
     return {
         "unit": event.unit,
-        "person": state.person if kept else None,
+        "person": state.person if same_unit else None,
         "co_handlers": tuple(before.get(unit) or CoHandler(unit, since=recorded.meta.time) for unit in event.co_units),
         "no_hand_back": bound or isinstance(event, e.Ruled) or event.direct,
         "outcome": None,
@@ -339,7 +340,7 @@ def _reopened(state: CaseState, event: e.Reopened, recorded: Recorded[Any]) -> d
     return _NO_HANDLER | cleared | {"satisfaction": Satisfaction.UNRATED}
 
 
-_STEPS |= {
+_UPDATES |= {
     e.HandedDown: lambda state, event, recorded: {"in_charge": event.to},
     e.Merged: lambda state, event, recorded: {"merged_into": event.into},
     e.Closed: lambda state, event, recorded: {"closed_at": recorded.meta.time},

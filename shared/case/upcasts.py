@@ -1,6 +1,6 @@
-"""How an event of an older version is read as today's: `upcast_vX_vY` functions, each a step of one version.
+"""The conversion of events of older versions to the current one: `upcast_vX_vY` functions, each for one version.
 
-Empty until a version 2 is released. The samples of every released version are read back by a test.
+The table is empty until a version 2 is released. A test reads the samples of every released version.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Any
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 
-# (type, from version) -> the data as version + 1 would have written it
+# (type, version) -> the conversion of its data to version + 1
 UPCASTS: dict[tuple[str, int], Upcast] = {}
 
 
 def upcast(type: str, version: int, data: dict[str, Any], to: int) -> dict[str, Any]:
-    """Bring `data` of `version` step by step to version `to`. Raises KeyError when a step is missing."""
+    """The data of `version` converted to version `to`. Raises KeyError when a conversion is missing."""
     for step in range(version, to):
         data = UPCASTS[(type, step)](data)
     return data

@@ -13,7 +13,7 @@ from shared.log import topology
 from shared.log.streams import Streams
 
 PARKED_COUNT = telemetry.gauge("caseflow_parked_messages", "Messages that were parked since the stream was made")
-PARKED = telemetry.counter("caseflow_parked_total", "Messages parked for the operator", "service", "reason")
+PARKED_TOTAL = telemetry.counter("caseflow_parked_total", "Messages parked for the operator", "service", "reason")
 
 
 class DeadLetters:
@@ -38,4 +38,4 @@ class DeadLetters:
 
     async def _park(self, consumer: str, note: dict[str, Any], id: str, reason: str) -> None:
         await self._streams.publish(topology.parked(self._service, consumer), to_json(note), msg_id=id)
-        self._telemetry.add(PARKED, self._service, reason)
+        self._telemetry.add(PARKED_TOTAL, self._service, reason)

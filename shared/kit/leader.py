@@ -11,7 +11,7 @@ from shared.kit.problems import Unavailable
 from shared.log import port as log_port
 
 LOCK_RETRY_S = 1.0
-PAUSE_S = 0.5
+RESTART_S = 0.5
 
 
 class Lock(Protocol):
@@ -52,7 +52,7 @@ async def run_as_leader(
         task = asyncio.current_task()
         if task is not None and task.cancelling():  # 3.11 loses a cancellation that meets a child's error
             raise asyncio.CancelledError
-        await clock.sleep(PAUSE_S)
+        await clock.sleep(RESTART_S)
 
 
 async def renew(lock: Lock, clock: Clock) -> None:

@@ -82,8 +82,8 @@ class Build(Protocol):
 class Service:
     """One service: its name, its tables and statements, the NATS subjects it may publish on, its composition.
 
-    `reactions`: a service that has any has a durable consumer on every log stream. `messages`: the messages that it hears
-    and says over NATS at its edge.
+    `reactions`: a service that has any has a durable consumer on every log stream. `messages`: the messages
+    that it hears and says over NATS at its edge.
     """
 
     owner: Owner

@@ -27,7 +27,7 @@ from pydantic import (
 from shared.case.base import Owner
 from shared.log.topology import Topology
 
-PREFIX = "CASEFLOW_"
+VARIABLE_PREFIX = "CASEFLOW_"
 MIB = 1024 * 1024
 
 # The Postgres roles: the administrator, one per service, and the vault.
@@ -114,9 +114,9 @@ class Settings(BaseModel):
         names = [*(name for name in cls.model_fields if name != "pg_dsn"), *(DSN + role for role in ROLES)]
         given: dict[str, Any] = {}
         for variable, text in environ.items():
-            if not variable.startswith(PREFIX):
+            if not variable.startswith(VARIABLE_PREFIX):
                 continue
-            name = variable.removeprefix(PREFIX).lower()
+            name = variable.removeprefix(VARIABLE_PREFIX).lower()
             if name.removeprefix(DSN) in ROLES and name.startswith(DSN):
                 given.setdefault("pg_dsn", {})[name.removeprefix(DSN)] = text
                 continue
@@ -126,14 +126,16 @@ class Settings(BaseModel):
         try:
             return cls(**given)
         except ValidationError as error:
-            lines = (f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False))
+            lines = (
+                f"{VARIABLE_PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)
+            )
             raise BadSettings("these settings cannot be used: " + "; ".join(lines)) from None
 
     def dsn(self, role: str) -> str:
         """The DSN of a Postgres role. Raises BadSettings when it is not given."""
         if role not in self.pg_dsn:
             raise BadSettings(
-                f"{PREFIX}PG_DSN_{role.upper()} is missing: set it to postgresql://{role}:...@host/caseflow,"
+                f"{VARIABLE_PREFIX}PG_DSN_{role.upper()} is missing: set it to postgresql://{role}:...@host/caseflow,"
                 " or start the embedded stack with `caseflow up`"
             )
         return self.pg_dsn[role].get_secret_value()
@@ -163,7 +165,7 @@ def _parsed(cls: type[Settings], name: str, text: str) -> Any:
         return tuple(parts)
     if isinstance(default, dict):
         if not all("=" in part for part in parts):
-            raise BadSettings(f"{PREFIX}{name.upper()} is not understood: write name=value,name=value")
+            raise BadSettings(f"{VARIABLE_PREFIX}{name.upper()} is not understood: write name=value,name=value")
         return default | dict(part.split("=", 1) for part in parts)
     return text
 
@@ -171,5 +173,5 @@ def _parsed(cls: type[Settings], name: str, text: str) -> Any:
 def _nearest(name: str, names: list[str]) -> str:
     close = get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
-        return f"Did you mean {PREFIX}{close[0].upper()}?"
-    return "Remove it; the settings are " + ", ".join(PREFIX + n.upper() for n in names)
+        return f"Did you mean {VARIABLE_PREFIX}{close[0].upper()}?"
+    return "Remove it; the settings are " + ", ".join(VARIABLE_PREFIX + n.upper() for n in names)

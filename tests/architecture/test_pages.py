@@ -38,7 +38,7 @@ def test_the_glossary_keeps_what_is_written_by_hand() -> None:
     assert page.startswith(f"# G\n{pages.BEGIN}\n")
     assert page.endswith(f"\n{pages.END}\n## By hand\n")
     assert "written before" not in page
-    row = "| `case.handed_back` | `hand-back` | 退回 | The unit gave the case back"
+    row = "| `case.handed_back` | `hand-back` | 退回 | The unit handed the case back"
     assert row in page
     assert "5.1.1 c: to the same centre, never to the resident |" in page
     assert "| `township` | 乡镇（街道） |" in page
@@ -70,6 +70,7 @@ def test_the_page_of_a_service_names_its_jobs(service: Service) -> None:
     folder = CHECKOUT / "services" / service.owner
     page = (folder / "README.md").read_text()
     jobs = set(re.findall(rf'"({service.owner}\.[a-z_]+)": ', (folder / "app.py").read_text()))
+    jobs |= {f"{service.owner}.messages"} if service.messages is not None else set()
     assert jobs == set(re.findall(rf"^\| `({service.owner}\.[a-z_]+)` \|", page, re.MULTILINE))
     assert page.startswith(f"# {service.owner}\n\nThis service owns ")
     assert "**Its tables**" in page

@@ -175,7 +175,7 @@ async def test_two_writers_at_once_disturb_each_other_and_nothing_else(
         return NoLock()
 
     monkeypatch.setattr(world.database, "try_advisory_lock", granted)
-    monkeypatch.setattr(leader, "PAUSE_S", 0.02)
+    monkeypatch.setattr(leader, "RESTART_S", 0.02)
     refused = 0
     publish = world.streams.publish
 

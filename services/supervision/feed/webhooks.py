@@ -33,7 +33,7 @@ from shared.kit import telemetry
 from shared.kit.access import Caller
 from shared.kit.application import Application
 from shared.kit.feed_item import FeedItem
-from shared.kit.leader import PAUSE_S, Lock, renew, run_as_leader
+from shared.kit.leader import RESTART_S, Lock, renew, run_as_leader
 from shared.kit.problems import Unavailable
 from shared.kit.seal import SealBroken
 from shared.kit.vault import KeyMissing
@@ -198,7 +198,7 @@ class WebhookSender:
         except WebhookChanged:
             pass
         except (Unavailable, LogUnavailable):
-            await self._clock.sleep(PAUSE_S)
+            await self._clock.sleep(RESTART_S)
         except Exception as error:  # a webhook that cannot be served must not stop the others
             telemetry.error("a webhook's round failed", error)
             await self._clock.sleep(CHECK_S)

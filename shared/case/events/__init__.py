@@ -1,7 +1,7 @@
-"""Every event of a case and of an order, by owner. Names and fields are a storage format: never edited.
+"""The events of a case and of an order, by owner. Names and fields are a storage format and are never edited.
 
-Evolution: an optional field with a default, then a new version with an upcast (`upcasts.py`), then a new name. A sample
-of every released version lies in `shared/case/samples` and is read back by a test for ever.
+An event changes by an optional field with a default, else by a new version with an upcast (`upcasts.py`), else by a new
+name. `shared/case/samples` contains a sample of every released version; a test reads each of them.
 """
 
 from shared.case.events.intake import *  # noqa: F403

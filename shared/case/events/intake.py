@@ -1,4 +1,4 @@
-"""Intake's events: the birth of a case, and what the resident says of it."""
+"""Intake's events: the creation of a case, and the statements of its resident."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from shared.case.facts import (
 
 
 class Registered(Registration, Event, type="case.registered", owner=Owner.INTAKE):
-    """A case was born (clause 5.1.3 a: uniform intake; 11.1: registered at once)."""
+    """A case was registered (clause 5.1.3 a: uniform intake; 11.1: registered at once)."""
 
 
 class SupplementFacts(Facts):
-    """More of the same demand: words and papers."""
+    """More words and papers for the same demand."""
 
     note: Private[Note]
     attachments: Attachments = ()
@@ -37,20 +37,21 @@ class Supplemented(SupplementFacts, Event, type="case.supplemented", owner=Owner
 
 
 class CorrectionFacts(Classification, KeptFrom):
-    """What was wrong or not known at registration; only what is given changes, and nobody is let in again."""
+    """The facts that were wrong or unknown at registration. Only the fields given change; no exclusion is removed."""
 
     matter: Private[Matter] | None = None
     note: Private[Note]
 
 
 class Corrected(CorrectionFacts, Event, type="case.corrected", owner=Owner.INTAKE):
-    """The registration was set right; the first version stays on the log."""
+    """The registration was corrected. The first version stays on the log."""
 
 
 class AttachmentFacts(Demand):
     """A repeat of an open case's demand, with its own reporter.
 
-    `merged_from` when it was a case of its own, registered at `merged_registered_at`: the earlier case survives.
+    `merged_from` names the repeat where it was a case of its own, registered at `merged_registered_at`. The earlier
+    case survives.
     """
 
     merged_from: CaseId | None = None
@@ -72,7 +73,7 @@ class Withdrawn(Explained, Event, type="case.withdrawn", owner=Owner.INTAKE):
 
 
 class CallBackFacts(Facts):
-    """What the resident said when called back, nothing if nobody was reached (Jinan 12345, article 27)."""
+    """The answers of the resident when called back; no answers if nobody was reached (Jinan 12345, article 27)."""
 
     contacted: bool
     outcome: Outcome | None = None
@@ -85,7 +86,7 @@ class CalledBack(CallBackFacts, Event, type="case.called_back", owner=Owner.INTA
 
 
 class RatingFacts(Facts):
-    """The resident's own rating, given in public (clause 12.3)."""
+    """The rating by the resident (clause 12.3: supervision by the public)."""
 
     satisfaction: Satisfaction
     note: Private[Note] | None = None

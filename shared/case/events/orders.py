@@ -17,9 +17,9 @@ from shared.case.facts import (
 
 
 class IssueFacts(Explained, RungFacts):
-    """What is demanded of which unit, for which cases (their subjects on the log), until when.
+    """The kind of order, the unit, its cases (their subjects on the log) and the due moment.
 
-    An order that a ladder asked for says which rung of its one case it is.
+    An order that follows from a ladder states the rung of its one case.
     """
 
     kind: OrderKind
@@ -38,7 +38,7 @@ class OrderAnswered(SupplementFacts, Event, type="order.answered", owner=Owner.S
 
 
 class OrderAccepted(Explained, Event, type="order.accepted", owner=Owner.SUPERVISION):
-    """The answer was accepted: the order is done."""
+    """The answer was accepted: the order is complete."""
 
 
 class OrderRefused(Explained, Event, type="order.refused", owner=Owner.SUPERVISION):
@@ -46,7 +46,7 @@ class OrderRefused(Explained, Event, type="order.refused", owner=Owner.SUPERVISI
 
 
 class OrderFiringFacts(Facts):
-    """When the order was due, and when that was seen."""
+    """The due moment of the order, and the moment when the overdue was seen."""
 
     due: AwareDatetime
     seen_at: AwareDatetime
@@ -61,11 +61,11 @@ class OrderWithdrawn(Explained, Event, type="order.withdrawn", owner=Owner.SUPER
 
 
 class CaseRefusalFacts(Facts):
-    """The case that could not be ordered, and the reason's code."""
+    """The case that refused the order, and the code of the reason."""
 
     case: Code
     reason: Code
 
 
 class OrderCaseRefused(CaseRefusalFacts, Event, type="order.case_refused", owner=Owner.SUPERVISION):
-    """One of the order's cases refused it (it was closed, merged or withdrawn meanwhile)."""
+    """One of the order's cases refused it (the case was closed, merged or withdrawn meanwhile)."""

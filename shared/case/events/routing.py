@@ -1,4 +1,4 @@
-"""Routing's events: who has the case, and what they do."""
+"""Routing's events: the units and the person that have the case, and the handling."""
 
 from __future__ import annotations
 
@@ -24,47 +24,47 @@ from shared.case.facts import (
 
 
 class TriageFacts(Classification, Routed):
-    """Where the case belongs, and by which rule or person (clause 5.1.3 a: centralised triage)."""
+    """The classification and the units of the case, with the rule that decided (clause 5.1.3 a: centralised triage)."""
 
 
 class Triaged(TriageFacts, Event, type="case.triaged", owner=Owner.ROUTING):
-    """The triage desk, or a rule, said what the case is and where it belongs."""
+    """The triage desk, or a rule, classified the case and named its units."""
 
 
 class DeclineFacts(Explained):
-    """Why it is not taken up, and which legal path is open (none for what is invalid)."""
+    """The reason for declining, and the legal path that is open (none for an invalid demand)."""
 
     reason: DeclineReason
     legal_path: Basis
 
 
 class Declined(DeclineFacts, Event, type="case.declined", owner=Owner.ROUTING):
-    """The centre does not take the matter up and tells the legal path (Beijing 12345, article 11)."""
+    """The centre declined the matter and named the legal path (Beijing 12345, article 11)."""
 
 
 class SplitFacts(Facts):
-    """The parts that a case is split into; each becomes a case of its own."""
+    """The parts of a split case. Each becomes a case of its own."""
 
     parts: Annotated[tuple[Part, ...], Field(min_length=2, max_length=PARTS_MAX)]
     matters: Private[PartMatters]
 
 
 class Split(SplitFacts, Event, type="case.split", owner=Owner.ROUTING):
-    """The case held several demands and goes on as its parts."""
+    """The case contained several demands and continues as its parts."""
 
 
 class MergeFacts(Facts):
-    """The case that this one goes on in."""
+    """The case in which this one continues."""
 
     into: CaseId
 
 
 class Merged(MergeFacts, Event, type="case.merged", owner=Owner.ROUTING):
-    """The case was a repeat: it goes on in another, where it was attached first."""
+    """The case was a repeat: it continues in another case, to which it was attached before."""
 
 
 class AssignmentFacts(Routed):
-    """Who must handle it; `direct` when the centre designates and no hand-back is open (Weifang 12345, article 22)."""
+    """The units of the case. After a `direct` designation no hand-back is allowed (Weifang 12345, article 22)."""
 
     direct: bool = False
 
@@ -72,12 +72,12 @@ class AssignmentFacts(Routed):
 class Assigned(AssignmentFacts, Event, type="case.assigned", owner=Owner.ROUTING):
     """One responsible unit was named, with its co-handling units (clause 5.1.3 a: a named unit).
 
-    For the unit that has the case already only the co-handling units change: person, status and reports stay.
+    Where the unit has the case already, only the co-handling units change: person, status and reports stay.
     """
 
 
 class SigningFacts(Facts):
-    """Which unit signs, and who of it is responsible."""
+    """The unit that signs, and its responsible person."""
 
     unit: UnitCode
     person: PersonId
@@ -100,22 +100,22 @@ class Reassigned(ReassignmentFacts, Event, type="case.reassigned", owner=Owner.R
 
 
 class HandBackFacts(Explained):
-    """The unit that gives the case back, and why it is not its remit."""
+    """The unit that hands the case back, and the basis why it is not the unit's remit."""
 
     unit: UnitCode
     basis: Basis
 
 
 class HandedBack(HandBackFacts, Event, type="case.handed_back", owner=Owner.ROUTING):
-    """The unit gave the case back to the centre in charge, never to the resident (clause 5.1.1 c)."""
+    """The unit handed the case back to the centre in charge, never to the resident (clause 5.1.1 c)."""
 
 
 class RulingFacts(Handlers, Explained):
-    """Whose remit it is, after a dispute; no hand-back follows."""
+    """The units whose remit the case is, after a dispute. No hand-back is allowed after it."""
 
 
 class Ruled(RulingFacts, Event, type="case.ruled", owner=Owner.ROUTING):
-    """The centre ruled on whose remit it is (clause 5.1.1 c; Weifang 12345, article 22)."""
+    """The centre ruled on the remit (clause 5.1.1 c; Weifang 12345, article 22)."""
 
 
 class TransferFacts(Explained):
@@ -139,7 +139,7 @@ class CoHandlingEnded(CoHandlingEndFacts, Event, type="case.co_handling_ended", 
 
 
 class ProgressFacts(Facts):
-    """What was done, and whether the resident was spoken to."""
+    """The act of handling, and whether the resident was contacted."""
 
     unit: UnitCode
     note: Private[Note]
@@ -148,15 +148,15 @@ class ProgressFacts(Facts):
 
 
 class Progressed(ProgressFacts, Event, type="case.progressed", owner=Owner.ROUTING):
-    """The responsible unit did something for the case."""
+    """A unit of the case reported an act of handling."""
 
 
 class CoReported(ProgressFacts, Event, type="case.co_reported", owner=Owner.ROUTING):
-    """A co-handling unit reported its part done (clause 5.1.1 b)."""
+    """A co-handling unit reported the end of its part (clause 5.1.1 b)."""
 
 
 class SettlementFacts(Facts):
-    """What came of it, the reply to the resident, and the legal or policy basis (clause 5.1.3 a: by law)."""
+    """The outcome, the reply to the resident, and the legal or policy basis (clause 5.1.3 a: by law)."""
 
     outcome: Outcome
     reply: Private[Note]
@@ -165,22 +165,22 @@ class SettlementFacts(Facts):
 
 
 class Settled(SettlementFacts, Event, type="case.settled", owner=Owner.ROUTING):
-    """Handling came to an end and the resident has the reply."""
+    """Handling ended and the resident has the reply."""
 
 
 class SentBack(Explained, Event, type="case.sent_back", owner=Owner.ROUTING):
-    """Not done or not satisfied: to be handled again (Jinan 12345, article 27)."""
+    """The matter was not solved or the resident not satisfied: handled again (Jinan 12345, article 27)."""
 
 
 class ClosingFacts(Facts):
-    """On what ground the case is closed."""
+    """The ground for closing the case."""
 
     basis: Basis = ""
 
 
 class Closed(ClosingFacts, Event, type="case.closed", owner=Owner.ROUTING):
-    """The case is closed and filed."""
+    """The case was closed and filed."""
 
 
 class Reopened(Explained, Event, type="case.reopened", owner=Owner.ROUTING):
-    """A closed case is taken up again."""
+    """A closed case was opened again."""

@@ -1,4 +1,4 @@
-"""Supervision's events of a case: time, urging, orders, escalation, holds and erasure."""
+"""Supervision's events of a case: clocks, urging, orders, escalation, holds and erasure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shared.case.facts import (
 
 
 class ClockFacts(Facts):
-    """One change of stage: the clocks that it starts and the stages whose clocks it ends."""
+    """A change of clocks with the stage: the clocks that open, and the stages whose clocks close."""
 
     opens: Annotated[tuple[Deadline, ...], Field(max_length=30)] = ()
     closes: Annotated[tuple[Stage, ...], Field(max_length=6)] = ()
@@ -32,7 +32,7 @@ class DeadlinesSet(ClockFacts, Event, type="case.deadlines_set", owner=Owner.SUP
 
 
 class RecomputationFacts(Facts):
-    """The new clock of a stage, the old due moment, and why."""
+    """The new clock of a stage, the former due moment, and the reason."""
 
     deadline: Deadline
     due_before: AwareDatetime
@@ -44,31 +44,31 @@ class DeadlineRecomputed(RecomputationFacts, Event, type="case.deadline_recomput
 
 
 class ClockNamed(Facts):
-    """Which clock: its stage, and where each co-handling unit has one of its own, whose."""
+    """The clock of a stage; of the co-handling stage, that of one unit."""
 
     stage: Stage
     unit: UnitCode | None = None
 
 
 class ExtensionRequestFacts(Explained, ClockNamed):
-    """The clock and the due moment asked for."""
+    """The clock and the due moment requested."""
 
     due: AwareDatetime
 
 
 class ExtensionRequested(ExtensionRequestFacts, Event, type="case.extension_requested", owner=Owner.SUPERVISION):
-    """The handler asked for more time."""
+    """The handler requested more time."""
 
 
 class ExtensionFacts(Explained, ClockNamed):
-    """The clock, the new due moment and who approved it (petitions regulation, 34)."""
+    """The clock, the new due moment and the approver (petitions regulation, 34)."""
 
     due: AwareDatetime
     approver: Filled[PersonId]
 
 
 class Extended(ExtensionFacts, Event, type="case.extended", owner=Owner.SUPERVISION):
-    """The approver granted more time; the resident is told why, by a notice (petitions regulation, 34)."""
+    """The approver granted more time. A notice tells the resident the reason (petitions regulation, 34)."""
 
 
 class ClockRefusalFacts(Explained, ClockNamed):
@@ -80,31 +80,31 @@ class ExtensionRefused(ClockRefusalFacts, Event, type="case.extension_refused", 
 
 
 class PauseFacts(Explained, ClockNamed):
-    """Which clock stands still, and what for."""
+    """The clock to suspend, and the cause."""
 
     cause: PauseCause
 
 
 class PauseRequested(PauseFacts, Event, type="case.pause_requested", owner=Owner.SUPERVISION):
-    """The handler asked to stop a clock."""
+    """The handler requested a pause of a clock."""
 
 
 class SuspensionFacts(PauseFacts):
-    """The clock that stands still, what for, and until when at the latest."""
+    """The suspended clock, the cause, and the latest end of the pause."""
 
     until: AwareDatetime | None = None
 
 
 class Suspended(SuspensionFacts, Event, type="case.suspended", owner=Owner.SUPERVISION):
-    """A clock stands still (hearing, missing papers, waiting for the resident)."""
+    """A clock was suspended (hearing, missing papers, waiting for the resident)."""
 
 
 class PauseRefused(ClockRefusalFacts, Event, type="case.pause_refused", owner=Owner.SUPERVISION):
-    """The clock goes on."""
+    """The approver refused a pause: the clock runs on."""
 
 
 class ResumptionFacts(Facts):
-    """The clock that goes on, with its due moment, never an earlier one than before it stood still."""
+    """The clock that is resumed, with its due moment, never earlier than before the pause."""
 
     stage: Stage | None = None
     unit: UnitCode | None = None
@@ -112,21 +112,22 @@ class ResumptionFacts(Facts):
 
 
 class Resumed(ResumptionFacts, Event, type="case.resumed", owner=Owner.SUPERVISION):
-    """A clock goes on from where it stood."""
+    """A clock was resumed with the time that was left."""
 
 
 class FiringFacts(ClockNamed):
-    """Which clock fired: when it was due, and when that was seen."""
+    """The clock that fired, its due moment, and the moment when it was seen."""
 
     due: AwareDatetime
     seen_at: AwareDatetime
 
 
 class RungFacts(Facts):
-    """The rung of the ladder that an act stands on, all empty when a person acts by their own decision.
+    """The rung of the ladder from which an act follows. All fields are empty when a person acts by their own decision.
 
-    Rung `rung` of the late stage was due at `moment`; if nothing happens the next one comes at `next_at`. `acts` says
-    who must act now, `informs` who is told (clause 11.2: the centre above, the own party committee and government).
+    Rung `rung` of the late stage was due at `moment`. If nobody acts, the next rung is due at `next_at`. `acts` names
+    those who must act now, `informs` those informed (clause 11.2: the centre above, the own party committee and
+    government).
     """
 
     late_stage: Filled[Stage | None] = None
@@ -143,7 +144,7 @@ class Warned(FiringFacts, Event, type="case.warned", owner=Owner.SUPERVISION):
 
 
 class OverdueFacts(FiringFacts):
-    """The clock that ran out, and when the first rung of the ladder comes if nothing happens."""
+    """The clock that ran out, and the moment of the first rung of the ladder if nobody acts."""
 
     next_at: AwareDatetime | None = None
 
@@ -153,17 +154,17 @@ class OverdueDeclared(OverdueFacts, Event, type="case.overdue", owner=Owner.SUPE
 
 
 class AnnulmentFacts(ClockNamed):
-    """The clock whose overdue is set right, and the event that proved in time."""
+    """The clock whose overdue is annulled, and the event that proves the act in time."""
 
     proof: Basis
 
 
 class OverdueAnnulled(AnnulmentFacts, Event, type="case.overdue_annulled", owner=Owner.SUPERVISION):
-    """What was stamped in time arrived late: the overdue does not stand."""
+    """The record of an act in time arrived late: the overdue does not stand."""
 
 
 class EscalationFacts(Explained, RungFacts):
-    """The centre above that takes charge, and whom it informs (clause 11.2: party committee and government too)."""
+    """The centre above that takes charge, and the bodies informed (clause 11.2: party committee and government too)."""
 
     to: Region
 
@@ -173,11 +174,11 @@ class Escalated(EscalationFacts, Event, type="case.escalated", owner=Owner.SUPER
 
 
 class HandedDown(TransferFacts, Event, type="case.handed_down", owner=Owner.SUPERVISION):
-    """The level reached hands the case down again (clause 5.1.1 i)."""
+    """The centre in charge handed the case down again (clause 5.1.1 i)."""
 
 
 class UrgeFacts(Explained, RungFacts):
-    """Who is urged: the responsible unit, or one person of it who is reminded."""
+    """The unit that is urged, or one person of it who is reminded."""
 
     unit: UnitCode
     person: PersonId | None = None
@@ -200,17 +201,17 @@ class Ordered(OrderedFacts, Event, type="case.ordered", owner=Owner.SUPERVISION)
 
 
 class HoldFacts(Explained):
-    """Which hold."""
+    """The hold to place."""
 
     hold: Hold
 
 
 class Held(HoldFacts, Event, type="case.held", owner=Owner.SUPERVISION):
-    """The case is held for a legal reason: its content may not be erased."""
+    """The case was put on hold for a legal reason: its content may not be erased."""
 
 
 class ReleaseFacts(Facts):
-    """Which hold ends, and why."""
+    """The hold that ends, and the basis."""
 
     hold: Hold
     basis: Basis = ""
@@ -228,4 +229,4 @@ class ErasureFacts(Facts):
 
 
 class Erased(ErasureFacts, Event, type="case.erased", owner=Owner.SUPERVISION):
-    """The key is destroyed: the content is gone for good, the log and its proofs stay."""
+    """The key was destroyed: the content cannot be read any more, the log and its proofs stay."""
