@@ -63,7 +63,7 @@ def on(desk: Desk, service: str, case: Case) -> Callable[..., dict[str, Any]]:
 
 
 def lives_of_cases(desk: Desk) -> Case:
-    """Cases that are closed, sent back, reopened, withdrawn or declined; returns the case whose timeline is compared."""
+    """Cases closed, sent back, reopened, withdrawn or declined; returns the case whose timeline is compared."""
     whole = desk.handled()
     intake, routing = on(desk, "intake", whole), on(desk, "routing", whole)
     routing("jj-housing-1", "progress", unit=HOUSING, note=NOTE, contacted=True)
