@@ -1,1 +1,1 @@
-"""What caseflow does per second, each figure beside the limit or a peer measured in the same run: `make bench`."""
+"""The throughput and latency of caseflow, each beside a limit or a peer measured in the same run: `make bench`."""

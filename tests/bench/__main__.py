@@ -28,12 +28,12 @@ RUN_S_MAX, QUICK_RUN_S_MAX = 3600.0, 600.0
 
 
 def say(text: str) -> None:
-    """Progress, on stderr."""
+    """Print progress to stderr."""
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
 
 async def measure(wanted: frozenset[str], quick: bool, folder: Path) -> AsyncIterator[Figure]:
-    """All wanted figures, one after the other."""
+    """The selected figures, one after the other."""
     if wanted & DESK:
         with stack_in("bench-desk") as stack:
             async for figure in desk.measure(stack, wanted, quick, say):
@@ -58,7 +58,7 @@ async def measure(wanted: frozenset[str], quick: bool, folder: Path) -> AsyncIte
 
 
 async def main(wanted: frozenset[str], quick: bool) -> None:
-    """Measure within the time there is; what was measured until then is written."""
+    """Measure within the time limit and write the figures measured until then."""
     load, figures = os.getloadavg()[0], list[Figure]()
     with tempfile.TemporaryDirectory(prefix="caseflow-bench-") as name:
         folder = Path(name)
@@ -81,5 +81,5 @@ if __name__ == "__main__":
     parser.add_argument("--only", action="append", choices=NAMES, help="this figure only; may be given again")
     parser.add_argument("--quick", action="store_true", help="small counts, a few minutes")
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # the servers are stopped either way
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # so that the servers are stopped
     uvloop.run(main(frozenset(asked.only or NAMES), asked.quick))

@@ -1,4 +1,4 @@
-"""What every measurement uses: the figure it gives, the stack it measures, what the processes cost, the bare log."""
+"""The common part of all measurements: figures, the inside of a stack, CPU and memory costs, the bare log."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from shared.log.connection import NatsConnection
 from shared.log.jetstream import GUARD
 from tests.support.stack import Stack
 
-APPEND_BYTES = 700  # an event of ours, about
+APPEND_BYTES = 700  # about the size of an event
 SETTLE_S_MAX = 300.0
 MODELS = {"routing": "routing.work", "reporting": "reporting", "supervision": "supervision.watched"}
 POLL_S = 0.02
-STRANGERS_SHARE_TOLD = 0.05
+STRANGERS_SHARE_SHOWN = 0.05
 Say = Callable[[str], None]
 
 
 @dataclass
 class Figure:
-    """One measured number, the aim it has, the peer measured in the same run, and what held it."""
+    """A measured number with its aim, the peer measured in the same run, and its bottleneck (`held_by`)."""
 
     name: str
     what: str
@@ -43,12 +43,12 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """Our number as a share of the peer's."""
+        """The value as a share of that of the peer."""
         return self.value / self.peer_value if self.peer_value else None
 
     @property
     def met(self) -> bool | None:
-        """Whether it reaches its aim; None without one."""
+        """Whether the value reaches its aim; None without an aim."""
         if self.aim is None:
             return None
         return self.value >= self.aim if self.better == "more" else self.value <= self.aim
@@ -56,23 +56,23 @@ class Figure:
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU seconds spent by each part of the stack since some moment, and the seconds that passed."""
+    """CPU seconds of each part of the stack over a period, and the length of the period in seconds."""
 
     cpu: Mapping[str, float]
     seconds: float
-    others: float  # CPU seconds of everything else on the machine but the load generator
+    others: float  # CPU seconds of all other processes of the machine except the load generator
 
     def per(self, count: int) -> dict[str, float]:
-        """CPU milliseconds of each part per thing done."""
+        """CPU milliseconds of each part per operation."""
         return {f"{part}_cpu_ms": round(1000 * cpu / count, 3) for part, cpu in self.cpu.items()}
 
     def busiest(self) -> str:
-        """Which part was nearest to a whole core, and how busy the machine's cores were."""
-        part = max(self.cpu, key=lambda one: self.cpu[one])
+        """The part nearest to a whole core, and the load of all cores."""
+        part = max(self.cpu, key=lambda name: self.cpu[name])
         cores = psutil.cpu_count() or 1
-        whole, others = (one / self.seconds / cores for one in (sum(self.cpu.values()), self.others))
-        told = f"{part} at {self.cpu[part] / self.seconds:.0%} of a core; caseflow on {whole:.0%} of {cores} cores"
-        return f"{told}, strangers on {others:.0%}" if others > STRANGERS_SHARE_TOLD else told
+        whole, others = (cpu_s / self.seconds / cores for cpu_s in (sum(self.cpu.values()), self.others))
+        text = f"{part} at {self.cpu[part] / self.seconds:.0%} of a core; caseflow on {whole:.0%} of {cores} cores"
+        return f"{text}, strangers on {others:.0%}" if others > STRANGERS_SHARE_SHOWN else text
 
 
 class Costs:
@@ -84,7 +84,7 @@ class Costs:
         self._began, self._at, self._busy = self._read(), time.perf_counter(), _busy()
 
     def spent(self) -> Cost:
-        """Since this object was made."""
+        """The cost since this object was made."""
         cpu = {part: now - self._began[part] for part, now in self._read().items()}
         return Cost(cpu, time.perf_counter() - self._at, max(_busy() - self._busy - sum(cpu.values()), 0.0))
 
@@ -100,12 +100,12 @@ def memory_mb(stack: Stack) -> dict[str, float]:
 
 
 def _family(part: str, pid: int) -> list[psutil.Process]:
-    root = psutil.Process(pid)  # the servers are children of our process, and counted by themselves
+    root = psutil.Process(pid)  # the servers are children of this process and are counted apart
     return [root] if part == "python" else [root, *root.children(recursive=True)]
 
 
 def _busy() -> float:
-    """CPU seconds of the whole machine but our own."""
+    """CPU seconds of the whole machine without this process."""
     times, own = psutil.cpu_times(), psutil.Process().cpu_times()
     return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice - own.user - own.system)
 
@@ -123,12 +123,12 @@ def _pss_mb(process: psutil.Process) -> float:
         text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
     except OSError:
         return 0.0
-    found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) / 1024 if found else 0.0
+    match = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
+    return int(match[1]) / 1024 if match else 0.0
 
 
 class Bench:
-    """A stack that runs, seen from inside: its log and its tables."""
+    """Access to the log and the tables of a running stack."""
 
     def __init__(self, stack: Stack, connection: NatsConnection, postgres: asyncpg.Connection) -> None:
         self.stack, self.connection, self.postgres = stack, connection, postgres
@@ -140,7 +140,7 @@ class Bench:
         return {name: (await self.connection.api(f"$JS.API.STREAM.INFO.{name}"))["state"]["last_seq"] for name in logs}
 
     async def caught_up(self) -> dict[str, int]:
-        """Wait until every reaction is done and every read model has seen the end; where the streams end then.
+        """Wait until every reaction is done and every read model is at the end; returns the ends of the streams.
 
         Raises TimeoutError after SETTLE_S_MAX.
         """
@@ -192,7 +192,7 @@ class Bench:
 
 @asynccontextmanager
 async def watched(stack: Stack) -> AsyncIterator[Bench]:
-    """The inside of a running stack."""
+    """Open the log and the tables of a running stack."""
     async with stack.connection() as connection:
         postgres = await asyncpg.connect(stack.postgres_dsn())
         try:

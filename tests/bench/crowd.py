@@ -1,4 +1,4 @@
-"""(j) Many deadlines that fall due at one instant: how fast they drain, and people at work meanwhile."""
+"""(j) Many deadlines due at one instant: the rate at which they fire, and the latency of registrations meanwhile."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ DESK_MS_MAX = 100.0
 CROWD, QUICK_CROWD = 50_000, 5_000
 IDLE_S, WARM_S = 15.0, 3.0
 DESK_PER_S, DESK_LINES = 40, 8
-TOLD_CHARS_MAX = 3000
+SHOWN_CHARS_MAX = 3000
 SERVICES = ("supervision", "routing", "intake", "reporting")
 
 
 @dataclass(frozen=True)
 class Drain:
-    """What fired; times of registrations before and meanwhile in seconds; bare publishes per second; what it cost."""
+    """The fired deadlines, the seconds of registrations before and meanwhile, bare publishes per second, the cost."""
 
     fired: Fired
     idle: list[float]
@@ -47,7 +47,7 @@ class Drain:
 
 
 async def measure(stack: Stack, quick: bool, say: Say) -> AsyncIterator[Figure]:
-    """All figures of a crowd, on a stack that was not started yet."""
+    """All figures of a crowd, on a stack that is not started."""
     count = QUICK_CROWD if quick else CROWD
     due = datetime.now(UTC) + timedelta(seconds=2 * SEED_S + IDLE_S + 2 * count / SEED_PER_S)
     planned = deadlines.plan("crowd", [due] * count, (QUIET,))
@@ -60,18 +60,20 @@ async def measure(stack: Stack, quick: bool, say: Say) -> AsyncIterator[Figure]:
         stack.start()
         drain = await _drain(stack, due, count, ends, say)
     except BaseException:
-        say(stack.text[-TOLD_CHARS_MAX:])
+        say(stack.text[-SHOWN_CHARS_MAX:])
         raise
     seconds = max(drain.fired.late_ms) / 1000
     more: dict[str, float | int | str] = {"drained_s": round(seconds, 1), "in_due_order": "yes", "lost": 0}
     more |= drain.cost.per(count)
     what = f"{count:,} deadlines due at one instant, all services in one process"
     yield Figure("crowd", what, count / seconds, "/s", None, "more", BARE, drain.limit, more, drain.cost.busiest())
-    told = percentiles(drain.busy)
+    busy_ms = percentiles(drain.busy)
     what = f"registrations over HTTP while they fire, {DESK_PER_S} a second, p99"
-    more = {"p50_ms": told["p50_ms"], "registered": len(drain.busy)}
+    more = {"p50_ms": busy_ms["p50_ms"], "registered": len(drain.busy)}
     idle_ms = float(percentiles(drain.idle)["p99_ms"])
-    yield Figure("crowd_desk", what, float(told["p99_ms"]), "ms", DESK_MS_MAX, "less", "the same before", idle_ms, more)
+    yield Figure(
+        "crowd_desk", what, float(busy_ms["p99_ms"]), "ms", DESK_MS_MAX, "less", "the same before", idle_ms, more
+    )
 
 
 async def _drain(stack: Stack, due: datetime, count: int, ends: dict[str, int], say: Say) -> Drain:
@@ -94,12 +96,12 @@ async def _drain(stack: Stack, due: datetime, count: int, ends: dict[str, int], 
 
 
 async def _working(stack: Stack, until: datetime, ended: asyncio.Event | None = None) -> list[float]:
-    """Registrations at an even pace until a moment; how long each took, in seconds."""
+    """Register at an even pace until a moment; returns the time of each registration in seconds."""
     times: list[float] = []
     wait_s = DESK_LINES / DESK_PER_S
     requests = registrations(1_000_000, start=int(time.monotonic() * 1000))
 
-    async def one(number: int) -> None:
+    async def register(number: int) -> None:
         line = await connect(stack.port)
         await asyncio.sleep(wait_s * number / DESK_LINES)
         try:
@@ -112,5 +114,5 @@ async def _working(stack: Stack, until: datetime, ended: asyncio.Event | None = 
         finally:
             line.close()
 
-    await asyncio.gather(*(one(number) for number in range(DESK_LINES)))
+    await asyncio.gather(*(register(number) for number in range(DESK_LINES)))
     return times

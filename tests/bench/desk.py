@@ -17,7 +17,7 @@ BARE = "bare guarded publishes, 16 in flight"
 
 
 def registrations(count: int, start: int = 0) -> Iterator[bytes]:
-    """Registrations at the window, none like the other; a rule takes each of them."""
+    """Requests for registrations at the window, each with another text; a rule triages each."""
     for number in range(start, start + count):
         text = f"第{number}号楼的物业公司乱收停车费，电梯坏了一个月没人修。"
         body = {**MATTER, "title": f"小区物业不作为 {number}", "text": text}
@@ -25,12 +25,12 @@ def registrations(count: int, start: int = 0) -> Iterator[bytes]:
 
 
 def ids(run: Run) -> list[str]:
-    """The cases that a run of registrations gave birth to."""
+    """The cases that a run of registrations created."""
     return [json.loads(body)["id"] for body in run.bodies if b'"position"' in body]
 
 
 async def measure(stack: Stack, wanted: frozenset[str], quick: bool, say: Say) -> AsyncIterator[Figure]:
-    """All figures of a stack that people work with, those wanted."""
+    """The selected figures of a stack under the work of people."""
     say("starting a stack")
     first_s = stack.start()
     async with watched(stack) as bench:

@@ -1,4 +1,4 @@
-"""Cases whose deadlines fall due while something is measured: seeded on the log, and what became of them."""
+"""Cases whose deadlines fall due during a measurement: their seed on the log, and their events after it."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from tests.support.deadlines import SQL, Planned
 from tests.support.log import AREAS
 from tests.support.services import connected
 
-SEED_S, SEED_PER_S = 45.0, 900.0  # from writing the first case to the first that falls due
+SEED_S, SEED_PER_S = 45.0, 900.0  # seconds from the first write to the first due moment
 DRAIN_S_MAX = 600.0
 POLL_S = 0.5
-# By the demo's ladder the person is reminded as soon as a stage is late: two events for each deadline. In the other
-# city nothing follows for a month.
+# By the ladder of the demo a reminder follows an overdue at once: two events for each deadline. In the other city
+# the first rung comes after a month.
 REMINDED, QUIET = "510104001000", "510703100000"
 QUIET_CITY = "510700000000"
 
 
 @dataclass
 class Fired:
-    """What became of the deadlines of a region: when each was due, when it fired, in the order of the log."""
+    """The fired deadlines of a region in the order of the log: due moment, lateness in ms, subject."""
 
     dues: list[datetime] = field(default_factory=list)
     late_ms: list[float] = field(default_factory=list)
@@ -63,39 +63,39 @@ async def until(moment: datetime, say: Say, what: str) -> None:
 
 
 async def drained(postgres: asyncpg.Connection, by: datetime, say: Say) -> None:
-    """Until nothing that fell due by a moment waits. Raises TimeoutError."""
-    told = time.monotonic()
+    """Wait until all deadlines due by a moment have fired. Raises TimeoutError."""
+    reported_at = time.monotonic()
     async with asyncio.timeout(DRAIN_S_MAX):
         while left := await postgres.fetchval(SQL["count_due"], by):
-            if time.monotonic() - told > 5:
-                told = time.monotonic()
+            if time.monotonic() - reported_at > 5:
+                reported_at = time.monotonic()
                 say(f"still to fire: {left:,}")
             await asyncio.sleep(0.5)
 
 
 async def fired_of(log: Log, region: str, ends: dict[str, int]) -> Fired:
-    """What fired in the stream of a region after these ends; in due order, or it fails."""
+    """The deadlines fired in the stream of a region after `ends`. Raises AssertionError when not in due order."""
     stream = log.stream_of(Address("case", region, "x"))
-    end, found = await log.end(stream), Fired()
+    end, fired = await log.end(stream), Fired()
     if end == ends[stream]:
-        return found
+        return fired
     async with aclosing(cast(Any, log.follow(stream, ends[stream]))) as batches:
         async for batch in batches:
             for recorded in batch:
                 if recorded.type == "case.overdue" and recorded.event.due > datetime.now(UTC) - timedelta(hours=1):
-                    found.dues.append(recorded.event.due)
-                    found.late_ms.append(1000 * (recorded.meta.recorded_at - recorded.event.due).total_seconds())
-                    found.subjects.append(recorded.address.subject)
+                    fired.dues.append(recorded.event.due)
+                    fired.late_ms.append(1000 * (recorded.meta.recorded_at - recorded.event.due).total_seconds())
+                    fired.subjects.append(recorded.address.subject)
             if batch[-1].position.sequence >= end:
                 break
-    order = list(zip(found.dues, found.subjects, strict=True))
+    order = list(zip(fired.dues, fired.subjects, strict=True))
     assert order == sorted(order), f"{stream}: not in due order"
-    assert len(set(found.subjects)) == len(order), f"{stream}: fired twice"
-    return found
+    assert len(set(fired.subjects)) == len(order), f"{stream}: fired twice"
+    return fired
 
 
 async def written(data: Path, planned: list[Planned], say: Say) -> None:
-    """Streams, tables and documents; the cases with their keys on the log, while nobody runs."""
+    """Make streams, tables, documents and keys, and write the cases to the log; no service runs."""
     say(f"{len(planned):,} cases that will fall due")
     async with servers(data) as endpoints:
         await prepare(settings_for(Settings(areas=AREAS), endpoints, "admin"))
@@ -117,7 +117,7 @@ def _quiet_ladder() -> Document:
 
 
 async def projected(endpoints: Endpoints, supervision: RunningService, services: Sequence[str], say: Say) -> None:
-    """Nobody reacts to what was seeded; supervision's read model has it."""
+    """Skip the reactions to the seeded events, and build supervision's read model of them."""
     connection = await connect(endpoints.nats["admin"], name="bench")
     try:
         await deadlines.skip(connection, supervision, services)
@@ -128,6 +128,6 @@ async def projected(endpoints: Endpoints, supervision: RunningService, services:
 
 @asynccontextmanager
 async def opened(data: Path) -> AsyncIterator[tuple[Endpoints, RunningService]]:
-    """Both servers of the folder, and supervision connected to them."""
+    """Both servers of a data folder, and supervision connected to them."""
     async with servers(data) as endpoints, connected(Owner.SUPERVISION, endpoints) as supervision:
         yield endpoints, supervision

@@ -21,7 +21,7 @@ from tests.support.reporting import matter, seed
 from tests.support.stack import Stack
 
 COUNTY = "510104000000"
-TOWNSHIP = "510104004000"  # where the seeded open cases of the county lie
+TOWNSHIP = "510104004000"  # the township of the seeded open cases
 SHAPES = {
     "city": {"region": "510100000000"},
     "county": {"region": COUNTY},
@@ -29,13 +29,13 @@ SHAPES = {
     "unit": {"unit": f"{TOWNSHIP}-housing"},
     "person": {"person": f"p{TOWNSHIP[:9]}.1"},
 }
-READER = "cd-director"  # of the city: reads all of it
+READER = "cd-director"  # may read the whole city
 ROWS = 50
 BARE = f"{ROWS} rows by primary key, straight from Postgres, p99"
 
 
 async def measure(stack: Stack, quick: bool, say: Say) -> AsyncIterator[Figure]:
-    """A figure per shape and size."""
+    """A figure for each shape of list and each size of table."""
     stack.start()
     rounds = 100 if quick else 500
     async with watched(stack) as bench:
@@ -59,7 +59,7 @@ async def measure(stack: Stack, quick: bool, say: Say) -> AsyncIterator[Figure]:
 
 
 async def _seal(stack: Stack, postgres: asyncpg.Connection) -> None:
-    """Sealed matter for the cases that the lists show, so that their titles are opened as in life."""
+    """Give the listed cases sealed matters, so that a list has titles to unseal."""
     clock, ids = SystemClock(), set[str]()
     for filters in SHAPES.values():
         run = await drive(stack.port, [_asked(filters)], callers=1)
@@ -82,7 +82,7 @@ def _asked(filters: Mapping[str, str]) -> bytes:
 
 
 async def _bare(postgres: asyncpg.Connection, rounds: int) -> float:
-    """p99 in ms of the least that a list can cost: its rows by primary key, straight from Postgres."""
+    """p99 in ms of the lower bound of a list: its rows by primary key, straight from Postgres."""
     found = [row["id"] for row in await postgres.fetch("select id from cases where open limit $1", ROWS)]
     times = []
     for _ in range(rounds):

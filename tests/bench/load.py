@@ -1,4 +1,4 @@
-"""A load generator that costs little: HTTP/1.1 over kept connections, answers read only as far as they must be."""
+"""A cheap load generator: HTTP/1.1 over persistent connections, with a minimal parser of answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def request(person: str, path: str, body: Any = None) -> bytes:
 
 
 class Line(asyncio.Protocol):
-    """One kept connection, one request at a time."""
+    """A persistent connection, one request at a time."""
 
     def __init__(self) -> None:
         self._heard = bytearray()
@@ -35,7 +35,7 @@ class Line(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._transport = cast(asyncio.Transport, transport)  # that of uvloop does not inherit from it
 
     def data_received(self, data: bytes) -> None:
         self._heard += data
@@ -65,14 +65,14 @@ class Line(asyncio.Protocol):
 
 
 async def connect(port: int) -> Line:
-    """A connection of its own to caseflow."""
+    """Open a connection to caseflow."""
     _, line = await asyncio.get_running_loop().create_connection(Line, "127.0.0.1", port)
     return line
 
 
 @dataclass
 class Run:
-    """What a run of requests came to. Times in seconds."""
+    """The result of a run of requests. Times in seconds."""
 
     seconds: float = 0.0
     times: list[float] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Run:
 
     @property
     def done(self) -> int:
-        """Requests that were done as asked."""
+        """The number of successful requests."""
         return self.statuses[200] + self.statuses[201]
 
     @property
@@ -98,7 +98,7 @@ class Run:
 
 
 async def drive(port: int, requests: Iterable[bytes], callers: int = CALLERS, s_max: float = 60.0) -> Run:
-    """Send the requests, each caller on a line of its own as soon as it has its answer; stops after `s_max` seconds."""
+    """Send the requests, each caller on its own connection and one after the other; stops after `s_max` seconds."""
     run, todo = Run(), iter(requests)
     lines = await asyncio.gather(*(connect(port) for _ in range(callers)))
     started = time.perf_counter()

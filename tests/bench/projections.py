@@ -73,7 +73,7 @@ async def _seed(data: Path, count: int, say: Say) -> None:
 
 
 async def _bare(endpoints: Endpoints, count: int) -> float:
-    """Messages per second of nats-py's own ordered consumer that looks at nothing but the sequence."""
+    """Messages per second of the ordered consumer of nats-py, which reads only the sequence."""
     client = await nats.connect(endpoints.nats["admin"])
     try:
         seen, astray, done = 0, 0, asyncio.Event()
@@ -98,7 +98,7 @@ async def _bare(endpoints: Endpoints, count: int) -> float:
 async def _project(
     service: RunningService, model: ReadModel, key: str, what: str, count: int, bare: float, aim: float | None, say: Say
 ) -> Figure:
-    """Rebuild a read model from the first `count` events; one process, as `caseflow rebuild` does it."""
+    """Rebuild a read model from the first `count` events in one process, as `caseflow rebuild` does."""
     data = service.data
     projector = ProjectionRunner(model=model, database=data.database, log=data.log, runtime=service.runtime)
     done, began, cpu = 0, time.perf_counter(), sum(os.times()[:2])

@@ -36,7 +36,7 @@ def machine() -> str:
 
 
 def write(figures: Sequence[Figure], quick: bool, load: float) -> None:
-    """Write the JSON; figures of an earlier run of the same kind stay until they are measured again."""
+    """Write the JSON; a figure of an earlier run of the same kind stays until it is measured again."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     about = {
         "date": now,

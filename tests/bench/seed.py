@@ -1,4 +1,4 @@
-"""A log of many whole lives, sealed and encoded as the services do it, for projections and rebuilds."""
+"""A log of many complete cases, sealed and encoded as by the services, for projections and rebuilds."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ _CHARS = (
 
 
 def texts() -> Iterator[str]:
-    """Texts of a size that residents write, without end and always the same ones."""
+    """Texts of a usual size, endless and the same in each run."""
     chance = random.Random(1)
     while True:
         yield "".join(chance.choices(_CHARS, k=60))
 
 
 async def new_keys(vault: Vault, count: int) -> dict[str, bytes]:
-    """New cases with their keys in the vault."""
+    """Addresses of new cases, with keys in the vault."""
     ids = [new_id(VILLAGE, f"seed {number}") for number in range(count)]
     found: dict[str, bytes] = {}
     for start in range(0, count, KEYS_AT_ONCE):
@@ -60,14 +60,14 @@ async def new_keys(vault: Vault, count: int) -> dict[str, bytes]:
 
 
 class Seeder:
-    """Writes lives to the log as fast as the server takes them."""
+    """Writes the events of cases to the log as fast as the server accepts them."""
 
     def __init__(self, connection: NatsConnection) -> None:
         self._connection, self._clock, self._texts = connection, SystemClock(), texts()
         self._actor = Actor(person="li.na", post="desk", unit=f"{VILLAGE}-desk", centre=VILLAGE, region=VILLAGE)
 
     async def write(self, keys: dict[str, bytes], say: Say) -> None:
-        """All events of these cases, interleaved; every ACK_EVERY-th is waited for."""
+        """Write all events of these cases, interleaved, and await the acknowledgement of every ACK_EVERY-th."""
         total, number, told = len(keys) * EVENTS_PER_CASE, 0, time.monotonic()
         items = iter(keys.items())
         while group := list(itertools.islice(items, SIDE_BY_SIDE)):
@@ -99,7 +99,7 @@ class Seeder:
 
 @asynccontextmanager
 async def lazy_nats(data: Path) -> AsyncIterator[NatsConnection]:
-    """The NATS server of a stopped stack, for a while without fsync on every append: seeding is not measured."""
+    """The NATS server of a stopped stack, without fsync on every append, as seeding is not measured."""
     run, folder = data / "run", Folder(data.resolve())
     config = run / "seeding.conf"
     own = json.loads((run / "nats.conf").read_text())

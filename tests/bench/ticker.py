@@ -1,4 +1,4 @@
-"""(h) How late what falls due fires with a million deadlines open, how much of it there may be, what a tick costs."""
+"""(h) The lateness of timers with a million open deadlines, the highest rate of due moments, the cost of a tick."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ STEADY_S, QUICK_STEADY_S = 30, 10
 STEPS_PER_S, STEP_S, PAUSE_S = (700, 900, 1100, 1300, 1600), 8, 6
 OPEN_FEW, OPEN_MANY, QUICK_OPEN_MANY = 10_000, 1_000_000, 100_000
 TICKS, TICK_EVERY_S = 100, 10
-FLAT = 1.5  # times what it costs with few open
+FLAT = 1.5  # times the cost with few open deadlines
 ALONE = "supervision as a process of its own, no other service running"
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Deadlines that fall due evenly for a while."""
+    """A phase in which deadlines fall due at an even rate."""
 
     name: str
     region: str
@@ -69,7 +69,7 @@ async def measure(data: Path, quick: bool, say: Say) -> AsyncIterator[Figure]:
     """All figures of the ticker, on a folder of its own."""
     open_count = QUICK_OPEN_MANY if quick else OPEN_MANY
     phases = list(_phases(datetime.now(UTC), quick))
-    planned = [one for phase in phases for one in _plan(phase)]
+    planned = [case for phase in phases for case in _plan(phase)]
     past = deadlines.plan("tick", _past(2 * TICKS), (QUIET,))
     await written(data, [*past, *planned], say)
     async with opened(data) as (endpoints, supervision):
@@ -93,7 +93,7 @@ async def measure(data: Path, quick: bool, say: Say) -> AsyncIterator[Figure]:
 
 
 def _phases(now: datetime, quick: bool) -> Iterator[Phase]:
-    """The asked for, with and without what follows at once; then more and more of it."""
+    """The phases: the required rate without and with reminders at once, then rising rates."""
     steady_s = QUICK_STEADY_S if quick else STEADY_S
     shapes = [("steady", QUIET, PER_S, steady_s), ("reminded", REMINDED, PER_S, steady_s)]
     shapes += [(f"step {per_s}", QUIET, per_s, STEP_S) for per_s in (STEPS_PER_S[:1] if quick else STEPS_PER_S)]
@@ -116,7 +116,7 @@ def _past(count: int) -> Iterator[datetime]:
 async def _run(
     data: Path, endpoints: Endpoints, postgres: asyncpg.Connection, phases: Sequence[Phase], say: Say
 ) -> dict[str, float]:
-    """Supervision as a process of its own through all phases; its share of a core in each."""
+    """Run supervision as a process of its own through all phases; returns its share of a core in each."""
     process, cpu = Process("supervision", endpoints, AREAS, data.with_name("supervision.out")), dict[str, float]()
     process.start()
     try:
@@ -136,22 +136,22 @@ async def _run(
 def _late(
     phases: Sequence[Phase], fired: Mapping[str, Fired], cpu: Mapping[str, float], open_count: int
 ) -> Iterator[Figure]:
-    counts = {region: sum(one.count for one in phases if one.region == region) for region in fired}
-    assert {region: len(one.dues) for region, one in fired.items()} == counts, "some did not fire"
-    found = {one.name: _percentiles(fired[one.region].during(one.first, one.end)) for one in phases}
+    counts = {region: sum(phase.count for phase in phases if phase.region == region) for region in fired}
+    assert {region: len(result.dues) for region, result in fired.items()} == counts, "some did not fire"
+    late_ms = {phase.name: _percentiles(fired[phase.region].during(phase.first, phase.end)) for phase in phases}
     for name, what in (
         ("steady", f"lateness at {PER_S} falling due per second with {open_count:,} open, p99; {ALONE}"),
         ("reminded", f"the same where each is followed by a reminder at once ({2 * PER_S} events/s)"),
     ):
-        more = {"p50_ms": found[name][50], "max_ms": found[name][100]}
+        more = {"p50_ms": late_ms[name][50], "max_ms": late_ms[name][100]}
         held_by = f"supervision at {cpu[name]:.0%} of a core"
-        yield Figure(f"late_{name}", what, found[name][99], "ms", LATE_MS_MAX, "less", more=more, held_by=held_by)
-    steps = {one.per_s: one.name for one in phases if one.region == QUIET}
-    held = [per_s for per_s, name in steps.items() if found[name][99] <= LATE_MS_MAX]
-    told = {f"p99_ms_at_{per_s}": found[name][99] for per_s, name in steps.items()}
+        yield Figure(f"late_{name}", what, late_ms[name][99], "ms", LATE_MS_MAX, "less", more=more, held_by=held_by)
+    steps = {phase.per_s: phase.name for phase in phases if phase.region == QUIET}
+    held = [per_s for per_s, name in steps.items() if late_ms[name][99] <= LATE_MS_MAX]
+    p99_by_rate = {f"p99_ms_at_{per_s}": late_ms[name][99] for per_s, name in steps.items()}
     what = f"most falling due per second with a p99 of lateness within {LATE_MS_MAX:.0f} ms, of those tried"
     held_by = "supervision at " + ", ".join(f"{cpu[name]:.0%}" for name in steps.values()) + " of a core"
-    yield Figure("late_most", what, float(max(held, default=0)), "/s", PER_S, "more", more=told, held_by=held_by)
+    yield Figure("late_most", what, float(max(held, default=0)), "/s", PER_S, "more", more=p99_by_rate, held_by=held_by)
 
 
 def _percentiles(ordered: list[float]) -> dict[int, float]:
@@ -162,11 +162,11 @@ def _cpu(pid: int) -> float:
     return float(sum(psutil.Process(pid).cpu_times()[:2]))
 
 
-# What a tick costs
+# The cost of a tick
 
 
 class _SteppedClock(SystemClock):
-    """The time of day stands where it was put; waits are real."""
+    """A clock with a fixed time of day; waits are real."""
 
     def __init__(self, at: datetime) -> None:
         self.at = at
@@ -177,7 +177,7 @@ class _SteppedClock(SystemClock):
 
 @dataclass(frozen=True)
 class TickCost:
-    """Milliseconds of time and of processor, ours and the servers', for a tick with nothing due and one that fires."""
+    """Elapsed and CPU time in ms, of this process and the servers, for a tick without due timers and one that fires."""
 
     idle_ms: float
     idle_cpu_ms: float
@@ -200,15 +200,15 @@ async def _tick_costs(data: Path, supervision: RunningService, past: Sequence[Pl
 
         idle, idle_cpu = await _timed(data, [look] * TICKS)
 
-        def step(one: Planned) -> Any:
+        def step(case: Planned) -> Any:
             async def tick() -> None:
-                clock.at = one.due + timedelta(milliseconds=1)
+                clock.at = case.due + timedelta(milliseconds=1)
                 assert await ticker.tick() == 1, "one thing is due at a time"
 
             return tick
 
         await step(past[0])()
-        fire, fire_cpu = await _timed(data, [step(one) for one in past[1:]])
+        fire, fire_cpu = await _timed(data, [step(case) for case in past[1:]])
     finally:
         projecting.cancel()
         await asyncio.gather(projecting, return_exceptions=True)
@@ -216,7 +216,7 @@ async def _tick_costs(data: Path, supervision: RunningService, past: Sequence[Pl
 
 
 async def _timed(data: Path, steps: Sequence[Any]) -> tuple[float, float]:
-    """The median time and the processor time of all parts, each in ms per step."""
+    """The median time, and the CPU time of all parts, in ms per step."""
     pids = [psutil.Process().pid, *Stack(data).servers.values()]
     times, before = [], sum(map(_family_cpu, pids))
     for step in steps:

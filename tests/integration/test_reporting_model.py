@@ -116,7 +116,9 @@ async def test_what_ended_leaves_the_index_in_time_and_comes_back_when_taken_up(
         sweeping.cancel()
         with suppress(asyncio.CancelledError):
             await sweeping
-    reopened = lives.one(address, e.Reopened(note=Note(text="又没有水了")), await vault.key(address.id), START, "again")
+    reopened = lives.recorded(
+        address, e.Reopened(note=Note(text="又没有水了")), await vault.key(address.id), START, "again"
+    )
     await one.apply(STREAM, [lives.placed(reopened)])
     assert await found(tables, model, "大坝村") == 1
 
@@ -130,7 +132,7 @@ async def test_an_erased_case_leaves_nothing_sealed_behind_and_no_later_batch_br
     events = await lives.events([address])
     one = projector(tables, Model(vault), clock)
     await one.apply(STREAM, events)
-    erased = lives.one(address, e.Erased(retention="year_1", basis="9.4 b"), b"k" * 32, START, "erased")
+    erased = lives.recorded(address, e.Erased(retention="year_1", basis="9.4 b"), b"k" * 32, START, "erased")
     await one.apply(STREAM, [lives.placed(erased)])
     await vault.destroy(address.id)
     await projector(tables, Model(vault), clock).apply(STREAM, events)
@@ -164,7 +166,7 @@ async def test_a_seal_that_does_not_open_hides_one_title_and_stops_nothing(
     good, bad = await lives.born(2)
 
     def birth(address: Address, key: bytes) -> Recorded[Event]:
-        return lives.placed(lives.one(address, registered(), key, START, "birth"))
+        return lives.placed(lives.recorded(address, registered(), key, START, "birth"))
 
     events = [birth(good, await vault.key(good.id)), birth(bad, b"x" * 32)]
     await projector(tables, Model(vault), clock).apply(STREAM, events)

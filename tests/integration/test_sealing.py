@@ -266,7 +266,7 @@ def test_nothing_written_refused_or_submitted_stands_in_the_clear_and_search_sti
     assert stack.stop() == 0
     stack.start(log_level="debug")  # what was in memory is on disk now
     found = asyncio.run(everywhere(stack, more))
-    assert not found, "\n".join(f"{leak.place}: {leak.writing}" for leak in found[:40])
+    assert not found, "\n".join(f"{leak.source}: {leak.encoding}" for leak in found[:40])
     assert secret_leaks(stack, secret) == []
 
 
@@ -307,7 +307,7 @@ def test_the_search_finds_content_in_every_writing(tmp_path: Path, core: str, wr
     place = tmp_path / "deep" / "file"
     place.parent.mkdir()
     place.write_bytes(b"\x00\xff before" + forms(core)[writing] + b"after \x00")
-    assert f"{core} as {writing}" in [leak.writing for leak in leaks(files(tmp_path))]
+    assert f"{core} as {writing}" in [leak.encoding for leak in leaks(files(tmp_path))]
 
 
 def test_the_search_finds_what_is_planted_in_a_table_a_message_an_object_a_file_and_the_output(stack: Stack) -> None:
@@ -323,14 +323,14 @@ def test_the_search_finds_what_is_planted_in_a_table_a_message_an_object_a_file_
             await streams.put("planted", BOTH.encode() * 10)
 
     asyncio.run(plant())
-    assert {leak.place for leak in leaks(asyncio.run(tables(stack)))} == {"table public.planted"}
-    in_streams = {leak.place.partition(" at ")[0] for leak in leaks(asyncio.run(messages(stack)))}
+    assert {leak.source for leak in leaks(asyncio.run(tables(stack)))} == {"table public.planted"}
+    in_streams = {leak.source.partition(" at ")[0] for leak in leaks(asyncio.run(messages(stack)))}
     assert in_streams == {"stream PROGRESS", "stream OBJ_ATTACHMENTS", "object planted"}
     (stack.data / "logs" / "planted.log").write_text(BOTH)
-    assert any("planted.log" in leak.place for leak in leaks(files(stack.data)))
+    assert any("planted.log" in leak.source for leak in leaks(files(stack.data)))
     with open(stack.output, "a") as output:
         output.write(BOTH)
-    assert "what the process printed" in {leak.place for leak in asyncio.run(everywhere(stack, {}))}
+    assert "output of the process" in {leak.source for leak in asyncio.run(everywhere(stack, {}))}
 
 
 def test_the_collector_of_traces_sees_what_spans_say(collector: Collector) -> None:

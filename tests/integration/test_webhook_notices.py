@@ -22,8 +22,8 @@ def world(webhook_world: World) -> World:
 
 
 async def gateway(world: World) -> Webhook:
-    place, _ = await world.place(kinds=("notice",), creator="sms-demo", numbers=True)
-    return place
+    webhook, _ = await world.webhook(kinds=("notice",), creator="sms-demo", numbers=True)
+    return webhook
 
 
 async def outcome(world: World, item: str) -> tuple[str, str | None]:
@@ -32,11 +32,11 @@ async def outcome(world: World, item: str) -> tuple[str, str | None]:
 
 
 async def test_the_text_is_filled_and_the_number_is_the_reporters(world: World) -> None:
-    place = await gateway(world)
+    webhook = await gateway(world)
     due = datetime(2026, 4, 9, 16, tzinfo=UTC)
     facts: dict[str, Any] = {"template": "extended", "due": due, "unit": "510104000000-housing"}
     item = await world.item(await world.case(), "notice", **facts)
-    await world.send(place)
+    await world.send(webhook)
     (got,) = world.receiver.got
     assert got.item["data"]["to"] == "13900001234", "spaces and dashes are left out"
     assert "2026年4月9日" in got.item["data"]["text"]
@@ -51,40 +51,40 @@ async def test_the_text_is_filled_and_the_number_is_the_reporters(world: World) 
     ids=["erased", "informant"],
 )
 async def test_what_becomes_known_between_two_attempts_holds(world: World, event: Any, why: str) -> None:
-    place = await gateway(world)
+    webhook = await gateway(world)
     case = await world.case()
     item = await world.item(case, "notice", template="registered")
     world.receiver.answers(503)
-    await world.send(place)
+    await world.send(webhook)
     assert await outcome(world, item.id) == ("sending", "answered 503")
     await world.put(case, event)
-    place = await world.later(place, 4000)
+    webhook = await world.later(webhook, 4000)
     assert len(world.receiver.got) == 1
-    assert (await outcome(world, item.id), place.waiting) == (("none", why), 0)
+    assert (await outcome(world, item.id), webhook.waiting) == (("none", why), 0)
 
 
 async def test_a_key_that_is_gone_before_its_case_is_known_to_be_erased_gives_none(world: World) -> None:
-    place = await gateway(world)
+    webhook = await gateway(world)
     case = await world.case()
     item = await world.item(case, "notice", template="registered")
     await world.service.data.vault.destroy(case.id)
-    await world.send(place)
+    await world.send(webhook)
     assert (world.receiver.got, await outcome(world, item.id)) == ([], ("none", "erased"))
 
 
 async def test_a_case_outside_the_gateways_region_is_none_of_its(world: World) -> None:
-    place, _ = await world.place(kinds=("notice",), creator="sms-demo", numbers=True, region="510700000000")
+    webhook, _ = await world.webhook(kinds=("notice",), creator="sms-demo", numbers=True, region="510700000000")
     await world.item(await world.case(), "notice", template="registered")
-    place = await world.send(place)
-    assert (world.receiver.got, place.cursor <= await world.end(), place.region != CITY) == ([], True, True)
+    webhook = await world.send(webhook)
+    assert (world.receiver.got, webhook.cursor <= await world.end(), webhook.region != CITY) == ([], True, True)
 
 
 async def test_a_notice_that_no_gateway_takes_for_days_is_shown_as_given_up(world: World) -> None:
-    place = await gateway(world)
+    webhook = await gateway(world)
     item = await world.item(await world.case(), "notice", template="registered")
     world.receiver.answers(then=400)
-    place = await world.send(place)
+    webhook = await world.send(webhook)
     for _ in range(12):
-        place = await world.later(place, 110_000)
-    assert place.parked == 1
+        webhook = await world.later(webhook, 110_000)
+    assert webhook.parked == 1
     assert await outcome(world, item.id) == ("parked", "answered 400")

@@ -26,13 +26,13 @@ async def test_the_job_serves_all_places_as_items_come_and_one_process_alone_sen
     twin = WebhookSender(world.service.application)
     other = asyncio.create_task(twin.run())
     try:
-        places = [await world.place() for _ in range(3)]
+        webhooks = [await world.webhook() for _ in range(3)]
         case = await world.case()
         items = [await world.item(case) for _ in range(5)]
         await world.receiver.until(15)
         await asyncio.sleep(0.2)
-        assert sorted(world.receiver.ids) == sorted([one.id for one in items] * 3), "each place each item once"
-        for _, secret in places:
+        assert sorted(world.receiver.ids) == sorted([item.id for item in items] * 3), "each webhook each item once"
+        for _, secret in webhooks:
             assert [one.id for one in world.receiver.got if one.is_signed_by(secret)] == [one.id for one in items]
     finally:
         for task in (job, other):
@@ -48,7 +48,7 @@ async def test_a_kill_of_the_feeds_server_loses_nothing(
     async with open_world(server.url, database, tmp_path, SystemClock()) as world:
         job = asyncio.create_task(world.webhooks.run())
         try:
-            place, _ = await world.place()
+            webhook, _ = await world.webhook()
             cases = [await world.case() for _ in range(5)]
             items = [await world.item(case) for case in cases for _ in range(10)]
             await world.receiver.until(10)
@@ -70,4 +70,4 @@ async def test_a_kill_of_the_feeds_server_loses_nothing(
             seen = [got.id for got in world.receiver.got if got.item["subject"] == case.id]
             wanted = [one.id for one in items if one.subject == case.id]
             assert list(dict.fromkeys(seen)) == wanted
-        assert (await world.now(place)).waiting == 0
+        assert (await world.now(webhook)).waiting == 0

@@ -45,7 +45,7 @@ class CaseMachine(RuleBasedStateMachine):
     def ask(self, chance: Random) -> None:
         self.watch.ask(propose_case(chance, self.watch.state))
 
-    @precondition(lambda self: self.watch.asked)
+    @precondition(lambda self: self.watch.commands)
     @rule(index=st.integers(0, STEPS_MAX))
     def ask_again(self, index: int) -> None:
         self.watch.ask_again(index)

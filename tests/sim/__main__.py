@@ -33,7 +33,7 @@ def _failure(outcome: Outcome, at: str) -> str:
 
 
 def one(seed: int, sabotage: str | None) -> int:
-    """Run one seed and tell everything."""
+    """Run one seed and print its outcome."""
     pool.quiet()
     world.DEBUG = True
     outcome = pool.live(seed, sabotage)
@@ -47,8 +47,8 @@ def one(seed: int, sabotage: str | None) -> int:
 
 
 def many(first: int, count: int, jobs: int, sabotage: str | None, to: Path | None) -> int:
-    """Run many seeds, with progress, and tell what they reached."""
-    coverage, began, at, told = Coverage(), time.monotonic(), commit(), 0.0
+    """Run many seeds with progress, and print their coverage."""
+    coverage, began, at, reported_s = Coverage(), time.monotonic(), commit(), 0.0
     lived = partial(pool.live, sabotage=sabotage)
     with pool.processes(jobs) as processes:
         for outcome in processes.map(lived, range(first, first + count), chunksize=pool.chunk_count(count, jobs)):
@@ -56,8 +56,8 @@ def many(first: int, count: int, jobs: int, sabotage: str | None, to: Path | Non
             if outcome.violations and len(coverage.failed) <= SHOWN_COUNT_MAX:
                 print(_failure(outcome, at), flush=True)
             seconds = time.monotonic() - began
-            if seconds - told > 2 or coverage.worlds == count:
-                told = seconds
+            if seconds - reported_s > 2 or coverage.worlds == count:
+                reported_s = seconds
                 rate = coverage.worlds / seconds
                 left = (count - coverage.worlds) / rate
                 text = f"{coverage.worlds} of {count} worlds, {rate:.1f}/s, {left:.0f} s left"
@@ -67,24 +67,24 @@ def many(first: int, count: int, jobs: int, sabotage: str | None, to: Path | Non
         share = 100 * (1 - len(missing) / len(there))
         print(f"{name}: {len(there) - len(missing)} of {len(there)} ({share:.1f} %){', missing: ' if missing else ''}"
               + ", ".join(missing))  # fmt: skip
-    for name, why in coverage.told()["cannot_occur"].items():
+    for name, why in coverage.as_json()["cannot_occur"].items():
         print(f"cannot occur here: {name}: {why}")
     seconds = time.monotonic() - began
     print(f"{coverage.worlds} worlds (>= {coverage.cases_min} cases, >= {coverage.steps_min} steps each), "
           f"{coverage.events} events, {seconds:.0f} s, {len(coverage.failed)} failed, commit {at}")  # fmt: skip
     if to is not None:
-        to.write_text(json.dumps(coverage.told() | {"commit": at, "seconds": seconds}, indent=1, ensure_ascii=False))
+        to.write_text(json.dumps(coverage.as_json() | {"commit": at, "seconds": seconds}, indent=1, ensure_ascii=False))
     return bool(coverage.failed)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Read the command line and run. 0: nothing failed."""
+    """Run by the command line; returns 0 when no world failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
-    parser.add_argument("--seed", type=int, help="run this world only, and show the traces of what went wrong")
+    parser.add_argument("--seed", type=int, help="run this world only, and show the traces of its errors")
     parser.add_argument("--worlds", type=int, default=200, help="how many worlds (default 200)")
     parser.add_argument("--first", type=int, default=1, help="the first seed (default 1)")
     parser.add_argument("--jobs", type=int, default=pool.JOBS_COUNT, help="processes (default: one per core)")
-    parser.add_argument("--json", type=Path, help="write what was reached to this file")
+    parser.add_argument("--json", type=Path, help="write the coverage to this file")
     parser.add_argument("--sabotage", choices=sorted(SABOTAGES), help="with a guard broken: the worlds must fail")
     given = parser.parse_args(arguments)
     if given.seed is not None:

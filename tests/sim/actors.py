@@ -1,4 +1,4 @@
-"""Who asks: residents and desks, units, supervisors, platforms, imports, the clock, and the operator afterwards."""
+"""The actors of a world: residents and desks, units, supervisors, platforms, imports and timers."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 ALL_RIGHTS = frozenset(Right)
-NOBODY = "510104000000-nobody"  # a unit that there is not
+NOBODY = "510104000000-nobody"  # a unit that does not exist
 
 
 def http_command_id(caller: Caller, purpose: str, key: str) -> str:
-    """As `Application.command_id`, for a sender that does not know which copy of a service answers."""
+    """As `Application.command_id`, for a sender that does not know the answering copy of a service."""
     return derived_id("http", caller.person, purpose, key)
 
 
 S = Status
-# What is likely to be asked of a case, by where it stands: what leads on, and some of what does not.
+# The commands likely on a case by its status, with their weights: those that lead forward, and some others.
 LIKELY: dict[Status, str] = {
     S.AWAITING_TRIAGE: "triage*6 rule*2 decline split attach*3 transfer withdraw set-deadlines*3 supplement escalate",
     S.TRIAGED: "assign*7 triage rule*2 transfer decline split attach*2 set-deadlines*3 escalate hand-down",
@@ -85,20 +85,20 @@ ORDER_COMMANDS = ("answer-order", "accept-answer", "refuse-answer", "withdraw-or
 
 
 class Actors:
-    """Everybody who asks something of the world."""
+    """All actors of a world."""
 
     def __init__(self, world: World) -> None:
         self.world, self.chance = world, world.chance
         self.client = Client(world)
         self._numbers = 0
-        self._at: Address | None = None  # the case that was asked about last: often there is more to ask
+        self._at: Address | None = None  # the case of the last command, which often gets another one
 
     def number(self) -> int:
         self._numbers += 1
         return self._numbers
 
     async def act(self, who: int) -> None:
-        """One of the crowd, until the world has seen enough."""
+        """Act as one of the crowd until the world has enough steps and cases."""
         from tests.sim.world import CASES_COUNT_MIN, STEPS_COUNT_MIN
 
         await asyncio.sleep(self.chance.random())
@@ -126,7 +126,7 @@ class Actors:
     # Residents and desks
 
     def body(self, region: str) -> RegisterBody:
-        """A registration as it comes in over HTTP."""
+        """The body of a registration over HTTP."""
         chance, units = self.chance, units_of(region)
         answered = chance.random() < 0.15
         return RegisterBody.model_construct(
@@ -139,7 +139,7 @@ class Actors:
         )  # fmt: skip
 
     async def register(self) -> None:
-        """A desk registers, sometimes twice at once, sometimes another demand under the same key."""
+        """Register at a desk, sometimes twice at once, sometimes with another body under the same key."""
         chance = self.chance
         region = chance.choice(REGIONS)
         caller = Caller("jj-window", "window-clerk", f"{COUNTY}-centre", PROVINCE, ALL_RIGHTS)
@@ -182,7 +182,7 @@ class Actors:
         await self._again(asked, Owner.INTAKE, do)
 
     async def _again(self, asked: Asked, owner: Owner, do: Any) -> None:
-        """Some send the same once more, later or at the same time to another copy."""
+        """Sometimes send the same request again, later or at the same time, to any copy."""
         if self.chance.random() < 0.12:
             self.world.faults.reached["same_again"] += 1
             twice = [self.client.send(asked, owner, do, patient=False) for _ in range(self.chance.choice((1, 2)))]
@@ -191,7 +191,7 @@ class Actors:
     # Platforms
 
     async def submit(self) -> None:
-        """A platform publishes a registration, or speaks of a case of its own; some of it twice, or malformed."""
+        """Publish a registration of a platform, or a command on one of its cases; some twice, some malformed."""
         chance, world = self.chance, self.world
         region = chance.choice(REGIONS)
         mine = [one for one in world.born("case") if world.state(one).source == PLATFORM]
@@ -234,10 +234,10 @@ class Actors:
         ack = await self.world.streams.publish(subject, data)
         self.world.submitted[ack.sequence] = id
 
-    # Imports: cases that live by the clock of their file
+    # Imports: cases with the times of their file
 
     async def import_one(self) -> None:
-        """One row of a file: registered under a hold, worked at its own time, released at the end."""
+        """Import a row of a file: register it under a hold, apply its commands at its own times, release it."""
         chance, world = self.chance, self.world
         row, region = f"row-{self.number()}", chance.choice(REGIONS)
         time = world.clock.now() - timedelta(days=chance.randrange(1, 400))
@@ -276,7 +276,7 @@ class Actors:
     # People at work
 
     def caller(self, name: str, facts: Facts, state: Any, region: str) -> Caller:
-        """Somebody who may send it, more often than not."""
+        """A caller for the command, mostly one with the right to send it."""
         tie, chance = COMMANDS[name].tie, self.chance
         if chance.random() < 0.06:
             place = chance.choice(ALL_REGIONS)
@@ -293,7 +293,7 @@ class Actors:
         return Caller(who or "jj-director", "director", f"{here}-centre", here, ALL_RIGHTS)
 
     async def ask_of_a_case(self) -> None:
-        """Somebody sends a command of the catalogue on some case, the right one or not."""
+        """Send a command of the catalogue on a random case."""
         chance, world = self.chance, self.world
         found = world.case()
         if found is None:
@@ -310,7 +310,7 @@ class Actors:
         await self._ask(name, address, facts, state)
 
     def _next(self, state: CaseState) -> str:
-        """What is likely to be asked of a case as it stands, or anything at all."""
+        """A command that is likely in the state of the case, or any command."""
         chance = self.chance
         draw = chance.random()
         if draw < 0.2:
@@ -334,7 +334,7 @@ class Actors:
 
     async def _ask(self, name: str, address: Address, facts: Facts, state: Any) -> None:
         chance, world, owner = self.chance, self.world, COMMANDS[name].owner
-        offered = access.offered(name) and not (name == "resume" and chance.random() < 0.4)  # the clock resumes too
+        offered = access.offered(name) and not (name == "resume" and chance.random() < 0.4)  # a timer resumes too
         caller = self.caller(name, facts, state, address.region) if offered else None
         process = await world.copy_of(owner)
         if caller is not None:
@@ -359,12 +359,12 @@ class Actors:
             await self.client.send(twin, owner, over_http(twin), patient=False)
 
     def _time(self, process: Process) -> Any:
-        """When it happened: now, or set back a little as a source may."""
+        """The time of a command: now (None), or a little earlier, as from a source."""
         back = timedelta(seconds=self.chance.choice((2, 600, 7_200)))
         return process.clock.now() - back if self.chance.random() < 0.12 else None
 
     async def read(self) -> None:
-        """Somebody reads a case or an order, in whose hands it is or not."""
+        """Read a case or an order as a caller who may or may not see it."""
         chance, world = self.chance, self.world
         there = [*world.born("case"), *world.born("order")]
         if not there:
@@ -386,7 +386,7 @@ class Actors:
     # Orders
 
     async def issue_order(self) -> None:
-        """A supervisor issues an order over one to three cases."""
+        """Issue an order over one to three cases."""
         chance, world = self.chance, self.world
         there = world.born("case")
         if not there:
@@ -414,7 +414,7 @@ class Actors:
         await self._again(asked, Owner.SUPERVISION, do)
 
     async def ask_of_an_order(self) -> None:
-        """A unit answers, a supervisor accepts, refuses, withdraws, or it is late."""
+        """Send a command on an order: answer, accept, refuse, withdraw, or declare it overdue."""
         chance, world = self.chance, self.world
         there = world.born("order")
         if not there:

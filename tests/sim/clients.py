@@ -1,7 +1,7 @@
-"""How people, platforms and imports ask, and what must be true of every answer at the moment it is given.
+"""The clients of people, platforms and imports, and the check of each answer at its arrival.
 
-An answer is judged against what the log held between asking and answering: a refusal must be right for one of these
-states, an acceptance must stand on the log, and whatever was accepted once is accepted again.
+An answer is judged against the states of the log between request and answer. A refusal must be right for one of these
+states, an accepted command must be on the log, and a command accepted once is accepted again.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 TRIES_COUNT_MAX = 6
-# What an answer may be, other than done, when no reason of the law is named.
+# The answers other than "done" that name no reason of the law.
 PERMITTED = frozenset({"access.refused", "not_registered"})
 UNNAMED = frozenset("unit.unknown person.unknown region.unknown centre.unknown clock.several content.erased".split())
 OTHER_BODY = "idempotency.key_reused"
-LOST = "lost"  # no answer: the process died, or the log or a database was silent
+LOST = "lost"  # no answer: the process died, or the log or the database did not answer
 
 
 @dataclass
 class Asked:
-    """One command as its sender knows it: under which id, and what was answered so far."""
+    """A command as its sender knows it, with the answers so far."""
 
     command: Command
     caller: Caller | None
@@ -55,13 +55,13 @@ class Asked:
 
 
 class Client:
-    """Sends commands to whichever copy of a service is up, and judges what comes back."""
+    """Sends commands to a running copy of a service and judges the answers."""
 
     def __init__(self, world: World) -> None:
         self.world = world
 
     async def send(self, asked: Asked, owner: Owner, do: Callable[[Process], Awaitable[Any]], patient: bool) -> str:
-        """Ask until there is an answer, or until patience ends; what was answered last."""
+        """Send until there is an answer, at most TRIES_COUNT_MAX times; returns the last answer."""
         answer = LOST
         for attempt in range(TRIES_COUNT_MAX):
             if attempt:
@@ -72,7 +72,7 @@ class Client:
         return answer
 
     async def until_answered(self, asked: Asked, owner: Owner, do: Callable[[Process], Awaitable[Any]]) -> str:
-        """Ask for as long as it takes."""
+        """Send until there is an answer."""
         while (answer := await self.send(asked, owner, do, patient=True)) == LOST:
             await asyncio.sleep(1)
         return answer
@@ -97,11 +97,11 @@ class Client:
         return answer
 
     def _stands(self, command: Command) -> bool:
-        ids = (one.meta.command_id for one in self.world.log.events(command.address.subject))
+        ids = (event.meta.command_id for event in self.world.log.events(command.address.subject))
         return command.meta.command_id in ids
 
     def _answered(self, asked: Asked, result: Any, stood: bool, before: int, after: int) -> str:
-        """The answer is Done, Rejected, or an Answer over HTTP."""
+        """Judge a Committed, a Rejected, or an Answer over HTTP."""
         if isinstance(result, Rejected):
             self._rejection(asked, result.reason.code, stood, before, after)
             return result.reason.code
@@ -109,24 +109,24 @@ class Client:
         if not self._stands(command):
             self.world.violated("acknowledged, and not on the log", command)
         events = self.world.log.events(command.address.subject)
-        events = [one for one in events if one.meta.command_id == command.meta.command_id]
+        events = [entry for entry in events if entry.meta.command_id == command.meta.command_id]
         event = events[0] if events else None
         if len(events) > 1:
             self.world.violated("acknowledged, and on the log twice", command)
         if isinstance(result, Committed):
-            told, place = result.recorded.id if result.recorded else None, result.position
+            event_id, position = result.recorded.id if result.recorded else None, result.position
         else:
-            told, place = result.event, Position.parse(result.position)
+            event_id, position = result.event, Position.parse(result.position)
         if event is not None and asked.caller is not None:
             self._permitted(asked, event)
-        if event is not None and told is not None and (told != event.id or place != event.position):
+        if event is not None and event_id is not None and (event_id != event.id or position != event.position):
             self.world.violated("acknowledged as another event, or at another place", command)
         if OTHER_BODY in asked.answers:
             self.world.violated("accepted after another body was said to stand", command)
         return "done"
 
     def _permitted(self, asked: Asked, event: Recorded[Any]) -> None:
-        """Somebody's command stands: the rights allowed it for some state before its event, its references exist."""
+        """A command on the log: the rights allowed it in some state before its event, and its references exist."""
         command, caller = asked.command, asked.caller
         assert caller is not None
         creates = access.is_creation(command.name)
@@ -157,7 +157,7 @@ class Client:
         return code
 
     def _rejection(self, asked: Asked, code: str, stood: bool, before: int, after: int) -> None:
-        """The law gave this reason for one of the states between asking and answering."""
+        """Check that the law gives this reason in one of the states between request and answer."""
         command = asked.command
         if stood or asked.accepted:
             self.world.violated(f"rejected ({code}), though it stands", command)
@@ -170,11 +170,11 @@ class Client:
             self.world.violated(f"rejected ({code}) for no state the case was in", command)
 
     def _of_the_merged(self, command: Command) -> bool:
-        """Whether the answer may be about the case that an attachment would merge."""
+        """Whether the answer may concern the case that an attachment would merge."""
         return command.name == "attach" and getattr(command.facts, "merged_from", None) is not None
 
     def _nothing_still(self, command: Command, code: str, before: int, after: int) -> bool:
-        """Whether no clock could be told to go on, which is asked before the law is."""
+        """Whether no clock could be resumed, which the enricher checks before the law."""
         states = (self.world.state(command.address, count) for count in range(before, after + 1))
         return command.name == "resume" and any(_still(state, command) == code for state in states)
 
@@ -200,7 +200,7 @@ def _still(state: Any, command: Command) -> str:
 
 
 async def _answered_by(process: Process, do: Callable[[Process], Awaitable[Any]]) -> Any:
-    """A request, which the desk makes before all else that a process does."""
+    """A request, which goes before the background work of a process at the load gate."""
     with process.runtime.load_gate.answering():
         return await do(process)
 
@@ -215,7 +215,7 @@ _CODES = _reason_codes()
 
 
 def over_http(asked: Asked) -> Callable[[Process], Awaitable[Any]]:
-    """As a person's request: through every step of the application layer."""
+    """A request of a person, through all steps of the application layer."""
     caller, first = asked.caller, asked.command
     assert caller is not None
 
@@ -227,7 +227,7 @@ def over_http(asked: Asked) -> Callable[[Process], Awaitable[Any]]:
             asked.command = await enricher(application, caller, command, state) if enricher else command
             return asked.command
 
-        # noted for the length of this request: the judge must know the command that the law was asked
+        # the judge needs the enriched command, so the enricher of this request notes it
         own = copy(application)
         own._enrichers = {first.name: noted} if enricher else {}
         asked.command = first
@@ -237,5 +237,5 @@ def over_http(asked: Asked) -> Callable[[Process], Awaitable[Any]]:
 
 
 def by_itself(asked: Asked) -> Callable[[Process], Awaitable[Any]]:
-    """As the service's own decision: the clock's, or an import's."""
+    """A decision of the service itself, for a timer or an import."""
     return lambda process: process.application.decide(asked.command)

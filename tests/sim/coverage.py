@@ -1,4 +1,4 @@
-"""The transitions, failpoints and kinds of fault that many worlds reached together, of how many there are."""
+"""The transitions, failpoints and kinds of fault that many worlds reached together, out of all that exist."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALL_TRANSITIONS = {
 
 @dataclass
 class Coverage:
-    """The sum of outcomes. `failed` are seeds with what they violated."""
+    """The sum of outcomes. `failed` holds the violations by seed."""
 
     worlds: int = 0
     events: int = 0
@@ -33,11 +33,11 @@ class Coverage:
     failed: dict[int, list[str]] = field(default_factory=dict)
 
     def add(self, outcome: Outcome) -> None:
-        """One more world."""
+        """Add the outcome of a world."""
         self.worlds += 1
         self.events += outcome.events
         if outcome.violations:
-            self.failed[outcome.seed] = [str(one) for one in outcome.violations]
+            self.failed[outcome.seed] = [str(violation) for violation in outcome.violations]
             return
         self.cases_min, self.steps_min = min(self.cases_min, outcome.cases), min(self.steps_min, outcome.steps)
         self.transitions.update(f"{status} {event}" for status, event in outcome.transitions)
@@ -46,7 +46,7 @@ class Coverage:
         self.answers.update(outcome.answers)
 
     def parts(self) -> dict[str, tuple[Iterable[str], set[str]]]:
-        """By name: what was reached, and what there is."""
+        """The reached and the existing members of each part, by its name."""
         return {
             "transitions": (self.transitions, ALL_TRANSITIONS),
             "failpoints": (self.failpoints, set(CATALOGUE) - set(UNREACHED)),
@@ -54,11 +54,11 @@ class Coverage:
         }
 
     def shares(self) -> dict[str, float]:
-        """The share of each that was reached, 0 to 1."""
+        """The reached share of each part, 0 to 1."""
         return {name: len(there & set(reached)) / len(there) for name, (reached, there) in self.parts().items()}
 
-    def told(self) -> dict[str, Any]:
-        """All of it, for a file."""
+    def as_json(self) -> dict[str, Any]:
+        """All counts, for a JSON file."""
         missing = {name: sorted(there - set(reached)) for name, (reached, there) in self.parts().items()}
         return {
             "worlds": self.worlds,

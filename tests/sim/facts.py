@@ -1,4 +1,4 @@
-"""What somebody might ask of a case: the facts of every command of the catalogue, sensible more often than not."""
+"""Random facts for every command of the catalogue on a case, mostly sensible ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ HOUR = timedelta(hours=1)
 
 
 class Pen:
-    """Writes facts for one case as it stands; `other` names another case, `now` is the time of day."""
+    """Writes facts for a case in its present state; `other` is the id of another case, `now` the time of day."""
 
     def __init__(self, chance: Random, state: CaseState, now: datetime, other: str) -> None:
         self.chance, self.state, self.now, self.other = chance, state, now, other
@@ -71,7 +71,7 @@ class Pen:
         count = self.pick(0, 0, 0, 1, 2)
         named = self.chance.sample(self.units, count + 1)
         if self.sane and self.state.complained_unit in named:
-            named = [one for one in self.units if one != self.state.complained_unit][: count + 1]
+            named = [unit for unit in self.units if unit != self.state.complained_unit][: count + 1]
         if not self.sane and self.state.complained_unit and self.chance.random() < 0.4:
             return {"unit": self.state.complained_unit, "co_units": (), "basis": "duty"}
         if self.sane and self.state.triaged_unit and self.chance.random() < 0.5:
@@ -79,14 +79,14 @@ class Pen:
         return {"unit": named[0], "co_units": tuple(named[1:] if self.sane else named[: count + 1]), "basis": "duty"}
 
     def signer(self, again: bool) -> dict[str, Any]:
-        """Who signs, or takes over (`again`), of a unit that has somebody or nobody yet."""
+        """The unit and the person of a signature, or of a takeover (`again`) in a unit that has a person."""
         state = self.state
         signed = {state.unit: state.person} | {co.unit: co.person for co in state.co_handlers}
-        fitting = [one for one, person in signed.items() if one and (person is not None) is again]
+        fitting = [unit for unit, person in signed.items() if unit and (person is not None) is again]
         unit = self.chance.choice(fitting) if self.sane and fitting else self.held_by()
-        people = [one for one in staff(unit) if one != signed.get(unit)]
+        people = [person for person in staff(unit) if person != signed.get(unit)]
         if self.sane:
-            people = [one for one in people if one not in state.stand_aside] or people
+            people = [person for person in people if person not in state.stand_aside] or people
         elif state.stand_aside and self.chance.random() < 0.4:
             people = list(state.stand_aside)
         return {"unit": unit, "person": self.chance.choice(people)}
@@ -105,7 +105,7 @@ class Pen:
         )  # fmt: skip
 
     def named(self, flag: str = "") -> dict[str, Any]:
-        """A clock of the case, by preference one whose `flag` is up."""
+        """The stage and unit of a clock of the case, preferably of one whose `flag` is set."""
         fitting = [clock for clock in self.state.clocks if not flag or getattr(clock, flag)]
         clock = self.chance.choice(fitting) if fitting and self.sane else self.clock()
         old = clock.deadline if clock else None
@@ -121,7 +121,7 @@ class Pen:
         here = self.state.in_charge or REGIONS[0]
         if self.sane and up:
             return parent(here) or here
-        below = [one for one in REGIONS if one != here and one.startswith(here.rstrip("0"))]
+        below = [region for region in REGIONS if region != here and region.startswith(here.rstrip("0"))]
         return str(self.chance.choice(below if self.sane and below else ALL_REGIONS))
 
 
@@ -157,15 +157,17 @@ def _call_back(pen: Pen) -> dict[str, Any]:
 def _split(pen: Pen) -> dict[str, Any]:
     count = pen.pick(2, 3)
     parts = tuple(Part(region=pen.pick(*REGIONS), nature=pen.pick(*Nature)) for _ in range(count))
-    told = count if pen.sane else 2
+    matter_count = count if pen.sane else 2
     return {
         "parts": parts,
-        "matters": PartMatters(matters=tuple(Matter(title=f"p {MARK}", text=pen.pick(*TEXTS)) for _ in range(told))),
+        "matters": PartMatters(
+            matters=tuple(Matter(title=f"p {MARK}", text=pen.pick(*TEXTS)) for _ in range(matter_count))
+        ),
     }
 
 
 def _set_deadlines(pen: Pen) -> dict[str, Any]:
-    """Other clocks for what runs, or clocks for stages that have none yet, or none that make sense."""
+    """New clocks for running stages, clocks for stages without one, or senseless ones."""
     state = pen.state
     if not pen.sane:
         stage = pen.pick(*STAGES)
@@ -185,7 +187,7 @@ def _recompute(pen: Pen) -> dict[str, Any]:
 
 
 def _resume(pen: Pen) -> dict[str, Any]:
-    """Of which clock; the service says when it is due."""
+    """Facts that name a clock; the service replaces the due moment."""
     named = pen.named("suspended")
     clock = pen.state.clock(named["stage"], named["unit"])
     old = clock.deadline if clock else pen.deadline(named["stage"], named["unit"])
@@ -206,19 +208,19 @@ def _annul(pen: Pen) -> dict[str, Any]:
 
 def _urge(pen: Pen) -> dict[str, Any]:
     centre = f"{pen.state.in_charge}-centre"
-    known = [one for one in (pen.state.unit, pen.state.triaged_unit, *pen.state.co_units) if one] or [centre]
+    known = [unit for unit in (pen.state.unit, pen.state.triaged_unit, *pen.state.co_units) if unit] or [centre]
     return {"unit": pen.chance.choice(known) if pen.sane else pen.unit(), "note": NOTE}
 
 
 def _correct(pen: Pen) -> dict[str, Any]:
-    said: dict[str, Any] = {"note": NOTE}
+    facts: dict[str, Any] = {"note": NOTE}
     if pen.sane:
-        said |= pen.pick(
+        facts |= pen.pick(
             {"nature": pen.pick(*Nature)},
             {"severity": pen.pick(*Severity)},
             {"matter": Matter(title=f"corrected {MARK}", text=pen.pick(*TEXTS))},
         )
-    return said
+    return facts
 
 
 def _explained(**more: Any) -> Callable[[Pen], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What goes wrong in a world: drawn from its seed at every call of a port, noted by kind, and ended when it heals."""
+"""The faults of a world: drawn from its seed at each call of a port, counted by kind, and off once the world heals."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from shared.kit.problems import Unavailable
 from shared.log.port import LogUnavailable
 from tests.sim.loop import GROUP, Group
 
-# Every kind of fault, and what it is.
+# Every kind of fault, with its description.
 KINDS = {
     "drop": "a request to the log or a stream never arrives",
-    "lost_ack": "the log or a stream took it, the answer is lost",
-    "late": "an append arrives long after its sender has given it up",
+    "lost_ack": "the log or a stream stores it, the answer is lost",
+    "late": "an append arrives long after its sender gave up",
     "duplicate": "an acknowledgement of a message is lost: it comes again",
-    "redelivery": "a message is handed out again while it is being worked",
+    "redelivery": "a message is delivered again during its handling",
     "durable_deleted": "a durable is gone: everything comes again from the first message",
-    "conflict": "somebody else wrote first",
-    "stale": "what a process remembers of a case is older than the log",
-    "outage": "nothing of a process reaches the log for seconds",
-    "database_before": "the database fails and nothing of it stands",
-    "database_after": "the database took it, the answer is lost",
+    "conflict": "another writer was first",
+    "stale": "the cached state of a case is older than the log",
+    "outage": "no request of a process reaches the log for seconds",
+    "database_before": "the database fails before the commit",
+    "database_after": "the database commits, the answer is lost",
     "vault": "the vault does not answer",
-    "clock_jump": "the time of day of one process is set off",
+    "clock_jump": "the time of day of one process jumps",
     "clock_drift": "the time of day of one process runs too fast or too slow",
     "clock_stop": "the time of day of one process stands still",
-    "time_gap": "hours or days pass while nothing works: much is due at once",
+    "time_gap": "hours or days pass without any work, and many timers are due at once",
     "calendar": "days off are published, and processes hear of it one by one",
-    "lock_lost": "the connection that holds the right to be the only one breaks",
+    "lock_lost": "the connection that holds the lock of the leader breaks",
     "slow": "a call takes longer than a message waits for its acknowledgement",
-    "kill": "a process dies at whatever it does, and another one starts without its memory",
+    "kill": "a process dies at any point, and a new one starts without its memory",
     "poison": "a reaction fails at one event every time until it is parked",
     "two_copies": "two processes of one service work at the same time",
     "other_body": "an id is used again with another body",
@@ -57,7 +57,7 @@ SLOW_S = (0.5, 3.0, 45.0)
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """How much goes wrong in one world: chances per call of a port."""
+    """The probabilities of faults in one world, per call of a port."""
 
     fault: float
     kill: float
@@ -67,7 +67,7 @@ class Weather:
 
     @classmethod
     def draw(cls, chance: Random) -> Weather:
-        """Some worlds are calm in one way and wild in another."""
+        """Draw each probability by itself, so that worlds differ in their kinds of faults."""
         return cls(
             fault=chance.choice((0.0, 0.005, 0.02, 0.06)),
             kill=chance.choice((0.0, 0.0005, 0.002, 0.004)),
@@ -78,7 +78,7 @@ class Weather:
 
 
 class Faults:
-    """The hooks that ports and failpoints await. `kill` ends a process; it is told which group its tasks are in."""
+    """The hooks that ports and failpoints await. `kill` ends the process of a group of tasks."""
 
     def __init__(self, chance: Random, weather: Weather, kill: Callable[[Group], None]) -> None:
         self.chance, self.weather, self.kill = chance, weather, kill
@@ -88,7 +88,7 @@ class Faults:
         self._out_until: dict[str, float] = {}
 
     async def pause(self, point: str) -> None:
-        """A yield point. Raises what the seed says; nothing for who is no process (the server, the judge)."""
+        """A yield point of a process; raises the fault that the seed draws. The servers and the judge get no fault."""
         group = GROUP.get()
         if group is None:
             return
@@ -114,7 +114,7 @@ class Faults:
         await asyncio.sleep(chance.random() * 0.02 if chance.random() < weather.timer else 0)
 
     async def failpoint(self, name: str) -> None:
-        """A failpoint of the kit: another place to die."""
+        """A failpoint of the kit, at which the process may die."""
         self.failpoints[name] += 1
         group = GROUP.get()
         if group is None or not self.on:

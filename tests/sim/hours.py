@@ -1,4 +1,4 @@
-"""The time limits of a world, short enough to run out in it; a ladder behind them; days off that are published late."""
+"""The limits of a world, short enough to become overdue in it, its ladder, and calendars that are published late."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.sim.places import FAR_COUNTY, PROVINCE, people
 
 LAW = BasisRow(mark=Mark.LAW, text="simulation")
 EVERYBODY = tuple(Informed)
-# What passes of the time of day while a second passes: limits of hours run out, pauses of services stay seconds.
+# Seconds of the time of day per second of the loop: limits of hours run out, while pauses of services stay seconds.
 PACE = 200.0
 
 
@@ -34,7 +34,7 @@ def _limit(
 
 
 def _limits() -> list[Document]:
-    """Hours in one county and days in the other, so that both are met everywhere a case may go."""
+    """Limits in hours for the province and in days for one county, so that a case may meet both."""
     hours = (
         _limit(Stage.TRIAGE, 1), _limit(Stage.SIGN, 2, warn=1), _limit(Stage.HANDLE, 3, warn=1),
         _limit(Stage.CO_HANDLE, 2, warn=1), _limit(Stage.FEEDBACK, 2, warn=1), _limit(Stage.REPORT, 1),
@@ -71,21 +71,21 @@ def _ladder() -> Document:
 
 @cache
 def library() -> ReferenceData:
-    """The demo's documents, people of the simulation in its units, and its limits and ladder."""
+    """The documents of the demo, with the people, limits and ladder of the simulation."""
     return ReferenceData([*demo_documents(), people(), *_limits(), _ladder()])
 
 
 def own_library() -> ReferenceData:
-    """One for a process, whose calendars may change without the others' knowing."""
-    one = copy(library())
-    one._documents, one._rows = dict(one._documents), dict(one._rows)
-    one._rows[DocumentKind.CALENDARS] = dict(one._rows[DocumentKind.CALENDARS])
-    one._calendars, one._references, one._versions = {}, {}, {}
-    return one
+    """A copy for one process, whose calendars change independently of the other copies."""
+    own = copy(library())
+    own._documents, own._rows = dict(own._documents), dict(own._rows)
+    own._rows[DocumentKind.CALENDARS] = dict(own._rows[DocumentKind.CALENDARS])
+    own._calendars, own._references, own._versions = {}, {}, {}
+    return own
 
 
 def calendar(chance: Random, sequence: int) -> Document:
-    """A newer calendar of the province: some of the days on which a world takes place are off."""
+    """A newer calendar of the province, with some of the days of a world as holidays."""
     first = START.date()
     days = [first + timedelta(days=n) for n in range(1, 20)]
     holidays = tuple(sorted(chance.sample(days, chance.choice((1, 2, 6)))))

@@ -1,4 +1,4 @@
-"""The verdict on a world that has come to rest: the log's own judge, and what only the simulation knows."""
+"""The verdict on a world at rest: the checks of fsck, and checks that need the knowledge of the simulation."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MARKS = (MARK.encode(), MARK[:-1].encode(), MARK.encode("utf-16-le"), MARK.encod
 
 
 class Judge:
-    """Looks through everything that a world left behind."""
+    """Checks the log, the tables and the streams that a world left."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -57,7 +57,7 @@ class Judge:
         self.transitions: set[tuple[str, str]] = set()
 
     async def judge(self) -> None:
-        """Everything that must hold once a world is at rest."""
+        """Run all checks of a world at rest."""
         ids = [Address.parse(subject).id for subject in self.by_subject]
         self.keys = await self.vault.keys(ids)
         await self._log()
@@ -70,12 +70,12 @@ class Judge:
         self._transitions()
 
     async def _log(self) -> None:
-        """The one judge of the product, with all its questions."""
-        questions = FsckLookups(
+        """Run fsck, the judge of the product, with all its lookups."""
+        lookups = FsckLookups(
             keys=self._keys_of, unseal=unseal_fields, claimed=self._claimed, created_by=self._parts,
             read_models={"routing.work": self._work},
         )  # fmt: skip
-        report = await fsck.check_log(self.world.log, questions, settled=True)
+        report = await fsck.check_log(self.world.log, lookups, settled=True)
         for finding in report.findings:
             self.world.violated(str(finding), finding.aggregate)
 
@@ -92,10 +92,10 @@ class Judge:
         event = unseal_fields(recorded.event, key, recorded.address.id, recorded.id)
         state = self.world.state(recorded.address)
         opened = Recorded(recorded.id, recorded.address, recorded.meta, event, recorded.position)
-        return [wanted.address for wanted in register_parts(opened, state, library())]
+        return [request.address for request in register_parts(opened, state, library())]
 
     async def _work(self) -> AsyncIterator[FsckFinding]:
-        """The worklist equals what a fresh replay gives."""
+        """The worklist equals that of a fresh replay."""
         rows = self.world.tables[Owner.ROUTING].table("work")
         cases = {subject: events for subject, events in self.by_subject.items() if subject.startswith("case.")}
         for subject, events in cases.items():
@@ -111,38 +111,39 @@ class Judge:
                 yield FsckFinding("read_model", "", subject, "there is no such case")
 
     def _commands(self) -> None:
-        """What was acknowledged stands once and as it was said; what was only ever rejected does not stand."""
+        """An acknowledged command is on the log once and unchanged; a command that was only rejected is not on it."""
         for command_id, many in self.world.asked.items():
             for asked in many:
                 subject = asked.command.address.subject
-                stands = [one for one in self.by_subject.get(subject, ()) if one.meta.command_id == command_id]
+                stands = [event for event in self.by_subject.get(subject, ()) if event.meta.command_id == command_id]
                 if asked.accepted and len(stands) != 1:
                     self.world.violated(f"acknowledged, and {len(stands)} times on the log", asked.command)
-                if stands and not any(one.accepted or one.unknown for one in many):
+                if stands and not any(twin.accepted or twin.unknown for twin in many):
                     self.world.violated(f"on the log, though answered {asked.answers}", asked.command)
                 if stands and asked.accepted:
                     self._as_said(asked.command, stands[0])
 
     def _as_said(self, command: Command, recorded: Recorded[Any]) -> None:
-        """The event states the facts of the command, in the open and under its seal."""
+        """The event holds the facts of the command, both the open and the sealed ones."""
         key, event = self.keys.get(recorded.address.id), recorded.known
         if key is not None:
             try:
                 event = unseal_fields(event, key, recorded.address.id, recorded.id)
-            except Exception:  # the log's judge says so
+            except Exception:  # reported by fsck
                 return
         ours = COMMANDS[command.name].owner is not Owner.SUPERVISION
-        for name, told in type(command.facts).model_fields.items():
-            if FILLED in told.metadata and not ours:  # by the service, from the case as it was then
+        for name, field in type(command.facts).model_fields.items():
+            if FILLED in field.metadata and not ours:  # filled by the service from the state of that moment
                 continue
-            said, stands = getattr(command.facts, name), getattr(event, name)
-            moving = name in ("contact_time", "attachments")  # they follow from when and where it was taken
-            if said != stands and not moving and not (key is None and name in event.PRIVATE):
+            sent, stands = getattr(command.facts, name), getattr(event, name)
+            # these two depend on the time and the copy that took the command
+            moving = name in ("contact_time", "attachments")
+            if sent != stands and not moving and not (key is None and name in event.PRIVATE):
                 self.world.violated(f"acknowledged with another {name}", command)
 
     def _explained(self) -> None:
-        """Every event was asked for by somebody, or follows from another event under the id that this gives."""
-        events = {one.id: one for many in self.by_subject.values() for one in many}
+        """The id of each event comes from a command that was sent, or is derived from the event that caused it."""
+        events = {event.id: event for many in self.by_subject.values() for event in many}
         expected = set(self.world.submitted.values())
         submissions = {derived_id("submission", PLATFORM, id, "") for id in expected}
         for recorded in events.values():
@@ -155,7 +156,7 @@ class Judge:
                 self.world.violated(f"{recorded.type} follows from a cause under a strange id", str(recorded.position))
 
     def _reactions(self) -> None:
-        """No reaction is left undone that was due at every moment since its cause."""
+        """No reaction is missing that was due in each state since its cause."""
         for events in self.by_subject.values():
             for index, recorded in enumerate(events):
                 for reaction in REACTIONS:
@@ -171,60 +172,64 @@ class Judge:
             event = unseal_fields(recorded.known, key, recorded.address.id, recorded.id)
             recorded = Recorded(recorded.id, recorded.address, recorded.meta, event, recorded.position)
         for count in range(index + 1, len(events) + 1):
-            wanted = reaction.decide(recorded, self.world.state(recorded.address, count), library())
-            missing = [one for one in wanted if not self._stands(reaction, recorded, one)]
+            requests = reaction.decide(recorded, self.world.state(recorded.address, count), library())
+            missing = [request for request in requests if not self._stands(reaction, recorded, request)]
             if not missing:
                 return
-        for one in missing:
-            if not self._refusable(one, recorded, events, index):
-                self.world.violated(f"{reaction.name} was left undone: {one.name} {one.address.subject}", recorded.id)
+        for request in missing:
+            if not self._refusable(request, recorded, events, index):
+                self.world.violated(
+                    f"{reaction.name} was left undone: {request.name} {request.address.subject}", recorded.id
+                )
 
-    def _stands(self, reaction: Reaction, cause: Recorded[Any], wanted: CommandRequest) -> bool:
-        id = _follows(reaction, cause, wanted)
-        return any(one.meta.command_id == id for one in self.by_subject.get(wanted.address.subject, ()))
+    def _stands(self, reaction: Reaction, cause: Recorded[Any], request: CommandRequest) -> bool:
+        id = _follows(reaction, cause, request)
+        return any(event.meta.command_id == id for event in self.by_subject.get(request.address.subject, ()))
 
-    def _refusable(self, wanted: CommandRequest, cause: Recorded[Any], events: list[Recorded[Any]], index: int) -> bool:
-        """Whether there was a moment at which the law refused it."""
-        target = self.by_subject.get(wanted.address.subject, [])
+    def _refusable(
+        self, request: CommandRequest, cause: Recorded[Any], events: list[Recorded[Any]], index: int
+    ) -> bool:
+        """Whether the law refused the request in any state since its cause."""
+        target = self.by_subject.get(request.address.subject, [])
         first = index + 1 if target is events else 0
         meta = cause.meta.model_copy(update={"command_id": "asked once more"})
-        command = Command(wanted.address, meta, wanted.name, wanted.facts)
-        states = (self.world.state(wanted.address, count) for count in range(first, len(target) + 1))
-        return any(isinstance(LAWS[wanted.address.kind].decide(command, state), Rejected) for state in states)
+        command = Command(request.address, meta, request.name, request.facts)
+        states = (self.world.state(request.address, count) for count in range(first, len(target) + 1))
+        return any(isinstance(LAWS[request.address.kind].decide(command, state), Rejected) for state in states)
 
     def _clear(self) -> None:
-        """Nothing private stands in the clear, wherever one looks."""
-        places: dict[str, Iterable[bytes]] = {
-            "the log": (encode_event(one) for many in self.by_subject.values() for one in many),
+        """No private content is in the clear on the log, in objects, tables or streams."""
+        sources: dict[str, Iterable[bytes]] = {
+            "the log": (encode_event(event) for many in self.by_subject.values() for event in many),
             "the objects": self.world.streams.objects.values(),
             "the tables": (repr(tables.rows).encode() for tables in self.world.tables.values()),
             "the streams": texts(self.world.streams),
         }
-        for place, contents in places.items():
+        for source, contents in sources.items():
             for content in contents:
                 if any(mark in content for mark in MARKS):
-                    self.world.violated(f"content stands in the clear on {place}")
+                    self.world.violated(f"content stands in the clear on {source}")
                     return
 
     def _platforms(self) -> None:
-        """Every submission has its answer, and every step of a platform's case was told once, in order."""
+        """Each submission has its receipt, and each step of a platform's case was published once, in order."""
         receipts = {
             message.subject: from_json(message.data)
-            for message in self.world.streams.kept["RECEIPTS"].messages.values()
+            for message in self.world.streams.stored["RECEIPTS"].messages.values()
         }
-        told = {receipt["sequence"] for receipt in receipts.values()}
+        answered = {receipt["sequence"] for receipt in receipts.values()}
         for sequence, id in self.world.submitted.items():
             own = receipts.get(topology.receipt(PLATFORM, id))
-            if sequence not in told and own is None:
+            if sequence not in answered and own is None:
                 self.world.violated(f"submission {sequence} ({id}) ended in silence")
-            if sequence in self.world.streams.kept["SUBMISSIONS"].messages:
+            if sequence in self.world.streams.stored["SUBMISSIONS"].messages:
                 self.world.violated(f"submission {sequence} ({id}) still stands with its content")
         progress: dict[str, list[int]] = {}
-        for message in self.world.streams.kept["PROGRESS"].messages.values():
+        for message in self.world.streams.stored["PROGRESS"].messages.values():
             progress.setdefault(message.subject, []).append(from_json(message.data)["data"]["version"])
         for subject, events in self.by_subject.items():
             if isinstance(events[0].event, e.Registered) and events[0].event.source == PLATFORM:
-                versions = [at for at, one in enumerate(events, 1) if step_of(one.event)]
+                versions = [at for at, entry in enumerate(events, 1) if step_of(entry.event)]
                 born = events[0].position
                 assert born is not None
                 where = topology.progress(PLATFORM, case_number(Position(born.stream, born.sequence)))
@@ -233,13 +238,13 @@ class Judge:
 
     def _transitions(self) -> None:
         for events in self.by_subject.values():
-            for count, one in enumerate(events):
-                state = self.world.state(one.address, count)
-                kind = variant(one.known, state) if one.address.kind == "case" else Variant.PLAIN
-                self.transitions.add((str(state.status), event_key(type(one.known), kind)))
+            for count, event in enumerate(events):
+                state = self.world.state(event.address, count)
+                kind = variant(event.known, state) if event.address.kind == "case" else Variant.PLAIN
+                self.transitions.add((str(state.status), event_key(type(event.known), kind)))
 
     def outcome(self) -> Outcome:
-        """What is told of this world."""
+        """The outcome of the world."""
         from tests.sim.world import Outcome
 
         world = self.world
@@ -261,18 +266,18 @@ class Judge:
         )
 
 
-def _follows(reaction: Reaction, cause: Recorded[Any], wanted: CommandRequest) -> str:
-    return derived_id(reaction.name, cause.id, wanted.address.subject, wanted.name + wanted.what)
+def _follows(reaction: Reaction, cause: Recorded[Any], request: CommandRequest) -> str:
+    return derived_id(reaction.name, cause.id, request.address.subject, request.name + request.what)
 
 
 def _ids_that_follow(cause: Recorded[Any], recorded: Recorded[Any]) -> set[str]:
-    """Every command id that a reaction to `cause` may have given to `recorded`."""
-    name = fsck._COMMAND_OF[recorded.type]
-    stage, unit = (getattr(recorded.event, one, None) for one in ("stage", "unit"))
+    """Each command id that a reaction to `cause` may have given to `recorded`."""
+    command = fsck._COMMAND_OF[recorded.type]
+    stage, unit = (getattr(recorded.event, name, None) for name in ("stage", "unit"))
     what = ["", "corrected", f"{stage} {unit or ''}", *getattr(cause.event, "cases", ())]
     subject = recorded.address.subject
     return {ids_of_the_ticker(recorded)} | {
-        derived_id(one.name, cause.id, subject, name + w) for one in REACTIONS for w in what
+        derived_id(reaction.name, cause.id, subject, command + w) for reaction in REACTIONS for w in what
     }
 
 

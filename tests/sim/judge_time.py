@@ -1,4 +1,4 @@
-"""The verdict on time: nothing late in silence, nothing early, nothing twice, rungs in turn; agenda and feed whole."""
+"""The verdict on time: each overdue declared once and not early, rungs in order, read model and feed complete."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ INSTANT = timedelta(microseconds=1)
 
 
 def ids_of_the_ticker(recorded: Recorded[Any]) -> str:
-    """The command id under which the ticker fires what an event says."""
+    """The command id under which the ticker fires the timer of an event."""
     event = recorded.known
     of = event.deadline if isinstance(event, e.Resumed | e.DeadlineRecomputed) else event
     stage, unit, what = getattr(of, "stage", None), getattr(of, "unit", None), ""
@@ -49,19 +49,19 @@ def ids_of_the_ticker(recorded: Recorded[Any]) -> str:
 
 
 class TimeJudge:
-    """Looks through the log of a world at rest, and at what was made of it."""
+    """Checks the clocks on the log of a world at rest, and the read model and the feed that follow from it."""
 
     def __init__(self, world: World, by_subject: dict[str, list[Recorded[Any]]]) -> None:
         self.world, self.by_subject = world, by_subject
         self.now = world.clock.now()
         asked = world.asked
-        self.said = {one.id for many in by_subject.values() for one in many if one.meta.command_id in asked}
+        self.sent = {event.id for many in by_subject.values() for event in many if event.meta.command_id in asked}
         self.library = own_library()
         for document in world.published:
             self.library.put(document)
 
     def judge(self) -> None:
-        """Everything about time."""
+        """Run all checks of time."""
         for subject, events in self.by_subject.items():
             state = self.world.state(events[0].address)
             for what in self._of_a_case(events, state) if isinstance(state, CaseState) else self._of_an_order(state):
@@ -72,11 +72,11 @@ class TimeJudge:
         self._feed()
 
     def _of_a_case(self, events: Sequence[Recorded[Any]], state: CaseState) -> Iterator[str]:
-        account = Clocks()
+        clocks = Clocks()
         for count, recorded in enumerate(events):
             before, after = (self.world.state(recorded.address, n) for n in (count, count + 1))
             try:
-                account.follow(before, recorded, after)
+                clocks.follow(before, recorded, after)
             except (AssertionError, KeyError) as error:
                 yield f"the clocks at {recorded.type} {recorded.position}: {type(error).__name__} {error}"
                 return
@@ -84,10 +84,10 @@ class TimeJudge:
                 yield from self._warned_before(before, recorded)
         if state.erased or Hold.IMPORT in state.holds:
             return
-        for (stage, unit), one in account.own.items():
-            late = one.due < (one.ended or self.now)
-            if late and not (one.seen or one.suspended):
-                yield f"late in silence: {stage} {unit or ''} due {one.due}"
+        for (stage, unit), clock in clocks.own.items():
+            late = clock.due < (clock.ended or self.now)
+            if late and not (clock.seen or clock.suspended):
+                yield f"late in silence: {stage} {unit or ''} due {clock.due}"
         yield from self._in_force(state)
 
     def _warned_before(self, before: CaseState, recorded: Recorded[Any]) -> Iterator[str]:
@@ -99,7 +99,7 @@ class TimeJudge:
             yield f"overdue without a warning: {event.stage} at {recorded.position}"
 
     def _in_force(self, state: CaseState) -> Iterator[str]:
-        """What runs has its clock, by the calendar in force, and its next rung is to come."""
+        """Each running stage has a clock by the calendar in force, and its next rung lies ahead."""
         for key in state.running_stages:
             clock = state.clock(*key)
             if clock is None or clock.ended_at is not None:
@@ -121,8 +121,8 @@ class TimeJudge:
                 yield f"{late.stage} ended in time, and its overdue stands"
 
     def _by_the_book(self, clock: Any) -> bool:
-        """Whether nobody but the service itself said when it is due."""
-        return not self.said & {clock.set_by, *(move.event for move in clock.moves)}
+        """Whether only the service set the due moment, and no command of an actor."""
+        return not self.sent & {clock.set_by, *(move.event for move in clock.moves)}
 
     def _of_an_order(self, state: OrderState) -> Iterator[str]:
         waits = state.status is OrderStatus.ISSUED and not state.overdue
@@ -130,7 +130,7 @@ class TimeJudge:
             yield f"an order is late in silence, due {state.due}"
 
     def _not_early(self, recorded: Recorded[Any], before: Any) -> None:
-        """By the one clock that is right, and by how much those of the services were ahead of it."""
+        """No timer fires before its moment by the right clock, less the lead of the services' clocks."""
         event = recorded.event
         if not isinstance(event, FIRINGS) or recorded.meta.command_id in self.world.asked:
             return
@@ -146,7 +146,7 @@ class TimeJudge:
             self.world.violated(f"{recorded.type} was {moment - sent} early", str(recorded.position))
 
     def _agenda(self) -> None:
-        """The read model of the clocks equals what a fresh replay gives."""
+        """The read model of the clocks equals that of a fresh replay."""
         tables = self.world.tables[Owner.SUPERVISION]
         watched = {subject: row["row"] for subject, row in tables.table("watched").items()}
         due = Counter(row["row"] for row in tables.table("moments").values())
@@ -156,35 +156,37 @@ class TimeJudge:
             text = state_json(events[0].address.kind, state)
             change = AggregateChange(events[0].address, state, position, events, text)
             expected = astuple(watched_row(change))
-            found = watched.pop(subject, None)
-            if found is None or comparable(found) != comparable(expected):
+            stored = watched.pop(subject, None)
+            if stored is None or comparable(stored) != comparable(expected):
                 self.world.violated("supervision.watched differs from the log", subject)
-            told = moments(subject, state)
-            due.subtract((one.subject, one.what, one.stage, one.unit, one.at, one.cause) for one in told)
+            timers = moments(subject, state)
+            due.subtract(
+                (timer.subject, timer.what, timer.stage, timer.unit, timer.at, timer.cause) for timer in timers
+            )
         if watched or any(due.values()):
             self.world.violated(f"supervision.watched has what is not there, or not what is: {watched or +due or -due}")
 
     def _feed(self) -> None:
-        """Each item stands once, and those of one case in order."""
-        wanted: dict[str, list[str]] = {}
+        """FEED holds each item once, and the items of a case in order."""
+        expected: dict[str, list[str]] = {}
         for subject, events in self.by_subject.items():
-            born = events[0].position
-            assert born is not None
-            name = case_number(Position(born.stream, born.sequence))
+            registered_at = events[0].position
+            assert registered_at is not None
+            name = case_number(Position(registered_at.stream, registered_at.sequence))
             for count, recorded in enumerate(events):
                 before, after = (self.world.state(recorded.address, n) for n in (count, count + 1))
-                wanted.setdefault(subject, []).extend(item.id for item in items(before, after, recorded, name))
-        whose = {id: subject for subject, ids in wanted.items() for id in ids}
-        found: dict[str, list[str]] = {subject: [] for subject in wanted}
-        for message in self.world.streams.kept["FEED"].messages.values():
+                expected.setdefault(subject, []).extend(item.id for item in items(before, after, recorded, name))
+        whose = {id: subject for subject, ids in expected.items() for id in ids}
+        stored: dict[str, list[str]] = {subject: [] for subject in expected}
+        for message in self.world.streams.stored["FEED"].messages.values():
             id = from_json(message.data)["id"]
             if id in whose:
-                found[whose[id]].append(id)
+                stored[whose[id]].append(id)
             elif message.subject != "feed.mark":
                 self.world.violated(f"an item of the feed is of nothing: {message.subject}")
-        for subject, ids in wanted.items():
-            if found[subject] != ids:
-                self.world.violated(f"the feed holds {len(found[subject])} items where {len(ids)} belong", subject)
+        for subject, ids in expected.items():
+            if stored[subject] != ids:
+                self.world.violated(f"the feed holds {len(stored[subject])} items where {len(ids)} belong", subject)
 
 
 def comparable(row: tuple[Any, ...]) -> tuple[Any, ...]:

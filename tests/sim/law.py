@@ -1,4 +1,4 @@
-"""The law as it is when this file is read: what judges a world, also one whose services were sabotaged."""
+"""The law at the import of this file, by which worlds are judged, also those with sabotaged services."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One thread, virtual time, nothing ambient: an event loop that a seed decides, and the clocks that run on it."""
+"""An event loop in one thread and in virtual time, which is deterministic for a seed, and the clocks that run on it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class Stuck(Exception):
-    """Everybody waits and nobody will wake: a deadlock of the world."""
+    """A deadlock of the world: all tasks wait, and no timer is set."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """asyncio's own scheduling, first come first served, over a clock that jumps to the next moment due."""
+    """The scheduling of asyncio (first come, first served) over a clock that jumps to the next timer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,9 +31,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self._virtual
 
     def select(self, timeout: float | None) -> tuple[()]:
-        """No I/O ever comes; instead of waiting, time moves on."""
+        """There is no I/O; instead of a wait, the time moves on."""
         if timeout is None:
-            raise Stuck("nobody is ready and nobody will be")
+            raise Stuck("no task is ready and no timer is set")
         if timeout > 0:
             self._virtual += timeout
         return ()
@@ -46,7 +46,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 class Group:
-    """The tasks of one process, so that all of them can die at once. Order of creation is order of death."""
+    """The tasks of one process, which a kill cancels together, in the order of their creation."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -58,10 +58,10 @@ class Group:
     def note(self, task: asyncio.Task[Any]) -> None:
         self._tasks.append(task)
         if len(self._tasks) > 256:
-            self._tasks = [one for one in self._tasks if not one.done()]
+            self._tasks = [started for started in self._tasks if not started.done()]
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run something as this process, whoever asks for it."""
+        """Run a coroutine as a task of this process, whichever task calls."""
         return asyncio.get_running_loop().create_task(coroutine, context=self.context.copy())
 
     def running(self) -> list[asyncio.Task[Any]]:
@@ -69,7 +69,7 @@ class Group:
         return [task for task in self._tasks if not task.done()]
 
     def kill(self) -> None:
-        """All tasks end where they are; what they would clean up finds nothing that answers."""
+        """Cancel all tasks. Their cleanup reaches no port, as the group is no longer alive."""
         self.alive = False
         for task in self._tasks:
             if not task.done():
@@ -97,7 +97,7 @@ def run(world: Callable[[], Awaitable[T]]) -> T:
     """Run a world to its end in a loop of its own."""
     loop = VirtualLoop()
     loop.set_task_factory(_make)
-    loop.set_exception_handler(lambda _, context: None)  # of killed tasks; what matters is looked at by the world
+    loop.set_exception_handler(lambda _, context: None)  # errors of killed tasks; the world checks those of the others
     try:
         return loop.run_until_complete(world())
     finally:
@@ -111,7 +111,7 @@ def run(world: Callable[[], Awaitable[T]]) -> T:
 
 
 class SimClock:
-    """`Clock` of one process: a time of day that jumps, drifts and stops, chance from the world's seed.
+    """`Clock` of one process: its time of day may jump, drift and stop; its chance comes from the seed of the world.
 
     The time of day passes `pace` times as fast as the seconds that services wait for (`monotonic`, `sleep`).
     """
@@ -120,7 +120,7 @@ class SimClock:
         self._chance = chance
         self.pace = self.rate = pace
         self.offset_s = 0.0
-        self._at_s = self._shown_s = 0.0  # what it showed when the rate was last set
+        self._at_s = self._shown_s = 0.0  # the loop time and the reading at the last change of the rate
 
     def _reading(self) -> float:
         return self._shown_s + (asyncio.get_running_loop().time() - self._at_s) * self.rate
@@ -129,11 +129,11 @@ class SimClock:
         return START + timedelta(seconds=self._reading() + self.offset_s)
 
     def run_at(self, rate: float) -> None:
-        """From now on so many seconds pass in one: 0 and it stands still."""
+        """From now on `rate` seconds of the time of day pass in a second; 0 stops it."""
         self._shown_s, self._at_s, self.rate = self._reading(), asyncio.get_running_loop().time(), rate
 
     def set_by(self, right: SimClock) -> None:
-        """Show the time that another one shows, and run as it does."""
+        """Take the time and the rate of another clock."""
         self._shown_s, self._at_s, self.rate = right._shown_s, right._at_s, right.rate
         self.offset_s = right.offset_s
 

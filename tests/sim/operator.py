@@ -1,4 +1,4 @@
-"""The operator, once all is calm: what was parked is worked, orphans are swept, keys are wrapped anew."""
+"""The operator of a world at rest: replays parked messages, sweeps orphaned keys and wraps the keys anew."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Operator:
-    """Who looks after a world that rests, with the chance and the numbers of its actors."""
+    """The operator of a world, with the chance and the numbers of its actors."""
 
     def __init__(self, actors: Actors) -> None:
         self.world, self.chance, self.actors = actors.world, actors.chance, actors
@@ -27,7 +27,7 @@ class Operator:
         self._swept = False
 
     async def operate(self) -> bool:
-        """Work what was parked, sweep orphans, wrap keys anew; whether something was left to do."""
+        """Replay parked messages, sweep orphans, wrap keys anew; returns whether anything was left to do."""
         world = self.world
         await self._replay_parked()
         if world._busy():
@@ -38,11 +38,11 @@ class Operator:
         await self._misdirect()
         supervision = await world.copy_of(Owner.SUPERVISION)
         eraser = supervision.jobs["supervision.sweep"].__self__
-        before = world.clock.now() - timedelta(hours=1)  # an order's key is made a little before the order
+        before = world.clock.now() - timedelta(hours=1)  # the key of an order is made shortly before the order
         await self._as(supervision, supervision.data.vault.sweep_orphans(before, eraser._exists))
         vault = supervision.data.vault
         masters = MasterKeys([b"x" * 32, b"n" * 32, b"o" * 32])
-        for process in world.processes.values():  # the file of all first, then the keys
+        for process in world.processes.values():  # first the master key files of all processes, then the keys
             process.data.vault._masters = masters
         await self._as(supervision, vault.rewrap())
         world.vault._masters = masters
@@ -52,22 +52,22 @@ class Operator:
         return await process.group.start(doing)
 
     async def _replay_parked(self) -> None:
-        for told in self.world.parked():
-            if "event" not in told:
-                self.world.violated(f"a submission was parked: {told}")
+        for parked in self.world.parked():
+            if "event" not in parked:
+                self.world.violated(f"a submission was parked: {parked}")
                 continue
-            place = Position.parse(told["position"])
+            position = Position.parse(parked["position"])
             for owner in (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION):
-                key = f"{owner} {place}"
+                key = f"{owner} {position}"
                 if key not in self._replayed:
                     self._replayed.add(key)
                     process = await self.world.copy_of(owner)
-                    recorded = await process.data.log.at(place)
+                    recorded = await process.data.log.at(position)
                     assert recorded is not None
                     await self._as(process, process.reactions.react(recorded))
 
     async def _misdirect(self) -> None:
-        """A service that writes what another owns is refused by its log."""
+        """The log of a service refuses an event that another service owns."""
         world = self.world
         open_ones = [one for one in world.born("case") if world.state(one).status not in (Status.MERGED, Status.SPLIT)]
         if not open_ones:

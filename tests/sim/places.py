@@ -1,4 +1,4 @@
-"""Where a world takes place: a few regions of the demo in two areas, their units, and who works there."""
+"""The regions of a world (a few of the demo, in two areas), their units and their people."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ALL_REGIONS = (*REGIONS, CITY, PROVINCE, "510700000000")
 SLUGS = ("housing", "police", "labour", "women")
 PLATFORM, PLATFORM_PERSON = "demo", "platform-demo"
 
-MARK = "XQ7ZKW9VJT4H密"  # stands in every text that is private, and nowhere else: too long for a seal to hold by chance
-# Texts that a rule of the demo takes, and some that no rule does.
+MARK = "XQ7ZKW9VJT4H密"  # in each private text and nowhere else; too long to occur in a seal by chance
+# Texts that fit a rule of the demo, and some that fit none.
 TEXTS = (
     f"小区物业不修电梯 {MARK}",
     f"有人家暴 {MARK}",
@@ -36,17 +36,17 @@ def county_of(region: str) -> str:
 
 
 def units_of(region: str) -> list[str]:
-    """The units that handle a region's cases here."""
+    """The units that handle the cases of a region in the simulation."""
     return [unit(county_of(region), slug) for slug in SLUGS]
 
 
 def staff(unit: str) -> list[str]:
-    """Who works in a unit."""
+    """The people of a unit."""
     return [f"sim.{unit[:6]}.{unit[13:]}.{number}" for number in (1, 2, 3)]
 
 
 def people() -> Document:
     """The people of the simulation, as a reference document."""
     units = [unit(region, slug) for region in (COUNTY, FAR_COUNTY) for slug in (*SLUGS, "urban", "environment")]
-    rows = [PersonRow(id=id, name="模拟", unit=one, post="handler") for one in units for id in staff(one)]
+    rows = [PersonRow(id=id, name="模拟", unit=unit_, post="handler") for unit_ in units for id in staff(unit_)]
     return Document(kind=DocumentKind.PEOPLE, region=VILLAGE, rows=tuple(rows))

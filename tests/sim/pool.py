@@ -1,4 +1,4 @@
-"""Worlds on all cores: a process for each, and what they find."""
+"""Worlds on all cores, in a pool of processes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CHUNK_COUNT_MAX = 8
 
 
 def quiet() -> None:
-    """No word of the faults that services tell of, nor of coroutines of processes killed before they began."""
+    """Silence the log lines of services under faults, and the warnings of coroutines that a kill prevented."""
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
 
 
 @contextmanager
 def processes(jobs: int = JOBS_COUNT) -> Iterator[ProcessPoolExecutor]:
-    """Processes that live worlds, started anew: whoever asks may have threads. What waits is dropped at the end."""
+    """A pool of spawned processes, as the caller may have threads. Waiting calls are cancelled at the end."""
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), quiet)
     try:
         yield pool
@@ -35,16 +35,16 @@ def processes(jobs: int = JOBS_COUNT) -> Iterator[ProcessPoolExecutor]:
 
 
 def chunk_count(worlds: int, jobs: int = JOBS_COUNT) -> int:
-    """How many worlds a process takes at once, so that none waits long for the last."""
+    """The number of worlds in a batch for a process; small, so that no process works long after the others."""
     return max(1, min(CHUNK_COUNT_MAX, worlds // (4 * jobs)))
 
 
 def live(seed: int, sabotage: str | None = None) -> Outcome:
-    """One world, with a guard broken if one is named."""
+    """Run one world, with a guard switched off if `sabotage` names one."""
     with SABOTAGES[sabotage]() if sabotage else nullcontext():
         return world.live(seed)
 
 
 def first_failing(sabotage: str, worlds_max: int) -> int | None:
-    """The first seed whose world shows that a guard is broken; None when so many worlds do not."""
+    """The first seed whose world fails with a guard switched off; None when `worlds_max` worlds pass."""
     return next((seed for seed in range(1, worlds_max + 1) if live(seed, sabotage).violations), None)

@@ -1,4 +1,4 @@
-"""The services as processes of a world: put together by their own `app.build`, over memory, and ready to die."""
+"""The services as processes of a world, composed by their own `app.build` over memory, which can be killed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OWNERS = (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION)
 COPIES = 2
 OLD_MASTERS, NEW_MASTERS = MasterKeys([b"o" * 32, b"n" * 32]), MasterKeys([b"n" * 32, b"o" * 32])
 SETTINGS = Settings()
-ELSEWHERE = frozenset({"supervision.webhooks"})  # jobs that speak to other machines: tested with real ones
+ELSEWHERE = frozenset({"supervision.webhooks"})  # jobs that call other machines; tests on real servers run them
 APPS: dict[Owner, Any] = {
     Owner.INTAKE: intake_app,
     Owner.ROUTING: routing_app,
@@ -55,7 +55,7 @@ class SimLog(MemoryLog):
         super().__init__(areas, clock, faults.pause)
         self.faults, self.right = faults, clock
         self.late: list[asyncio.Task[None]] = []
-        self.true_at: dict[str, datetime] = {}  # event -> when it was first sent, by the only clock that is right
+        self.true_at: dict[str, datetime] = {}  # event id -> time of the first append, by the right clock
 
     async def append(self, recorded: Recorded[Event], expected: int) -> Position:
         faults = self.faults
@@ -64,7 +64,9 @@ class SimLog(MemoryLog):
             faults.reached["late"] += 1
             arrives = self._arrive(recorded, expected, faults.chance.random() * 4)
             loop = asyncio.get_running_loop()
-            self.late.append(loop.create_task(arrives, context=Context()))  # of no process: the server's own
+            self.late.append(
+                loop.create_task(arrives, context=Context())
+            )  # in no process group, as it happens on the server
             raise LogUnavailable("the append is on its way")
         try:
             return await super().append(recorded, expected)
@@ -78,10 +80,10 @@ class SimLog(MemoryLog):
             await super().append(recorded, expected)
 
     async def load(self, address: Address, after: int = 0) -> list[Recorded[Event]]:
-        found = await super().load(address, after)
-        if after and found:
+        events = await super().load(address, after)
+        if after and events:
             self.faults.reached["stale"] += 1
-        return found
+        return events
 
     async def durable(self, stream: str, name: str) -> Durable:
         log = self._stream(stream)
@@ -90,7 +92,7 @@ class SimLog(MemoryLog):
         return _SimDurable(self, log, stream, name)
 
     def events(self, subject: str) -> list[Recorded[Event]]:
-        """What stands of an aggregate, at once: for whoever knows everything."""
+        """The events of an aggregate, read past the port, for the judge and the actors."""
         return self._by_subject.get(subject, [])
 
     def all(self) -> Iterator[Recorded[Event]]:
@@ -110,7 +112,7 @@ class _SimDurable(_Durable):
 
 
 class SubmissionsJob:
-    """Hands submissions to a service as FastStream does in the product: what is there at once, then the next."""
+    """Hands submissions to a service in batches, as FastStream does in the product."""
 
     def __init__(self, owner: Owner, submissions: Submissions, streams: MemoryStreams, clock: SimClock) -> None:
         self.submissions = submissions
@@ -133,7 +135,7 @@ class SubmissionsJob:
         return await self._streams.durable_raw(SUBMISSIONS, self._durable_name, SUBMITTED)
 
     async def step(self, durable: MemoryRawDurable, wait_s: float) -> int:
-        """Hand over what is there; how many submissions that was."""
+        """Hand over the waiting submissions; returns their count."""
         deliveries = await durable.fetch(AT_ONCE_COUNT_MAX, wait_s)
         outcomes = await asyncio.gather(*map(self.submissions.take, deliveries), return_exceptions=True)
         for failure in filter(None, outcomes):
@@ -142,7 +144,7 @@ class SubmissionsJob:
 
 
 class Process:
-    """One service as one process: its memory ends with it."""
+    """A service as one process, whose memory ends with it."""
 
     def __init__(self, owner: Owner, number: int, world: Outside) -> None:
         self.owner, self.name = owner, f"{owner}-{number}"
@@ -178,12 +180,12 @@ class Process:
         self.failed: BaseException | None = None
 
     async def _look_up(self, model: str, stream: str) -> int:
-        """How far a read model is that the twin of this process keeps."""
+        """The sequence that a read model has reached, also when the other copy of the service projects it."""
         rows = await self.database.fetch("read_checkpoints", model)
         return next((row["sequence"] for row in rows if row["stream"] == stream), 0)
 
     def _build(self, **parts: Any) -> Any:
-        """The service's own composition, with nothing in the place of its web app."""
+        """The composition of the service, without its web app."""
         module = APPS[self.owner]
         absent = SimpleNamespace(state=SimpleNamespace())
         with patch.object(module, "web_app", lambda application, *routers: absent):
@@ -209,16 +211,16 @@ class Process:
 
 
 class Outside:
-    """What outlives every process: the servers, the tables, the rows of the vault."""
+    """The parts that outlive the processes: the servers, the tables, the rows of the vault."""
 
     def __init__(self, chance: Random, faults: Faults) -> None:
         self.chance, self.faults = chance, faults
         self.clock = SimClock(chance, PACE)
-        self.published: list[Document] = []  # newer reference documents, which processes hear of one by one
+        self.published: list[Document] = []  # newer reference documents, which reach the processes one after the other
         self.log = SimLog(("5101", "5107"), self.clock, faults)
         self.streams = MemoryStreams(self.clock, faults.pause)
         self.masters = OLD_MASTERS
         self.vault = SharedVault(NEW_MASTERS, self.clock, faults.pause)
         self.tables = {owner: Tables() for owner in OWNERS}
-        # the first copies of the services remember together, as in `caseflow up`
+        # the first copies of the services share a cache, as in `caseflow up`
         self.aggregates = AggregateCache()

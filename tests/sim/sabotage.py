@@ -1,4 +1,4 @@
-"""Guards switched off, one at a time: proof that the simulation would see it. Each must be caught within 200 worlds."""
+"""Guards switched off one at a time, to prove that the simulation sees it: each is caught within 200 worlds."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ SABOTAGES: dict[str, Sabotage] = {}
 def _both(*patches: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
     """Several patches as one."""
     stack = ExitStack()
-    for one in patches:
-        stack.enter_context(one)
+    for change in patches:
+        stack.enter_context(change)
     return stack
 
 
@@ -207,7 +207,7 @@ def _the_load_gate_for_callers_is_gone() -> AbstractContextManager[Any]:
 
 @_named
 def _the_desk_never_lets_others_go_on() -> AbstractContextManager[Any]:
-    """What the load gate of a process holds back it holds back for ever: the simulation passes through it."""
+    """The load gate of a process never opens again after a request."""
 
     async def shut(self: Any, clock: Any, who: str = "") -> None:
         while self._requests:
@@ -401,7 +401,7 @@ def _submissions_acknowledged_first() -> AbstractContextManager[Any]:
     return patch.object(Submissions, "_settle", eager)
 
 
-# The law, one rule at a time: the service lets pass what the law refuses for this reason
+# The law, one rule at a time: the service accepts a command that the law refuses for this reason
 
 
 def _law(changed: Callable[[Any, Command, Any], Any]) -> AbstractContextManager[Any]:
@@ -440,9 +440,9 @@ for _reason in RULES:
 
 
 def _reaction(reactions: tuple[Any, ...], name: str, **changes: Any) -> AbstractContextManager[Any]:
-    """One reaction of a service changed, where its processes are put together."""
+    """Change one reaction of a service in the composition of its processes."""
     from tests.sim import process
 
-    changed = tuple(replace(one, **changes) if one.name == name else one for one in reactions)
+    changed = tuple(replace(reaction, **changes) if reaction.name == name else reaction for reaction in reactions)
     app = next(app for app in process.APPS.values() if app.REACTIONS is reactions)
     return patch.object(app, "REACTIONS", changed)

@@ -1,4 +1,4 @@
-"""Guards of time switched off, one at a time: the ticker's, the agenda's, the clocks' policy, the feed's writer."""
+"""Guards of time switched off one at a time: in the ticker, the agenda, the policy of clocks and the feed writer."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from tests.sim.sabotage import SABOTAGES, _named, _reaction, _without
 from tests.support import store
 from tests.support.streams import MemoryStreams
 
-_AS_IT_IS = policy.moments  # as it is, for those that change what it says
-# What the law refuses of clocks and ladders, one reason at a time.
+_AS_IT_IS = policy.moments  # the original, for the sabotages that replace it
+# The reasons of the law about clocks and ladders.
 RULES = (
     Reason.STAGE_OVER, Reason.STAGE_RUNS, Reason.LATE_UNSEEN, Reason.NO_EXTENSION, Reason.EXTENDED_TOO_OFTEN,
     Reason.EXTENDED_TOO_FAR, Reason.WRONG_APPROVER, Reason.NO_PAUSE, Reason.PAUSED_TOO_OFTEN, Reason.PAUSE_TOO_LONG,
@@ -42,7 +42,7 @@ for _reason in RULES:
 
 
 class _Always:
-    """A lock that everybody has."""
+    """A lock that each process holds."""
 
     held = True
 
@@ -173,7 +173,7 @@ def _keep_clocks(changed: Any) -> AbstractContextManager[Any]:
 @_named
 @contextmanager
 def _what_ended_late_is_forgotten_by_all() -> Iterator[None]:
-    """By the reaction, by the agenda and by the law."""
+    """The reaction, the agenda and the law ignore a clock that ended late."""
 
     def only_running(wanted: Sequence[CommandRequest]) -> Sequence[CommandRequest]:
         return [one for one in wanted if one.name != "declare-overdue"]

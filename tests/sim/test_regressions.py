@@ -1,4 +1,4 @@
-"""What worlds have found, each told by itself: two copies of a service, no chance, one thing that goes wrong."""
+"""Errors that worlds found, each as a test of its own: two copies of a service, no chance, one fault."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CALM = Weather(fault=0, kill=0, slow=0, outage=0, timer=0)
 
 
 class Town:
-    """A calm world with two copies of each service, and somebody who may do everything."""
+    """A world without faults, with two copies of each service and a caller with all rights."""
 
     def __init__(self) -> None:
         self.world = World(1)
@@ -83,7 +83,7 @@ class Town:
         return await self.copy(COMMANDS[name].owner, number).application.execute(self.chief, asked)
 
     async def rest(self) -> None:
-        """Until every reaction has caught up."""
+        """Wait until every reaction has caught up."""
         for _ in range(REST_S_MAX):
             if not self.world._busy():
                 return
@@ -92,7 +92,7 @@ class Town:
 
 
 def in_a_town(story: Callable[[Town], Awaitable[None]]) -> Callable[[], None]:
-    """A test that runs in a loop of its own, in virtual time."""
+    """Make a test that runs in a loop of its own, in virtual time."""
 
     async def told() -> None:
         town = Town()
@@ -110,7 +110,7 @@ def in_a_town(story: Callable[[Town], Awaitable[None]]) -> Callable[[], None]:
 
 @in_a_town
 async def test_what_stands_is_answered_the_same_when_the_case_has_left_the_caller(town: Town) -> None:
-    """An answer got lost, the case went to another centre, the sender asks again under the same key."""
+    """A lost answer, then a transfer to another centre, then the same request again under the same key."""
     case = await town.register("a")
     asked = town.asked("transfer", case, "key", None, to=FAR_COUNTY, note=NOTE)
     first = await town.copy(Owner.ROUTING).application.execute(town.chief, asked)
@@ -121,7 +121,7 @@ async def test_what_stands_is_answered_the_same_when_the_case_has_left_the_calle
 
 @in_a_town
 async def test_an_append_that_arrives_late_is_not_taken_for_another_body_under_the_same_id(town: Town) -> None:
-    """The first body lands between loading and appending the second one: the second is told so."""
+    """The first body is appended between load and append of the second one, which is refused as another body."""
     case = await town.register("a")
     first = town.asked("supplement", case, "key", None, note=NOTE)
     second = replace(first, facts=first.facts.model_copy(update={"note": Note(text="something else")}))
@@ -141,7 +141,7 @@ async def test_an_append_that_arrives_late_is_not_taken_for_another_body_under_t
 
 @in_a_town
 async def test_a_reaction_is_never_before_its_cause_where_clocks_differ(town: Town) -> None:
-    """The desk's clock is ahead of routing's: what the rule decides is not refused as before the case."""
+    """The clock of the desk is ahead of that of routing: a triage by rule is not refused as before its case."""
     for process in town.copies[Owner.ROUTING]:
         process.clock.offset_s = -60.0
     town.start()
@@ -152,7 +152,7 @@ async def test_a_reaction_is_never_before_its_cause_where_clocks_differ(town: To
 
 @in_a_town
 async def test_background_jobs_outlive_a_log_and_a_vault_that_do_not_answer(town: Town) -> None:
-    """From the first moment on: a service that starts before its servers waits for them."""
+    """A service that starts before its servers waits for them."""
     silent = True
 
     async def pause(point: str) -> None:
@@ -176,7 +176,7 @@ async def test_background_jobs_outlive_a_log_and_a_vault_that_do_not_answer(town
 
 @in_a_town
 async def test_a_read_model_goes_on_after_its_database_failed(town: Town) -> None:
-    """The one writer loses a transaction; it, or its twin, projects what came, and both stop when told to."""
+    """The writer of a projection loses a transaction; it or its twin goes on, and both stop at the end."""
     silent = True
 
     async def pause(point: str) -> None:
@@ -201,7 +201,7 @@ async def test_a_read_model_goes_on_after_its_database_failed(town: Town) -> Non
 
 @in_a_town
 async def test_parts_are_registered_once_however_the_whole_has_changed_since(town: Town) -> None:
-    """A redelivered split of a case that its import released meanwhile says no other body under the same id."""
+    """A split redelivered after the release of its case registers the parts with the same body under the same id."""
     case = await town.register("a", hold=Hold.IMPORT)
     parts = (Part(region=TOWN, nature=Nature.HELP), Part(region=COUNTY, nature=Nature.HELP))
     matters = PartMatters(matters=(Matter(title="1", text="1"), Matter(title="2", text="2")))
@@ -217,7 +217,7 @@ async def test_parts_are_registered_once_however_the_whole_has_changed_since(tow
 
 @in_a_town
 async def test_a_split_that_comes_again_leaves_its_erased_parts_alone(town: Town) -> None:
-    """Born, closed and erased since: the key is gone for good, and nothing is parked for it."""
+    """A reaction to a case that was closed and erased meanwhile: its key is destroyed, and nothing is parked."""
     case = await town.register("a")
     parts = (Part(region=TOWN, nature=Nature.HELP), Part(region=TOWN, nature=Nature.HELP))
     matters = PartMatters(matters=(Matter(title="1", text="1"), Matter(title="2", text="2")))
@@ -235,7 +235,7 @@ async def test_a_split_that_comes_again_leaves_its_erased_parts_alone(town: Town
 
 @in_a_town
 async def test_what_one_copy_could_not_answer_and_another_did_holds_nobody_up(town: Town) -> None:
-    """Submissions of a case are answered in order; the copy that failed at the first does not wait for it for ever."""
+    """Submissions of a case are answered in order; the copy that failed at the first one does not wait for ever."""
     one, other = town.copies[Owner.ROUTING]
     jobs = [process.submissions for process in (one, other)]
     durable = await jobs[0].durable()
@@ -257,15 +257,15 @@ async def test_what_one_copy_could_not_answer_and_another_did_holds_nobody_up(to
         pass
     await town.world.streams.publish(place, to_json(envelope | {"id": "second"}))
     end = town.world.clock.monotonic() + 600
-    while town.world.streams.kept[topology.SUBMISSIONS].messages and town.world.clock.monotonic() < end:
+    while town.world.streams.stored[topology.SUBMISSIONS].messages and town.world.clock.monotonic() < end:
         await jobs[0].step(durable, 5)
-    receipts = town.world.streams.kept[topology.RECEIPTS].messages.values()
+    receipts = town.world.streams.stored[topology.RECEIPTS].messages.values()
     assert [from_json(receipt.data)["subject"] for receipt in receipts] == ["first", "second"]
 
 
 @in_a_town
 async def test_what_the_law_refuses_a_reaction_is_decided_anew_on_the_case_as_it_now_is(town: Town) -> None:
-    """Seed 1396: registered, then a repeat complained of the unit that the rule names, before any rule was asked."""
+    """Seed 1396: before the rules run, a repeat complains of the unit that the rule of the case names."""
     where = await town.register("k", "小区物业不修电梯")
     await town.tell("correct", where, complained_unit=f"{COUNTY}-housing", note=NOTE)
     town.start()

@@ -1,4 +1,4 @@
-"""What worlds have found about time, each told by itself."""
+"""Errors of time that worlds found, each as a test of its own."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ NEWER = Document(
 
 @in_a_town
 async def test_a_clock_that_is_set_by_an_old_calendar_behind_the_recomputation_is_found(town: Town) -> None:
-    """A process that had not heard of the days off yet set a clock after all others had been reckoned anew."""
+    """A process without the newest calendar sets a clock after the recomputation of all others."""
     case = await town.register("k")
     town.start()
     await town.rest()
     informed, late = (town.copy(Owner.SUPERVISION, number) for number in (1, 2))
     informed.reference_data.put(NEWER)
-    await town.world.clock.sleep(10)  # it has looked through everything once
+    await town.world.clock.sleep(10)  # the recomputation has passed all cases once
     calendar, start = late.reference_data.calendar(TOWN), late.clock.now()
     old = reckon(start, 5, TimeBase.WORKING_DAYS, calendar)
     deadline = Deadline(

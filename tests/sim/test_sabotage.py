@@ -1,4 +1,4 @@
-"""Every guard that is switched off makes the simulation fail: within 200 worlds, most of them within one or two."""
+"""The simulation fails for each guard that is switched off: within 200 worlds, mostly within one or two."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.sim.sabotage_time import ALL as SABOTAGES
 from tests.support import DEEP
 
 WORLDS_COUNT_MAX = 200
-# One of each sort for every day; all of them at length.
+# One of each sort in the usual run; all of them in the deep tests.
 DAILY = (
     "append-without-the-guard", "the-cache-is-not-topped-up-after-a-conflict", "reactions-acknowledge-before-handling",
     "derived-ids-random-per-try", "claims-not-unique", "checkpoint-committed-before-the-rows",
@@ -26,7 +26,7 @@ NAMES = sorted(SABOTAGES) if DEEP else DAILY
 
 @pytest.fixture(scope="module")
 def first_failing() -> Iterator[dict[str, Future[int | None]]]:
-    """Of each sabotage the first world that shows it, looked for on all cores at once."""
+    """The first failing world of each sabotage, searched on all cores."""
     with pool.processes() as processes:
         yield {name: processes.submit(pool.first_failing, name, WORLDS_COUNT_MAX) for name in NAMES}
 

@@ -1,4 +1,4 @@
-"""Random worlds: whatever goes wrong, once it heals everything that was promised holds."""
+"""Random worlds: after any faults, each invariant holds once the world has healed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.sim.coverage import Coverage
 from tests.sim.world import CASES_COUNT_MIN, STEPS_COUNT_MIN
 from tests.support import DEEP
 
-# Ten worlds meet about three quarters of the transitions, two hundred 97 % and every failpoint and fault.
+# Ten worlds reach about three quarters of the transitions, two hundred 97 % and every failpoint and fault.
 # A thousand take a core some twenty minutes; `python -m tests.sim --worlds 10000` goes on from there.
 WORLDS_COUNT = 1_000 if DEEP else 10
 SHARES_MIN = {"transitions": 0.95 if DEEP else 0.7, "failpoints": 0.95, "fault kinds": 0.95}
@@ -33,12 +33,12 @@ def test_every_world_comes_to_rest_and_keeps_what_was_promised() -> None:
     assert coverage.cases_min >= CASES_COUNT_MIN
     assert coverage.steps_min >= STEPS_COUNT_MIN
     shares = coverage.shares()
-    missing = coverage.told()["missing"]
+    missing = coverage.as_json()["missing"]
     assert not {name: missing[name] for name, share in SHARES_MIN.items() if shares[name] < share}
 
 
 def _digest(seed: int, hash_seed: str) -> str:
-    """The log of a world, lived in a process of its own."""
+    """The digest of the log of a world that runs in a process of its own."""
     code = f"import tests.sim.world as w; o = w.live({seed}); print(o.digest, o.faults, len(o.violations))"
     environment = {"PYTHONHASHSEED": hash_seed, "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-W", "ignore", "-c", code]

@@ -1,4 +1,4 @@
-"""One world: servers, two copies of each service, people who ask, faults from a seed; then it heals and is judged."""
+"""A world: servers, two copies of each service, actors, and faults from a seed; at the end it heals and is judged."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from tests.sim.operator import Operator
 
 CASES_COUNT_MIN, STEPS_COUNT_MIN = 20, 200
-CALM_S_MAX = 900.0  # virtual: after faults end, everything must have come to rest
-NEXT = "next"  # the next event that a reaction hears of
-WORLD_S_MAX = 3_000.0  # virtual: clients give up nothing, so they must end
+CALM_S_MAX = 900.0  # virtual: the time to come to rest after the end of the faults
+NEXT = "next"  # the next event that has a reaction
+WORLD_S_MAX = 3_000.0  # virtual: the time in which all actors must have ended
 ACTORS_COUNT = 10
 
 
@@ -38,7 +38,7 @@ class Unfinished(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """Something that must never be: what, and about which aggregate."""
+    """A broken invariant, and the aggregate that it concerns."""
 
     what: str
     about: str = ""
@@ -49,7 +49,7 @@ class Violation:
 
 @dataclass
 class Outcome:
-    """What became of a world."""
+    """The violations and the coverage of a world."""
 
     seed: int
     violations: list[Violation] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Outcome:
 
 
 class World(Outside):
-    """Everything there is, for one seed."""
+    """All servers, processes and actors of one seed."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -80,12 +80,12 @@ class World(Outside):
         self._states: dict[str, list[Any]] = {}
         self._born: dict[str, list[Address]] = {"case": [], "order": []}
         self._read: dict[str, int] = {}
-        self.ahead = timedelta(0)  # by how much a clock was ahead of the right time at most
+        self.ahead = timedelta(0)  # the largest lead of a process clock over the right time
 
-    # What actors see: the truth, at once.
+    # The state of the log, read past the ports.
 
     def state(self, address: Address, count: int | None = None) -> Any:
-        """The aggregate as the log has it, or as it was after its first `count` events."""
+        """The aggregate from the log, or its state after its first `count` events."""
         law = LAWS[address.kind]
         states = self._states.setdefault(address.subject, [law.new])
         for recorded in self.log.events(address.subject)[len(states) - 1 :]:
@@ -93,7 +93,7 @@ class World(Outside):
         return states[-1 if count is None else count]
 
     def born(self, kind: str) -> list[Address]:
-        """Every aggregate of a kind, about in the order of birth."""
+        """Every aggregate of a kind, about in the order of creation."""
         for name, stream in self.log._streams.items():
             for recorded in stream.events[self._read.get(name, 0) :]:
                 if type(recorded.event) in CREATES and recorded.address not in self._born[recorded.address.kind]:
@@ -102,7 +102,7 @@ class World(Outside):
         return self._born[kind]
 
     def case(self) -> tuple[Address, CaseState] | None:
-        """Some case; the younger ones more often."""
+        """A random case, mostly a recent one."""
         there = self.born("case")
         if not there:
             return None
@@ -110,16 +110,16 @@ class World(Outside):
         return there[at], self.state(there[at])
 
     def note(self, asked: Asked) -> Asked:
-        """Remember who asked what under which id."""
+        """Record a command that is sent, by its id."""
         self.asked.setdefault(asked.command.meta.command_id, []).append(asked)
         return asked
 
     def has_twin(self, asked: Asked) -> bool:
         """Whether the same id was used with another body."""
-        return any(one.body != asked.body for one in self.asked.get(asked.command.meta.command_id, ()))
+        return any(other.body != asked.body for other in self.asked.get(asked.command.meta.command_id, ()))
 
     def violated(self, what: str, about: Command | str = "", error: BaseException | None = None) -> None:
-        """Note what must never be."""
+        """Record a broken invariant."""
         subject = about if isinstance(about, str) else f"{about.name} {about.address.subject} {about.meta.command_id}"
         self.violations.append(Violation(what, subject))
         if error is not None and DEBUG:
@@ -130,7 +130,7 @@ class World(Outside):
     # Processes
 
     async def copy_of(self, owner: Owner) -> Process:
-        """A process of a service that is up; waits for one."""
+        """A running process of a service; waits for one."""
         while True:
             up = [one for one in self.processes.values() if one.owner is owner and one.group.alive]
             if up:
@@ -159,7 +159,7 @@ class World(Outside):
         reactions.react = reacting
 
     def kill(self, group: Group) -> None:
-        """A process dies, and is started anew after a while."""
+        """Kill a process and start it again after a while."""
         process = self.processes.get(group.name)
         if process is None or process.group is not group:
             return
@@ -173,11 +173,11 @@ class World(Outside):
         self.start(process.owner, number)
 
     def by_itself(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Something that no process does."""
+        """Run a coroutine outside all processes."""
         return asyncio.get_running_loop().create_task(coroutine, context=Context())
 
     async def trouble(self) -> None:
-        """What goes wrong besides the calls of ports: clocks, durables, redeliveries, master keys, jobs that end."""
+        """The faults outside the calls of ports: clocks, durables, redeliveries, master keys, calendars, locks."""
         chance, reached = self.faults.chance, self.faults.reached
         changed = False
         while self.faults.on:
@@ -205,7 +205,7 @@ class World(Outside):
                 reached["lock_lost"] += 1
 
     def _disturb(self, clock: SimClock) -> None:
-        """The time of day of a process jumps, drifts, or stands still, until the next time."""
+        """Let the time of day of a process jump, drift or stand still, until the next fault of its clock."""
         chance, reached = self.faults.chance, self.faults.reached
         self.measure()
         clock.run_at(PACE)
@@ -220,18 +220,18 @@ class World(Outside):
         self.measure()
 
     def measure(self) -> None:
-        """Note by how much a process has been ahead of the right time."""
+        """Record the largest lead of a process clock over the right time."""
         ahead = (one.clock.now() - self.clock.now() for one in self.processes.values())
         self.ahead = max(self.ahead, *ahead)
 
     def _pass(self, much: timedelta) -> None:
-        """Time passes for everybody, as when all was switched off."""
+        """Move all clocks on, as if all processes had been switched off."""
         self.faults.reached["time_gap"] += 1
         for clock in (self.clock, *(process.clock for process in self.processes.values())):
             clock.offset_s += much.total_seconds()
 
     async def _publish_calendar(self) -> None:
-        """Other days are off from now on; one process after the other hears of it."""
+        """Publish a newer calendar, which reaches the processes one after the other."""
         self.faults.reached["calendar"] += 1
         document = calendar(self.faults.chance, 1_000 + len(self.published))
         self.published.append(document)
@@ -241,17 +241,17 @@ class World(Outside):
                 process.reference_data.put(newest)
 
     def _redeliver(self) -> None:
-        """Messages that are being worked are handed out again, as when the server moves."""
+        """Deliver the unsettled messages again, as when the leader of the stream changes."""
         now = self.clock.monotonic()
         for stream in self.log._streams.values():
-            for place in stream.durables.values():
-                for sequence in place.due:
-                    place.due[sequence] = now
+            for state in stream.durables.values():
+                for sequence in state.due:
+                    state.due[sequence] = now
                     self.faults.reached["redelivery"] += 1
             stream.wake()
 
     def watch(self) -> None:
-        """A background job never ends by itself, whatever its ports do."""
+        """Check that no background job has ended by itself."""
         for process in list(self.processes.values()):
             if process.failed is not None and process.group.alive:
                 error = process.failed
@@ -261,7 +261,7 @@ class World(Outside):
     # The life of a world
 
     async def live(self) -> Outcome:
-        """From its first process to the verdict."""
+        """Run the world from its first process to the verdict."""
         from tests.sim.actors import Actors
         from tests.sim.judge import Judge
         from tests.sim.operator import Operator
@@ -294,18 +294,18 @@ class World(Outside):
             task.result()
 
     def heal(self) -> None:
-        """No more faults; clocks are right again, what was broken is repaired."""
+        """End the faults, set all clocks right and deliver all published documents."""
         self.measure()
         self.faults.on = False
         self._pass(timedelta(days=self.chance.choice((0, 1, 60))))
-        self.clock.run_at(0)  # what is due now is due, and no more
+        self.clock.run_at(0)  # no further timer comes due
         for process in self.processes.values():
             process.clock.set_by(self.clock)
             for document in self.published:
                 process.reference_data.put(document)
 
     async def _rest(self, operator: Operator) -> None:
-        """Until nothing is left to do: every message settled, every read model at the end, parked ones worked."""
+        """Wait until all messages are settled, all read models are at the end and parked messages are replayed."""
         end = self.clock.monotonic() + CALM_S_MAX
         while True:
             await asyncio.sleep(2)
@@ -319,39 +319,39 @@ class World(Outside):
                 raise Unfinished(f"not at rest: {self._busy() or self._due()}")
 
     def parked(self) -> list[dict[str, Any]]:
-        """What was left to the operator."""
+        """The parked messages."""
         from pydantic_core import from_json
 
-        return [from_json(message.data) for message in self.streams.kept["PARKED"].messages.values()]
+        return [from_json(message.data) for message in self.streams.stored["PARKED"].messages.values()]
 
     def _busy(self) -> list[str]:
-        """What is left to do, by name."""
-        found = [name for name, one in self.processes.items() if not one.group.alive]
+        """The names of unfinished work."""
+        unfinished = [name for name, one in self.processes.items() if not one.group.alive]
         for name, stream in self.log._streams.items():
             for owner in OWNERS:
                 mark = stream.durables.get(f"{owner}-reactions")
                 if mark is None or mark.due or mark.delivered < len(stream.events):
-                    found.append(f"{owner} {name}")
+                    unfinished.append(f"{owner} {name}")
             for owner, model in ((Owner.ROUTING, "routing.work"), (Owner.SUPERVISION, "supervision.watched")):
                 row = self.tables[owner].table("checkpoints").get((model, name))
                 if (row["sequence"] if row else 0) < len(stream.events):
-                    found.append(f"{model} {name}")
+                    unfinished.append(f"{model} {name}")
             writers = [one for one in self.processes.values() if one.owner is Owner.SUPERVISION]
             if max(one.runtime.progress.at("feed", name) for one in writers) < len(stream.events):
-                found.append(f"feed {name}")
-        for name, place in self.streams.kept["SUBMISSIONS"].durables.items():
-            if place.due or place.handed < self.streams.kept["SUBMISSIONS"].end:
-                found.append(name)
+                unfinished.append(f"feed {name}")
+        for name, state in self.streams.stored["SUBMISSIONS"].durables.items():
+            if state.due or state.handed < self.streams.stored["SUBMISSIONS"].end:
+                unfinished.append(name)
         (one, *_) = writers
         in_force = {
             document.reference for document in one.reference_data.documents() if document.kind is DocumentKind.CALENDARS
         }
         if in_force != set(self.tables[Owner.SUPERVISION].table("calendars_applied")):
-            found.append("calendars")
-        return found
+            unfinished.append("calendars")
+        return unfinished
 
     def _due(self) -> list[str]:
-        """What should have fired: some of it may wait for the operator to work what was parked."""
+        """Timers that are past due; some may wait for the replay of parked messages."""
         now = self.clock.now()
         due = [one["row"] for one in self.tables[Owner.SUPERVISION].table("moments").values() if one["row"][4] < now]
         return [f"due {' '.join(map(str, row))}" for row in due[:3]]
@@ -367,7 +367,7 @@ def _root(error: BaseException) -> BaseException:
 
 
 def live(seed: int) -> Outcome:
-    """The world of a seed. Never raises: what goes wrong is a violation of the outcome."""
+    """Run the world of a seed. Never raises: an exception becomes a violation of the outcome."""
     world: list[World] = []
 
     async def begin() -> Outcome:
@@ -376,7 +376,7 @@ def live(seed: int) -> Outcome:
 
     try:
         return run(begin)
-    except Exception as error:  # a mistake of ours, or of the simulation: both fail the seed
+    except Exception as error:  # an error of the product or of the simulation; both fail the seed
         if DEBUG:
             raise
         found = world[0].violations if world else []

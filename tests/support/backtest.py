@@ -1,4 +1,4 @@
-"""A small table lived again in a test: rows in, verdicts out."""
+"""A backtest of a small table for a test: rows in, comparisons out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOG: dict[str, Any] = {
 def lived(
     folder: Path, base: dict[str, Any], lines: Sequence[str], **more: Any
 ) -> tuple[dict[str, ComparedCase], BacktestReport]:
-    """The rows of a CSV, the heading first, played by a mapping: each case by its id, and the report."""
+    """Play the rows of a CSV (heading first) by a mapping. Returns the compared cases by id, and the report."""
     file = folder / "lived.csv"
     file.write_text("\n".join((*lines, "")), "utf-8")
     mapping = BacktestMapping.model_validate(base | more)
@@ -37,17 +37,17 @@ async def _lived(file: Path, mapping: BacktestMapping) -> tuple[dict[str, Compar
     source = HistoricFile(file, mapping)
     cases = await read_cases(source)
     until = read_until(mapping, None) or source.counts.last
-    assert until is not None, "a table says when something happened"
+    assert until is not None, "a table has times"
     play, comparison, report = (
         Playback(mapping, until),
         CaseComparison(mapping, until),
         BacktestReport(mapping, until, source.counts),
     )
-    found: dict[str, ComparedCase] = {}
+    compared_cases: dict[str, ComparedCase] = {}
     async for played in play.run(cases):
         compared = comparison.compare(played)
-        assert played.case.id not in found, "a case comes out once"
-        found[played.case.id] = compared
+        assert played.case.id not in compared_cases, "a case is compared once"
+        compared_cases[played.case.id] = compared
         report.add(compared)
     report.later = play.later_count
-    return found, report
+    return compared_cases, report

@@ -1,4 +1,4 @@
-"""People at their desks, for tests: what they send over HTTP and what they may expect of the answer."""
+"""HTTP requests of the demo's people, and checks of the answers."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ MATTER: dict[str, Any] = {
     "title": "小区物业不作为",
     "text": "物业公司乱收停车费，电梯坏了一个月没人修。",
     "parties": [{"name": "张三", "phone": "13800000000"}],
-}  # the rule `property` sends it to the county's housing department
-UNRULED = {**MATTER, "nature": "help", "title": "一件小事", "text": "想请工作人员帮忙看看。"}  # no rule takes it
+}  # the rule `property` triages it to the county's housing department
+UNRULED = {**MATTER, "nature": "help", "title": "一件小事", "text": "想请工作人员帮忙看看。"}  # no rule fits
 
 
 @dataclass(frozen=True)
 class Case:
-    """A case as its registration answered."""
+    """A case, from the answer to its registration."""
 
     id: str
     number: str
@@ -43,7 +43,7 @@ class Case:
 
 
 class Desk:
-    """HTTP to the whole of caseflow, for everybody of the demo: `desk.post("jj-window", "/intake/cases", body)`."""
+    """An HTTP client of all services for the people of the demo: `desk.post("jj-window", "/intake/cases", body)`."""
 
     def __init__(self, url: str, timeout_s: float = 15.0) -> None:
         self.client = httpx.Client(base_url=url, timeout=timeout_s)
@@ -52,7 +52,7 @@ class Desk:
         self.client.close()
 
     def send(self, method: str, person: str | None, path: str, **options: Any) -> httpx.Response:
-        """One request as `person` of the demo; None sends no token."""
+        """Send a request as `person` of the demo; None sends no token."""
         headers = dict(options.pop("headers", {}))
         if person is not None:
             headers.setdefault("Authorization", f"Bearer demo-{person}")
@@ -66,14 +66,14 @@ class Desk:
         return self.send("GET", person, path, params=params)
 
     def ok(self, person: str, path: str, body: Any, key: str | None = None) -> dict[str, Any]:
-        """A command that must stand; its answer."""
+        """Send a command that must be accepted; returns its answer. Raises AssertionError otherwise."""
         answer = self.post(person, path, body, key)
         assert answer.status_code in (200, 201), f"{path} as {person}: {answer.status_code} {answer.text}"
-        told: dict[str, Any] = answer.json()
-        return told
+        document: dict[str, Any] = answer.json()
+        return document
 
     def refused(self, status: int, code: str, person: str, path: str, body: Any, key: str | None = None) -> Any:
-        """A command that must be refused with this status and code; the problem."""
+        """Send a command that must be refused with this status and code; returns the problem."""
         answer = self.post(person, path, body, key)
         problem = answer.json()
         assert (answer.status_code, problem.get("code")) == (status, code), f"{path} as {person}: {answer.text}"
@@ -81,28 +81,28 @@ class Desk:
         return problem
 
     def register(self, person: str = "jj-window", **changed: Any) -> Case:
-        """A new case that a rule takes, unless `changed` makes it another one."""
-        told = self.ok(person, "/intake/cases", {**MATTER, **changed})
-        return Case(told["id"], told["number"], told["secret"], told["position"])
+        """Register a case. A rule triages it, unless `changed` makes no rule fit."""
+        answer = self.ok(person, "/intake/cases", {**MATTER, **changed})
+        return Case(answer["id"], answer["number"], answer["secret"], answer["position"])
 
     def timeline(self, case: str, person: str = "cd-director") -> dict[str, Any]:
-        """One case with everything that happened to it, straight from the log."""
+        """The state and the events of a case, straight from the log."""
         answer = self.get(person, f"/reporting/cases/{case}")
         assert answer.status_code == 200, answer.text
-        told: dict[str, Any] = answer.json()
-        return told
+        document: dict[str, Any] = answer.json()
+        return document
 
     def state(self, case: str, person: str = "cd-director") -> dict[str, Any]:
-        found: dict[str, Any] = self.timeline(case, person)["state"]
-        return found
+        state: dict[str, Any] = self.timeline(case, person)["state"]
+        return state
 
     def types(self, case: str, person: str = "cd-director") -> list[str]:
-        """What was done with a case, in order; that its clocks follow comes somewhere in between."""
-        told = [entry["type"] for entry in self.timeline(case, person)["timeline"]]
-        return [type for type in told if type != "case.deadlines_set"]
+        """The event types of a case in order, without those of its clocks, whose moment varies."""
+        types = [entry["type"] for entry in self.timeline(case, person)["timeline"]]
+        return [type for type in types if type != "case.deadlines_set"]
 
     def until_clocked(self, case: str, person: str = "cd-director") -> dict[str, Any]:
-        """Poll until the stage that the case is in has its clock."""
+        """Poll until the running stage of the case has its clock."""
         end = time.monotonic() + WAIT_S_MAX
         while True:
             state = self.state(case, person)
@@ -112,43 +112,43 @@ class Desk:
                 pytest.fail(f"waited {WAIT_S_MAX:.0f} s for a clock: {state}")
             time.sleep(POLL_S)
 
-    def until(self, case: str, person: str = "cd-director", **wanted: Any) -> dict[str, Any]:
-        """Poll until the state of a case holds these values: for what follows by reaction."""
+    def until(self, case: str, person: str = "cd-director", **values: Any) -> dict[str, Any]:
+        """Poll until the state of a case holds these values, for changes that reactions make."""
         end = time.monotonic() + WAIT_S_MAX
         while True:
             state = self.state(case, person)
-            if all(state.get(name) == value for name, value in wanted.items()):
+            if all(state.get(name) == value for name, value in values.items()):
                 return state
             if time.monotonic() > end:
-                pytest.fail(f"waited {WAIT_S_MAX:.0f} s for {wanted}: {state}")
+                pytest.fail(f"waited {WAIT_S_MAX:.0f} s for {values}: {state}")
             time.sleep(POLL_S)
 
     def assigned(self, **changed: Any) -> Case:
-        """A case that a rule has triaged and assigned to the county's housing department."""
+        """A case that a rule triaged and assigned to the county's housing department."""
         case = self.register(**changed)
         self.until(case.id, status="assigned")
         return case
 
     def handled(self, **changed: Any) -> Case:
-        """... and that the department has signed for."""
+        """A case that the department has signed for."""
         case = self.assigned(**changed)
         self.ok("jj-housing", f"/routing/cases/{case.id}/sign-for", {"unit": HOUSING, "person": "jj-housing-1"})
         return case
 
     def settled(self, **changed: Any) -> Case:
-        """... and settled."""
+        """A settled case."""
         case = self.handled(**changed)
         self.ok("jj-housing-1", f"/routing/cases/{case.id}/settle", SETTLE)
         return case
 
     def closed(self, **changed: Any) -> Case:
-        """... and closed by the centre."""
+        """A case that the centre has closed."""
         case = self.settled(**changed)
         self.ok("jj-director", f"/routing/cases/{case.id}/close", {})
         return case
 
     def waiting(self, **changed: Any) -> Case:
-        """A case that no rule takes: it waits at the triage desk."""
+        """A case that fits no rule and waits at the triage desk."""
         return self.register(**{**UNRULED, **changed})
 
 

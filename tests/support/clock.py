@@ -1,4 +1,4 @@
-"""A clock that stands still until a test moves it, and whose chance is a seed."""
+"""A clock that stands still until a test moves it, with seeded chance."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ START = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)  # a Monday, nine in the morning 
 class FakeClock:
     """Deterministic `Clock`: the same start, seed and calls give the same times, ids and bytes.
 
-    `advance` moves time and wakes sleepers in the order they are due; `jump` sets the time of day off without waking
-    anyone, as a wrong or corrected system clock does.
+    `advance` moves time and wakes the sleepers in the order of their due times. `jump` moves the time of day and wakes
+    nobody, as a wrong or corrected system clock does.
     """
 
     def __init__(self, start: datetime = START, seed: int = 0) -> None:
@@ -58,7 +58,7 @@ class FakeClock:
         return self._sleepers[0][0] if self._sleepers else None
 
     async def advance(self, seconds: float) -> None:
-        """Move time on; each sleeper that comes due runs at its own moment before time moves further."""
+        """Move time on. Each sleeper runs at its own due time, before time moves further."""
         end = self._elapsed + seconds
         while (due := self.next_due()) is not None and due <= end:
             self._elapsed = max(self._elapsed, due)
@@ -68,10 +68,10 @@ class FakeClock:
         await self.settle()
 
     def jump(self, seconds: float) -> None:
-        """Set the time of day off by `seconds`, back or forth; waits are not touched."""
+        """Move the time of day by `seconds`, back or forth; waits stay as they are."""
         self._wall += timedelta(seconds=seconds)
 
     async def settle(self, rounds: int = 20) -> None:
-        """Let whoever is ready run."""
+        """Let the ready tasks run."""
         for _ in range(rounds):
             await asyncio.sleep(0)

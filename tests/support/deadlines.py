@@ -1,7 +1,7 @@
-"""Many cases whose deadlines fall due when a test wants it: written to the log at once, and the services told so.
+"""Many cases with chosen due moments, written to the log directly.
 
-What the services would do about the birth of such cases is left out: their durables begin behind them, so does the
-feed. Each case waits at the triage desk since a day, with one clock.
+The services do not react to the registration of these cases: their durables begin after it, and so does the feed. Each
+case has waited at the triage desk for a day and has one clock.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from shared.reference.deadline_reckoning import calendar_reference
 from shared.reference.documents import DocumentKind
 
 SQL = Statements.load(Path(__file__).with_suffix(".sql"))
-HOURS = 24  # that every limit here grants
+HOURS = 24  # the amount of each limit here
 ACK_EVERY = 500
 KEYS_AT_ONCE = 1000
 OPEN_AT_ONCE = 100_000
@@ -40,77 +40,80 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A case and when its deadline falls due."""
+    """A case and the due moment of its deadline."""
 
     address: Address
     due: datetime
 
 
 def plan(name: str, dues: Iterable[datetime], regions: tuple[str, ...]) -> list[Planned]:
-    """A case for each moment, over these regions in turn; each `name` gives other cases."""
+    """A case for each due moment, in these regions in turn; each `name` gives other cases."""
     chosen = ((regions[n % len(regions)], n, due) for n, due in enumerate(dues))
     return [Planned(Address("case", region, new_id(region, f"{name} {n}")), due) for region, n, due in chosen]
 
 
 def steady(first: datetime, per_s: float, count: int) -> Iterator[datetime]:
-    """So many moments, evenly `per_s` to a second."""
+    """`count` moments from `first` on, evenly spaced, `per_s` in a second."""
     return (first + timedelta(seconds=n / per_s) for n in range(count))
 
 
 async def new_keys(vault: Vault, planned: list[Planned]) -> dict[str, bytes]:
-    """Keys in the vault for all of them."""
-    found: dict[str, bytes] = {}
+    """Make a key in the vault for each case; returns the keys by case id."""
+    keys: dict[str, bytes] = {}
     for start in range(0, len(planned), KEYS_AT_ONCE):
-        some = [(one.address.id, one.address.region) for one in planned[start : start + KEYS_AT_ONCE]]
-        found |= await vault.new_keys(None, some)
-    return found
+        batch = [(case.address.id, case.address.region) for case in planned[start : start + KEYS_AT_ONCE]]
+        keys |= await vault.new_keys(None, batch)
+    return keys
 
 
 async def write(
     connection: NatsConnection, supervision: RunningService, planned: list[Planned], keys: Mapping[str, bytes], say: Say
 ) -> None:
-    """Birth and clock of each case on the log, as the services write them."""
-    told, count = time.monotonic(), 0
-    for one in planned:
-        for recorded in life(one, supervision, keys[one.address.id]):
+    """Write the registration and the clock of each case to the log, as the services do. `say` hears the progress."""
+    reported_at, count = time.monotonic(), 0
+    for case in planned:
+        for recorded in life(case, supervision, keys[case.address.id]):
             count += 1
-            subject, data = one.address.subject, encode_event(recorded)
+            subject, data = case.address.subject, encode_event(recorded)
             if count % ACK_EVERY and count < 2 * len(planned):
                 await connection.client.publish(subject, data)
             else:
                 await connection.api(subject, data)
-        if time.monotonic() - told > 5:
-            told = time.monotonic()
+        if time.monotonic() - reported_at > 5:
+            reported_at = time.monotonic()
             say(f"events on the log: {count:,} of {2 * len(planned):,}")
 
 
-def life(one: Planned, supervision: RunningService, key: bytes) -> Iterator[Recorded[Event]]:
-    """Registered a day before it falls due, and its clock set."""
-    region, start = one.address.region, one.due - timedelta(hours=HOURS)
+def life(case: Planned, supervision: RunningService, key: bytes) -> Iterator[Recorded[Event]]:
+    """The events of a case: registered HOURS before its due moment, and its clock set."""
+    region, start = case.address.region, case.due - timedelta(hours=HOURS)
     matter = Matter(title="一件小事", text="想请工作人员帮忙看看。", address="三组")
-    born = e.Registered(
+    registered = e.Registered(
         channel=Channel.CALL, contact_time=start, matter=matter, region=region, nature=Nature.HELP,
         first_asked="li.na", first_asked_unit=f"{region}-{DESK}",
     )  # fmt: skip
     desk = Actor(person="li.na", post=DESK, unit=f"{region}-{DESK}", centre=region, region=region)
     clock = supervision.runtime.clock
-    for event, actor in ((born, desk), (_clock(one, supervision), supervision.identity.service_actor(one.address))):
-        command_id = f"seed {event.TYPE} {one.address.id}"
-        id = event_id(command_id, one.address.subject)
+    for event, actor in (
+        (registered, desk),
+        (_clock(case, supervision), supervision.identity.service_actor(case.address)),
+    ):
+        command_id = f"seed {event.TYPE} {case.address.id}"
+        id = event_id(command_id, case.address.subject)
         meta = Meta(command_id=command_id, time=start, recorded_at=start, actor=actor)
-        sealed = seal_fields(event, key, one.address.id, id, clock) if event.PRIVATE else event
-        yield Recorded(id, one.address, meta, sealed)
+        sealed = seal_fields(event, key, case.address.id, id, clock) if event.PRIVATE else event
+        yield Recorded(id, case.address, meta, sealed)
 
 
-def _clock(one: Planned, supervision: RunningService) -> e.DeadlinesSet:
-    start = one.due - timedelta(hours=HOURS)
-    made = Deadline(stage=Stage.TRIAGE, start=start, due=one.due, base=TimeBase.HOURS, amount=HOURS, legal_basis="C")
-    reference = calendar_reference(supervision.identity.reference_data.calendar(one.address.region), made)
+def _clock(case: Planned, supervision: RunningService) -> e.DeadlinesSet:
+    start = case.due - timedelta(hours=HOURS)
+    made = Deadline(stage=Stage.TRIAGE, start=start, due=case.due, base=TimeBase.HOURS, amount=HOURS, legal_basis="C")
+    reference = calendar_reference(supervision.identity.reference_data.calendar(case.address.region), made)
     return e.DeadlinesSet(opens=(made.model_copy(update={"calendar_reference": reference}),))
 
 
 async def skip(connection: NatsConnection, supervision: RunningService, services: Iterable[str]) -> None:
-    """What stands on the log is done: nobody reacts to it, and the feed begins behind it."""
+    """Move the durables of `services` and the feed to the end of the log, so that nothing reacts to its events."""
     reached, log = {}, supervision.data.log
     for stream in log.streams():
         reached[stream] = await log.end(stream)
@@ -127,13 +130,13 @@ async def skip(connection: NatsConnection, supervision: RunningService, services
 
 
 async def project(supervision: RunningService, say: Say) -> None:
-    """Supervision's read model of the whole log, its clocks reckoned with the calendars in force."""
-    told = time.monotonic()
+    """Build supervision's read model from the whole log, and note the calendars in force."""
+    reported_at = time.monotonic()
 
     def progress(stream: str, at: int, end: int) -> None:
-        nonlocal told
-        if time.monotonic() - told > 5:
-            told = time.monotonic()
+        nonlocal reported_at
+        if time.monotonic() - reported_at > 5:
+            reported_at = time.monotonic()
             say(f"read model: {stream} {at:,} of {end:,}")
 
     (projection,) = supervision.projections
@@ -144,14 +147,14 @@ async def project(supervision: RunningService, say: Say) -> None:
 
 
 async def note_calendars(supervision: RunningService) -> None:
-    """Nothing is to be recomputed."""
+    """Note the calendars in force as applied, so that no deadline is recomputed."""
     documents = supervision.identity.reference_data.documents()
-    in_force = sorted(one.reference for one in documents if one.kind is DocumentKind.CALENDARS)
+    in_force = sorted(document.reference for document in documents if document.kind is DocumentKind.CALENDARS)
     await PgAgenda(supervision.data.database).note_calendars(in_force)
 
 
 async def seed_open(admin: Any, first: int, last: int, due: datetime, say: Say) -> None:
-    """Open cases of these numbers in the read model alone, due from `due` on; `admin` is a connection."""
+    """Insert open cases (these numbers) in the read model only, due from `due` on; `admin` is a connection."""
     state = await admin.fetchval(SQL["any_state"])
     for start in range(first, last, OPEN_AT_ONCE):
         end = min(start + OPEN_AT_ONCE, last)

@@ -1,4 +1,4 @@
-"""A clock on which days pass in seconds: the real thing runs, and time runs away from it."""
+"""A clock on which days pass in seconds, for real servers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 
 from shared.kit.clock import SystemClock
 
-SLEEP_S_MAX = 0.02  # real: a second of this clock is too short to sleep
+SLEEP_S_MAX = 0.02  # in real time; a second of this clock is too short for a sleep
 
 
 class FastClock(SystemClock):
-    """The time of day begins at `start` and runs `rate` times as fast; chance is the machine's."""
+    """The time of day begins at `start` and runs `rate` times as fast. Chance is that of the machine."""
 
     def __init__(self, start: datetime, rate: float) -> None:
         self._start, self._rate, self._began = start, rate, time.monotonic()

@@ -1,4 +1,4 @@
-"""A log full of lives for the feed, what the feed must say of it reckoned anew, and what FEED says."""
+"""Cases on a log for the feed, the items that FEED must hold, and the items that it holds."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.support.law import ORDER_SITUATIONS, SITUATIONS, TOWNSHIP, history
 
 AREAS = ("5101", "5107")
 SEAL = "seal1.BBBB.AAAA"
-Told = tuple[str, str]  # subject and body of an item
+SubjectAndBody = tuple[str, str]  # of an item
 
 
 def lives(count: int, seed: int, only: Sequence[str] = ()) -> list[list[Recorded[Any]]]:
-    """The events of `count` cases and orders on their way into situations of the law, half of them in each area."""
-    rng, found = Random(seed), []
+    """The events of `count` cases and orders, from the situations in `only` (default all), half in each area."""
+    rng, cases = Random(seed), []
     names = sorted(only or SITUATIONS | ORDER_SITUATIONS)
     for n in range(count):
         events = history(rng.choice(names))
@@ -35,8 +35,8 @@ def lives(count: int, seed: int, only: Sequence[str] = ()) -> list[list[Recorded
             area = AREAS[n % 2]
             region = area + TOWNSHIP[4:]
             address = Address(events[0].address.kind, region, new_id(region, f"life {seed} {n}"))
-            found.append([moved(one, address, area, f"{seed} {n} {at}") for at, one in enumerate(events)])
-    return found
+            cases.append([moved(event, address, area, f"{seed} {n} {at}") for at, event in enumerate(events)])
+    return cases
 
 
 def moved(recorded: Recorded[Any], address: Address, area: str, command_id: str) -> Recorded[Any]:
@@ -45,12 +45,12 @@ def moved(recorded: Recorded[Any], address: Address, area: str, command_id: str)
     text = event.model_dump_json(exclude=set(event.PRIVATE)).replace(AREAS[0], area)
     sealed = {name: SEAL for name in event.PRIVATE if getattr(event, name) is not None}
     meta = recorded.meta.model_copy(update={"command_id": command_id})
-    made = type(event).model_validate(from_json(text) | sealed)
-    return Recorded(event_id(command_id, address.subject), address, meta, made)
+    copied = type(event).model_validate(from_json(text) | sealed)
+    return Recorded(event_id(command_id, address.subject), address, meta, copied)
 
 
 async def fill(log: Log, cases: Sequence[Sequence[Recorded[Any]]], seed: int = 0) -> int:
-    """Put lives, or the rest of them, on the log, the events of all cases mixed; how many events that was."""
+    """Append the events of the cases, or the rest of them, to the log in a mixed order; returns their count."""
     rng, waiting = Random(seed), [deque(case) for case in cases if case]
     last: dict[str, int] = {}
     count = 0
@@ -59,7 +59,7 @@ async def fill(log: Log, cases: Sequence[Sequence[Recorded[Any]]], seed: int = 0
         recorded = case.popleft()
         subject = recorded.address.subject
         if subject not in last:
-            position = next((one.position for one in reversed(await log.load(recorded.address))), None)
+            position = next((event.position for event in reversed(await log.load(recorded.address))), None)
             last[subject] = position.sequence if position else 0
         last[subject] = (await log.append(recorded, last[subject])).sequence
         count += 1
@@ -68,49 +68,49 @@ async def fill(log: Log, cases: Sequence[Sequence[Recorded[Any]]], seed: int = 0
     return count
 
 
-async def expected(log: Log) -> dict[str, list[Told]]:
-    """What FEED must hold of each log stream, in order: every state folded anew from the birth of its case."""
-    found: dict[str, list[Told]] = {}
+async def expected(log: Log) -> dict[str, list[SubjectAndBody]]:
+    """The items that FEED must hold of each log stream, in order, from states folded from registration on."""
+    by_stream: dict[str, list[SubjectAndBody]] = {}
     for stream in log.streams():
-        told: list[Told] = []
+        stream_items: list[SubjectAndBody] = []
         states: dict[str, tuple[Any, int]] = {}
         for recorded in await whole(log, stream):
             at, subject = recorded.position, recorded.address.subject
             assert at is not None
             law = DECIDERS[recorded.address.kind]
-            before, born = states.get(subject, (law.new, at.sequence))
+            before, registration_sequence = states.get(subject, (law.new, at.sequence))
             after = law.evolve(before, recorded)
-            states[subject] = (after, born)
-            name = case_number(type(at)(stream, born))
-            told += [
-                (one.nats_subject, one.model_dump_json(exclude_none=True))
-                for one in items(before, after, recorded, name)
+            states[subject] = (after, registration_sequence)
+            name = case_number(type(at)(stream, registration_sequence))
+            stream_items += [
+                (item.nats_subject, item.model_dump_json(exclude_none=True))
+                for item in items(before, after, recorded, name)
             ]
-        found[stream] = told
-    return found
+        by_stream[stream] = stream_items
+    return by_stream
 
 
 async def whole(log: Log, stream: str) -> list[Recorded[Any]]:
     """Every event of a stream."""
-    end, found = await log.end(stream), list[Recorded[Any]]()
+    end, events = await log.end(stream), list[Recorded[Any]]()
     if end:
         async for batch in log.follow(stream, 0):
-            found += batch
-            if len(found) >= end:
+            events += batch
+            if len(events) >= end:
                 break
-    return found
+    return events
 
 
-async def written(streams: Streams, log: Log) -> dict[str, list[Told]]:
-    """What FEED holds of each log stream, in its order; marks left out."""
-    found: dict[str, list[Told]] = {stream: [] for stream in log.streams()}
+async def written(streams: Streams, log: Log) -> dict[str, list[SubjectAndBody]]:
+    """The items that FEED holds of each log stream, in order, without marks."""
+    by_stream: dict[str, list[SubjectAndBody]] = {stream: [] for stream in log.streams()}
     for message in await messages(streams):
         if message.subject != FEED_MARK:
             stream = (message.headers or {})[AT].split()[0]
-            found[stream].append((message.subject, message.data.decode()))
-    return found
+            by_stream[stream].append((message.subject, message.data.decode()))
+    return by_stream
 
 
 async def messages(streams: Streams) -> list[RawMessage]:
-    """All of FEED."""
+    """All messages of FEED."""
     return await streams.read(FEED, FEED_ITEMS)

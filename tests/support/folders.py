@@ -1,4 +1,4 @@
-"""Folders for servers of a test."""
+"""Folders for the servers of a test."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from infra.servers.folder import Folder
 
 @contextmanager
 def open_folder(name: str) -> Iterator[Path]:
-    """A temporary folder that Postgres may enter, whoever it runs as; removed at the end with what is in it.
+    """A temporary folder that Postgres may enter under any user; removed at the end with its content.
 
-    Not one of pytest's: each start of pytest closes those of all runs to other users, and removes older ones.
+    Not a folder of pytest: each start of pytest closes the folders of all runs to other users, and removes older ones.
     """
     with TemporaryDirectory(prefix=f"caseflow-{name}-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)
@@ -29,34 +29,34 @@ def open_folder(name: str) -> Iterator[Path]:
 
 
 def unpack(archive: Path, data: Path) -> None:
-    """Make `data` the folder `data` of an archive, its database the property of the user that Postgres runs as."""
+    """Unpack the folder `data` of an archive to `data`, and give its database to the user of Postgres."""
     with tarfile.open(archive) as packed:
         packed.extractall(data.parent, filter="tar")
-    assert data.name == "data", "what the archive calls it"
+    assert data.name == "data", "the name in the archive"
     folder = Folder(data.resolve())
     for path in (folder.postgres, *folder.postgres.rglob("*")):
         folder.give(path)
 
 
 def copy_made(data: Path, made: Path | None = None) -> None:
-    """Make `data` a copy of a folder on which nothing runs.
+    """Make `data` a copy of a folder on which no server runs.
 
-    By default of one where both servers have run once and stopped: making a cluster anew takes two seconds.
+    By default both servers have run on that folder once, as making a cluster takes two seconds.
     """
     subprocess.run(("cp", "-a", "--reflink=auto", str(made or _made()), str(data)), check=True)
 
 
 @cache
 def _made() -> Path:
-    kept = ExitStack()
-    atexit.register(kept.close)
-    data = kept.enter_context(open_folder("made")) / "data"
+    until_exit = ExitStack()
+    atexit.register(until_exit.close)
+    data = until_exit.enter_context(open_folder("made")) / "data"
 
     async def up_and_down() -> None:
         servers = Embedded()
         await servers.start(data, nats_port=0)
         await servers.stop()
 
-    with ThreadPoolExecutor(1) as aside:  # whoever asks may stand in a loop
+    with ThreadPoolExecutor(1) as aside:  # the caller may run in an event loop
         aside.submit(asyncio.run, up_and_down()).result()
     return data

@@ -1,7 +1,7 @@
-"""Given, when, then for the law: situations by name, one valid set of facts for every command, and how both are run.
+"""Given, when, then for the law: situations by name, a valid set of facts for each command, and functions to run them.
 
-A situation is the list of commands that lead to it; every one of them went through the law, so that no test stands on a
-state that cannot come about.
+A situation is the list of commands that lead to it. Each of these commands passes through the law, so no test starts
+from a state that is impossible.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ START = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)  # a Monday, nine in the morning 
 WARN = START + timedelta(days=4)
 DUE = START + timedelta(days=5)
 LATER = DUE + timedelta(days=5)
-TOO_LATE = DUE + timedelta(seconds=1)  # the first moment at which it is late
-RUNG = DUE + timedelta(days=1)  # when the first rung of the ladder comes
+TOO_LATE = DUE + timedelta(seconds=1)  # the first moment at which the case is overdue
+RUNG = DUE + timedelta(days=1)  # the moment of the first rung of the ladder
 NEXT_RUNG = DUE + timedelta(days=2)
 
 TOWNSHIP, COUNTY, CITY = "510104001000", "510104000000", "510100000000"
@@ -71,11 +71,11 @@ BOUNDED = Allowance(
     pause_times_max=1,
     pause_days_max=3,
 )
-# The first rung of the ladder, of the usual overdue.
+# The facts of the first rung of the ladder, for the usual overdue.
 ON_RUNG: dict[str, Any] = {"late_stage": "handle", "rung": 0, "moment": RUNG, "next_at": NEXT_RUNG}
 ON_NEXT_RUNG: dict[str, Any] = ON_RUNG | {"rung": 1, "moment": NEXT_RUNG, "next_at": None}
 
-# One valid set of facts for every command; a test states only what it changes.
+# A valid set of facts for each command. A test states only its differences from them.
 FACTS: dict[str, dict[str, Any]] = {
     "register": {
         "region": TOWNSHIP,
@@ -161,7 +161,7 @@ _numbers = count(1)
 
 @dataclass(frozen=True)
 class Ask:
-    """One command with what is changed of its usual facts, by whom (CHIEF) and when (START)."""
+    """A request for a command: the facts that differ from FACTS, the person (CHIEF) and the time (START)."""
 
     name: str
     facts: dict[str, Any] = field(default_factory=dict)
@@ -322,9 +322,9 @@ def then(state: Any, recorded: Recorded[Any]) -> Any:
     return evolve(state, recorded) if isinstance(state, CaseState) else evolve_order(state, recorded)
 
 
-def event(asked: Ask) -> Event:
-    """The event that the command asks for, whether the law allows it or not."""
-    return event_of(asked.command)
+def event(request: Ask) -> Event:
+    """The event of the command, whether the law allows it or not."""
+    return event_of(request.command)
 
 
 def _unborn(situation: str) -> State:
@@ -336,8 +336,8 @@ def history(situation: str) -> tuple[Recorded[Any], ...]:
     """The events that lead to a situation. Raises AssertionError when the law refuses one of its commands."""
     state = _unborn(situation)
     events: list[Recorded[Any]] = []
-    for asked in (SITUATIONS | ORDER_SITUATIONS)[situation]:
-        events.append(accepted(state, asked))
+    for request in (SITUATIONS | ORDER_SITUATIONS)[situation]:
+        events.append(accepted(state, request))
         state = then(state, events[-1])
     return tuple(events)
 
@@ -350,28 +350,28 @@ def given(situation: str) -> Any:
     return state
 
 
-def accepted(state: Any, asked: Ask) -> Recorded[Any]:
-    """The event that comes of it. Raises AssertionError when the law says no."""
-    return accepted_command(state, asked.command)
+def accepted(state: Any, request: Ask) -> Recorded[Any]:
+    """The event of an accepted command. Raises AssertionError when the law rejects the command."""
+    return accepted_command(state, request.command)
 
 
 def accepted_command(state: Any, command: Command) -> Recorded[Any]:
-    """The same, of a command that exists."""
+    """As `accepted`, for a command that is already made."""
     verdict = when(state, command)
     assert isinstance(verdict, Accepted), verdict
     assert verdict.recorded is not None
     return verdict.recorded
 
 
-def refused(state: Any, asked: Ask) -> Reason:
-    """The reason why not. Raises AssertionError when the law says yes."""
-    verdict = when(state, asked.command)
+def refused(state: Any, request: Ask) -> Reason:
+    """The reason for which the law rejects the command. Raises AssertionError when the law accepts it."""
+    verdict = when(state, request.command)
     assert isinstance(verdict, Rejected), verdict
     return verdict.reason
 
 
-def after(state: Any, *asked: Ask) -> Any:
-    """The state after all of it was asked and accepted."""
-    for one in asked:
-        state = then(state, accepted(state, one))
+def after(state: Any, *requests: Ask) -> Any:
+    """The state after all commands. Raises AssertionError when the law rejects one of them."""
+    for request in requests:
+        state = then(state, accepted(state, request))
     return state

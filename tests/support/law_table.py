@@ -1,4 +1,4 @@
-"""Decision tables: in this situation, this is asked, and this comes of it."""
+"""Decision tables of the law: a situation, a request, and the expected status or reason."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from tests.support.law import CHIEF, START, TOWNSHIP, Ask, event, given, then, w
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a decision table: in this situation, this is asked, and this comes of it (proving which clauses)."""
+    """A line of a decision table: situation, request, expected status or reason, and the clauses that it proves."""
 
     situation: str
-    asked: Ask
+    request: Ask
     then: Status | OrderStatus | Reason
     clauses: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
-        return COMMANDS[self.asked.name].kind
+        return COMMANDS[self.request.name].kind
 
     def __str__(self) -> str:
-        asked = self.asked
-        facts = asked.facts | ({"by": asked.by} if asked.by != CHIEF else {})
-        facts |= {"at": asked.at - START} if asked.at != START else {}
+        request = self.request
+        facts = request.facts | ({"by": request.by} if request.by != CHIEF else {})
+        facts |= {"at": request.at - START} if request.at != START else {}
         changed = ", ".join(f"{name}={_short(value)}" for name, value in facts.items())
-        return f"{self.situation}: {self.asked.name}({changed}) -> {self.then.name.lower()}"
+        return f"{self.situation}: {self.request.name}({changed}) -> {self.then.name.lower()}"
 
 
 def _short(value: Any) -> str:
@@ -58,15 +58,15 @@ def row(
 
 
 def lines(table: tuple[Row, ...]) -> pytest.MarkDecorator:
-    """A table as the parameters of a test, each line named by itself and marked with its clauses."""
-    marked = [pytest.param(one, id=str(one), marks=[pytest.mark.clause(c) for c in one.clauses]) for one in table]
+    """A table as the parameters of a test. The id of a parameter is the text of the line; its marks are the clauses."""
+    marked = [pytest.param(line, id=str(line), marks=[pytest.mark.clause(c) for c in line.clauses]) for line in table]
     return pytest.mark.parametrize("line", marked)
 
 
 def check_row(line: Row) -> None:
-    """Run one line; an accepted command is asked twice, and the second time nothing new comes of it."""
+    """Run one line. An accepted command is sent twice, and the second time adds no event."""
     before = given(line.situation)
-    command = line.asked.command
+    command = line.request.command
     verdict = when(before, command)
     if isinstance(line.then, Reason):
         assert isinstance(verdict, Rejected), f"accepted, though the table says {line.then}"
@@ -74,14 +74,14 @@ def check_row(line: Row) -> None:
         return
     assert isinstance(verdict, Accepted), f"refused: {verdict}"
     assert verdict.recorded is not None
-    assert type(verdict.recorded.event) is COMMANDS[line.asked.name].event
+    assert type(verdict.recorded.event) is COMMANDS[line.request.name].event
     now = then(before, verdict.recorded)
     assert now.status is line.then
     assert when(now, command) == Accepted(None)
 
 
 def transition_of(line: Row) -> tuple[Any, ...]:
-    """The key of the transition that an accepted line makes, in the table of a case or of an order."""
+    """The key of the transition of an accepted line, in the table of a case or of an order."""
     before = given(line.situation)
-    made = event(line.asked)
+    made = event(line.request)
     return (before.status, type(made), variant(made, before)) if line.kind == "case" else (before.status, type(made))

@@ -1,7 +1,8 @@
-"""Random walks through the law: what might be asked next, and what must hold whatever was asked.
+"""Random walks through the law: the choice of the next command.
 
-`propose_case` and `propose_order` make one command of all there are, sensible more often than not; `CaseWatch` and
-`OrderWatch` put it to the law and check every rule against the events themselves, not against the law's own account.
+`propose_case` and `propose_order` choose among all commands, and sensible ones more often than others. `CaseWatch` and
+`OrderWatch` (law_watch.py) send the command to the law and check each rule against the events, not against the state
+that the law itself keeps.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ UNITS = (HOUSING, WATER, LABOUR, COMPLAINED, DESK_UNIT)
 PEOPLE = (ZHANG, LI, WANG, KIN)
 REGIONS = (VILLAGE, TOWNSHIP, NEIGHBOUR, COUNTY, CITY, "510000000000")
 STAGES = tuple(Stage)
-DAYS = (1, 2, 3)  # few, so that due moments meet
-# how often a command is proposed: what leads on more often than what leads back, what nothing follows seldom
+DAYS = (1, 2, 3)  # few, so that due moments coincide
+# How often a command is proposed (default 4): commands that lead forward often, those that lead back seldom.
 OFTEN = {
     "merge": 8,
     "split": 8,
@@ -97,7 +98,7 @@ def _pick(rng: Random, values: Sequence[T]) -> T:
 
 
 def _mostly(rng: Random, value: T | None, others: Sequence[T]) -> T:
-    """What makes sense, three times in four; anything at all otherwise."""
+    """The sensible value three times in four, any of `others` otherwise."""
     return value if value is not None and rng.randrange(4) else _pick(rng, others)
 
 
@@ -130,8 +131,8 @@ def _deadline(rng: Random, state: CaseState) -> Deadline:
     else:
         stage = _pick(rng, STAGES)
         unit = _pick(rng, UNITS[:2]) if stage is Stage.CO_HANDLE else None
-    one = deadline(stage, _day(rng), unit, _pick(rng, (None, None, None, *ALLOWANCES)))
-    return one if rng.randrange(4) else one.model_copy(update={"warn_at": None})
+    chosen = deadline(stage, _day(rng), unit, _pick(rng, (None, None, None, *ALLOWANCES)))
+    return chosen if rng.randrange(4) else chosen.model_copy(update={"warn_at": None})
 
 
 def _register(rng: Random, state: CaseState) -> dict[str, Any]:
@@ -165,7 +166,7 @@ def _ruling(rng: Random, state: CaseState) -> dict[str, Any]:
 def _kept_from(rng: Random, state: CaseState) -> dict[str, Any]:
     if rng.randrange(6):
         return {}
-    aside = tuple(one for one in PEOPLE if rng.randrange(8) == 0)
+    aside = tuple(person for person in PEOPLE if rng.randrange(8) == 0)
     return {"complained_unit": _pick(rng, (None, *UNITS)), "stand_aside": aside, "informant": rng.randrange(4) == 0}
 
 
@@ -198,8 +199,8 @@ def _stage(rng: Random, state: CaseState) -> dict[str, Any]:
 
 
 def _waiting(rng: Random, state: CaseState) -> dict[str, Any]:
-    asked = [clock for clock in state.clocks if clock.extension_requested or clock.pause_requested]
-    return _named_clock(rng, asked[0] if asked else None)
+    pending = [clock for clock in state.clocks if clock.extension_requested or clock.pause_requested]
+    return _named_clock(rng, pending[0] if pending else None)
 
 
 def _named_clock(rng: Random, clock: RunningDeadline | None) -> dict[str, Any]:
@@ -220,9 +221,14 @@ def _firing(rng: Random, state: CaseState) -> dict[str, Any]:
     clock = _clock(rng, state)
     if clock is None:
         return {"stage": _pick(rng, STAGES), "due": _day(rng)}
-    one = clock.deadline
-    seen_at = _pick(rng, (one.due, one.due + timedelta(seconds=1), one.warn_at or one.due, START))
-    return {"stage": one.stage, "unit": one.unit, "due": _mostly(rng, one.due, (_day(rng),)), "seen_at": seen_at}
+    current = clock.deadline
+    seen_at = _pick(rng, (current.due, current.due + timedelta(seconds=1), current.warn_at or current.due, START))
+    return {
+        "stage": current.stage,
+        "unit": current.unit,
+        "due": _mostly(rng, current.due, (_day(rng),)),
+        "seen_at": seen_at,
+    }
 
 
 def _overdue(rng: Random, state: CaseState) -> dict[str, Any]:
@@ -235,7 +241,7 @@ def _suspended(rng: Random, state: CaseState) -> dict[str, Any]:
 
 
 def _rung(rng: Random, state: CaseState) -> dict[str, Any]:
-    """A rung of the ladder, more often than not the one that is next."""
+    """A rung of the ladder, mostly the next one."""
     late: Overdue | None = _pick(rng, state.late) if state.late else None
     if late is None or not rng.randrange(4):
         return {} if rng.randrange(4) else {"late_stage": _pick(rng, STAGES), "rung": 0, "moment": _day(rng)}
@@ -258,9 +264,9 @@ def _recomputed(rng: Random, state: CaseState) -> dict[str, Any]:
     clock = _clock(rng, state)
     if clock is None:
         return {"deadline": _deadline(rng, state)}
-    one, due = clock.deadline, _day(rng)
-    moved = one.model_copy(update={"due": due, "warn_at": due - timedelta(days=1)})
-    return {"deadline": _pick(rng, (one, moved, moved)), "due_before": _mostly(rng, one.due, (_day(rng),))}
+    current, due = clock.deadline, _day(rng)
+    moved = current.model_copy(update={"due": due, "warn_at": due - timedelta(days=1)})
+    return {"deadline": _pick(rng, (current, moved, moved)), "due_before": _mostly(rng, current.due, (_day(rng),))}
 
 
 def _resumed(rng: Random, state: CaseState) -> dict[str, Any]:
@@ -271,9 +277,9 @@ def _resumed(rng: Random, state: CaseState) -> dict[str, Any]:
 def _set(rng: Random, state: CaseState) -> dict[str, Any]:
     opens = [_deadline(rng, state) for _ in range(rng.randrange(3))]
     running = [clock.deadline for clock in state.clocks if rng.randrange(2 if clock.ended_at else 3) == 0]
-    closes = list({one.stage for one in running})
-    if rng.randrange(2):  # another unit's clock ended: this one is named again
-        opens += [one for one in running if one.unit]
+    closes = list({deadline.stage for deadline in running})
+    if rng.randrange(2):  # another unit's clock ended: the running clock is opened again
+        opens += [deadline for deadline in running if deadline.unit]
     return {"opens": opens, "closes": closes}
 
 
@@ -325,7 +331,7 @@ CHOOSERS: dict[str, Chooser] = {
 
 
 def propose_case(rng: Random, state: CaseState, seen: AbstractSet[Allowed] = frozenset()) -> Ask:
-    """Something to ask of a case: seven times in eight what the table allows in its status, or has not been seen."""
+    """A request about a case: mostly a transition that the table allows in its status, sometimes one not in `seen`."""
     here = [allowed for allowed in TRANSITIONS if allowed[0] is state.status]
     unseen = [allowed for allowed in here if allowed not in seen] if seen else []
     fitting = {event for _, event, _ in (here if rng.randrange(4) else unseen or here)}
@@ -345,7 +351,7 @@ def propose_case(rng: Random, state: CaseState, seen: AbstractSet[Allowed] = fro
 
 
 def _in_its_turn(state: CaseState) -> list[str]:
-    """What a ladder asks for, and what a limit bounds: seldom in the way of a walk, and worth it."""
+    """The commands of a ladder, and those that a limit bounds: a walk seldom meets them by chance."""
     if any(late.next_at and late.ended_at is None for late in state.late):
         return list(RUNGS)
     if state.status in ENDED and (state.clocks or state.late):
@@ -355,7 +361,7 @@ def _in_its_turn(state: CaseState) -> list[str]:
 
 
 def propose_order(rng: Random, state: OrderState) -> Ask:
-    """Something to ask of an order."""
+    """A request about an order."""
     name = _pick(rng, ORDER_COMMANDS)
     cases = (WHERE.subject, replace(WHERE, id=OTHER_CASE).subject)
     due = state.due or _day(rng)

@@ -1,7 +1,8 @@
-"""What must hold whatever is asked of a case or an order: each rule is a function named after it.
+"""Invariants of cases and orders under any sequence of commands: each invariant is a function named after it.
 
-The rules judge the events and compare with the state; where the law keeps an account of its own (who is bound by a
-ruling, what has fired, the last word of the resident), the watch keeps another one from the events alone.
+The functions judge the events and compare them with the state. The law derives some facts from several events: the unit
+that a ruling binds, the clocks that fired, the last rating of the resident. The watch derives them a second time, from
+the events alone.
 """
 
 from __future__ import annotations
@@ -37,50 +38,50 @@ AFTER_CLOSING = (
 
 @dataclass
 class CaseWatch:
-    """A case on its way: what was asked, what came of it, and the watch's own account."""
+    """A case under test: its commands, its events, and the facts that the watch derives itself."""
 
     state: CaseState = NEW
     events: list[Recorded[Any]] = field(default_factory=list)
-    asked: list[Command] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
     transitions: set[tuple[Status, type[Event], Variant]] = field(default_factory=set)
     bound_unit: str | None = None
     last_word: Satisfaction = Satisfaction.UNRATED
     clocks: Clocks = field(default_factory=Clocks)
 
-    def ask(self, asked: Ask) -> Verdict:
-        """Put it to the law. Raises AssertionError when a rule does not hold."""
-        command = asked.command
+    def ask(self, request: Ask) -> Verdict:
+        """Send a command to the law. Raises AssertionError when an invariant is broken."""
+        command = request.command
         before = self.state
         verdict = when(before, command)
-        assert when(before, command) == verdict, "the same question to the same case has one answer"
-        self.asked.append(command)
+        assert when(before, command) == verdict, "the same command on the same state has one verdict"
+        self.commands.append(command)
         if isinstance(verdict, Rejected):
             return verdict
         recorded = verdict.recorded
-        assert recorded is not None, "a new command is not applied yet"
+        assert recorded is not None, "a new command adds an event"
         self.state = then(before, recorded)
         self.events.append(recorded)
         self.transitions.add((before.status, type(recorded.known), variant(recorded.known, before)))
         for rule in CASE_RULES:
             rule(self, before, recorded, self.state)
         _is_of_its_command(command, recorded)
-        assert when(self.state, command) == Accepted(None), "applied twice, nothing new comes of it"
+        assert when(self.state, command) == Accepted(None), "a repeated command adds no event"
         return verdict
 
     def ask_again(self, index: int) -> None:
-        """What was applied is never applied again, whatever came since."""
-        command = self.asked[index % len(self.asked)]
+        """Send an earlier command again: one that was applied adds no event, whatever events came since."""
+        command = self.commands[index % len(self.commands)]
         if command.meta.command_id in self.state.applied:
             assert when(self.state, command) == Accepted(None)
 
     def look_back(self) -> None:
-        """The case is the fold of its events, from the beginning as from anywhere between, and survives as JSON."""
+        """Check that the state is the fold of the events, also from the middle on, and survives as JSON."""
         assert fold(self.events) == self.state
         half = len(self.events) // 2
         assert fold(self.events[half:], fold(self.events[:half])) == self.state
         assert STATE.validate_json(STATE.dump_json(self.state, by_alias=True)) == self.state
         assert STATE.validate_python(STATE.dump_python(self.state, mode="json", by_alias=True)) == self.state
-        assert len({one.id for one in self.events}) == len(self.events)
+        assert len({entry.id for entry in self.events}) == len(self.events)
 
 
 def _is_of_its_command(command: Command, recorded: Recorded[Any]) -> None:
@@ -91,28 +92,30 @@ def _is_of_its_command(command: Command, recorded: Recorded[Any]) -> None:
     assert recorded.known.__dict__ == command.facts.__dict__
 
 
-def the_table_allows_it(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
+def the_table_allows_the_transition(
+    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
+) -> None:
     assert after.status is next_status(before.status, type(recorded.known), variant(recorded.known, before))
     assert after.status in EXISTING
 
 
-def every_event_counts(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
+def every_event_raises_the_version(
+    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
+) -> None:
     assert after.version == before.version + 1 == len(watch.events)
     assert after.applied == before.applied | {recorded.meta.command_id}
     assert len(after.applied) == after.version
 
 
-def stages_change_by_events_that_say_so(
-    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
-) -> None:
-    """Supervision hears of every event after which other stages run, or of which the limits look at other facts."""
+def stage_changes_are_listed(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
+    """STAGE_CHANGES holds each event that changes the running stages or the facts that limits depend on."""
     same_stages = before.running_stages == after.running_stages
     same_facts = (before.nature, before.subject, before.severity) == (after.nature, after.subject, after.severity)
     assert (same_stages and same_facts) or type(recorded.known) in STAGE_CHANGES
 
 
 def one_responsible_unit(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
-    """From assignment to the end, but for what was answered on the spot (clauses 5.1.3 a and 8.2 a)."""
+    """From assignment to the end, except when the case was answered on the spot (clauses 5.1.3 a and 8.2 a)."""
     if after.status in (Status.ASSIGNED, Status.HANDLING):
         assert after.unit is not None
     if after.status in (Status.AWAITING_TRIAGE, Status.TRIAGED):
@@ -120,8 +123,10 @@ def one_responsible_unit(watch: CaseWatch, before: CaseState, recorded: Recorded
     if after.status in (Status.SETTLED, Status.CLOSED) and after.unit is None:
         assert watch.events[0].known.answer is not None
         moved = (e.Assigned, e.Ruled, e.SentBack, e.Reopened)
-        assert not any(isinstance(one.known, moved) for one in watch.events)
-    assert len({after.unit, *after.co_units}) == 1 + len(after.co_handlers), "nobody leads and co-handles"
+        assert not any(isinstance(entry.known, moved) for entry in watch.events)
+    assert len({after.unit, *after.co_units}) == 1 + len(after.co_handlers), (
+        "no unit is responsible and co-handling at once"
+    )
 
 
 def one_responsible_person(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
@@ -132,10 +137,10 @@ def one_responsible_person(watch: CaseWatch, before: CaseState, recorded: Record
         assert after.person is None
 
 
-def who_is_at_work_stays_at_work(
+def a_new_co_handler_disturbs_nobody(
     watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
 ) -> None:
-    """Other co-handling units take nothing from the responsible unit and from those that stay (clause 5.1.1 b)."""
+    """New co-handling units take nothing from the responsible unit and from those that stay (clause 5.1.1 b)."""
     if isinstance(recorded.known, e.Assigned) and recorded.known.unit == before.unit:
         assert (after.status, after.person) == (before.status, before.person)
         stayed = [co for co in before.co_handlers if co.unit in recorded.known.co_units]
@@ -143,31 +148,33 @@ def who_is_at_work_stays_at_work(
         assert after.no_hand_back or not before.no_hand_back
 
 
-def the_first_asked_stays(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
-    """Clause 11.1; so does the address."""
-    born = watch.events[0].known
-    assert (after.first_asked, after.first_asked_unit) == (born.first_asked, born.first_asked_unit)
-    assert after.region == born.region
-
-
-def who_is_complained_of_never_has_it(
+def the_first_asked_person_stays(
     watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
 ) -> None:
-    """Clauses 8.1 f and 12.3; petitions regulation, 28 and 30: whenever it became known, and for ever after."""
-    told = [one.known for one in watch.events if isinstance(one.known, KeptFrom)]
-    complained = {one.complained_unit for one in told} - {None}
-    aside = {person for one in told for person in one.stand_aside}
+    """Clause 11.1. The region of the address never changes either."""
+    registered = watch.events[0].known
+    assert (after.first_asked, after.first_asked_unit) == (registered.first_asked, registered.first_asked_unit)
+    assert after.region == registered.region
+
+
+def the_unit_complained_of_never_has_the_case(
+    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
+) -> None:
+    """Clauses 8.1 f and 12.3; petitions regulation, 28 and 30: for ever from the event that names them."""
+    restrictions = [entry.known for entry in watch.events if isinstance(entry.known, KeptFrom)]
+    complained = {event.complained_unit for event in restrictions} - {None}
+    aside = {person for event in restrictions for person in event.stand_aside}
     assert complained == {after.complained_unit} - {None}
-    assert (set(after.stand_aside), after.informant) == (aside, any(one.informant for one in told))
-    if after.status in ENDED:  # who had it has it no longer
+    assert (set(after.stand_aside), after.informant) == (aside, any(event.informant for event in restrictions))
+    if after.status in ENDED:  # nobody has an ended case
         return
-    has = {after.triaged_unit, *after.triaged_co_units} if after.unit is None else {after.unit, *after.co_units}
-    assert not has & complained
+    handlers = {after.triaged_unit, *after.triaged_co_units} if after.unit is None else {after.unit, *after.co_units}
+    assert not handlers & complained
     assert not {after.person, *(co.person for co in after.co_handlers)} & aside
 
 
-def a_ruling_binds(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
-    """After a ruling or a direct designation no hand-back, until the case is reassigned elsewhere (Weifang 22)."""
+def a_ruling_excludes_hand_back(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
+    """No hand-back after a ruling or a direct designation, until the case goes to another unit (Weifang 22)."""
     event = recorded.known
     if isinstance(event, e.HandedBack):
         assert watch.bound_unit is None
@@ -180,7 +187,7 @@ def a_ruling_binds(watch: CaseWatch, before: CaseState, recorded: Recorded[Any],
         watch.bound_unit = watch.bound_unit if stays else None
 
 
-def only_the_allowed_follows_the_end(
+def only_allowed_events_follow_the_end(
     watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
 ) -> None:
     assert not before.erased, "nothing follows erasure (clause 9.4 b)"
@@ -190,8 +197,10 @@ def only_the_allowed_follows_the_end(
         assert all(clock.late_unseen for clock in after.clocks)
 
 
-def it_moves_along_the_tree(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
-    """Up by escalation, down by handing down, across by transfer, and by nothing else (clauses 4, 11.2, 5.1.1 i)."""
+def the_case_moves_along_the_tree(
+    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
+) -> None:
+    """Up by escalation, down by hand-down, across by transfer; no other event moves it (clauses 4, 11.2, 5.1.1 i)."""
     event = recorded.known
     if isinstance(event, e.Registered):
         assert after.in_charge == recorded.address.region
@@ -203,14 +212,16 @@ def it_moves_along_the_tree(watch: CaseWatch, before: CaseState, recorded: Recor
         assert after.in_charge == before.in_charge
 
 
-def co_handlers_report_first(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
-    """Clause 5.1.1 b: settled when every co-handling unit has reported or was taken off, by the events alone."""
+def co_handlers_report_before_settlement(
+    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
+) -> None:
+    """Clause 5.1.1 b: at settlement each co-handling unit has reported or was taken off, by the events alone."""
     if not isinstance(recorded.known, e.Settled):
         return
     named: set[str] = set()
     waiting: set[str] = set()
     unit: str | None = None
-    for event in (one.known for one in watch.events):
+    for event in (entry.known for entry in watch.events):
         if isinstance(event, e.Assigned) and event.unit == unit:
             named, waiting = set(event.co_units), (waiting | set(event.co_units) - named) & set(event.co_units)
         elif isinstance(event, e.Assigned | e.Ruled):
@@ -227,10 +238,10 @@ def co_handlers_report_first(watch: CaseWatch, before: CaseState, recorded: Reco
     assert not waiting
 
 
-def who_is_not_satisfied_is_heard(
+def dissatisfaction_blocks_closing(
     watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
 ) -> None:
-    """Not satisfied or not solved is closed on a legal basis only (Jinan 27; petitions regulation, 36)."""
+    """A case rated dissatisfied or unsolved is closed on a legal basis only (Jinan 27; petitions regulation, 36)."""
     event = recorded.known
     if isinstance(event, e.CalledBack) and not event.contacted:
         assert (after.outcome, after.satisfaction) == (before.outcome, before.satisfaction)
@@ -244,15 +255,17 @@ def who_is_not_satisfied_is_heard(
         assert before.outcome is not Outcome.UNSOLVED
 
 
-def it_is_handled_by_law(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
-    """Clause 5.1.3 a: no settlement without its basis; Beijing 12345, 11: who is declined is told another path."""
+def settled_and_declined_name_the_law(
+    watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
+) -> None:
+    """Clause 5.1.3 a: no settlement without a basis. Beijing 12345, 11: a refusal names another legal path."""
     event = recorded.known
     assert not isinstance(event, e.Settled) or event.basis
     assert not isinstance(event, e.Declined) or event.legal_path or event.reason is DeclineReason.INVALID
 
 
-def nothing_is_late_in_silence(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
-    """Clause 5.1.3 a, by an account of its own: each clock fires once, in time, and its rungs come in turn."""
+def every_overdue_is_declared(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
+    """Clause 5.1.3 a, by the clocks of the watch: each clock fires once and in time, and its rungs come in order."""
     watch.clocks.follow(before, recorded, after)
 
 
@@ -269,18 +282,18 @@ def nobody_approves_their_own_request(
     assert getattr(event, "approver", None) not in before.stand_aside
 
 
-def a_case_comes_under_import_by_its_birth_only(
+def only_registration_sets_the_import_hold(
     watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
 ) -> None:
-    """So nobody stops the clocks of a case that is alive."""
-    birth = isinstance(recorded.known, e.Registered)
-    assert birth or Hold.IMPORT in before.holds or Hold.IMPORT not in after.holds
+    """The import hold stops all clocks, so a case in progress must not receive it."""
+    registration = isinstance(recorded.known, e.Registered)
+    assert registration or Hold.IMPORT in before.holds or Hold.IMPORT not in after.holds
 
 
-def content_goes_only_when_it_may(
+def content_is_erased_only_when_permitted(
     watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
 ) -> None:
-    """Clause 9.4 b: by its own class, never for ever, never under a hold."""
+    """Clause 9.4 b: by its own retention class, never when that is permanent, never under a hold."""
     if isinstance(recorded.known, e.Erased):
         assert before.status in ENDED
         assert before.holds == ()
@@ -289,49 +302,49 @@ def content_goes_only_when_it_may(
 
 
 def the_earlier_case_survives(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
-    """So no two cases, and no ring of them, go on in one another."""
+    """The order by registration time excludes a ring of merged cases."""
     event = recorded.known
     if isinstance(event, e.Attached) and event.merged_from:
         assert event.merged_registered_at is not None
-        ours = watch.events[0].meta.time, recorded.address.id
-        assert ours < (event.merged_registered_at, event.merged_from)
+        own = watch.events[0].meta.time, recorded.address.id
+        assert own < (event.merged_registered_at, event.merged_from)
     assert not isinstance(event, e.Merged) or event.into != recorded.address.id
 
 
 CASE_RULES = (
-    the_table_allows_it,
-    stages_change_by_events_that_say_so,
-    every_event_counts,
+    the_table_allows_the_transition,
+    stage_changes_are_listed,
+    every_event_raises_the_version,
     one_responsible_unit,
     one_responsible_person,
-    who_is_at_work_stays_at_work,
-    the_first_asked_stays,
-    who_is_complained_of_never_has_it,
-    a_ruling_binds,
-    only_the_allowed_follows_the_end,
-    it_moves_along_the_tree,
-    co_handlers_report_first,
-    who_is_not_satisfied_is_heard,
-    it_is_handled_by_law,
-    nothing_is_late_in_silence,
+    a_new_co_handler_disturbs_nobody,
+    the_first_asked_person_stays,
+    the_unit_complained_of_never_has_the_case,
+    a_ruling_excludes_hand_back,
+    only_allowed_events_follow_the_end,
+    the_case_moves_along_the_tree,
+    co_handlers_report_before_settlement,
+    dissatisfaction_blocks_closing,
+    settled_and_declined_name_the_law,
+    every_overdue_is_declared,
     nobody_approves_their_own_request,
-    a_case_comes_under_import_by_its_birth_only,
-    content_goes_only_when_it_may,
+    only_registration_sets_the_import_hold,
+    content_is_erased_only_when_permitted,
     the_earlier_case_survives,
 )
 
 
 @dataclass
 class OrderWatch:
-    """An order on its way."""
+    """An order under test: its events and transitions."""
 
     state: OrderState = NEW_ORDER
     events: list[Recorded[Any]] = field(default_factory=list)
     transitions: set[tuple[OrderStatus, type[Event]]] = field(default_factory=set)
 
-    def ask(self, asked: Ask) -> Verdict:
-        """Put it to the law. Raises AssertionError when a rule does not hold."""
-        command, before = asked.command, self.state
+    def ask(self, request: Ask) -> Verdict:
+        """Send a command to the law. Raises AssertionError when an invariant is broken."""
+        command, before = request.command, self.state
         verdict = when(before, command)
         if isinstance(verdict, Rejected):
             return verdict
@@ -345,11 +358,11 @@ class OrderWatch:
         transition = ORDER_TRANSITIONS[before.status, type(recorded.known)]
         assert after.status is transition.status_after(before.status)
         assert after.version == before.version + 1 == len(after.applied) == len(self.events)
-        born = self.events[0].known
-        assert (after.kind, after.unit, after.cases, after.due) == (born.kind, born.unit, born.cases, born.due)
+        issued = self.events[0].known
+        assert (after.kind, after.unit, after.cases, after.due) == (issued.kind, issued.unit, issued.cases, issued.due)
         assert set(after.refused_by) <= set(after.cases)
         assert len(set(after.refused_by)) == len(after.refused_by)
-        assert sum(isinstance(one.known, e.OrderOverdue) for one in self.events) == after.overdue
+        assert sum(isinstance(entry.known, e.OrderOverdue) for entry in self.events) == after.overdue
         return verdict
 
     def look_back(self) -> None:

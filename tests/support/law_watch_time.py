@@ -1,6 +1,7 @@
-"""What must hold of the clocks of a case, by an account of its own: kept from the events and from who has the case.
+"""Invariants of the clocks of a case, derived a second time from the events and from the holders of the case.
 
-Which event ends which stage stands here a second time, in other words than in the law: so neither can be wrong alone.
+The rule by which events end stages is written here in another form than in the law, so that an error in one of the two
+shows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from shared.case.state import CaseState
 Key = tuple[Stage, str | None]
 WORKING = (Status.ASSIGNED, Status.HANDLING)
 RUNGS = (e.Urged, e.Ordered, e.Escalated)
-# What ends triage, signing, handling or feedback whoever has the case; signing and another unit: see `_main_ends`.
+# The events that end triage, signing, handling or feedback for any unit; assignment and signing: see `_main_ends`.
 ENDS_MAIN = (
     e.Registered,
     e.Ruled,
@@ -36,8 +37,8 @@ ENDS_MAIN = (
 
 
 @dataclass(frozen=True)
-class Own:
-    """One clock as the watch knows it; `seen`: its overdue for this due moment stands on the log."""
+class WatchedClock:
+    """A clock as the watch derives it; `seen`: the overdue of this due moment is on the log."""
 
     start: datetime
     due: datetime
@@ -51,13 +52,13 @@ class Own:
     pauses: int = 0
 
     @property
-    def late_in_silence(self) -> bool:
+    def undeclared_overdue(self) -> bool:
         return self.ended is not None and self.ended > self.due and not self.seen and not self.suspended
 
 
 @dataclass
 class Ladder:
-    """An overdue that stands: which rung comes next, and when."""
+    """The ladder of a valid overdue: the next rung and its moment."""
 
     rung: int
     at: datetime | None
@@ -65,14 +66,14 @@ class Ladder:
 
 @dataclass
 class Clocks:
-    """The account of one case."""
+    """The clocks, ladders and overdue count of one case."""
 
-    own: dict[Key, Own] = field(default_factory=dict)
+    own: dict[Key, WatchedClock] = field(default_factory=dict)
     ladders: dict[Key, Ladder] = field(default_factory=dict)
     declared: int = 0
 
     def follow(self, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
-        """Enter one more event. Raises AssertionError when it should not have come."""
+        """Apply an event. Raises AssertionError when the event breaks an invariant."""
         event, at = recorded.known, recorded.meta.time
         imported = Hold.IMPORT in before.holds
         if isinstance(event, e.DeadlinesSet):
@@ -90,76 +91,80 @@ class Clocks:
         self._agrees(after)
 
     def _set(self, event: e.DeadlinesSet, at: datetime, imported: bool) -> None:
-        gone = {key: one for key, one in self.own.items() if key[0] in event.closes}
-        opened = {(one.stage, one.unit): one for one in event.opens}
-        for key, one in gone.items():
-            assert not one.late_in_silence, "what ended late is declared before its clock goes"
-            named = opened.get(key)
-            assert one.ended is not None or named is not None, "a stage that runs keeps a clock"
-            stays = named is not None and named.due == one.due
-            late = one.ended is None and one.due < at and not (one.seen or one.suspended or imported)
-            assert stays or not late, "what is late now is declared before its clock goes"
-        kept = {key: one for key, one in self.own.items() if key not in gone}
-        assert not kept.keys() & opened.keys()
-        for key, named in opened.items():
-            was = gone.get(key)
-            kept[key] = Own(named.start, named.due, named.warn_at, named.allows)
-            if was is not None and (was.start, was.due) == (named.start, named.due):
-                warned = was.warned and was.warn_at == named.warn_at
-                kept[key] = replace(was, warn_at=named.warn_at, allows=named.allows, ended=None, warned=warned)
-        self.own = kept
+        closed = {key: clock for key, clock in self.own.items() if key[0] in event.closes}
+        opened = {(deadline.stage, deadline.unit): deadline for deadline in event.opens}
+        for key, clock in closed.items():
+            assert not clock.undeclared_overdue, (
+                "the overdue of a clock that ended late is declared before the clock is closed"
+            )
+            successor = opened.get(key)
+            assert clock.ended is not None or successor is not None, "a running stage has a clock"
+            stays = successor is not None and successor.due == clock.due
+            late = clock.ended is None and clock.due < at and not (clock.seen or clock.suspended or imported)
+            assert stays or not late, "the overdue of a running clock is declared before the clock is closed"
+        clocks = {key: clock for key, clock in self.own.items() if key not in closed}
+        assert not clocks.keys() & opened.keys()
+        for key, deadline in opened.items():
+            previous = closed.get(key)
+            clocks[key] = WatchedClock(deadline.start, deadline.due, deadline.warn_at, deadline.allows)
+            if previous is not None and (previous.start, previous.due) == (deadline.start, deadline.due):
+                warned = previous.warned and previous.warn_at == deadline.warn_at
+                clocks[key] = replace(
+                    previous, warn_at=deadline.warn_at, allows=deadline.allows, ended=None, warned=warned
+                )
+        self.own = clocks
 
     def _fired(self, event: e.Warned | e.OverdueDeclared, imported: bool) -> None:
         key = event.stage, event.unit
-        one = self.own[key]
-        assert event.due == one.due
+        clock = self.own[key]
+        assert event.due == clock.due
         assert not imported
-        assert not one.suspended
-        assert not one.seen, "nothing fires twice"
+        assert not clock.suspended
+        assert not clock.seen, "nothing fires twice"
         if isinstance(event, e.Warned):
-            assert one.warn_at is not None
-            assert one.ended is None
-            assert event.seen_at >= one.warn_at, "nothing fires early"
-            assert not one.warned, "nothing fires twice"
-            self.own[key] = replace(one, warned=True)
+            assert clock.warn_at is not None
+            assert clock.ended is None
+            assert event.seen_at >= clock.warn_at, "nothing fires early"
+            assert not clock.warned, "nothing fires twice"
+            self.own[key] = replace(clock, warned=True)
             return
-        assert event.seen_at > one.due, "nothing fires early"
-        assert one.ended is None or one.ended > one.due, "what ended in time is never late"
-        self.own[key] = replace(one, seen=True)
+        assert event.seen_at > clock.due, "nothing fires early"
+        assert clock.ended is None or clock.ended > clock.due, "a clock that ended in time is never overdue"
+        self.own[key] = replace(clock, seen=True)
         self.ladders[key] = Ladder(0, event.next_at)
         self.declared += 1
 
     def _moved(self, event: Any, recorded: Recorded[Any], imported: bool) -> None:
-        named = event.deadline if isinstance(event, e.Resumed | e.DeadlineRecomputed) else event
-        key = named.stage, named.unit
-        one, at = self.own[key], recorded.meta.time
-        assert one.ended is None, "nobody moves what is over"
-        late = one.due < at and not (one.seen or one.suspended or imported)
+        change = event.deadline if isinstance(event, e.Resumed | e.DeadlineRecomputed) else event
+        key = change.stage, change.unit
+        clock, at = self.own[key], recorded.meta.time
+        assert clock.ended is None, "a clock that ended does not move"
+        late = clock.due < at and not (clock.seen or clock.suspended or imported)
         if isinstance(event, e.Extended):
-            assert event.due > one.due
+            assert event.due > clock.due
             assert not late, "an extension hides no lateness"
-            _extensible(one, event, recorded)
-            shift = one.warn_at + (event.due - one.due) if one.warn_at else None
-            more = one.extensions + 1
-            self.own[key] = replace(one, due=event.due, warn_at=shift, seen=False, warned=False, extensions=more)
+            _extensible(clock, event, recorded)
+            shift = clock.warn_at + (event.due - clock.due) if clock.warn_at else None
+            more = clock.extensions + 1
+            self.own[key] = replace(clock, due=event.due, warn_at=shift, seen=False, warned=False, extensions=more)
         elif isinstance(event, e.Suspended):
             assert not late, "a pause hides no lateness"
-            _pausable(one, event, at)
-            self.own[key] = replace(one, suspended=True, pauses=one.pauses + 1)
+            _pausable(clock, event, at)
+            self.own[key] = replace(clock, suspended=True, pauses=clock.pauses + 1)
         else:
             resumed = isinstance(event, e.Resumed)
-            assert not resumed or (one.suspended and named.due >= one.due)
-            seen, warned = one.seen and one.due == named.due, one.warned and one.warn_at == named.warn_at
-            new = replace(one, due=named.due, warn_at=named.warn_at, allows=named.allows)
+            assert not resumed or (clock.suspended and change.due >= clock.due)
+            seen, warned = clock.seen and clock.due == change.due, clock.warned and clock.warn_at == change.warn_at
+            new = replace(clock, due=change.due, warn_at=change.warn_at, allows=change.allows)
             moved = replace(new, seen=seen, warned=warned)
             self.own[key] = replace(moved, suspended=False) if resumed else moved
 
     def _rung(self, event: Any, at: datetime) -> None:
         key = event.late_stage, event.late_unit
-        ladder, one = self.ladders[key], self.own[key]
-        assert one.seen
-        assert one.ended is None, "who is done is urged no more"
-        assert not one.suspended
+        ladder, clock = self.ladders[key], self.own[key]
+        assert clock.seen
+        assert clock.ended is None, "no rung after the end of the stage"
+        assert not clock.suspended
         assert event.rung == ladder.rung, "no rung is skipped, none doubled"
         assert event.moment == ladder.at
         assert ladder.at is not None
@@ -168,7 +173,7 @@ class Clocks:
 
     def _end(self, before: CaseState, event: Any, after: CaseState, at: datetime) -> None:
         reporting = {co.unit for co in after.co_handlers if not co.reported} if after.status in WORKING else set()
-        for key, one in self.own.items():
+        for key, clock in self.own.items():
             stage, unit = key
             if stage is Stage.CO_HANDLE:
                 over = unit not in reporting
@@ -176,21 +181,23 @@ class Clocks:
                 over = isinstance(event, e.Escalated) or after.status in ENDED
             else:
                 over = _main_ends(before, event)
-            if over and one.ended is None:
-                self.own[key] = replace(one, ended=at)
+            if over and clock.ended is None:
+                self.own[key] = replace(clock, ended=at)
         if after.status in ENDED:
-            self.own = {key: one for key, one in self.own.items() if one.late_in_silence}
+            self.own = {key: clock for key, clock in self.own.items() if clock.undeclared_overdue}
 
     def _agrees(self, after: CaseState) -> None:
-        """The law's own account is the same."""
-        told = {
+        """Compare with the clocks, ladders and overdue count of the state."""
+        in_state = {
             clock.key: (clock.deadline.due, clock.ended_at, clock.overdue, clock.warned, clock.suspended)
             for clock in after.clocks
         }
-        own = {key: (one.due, one.ended, one.seen, one.warned, one.suspended) for key, one in self.own.items()}
-        assert len(told) == len(after.clocks), "one clock for each stage and unit"
-        assert told == own
-        assert {key for key, one in self.own.items() if one.ended is None} <= after.running_stages
+        own = {
+            key: (clock.due, clock.ended, clock.seen, clock.warned, clock.suspended) for key, clock in self.own.items()
+        }
+        assert len(in_state) == len(after.clocks), "one clock for each stage and unit"
+        assert in_state == own
+        assert {key for key, clock in self.own.items() if clock.ended is None} <= after.running_stages
         assert {late.key: (late.rung, late.next_at) for late in after.late} == {
             key: (ladder.rung, ladder.at) for key, ladder in self.ladders.items()
         }
@@ -205,23 +212,23 @@ def _main_ends(before: CaseState, event: Any) -> bool:
     return isinstance(event, ENDS_MAIN)
 
 
-def _extensible(one: Own, event: e.Extended, recorded: Recorded[Any]) -> None:
-    """Petitions regulation, 34: by the post that the limit names, no oftener and no further than it says."""
-    if (allows := one.allows) is None:
+def _extensible(clock: WatchedClock, event: e.Extended, recorded: Recorded[Any]) -> None:
+    """Petitions regulation, 34: by the post that the limit names, within its number of times and its last moment."""
+    if (allows := clock.allows) is None:
         return
     assert allows.extend_by == recorded.meta.actor.post
     assert allows.extend_until is None or event.due <= allows.extend_until
-    assert not allows.extend_times_max or one.extensions < allows.extend_times_max
+    assert not allows.extend_times_max or clock.extensions < allows.extend_times_max
 
 
-def _pausable(one: Own, event: e.Suspended, at: datetime) -> None:
-    """For a cause that the limit names, no oftener and no longer than it says (petitions regulation, 36)."""
-    assert not one.suspended
+def _pausable(clock: WatchedClock, event: e.Suspended, at: datetime) -> None:
+    """For a cause that the limit names, within its number of times and days (petitions regulation, 36)."""
+    assert not clock.suspended
     assert event.until is None or event.until > at
-    if (allows := one.allows) is None:
+    if (allows := clock.allows) is None:
         return
     assert event.cause in allows.pauses
-    assert not allows.pause_times_max or one.pauses < allows.pause_times_max
+    assert not allows.pause_times_max or clock.pauses < allows.pause_times_max
     if allows.pause_days_max:
         assert event.until is not None
         assert event.until <= at + timedelta(days=allows.pause_days_max)

@@ -1,4 +1,4 @@
-"""The feed as it is served over real HTTP, and who listens to it, for its tests."""
+"""The feed over real HTTP, and its subscribers, for tests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Case = list[Recorded[Any]]
 
 @dataclass(frozen=True)
 class Heard:
-    """One event as a client parses it (WHATWG HTML, 9.2.6)."""
+    """A server-sent event as a client parses it (WHATWG HTML, 9.2.6)."""
 
     event: str
     id: int
@@ -39,7 +39,7 @@ class Heard:
 
 
 class Feed:
-    """The feed as it is served at a port, and the log behind it."""
+    """The feed at a port, and the log behind it."""
 
     def __init__(self, port: int, log: JetStreamLog, streams: Streams) -> None:
         self.port, self.log, self.streams = port, log, streams
@@ -47,7 +47,7 @@ class Feed:
 
     @asynccontextmanager
     async def listening(self, person: str, last: int | str | None = None, **params: Any) -> AsyncIterator[Listening]:
-        """Somebody listens for the length of the block."""
+        """A subscription for the length of the block."""
         headers = {"Authorization": f"Bearer demo-{person}"} | ({} if last is None else {"Last-Event-ID": str(last)})
         async with self.client.stream("GET", "/feed", headers=headers, params=params) as answer:
             if answer.status_code != 200:
@@ -55,14 +55,14 @@ class Feed:
             yield Listening(answer)
 
     async def refused(self, person: str, last: int | str | None = None, **params: Any) -> httpx.Response:
-        """What somebody is told who may not listen so."""
-        async with self.listening(person, last, **params) as told:
-            assert told.answer.status_code != 200
-            assert told.answer.headers["content-type"] == "application/problem+json"
-            return told.answer
+        """The answer to a subscription that is refused."""
+        async with self.listening(person, last, **params) as listening:
+            assert listening.answer.status_code != 200
+            assert listening.answer.headers["content-type"] == "application/problem+json"
+            return listening.answer
 
     async def up(self) -> None:
-        """Until the log answers us again."""
+        """Wait until the log answers again."""
         async with asyncio.timeout(HEARD_S_MAX):
             while True:
                 with suppress(LogUnavailable):
@@ -71,17 +71,17 @@ class Feed:
                 await asyncio.sleep(0.05)
 
     async def written(self, cases: Sequence[Case]) -> int:
-        """Put these cases on the log and wait until FEED has all items; where FEED ends."""
+        """Put these cases on the log and wait until FEED has all items; returns the end of FEED."""
         await fill(self.log, cases)
-        wanted = await expected(self.log)
+        items = await expected(self.log)
         async with asyncio.timeout(HEARD_S_MAX):
-            while await written(self.streams, self.log) != wanted:
+            while await written(self.streams, self.log) != items:
                 await asyncio.sleep(0.01)
         return await self.streams.end(FEED)
 
 
 class Listening:
-    """A stream of events as it comes."""
+    """The blocks and events of an answer as they arrive."""
 
     def __init__(self, answer: httpx.Response) -> None:
         self.answer = answer
@@ -106,24 +106,24 @@ class Listening:
     async def next(self) -> Heard:
         """The next event."""
         while True:
-            told = await self.block()
-            if "data" in told:
-                return Heard(told["event"], int(told["id"]), json.loads(told["data"]))
+            block = await self.block()
+            if "data" in block:
+                return Heard(block["event"], int(block["id"]), json.loads(block["data"]))
 
     async def until(self, id: int) -> list[Heard]:
-        """What is told up to the place that FEED has reached, by an event or by a comment."""
-        found: list[Heard] = []
+        """The events up to the position `id` of FEED, which an event or a block without data reaches."""
+        events: list[Heard] = []
         while True:
-            told = await self.block()
-            if "data" in told:
-                found.append(Heard(told["event"], int(told["id"]), json.loads(told["data"])))
-            if int(told["id"]) >= id:
-                return found
+            block = await self.block()
+            if "data" in block:
+                events.append(Heard(block["event"], int(block["id"]), json.loads(block["data"])))
+            if int(block["id"]) >= id:
+                return events
 
 
 @asynccontextmanager
 async def serving(nats: NatsServer, endpoints: Endpoints, port: int) -> AsyncIterator[Feed]:
-    """Supervision's feed with its writer; ended without a farewell."""
+    """Supervision's feed with its writer; at the end the server closes its connections at once."""
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", port)))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)

@@ -1,4 +1,4 @@
-"""Events to put on a log in tests."""
+"""Events for a log in tests."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def address(number: int = 1, region: str = REGION, kind: str = "case") -> Addres
 
 
 def recorded(where: Address, command: str, text: str = "AAAA", event: Event | None = None) -> Recorded[Event]:
-    """A supplement sealed as `text`, made by the command of that id."""
+    """A supplement sealed as `text`, of the command with this id; `event` replaces it."""
     meta = Meta(command_id=command, time=TIME, recorded_at=TIME + timedelta(seconds=1), actor=DESK)
     return Recorded(event_id(command, where.subject), where, meta, event or Supplemented(note=f"seal1.BBBB.{text}"))

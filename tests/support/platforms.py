@@ -1,4 +1,4 @@
-"""A platform beside the services: it publishes with its own user, and reads what it is told. For tests."""
+"""A platform beside the services: it publishes as its own NATS user and reads its receipts and progress."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class World:
         return f"t{self._ids}"
 
     async def submit(self, command: str, data: Any, id: str = "", case: str | None = None) -> tuple[str, int]:
-        """Publish a submission; its id and the sequence that it was acknowledged with."""
+        """Publish a submission; returns its id and the sequence of the acknowledgement."""
         id = id or self.new_id()
         event = {"specversion": "1.0", "id": id, "source": "demo", "type": f"command.{command}", "data": data}
         return id, await self.publish(json.dumps(event | ({"subject": case} if case else {})).encode())
@@ -54,42 +54,46 @@ class World:
 
     async def last(self, subject: str) -> dict[str, Any] | None:
         stream = "RECEIPTS" if subject.startswith("receipt.") else "PROGRESS"
-        found = await self.platform.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
-        return json.loads(found.data) if found.data else None
+        answer = await self.platform.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
+        return json.loads(answer.data) if answer.data else None
 
-    async def receipt(self, place: str) -> dict[str, Any]:
-        found: dict[str, Any] = await until(lambda: self.last(f"receipt.demo.{place}"))
-        return found
+    async def receipt(self, token: str) -> dict[str, Any]:
+        """Wait for the receipt at the last token of its subject."""
+        receipt: dict[str, Any] = await until(lambda: self.last(f"receipt.demo.{token}"))
+        return receipt
 
-    async def step(self, number: str, wanted: str) -> dict[str, Any]:
-        async def there() -> dict[str, Any] | None:
+    async def step(self, number: str, name: str) -> dict[str, Any]:
+        """Wait for a public step of the case with this number."""
+
+        async def reached() -> dict[str, Any] | None:
             last = await self.last(f"progress.demo.{number}")
-            return last if last is not None and last["data"]["step"] == wanted else None
+            return last if last is not None and last["data"]["step"] == name else None
 
-        found: dict[str, Any] = await until(there)
-        return found
+        progress: dict[str, Any] = await until(reached)
+        return progress
 
     async def all(self, stream: str, subject: str) -> list[dict[str, Any]]:
         """Every message of a subject, read by the admin."""
         js = self.admin.jetstream()
         last = (await js.stream_info(stream)).state.last_seq
-        found, sequence = [], 1
+        events, sequence = [], 1
         while sequence <= last:
             try:
                 message = await js.get_msg(stream, seq=sequence, subject=subject, next=True, direct=True)
             except nats.js.errors.NotFoundError:
                 break
-            found.append(json.loads(message.data or b""))
+            events.append(json.loads(message.data or b""))
             assert message.seq is not None
             sequence = message.seq + 1
-        return found
+        return events
 
 
-async def until(ask: Callable[[], Awaitable[Any]]) -> Any:
+async def until(read: Callable[[], Awaitable[Any]]) -> Any:
+    """Poll until `read` returns a true value; returns it. Raises TimeoutError."""
     async with asyncio.timeout(WAIT_S_MAX):
-        while not (found := await ask()):
+        while not (value := await read()):
             await asyncio.sleep(0.02)
-    return found
+    return value
 
 
 @asynccontextmanager
@@ -103,7 +107,7 @@ async def services(world: World, failpoints: Failpoints | None = None) -> AsyncI
 
 @asynccontextmanager
 async def open_world() -> AsyncIterator[World]:
-    """Servers of their own, prepared, and the demo platform connected; no service runs yet."""
+    """Prepared servers, and the connection of the demo platform; no service runs yet."""
     async with AsyncExitStack() as after:
         stack, folder = Embedded(), after.enter_context(open_folder("platforms"))
         after.push_async_callback(stack.stop)

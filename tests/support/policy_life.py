@@ -1,4 +1,4 @@
-"""A case that people work on and that supervision follows, through the law, by documents made up for it."""
+"""A case with the reactions and timers of supervision, through the law, under made-up reference documents."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def rung(id: str, after: int, act: str, **more: Any) -> dict[str, Any]:
 
 
 CENTRES = [
-    {"region": one, "name": one, "party_committee": f"party of {one}", "government": f"government of {one}"}
-    for one in CHAIN
+    {"region": region, "name": region, "party_committee": f"party of {region}", "government": f"government of {region}"}
+    for region in CHAIN
 ]
 DOUBLE = ["party_committee", "government", "centre_above"]
 LADDER = (
@@ -69,72 +69,73 @@ LIMITS = (
 
 
 def library(**changed: Sequence[dict[str, Any]]) -> ReferenceData:
-    """The documents in force, some of them `changed`."""
-    rows: dict[str, Sequence[dict[str, Any]]] = {
+    """The documents in force, with the `changed` rows by kind."""
+    rows_by_kind: dict[str, Sequence[dict[str, Any]]] = {
         "centres": CENTRES, "limits": LIMITS, "ladders": LADDER, "calendars": [{"year": "2026"}],
     }  # fmt: skip
-    named = (rows | changed).items()
-    return ReferenceData([document(DocumentKind(kind), number, *some) for number, (kind, some) in enumerate(named, 1)])
+    items = (rows_by_kind | changed).items()
+    return ReferenceData([document(DocumentKind(kind), number, *rows) for number, (kind, rows) in enumerate(items, 1)])
 
 
 LIBRARY = library()
 
 
-def law(state: Any, wanted: CommandRequest, at: datetime) -> Recorded[Any] | Rejected | None:
-    """What comes of something that supervision wants."""
+def law(state: Any, request: CommandRequest, at: datetime) -> Recorded[Any] | Rejected | None:
+    """The event of a command that supervision requests, or its rejection; None when it was applied before."""
     meta = Meta(command_id=f"policy-{next(_numbers)}", time=at, recorded_at=at, actor=person())
-    verdict = when(state, Command(wanted.address, meta, wanted.name, wanted.facts))
+    verdict = when(state, Command(request.address, meta, request.name, request.facts))
     return verdict.recorded if isinstance(verdict, Accepted) else verdict
 
 
 class Life:
-    """A case that people work on and that supervision follows."""
+    """A case of a test: each event that people cause is followed by the commands that supervision requests."""
 
-    def __init__(self, *asked: Ask, documents: ReferenceData = LIBRARY) -> None:
+    def __init__(self, *requests: Ask, documents: ReferenceData = LIBRARY) -> None:
         self.state: CaseState = NEW
         self.library = documents
         self.history: list[Recorded[Any]] = []
         self.refused: list[Reason] = []
-        for one in asked:
-            self.ask(one)
+        for request in requests:
+            self.ask(request)
 
-    def ask(self, one: Ask) -> None:
-        """Somebody does something, and supervision reacts."""
-        verdict = when(self.state, one.command)
+    def ask(self, request: Ask) -> None:
+        """Apply a command of a person and the reactions of supervision. Raises AssertionError when it is rejected."""
+        verdict = when(self.state, request.command)
         assert isinstance(verdict, Accepted), verdict
         assert verdict.recorded is not None
         self.happened(verdict.recorded)
 
     def happened(self, recorded: Recorded[Any]) -> None:
+        """Add an event and apply the reactions of supervision."""
         self.state = then(self.state, recorded)
         self.history.append(recorded)
         for reaction in policy.REACTIONS:
             if type(recorded.event) in reaction.events:
-                for wanted in reaction.decide(recorded, self.state, self.library):
-                    self.want(wanted, recorded.time)
+                for request in reaction.decide(recorded, self.state, self.library):
+                    self.want(request, recorded.time)
 
-    def want(self, wanted: CommandRequest, at: datetime) -> None:
-        """The law decides; an order is told to its case."""
-        if wanted.address.kind == "order":
-            issued = law(given("no order"), wanted, at)
+    def want(self, request: CommandRequest, at: datetime) -> None:
+        """Apply a command that supervision requests; an issued order is noted on its case."""
+        if request.address.kind == "order":
+            issued = law(given("no order"), request, at)
             assert isinstance(issued, Recorded)
-            for told in policy.tell_the_cases(issued, NEW_ORDER, self.library):
-                self.want(told, at)
+            for case_request in policy.tell_the_cases(issued, NEW_ORDER, self.library):
+                self.want(case_request, at)
             return
-        came = law(self.state, wanted, at)
-        if isinstance(came, Rejected):
-            self.refused.append(came.reason)
-        elif came is not None:
-            self.happened(came)
+        outcome = law(self.state, request, at)
+        if isinstance(outcome, Rejected):
+            self.refused.append(outcome.reason)
+        elif outcome is not None:
+            self.happened(outcome)
 
     def fire(self, what: str, stage: Stage, at: datetime, unit: str = "") -> Sequence[Any]:
-        """What a moment wants, done."""
-        in_force = {(one.what, one.stage, one.unit): one for one in moments(WHERE.subject, self.state)}
+        """Fire a timer and apply the commands that it requests; returns them."""
+        in_force = {(timer.what, timer.stage, timer.unit): timer for timer in moments(WHERE.subject, self.state)}
         due = in_force.get((what, stage, unit)) or Timer(at, WHERE.subject, what, stage, unit)
-        wanted = policy.fire(WHERE, self.state, due, at, self.library)
-        for one in wanted:
-            self.want(one, at)
-        return wanted
+        requests = policy.fire(WHERE, self.state, due, at, self.library)
+        for request in requests:
+            self.want(request, at)
+        return requests
 
     @property
     def names(self) -> list[str]:
@@ -142,15 +143,15 @@ class Life:
 
     @property
     def running(self) -> set[tuple[Stage, str | None]]:
-        assert all(clock.ended_at is None for clock in self.state.clocks), "what is over is closed"
+        assert all(clock.ended_at is None for clock in self.state.clocks), "the clock of an ended stage is closed"
         return {clock.key for clock in self.state.clocks}
 
     def clock(self, stage: Stage) -> RunningDeadline:
-        found = self.state.clock(stage)
-        assert found is not None
-        return found
+        clock = self.state.clock(stage)
+        assert clock is not None
+        return clock
 
     @property
     def late(self) -> Overdue:
-        (one,) = self.state.late
-        return one
+        (overdue,) = self.state.late
+        return overdue

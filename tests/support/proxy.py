@@ -1,4 +1,4 @@
-"""A TCP relay between a client and a server that can lose what the server says."""
+"""A TCP relay between a client and a server that can drop the server's answers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 
 
 class Relay:
-    """Listens on a port of its own and passes everything on, but for what it is told to lose."""
+    """Listens on a port of its own and passes all bytes on, except those that it is set to drop."""
 
     def __init__(self, port: int) -> None:
         self._target = port
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.deaf = False  # lose everything the server says
-        self.lose_next: bytes | None = None  # lose the next piece that holds these bytes
+        self.deaf = False  # drop all bytes from the server
+        self.lose_next: bytes | None = None  # drop the next piece from the server that holds these bytes
         self.lost_count = 0
 
     async def start(self) -> str:
@@ -43,6 +43,6 @@ class Relay:
                 writer.write(piece)
                 await writer.drain()
         except ConnectionError:
-            pass  # one side hung up: so do we on the other
+            pass  # one side closed its connection: close the other too
         finally:
             writer.close()

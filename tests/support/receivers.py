@@ -1,4 +1,4 @@
-"""A small HTTP receiver of webhooks on a real socket, which answers as a test says: also badly, slowly, at length."""
+"""A small HTTP receiver of webhooks on a real socket. A test sets its answers: errors, slow and long ones too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 @dataclass(frozen=True)
 class Received:
-    """One request as it came."""
+    """A request as received."""
 
     path: str
     headers: dict[str, str]
@@ -35,24 +35,24 @@ class Received:
         return from_json(self.body)
 
     def is_signed_by(self, secret: str) -> bool:
-        """Whether one of its signatures is the secret's, reckoned as the specification says and by nobody's code."""
+        """Whether one of its signatures is that of the secret, computed from the specification, without a library."""
         key = b64decode(secret.removeprefix("whsec_"))
         text = f"{self.id}.{self.headers['webhook-timestamp']}.".encode() + self.body
-        wanted = "v1," + b64encode(hmac.new(key, text, sha256).digest()).decode()
-        return wanted in self.headers["webhook-signature"].split(" ")
+        signature = "v1," + b64encode(hmac.new(key, text, sha256).digest()).decode()
+        return signature in self.headers["webhook-signature"].split(" ")
 
 
 Answer = Callable[[Received, asyncio.StreamWriter], Awaitable[bytes]]
 
 
 def status(code: int, **headers: object) -> bytes:
-    """An answer of this status; `retry_after` stands for Retry-After."""
+    """An answer of this status and headers; `retry_after` becomes Retry-After."""
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {code} As told\r\n{lines}Content-Length: 0\r\n\r\n".encode()
 
 
 class Receiver:
-    """Listens on a free port of the own machine. `answer` decides on each request; by default all are taken."""
+    """Listens on a free loopback port. `answer` gives the answer to each request; by default 200."""
 
     def __init__(self, port: int = 0, trust: ssl.SSLContext | None = None) -> None:
         self.port, self._trust = port, trust
@@ -67,10 +67,10 @@ class Receiver:
 
     @property
     def ids(self) -> list[str]:
-        return [one.id for one in self.got]
+        return [request.id for request in self.got]
 
     def answers(self, *codes: int, then: int = 200, **headers: object) -> None:
-        """Answer the next requests with these codes, and all after them with `then`."""
+        """Answer the next requests with these codes, and all later ones with `then`."""
         left = list(codes)
 
         async def answer(got: Received, _: asyncio.StreamWriter) -> bytes:
@@ -80,7 +80,7 @@ class Receiver:
         self.answer = answer
 
     def refuses(self, refused: Callable[[Received], bool], code: int = 500) -> None:
-        """Answer with `code` what the function says, and take the rest."""
+        """Answer with `code` the requests for which `refused` is true, and with 200 all others."""
 
         async def answer(got: Received, _: asyncio.StreamWriter) -> bytes:
             return status(code) if refused(got) else OK
@@ -88,7 +88,7 @@ class Receiver:
         self.answer = answer
 
     async def until(self, count: int) -> Sequence[Received]:
-        """Wait until so many requests have come."""
+        """Wait until `count` requests have come. Raises TimeoutError."""
         async with asyncio.timeout(WAIT_S_MAX):
             while len(self.got) < count:
                 await asyncio.sleep(0.01)
@@ -102,7 +102,7 @@ class Receiver:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """As when the receiver is down: nobody listens and every connection ends."""
+        """Stop listening and end every connection, as a receiver that is down."""
         if self._server is None:
             return
         self._server.close()
@@ -145,7 +145,7 @@ async def _read(reader: asyncio.StreamReader) -> Received | None:
 
 @asynccontextmanager
 async def receiving(port: int = 0) -> AsyncIterator[Receiver]:
-    """A receiver for the length of a block."""
+    """A receiver for the length of the block."""
     receiver = Receiver(port)
     await receiver.start()
     try:

@@ -1,4 +1,4 @@
-"""Reporting's read model on a real Postgres: whole lives of cases, or a million cases at once."""
+"""Reporting's read model on a real Postgres: whole cases by their events, or a million cases by SQL."""
 
 from __future__ import annotations
 
@@ -34,46 +34,46 @@ EVENTS_PER_CASE = 8
 def caller(
     region: str = TOWNSHIP, *rights: Right, person: str = "li.na", unit: str | None = None, post: str = "desk"
 ) -> Caller:
-    """Somebody at a post; by default at a desk that reads its region."""
+    """A caller at a post; by default at a desk with the right to read its region."""
     return Caller(person, post, unit or f"{region}-centre", region, frozenset(rights or {Right.READ}))
 
 
 def opened(dsns: Mapping[str, str]) -> AbstractAsyncContextManager[Database]:
-    """Reporting's schema in an empty database, as the role of the service."""
+    """Reporting's schema in an empty database, opened as the role of the service."""
     return tables_of(Owner.REPORTING, dsns)
 
 
 def projector(database: Database, model: Model, clock: Clock, log: MemoryLog | None = None) -> ProjectionRunner:
-    """A projector with nothing remembered."""
+    """A projection of the model without any earlier state."""
     log = log or MemoryLog(("5101",), clock)
     return ProjectionRunner(model=model, database=database, log=log, runtime=Runtime.of(clock))
 
 
 class Lives:
-    """Cases from birth to close, their events interleaved as on a busy day, with positions in one stream."""
+    """Cases from registration to close, their events interleaved, with positions in one stream."""
 
     def __init__(self, vault: Vault, clock: Clock) -> None:
         self._vault, self._clock = vault, clock
         self._sequence = 0
 
     async def born(self, count: int, region: str = VILLAGE, text: str = "大坝村的井里三天没有水了") -> list[Address]:
-        """New cases with keys and no events yet; each name is its own."""
+        """Addresses of new cases that have keys and no events; each id is new."""
         ids = [new_id(region, f"life {region} {self._sequence} {n}") for n in range(count)]
         await self._vault.new_keys(None, [(id, region) for id in ids])
         return [Address("case", region, id) for id in ids]
 
     async def events(self, addresses: Sequence[Address], at_once: int = 200) -> list[Recorded[Event]]:
-        """The whole lives of these cases, `at_once` of them side by side."""
+        """All events of these cases, interleaved over `at_once` cases at a time."""
         keys = await self._vault.keys([address.id for address in addresses])
-        found: list[Recorded[Event]] = []
+        events: list[Recorded[Event]] = []
         for start in range(0, len(addresses), at_once):
             lives = [list(self._life(a, keys[a.id] or b"")) for a in addresses[start : start + at_once]]
             for step in zip(*lives, strict=True):
-                found.extend(self._place(recorded) for recorded in step)
-        return found
+                events.extend(self._place(recorded) for recorded in step)
+        return events
 
-    def one(self, address: Address, event: Event, key: bytes, at: datetime, name: str) -> Recorded[Event]:
-        """An event of a case, sealed, without a place yet."""
+    def recorded(self, address: Address, event: Event, key: bytes, at: datetime, name: str) -> Recorded[Event]:
+        """A sealed event of a case without a position."""
         command_id = f"{name} {address.id}"
         id = event_id(command_id, address.subject)
         actor = Actor(person="li.na", post="desk", unit=f"{TOWNSHIP}-desk", centre=TOWNSHIP, region=TOWNSHIP)
@@ -94,16 +94,16 @@ class Lives:
     def _life(self, address: Address, key: bytes) -> Iterator[Recorded[Event]]:
         at = START + timedelta(seconds=int(address.id[-4:], 16))
         for number, event in enumerate(_life(address.region, at)):
-            yield self.one(address, event, key, at + timedelta(hours=number), str(number))
+            yield self.recorded(address, event, key, at + timedelta(hours=number), str(number))
 
 
 def matter(title: str = "大坝村没有水", text: str = "村东头的井里三天没有水了，请派人来看。") -> Matter:
-    """What a resident says."""
+    """The matter of a demand: title, text and address."""
     return Matter(title=title, text=text, address="大坝村三组")
 
 
 def registered(region: str = VILLAGE, at: datetime = START, **changed: Any) -> e.Registered:
-    """A registration as the desk makes it."""
+    """The event of a registration at the desk."""
     facts: dict[str, Any] = {
         "channel": Channel.CALL, "contact_time": at, "matter": matter(), "region": region, "nature": Nature.HELP,
         "subject": "water.supply", "first_asked": "li.na", "first_asked_unit": f"{TOWNSHIP}-desk",
@@ -129,7 +129,7 @@ def _life(region: str, at: datetime) -> Iterator[Event]:
 
 
 async def seed(admin: Any, count: int) -> None:
-    """`count` cases by SQL alone, spread over a province's 20 counties, one in twenty open, one in ten of those late.
+    """Insert `count` cases by SQL over 20 counties of a province: one in twenty is open, one in ten of these is late.
 
     `admin` is a connection whose search path holds the schema reporting.
     """

@@ -19,7 +19,7 @@ _numbers = count(1)
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def servers() -> AsyncIterator[Endpoints]:
-    """Both servers. What a test makes there stays for the session, so use `database` and `areas` of its own."""
+    """Both servers. Data stays there for the session, so a test uses the fixtures `database` and `areas`."""
     stack = Embedded()
     with open_folder("servers") as folder:
         try:
@@ -30,7 +30,7 @@ async def servers() -> AsyncIterator[Endpoints]:
 
 @asynccontextmanager
 async def fresh_database(servers: Endpoints) -> AsyncIterator[Mapping[str, str]]:
-    """An empty database: its DSN by role (admin, the four services, vault). Dropped afterwards."""
+    """An empty database, dropped afterwards: its DSN by role (admin, the four services, vault)."""
     name = f"test_{next(_numbers)}"
     admin = await asyncpg.connect(servers.postgres["admin"])
     await admin.execute(f"create database {name}")
@@ -50,6 +50,6 @@ async def database(servers: Endpoints) -> AsyncIterator[Mapping[str, str]]:
 
 @pytest.fixture
 def areas() -> tuple[str, str]:
-    """Two areas (six digits each) that no other test of the session has: their log streams are the test's own."""
+    """Two areas (six digits each) that no other test of the session uses, and so log streams of the test's own."""
     number = next(_numbers)
     return f"99{number:04d}", f"98{number:04d}"

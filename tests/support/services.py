@@ -1,6 +1,6 @@
-"""A service for a test: on servers that run, or put together from parts that the test made.
+"""A service for a test: on running servers, or composed of parts that the test made.
 
-Composition is the product's own, `SERVICE.build`; no test repeats it. The jobs of a service run only inside `working`.
+The composition is that of the product, `SERVICE.build`. The jobs of a service run only inside `working`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from shared.reference.load import demo_documents
 from shared.reference.reference_data import ReferenceData
 from tests.support.log import AREAS
 
-ABSENT: Any = None  # a connection that the part under test never uses
+ABSENT: Any = None  # a part that the code under test never uses
 STOP_S = 1.0
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ def application(
     reference_data: ReferenceData | None = None,
     creators: dict[str, Creator] | None = None,
 ) -> Application:
-    """The application layer of a service over a log and a vault, without a database and other streams."""
+    """The application layer of a service over a log and a vault, without a database and without other streams."""
     return Application(
         identity=Identity(owner=owner, settings=Settings(), reference_data=reference_data or ReferenceData([])),
         data=Data(log=log, streams=ABSENT, edge=ABSENT, vault=vault, database=ABSENT),
@@ -73,7 +73,7 @@ def composed(
     settings: Settings | None = None,
     reference_data: ReferenceData | None = None,
 ) -> RunningService:
-    """A service around parts that a test made; by default with the settings and the documents of the demo."""
+    """A service of parts that a test made; by default with the settings and the documents of the demo."""
     identity = Identity(
         owner=owner, settings=settings or Settings(demo=True), reference_data=reference_data or demo_reference_data()
     )
@@ -81,7 +81,7 @@ def composed(
 
 
 def again(service: RunningService, runtime: Runtime) -> RunningService:
-    """The same service over the same data, as another process has it."""
+    """The same service over the same data, as in another process."""
     return BY_OWNER[service.owner].build(identity=service.identity, data=service.data, runtime=runtime)
 
 
@@ -89,7 +89,7 @@ def again(service: RunningService, runtime: Runtime) -> RunningService:
 async def connected(
     owner: Owner, endpoints: Endpoints, clock: Clock | None = None, areas: tuple[str, ...] = AREAS, nats_url: str = ""
 ) -> AsyncIterator[RunningService]:
-    """A service on servers that run and are prepared; `nats_url`: on another NATS server than theirs."""
+    """A service on prepared running servers; `nats_url` names another NATS server."""
     settings = settings_for(Settings(areas=areas), endpoints, owner)
     if nats_url:
         settings = settings.model_copy(update={"nats_url": nats_url})
@@ -99,7 +99,7 @@ async def connected(
 
 @asynccontextmanager
 async def working(service: RunningService, without: Collection[str] = ()) -> AsyncIterator[None]:
-    """The jobs of a service, but these, and current reference documents; ended as when a process is told to stop."""
+    """Run the jobs of a service except `without`, and follow the reference documents; both end as at a process stop."""
     reference_data, streams, clock = service.identity.reference_data, service.data.streams, service.runtime.clock
     jobs = [job for name, job in service.jobs.items() if name not in without]
     tasks = [asyncio.ensure_future(job()) for job in jobs]

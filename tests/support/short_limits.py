@@ -1,4 +1,4 @@
-"""Limits in hours on a running stack: cases of subject 9901 that are late at once, of 9902 that may be moved."""
+"""Limits in hours on a running stack: cases of subject 9901 are overdue at once, those of 9902 may be extended."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def _publish(stack: Stack, documents: Sequence[Document]) -> None:
 
 
 def publish_short_limits(desk: Desk, stack: Stack) -> None:
-    """Put them in force, and wait until the services heard of it."""
+    """Publish the limits and wait until the services apply them."""
     asyncio.run(_publish(stack, load_yaml(FILE).documents))
     end = time.monotonic() + WAIT_S_MAX
     while True:
@@ -44,14 +44,14 @@ def ago(**long: float) -> str:
 
 
 def begun(desk: Desk, subject: str, **changed: Any) -> Case:
-    """A dispute of a subject that waits at the triage desk, its clock set."""
+    """A dispute of a subject at the triage desk, with its clock set."""
     case = desk.waiting(nature="dispute", subject=subject, **changed)
     desk.until_clocked(case.id)
     return case
 
 
 def in_handling(desk: Desk, subject: str, signed_ago: timedelta = timedelta(0), co: tuple[str, ...] = ()) -> Case:
-    """... in the hands of the housing department, which signed for it so long ago."""
+    """A dispute in handling at the housing department, which signed for it `signed_ago`."""
     then = (datetime.now(UTC) - timedelta(days=1, minutes=-5)).isoformat()
     case = begun(desk, subject, channel="letter", time=then)
     desk.ok("jj-triage", f"/routing/cases/{case.id}/triage", {"unit": HOUSING, "co_units": co})
@@ -63,29 +63,28 @@ def in_handling(desk: Desk, subject: str, signed_ago: timedelta = timedelta(0), 
 
 
 def until_clock(desk: Desk, case: Case, stage: str) -> dict[str, Any]:
-    """Poll until a stage has its clock; the clock as the list of deadlines tells it."""
+    """Poll until a stage has its clock; returns the clock as in the list of deadlines."""
     end = time.monotonic() + WAIT_S_MAX
     while True:
-        told = deadlines(desk, case)
-        found = next((one for one in told["clocks"] if one["stage"] == stage), None)
-        if found is not None:
-            clock: dict[str, Any] = found
+        view = deadlines(desk, case)
+        clock: dict[str, Any] | None = next((clock for clock in view["clocks"] if clock["stage"] == stage), None)
+        if clock is not None:
             return clock
         if time.monotonic() > end:
-            pytest.fail(f"no clock of {stage}: {told}")
+            pytest.fail(f"no clock of {stage}: {view}")
         time.sleep(0.02)
 
 
 def deadlines(desk: Desk, case: Case, stage: str = "", person: str = "cd-director", **params: Any) -> dict[str, Any]:
-    """What supervision says of a case's deadlines, or of one."""
+    """The deadlines of a case as supervision shows them, or the deadline of one stage."""
     path = f"/supervision/cases/{case.id}/deadlines{f'/{stage}' if stage else ''}"
     answer = desk.get(person, path, **params)
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    view: dict[str, Any] = answer.json()
+    return view
 
 
 def publish_anew(stack: Stack, note: str) -> None:
-    """The same limits as a newer version."""
-    limits = next(one for one in load_yaml(FILE).documents if one.kind is DocumentKind.LIMITS)
+    """Publish the same limits as a newer version."""
+    limits = next(document for document in load_yaml(FILE).documents if document.kind is DocumentKind.LIMITS)
     asyncio.run(_publish(stack, [limits.model_copy(update={"note": note})]))

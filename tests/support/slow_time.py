@@ -1,6 +1,6 @@
-"""Time limits counted the slow, obvious way: day by day, minute by minute, as a clerk with a wall calendar would.
+"""The oracle of shared/case/calendar.py: time limits counted day by day and minute by minute.
 
-The oracle of shared/case/calendar.py. It knows of time zones only what the wall clock shows at a minute.
+Its only knowledge of a time zone is the wall clock at a given minute.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WIDEST = timedelta(hours=16)  # no zone is further from Greenwich
 
 
 def works(calendar: Calendar, day: date) -> bool:
-    """Whether people are at work."""
+    """Whether the day is a working day."""
     fixed = [(1, 1), (5, 1), (5, 2), (10, 1), (10, 2), (10, 3)]
     if day.year not in calendar.published and (day.month, day.day) in fixed:
         return False
@@ -28,14 +28,14 @@ def works(calendar: Calendar, day: date) -> bool:
 
 
 def open_now(calendar: Calendar, moment: datetime) -> bool:
-    """Whether the office is open in the minute that begins."""
+    """Whether the office is open in the minute that begins at `moment`."""
     shown = moment.astimezone(ZoneInfo(calendar.zone))
     inside = any(opens <= shown.time() < closes for opens, closes in calendar.office)
     return inside and works(calendar, shown.date())
 
 
 def minutes(start: datetime, step: timedelta = MINUTE) -> Iterator[datetime]:
-    """One after the other, without end."""
+    """The moments from `start` on, `step` apart, without end."""
     while True:
         yield start
         start += step
@@ -49,7 +49,7 @@ def day_begins(zone: str, day: date) -> datetime:
 
 
 def shows(zone: str, day: date, clock: time) -> datetime:
-    """The first minute when the wall clock shows that; where it skips it, as long after noon as it would be."""
+    """The first minute at which the wall clock shows `clock`; where it skips that, as long after the noon before."""
     begins, ends = day_begins(zone, day), day_begins(zone, day + DAY)
     for moment in minutes(begins):
         if moment >= ends:
@@ -62,12 +62,12 @@ def shows(zone: str, day: date, clock: time) -> datetime:
 
 
 def counter(base: TimeBase, calendar: Calendar) -> Callable[[date], bool]:
-    """Which days count."""
+    """A test for the days that count."""
     return (lambda day: works(calendar, day)) if base is TimeBase.WORKING_DAYS else (lambda day: True)
 
 
 def last_after(day: date, amount: int, base: TimeBase, calendar: Calendar) -> date:
-    """The day on which so many have been counted, the first not among them."""
+    """The day on which `amount` days have been counted; `day` itself does not count."""
     counts = counter(base, calendar)
     while amount:
         day += DAY
@@ -76,7 +76,7 @@ def last_after(day: date, amount: int, base: TimeBase, calendar: Calendar) -> da
 
 
 def over(last: date, clock: time, calendar: Calendar, ends: Ends, moves_on: bool = True) -> datetime:
-    """When a limit with that last day is over."""
+    """The end of a limit with this last day."""
     while moves_on and not works(calendar, last):
         last += DAY
     if ends is Ends.CLOCK:
@@ -87,7 +87,7 @@ def over(last: date, clock: time, calendar: Calendar, ends: Ends, moves_on: bool
 
 
 def count_minutes(start: datetime, amount: int, calendar: Calendar, ends: Ends) -> datetime:
-    """When so many minutes are over, of office hours if it `ends` with the office."""
+    """The end of `amount` minutes; of office hours when the limit `ends` with the office."""
     for moment in minutes(start):
         if not amount:
             return moment
@@ -98,7 +98,7 @@ def count_minutes(start: datetime, amount: int, calendar: Calendar, ends: Ends) 
 def reckon(
     start: datetime, amount: int, base: TimeBase, calendar: Calendar, ends: Ends, moves_on: bool
 ) -> tuple[datetime, date | None]:
-    """When it is due and the last day counted, for an amount above zero."""
+    """The due moment and the last day counted, for an amount above zero."""
     if base is TimeBase.HOURS:
         return count_minutes(start, amount * 60, calendar, ends), None
     shown = start.astimezone(ZoneInfo(calendar.zone))
@@ -115,7 +115,7 @@ def resume(
     calendar: Calendar,
     ends: Ends,
 ) -> datetime:
-    """When it is due after it stood still."""
+    """The due moment of a clock that stood still from `stopped` to `goes_on`."""
     zone = ZoneInfo(calendar.zone)
     if stopped >= due:
         return due
@@ -140,7 +140,7 @@ def resume(
 
 
 def before(due: datetime, amount: int, base: TimeBase, calendar: Calendar, ends: Ends) -> datetime:
-    """The last moment when so much was left, for an amount above zero."""
+    """The last moment at which `amount` was left before `due`, for an amount above zero."""
     if base is TimeBase.HOURS:
         left = amount * 60
         for moment in minutes(due, -MINUTE):

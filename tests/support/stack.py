@@ -1,4 +1,4 @@
-"""The whole of caseflow for a test: as a process of its own that may be stopped, killed and started again."""
+"""All of caseflow for a test: a process of its own that a test stops, kills and starts again."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def until(ready: Callable[[], bool], what: str, wait_s_max: float = 10.0) -> Non
 
 
 def caseflow(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command with these arguments, until it ends by itself."""
+    """Run the `caseflow` command with these arguments until it ends."""
     return subprocess.run(
         (sys.executable, "-m", "infra.cli", *arguments), cwd=ROOT, env=dict(os.environ) | environment,
         capture_output=True, text=True, timeout=START_S_MAX, check=False,
@@ -71,18 +71,18 @@ class Stack:
 
     @property
     def text(self) -> str:
-        """All that the process and its earlier runs have printed."""
+        """The output of the process and of its earlier runs."""
         return self.output.read_text("utf-8", "replace")
 
     def spawn(self, **more: str) -> subprocess.Popen[bytes]:
-        """Start the process and do not wait; `more` are CASEFLOW_* variables of this run, without the prefix."""
+        """Start the process without waiting; `more` are CASEFLOW_* variables of this run, without the prefix."""
         own = {f"CASEFLOW_{name.upper()}": value for name, value in more.items()}
-        places = {"CASEFLOW_DATA": str(self.data), "CASEFLOW_PORT": str(self.port)}
+        location = {"CASEFLOW_DATA": str(self.data), "CASEFLOW_PORT": str(self.port)}
         with open(self.output, "ab") as output:
             self.process = subprocess.Popen(
                 (sys.executable, "-m", "infra.cli", "up"),
                 cwd=ROOT,
-                env=dict(os.environ) | places | self.environment | own,
+                env=dict(os.environ) | location | self.environment | own,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -91,14 +91,14 @@ class Stack:
         return self.process
 
     def start(self, **more: str) -> float:
-        """Start and wait until it answers; how many seconds that took."""
+        """Start the process and wait until it answers; returns the seconds of the start."""
         began = time.monotonic()
         self.spawn(**more)
         until(self.is_ready, "caseflow is ready", START_S_MAX)
         return time.monotonic() - began
 
     def is_ready(self) -> bool:
-        """Whether it answers. Raises AssertionError with its output when it has ended."""
+        """Whether the process answers. Raises AssertionError with its output when it has ended."""
         assert self.process is not None
         if self.process.poll() is not None:
             raise AssertionError(f"caseflow ended with {self.process.returncode}: {self.text[-3000:]}")
@@ -110,41 +110,41 @@ class Stack:
         return False
 
     def is_ready_or_dead(self) -> bool:
-        """Wait for either: True once it answers, False when it has ended."""
+        """Wait until the process answers (True) or has ended (False)."""
         process = self.process
         assert process is not None
         until(lambda: process.poll() is not None or self._answers(), "caseflow is ready, or has ended", START_S_MAX)
         return process.poll() is None
 
     def stop(self) -> int:
-        """Ctrl-C; the exit code."""
+        """Stop the process by SIGINT; returns its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(STOP_S_MAX)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Another command of `caseflow` on the same data."""
+        """Run another command of `caseflow` on the same data."""
         return caseflow(*arguments, **self.environment, CASEFLOW_DATA=str(self.data))
 
     def wait_dead(self) -> int:
-        """Wait until the process ends by itself; its exit code, negative for a signal."""
+        """Wait until the process ends by itself; returns its exit code, negative for a signal."""
         assert self.process is not None
         return self.process.wait(STOP_S_MAX)
 
     @property
     def servers(self) -> dict[str, int]:
-        """The process ids of the servers, by name: as their pid files say, and only if they live."""
+        """The process ids of the running servers by name, from their pid files."""
         files = {"nats": self.data / "run" / "nats.pid", "postgres": self.data / "postgres" / "postmaster.pid"}
-        found = {}
+        pids = {}
         for name, file in files.items():
             with suppress(OSError, ValueError, IndexError):
                 pid = int(file.read_text().split()[0])
                 if psutil.pid_exists(pid):
-                    found[name] = pid
-        return found
+                    pids[name] = pid
+        return pids
 
     def kill(self) -> None:
-        """kill -9 of the process, as the kernel does it: its servers live on."""
+        """kill -9 of the process; its servers run on."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
@@ -157,7 +157,7 @@ class Stack:
                 process.kill()
 
     def kill_all(self) -> None:
-        """kill -9 of everything at once: the process first, so that it cannot see its servers die."""
+        """kill -9 of the process and its servers. The process goes first, so that it sees no server end."""
         servers = list(self.servers)
         self.kill()
         for name in servers:
@@ -166,8 +166,8 @@ class Stack:
 
     def passwords(self) -> dict[str, str]:
         """The passwords of the embedded servers' users."""
-        found: dict[str, str] = json.loads((self.data / "secrets" / "passwords.json").read_text())
-        return found
+        passwords: dict[str, str] = json.loads((self.data / "secrets" / "passwords.json").read_text())
+        return passwords
 
     def postgres_dsn(self, role: str = "admin", database: str = "caseflow") -> str:
         where = quote(str(Folder(self.data.resolve()).sockets), safe="")
@@ -186,16 +186,16 @@ class Stack:
 
     @asynccontextmanager
     async def log(self) -> AsyncIterator[JetStreamLog]:
-        """The log itself, past every service."""
+        """The log, without any service."""
         async with self.connection() as connection:
             yield JetStreamLog(connection, Topology(AREAS))
 
 
 @contextmanager
 def stack_in(name: str, *, fresh: bool = False, made: Path | None = None, **environment: str) -> Iterator[Stack]:
-    """A stack on a folder of its own that is not started yet; killed at the end with all its servers, and removed.
+    """A stack that is not started, on a folder of its own. At the end it is killed with its servers, and removed.
 
-    The folder is a copy of `made`; else, unless it is to be `fresh`, its servers, not its services, have run there.
+    The folder is a copy of `made`. Without it, and unless `fresh`, the servers have run there once, the services never.
     """
     with open_folder(name) as folder:
         if not fresh:
@@ -210,24 +210,24 @@ def stack_in(name: str, *, fresh: bool = False, made: Path | None = None, **envi
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """The one stack of the session, for tests that do not stop it."""
-    with stack_in("up", fresh=True) as one:
-        one.start()
-        yield one
-        assert one.stop() == 0, one.text[-3000:]
+    with stack_in("up", fresh=True) as session_stack:
+        session_stack.start()
+        yield session_stack
+        assert session_stack.stop() == 0, session_stack.text[-3000:]
 
 
 @pytest.fixture
 def own_stack() -> Iterator[Stack]:
-    """A stack of the test's own, not started, that it may stop and kill."""
-    with stack_in("own") as one:
-        yield one
+    """A stack of the test's own, not started, that the test may stop and kill."""
+    with stack_in("own") as test_stack:
+        yield test_stack
 
 
 @asynccontextmanager
 async def in_process(endpoints: Endpoints, **changed: object) -> AsyncIterator[httpx.AsyncClient]:
-    """The four services inside this process on servers that run already; a client that calls them without a socket.
+    """The four services in this process on running servers, and an HTTP client that calls them without a socket.
 
-    `changed` are settings. One at a time: they share the database and the streams of the demo's areas.
+    `changed` are settings. Only one may run at a time, as all share the database and the streams of the demo's areas.
     """
     base = Settings(areas=AREAS).model_copy(update=changed)
     await prepare(settings_for(base, endpoints, "admin"))

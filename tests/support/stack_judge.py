@@ -1,6 +1,6 @@
-"""The one judge, on a stack that runs: the log folds, ids are unique, every event has its key or its erasure.
+"""The judge of a running stack: the log folds, ids are unique, and each event has its key or its erasure.
 
-And FEED holds what follows from the log, each item once and in order.
+FEED holds the items that follow from the log, each once and in order.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tests.support import feeds
 from tests.support.log import AREAS
 from tests.support.stack import Stack
 
-SETTLE_S_MAX = 90.0  # what was in the hands of a killed process comes again after ACK_WAIT_S (30 s), twice killed twice
+SETTLE_S_MAX = 90.0  # messages of a killed process come again after ACK_WAIT_S (30 s); after two kills, 60 s
 PAUSE_S = 0.1
 
 
 async def judge(stack: Stack) -> FsckReport:
-    """Check the whole log once its reactions have caught up; the last report after SETTLE_S_MAX seconds."""
+    """Check the whole log until it is clean, at most SETTLE_S_MAX seconds; returns the last report."""
     database = await Database.connect(stack.postgres_dsn("intake"), Statements({}), "intake", 2)
     masters = MasterKeys.load(Folder(stack.data.resolve()).master_key)
     loop = asyncio.get_running_loop()
@@ -50,7 +50,7 @@ async def judge(stack: Stack) -> FsckReport:
 
 
 async def judge_feed(stack: Stack) -> None:
-    """Compare FEED with a reckoning from the whole log, once its writer has caught up."""
+    """Compare FEED with the items computed from the whole log, once its writer has caught up."""
     loop = asyncio.get_running_loop()
     end = loop.time() + SETTLE_S_MAX
     async with stack.connection() as connection:
@@ -67,7 +67,7 @@ async def judge_feed(stack: Stack) -> None:
 
 
 def assert_clean(stack: Stack) -> FsckReport:
-    """Fails with the first findings when the log, or the feed made from it, is not as it must be."""
+    """Judge the log and the feed. Raises AssertionError with the first findings of the log."""
     report = asyncio.run(judge(stack))
     assert report.clean, "\n".join(str(finding) for finding in report.findings[:5])
     asyncio.run(judge_feed(stack))

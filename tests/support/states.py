@@ -1,4 +1,4 @@
-"""Cases and callers of a small world, so that they meet: few regions of all levels, few units, few people."""
+"""Cases and callers over few regions of all levels, few units and few people, so that they often coincide."""
 
 from __future__ import annotations
 

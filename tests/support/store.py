@@ -1,7 +1,7 @@
-"""A database in memory for the simulation: the named statements that the kit and the services use, by their names.
+"""A database in memory for the simulation: the named statements of the kit and the services as Python functions.
 
-One transaction at a time per database; what is rolled back leaves no trace. `pause` is awaited before each statement,
-at `db.begin`, before a commit at `db.commit` and after it at `db.committed`, where a scheduler may raise Unavailable.
+One transaction runs at a time per database; a rollback restores each row. `pause` is awaited at `db.begin`, before each
+statement, before a commit at `db.commit` and after it at `db.committed`. There a scheduler may raise Unavailable.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 class Tables:
-    """What outlives a process: the tables of one service, the locks that are held."""
+    """The tables of one service and the locks held on them; both outlive a process."""
 
     def __init__(self) -> None:
         self.rows: dict[str, dict[Any, Row]] = {}
@@ -30,7 +30,7 @@ class Tables:
 
 
 class MemorySession:
-    """One transaction, or one statement by itself."""
+    """One transaction, or one statement outside a transaction."""
 
     def __init__(self, tables: Tables, pause: Pause) -> None:
         self._tables, self._pause = tables, pause
@@ -76,7 +76,7 @@ class MemorySession:
 
 
 class MemoryLock:
-    """An advisory lock: it ends with its holder's connection."""
+    """An advisory lock, which ends with the connection of its holder."""
 
     def __init__(self, tables: Tables, key: str, pause: Pause) -> None:
         self._tables, self._key, self._pause = tables, key, pause
@@ -94,13 +94,13 @@ class MemoryLock:
         self.drop()
 
     def drop(self) -> None:
-        """As when the connection ends."""
+        """Free the lock, as at the end of its connection."""
         if self._tables.locks.get(self._key) is self:
             del self._tables.locks[self._key]
 
 
 class MemoryDatabase:
-    """What the kit asks of `Database`, for one process."""
+    """The part of `Database` that the kit uses, for one process."""
 
     def __init__(self, tables: Tables, pause: Pause) -> None:
         self.tables, self._pause = tables, pause
@@ -151,11 +151,11 @@ class MemoryDatabase:
         return lock
 
     def disconnect(self) -> None:
-        """As when the process dies: its locks are free again."""
+        """Free the locks, as at the end of the process."""
         self.drop_locks()
 
     def drop_locks(self) -> bool:
-        """As when the connections that hold locks break; whether there were any."""
+        """Free the locks, as when their connections break; returns whether any was held."""
         held = [lock for lock in self._locks if lock.held]
         for lock in held:
             lock.drop()
@@ -201,7 +201,7 @@ def _read_claims(session: MemorySession, sources: list[str], ids: list[str]) -> 
 
 def _work_states(session: MemorySession, subjects: list[str]) -> list[Row]:
     work = session.table("work")
-    return [{"subject": one, "state": work[one]["row"][-1]} for one in subjects if one in work]
+    return [{"subject": subject, "state": work[subject]["row"][-1]} for subject in subjects if subject in work]
 
 
 def _write_work(session: MemorySession, *columns: list[Any]) -> None:
@@ -218,7 +218,7 @@ def _clear_work(session: MemorySession) -> None:
 
 def _watched_states(session: MemorySession, subjects: list[str]) -> list[Row]:
     watched = session.table("watched")
-    return [{"subject": one, "state": watched[one]["row"][-1]} for one in subjects if one in watched]
+    return [{"subject": subject, "state": watched[subject]["row"][-1]} for subject in subjects if subject in watched]
 
 
 def _write_watched(session: MemorySession, *columns: list[Any]) -> list[Row]:
@@ -249,41 +249,41 @@ def _clear_watched(session: MemorySession) -> None:
 
 
 def _moments(session: MemorySession, after: tuple[Any, ...], fits: Callable[[tuple[Any, ...]], bool]) -> list[Row]:
-    watched, found = session.table("watched"), []
-    for one in session.table("moments").values():
-        subject, what, stage, unit, at, cause = one["row"]
-        place = (at, subject, what, stage, unit)
-        if place > after and fits(place):
-            known = watched[subject]["row"]
+    watched, rows_by_key = session.table("watched"), []
+    for moment in session.table("moments").values():
+        subject, what, stage, unit, at, cause = moment["row"]
+        key = (at, subject, what, stage, unit)
+        if key > after and fits(key):
+            watched_row = watched[subject]["row"]
             names = {"at": at, "subject": subject, "what": what, "stage": stage, "unit": unit, "cause": cause}
-            found.append((place, names | {"sequence": known[2], "state": known[-1]}))
-    return [row for _, row in sorted(found, key=lambda one: one[0])]
+            rows_by_key.append((key, names | {"sequence": watched_row[2], "state": watched_row[-1]}))
+    return [row for _, row in sorted(rows_by_key, key=lambda pair: pair[0])]
 
 
 def _due(session: MemorySession, now: Any, *rest: Any) -> list[Row]:
     *after, count_max = rest
-    return _moments(session, tuple(after), lambda place: place[0] <= now)[:count_max]
+    return _moments(session, tuple(after), lambda key: key[0] <= now)[:count_max]
 
 
 def _running(session: MemorySession, *rest: Any) -> list[Row]:
     *after, count_max = rest
-    return _moments(session, tuple(after), lambda place: place[2] == "overdue")[:count_max]
+    return _moments(session, tuple(after), lambda key: key[2] == "overdue")[:count_max]
 
 
 def _next_moment(session: MemorySession, after: Any) -> list[Row]:
-    coming = [at for one in session.table("moments").values() if (at := one["row"][4]) > after]
+    coming = [at for moment in session.table("moments").values() if (at := moment["row"][4]) > after]
     return [{"at": min(coming)}] if coming else []
 
 
 def _clockless(session: MemorySession, after: str, count_max: int) -> list[Row]:
-    timed = {one["row"][0] for one in session.table("moments").values()}
+    timed = {moment["row"][0] for moment in session.table("moments").values()}
     watched = session.table("watched").items()
-    found = (subject for subject, row in watched if row["row"][5] and subject > after and subject not in timed)
-    return [{"subject": subject} for subject in sorted(found)[:count_max]]
+    clockless = (subject for subject, row in watched if row["row"][5] and subject > after and subject not in timed)
+    return [{"subject": subject} for subject in sorted(clockless)[:count_max]]
 
 
 def _calendars_applied(session: MemorySession) -> list[Row]:
-    return [{"reference": one} for one in sorted(session.table("calendars_applied"))]
+    return [{"reference": reference} for reference in sorted(session.table("calendars_applied"))]
 
 
 def _forget_calendars(session: MemorySession) -> None:
@@ -292,11 +292,11 @@ def _forget_calendars(session: MemorySession) -> None:
 
 
 def _note_calendars(session: MemorySession, references: list[str]) -> None:
-    for one in references:
-        session.put("calendars_applied", one, {"reference": one})
+    for reference in references:
+        session.put("calendars_applied", reference, {"reference": reference})
 
 
-# By name, as in the services' queries.sql and the kit's project.sql.
+# By the names in queries.sql of the services and project.sql of the kit.
 STATEMENTS: dict[str, Callable[..., Any]] = {
     "read_checkpoint": _read_checkpoint,
     "read_checkpoints": _read_checkpoints,

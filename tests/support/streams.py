@@ -1,7 +1,7 @@
-"""The streams around the log in memory, for the simulation: submissions, receipts, progress, parked, sealed objects.
+"""The streams around the log in memory for the simulation: submissions, receipts, progress, parked, feed, objects.
 
-`pause` is awaited at every call, and at `publish.stored` after a message was taken, where a scheduler may raise
-LogUnavailable to lose the acknowledgement.
+`pause` is awaited at each call, and at `publish.stored` after a message is stored. There a scheduler may raise
+LogUnavailable, so that the acknowledgement is lost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.log.streams import Ack, Outgoing
 from shared.log.topology import FEED, PARKED, PROGRESS, RECEIPTS, SUBMISSIONS
 
 ACK_WAIT_S = 30.0
-WAIT_S_MIN = 1e-6  # a shorter wait may end before the clock has moved at all
+WAIT_S_MIN = 1e-6  # a shorter wait may end before the clock moves
 Pause = Callable[[str], Awaitable[None]]
 _STREAMS = {"submit": SUBMISSIONS, "receipt": RECEIPTS, "progress": PROGRESS, "parked": PARKED, "feed": FEED}
 
@@ -33,8 +33,8 @@ class Ticks(Protocol):
 
 
 @dataclass
-class Place:
-    """What a durable remembers."""
+class DurableState:
+    """The last sequence that a durable delivered, and the attempts and redelivery times of unsettled messages."""
 
     handed: int = 0
     attempts: dict[int, int] = field(default_factory=dict)
@@ -42,13 +42,13 @@ class Place:
 
 
 @dataclass
-class Kept:
-    """One stream: its messages by sequence, gone ones left out, and its durables."""
+class StoredStream:
+    """A stream: its messages by sequence, without deleted ones, and its durables."""
 
     messages: OrderedDict[int, RawMessage] = field(default_factory=OrderedDict)
     stored_at: dict[int, datetime] = field(default_factory=dict)
     end: int = 0
-    durables: dict[str, Place] = field(default_factory=dict)
+    durables: dict[str, DurableState] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)
     grown: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -58,11 +58,11 @@ class Kept:
 
 
 class MemoryStreams:
-    """`Streams` without a server. It outlives whoever uses it, as the server does."""
+    """`Streams` without a server. Like the server it outlives the processes that use it."""
 
     def __init__(self, clock: Ticks, pause: Pause) -> None:
         self.clock, self.pause = clock, pause
-        self.kept: dict[str, Kept] = {name: Kept() for name in _STREAMS.values()}
+        self.stored: dict[str, StoredStream] = {name: StoredStream() for name in _STREAMS.values()}
         self.objects: dict[str, bytes] = {}
 
     async def publish(
@@ -76,71 +76,71 @@ class MemoryStreams:
         msg_id: str | None = None,
     ) -> Ack:
         await self.pause("publish")
-        kept = self.kept[_STREAMS[subject.partition(".")[0]]]
-        if msg_id is not None and msg_id in kept.ids:
-            return Ack(kept.ids[msg_id], True)
-        last = next((m.sequence for m in reversed(kept.messages.values()) if m.subject == subject), 0)
+        stream = self.stored[_STREAMS[subject.partition(".")[0]]]
+        if msg_id is not None and msg_id in stream.ids:
+            return Ack(stream.ids[msg_id], True)
+        last = next((m.sequence for m in reversed(stream.messages.values()) if m.subject == subject), 0)
         if expected is not None and expected != last:
             raise LogConflict(subject, expected, last)
-        if expected_end is not None and expected_end != kept.end:
-            raise LogConflict(subject, expected_end, kept.end)
-        kept.end += 1
-        kept.messages[kept.end] = RawMessage(subject, kept.end, data, headers)
-        kept.stored_at[kept.end] = self.clock.now()
+        if expected_end is not None and expected_end != stream.end:
+            raise LogConflict(subject, expected_end, stream.end)
+        stream.end += 1
+        stream.messages[stream.end] = RawMessage(subject, stream.end, data, headers)
+        stream.stored_at[stream.end] = self.clock.now()
         if msg_id is not None:
-            kept.ids[msg_id] = kept.end
-        sequence = kept.end
-        kept.wake()
+            stream.ids[msg_id] = stream.end
+        sequence = stream.end
+        stream.wake()
         await self.pause("publish.stored")
         return Ack(sequence, False)
 
     async def publish_all(self, messages: Sequence[Outgoing], expected_end: int) -> Ack:
-        """All of them or none, as one batch."""
+        """Store all messages or none, as one batch."""
         await self.pause("publish")
-        kept = self.kept[_STREAMS[messages[0].subject.partition(".")[0]]]
-        if expected_end != kept.end:
-            raise LogConflict(messages[0].subject, expected_end, kept.end)
-        for one in messages:
-            kept.end += 1
-            kept.messages[kept.end] = RawMessage(one.subject, kept.end, one.data, one.headers)
-            kept.stored_at[kept.end] = self.clock.now()
-        end = kept.end
-        kept.wake()
+        stream = self.stored[_STREAMS[messages[0].subject.partition(".")[0]]]
+        if expected_end != stream.end:
+            raise LogConflict(messages[0].subject, expected_end, stream.end)
+        for message in messages:
+            stream.end += 1
+            stream.messages[stream.end] = RawMessage(message.subject, stream.end, message.data, message.headers)
+            stream.stored_at[stream.end] = self.clock.now()
+        end = stream.end
+        stream.wake()
         await self.pause("publish.stored")
         return Ack(end, False)
 
     async def last(self, stream: str, subject: str) -> RawMessage | None:
         await self.pause("last")
         pattern = subject.replace(">", "*")
-        return next((m for m in reversed(self.kept[stream].messages.values()) if fnmatch(m.subject, pattern)), None)
+        return next((m for m in reversed(self.stored[stream].messages.values()) if fnmatch(m.subject, pattern)), None)
 
     async def read(self, stream: str, subject: str, after: int = 0) -> list[RawMessage]:
         await self.pause("read")
         pattern = subject.replace(">", "*")
-        return [m for m in self.kept[stream].messages.values() if m.sequence > after and fnmatch(m.subject, pattern)]
+        return [m for m in self.stored[stream].messages.values() if m.sequence > after and fnmatch(m.subject, pattern)]
 
     async def end(self, stream: str) -> int:
         await self.pause("end")
-        return self.kept[stream].end
+        return self.stored[stream].end
 
     async def follow_raw(self, stream: str, subject: str, after: int) -> AsyncGenerator[list[RawMessage], None]:
         while True:
             await self.pause("follow")
-            found = await self.read(stream, subject, after)
-            if found:
-                after = found[-1].sequence
-                yield found
+            batch = await self.read(stream, subject, after)
+            if batch:
+                after = batch[-1].sequence
+                yield batch
             else:
-                await self.kept[stream].grown.wait()
+                await self.stored[stream].grown.wait()
 
     async def durable_raw(self, stream: str, name: str, subject: str) -> MemoryRawDurable:
         await self.pause("durable")
-        self.kept[stream].durables.setdefault(name, Place())
-        return MemoryRawDurable(self, self.kept[stream], name)
+        self.stored[stream].durables.setdefault(name, DurableState())
+        return MemoryRawDurable(self, self.stored[stream], name)
 
     async def wipe(self, stream: str, sequence: int) -> None:
         await self.pause("wipe")
-        self.kept[stream].messages.pop(sequence, None)
+        self.stored[stream].messages.pop(sequence, None)
 
     async def put(self, name: str, sealed: bytes) -> None:
         await self.pause("put")
@@ -163,7 +163,7 @@ class MemoryStreams:
 
 
 class MemoryEdge:
-    """Where a service speaks to other systems, without FastStream: it publishes on the streams in memory."""
+    """The edge of a service without FastStream: it publishes on the streams in memory."""
 
     def __init__(self, streams: MemoryStreams) -> None:
         self._streams = streams
@@ -175,10 +175,10 @@ class MemoryEdge:
 
 @dataclass(frozen=True)
 class MemoryRawDurable:
-    """`RawDurable` in memory: redelivers what is not settled in ACK_WAIT_S."""
+    """`RawDurable` in memory: delivers a message again that is not settled within ACK_WAIT_S."""
 
     streams: MemoryStreams
-    kept: Kept
+    stream: StoredStream
     name: str
 
     async def fetch(self, count_max: int, wait_s: float) -> list[MemoryRawDelivery]:
@@ -186,34 +186,34 @@ class MemoryRawDurable:
         clock = self.streams.clock
         end = clock.monotonic() + wait_s
         while True:
-            if (place := self.kept.durables.get(self.name)) is None:
+            if (state := self.stream.durables.get(self.name)) is None:
                 raise DurableMissing(f"the durable {self.name} was deleted")
-            if found := self._take(place, count_max):
-                return found
-            left = min([end, *place.due.values()]) - clock.monotonic()
+            if deliveries := self._take(state, count_max):
+                return deliveries
+            left = min([end, *state.due.values()]) - clock.monotonic()
             if end <= clock.monotonic():
                 return []
             try:
                 async with asyncio.timeout(max(left, WAIT_S_MIN)):
-                    await self.kept.grown.wait()
+                    await self.stream.grown.wait()
             except TimeoutError:
                 pass
 
-    def _take(self, place: Place, count_max: int) -> list[MemoryRawDelivery]:
+    def _take(self, state: DurableState, count_max: int) -> list[MemoryRawDelivery]:
         now = self.streams.clock.monotonic()
-        again = sorted(sequence for sequence, due in place.due.items() if due <= now)
-        found = []
-        for sequence in [*again, *range(place.handed + 1, self.kept.end + 1)][:count_max]:
-            place.handed = max(place.handed, sequence)
-            message = self.kept.messages.get(sequence)
+        again = sorted(sequence for sequence, due in state.due.items() if due <= now)
+        deliveries = []
+        for sequence in [*again, *range(state.handed + 1, self.stream.end + 1)][:count_max]:
+            state.handed = max(state.handed, sequence)
+            message = self.stream.messages.get(sequence)
             if message is None:  # wiped
-                place.due.pop(sequence, None)
+                state.due.pop(sequence, None)
                 continue
-            place.attempts[sequence] = place.attempts.get(sequence, 0) + 1
-            place.due[sequence] = now + ACK_WAIT_S
-            stored_at = self.kept.stored_at[sequence]
-            found.append(MemoryRawDelivery(self, message, place.attempts[sequence], stored_at))
-        return found
+            state.attempts[sequence] = state.attempts.get(sequence, 0) + 1
+            state.due[sequence] = now + ACK_WAIT_S
+            stored_at = self.stream.stored_at[sequence]
+            deliveries.append(MemoryRawDelivery(self, message, state.attempts[sequence], stored_at))
+        return deliveries
 
 
 @dataclass(frozen=True)
@@ -231,22 +231,22 @@ class MemoryRawDelivery:
 
     async def nack(self, delay_s: float) -> None:
         await self.durable.streams.pause("nack")
-        place = self.durable.kept.durables.get(self.durable.name)
-        if place is not None and place.attempts.get(self.message.sequence) == self.attempts:
-            place.due[self.message.sequence] = self.durable.streams.clock.monotonic() + delay_s
-            self.durable.kept.wake()
+        state = self.durable.stream.durables.get(self.durable.name)
+        if state is not None and state.attempts.get(self.message.sequence) == self.attempts:
+            state.due[self.message.sequence] = self.durable.streams.clock.monotonic() + delay_s
+            self.durable.stream.wake()
 
     async def term(self) -> None:
         await self.durable.streams.pause("term")
         self._settle()
 
     def _settle(self) -> None:
-        place = self.durable.kept.durables.get(self.durable.name)
-        if place is not None:
-            place.attempts.pop(self.message.sequence, None)
-            place.due.pop(self.message.sequence, None)
+        state = self.durable.stream.durables.get(self.durable.name)
+        if state is not None:
+            state.attempts.pop(self.message.sequence, None)
+            state.due.pop(self.message.sequence, None)
 
 
 def texts(streams: MemoryStreams) -> list[Any]:
-    """Everything that stands on these streams, for whoever looks for content in the clear."""
-    return [message.data for kept in streams.kept.values() for message in kept.messages.values()]
+    """The data of all messages, for a search for content in the clear."""
+    return [message.data for stream in streams.stored.values() for message in stream.messages.values()]

@@ -1,4 +1,4 @@
-"""`caseflow serve supervision` as a process of its own that may be killed and started again, on servers that run."""
+"""`caseflow serve` of one service on running servers: a process that a test may kill and start again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLL_S = 0.05
 
 
 class Process:
-    """One service. `output` is where what it prints is added."""
+    """The process of a service. Its output is appended to the file `output`."""
 
     def __init__(self, service: str, endpoints: Endpoints, areas: tuple[str, ...], output: Path) -> None:
         self.service, self.port, self.output = service, free_port(), output
@@ -34,7 +34,7 @@ class Process:
         self.process: subprocess.Popen[bytes] | None = None
 
     def spawn(self) -> None:
-        """Start it and do not wait."""
+        """Start the process without waiting."""
         with open(self.output, "ab") as output:
             self.process = subprocess.Popen(
                 (sys.executable, "-m", "infra.cli", "serve", self.service), cwd=ROOT,
@@ -43,7 +43,7 @@ class Process:
             )  # fmt: skip
 
     def start(self) -> None:
-        """Start it and wait until it answers. Raises AssertionError with what it printed when it ended."""
+        """Start the process and wait until it answers. Raises AssertionError with its output when it ends instead."""
         self.spawn()
         assert self.process is not None
         end = time.monotonic() + START_S_MAX
@@ -57,7 +57,7 @@ class Process:
         raise AssertionError(f"{self.service} did not start: {self.output.read_text('utf-8', 'replace')[-3000:]}")
 
     def kill(self) -> None:
-        """kill -9, as the kernel does it."""
+        """kill -9 of the process."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()

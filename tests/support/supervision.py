@@ -1,4 +1,4 @@
-"""Supervision's read model on a real Postgres, and cases with clocks for it, by no more than what it looks at."""
+"""Supervision's read model on a real Postgres, and cases with the fields and clocks that it reads."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ UNIT = f"{TOWNSHIP}-housing"
 
 
 def opened(dsns: Mapping[str, str]) -> AbstractAsyncContextManager[Database]:
-    """Supervision's schema in an empty database, as the role of the service."""
+    """Supervision's schema in an empty database, opened as the role of the service."""
     return tables_of(Owner.SUPERVISION, dsns)
 
 
 def deadline(due: datetime, stage: Stage = Stage.HANDLE, warn_at: datetime | None = None) -> Deadline:
-    """A deadline as a limit in hours gives it."""
+    """A deadline as from a limit in hours."""
     return Deadline(
         stage=stage, start=START - timedelta(days=1), due=due, warn_at=warn_at, base=TimeBase.HOURS, amount=24
     )

@@ -1,4 +1,4 @@
-"""Supervision on real servers under a clock that a test moves, and cases by the law alone."""
+"""Supervision on real servers with a clock that a test moves, and cases made by the law without a service."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from tests.support.services import connected, working
 
 NAP_S_MAX = 0.02
 WAIT_S_MAX = 15.0
-SOON = timedelta(milliseconds=1)  # after a moment: at the moment itself nothing is late yet
+SOON = timedelta(milliseconds=1)  # after a due moment: at the moment itself nothing is overdue
 HOURS = 24
 _numbers = count(1)
 
 
 class MovedClock(SystemClock):
-    """The machine's clock with another time of day, which a test moves; nobody sleeps long enough to miss it."""
+    """The machine's clock with a time of day that a test moves. A sleep is short (NAP_S_MAX), so it misses no move."""
 
     def __init__(self, start: datetime = START) -> None:
         self._offset = start - super().now()
@@ -52,13 +52,13 @@ class MovedClock(SystemClock):
         await super().sleep(min(seconds, NAP_S_MAX))
 
     def move(self, to: datetime) -> None:
-        """It is `to` now, earlier or later than it was."""
+        """Set the time of day to `to`, earlier or later than before."""
         self._offset = to - super().now()
 
 
 @dataclass
 class World:
-    """The servers, the clock, and the law past every service."""
+    """The servers, the clock, and a command handler without a service."""
 
     endpoints: Endpoints
     clock: MovedClock
@@ -66,25 +66,25 @@ class World:
     log: JetStreamLog
     intake: RunningService
     handler: CommandHandler
-    supervision: RunningService | None = None  # while it is at work
+    supervision: RunningService | None = None  # while its jobs run
 
     async def act(self, name: str, address: Address, at: datetime | None = None, **facts: Any) -> Committed:
-        """A command on a case or order by the law, at a time that may be earlier than now."""
+        """Handle a command at a time that may be earlier than now. Raises AssertionError when the law rejects it."""
         now = self.clock.now()
         meta = Meta(command_id=f"act {next(_numbers)}", time=at or now, recorded_at=now, actor=person())
-        asked = command(address, meta, name, COMMANDS[name].facts.model_validate(FACTS[name] | facts))
-        done = await self.handler.handle(asked)
+        request = command(address, meta, name, COMMANDS[name].facts.model_validate(FACTS[name] | facts))
+        done = await self.handler.handle(request)
         assert not isinstance(done, Rejected), f"{name}: {done}"
         return done
 
     async def new(self, kind: str = "case", region: str = TOWNSHIP) -> Address:
-        """An address with a key, and no event yet."""
+        """An address with a key and without events."""
         address = Address(kind, region, new_id(region, f"{kind} {next(_numbers)}"))
         await self.intake.data.vault.new_keys(None, [(address.id, region)])
         return address
 
     async def registered(self, **facts: Any) -> Address:
-        """A case whose first clock supervision has set, or none when it is under import."""
+        """A registered case whose first clock supervision has set; under a hold no clock is awaited."""
         address = await self.new()
         now = self.clock.now()
         await self.act("register", address, contact_time=now, complained_unit=None, stand_aside=(), **facts)
@@ -93,47 +93,47 @@ class World:
         return address
 
     async def due_at(self, due: datetime, warn_at: datetime | None = None, **more: Any) -> Address:
-        """A case at the triage desk with a clock of our own."""
+        """A case at the triage desk with the clock of the test."""
         address = await self.registered()
         await self.set_clock(address, clocked(due, warn_at, **more))
         return address
 
     async def set_clock(self, address: Address, deadline: Deadline) -> None:
-        """Another clock for the stage that runs."""
+        """Replace the clock of the running stage."""
         await self.act("set-deadlines", address, opens=[deadline], closes=[deadline.stage])
 
     async def clock_of(self, address: Address, stage: Stage = Stage.TRIAGE) -> RunningDeadline:
-        """The clock of a stage as the log has it."""
-        held = await self.handler.state(address, fresh=True)
-        found = held.state.clock(stage, None)
-        assert found is not None
-        return found  # type: ignore[no-any-return]
+        """The clock of a stage, from the log."""
+        versioned = await self.handler.state(address, fresh=True)
+        clock = versioned.state.clock(stage, None)
+        assert clock is not None
+        return clock  # type: ignore[no-any-return]
 
     async def events(self, address: Address, *types: str) -> list[Recorded[Any]]:
-        """The events of a case, those of these types when there are any."""
-        return [one for one in await self.log.load(address) if not types or one.type in types]
+        """The events of a case, or those of the given types."""
+        return [event for event in await self.log.load(address) if not types or event.type in types]
 
     async def watched(self) -> None:
-        """Wait until supervision's read model has all that the log holds."""
-        assert self.supervision is not None, "supervision is at work"
+        """Wait until supervision's read model holds the whole log."""
+        assert self.supervision is not None, "supervision runs"
         for stream in self.log.streams():
             end = Position(stream, await self.log.end(stream))
             assert await self.supervision.runtime.progress.wait(Watched.name, end, WAIT_S_MAX)
 
     async def until(self, address: Address, type: str, times: int = 1) -> Recorded[Any]:
-        """Wait until a case has an event so often; the last of them. Raises TimeoutError."""
-        found: list[Recorded[Any]] = []
+        """Wait until a case has `times` events of a type; returns the last of them. Raises TimeoutError."""
+        events: list[Recorded[Any]] = []
 
-        async def there() -> bool:
-            found[:] = await self.events(address, type)
-            return len(found) >= times
+        async def have_come() -> bool:
+            events[:] = await self.events(address, type)
+            return len(events) >= times
 
-        await wait_for(there)
-        return found[-1]
+        await wait_for(have_come)
+        return events[-1]
 
 
 def clocked(due: datetime, warn_at: datetime | None = None, stage: Stage = Stage.TRIAGE, **more: Any) -> Deadline:
-    """A deadline as a limit of a day in hours gives it, so that no calendar moves it."""
+    """A deadline as from a limit of HOURS, so that no calendar moves it."""
     start = due - timedelta(hours=HOURS)
     return Deadline(
         stage=stage, start=start, due=due, warn_at=warn_at, base=TimeBase.HOURS, amount=HOURS,
@@ -141,16 +141,16 @@ def clocked(due: datetime, warn_at: datetime | None = None, stage: Stage = Stage
     )  # fmt: skip
 
 
-async def wait_for(there: Callable[[], Awaitable[bool]]) -> None:
-    """Poll. Raises TimeoutError."""
+async def wait_for(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Poll until the condition is true. Raises TimeoutError."""
     async with asyncio.timeout(WAIT_S_MAX):
-        while not await there():
+        while not await condition():
             await asyncio.sleep(NAP_S_MAX)
 
 
 @asynccontextmanager
 async def open_world() -> AsyncIterator[World]:
-    """Servers of their own; no service runs yet."""
+    """Prepared servers; no service runs yet."""
     async with AsyncExitStack() as after:
         servers, folder = Embedded(), after.enter_context(open_folder("ticking"))
         copy_made(folder / "data")
@@ -168,7 +168,7 @@ async def open_world() -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def supervising(world: World, without: Collection[str] = ()) -> AsyncIterator[RunningService]:
-    """The service with its jobs, but these; ended as when a process is told to stop."""
+    """Run supervision with its jobs except `without`; it ends as at a process stop."""
     async with connected(Owner.SUPERVISION, world.endpoints, world.clock) as service, working(service, without):
         world.supervision = service
         try:

@@ -1,4 +1,4 @@
-"""Vaults of several processes over the same rows, each with a cache of its own, failing when a scheduler says so."""
+"""Vaults of several processes over the same rows, each with a cache of its own. A scheduler may let a call fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Pause = Callable[[str], Awaitable[None]]
 
 
 class SharedVault(MemoryVault):
-    """A process's view of the vault; the first one of a world holds the rows."""
+    """The vault of one process; the first vault of a world holds the rows."""
 
     def __init__(
         self,

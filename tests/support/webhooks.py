@@ -1,4 +1,4 @@
-"""What sends webhooks, on real servers with a clock that a test moves: cases, feed items, places, and a receiver."""
+"""The webhook sender on real servers with a clock that a test moves: cases, feed items, webhooks and a receiver."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _numbers = count(1)
 
 @dataclass
 class World:
-    """Supervision and all that it stands on."""
+    """Supervision with its clock, and a receiver of webhooks."""
 
     service: RunningService
     clock: FakeClock
@@ -56,45 +56,46 @@ class World:
     def book(self) -> NoticeStore:
         return NoticeStore(self.service.data.database)
 
-    async def place(self, **changed: Any) -> tuple[Webhook, str]:
-        """A webhook of the city's supervisor for all overdue items to the receiver, unless changed; and its secret."""
-        told: dict[str, Any] = {
+    async def webhook(self, **changed: Any) -> tuple[Webhook, str]:
+        """Store a webhook and return it with its secret: the overdue items of the city to the receiver, by default."""
+        values: dict[str, Any] = {
             "id": self.clock.new_id(), "url": self.receiver.url, "kinds": ("overdue",), "level": None, "region": CITY,
             "creator": "cd-supervisor", "numbers": False, "created_at": self.clock.now(), "cursor": await self.end(),
         }  # fmt: skip
-        place = Webhook(**told | changed)
-        self._made.append(place.id)
-        return place, await self.webhooks.store.make(place)
+        webhook = Webhook(**values | changed)
+        self._made.append(webhook.id)
+        return webhook, await self.webhooks.store.make(webhook)
 
-    async def now(self, place: Webhook) -> Webhook:
-        found = await self.webhooks.store.read(place.id)
-        assert found is not None
-        return found
+    async def now(self, webhook: Webhook) -> Webhook:
+        """The webhook as stored now."""
+        stored = await self.webhooks.store.read(webhook.id)
+        assert stored is not None
+        return stored
 
-    async def send(self, place: Webhook) -> Webhook:
-        """One turn; the place after it."""
-        await self.webhooks.serve(place.id)
-        return await self.now(place)
+    async def send(self, webhook: Webhook) -> Webhook:
+        """Run one round of deliveries; returns the webhook after it."""
+        await self.webhooks.serve(webhook.id)
+        return await self.now(webhook)
 
-    async def later(self, place: Webhook, seconds: float) -> Webhook:
-        """Let time pass, then one turn."""
+    async def later(self, webhook: Webhook, seconds: float) -> Webhook:
+        """Advance the clock, then run one round of deliveries."""
         await self.clock.advance(seconds)
-        return await self.send(place)
+        return await self.send(webhook)
 
     async def case(self, region: str = TOWNSHIP, **facts: Any) -> Address:
-        """A case on the log, registered with a reporter's number."""
+        """Register a case whose reporter has a phone number."""
         address = Address("case", region, new_id(region, f"case {next(_numbers)}"))
-        said: dict[str, Any] = {
+        values: dict[str, Any] = {
             "channel": Channel.VISIT, "contact_time": self.clock.now(), "region": region, "nature": Nature.COMPLAINT,
             "matter": Matter(title="电梯", text="电梯坏了"), "reporter": Parties(parties=(Party(phone=PHONE),)),
             "first_asked": "jj-window", "first_asked_unit": f"{COUNTY}-centre",
         }  # fmt: skip
         await self.service.data.vault.new_keys(None, [(address.id, region)])
-        await self.put(address, Registered(**said | facts))
+        await self.put(address, Registered(**values | facts))
         return address
 
     async def put(self, address: Address, event: Event) -> None:
-        """One more event of a case, sealed, on the log."""
+        """Seal an event of a case and append it to the log."""
         command = f"{address.id} {self._ends.get(address.id, 0)} {event.TYPE}"
         id = event_id(command, address.subject)
         sealed = seal_fields(event, await self.service.data.vault.key(address.id), address.id, id, self.clock)
@@ -105,17 +106,17 @@ class World:
         self._ends[address.id] = position.sequence
 
     async def item(self, address: Address, kind: str = "overdue", region: str = "", **facts: Any) -> FeedItem:
-        """A feed item of a case for the centre of a region."""
+        """Publish a feed item of a case for the centre of a region."""
         region = region or address.region
         stream = self.service.data.log.stream_of(address)
-        told: dict[str, Any] = {
+        values: dict[str, Any] = {
             "kind": kind, "level": int(level_of(region)), "region": region, "number": "N-1", "event": "case.overdue",
             "position": f"{stream}:{self._ends[address.id]}", "version": 1, "status": "handling", "in_charge": region,
             "case": address.id,
         }  # fmt: skip
         item = FeedItem(
             id=new_id(region, f"item {next(_numbers)}"), type=f"feed.{kind}", subject=address.id, time=self.clock.now(),
-            data=FeedData(**told | facts),
+            data=FeedData(**values | facts),
         )  # fmt: skip
         await self.service.data.streams.publish(item.nats_subject, item.model_dump_json(exclude_none=True).encode())
         return item
@@ -124,7 +125,7 @@ class World:
         return await self.service.data.streams.end(FEED)
 
     def again(self) -> WebhookSender:
-        """As another process would begin, with nothing remembered."""
+        """Replace the sender by a new one without memory, as in another process."""
         self.webhooks = WebhookSender(self.service.application)
         return self.webhooks
 
@@ -158,9 +159,9 @@ async def prepare(url: str, dsns: Mapping[str, str]) -> None:
 async def open_world(
     url: str, dsns: Mapping[str, str], folder: Path, service_clock: Clock | None = None
 ) -> AsyncIterator[World]:
-    """A world on servers that are prepared. The places that are made in it are deleted.
+    """A world on prepared servers. Its webhooks are deleted at the end.
 
-    `service_clock`: where the service does not live by the clock of the world, which stands still.
+    `service_clock`: a clock of the service other than that of the world, which stands still.
     """
     clock = FakeClock()
     connection = await connect(url)

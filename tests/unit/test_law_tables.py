@@ -70,7 +70,7 @@ def test_each_table_holds_the_commands_of_its_owner_and_misses_none() -> None:
         ("supervision", "order", ORDERS),
     ):
         owned = {name for name, spec in COMMANDS.items() if spec.owner == owner and spec.kind == kind}
-        assert {line.asked.name for line in table} == owned
+        assert {line.request.name for line in table} == owned
 
 
 def test_no_line_stands_twice() -> None:
