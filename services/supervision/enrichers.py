@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from services.supervision import policy
+from services.supervision.deadlines.reckoning import deadline_after_pause
 from shared.case.clocks import RunningDeadline
 from shared.case.commands import Command
 from shared.case.events.routing import TransferFacts
@@ -18,7 +19,6 @@ from shared.case.state import CaseState
 from shared.kit.access import Caller
 from shared.kit.application import Application, Enricher, rejected
 from shared.kit.problems import Unprocessable
-from shared.reference.deadline_reckoning import deadline_after_pause
 
 
 async def approved(application: Application, caller: Caller, command: Command, state: CaseState) -> Command:

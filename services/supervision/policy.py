@@ -10,6 +10,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
+from services.supervision.deadlines.reckoning import (
+    DocumentsInForce,
+    calendar_reference,
+    deadline_after_pause,
+    deadline_for,
+    facts_of,
+    moment_after,
+    recomputed_deadline,
+    rung_at,
+)
 from shared.case import events as e
 from shared.case.base import Address, Event, Level, Recorded, level_of, new_id, parent, region_at
 from shared.case.catalogue import STAGE_CHANGES
@@ -21,16 +31,6 @@ from shared.case.orders import OrderState, OrderStatus
 from shared.case.reasons import Rejected
 from shared.case.state import CaseState
 from shared.kit.effects import CommandRequest, OneOf, Reaction, Timer, TimerPolicy, reaction
-from shared.reference.deadline_reckoning import (
-    DocumentsInForce,
-    calendar_reference,
-    deadline_after_pause,
-    deadline_for,
-    facts_of,
-    moment_after,
-    recomputed_deadline,
-    rung_at,
-)
 from shared.reference.ladders import Act, Informed, LadderRow, ladder_for
 
 STAGE_NAMES = {

@@ -12,10 +12,10 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from services.supervision.deadlines.explanations import fields_from
+from services.supervision.deadlines.reckoning import facts_of, moment_after
 from shared.case.facts import Hold, Nature, Note, OrderKind, Severity, TimeBase
 from shared.case.lifecycle import OPEN, STAGES, Status
 from shared.case.state import CaseState
-from shared.reference.deadline_reckoning import facts_of, moment_after
 from shared.reference.documents import DocumentKind
 from shared.reference.ladders import Act, ladder_for
 from shared.reference.proposals import Proposal

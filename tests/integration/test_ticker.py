@@ -10,13 +10,13 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from services.supervision.deadlines.reckoning import calendar_reference
 from shared.case.base import Address
 from shared.case.calendar import reckon
 from shared.case.facts import Deadline, Stage, TimeBase
 from shared.case.orders import OrderStatus
 from shared.log.streams import Streams
 from shared.reference.calendars import CalendarRow
-from shared.reference.deadline_reckoning import calendar_reference
 from shared.reference.documents import Document, DocumentKind
 from shared.reference.load import demo_documents
 from shared.reference.publish import publish, with_years

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json
 
 from services.supervision import policy
+from services.supervision.deadlines.reckoning import recomputed_deadline
 from services.supervision.feed.items import items
 from services.supervision.policy import moments
 from services.supervision.read_model import watched_row
@@ -22,7 +23,6 @@ from shared.case.state import CaseState
 from shared.kit.effects import AggregateChange, state_json
 from shared.log import fsck
 from shared.log.case_numbers import case_number
-from shared.reference.deadline_reckoning import recomputed_deadline
 from tests.sim.hours import own_library
 from tests.support.law_watch_time import RUNGS, Clocks
 

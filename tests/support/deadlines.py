@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from services.supervision.deadlines.reckoning import calendar_reference
 from services.supervision.feed.writer import FeedMark, headers
 from services.supervision.queries import PgAgenda
 from shared.case import events as e
@@ -26,7 +27,6 @@ from shared.kit.vault import Vault
 from shared.log.connection import NatsConnection
 from shared.log.envelope import encode_event
 from shared.log.topology import FEED_MARK
-from shared.reference.deadline_reckoning import calendar_reference
 from shared.reference.documents import DocumentKind
 
 SQL = Statements.load(Path(__file__).with_suffix(".sql"))

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from services.supervision.deadlines.reckoning import deadline_for
 from shared.case.base import Owner
 from shared.case.facts import SHORT_CHARS_MAX, Nature, Severity, Stage
 from shared.case.state import CaseState
 from shared.reference.codec import describe_faults
 from shared.reference.conditions import RoutingFacts
-from shared.reference.deadline_reckoning import deadline_for
 from shared.reference.documents import ROW_TYPES, Document, DocumentKind
 from shared.reference.ladders import Act, Informed, LadderRow, ladder_for, rung
 from shared.reference.limits import LimitChoice, LimitRow, choose_limit

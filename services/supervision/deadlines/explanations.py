@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel
 
+from services.supervision.deadlines.reckoning import due_history
 from shared.case import events as e
 from shared.case.base import Recorded
 from shared.case.calendar import Calendar, Reckoned
@@ -21,7 +22,6 @@ from shared.case.events.supervision import ClockNamed
 from shared.case.facts import Deadline, Ends, Stage, TimeBase
 from shared.case.state import NEW, CaseState, evolve
 from shared.reference.calendars import calendar_of
-from shared.reference.deadline_reckoning import due_history
 from shared.reference.documents import Document
 from shared.reference.ladders import Act
 from shared.reference.row import ReferenceRow
