@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic_core import from_json, to_json
 
@@ -42,8 +42,9 @@ announce_stream(router, PROGRESS_SUBJECTS, stream=PROGRESS)
 
 
 @pull_deliveries(router, SUBMITTED, stream=SUBMISSIONS, durable="intake-submissions", at_once=AT_ONCE_COUNT_MAX)
-async def take(delivery: StreamDelivery, submissions: Annotated[Submissions, given("submissions")]) -> None:
+async def take(delivery: StreamDelivery) -> None:
     """Answer a submission, also one that no service can take; those of other services pass by."""
+    submissions: Submissions = given("submissions")
     await submissions.take(delivery)
 
 

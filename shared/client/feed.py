@@ -14,7 +14,7 @@ from pydantic_core import from_json
 
 from shared.kit.clock import Clock, SystemClock
 from shared.kit.feed_item import FeedItem
-from shared.kit.messaging import DurableWatch, make_broker, pull, stop
+from shared.kit.messaging import DurableWatch, make_client_broker, pull, stop
 from shared.log import topology
 from shared.log.connection import REQUEST_WAIT_S_MAX
 from shared.log.port import LogUnavailable
@@ -31,12 +31,10 @@ class SupervisorClient:
 
     def __init__(self, name: str, url: str, clock: Clock | None = None) -> None:
         self.durable = topology.subscriber_name(name)
-        self._inbox_prefix = topology.inbox_prefix(self.durable)
         self._clock = clock or SystemClock()
-        self.broker = make_broker(
-            url, name=self.durable, inbox_prefix=self._inbox_prefix, domain=SUBSCRIBER_DOMAIN,
-            logger=logging.getLogger("caseflow.client"),
-        )  # fmt: skip
+        self.broker = make_client_broker(
+            url, user=self.durable, domain=SUBSCRIBER_DOMAIN, logger=logging.getLogger("caseflow.client")
+        )
         self._watch = DurableWatch(self.broker, self._clock, domain=SUBSCRIBER_DOMAIN)
         self.app = FastStream(self.broker, lifespan=self._watched)
 
@@ -46,7 +44,9 @@ class SupervisorClient:
         An item is done when the handler returns; when it raises, the item comes again after a growing delay, and the
         next ones go on meanwhile. Take an item that comes twice for one: its `id` is the same.
         """
-        consumer = pull(self.broker, EVERY_ITEM, stream=FEED, durable=self.durable, inbox_prefix=self._inbox_prefix)
+        consumer = pull(
+            self.broker, EVERY_ITEM, stream=FEED, durable=self.durable, inboxes=topology.inbox_prefix(self.durable)
+        )
         return consumer(handler)
 
     async def behind(self) -> int:

@@ -15,7 +15,7 @@ from shared.case.commands import COMMANDS
 from shared.kit import access
 from shared.kit.bodies import RegisterBody, body_of
 from shared.kit.clock import Clock, SystemClock
-from shared.kit.messaging import hear, make_broker
+from shared.kit.messaging import hear, make_client_broker
 from shared.kit.submission import PREFIX, Envelope, Progress, Receipt
 from shared.log import topology
 from shared.log.connection import REQUEST_WAIT_S_MAX
@@ -34,9 +34,7 @@ class PlatformClient:
     def __init__(self, source: str, url: str, clock: Clock | None = None) -> None:
         user = f"platform-{source}"
         self.source = source
-        self.broker = make_broker(
-            url, name=user, inbox_prefix=topology.inbox_prefix(user), logger=logging.getLogger("caseflow.client")
-        )
+        self.broker = make_client_broker(url, user=user, logger=logging.getLogger("caseflow.client"))
         self.app = FastStream(self.broker)
         self.submissions = self.broker.publisher(
             f"submit.{source}.*.*.*.*.*", stream=JStream(SUBMISSIONS, declare=False), timeout=REQUEST_WAIT_S_MAX

@@ -133,19 +133,19 @@ async def open_service(
         if service.messages is None:
             yield running
             return
-        include(broker, service.messages, submissions=running.submissions)
+        include(broker, service.messages)
         stack.push_async_callback(stop, broker)
         await connect_broker(broker)
-        yield replace(running, jobs={**running.jobs, f"{owner}.messages": partial(_hear, broker, streams, runtime)})
+        yield replace(running, jobs={**running.jobs, f"{owner}.messages": partial(_hear, broker, running)})
 
 
-async def _hear(broker: Broker, streams: Streams, runtime: Runtime) -> None:
+async def _hear(broker: Broker, running: RunningService) -> None:
     """The job that takes what a service hears at its edge."""
 
     async def make_durable(stream: str, durable: str, subject: str) -> None:
-        await streams.durable_raw(stream, durable, subject)
+        await running.data.streams.durable_raw(stream, durable, subject)
 
-    await run_subscribers(broker, runtime.clock, make_durable)
+    await run_subscribers(broker, running.runtime.clock, make_durable, submissions=running.submissions)
 
 
 def checkpoint_source(database: Database) -> Lookup:

@@ -41,7 +41,7 @@ from shared.log.topology import RECEIPTS, SUBMISSIONS
 CHANNEL = "platform"  # whose allowance says how far back a submission's time may lie
 PERSON_PREFIX = "platform-"
 BEHIND_S_MAX = 2 * DELAY_S_MAX
-AT_ONCE_COUNT_MAX = 64
+AT_ONCE_COUNT_MAX = 256
 COUNTED = telemetry.counter("caseflow_submissions_total", "Submissions answered", "service", "outcome")
 
 

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import crowd, desk, lists, projections, report, ticker
+from tests.bench import crowd, desk, lists, projections, report, submissions, ticker
 from tests.bench.base import Figure
 from tests.support.stack import stack_in
 
 DESK = frozenset({"registrations", "pipeline", "commands", "hot", "memory", "start"})
 PROJECTIONS = frozenset({"projections", "rebuild"})
-NAMES = sorted(DESK | PROJECTIONS | {"lists", "ticker", "crowd"})
+ON_A_STACK = {"lists": lists, "submissions": submissions, "crowd": crowd}
+NAMES = sorted(DESK | PROJECTIONS | ON_A_STACK.keys() | {"ticker"})
 RUN_S_MAX, QUICK_RUN_S_MAX = 3600.0, 600.0
 
 
@@ -42,19 +43,15 @@ async def measure(wanted: frozenset[str], quick: bool, folder: Path) -> AsyncIte
     if wanted & PROJECTIONS:
         async for figure in projections.measure(folder, wanted, quick, say):
             yield figure
-    if "lists" in wanted:
-        with stack_in("bench-lists") as stack:
-            async for figure in lists.measure(stack, quick, say):
-                yield figure
-            stack.stop()
+    for name, module in ON_A_STACK.items():
+        if name in wanted:
+            with stack_in(f"bench-{name}") as stack:
+                async for figure in module.measure(stack, quick, say):
+                    yield figure
+                stack.stop()
     if "ticker" in wanted:
         async for figure in ticker.measure(folder / "ticker", quick, say):
             yield figure
-    if "crowd" in wanted:
-        with stack_in("bench-crowd") as stack:
-            async for figure in crowd.measure(stack, quick, say):
-                yield figure
-            stack.stop()
 
 
 async def main(wanted: frozenset[str], quick: bool) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
 from faststream.nats import NatsBroker, NatsMessage
@@ -15,11 +15,14 @@ from faststream.nats import NatsBroker, NatsMessage
 from shared.kit.clock import SystemClock
 from shared.kit.messaging import (
     DurableWatch,
+    Recreate,
     StreamDelivery,
     given,
     make_broker,
+    make_client_broker,
     pull,
     pull_deliveries,
+    run_subscribers,
     stop,
 )
 from shared.log.connection import NatsConnection, connect
@@ -33,9 +36,10 @@ WAIT_S_MAX = 10.0
 
 
 @asynccontextmanager
-async def connected(server: NatsServer) -> AsyncIterator[tuple[NatsConnection, NatsBroker]]:
+async def connected(server: NatsServer, client: bool = True) -> AsyncIterator[tuple[NatsConnection, NatsBroker]]:
     """A stream with a durable, and a broker that is not started yet."""
-    connection, broker = await connect(server.url), make_broker(server.url, name="test")
+    connection = await connect(server.url)
+    broker = make_client_broker(server.url, user="test") if client else make_broker(server.url, name="test")
     try:
         await connection.api(f"$JS.API.STREAM.CREATE.{STREAM}", {"name": STREAM, "subjects": ["place.>"]})
         await durable(connection, STREAM, DURABLE, "place.>")
@@ -49,6 +53,13 @@ async def until(ready: Callable[[], bool]) -> None:
     async with asyncio.timeout(WAIT_S_MAX):
         while not ready():
             await asyncio.sleep(0.01)
+
+
+def recreating(connection: NatsConnection) -> Recreate:
+    async def recreate(stream: str, name: str, subject: str) -> None:
+        await durable(connection, stream, name, subject)
+
+    return recreate
 
 
 async def all_settled(connection: NatsConnection) -> None:
@@ -107,7 +118,7 @@ async def test_messages_that_cannot_be_decoded_come_again_and_hold_up_nothing(se
 
 async def test_the_senders_headers_break_nothing_and_name_no_subject_of_ours(server: NatsServer) -> None:
     taken: list[bytes] = []
-    async with connected(server) as (connection, broker):
+    async with connected(server, client=False) as (connection, broker):
 
         @pull_deliveries(broker, "place.>", stream=STREAM, durable=DURABLE, at_once=8)
         async def work(delivery: StreamDelivery) -> str:
@@ -148,13 +159,12 @@ async def test_a_trickle_is_handed_on_at_once_and_waiting_costs_nothing(server: 
 async def test_deliveries_begin_in_order_go_on_side_by_side_and_are_settled_one_by_one(server: NatsServer) -> None:
     begun: list[tuple[str, int]] = []
     at_once = most = 0
-    async with connected(server) as (connection, broker):
-        broker.context.set_global("greeting", "good day")
+    async with connected(server, client=False) as (connection, broker):
 
         @pull_deliveries(broker, "place.>", stream=STREAM, durable=DURABLE, at_once=64)
-        async def work(delivery: StreamDelivery, greeting: Annotated[str, given("greeting")]) -> None:
+        async def work(delivery: StreamDelivery) -> None:
             nonlocal at_once, most
-            assert greeting == "good day"
+            assert given("greeting") == "good day"
             text = delivery.message.data.decode()
             begun.append((text, delivery.attempts))
             at_once += 1
@@ -169,10 +179,14 @@ async def test_deliveries_begin_in_order_go_on_side_by_side_and_are_settled_one_
         names = [str(number) for number in range(200)]
         await publish(connection, *names)
         began = datetime.now(UTC)
-        await broker.start()
+        running = asyncio.create_task(
+            run_subscribers(broker, SystemClock(), recreating(connection), greeting="good day")
+        )
         await until(lambda: len(begun) == 201)
         await all_settled(connection)
         assert datetime.now(UTC) - began > timedelta(seconds=0.3)
+        running.cancel()
+        await asyncio.wait({running})
     assert [text for text, attempts in begun if attempts == 1] == names
     assert [one for one in begun if one[1] > 1] == [("7", 2)]
     assert 32 <= most <= 64
@@ -189,11 +203,8 @@ async def test_a_deleted_durable_is_said_made_anew_and_does_not_spin(
         async def work(message: NatsMessage) -> None:
             taken.append(message.body.decode())
 
-        async def recreate(stream: str, name: str, subject: str) -> None:
-            await durable(connection, stream, name, subject)
-
         await broker.start()
-        watch = asyncio.create_task(DurableWatch(broker, SystemClock(), recreate).run())
+        watch = asyncio.create_task(DurableWatch(broker, SystemClock(), recreating(connection)).run())
         try:
             await connection.api(f"$JS.API.CONSUMER.DELETE.{STREAM}.{DURABLE}")
             await publish(connection, "after")
