@@ -6,8 +6,7 @@ from pathlib import Path
 
 from services.intake import http
 from services.intake.enrichers import ENRICHERS
-from services.intake.messages import CREATIONS, ProgressReporter
-from services.intake.messages import router as messages
+from services.intake.messages import CREATIONS, ProgressReporter, messages
 from services.intake.policy import REACTIONS
 from services.intake.queries import STATEMENTS
 from services.intake.rates import Rates

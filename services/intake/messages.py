@@ -36,16 +36,20 @@ def registration(submission: ParsedSubmission, caller: Caller, meta: Meta) -> tu
 
 CREATIONS = {"register": Creation(RegisterBody, registration)}
 
-router = Router()
-announce_stream(router, RECEIPT_SUBJECTS, stream=RECEIPTS)
-announce_stream(router, PROGRESS_SUBJECTS, stream=PROGRESS)
 
-
-@pull_deliveries(router, SUBMITTED, stream=SUBMISSIONS, durable="intake-submissions", at_once=AT_ONCE_COUNT_MAX)
 async def take(delivery: StreamDelivery) -> None:
     """Answer a submission, also one that no service can take; those of other services pass by."""
     submissions: Submissions = given("submissions")
     await submissions.take(delivery)
+
+
+def messages() -> Router:
+    """The messages that intake hears and says, for one broker: a router of FastStream serves no second one."""
+    router, durable = Router(), "intake-submissions"
+    announce_stream(router, RECEIPT_SUBJECTS, stream=RECEIPTS)
+    announce_stream(router, PROGRESS_SUBJECTS, stream=PROGRESS)
+    pull_deliveries(router, SUBMITTED, stream=SUBMISSIONS, durable=durable, at_once=AT_ONCE_COUNT_MAX)(take)
+    return router
 
 
 class ProgressReporter:

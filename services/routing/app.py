@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.routing import http
-from services.routing.messages import router as messages
+from services.routing.messages import messages
 from services.routing.policy import REACTIONS
 from services.routing.queries import STATEMENTS, WorkQueries
 from services.routing.read_model import Work

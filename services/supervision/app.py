@@ -11,7 +11,7 @@ from services.supervision.feed import sse, webhooks_http
 from services.supervision.feed.webhooks import WebhookSender
 from services.supervision.feed.writer import FeedWriter
 from services.supervision.jobs import Calendars, Clockless, Eraser
-from services.supervision.messages import router as messages
+from services.supervision.messages import messages
 from services.supervision.policy import REACTIONS, fire_by
 from services.supervision.queries import STATEMENTS, PgAgenda, TroubledQueries
 from services.supervision.read_model import Watched

@@ -124,16 +124,6 @@ def hear(registrator: NatsBroker | NatsRouter, subject: str) -> LogicSubscriber[
     return registrator.subscriber(subject, no_reply=True)
 
 
-def include(broker: NatsBroker, router: NatsRouter) -> None:
-    """Give a broker the subscribers and publishers of a service's router.
-
-    A router serves one broker at a time. Raises RuntimeError while it serves another.
-    """
-    if router.parent is not None and getattr(router.parent, "running", False):
-        raise RuntimeError("the router serves a broker that runs: two copies of a service need two processes")
-    broker.include_router(router)
-
-
 async def connect_broker(broker: NatsBroker) -> None:
     """Connect without starting the subscribers. Raises LogUnavailable when no server answers at the start."""
     try:

@@ -29,7 +29,6 @@ from shared.kit.messaging import (
     BrokerEdge,
     Router,
     connect_broker,
-    include,
     make_broker,
     run_subscribers,
     stop,
@@ -82,8 +81,8 @@ class Build(Protocol):
 class Service:
     """One service: its name, its tables and statements, the NATS subjects it may publish on, its composition.
 
-    `reactions`: a service that has any has a durable consumer on every log stream. `messages`: the messages
-    that it hears and says over NATS at its edge.
+    `reactions`: a service that has any has a durable consumer on every log stream. `messages` makes
+    the router of the messages that it hears and says over NATS at its edge.
     """
 
     owner: Owner
@@ -92,7 +91,7 @@ class Service:
     publishes: tuple[str, ...]
     reactions: tuple[Reaction, ...]
     build: Build
-    messages: Router | None = None
+    messages: Callable[[], Router] | None = None
 
 
 @asynccontextmanager
@@ -133,7 +132,7 @@ async def open_service(
         if service.messages is None:
             yield running
             return
-        include(broker, service.messages)
+        broker.include_router(service.messages())
         stack.push_async_callback(stop, broker)
         await connect_broker(broker)
         yield replace(running, jobs={**running.jobs, f"{owner}.messages": partial(_hear, broker, running)})

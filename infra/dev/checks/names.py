@@ -28,6 +28,7 @@ SAME_BY_DESIGN = {
     "REACTIONS": "the reactions of a service, in its policy.py",
     "ENRICHERS": "the enrichers of a service, in its enrichers.py",
     "router": "the routes of a module",
+    "messages": "the messages of a service, in its messages.py",
     "take": "the handler of submissions in a messages.py",
     "build": "makes a service",
     "main": "the entry point of a command",
