@@ -1,7 +1,8 @@
 """The AsyncAPI 3 document: every subject, what is on it, who sends and hears it, and which stream keeps it.
 
 Written by us: FastStream's generator declares no parameters of a subject, has one payload per subscriber where we have
-a catalogue told apart by `type`, names channels after Python functions, and says nothing of streams.
+a catalogue told apart by `type`, names channels after Python functions, and says nothing of streams. A test holds every
+subject that FastStream registers against it (tests/architecture/test_channels.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from shared.case.base import Owner
 from shared.case.catalogue import EVENTS
 from shared.case.commands import COMMANDS, CommandSpec
 from shared.kit import access
+from shared.log import topology
 from shared.log.topology import (
     FEED,
     FEED_MARK,
@@ -26,6 +28,9 @@ from shared.log.topology import (
     RECEIPTS,
     REFERENCE,
     SUBMISSIONS,
+    SUBSCRIBER_DOMAIN,
+    SUBSCRIBER_PULL_COUNT_MAX,
+    SUBSCRIBER_PULL_S_MAX,
     Topology,
 )
 from shared.reference.documents import DocumentKind
@@ -45,6 +50,7 @@ PARAMETERS = {
     "level": "The level of the centre in charge, 1 (province) to 5 (village).",
     "service": "The service that could not do it.",
     "reaction": "What it could not do.",
+    "subscriber": "The durable of a subscriber: `subscriber-` and its name.",
 }
 CASE = {"id": "76c49159-e85b-8a36-888d-0205c20b1de0", "number": "FJ5M-0003V-K"}
 UNIT = "510104000000-housing"
@@ -165,7 +171,34 @@ def _channels() -> dict[str, Any]:
         config = streams[stream]
         limits = {key: config[key] for key in ("max_age", "max_msg_size", *LOG_FLAGS) if key in config}
         channels[name] = _channel(address, text, messages, {"stream": stream, **limits})
-    return channels
+    return channels | _partner_channels()
+
+
+def _partner_channels() -> dict[str, Any]:
+    """The requests that accounts of platforms and subscribers may make to NATS itself (infra/servers/partners.py)."""
+    latest = "asks for the last message that is kept."
+    api = f"$JS.{SUBSCRIBER_DOMAIN}.API.CONSUMER"
+    consumer = topology.subscription("name", [])
+    of_feed = {
+        "stream": FEED,
+        "consumer": {key: consumer[key] for key in consumer if key not in ("durable_name", "filter_subjects")},
+        "filter": "feed.<kinds>.<levels>.<its regions>.>",
+    }
+    rows: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
+        ("last-receipt", "$JS.API.DIRECT.GET.RECEIPTS.receipt.{source}.{id}", f"A platform {latest}", "nats.question",
+         {"stream": RECEIPTS}),
+        ("last-progress", "$JS.API.DIRECT.GET.PROGRESS.progress.{source}.{number}", f"A platform {latest}",
+         "nats.question", {"stream": PROGRESS}),
+        ("feed-pull", f"{api}.MSG.NEXT.FEED.{{subscriber}}", "A subscriber asks for items from its own durable.",
+         "nats.pull", of_feed),
+        ("feed-durable", f"{api}.INFO.FEED.{{subscriber}}", "A subscriber asks how far it is.", "nats.question",
+         of_feed),
+        ("feed-replay", f"{api}.RESET.FEED.{{subscriber}}", "An auditor sets the own durable back.", "nats.replay",
+         of_feed),
+        ("feed-acknowledgement", "$JS.ACK.FEED.{subscriber}.>", "A subscriber settles an item, on its reply subject.",
+         "nats.acknowledgement", of_feed),
+    )  # fmt: skip
+    return {name: _channel(address, text, [message], config) for name, address, text, message, config in rows}
 
 
 def _channel(address: str, text: str, messages: list[str], jetstream: dict[str, Any]) -> dict[str, Any]:
@@ -220,12 +253,37 @@ def _messages() -> dict[str, Any]:
             "contentType": "application/json",
             "payload": {"type": "object", "required": ["kind"], "properties": properties},
         }
+    messages |= _nats_messages()
     messages["parked"] = {
         "title": "Parked",
         "contentType": "application/json",
         "payload": {"type": "object", "required": ["reason"], "properties": {"reason": {"type": "string"}}},
     }
     return messages
+
+
+def _nats_messages() -> dict[str, Any]:
+    """The bodies of requests to NATS itself."""
+    count = {"type": "integer", "minimum": 1}
+    pull = {
+        "batch": count | {"maximum": SUBSCRIBER_PULL_COUNT_MAX},
+        "expires": count | {"maximum": SUBSCRIBER_PULL_S_MAX * 10**9, "description": "Nanoseconds"},
+        "no_wait": {"type": "boolean"},
+    }
+    verbs = {"type": "string", "pattern": r"^(\+ACK|\+WPI|\+TERM|-NAK( \{.*\})?)?$"}
+    return {
+        "nats.question": {"title": "Empty", "contentType": "text/plain", "payload": {"type": "string", "maxLength": 0}},
+        "nats.pull": _json_body("Pull", pull),
+        "nats.replay": _json_body(
+            "Replay", {"seq": count | {"description": "The first sequence of FEED to read again"}}
+        ),
+        "nats.acknowledgement": {"title": "Acknowledgement", "contentType": "text/plain", "payload": verbs},
+    }
+
+
+def _json_body(title: str, properties: dict[str, Any]) -> dict[str, Any]:
+    payload = {"type": "object", "properties": properties}
+    return {"title": title, "contentType": "application/json", "payload": payload}
 
 
 def _event(type_: str, schema: str, owner: Owner, doc: str, sealed: list[str], version: int) -> dict[str, Any]:

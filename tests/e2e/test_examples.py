@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -23,7 +24,16 @@ from tests.support.stack import ROOT, Stack
 
 LINE_S_MAX = 30.0
 STOP_S_MAX = 20.0
-FASTSTREAM = (sys.executable, "-m", "faststream", "run")
+PLATFORMS, FEEDS = ROOT / "docs" / "platforms.md", ROOT / "docs" / "feeds.md"
+
+
+def commands(page: Path, words: str, stack: Stack) -> str:
+    """The block of commands of a page that holds these words, as it is written, for the stack of the test."""
+    (block,) = [one for one in page.read_text().split("```sh\n")[1:] if words in one.split("```")[0]]
+    port = url(stack, "platform-demo").rpartition(":")[2]
+    written = block.split("```")[0]
+    assert "127.0.0.1:4222" in written
+    return written.replace("127.0.0.1:4222", f"127.0.0.1:{port}").replace(".venv/bin/python", sys.executable)
 
 
 def url(stack: Stack, user: str) -> str:
@@ -58,16 +68,17 @@ class Program:
 
 
 @contextmanager
-def program(*command: str, cwd: Path = ROOT, **environment: str) -> Iterator[Program]:
+def program(written: str, stack: Stack) -> Iterator[Program]:
+    """What a page says to run, until the block ends."""
     process = subprocess.Popen(
-        command, cwd=cwd, env={**os.environ, **environment, "PYTHONPATH": str(ROOT)}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        ("bash", "-c", written), cwd=ROOT, env={**os.environ, "CASEFLOW_DATA": str(stack.data)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     running = Program(process)
     try:
         yield running
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)  # the shell, and what it runs
         process.wait(STOP_S_MAX)
         running._reader.join(STOP_S_MAX)
         assert process.stdout is not None
@@ -75,14 +86,14 @@ def program(*command: str, cwd: Path = ROOT, **environment: str) -> Iterator[Pro
 
 
 def test_a_platform_publishes_and_follows_its_case(stack: Stack) -> None:
-    run = (*FASTSTREAM, "docs.examples.platform:app")
-    with program(*run, PLATFORM_URL=url(stack, "platform-demo")) as platform:
+    written = commands(PLATFORMS, "docs.examples.platform", stack)
+    with program(written, stack) as platform:
         platform.until("kept as")
         answer = platform.until("submission.accepted")
         number = answer.split("number='")[1].split("'")[0]
         platform.until(number, "registered")
         platform.until(number, "assigned", "510104000000-housing")
-    with program(*run, PLATFORM_URL=url(stack, "platform-demo")) as again:
+    with program(written, stack) as again:
         again.until("kept as")
         assert number in stack_receipt(stack), "the same id is the same case"
 
@@ -105,12 +116,12 @@ def stack_receipt(stack: Stack) -> str:
 
 @pytest.mark.usefixtures("hours")
 def test_a_supervisor_takes_what_is_overdue_and_goes_on_after_a_stop(stack: Stack, desk: Desk) -> None:
-    run = (*FASTSTREAM, "docs.examples.supervisor:app")
+    written = commands(FEEDS, "docs.examples.supervisor", stack)
     first = begun(desk, HASTY, channel="letter", time=ago(days=5))
-    with program(*run, SUBSCRIBER_URL=url(stack, "subscriber-demo")) as supervisor:
+    with program(written, stack) as supervisor:
         assert "triage" in supervisor.until("overdue", first.number)
     second = begun(desk, HASTY, channel="letter", time=ago(days=5))
-    with program(*run, SUBSCRIBER_URL=url(stack, "subscriber-demo")) as supervisor:
+    with program(written, stack) as supervisor:
         supervisor.until("overdue", second.number)
         assert not any(f"overdue {first.number}" in line for line in supervisor.lines), "that one was done"
 
@@ -122,13 +133,25 @@ def test_an_auditor_replays_the_feed_as_often_as_he_likes(stack: Stack, desk: De
     counts = []
     for _ in range(2):
         done = subprocess.run(
-            (sys.executable, "-m", "docs.examples.auditor"), cwd=ROOT, capture_output=True, text=True, check=False,
-            env={**os.environ, "AUDITOR_URL": url(stack, "subscriber-audit")}, timeout=60,
+            ("bash", "-c", commands(FEEDS, "docs.examples.auditor", stack)), cwd=ROOT, capture_output=True, text=True,
+            check=False, env={**os.environ, "CASEFLOW_DATA": str(stack.data)}, timeout=60,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         counts.append(done.stdout)
     assert int(counts[0].splitlines()[-1].split()[0]) > 0
     assert int(counts[1].splitlines()[-1].split()[0]) >= int(counts[0].splitlines()[-1].split()[0])
+
+
+@pytest.mark.usefixtures("hours")
+def test_a_subscriber_in_another_language(stack: Stack, desk: Desk) -> None:
+    begun(desk, HASTY, channel="letter", time=ago(days=5))
+    written = FEEDS.read_text().split("```python\n")[1].split("```")[0]
+    done = subprocess.run(
+        (sys.executable, "-c", written), cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, "SUBSCRIBER_URL": url(stack, "subscriber-demo")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("feed."), done.stdout
 
 
 def test_a_subscriber_that_is_not_declared_is_told_so(stack: Stack) -> None:

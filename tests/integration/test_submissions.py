@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import sys
@@ -354,27 +355,20 @@ def snippet(number: int) -> str:
 
 async def test_the_page_for_platforms_runs_as_it_is_written(world: World, tmp_path: Path) -> None:
     (tmp_path / "platform_demo.py").write_text(snippet(1))
-    (tmp_path / "follow.py").write_text(snippet(2))
     environment = {**os.environ, "PLATFORM_URL": world.endpoints.platforms["demo"]}
     pipe = asyncio.subprocess.PIPE
-    pipes: dict[str, Any] = {"stdout": pipe, "stderr": pipe, "cwd": tmp_path, "env": environment}
-    follow = ("-m", "faststream", "run", "follow:app")
     async with services(world):
-        follower = await asyncio.create_subprocess_exec(sys.executable, *follow, **pipes)
-        try:
-            assert follower.stderr is not None
-            assert follower.stdout is not None
-            async with asyncio.timeout(WAIT_S_MAX):
-                while b"started successfully" not in await follower.stderr.readline():
-                    pass
-            process = await asyncio.create_subprocess_exec(sys.executable, "platform_demo.py", **pipes)
-            async with asyncio.timeout(WAIT_S_MAX):
-                out, problems = await process.communicate()
-                while b"assigned 510104000000-housing" not in await follower.stdout.readline():
-                    pass
-        finally:
-            follower.terminate()
-            await follower.wait()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "platform_demo.py", stdout=pipe, stderr=pipe, cwd=tmp_path, env=environment
+        )
+        async with asyncio.timeout(WAIT_S_MAX):
+            out, problems = await process.communicate()
     assert process.returncode == 0, problems.decode()
     assert "submission.accepted" in out.decode()
     assert "assigned to 510104000000-housing" in out.decode()
+
+
+async def test_the_test_of_the_page_for_platforms_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "snippet_of_the_page.py").write_text(snippet(2))
+    monkeypatch.syspath_prepend(tmp_path)
+    await importlib.import_module("snippet_of_the_page").test_a_complaint_and_its_receipt()
