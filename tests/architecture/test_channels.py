@@ -85,7 +85,7 @@ def test_what_a_service_registers_is_an_operation_of_it(service: Any) -> None:
         for name, operation in DOCUMENT["operations"].items()
         if name.startswith(f"{service.owner}-")
     }
-    edge = registered(service.messages)
+    edge = registered(service.messages())
     assert edge
     for one in edge:
         (channel,) = channels(one)
@@ -114,7 +114,7 @@ def test_the_edge_of_the_document_is_served_by_faststream() -> None:
         channel
         for service in SERVICES
         if service.messages
-        for one in registered(service.messages)
+        for one in registered(service.messages())
         for channel in channels(one)
     }
     assert served == {"submissions", "receipts", "progress"}
