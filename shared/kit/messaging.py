@@ -22,6 +22,7 @@ from faststream.nats import JStream, NatsBroker, NatsMessage, NatsRouter, PullSu
 from faststream.nats.publisher.usecase import LogicPublisher
 from faststream.nats.security import NatsUserPassword
 from faststream.nats.subscriber.usecases import LogicSubscriber, PullStreamSubscriber
+from nats.errors import Error as NatsError
 from pydantic_core import from_json
 
 from shared.kit import telemetry
@@ -149,7 +150,8 @@ async def stop(broker: NatsBroker) -> None:
         if not is_unanswered(error):
             raise
         if connection is not None and not connection.is_closed:
-            await connection.close()
+            with suppress(NatsError, OSError, RuntimeError):  # of a link that is already gone
+                await connection.close()
 
 
 def announce_stream(registrator: NatsBroker | NatsRouter, subject: str, *, stream: str) -> None:
@@ -201,7 +203,16 @@ async def run_subscribers(broker: NatsBroker, clock: Clock, recreate: Recreate, 
         await DurableWatch(broker, clock, recreate).run()
     finally:
         for subscriber in _pulling(broker):
-            await subscriber.stop()
+            await _stop_subscriber(subscriber)
+
+
+async def _stop_subscriber(subscriber: PullStreamSubscriber) -> None:
+    """Stop a subscriber, also while the servers are away."""
+    try:
+        await subscriber.stop()
+    except Exception as error:
+        if not is_unanswered(error):
+            raise
 
 
 class Redelivery(BaseMiddleware):
@@ -323,14 +334,18 @@ class DurableWatch:
             await self._clock.sleep(WATCH_EVERY_S)
             for subscriber in _pulling(self._broker):
                 if subscriber.running:
-                    await self._look_after(subscriber)
+                    try:
+                        await self._look_after(subscriber)
+                    except Exception as error:  # the next round finds the durable, or the servers, as they are then
+                        if not (isinstance(error, LogUnavailable) or is_unanswered(error)):
+                            raise
 
     async def _look_after(self, subscriber: PullStreamSubscriber) -> None:
         stream, durable = subscriber.stream.name, _durable(subscriber)
         if await self.info(stream, durable) != {}:
             return
         telemetry.warn("a durable is missing", stream=stream, reaction=durable)
-        await subscriber.stop()
+        await _stop_subscriber(subscriber)
         while not await self.info(stream, durable):
             if self._recreate is not None:
                 await self._recreate(stream, durable, subscriber.subject.template)

@@ -209,7 +209,9 @@ def publish_error(error: Exception, subject: str, expected: int) -> Exception:
 
 def is_unanswered(error: Exception) -> bool:
     """Whether this error of the NATS client means a missing or faulty answer of the servers."""
-    return isinstance(error, NatsError | TimeoutError)
+    # uvloop raises RuntimeError for a link that is already gone
+    gone = isinstance(error, RuntimeError) and "the handler is closed" in str(error)
+    return gone or isinstance(error, NatsError | OSError)  # a TimeoutError is an OSError
 
 
 async def ensure_topology(connection: NatsConnection, topology: Topology) -> list[str]:
