@@ -22,7 +22,6 @@ from faststream.nats import JStream, NatsBroker, NatsMessage, NatsRouter, PullSu
 from faststream.nats.publisher.usecase import LogicPublisher
 from faststream.nats.security import NatsUserPassword
 from faststream.nats.subscriber.usecases import LogicSubscriber, PullStreamSubscriber
-from nats.errors import Error as NatsError
 from pydantic_core import from_json
 
 from shared.kit import telemetry
@@ -150,8 +149,7 @@ async def stop(broker: NatsBroker) -> None:
         if not is_unanswered(error):
             raise
         if connection is not None and not connection.is_closed:
-            with suppress(NatsError, OSError, RuntimeError):  # of a link that is already gone
-                await connection.close()
+            await _unless_unanswered(connection.close())
 
 
 def announce_stream(registrator: NatsBroker | NatsRouter, subject: str, *, stream: str) -> None:
@@ -208,8 +206,12 @@ async def run_subscribers(broker: NatsBroker, clock: Clock, recreate: Recreate, 
 
 async def _stop_subscriber(subscriber: PullStreamSubscriber) -> None:
     """Stop a subscriber, also while the servers are away."""
+    await _unless_unanswered(subscriber.stop())
+
+
+async def _unless_unanswered(call: Awaitable[None]) -> None:
     try:
-        await subscriber.stop()
+        await call
     except Exception as error:
         if not is_unanswered(error):
             raise
