@@ -52,9 +52,9 @@ def make_broker(
     """A broker for the servers at `url` (several with commas) that never gives its connection up.
 
     nats-py by itself gives up after 60 attempts, two minutes. `typed`: handlers are given what their annotations say,
-    else the decoded message and nothing else. `domain` names the JetStream API of an account that sees
-    no more than its own consumer (infra/servers/nats_config.py). Without `logger` FastStream logs nothing: its lines
-    quote the text of exceptions, which may quote content.
+    else the decoded message and nothing else. `domain` names the JetStream API of an account that sees no more than its
+    own consumer (infra/servers/nats_config.py). Without `logger` FastStream logs nothing: its lines quote the text of
+    exceptions, which may quote content.
     """
     return NatsBroker(
         url.split(","),
@@ -75,8 +75,8 @@ def make_broker(
 def make_client_broker(url: str, *, user: str, domain: str | None = None, logger: Any = None) -> NatsBroker:
     """A broker for a partner's program: `Redelivery` acknowledges for its handlers, errors are those of the log."""
     return make_broker(
-        url, name=user, inboxes=inbox_prefix(user), domain=domain, middlewares=(Redelivery, PublishErrors),
-        typed=True,         logger=logger,
+        url, name=user, inboxes=inbox_prefix(user), domain=domain, middlewares=(Redelivery, PublishErrors), typed=True,
+        logger=logger,
     )  # fmt: skip
 
 
@@ -100,11 +100,12 @@ def pull_deliveries(
     done. The order holds as long as nothing is injected, see `given`. The bytes are the handler's to read, so the
     sender's `content-type` cannot break them.
     """
-    return _pull(registrator, subject, stream, durable, INBOX_PREFIX, at_once, StreamDelivery.of)
+    return _pull(registrator, subject, stream, durable, INBOX_PREFIX, at_once, _parse_bare, StreamDelivery.of)
 
 
 def _pull(
     registrator: NatsBroker | NatsRouter, subject: str, stream: str, durable: str, inboxes: str, at_once: int,
+    parser: Callable[[Any], Awaitable[NatsMessage]] | None = None,
     decoder: Callable[[NatsMessage], Awaitable[Any]] | None = None,
 ) -> LogicSubscriber[Any]:  # fmt: skip
     return registrator.subscriber(
@@ -115,6 +116,7 @@ def _pull(
         inbox_prefix=f"{inboxes}.".encode(),
         ack_policy=AckPolicy.MANUAL,
         no_reply=True,  # else the header `reply_to`, which is the sender's, would name any subject of ours
+        parser=parser,
         decoder=decoder,
     )
 
@@ -150,6 +152,11 @@ async def stop(broker: NatsBroker) -> None:
             raise
         if connection is not None and not connection.is_closed:
             await _unless_unanswered(connection.close())
+
+
+async def _parse_bare(message: Any) -> NatsMessage:
+    """A message as it came. FastStream's parser also makes two random ids and matches the subject: 20 us."""
+    return NatsMessage(message, message.data, message_id="-", correlation_id="-")
 
 
 def announce_stream(registrator: NatsBroker | NatsRouter, subject: str, *, stream: str) -> None:
@@ -193,7 +200,7 @@ async def run_subscribers(broker: NatsBroker, clock: Clock, recreate: Recreate, 
             await broker.start()
             break
         except Exception as error:
-            if not (isinstance(error, LogUnavailable) or is_unanswered(error)):
+            if not _is_patience(error):
                 raise
             telemetry.warn("the subscribers wait for the servers", reason=type(error).__name__)
             await clock.sleep(PAUSE_S)
@@ -304,10 +311,19 @@ class StreamDelivery:
         return at
 
     async def ack(self) -> None:
-        await self._message.ack()
+        """Done. Raises LogUnavailable."""
+        await self._settled(self._message.ack())
 
     async def nack(self, delay_s: float) -> None:
-        await self._message.nack(delay=delay_s)
+        """Not now: it is delivered again. Raises LogUnavailable."""
+        await self._settled(self._message.nack(delay=delay_s))
+
+    async def _settled(self, sending: Awaitable[None]) -> None:
+        try:
+            await sending
+        except Exception as error:
+            raise_as_log_error(error, self._message.raw_message.subject, 0)
+            raise
 
 
 def _pulling(broker: NatsBroker) -> list[PullStreamSubscriber]:
@@ -316,6 +332,11 @@ def _pulling(broker: NatsBroker) -> list[PullStreamSubscriber]:
 
 def _durable(subscriber: PullStreamSubscriber) -> str:
     return subscriber.config.durable_name or ""
+
+
+def _is_patience(error: Exception) -> bool:
+    """Whether it is enough to wait."""
+    return isinstance(error, LogUnavailable) or is_unanswered(error)
 
 
 class DurableWatch:
@@ -332,29 +353,32 @@ class DurableWatch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
+        stopped: set[PullStreamSubscriber] = set()
         while True:
             await self._clock.sleep(WATCH_EVERY_S)
             for subscriber in _pulling(self._broker):
-                if subscriber.running:
-                    try:
-                        await self._look_after(subscriber)
-                    except Exception as error:  # the next round finds the durable, or the servers, as they are then
-                        if not (isinstance(error, LogUnavailable) or is_unanswered(error)):
-                            raise
+                if subscriber.running and await self.info(subscriber.stream.name, _durable(subscriber)) == {}:
+                    telemetry.warn("a durable is missing", stream=subscriber.stream.name, reaction=_durable(subscriber))
+                    await _stop_subscriber(subscriber)
+                    stopped.add(subscriber)
+                if subscriber in stopped and await self._started_again(subscriber):
+                    stopped.remove(subscriber)
 
-    async def _look_after(self, subscriber: PullStreamSubscriber) -> None:
+    async def _started_again(self, subscriber: PullStreamSubscriber) -> bool:
+        """Start a subscriber whose durable is back, or can be made; False: not yet."""
         stream, durable = subscriber.stream.name, _durable(subscriber)
-        if await self.info(stream, durable) != {}:
-            return
-        telemetry.warn("a durable is missing", stream=stream, reaction=durable)
-        await _stop_subscriber(subscriber)
-        while not await self.info(stream, durable):
+        try:
             if self._recreate is not None:
                 await self._recreate(stream, durable, subscriber.subject.template)
-            else:
-                await self._clock.sleep(WATCH_EVERY_S)
-        await subscriber.start()
+            if not await self.info(stream, durable):
+                return False
+            await subscriber.start()
+        except Exception as error:
+            if not _is_patience(error):
+                raise
+            return False
         telemetry.info("the durable is back", stream=stream, reaction=durable)
+        return True
 
     async def info(self, stream: str, durable: str) -> dict[str, Any] | None:
         """What the server says of a durable; {} when there is none, None when it does not answer."""
@@ -362,7 +386,7 @@ class DurableWatch:
         try:
             answer = await self._broker.request(b"", subject, timeout=REQUEST_WAIT_S_MAX)
         except Exception as error:
-            if isinstance(error, LogUnavailable) or is_unanswered(error):
+            if _is_patience(error):
                 return None
             raise
         info: dict[str, Any] = from_json(answer.body)

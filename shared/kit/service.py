@@ -27,6 +27,7 @@ from shared.kit.identity import Identity, read_tokens
 from shared.kit.messaging import (
     Broker,
     BrokerEdge,
+    Redelivery,
     Router,
     connect_broker,
     make_broker,
@@ -119,7 +120,9 @@ async def open_service(
         masters = MasterKeys.load(settings.master_key_file)
         vault = PgVault(database, masters, runtime.clock, runtime.failpoints)
         runtime.progress.add_source(owner, checkpoint_source(database))
-        broker = make_broker(settings.nats_url, name=f"caseflow {owner} edge", user=user, password=password)
+        broker = make_broker(
+            settings.nats_url, name=f"caseflow {owner} edge", user=user, password=password, middlewares=(Redelivery,)
+        )
         running = service.build(
             identity=Identity(
                 owner=owner, settings=settings, reference_data=reference_data, tokens=read_tokens(settings.tokens_file)

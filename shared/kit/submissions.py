@@ -95,7 +95,7 @@ class Submissions:
 
         Raises LogUnavailable; the submission comes again then.
         """
-        submission = read(delivery.message, self._forms)
+        submission = read(delivery.message, self._forms, self._owner)
         if submission.owner is not self._owner:
             await delivery.ack()
             return

@@ -218,6 +218,35 @@ async def test_a_deleted_durable_is_said_made_anew_and_does_not_spin(
     assert busy < 0.1
 
 
+async def test_the_watch_outlives_a_server_that_is_away(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.kit.messaging.WATCH_EVERY_S", 0.1)
+    taken: list[str] = []
+    async with connected(server) as (connection, broker):
+
+        @pull(broker, "place.>", stream=STREAM, durable=DURABLE)
+        async def work(message: NatsMessage) -> None:
+            taken.append(message.body.decode())
+
+        tries = 0
+
+        async def recreate(stream: str, name: str, subject: str) -> None:
+            nonlocal tries
+            tries += 1
+            if tries < 3:
+                raise LogUnavailable("not now")
+            await durable(connection, stream, name, subject)
+
+        await broker.start()
+        watch = asyncio.create_task(DurableWatch(broker, SystemClock(), recreate).run())
+        try:
+            await connection.api(f"$JS.API.CONSUMER.DELETE.{STREAM}.{DURABLE}")
+            await publish(connection, "after")
+            await until(lambda: taken == ["after"])
+            assert not watch.done()
+        finally:
+            watch.cancel()
+
+
 async def test_a_durable_that_another_must_make_is_waited_for(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -235,6 +235,18 @@ async def test_poison_is_parked_with_a_receipt_that_says_so(world: World, monkey
     assert parked[-1] == {"source": "demo", "sequence": sequence, "command": "register", "reason": "RuntimeError"}
 
 
+async def test_a_durable_that_is_deleted_is_made_anew_and_nothing_is_done_twice(world: World) -> None:
+    async with services(world):
+        first, _ = await world.submit("register", demand(title="删除之前"))
+        number = (await world.receipt(first))["data"]["number"]
+        for owner in ("intake", "routing"):
+            assert await world.admin.jetstream().delete_consumer("SUBMISSIONS", f"{owner}-submissions")
+        again, sequence = await world.submit("register", demand(title="删除之后"))
+        assert (await world.receipt(again))["sequence"] == sequence
+        done, _ = await submit_on(world, number, "supplement", {"note": {"text": "补充"}})
+        assert (await world.receipt(done))["type"] == "submission.accepted"
+
+
 async def test_a_platform_has_only_its_own_cases_in_hand(world: World) -> None:
     async with services(world) as web:
         head = {"Authorization": "Bearer demo-jj-window"}

@@ -112,6 +112,17 @@ def test_a_field_that_is_wrong_is_named_and_never_quoted(attributes: dict[str, A
         assert MARKER not in one.problem.model_dump_json()
 
 
+def test_a_submission_of_another_service_is_not_checked() -> None:
+    message = RawMessage(
+        "submit.demo.51.01.04.017.000", 7, json.dumps(GOOD | {"data": {"nature": "joke"}}).encode(), None
+    )
+    assert read(message, FORMS, Owner.ROUTING) == ParsedSubmission("demo", 7, "a-1", "register")
+    assert read(message, FORMS, Owner.INTAKE) == read(message, FORMS)
+    assert read(message, FORMS).problem is not None
+    nobodys = RawMessage("submit.demo.51.01.04.017.000", 7, b"{", None)
+    assert read(nobodys, FORMS, Owner.INTAKE).problem is not None, "intake answers what no service can take"
+
+
 def test_a_region_outside_the_subject_is_refused() -> None:
     county = told(GOOD, "submit.demo.51.01.04.000.000")
     within(county, "510104017001")
