@@ -1,5 +1,7 @@
-"""What platforms publish and what they hear: submissions, receipts and progress as CloudEvents 1.0, and how the first
-are read and checked. Pure: who may, and whether the law allows it, is asked in `submit`."""
+"""The messages of platforms as CloudEvents 1.0: submissions, receipts and progress; and the parsing of a submission.
+
+Pure. Rights and the law are checked later, by the application layer (`submissions.py`).
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ def is_submission_id(value: Any) -> TypeGuard[str]:
 
 
 def is_source(value: str) -> bool:
-    """Whether this is the name of a source: one token of a subject."""
+    """Whether a text is the name of a source: one token of a subject."""
     return bool(_SOURCE.fullmatch(value))
 
 
@@ -73,7 +75,10 @@ class Envelope(CloudEvent):
 
 
 class Receipt(CloudEvent):
-    """The one answer to a submission: `subject` is its id (or seq-<sequence>), `sequence` its place in SUBMISSIONS."""
+    """The one answer to a submission.
+
+    `subject`: its id, or seq-<sequence>. `sequence`: its sequence in SUBMISSIONS.
+    """
 
     id: str
     source: str
@@ -89,19 +94,19 @@ class Receipt(CloudEvent):
         cls,
         owner: Owner,
         source: str,
-        place: str,
+        subject: str,
         sequence: int,
         command: str | None,
         now: datetime,
         outcome: Answer | Problem,
     ) -> Receipt:
-        """The receipt of a submission of `source` that stands under `place`."""
+        """The receipt of a submission of `source`. `subject`: the id of the submission, or seq-<sequence>."""
         refused = isinstance(outcome, Problem)
         return cls(
-            id=derived_id("receipt", source, place, ""),
+            id=derived_id("receipt", source, subject, ""),
             source=f"/{owner}",
             type="submission.refused" if refused else "submission.accepted",
-            subject=place,
+            subject=subject,
             time=now,
             sequence=sequence,
             command=command,
@@ -115,7 +120,7 @@ class Receipt(CloudEvent):
         return self.command == command
 
     def answers(self, other: Receipt) -> bool:
-        """Whether this one, which stands, says all that the other would: it is of the same message or same decision."""
+        """Whether this receipt answers the other submission too: both are of one message, or of one decision."""
         if self.sequence == other.sequence:
             return True
         mine, theirs = self.data, other.data
@@ -150,7 +155,7 @@ class Progress(CloudEvent):
 
 @dataclass(frozen=True, slots=True)
 class ParsedSubmission:
-    """What a message says, as far as it can be read. `problem`: why it cannot be done; then `body` may be missing."""
+    """A message, as far as it can be read. `problem`: the reason of its refusal; `body` may be missing then."""
 
     source: str
     sequence: int
@@ -163,54 +168,54 @@ class ParsedSubmission:
 
     @property
     def spec(self) -> CommandSpec | None:
-        """The command that is asked for, None when nobody may send it or there is none of this name."""
+        """The command of the submission; None when there is no such command, or nobody may send it."""
         return COMMANDS[self.name] if self.name and self.name in COMMANDS and access.offered(self.name) else None
 
     @property
     def owner(self) -> Owner:
-        """Who answers: the owner of the command, else intake."""
+        """The service that answers: the owner of the command, else intake."""
         return self.spec.owner if self.spec else Owner.INTAKE
 
     @property
     def lane(self) -> str:
-        """What must be done one after the other: what one platform says of one case."""
+        """The key of submissions that are answered one after the other: those of one platform about one case."""
         about = self.envelope.subject if self.envelope else None
         return f"{self.source} {about or self.id or self.sequence}"
 
     @property
     def by_sequence(self) -> str:
-        """The receipt's id when none is there, or another answer stands under it."""
+        """The subject of the receipt when the submission has no id, or another receipt has its id."""
         return f"seq-{self.sequence}"
 
 
 def read(message: RawMessage, forms: Mapping[str, Form], owner: Owner | None = None) -> ParsedSubmission:
-    """Read and check a message without asking anybody; never raises. `forms`: bodies other than the command's facts.
+    """Read and check a message; never raises. `forms`: bodies other than the facts of the command.
 
-    With an `owner`, a submission of another owner is read as far as it takes to see that, and not checked.
+    With an `owner`, a submission for another owner is returned unchecked.
     """
     parts = message.subject.split(".")
-    told = ParsedSubmission(parts[1], message.sequence)
+    parsed = ParsedSubmission(parts[1], message.sequence)
     try:
         body = from_json(message.data)
     except ValueError:
         problem = Unprocessable("This is not JSON in UTF-8.", code="submission.not_json", advice="Publish JSON.")
-        return replace(told, problem=problem.problem)
+        return replace(parsed, problem=problem.problem)
     if not isinstance(body, dict):
         problem = Unprocessable("This is no CloudEvent: a JSON object is due.", code="submission.not_cloudevent")
-        return replace(told, problem=problem.problem)
+        return replace(parsed, problem=problem.problem)
     id, type_ = body.get("id"), body.get("type")
     name = type_.removeprefix(PREFIX) if isinstance(type_, str) and type_.startswith(PREFIX) else None
-    told = replace(told, id=id if is_submission_id(id) else None, name=name)
-    if owner is not None and told.owner is not owner:
-        return told
+    parsed = replace(parsed, id=id if is_submission_id(id) else None, name=name)
+    if owner is not None and parsed.owner is not owner:
+        return parsed
     try:
-        return _checked(told, body, parts, forms)
+        return _checked(parsed, body, parts, forms)
     except ProblemError as error:
-        return replace(told, problem=error.problem)
+        return replace(parsed, problem=error.problem)
 
 
 def _checked(
-    told: ParsedSubmission, body: dict[str, Any], parts: Sequence[str], forms: Mapping[str, Form]
+    parsed: ParsedSubmission, body: dict[str, Any], parts: Sequence[str], forms: Mapping[str, Form]
 ) -> ParsedSubmission:
     if [len(part) for part in parts[2:]] != [2, 2, 2, 3, 3] or not all(p.isascii() and p.isdigit() for p in parts[2:]):
         raise Unprocessable("The subject is not submit.<source>.<pp>.<cc>.<xx>.<ttt>.<vvv>.", code="subject.malformed")
@@ -221,11 +226,11 @@ def _checked(
         raise Unprocessable(
             "This is no CloudEvent that can be used.", code="submission.not_cloudevent", fields=fields
         ) from None
-    if envelope.source != told.source:
+    if envelope.source != parsed.source:
         raise Forbidden("`source` is not the name that this was published under.", code="source.differs")
-    spec = told.spec
+    spec = parsed.spec
     if spec is None:
-        known = told.name in COMMANDS
+        known = parsed.name in COMMANDS
         raise (
             Forbidden("Only a service itself decides this.", code="command.internal")
             if known
@@ -241,11 +246,11 @@ def _checked(
         raise _wrong("subject", "missing", "Name the case by its number or id")
     form = forms.get(spec.name) or body_of(spec.facts)
     try:
-        said = form.model_validate(envelope.data)
+        facts = form.model_validate(envelope.data)
     except ValidationError as error:
-        errors = ({**one, "loc": ("data", *one["loc"])} for one in error.errors())
+        errors = ({**fault, "loc": ("data", *fault["loc"])} for fault in error.errors())
         raise Unprocessable("The data have fields that cannot be used.", fields=describe(errors)) from None
-    return replace(told, region="".join(parts[2:]), envelope=envelope, body=said)
+    return replace(parsed, region="".join(parts[2:]), envelope=envelope, body=facts)
 
 
 def _wrong(field: str, code: str, message: str) -> Unprocessable:
@@ -254,7 +259,7 @@ def _wrong(field: str, code: str, message: str) -> Unprocessable:
     )
 
 
-def within(told: ParsedSubmission, region: str) -> None:
-    """Raises Forbidden when a region lies outside the one that the submission was published for."""
-    if not contains(told.region, region):
+def within(parsed: ParsedSubmission, region: str) -> None:
+    """Raise Forbidden when a region lies outside the region of the subject that the submission was published on."""
+    if not contains(parsed.region, region):
         raise Forbidden("The case's region lies outside the subject that this was published on.", code="region.outside")

@@ -1,13 +1,13 @@
 """Submissions: commands that platforms publish as CloudEvents, each answered by exactly one receipt.
 
 A platform publishes a command of the catalogue on `submit.<source>.<pp>.<cc>.<xx>.<ttt>.<vvv>`; the server lets it do
-so only under its own name and areas. Each owner takes its own commands with a durable of its own; what nobody can take,
-intake refuses. The receipt goes to `receipt.<source>.<id>` and the first one stands; an answer that has no id to stand
-under, or finds another one there, goes to `receipt.<source>.seq-<n>`, n being the submission's sequence, which the
-platform got with the acknowledgement of its publish. So no submission ends in silence, and none is answered twice.
+so only under its own name and areas. Each deciding service has a durable of its own and answers its own commands;
+intake refuses the messages that name no command. The receipt goes to `receipt.<source>.<id>`, and the first one stays.
+A receipt without an id, or whose id is taken, goes to `receipt.<source>.seq-<n>`; n is the sequence of the submission,
+which the platform got with the acknowledgement of its publish. So every submission is answered, and none twice.
 
-The order of steps is decide, receipt, wipe, acknowledge: a kill between any two repeats steps that change nothing. A
-submission holds a resident's words in the open (encrypted on disk), so it is overwritten once its receipt stands.
+The order of steps is decide, receipt, wipe, acknowledge: after a kill between any two, the repeated steps change
+nothing. A submission holds content in the open (encrypted on disk), so it is overwritten once its receipt is published.
 """
 
 from __future__ import annotations
@@ -87,13 +87,13 @@ class Submissions:
         self._dead_letters = DeadLetters(self._owner, self._streams, self._runtime.telemetry)
         self._forms = {name: creation.form for name, creation in creations.items()}
         self._lanes = Lanes(self._clock)
-        # lane -> the submission that must come again before later ones, and until when: a twin may answer it instead
+        # lane -> the sequence that must be redelivered before later ones, and until when; another process may answer it
         self._behind: dict[str, tuple[int, float]] = {}
 
     async def take(self, delivery: SubmissionDelivery) -> None:
-        """Settle one submission: answer it, have it come again, or park it. Many at once, of a lane one by one.
+        """Settle one submission: answer it, have it redelivered, or park it. Those of one lane follow one another.
 
-        Raises LogUnavailable; the submission comes again then.
+        Raises LogUnavailable; the submission is redelivered then.
         """
         submission = read(delivery.message, self._forms, self._owner)
         if submission.owner is not self._owner:
@@ -113,13 +113,13 @@ class Submissions:
             self._behind[submission.lane] = submission.sequence, self._clock.monotonic() + BEHIND_S_MAX
 
     async def _settle(self, submission: ParsedSubmission, delivery: SubmissionDelivery) -> bool:
-        """Answer one submission and be done with it; False: it comes again."""
+        """Answer one submission and acknowledge it; False: it is redelivered."""
         try:
             with self._runtime.telemetry.continued(
                 submission.envelope.traceparent if submission.envelope else None, self._clock
             ):
                 await self._answer(submission, delivery)
-        except Exception as error:  # whatever went wrong, it comes again or is parked with a receipt that says so
+        except Exception as error:  # any failure: it is redelivered, or parked with a receipt
             patient = isinstance(error, LogUnavailable | Unavailable)
             if not patient and delivery.attempts >= ATTEMPTS_COUNT_MAX:
                 try:
@@ -132,7 +132,7 @@ class Submissions:
         return True
 
     async def _answer(self, submission: ParsedSubmission, delivery: SubmissionDelivery) -> None:
-        """Decide and tell. Raises Unavailable, and problems of ours (500 and above) that poison may be the cause of."""
+        """Decide and publish the receipt. Raises Unavailable, and problems of status 500 and above."""
         outcome: Answer | Problem
         standing = await self._standing(submission.source, submission.id) if submission.id else None
         if standing is not None and standing.sequence == submission.sequence:
@@ -147,7 +147,7 @@ class Submissions:
             outcome = translation.problem
         except ProblemError as error:
             outcome = error.problem
-            if outcome.code == OtherSubmission.code:  # the answer to the first one stands, or is about to
+            if outcome.code == OtherSubmission.code:  # the receipt of the first one has the id, or will have it
                 outcome, subject_ids = OtherSubmission("This id was used for another submission.").problem, []
         if isinstance(outcome, Problem) and outcome.status >= 500:
             kind = Unavailable if outcome.status == Unavailable.status else ProblemError
@@ -169,7 +169,7 @@ class Submissions:
     async def _decide(
         self, submission: ParsedSubmission, standing: Receipt | None, stored_at: datetime
     ) -> Answer | Problem:
-        """Have it done, or the reason why not. Raises ProblemError and what TRANSLATIONS names."""
+        """Execute the command; the answer, or the problem. Raises ProblemError and the errors in TRANSLATIONS."""
         spec, envelope = submission.spec, submission.envelope
         if submission.problem is not None or envelope is None or spec is None:
             assert submission.problem is not None, "what has no command or envelope says why"
@@ -200,7 +200,7 @@ class Submissions:
         return await self._application.execute(caller, command(address, meta, spec.name, facts))
 
     def _meta(self, submission: ParsedSubmission, envelope: Envelope, caller: Caller, stored_at: datetime) -> Meta:
-        """`time` is judged from when the stream took it: a submission does not age while our services are down."""
+        """`time` is compared with `stored_at`: a submission does not get too old while the services are down."""
         time = envelope.time or stored_at
         if time > stored_at + timedelta(seconds=AHEAD_S_MAX):
             raise Unprocessable("`time` lies in the future. Leave it out, or set your clock.", code="time.ahead")
@@ -222,10 +222,10 @@ class Submissions:
     async def _publish_receipt(
         self, submission: ParsedSubmission, outcome: Answer | Problem, subject_ids: Sequence[str]
     ) -> None:
-        """Publish the one receipt, under its id or, when another stands there, under its sequence."""
+        """Publish the one receipt, under the id or, when another receipt has it, under the sequence."""
         refused = isinstance(outcome, Problem)
         self._runtime.telemetry.add(COUNTED, self._owner, "refused" if refused else "accepted")
-        if not is_source(submission.source):  # nobody could read it; only who is not a platform can publish there
+        if not is_source(submission.source):  # no platform can publish there, and none could read the receipt
             await self._note_for_operator(submission, "no source")
             return
         now, name = self._clock.now(), submission.name
@@ -241,7 +241,7 @@ class Submissions:
                     return
 
     async def _park(self, submission: ParsedSubmission, delivery: SubmissionDelivery, reason: str) -> None:
-        """Poison: the operator hears the place and the reason, the platform that it is being looked at."""
+        """Park a submission that fails again and again: a dead letter for the operator, a receipt for the platform."""
         telemetry.warn("parked", service=self._owner, sequence=submission.sequence, reason=reason)
         await self._note_for_operator(submission, reason)
         await self._runtime.failpoints.hit("react.parked")

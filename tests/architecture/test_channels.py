@@ -100,11 +100,11 @@ def test_what_a_client_registers_is_a_channel_that_a_service_serves() -> None:
     }
     reached = set()
     for broker in clients():
-        for one in registered(broker):
-            found = channels(one)
-            assert len(found) == 1, one
-            assert (answering[one.action], found[0]) in served, one
-            reached.add(found[0])
+        for registration in registered(broker):
+            named = channels(registration)
+            assert len(named) == 1, registration
+            assert (answering[registration.action], named[0]) in served, registration
+            reached.add(named[0])
     assert reached == {"submissions", "receipts", "progress", "feeds"}
 
 

@@ -91,9 +91,9 @@ async def test_it_goes_on_after_a_place_also_among_many_of_one_instant(made: Mad
     assert len(whole) == 7
     assert whole == sorted(whole, key=lambda one: one.timer.key)
     pages: list[DueTimer] = []
-    place: Timer | None = None
-    while page := await made.due(START, place, 3):
-        pages, place = pages + page, page[-1].timer
+    position: Timer | None = None
+    while page := await made.due(START, position, 3):
+        pages, position = pages + page, page[-1].timer
     assert pages == whole
 
 

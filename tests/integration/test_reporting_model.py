@@ -137,8 +137,8 @@ async def test_an_erased_case_leaves_nothing_sealed_behind_and_no_later_batch_br
     await vault.destroy(address.id)
     await projector(tables, Model(vault), clock).apply(STREAM, events)
     async with tables.session() as session:
-        told = await Model(vault).checksums(session)
-    assert (told["cases"][0], told["sealed"][0]) == (1, 0)
+        checksums = await Model(vault).checksums(session)
+    assert (checksums["cases"][0], checksums["sealed"][0]) == (1, 0)
     (row,), _ = await CaseQueries(tables, Model(vault)).page(READER, CaseFilter(), None, 10)
     assert row.matter is None
 
@@ -195,9 +195,13 @@ async def test_a_list_walks_one_key_and_never_all_cases(
     reads = CaseQueries(tables, Model(MemoryVault(MasterKeys([b"k" * 32]), FakeClock())))
     reader = replace(caller(region, Right.READ), person="nobody")
     before = await _read_rows(admin)
-    for wanted in (CaseFilter(region=region, open=True), CaseFilter(region=region), CaseFilter(open=True, unit=UNIT)):
+    for case_filter in (
+        CaseFilter(region=region, open=True),
+        CaseFilter(region=region),
+        CaseFilter(open=True, unit=UNIT),
+    ):
         for _ in range(7):  # the first five are planned for their arguments, the others for any
-            await reads.page(reader, wanted, None, 50)
+            await reads.page(reader, case_filter, None, 50)
     assert await _read_rows(admin) == before, "no list looked through a whole table"
     await admin.close()
 

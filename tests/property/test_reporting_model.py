@@ -69,11 +69,11 @@ def vault() -> MemoryVault:
 @SAME_TABLES
 @given(
     cases=st.lists(CASES, max_size=12),
-    asked=st.lists(st.tuples(CALLERS, WANTED), min_size=5, max_size=15),
+    queries=st.lists(st.tuples(CALLERS, WANTED), min_size=5, max_size=15),
     walked_rows_max=st.sampled_from([2, 3, 100]),
 )
 async def test_a_list_holds_what_the_caller_may_see_and_nothing_else(
-    tables: Database, cases: list[CaseState], asked: list[tuple[Caller, CaseFilter]], walked_rows_max: int
+    tables: Database, cases: list[CaseState], queries: list[tuple[Caller, CaseFilter]], walked_rows_max: int
 ) -> None:
     model = Model(vault(), index=False)
     reads = CaseQueries(tables, model, walked_rows_max)
@@ -81,7 +81,7 @@ async def test_a_list_holds_what_the_caller_may_see_and_nothing_else(
     async with tables.transaction() as session:
         await model.clear(session)
         await model.write(session, [_change(id, case) for id, case in known.items()])
-    for caller, wanted in asked:
+    for caller, wanted in queries:
         expected = sorted(
             (id for id, case in known.items() if may_see_flow(caller, case) and _fits(case, wanted)),
             key=lambda one: (known[one].registered_at, one),
@@ -112,21 +112,21 @@ async def _check_tallies(reads: CaseQueries, caller: Caller, known: Mapping[str,
     assert sum(row["count"] for row in rows if row["late"]) == len(late)
 
 
-def _fits(case: CaseState, wanted: CaseFilter) -> bool:
+def _fits(case: CaseState, case_filter: CaseFilter) -> bool:
     assert case.registered_at is not None
     people = (case.person, case.first_asked, *(co.person for co in case.co_handlers))
     return all(
         (
-            wanted.region is None or contains(wanted.region, case.in_charge),
-            wanted.status in (None, case.status),
-            wanted.open in (None, case.status in OPEN),
-            wanted.unit is None or wanted.unit in (case.unit, *case.co_units),
-            wanted.person is None or wanted.person in people,
-            wanted.subject is None or (case.subject or "").startswith(wanted.subject),
-            wanted.nature in (None, case.nature),
-            wanted.since is None or case.registered_at >= wanted.since,
-            wanted.until is None or case.registered_at < wanted.until,
-            wanted.late in (None, bool(case.late)),
+            case_filter.region is None or contains(case_filter.region, case.in_charge),
+            case_filter.status in (None, case.status),
+            case_filter.open in (None, case.status in OPEN),
+            case_filter.unit is None or case_filter.unit in (case.unit, *case.co_units),
+            case_filter.person is None or case_filter.person in people,
+            case_filter.subject is None or (case.subject or "").startswith(case_filter.subject),
+            case_filter.nature in (None, case.nature),
+            case_filter.since is None or case.registered_at >= case_filter.since,
+            case_filter.until is None or case.registered_at < case_filter.until,
+            case_filter.late in (None, bool(case.late)),
         )
     )
 

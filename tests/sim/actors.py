@@ -164,22 +164,22 @@ class Actors:
         meta = Meta.model_construct(
             command_id=command_id, time=clock.now(), recorded_at=clock.now(), actor=caller.actor
         )
-        asked = self.world.note(Asked(Command(address, meta, "register", facts), caller, payload.decode()))
+        sent = self.world.note(Asked(Command(address, meta, "register", facts), caller, payload.decode()))
 
         async def do(process: Process) -> Any:
             application = process.application
             meta = application.meta(caller, command_id, body.region, None, body.channel)
             facts = registration_facts(body, caller.person, caller.unit, meta.time, [file.name for file in files])
-            asked.command = Command(address, meta, "register", facts)
+            sent.command = Command(address, meta, "register", facts)
             unborn = command(Address("case", body.region, ""), meta, "register", facts)
             origin = Origin(f"http.{caller.person}", command_id, payload, files)
             answer = await application.execute(caller, unborn, origin)
             if answer.id != address.id:
-                self.world.violated("registered under another address", asked.command)
+                self.world.violated("registered under another address", sent.command)
             return answer
 
-        await self.client.send(asked, Owner.INTAKE, do, patient=self.chance.random() < 0.7)
-        await self._again(asked, Owner.INTAKE, do)
+        await self.client.send(sent, Owner.INTAKE, do, patient=self.chance.random() < 0.7)
+        await self._again(sent, Owner.INTAKE, do)
 
     async def _again(self, asked: Asked, owner: Owner, do: Any) -> None:
         """Sometimes send the same request again, later or at the same time, to any copy."""

@@ -125,9 +125,9 @@ class Client:
             self.world.violated("accepted after another body was said to stand", command)
         return "done"
 
-    def _permitted(self, asked: Asked, event: Recorded[Any]) -> None:
+    def _permitted(self, sent: Asked, event: Recorded[Any]) -> None:
         """A command on the log: the rights allowed it in some state before its event, and its references exist."""
-        command, caller = asked.command, asked.caller
+        command, caller = sent.command, sent.caller
         assert caller is not None
         creates = access.is_creation(command.name)
         count = self.world.log.events(command.address.subject).index(event)

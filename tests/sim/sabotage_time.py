@@ -175,17 +175,17 @@ def _keep_clocks(changed: Any) -> AbstractContextManager[Any]:
 def _what_ended_late_is_forgotten_by_all() -> Iterator[None]:
     """The reaction, the agenda and the law ignore a clock that ended late."""
 
-    def only_running(wanted: Sequence[CommandRequest]) -> Sequence[CommandRequest]:
-        return [one for one in wanted if one.name != "declare-overdue"]
+    def only_running(requests: Sequence[CommandRequest]) -> Sequence[CommandRequest]:
+        return [request for request in requests if request.name != "declare-overdue"]
 
-    over = _moments(lambda one: one.what != "overdue")
+    over = _moments(lambda timer: timer.what != "overdue")
     with _keep_clocks(only_running), over, _without(Reason.LATE_UNSEEN)():
         yield
 
 
 @_named
 def _clocks_of_a_stage_that_is_over_stay() -> AbstractContextManager[Any]:
-    return _keep_clocks(lambda wanted: [one for one in wanted if not getattr(one.facts, "closes", ())])
+    return _keep_clocks(lambda requests: [request for request in requests if not getattr(request.facts, "closes", ())])
 
 
 @_named
@@ -272,9 +272,11 @@ def _the_feed_forgets_how_many_items_are_done() -> AbstractContextManager[Any]:
 
 @_named
 def _the_feed_goes_on_behind_what_it_had_begun() -> AbstractContextManager[Any]:
-    def behind(place: FeedPosition) -> FeedPosition:
-        at = place.at
-        return place if at is None else replace(place, at=None, reached={**place.reached, at.stream: at.sequence})
+    def behind(position: FeedPosition) -> FeedPosition:
+        at = position.at
+        return (
+            position if at is None else replace(position, at=None, reached={**position.reached, at.stream: at.sequence})
+        )
 
     return _place(behind)
 

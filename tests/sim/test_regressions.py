@@ -67,8 +67,8 @@ class Town:
         command_id = application.command_id(self.chief, "register", key)
         meta = application.meta(self.chief, command_id, TOWN, None, "visit")
         facts = registration_facts(body, "jj-window", f"{COUNTY}-centre", meta.time).model_copy(update={"hold": hold})
-        asked = Command(Address("case", TOWN, ""), meta, "register", facts)
-        answer = await application.execute(self.chief, asked, Origin("http", command_id, body.text.encode()))
+        command = Command(Address("case", TOWN, ""), meta, "register", facts)
+        answer = await application.execute(self.chief, command, Origin("http", command_id, body.text.encode()))
         return Address.of("case", answer.id)
 
     def asked(self, name: str, where: Address, key: str, by: Caller | None = None, /, **facts: Any) -> Command:

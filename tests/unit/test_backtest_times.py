@@ -59,8 +59,8 @@ def test_a_clock_time_that_comes_twice() -> None:
 
 @pytest.mark.parametrize("second", [False, True])
 def test_a_clock_time_that_is_skipped(second: bool) -> None:
-    found = TimeReader(ZoneInfo("Europe/Amsterdam"), second=second).read("2024-03-31 02:30:00", BareDay.FIRST)
-    assert (found.at, found.odd) == (at("2024-03-31T03:30+02:00"), TimeOddity.SKIPPED)
+    reading = TimeReader(ZoneInfo("Europe/Amsterdam"), second=second).read("2024-03-31 02:30:00", BareDay.FIRST)
+    assert (reading.at, reading.odd) == (at("2024-03-31T03:30+02:00"), TimeOddity.SKIPPED)
 
 
 @pytest.mark.parametrize(

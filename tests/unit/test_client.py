@@ -47,8 +47,8 @@ def example(name: str) -> ModuleType:
     return importlib.reload(module)
 
 
-def answered(place: str, outcome: Answer | Problem) -> Receipt:
-    return Receipt.of(Owner.INTAKE, "demo", place, 17, "register", NOW, outcome)
+def answered(subject: str, outcome: Answer | Problem) -> Receipt:
+    return Receipt.of(Owner.INTAKE, "demo", subject, 17, "register", NOW, outcome)
 
 
 def step(number: str) -> Progress:

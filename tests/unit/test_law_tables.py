@@ -87,9 +87,9 @@ def test_every_transition_of_a_case_is_reached() -> None:
     walked = {transition_of(line) for line in ALL if line.kind == "case" and not isinstance(line.then, Reason)}
     assert {(event, kind) for _, event, kind in walked} == {(event, kind) for _, event, kind in TRANSITIONS}
     for status, event, kind in TRANSITIONS.keys() - walked:
-        state, asked = _in(status, kind), ASKED[event, kind]
-        assert variant(law.event(asked), state) is kind
-        verdict = law.when(state, asked.command)
+        state, request = _in(status, kind), ASKED[event, kind]
+        assert variant(law.event(request), state) is kind
+        verdict = law.when(state, request.command)
         missing = isinstance(verdict, Rejected) and verdict.reason in (Reason.WRONG_STATUS, Reason.CASE_CLOSED)
         assert not missing, f"{event_key(event, kind)} in {status}: {verdict}"
 
@@ -104,15 +104,15 @@ def test_what_no_table_allows_is_refused(status: Status) -> None:
     expected = {Reason.NOT_REGISTERED} if status is Status.NEW else {Reason.WRONG_STATUS}
     expected = {Reason.CASE_CLOSED} if status in ENDED else expected
     assert set(ASKED) == {(event, kind) for _, event, kind in TRANSITIONS}
-    for (event, kind), asked in ASKED.items():
+    for (event, kind), request in ASKED.items():
         if (status, event, kind) in TRANSITIONS:
             continue
         state, key = _in(status, kind), event_key(event, kind)
         # a case that is not registered has no co-handlers and no unit: these variants cannot come about there
         if status is not Status.NEW:
-            assert variant(law.event(asked), state) is kind
-        verdict = law.when(state, asked.command)
-        registered_twice = {Reason.ALREADY_REGISTERED} if asked.name == "register" else expected
+            assert variant(law.event(request), state) is kind
+        verdict = law.when(state, request.command)
+        registered_twice = {Reason.ALREADY_REGISTERED} if request.name == "register" else expected
         assert isinstance(verdict, Rejected), f"{key} is accepted in {status}"
         assert {verdict.reason} == registered_twice, f"{key} in {status}: {verdict}"
         assert next_status(status, event, kind) is None

@@ -50,12 +50,12 @@ def test_subscribers_live_apart_and_ask_for_their_own_durable_only() -> None:
     for mine, theirs in ((CITY, AUDIT), (AUDIT, CITY)):
         account = made[f"SUBSCRIBER_{mine.name}"]
         assert theirs.user not in json.dumps(account)
-        asked = [one["service"]["subject"] for one in account["imports"]]
-        assert all(mine.user in subject.split(".") for subject in asked)
+        subjects = [entry["service"]["subject"] for entry in account["imports"]]
+        assert all(mine.user in subject.split(".") for subject in subjects)
         (user,) = account["users"]
         assert user["permissions"]["subscribe"]["allow"] == [f"_INBOX_{mine.user}.>"]
         assert not any("feed." in subject for subject in user["permissions"]["publish"]["allow"])
-    resets = [one["service"] for one in made["CASEFLOW"]["exports"] if ".RESET." in one.get("service", "")]
+    resets = [entry["service"] for entry in made["CASEFLOW"]["exports"] if ".RESET." in entry.get("service", "")]
     assert resets == ["$JS.API.CONSUMER.RESET.FEED.subscriber-audit"]
 
 

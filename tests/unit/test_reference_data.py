@@ -45,17 +45,17 @@ async def test_an_edit_of_an_older_version_is_refused() -> None:
 
 async def test_publishing_goes_on_where_it_was_interrupted() -> None:
     stream, documents = MemoryReferenceStream(), demo_documents()
-    told: list[int] = []
+    counts_published: list[int] = []
 
     def stop(counts: PublishCounts, document: Document) -> None:
-        told.append(counts.published)
+        counts_published.append(counts.published)
         if counts.published == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         await publish(stream, documents, stop)
     counts = await publish(stream, documents)
-    assert told == [1, 2, 3, 4, 5]
+    assert counts_published == [1, 2, 3, 4, 5]
     assert (counts.published, counts.unchanged) == (len(documents) - 5, 5)
 
 

@@ -214,7 +214,7 @@ ORDER = {"act": "order", "order_kind": "ordinary", "answer": 3}
 
 
 @pytest.mark.parametrize(
-    ("kind", "fields", "said"),
+    ("kind", "fields", "message"),
     [
         (DocumentKind.LIMITS, {**LIMIT, "amount": 0}, "amount: Input should be greater than 0"),
         (DocumentKind.LIMITS, {**LIMIT, "warn": 5}, "would warn at the start"),
@@ -255,7 +255,7 @@ ORDER = {"act": "order", "order_kind": "ordinary", "answer": 3}
         ),
     ],
 )
-def test_a_row_that_makes_no_sense_is_refused(kind: DocumentKind, fields: dict[str, Any], said: str) -> None:
+def test_a_row_that_makes_no_sense_is_refused(kind: DocumentKind, fields: dict[str, Any], message: str) -> None:
     base = {
         DocumentKind.LIMITS: {},
         DocumentKind.LADDERS: {"id": "x", "after": 1, "base": "hours", "acts": "谁", "basis": CUSTOM},
@@ -263,4 +263,4 @@ def test_a_row_that_makes_no_sense_is_refused(kind: DocumentKind, fields: dict[s
     }
     with pytest.raises(ValidationError) as raised:
         ROW_TYPES[kind].model_validate({**base[kind], **fields})
-    assert said in describe_faults(raised.value)
+    assert message in describe_faults(raised.value)

@@ -133,16 +133,16 @@ def test_successors_without_an_end_are_refused() -> None:
 
 
 def test_a_county_that_cannot_be_read_hides_no_other() -> None:
-    found = tree([document for document in demo_documents() if document.kind is DocumentKind.REGIONS])
-    found.put_encoded("510104000000", b'{"kind":"regions","rows":[{"code":"x"}]}')
-    assert "510104017001" not in found
-    assert found.path("510104017001") == "四川省/成都市/锦江区/510104017001"
-    assert "510703001003" in found
+    regions = tree([document for document in demo_documents() if document.kind is DocumentKind.REGIONS])
+    regions.put_encoded("510104000000", b'{"kind":"regions","rows":[{"code":"x"}]}')
+    assert "510104017001" not in regions
+    assert regions.path("510104017001") == "四川省/成都市/锦江区/510104017001"
+    assert "510703001003" in regions
 
 
 @pytest.mark.clause("4")
 def test_the_demo_has_two_counties_of_two_cities_down_to_the_village() -> None:
-    found = tree([document for document in demo_documents() if document.kind is DocumentKind.REGIONS])
-    assert found.path("510104017001") == "四川省/成都市/锦江区/锦官驿街道/水井坊社区居委会"
-    assert found.path("510703000000") == "四川省/绵阳市/涪城区"
-    assert [len(found.children(code)) for code in ("510104000000", "510703000000")] == [11, 13]
+    regions = tree([document for document in demo_documents() if document.kind is DocumentKind.REGIONS])
+    assert regions.path("510104017001") == "四川省/成都市/锦江区/锦官驿街道/水井坊社区居委会"
+    assert regions.path("510703000000") == "四川省/绵阳市/涪城区"
+    assert [len(regions.children(code)) for code in ("510104000000", "510703000000")] == [11, 13]

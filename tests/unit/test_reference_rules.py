@@ -88,9 +88,9 @@ def test_a_complaint_about_a_department_that_nobody_has_above_waits() -> None:
     complained = f"{COUNTY}-land-mediation"
     assert routed(subject="0303", complained=complained) is None
     facts = RoutingFacts(Nature.COMPLAINT, COUNTY, "0303", complained_unit=complained)
-    said = [verdict for verdict in examine_rules(LIBRARY.rules(COUNTY), facts, LIBRARY.has_unit) if verdict.stops]
-    assert [verdict.rule for verdict in said] == ["s-land-taking"]
-    assert "nobody above it can take the case" in said[0].reason
+    stopping = [verdict for verdict in examine_rules(LIBRARY.rules(COUNTY), facts, LIBRARY.has_unit) if verdict.stops]
+    assert [verdict.rule for verdict in stopping] == ["s-land-taking"]
+    assert "nobody above it can take the case" in stopping[0].reason
 
 
 def test_a_unit_that_stands_aside_neither_leads_nor_helps() -> None:
@@ -104,12 +104,12 @@ def test_a_unit_that_stands_aside_neither_leads_nor_helps() -> None:
 
 def test_every_rule_says_why_it_does_not_match() -> None:
     facts = RoutingFacts(Nature.DISPUTE, COUNTY, text="噪声扰民")
-    said = {verdict.rule: verdict for verdict in examine_rules(LIBRARY.rules(COUNTY), facts, LIBRARY.has_unit)}
-    assert "not for 510104000000" in said["chunxi-street-order"].reason
-    assert said["report-official"].reason == "is for report, complaint, not for dispute"
-    assert said["discipline"].reason == "is for subjects 05, not for a case without one"
-    assert said["wages"].reason == "none of its words stands in the text"
-    assert said["pollution"].hit is not None
+    verdicts = {verdict.rule: verdict for verdict in examine_rules(LIBRARY.rules(COUNTY), facts, LIBRARY.has_unit)}
+    assert "not for 510104000000" in verdicts["chunxi-street-order"].reason
+    assert verdicts["report-official"].reason == "is for report, complaint, not for dispute"
+    assert verdicts["discipline"].reason == "is for subjects 05, not for a case without one"
+    assert verdicts["wages"].reason == "none of its words stands in the text"
+    assert verdicts["pollution"].hit is not None
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ RUNG = {"id": "x", "after": 9, "base": "working_days", "act": "urge", "acts": "è
 
 
 @pytest.mark.parametrize(
-    ("kind", "region", "fields", "said"),
+    ("kind", "region", "fields", "message"),
     [
         ("units", COUNTY, {"code": "510105000000-housing", "name": "ä¹™"}, "lies outside 510104000000"),
         ("units", COUNTY, {"code": "510104999000-housing", "name": "ä¹™"}, "region 510104999000 is in no document"),
@@ -99,9 +99,9 @@ RUNG = {"id": "x", "after": 9, "base": "working_days", "act": "urge", "acts": "è
         ("regions", COUNTY, ENDED, "its successor 510104998000 is in no document"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_found(kind: str, region: str, fields: dict[str, Any], said: str) -> None:
+def test_what_does_not_fit_is_found(kind: str, region: str, fields: dict[str, Any], message: str) -> None:
     findings = with_row(DocumentKind(kind), region, fields)
-    assert any(said in finding for finding in findings), findings
+    assert any(message in finding for finding in findings), findings
 
 
 def test_a_law_that_stands_after_a_general_limit_is_not_hidden_by_it() -> None:

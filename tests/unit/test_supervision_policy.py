@@ -256,9 +256,9 @@ def test_an_order_that_nobody_answers_is_overdue() -> None:
 # The ladder
 
 
-def late_at(stage: Stage, *asked: Ask, documents: ReferenceData = LIBRARY) -> Life:
+def late_at(stage: Stage, *requests: Ask, documents: ReferenceData = LIBRARY) -> Life:
     """A case whose stage is late, and nobody has done anything about it."""
-    life = Life(*asked, documents=documents)
+    life = Life(*requests, documents=documents)
     life.fire("overdue", stage, life.clock(stage).deadline.due + HOUR)
     return life
 
@@ -379,11 +379,11 @@ def test_every_case_of_an_order_is_told_and_one_that_refuses_is_noted() -> None:
     order = given("issued")
     issued = law(given("no order"), CommandRequest(ORDER_WHERE, "issue-order", ask("issue-order").command.facts), START)
     assert isinstance(issued, Recorded)
-    (told,) = policy.tell_the_cases(issued, order, LIBRARY)
-    assert (told.address, told.name) == (WHERE, "order")
-    refused = law(given("closed"), told, START)
+    (ordered,) = policy.tell_the_cases(issued, order, LIBRARY)
+    assert (ordered.address, ordered.name) == (WHERE, "order")
+    refused = law(given("closed"), ordered, START)
     assert isinstance(refused, Rejected)
-    (noted,) = policy.note_refusal(issued, told, refused)
+    (noted,) = policy.note_refusal(issued, ordered, refused)
     recorded = law(order, noted, START)
     assert isinstance(recorded, Recorded)
     assert then(order, recorded).refused_by == (WHERE.subject,)
