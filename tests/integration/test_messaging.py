@@ -49,6 +49,17 @@ async def connected(server: NatsServer, client: bool = True) -> AsyncIterator[tu
         await connection.close()
 
 
+def hearing(broker: NatsBroker) -> list[str]:
+    """Subscribe to the durable; the texts of the messages that are taken."""
+    taken: list[str] = []
+
+    @pull(broker, "place.>", stream=STREAM, durable=DURABLE)
+    async def take(message: NatsMessage) -> None:
+        taken.append(message.body.decode())
+
+    return taken
+
+
 async def until(ready: Callable[[], bool]) -> None:
     async with asyncio.timeout(WAIT_S_MAX):
         while not ready():
@@ -192,85 +203,68 @@ async def test_deliveries_begin_in_order_go_on_side_by_side_and_are_settled_one_
     assert 32 <= most <= 64
 
 
+@asynccontextmanager
+async def watched(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch, recreate: Callable[[NatsConnection], Recreate] | None = None
+) -> AsyncIterator[tuple[NatsConnection, list[str]]]:
+    """A broker that hears, its durable deleted while it is watched; the texts of the messages that it takes."""
+    monkeypatch.setattr("shared.kit.messaging.WATCH_EVERY_S", 0.2)
+    async with connected(server) as (connection, broker):
+        taken = hearing(broker)
+        await broker.start()
+        watch = DurableWatch(broker, SystemClock(), recreate(connection) if recreate else None)
+        task = asyncio.create_task(watch.run())
+        try:
+            await connection.api(f"$JS.API.CONSUMER.DELETE.{STREAM}.{DURABLE}")
+            yield connection, taken
+            assert not task.done(), "the watch goes on"
+        finally:
+            task.cancel()
+
+
+async def busy_share(seconds: float) -> float:
+    """The share of a core that this process takes for a while."""
+    spent, began = time.process_time(), time.monotonic()
+    await asyncio.sleep(seconds)
+    return (time.process_time() - spent) / (time.monotonic() - began)
+
+
 async def test_a_deleted_durable_is_said_made_anew_and_does_not_spin(
     server: NatsServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.kit.messaging.WATCH_EVERY_S", 0.2)
-    taken: list[str] = []
-    async with connected(server) as (connection, broker):
-
-        @pull(broker, "place.>", stream=STREAM, durable=DURABLE)
-        async def work(message: NatsMessage) -> None:
-            taken.append(message.body.decode())
-
-        await broker.start()
-        watch = asyncio.create_task(DurableWatch(broker, SystemClock(), recreating(connection)).run())
-        try:
-            await connection.api(f"$JS.API.CONSUMER.DELETE.{STREAM}.{DURABLE}")
-            await publish(connection, "after")
-            await until(lambda: taken == ["after"])
-            spent, began = time.process_time(), time.monotonic()
-            await asyncio.sleep(0.5)
-            busy = (time.process_time() - spent) / (time.monotonic() - began)
-        finally:
-            watch.cancel()
+    async with watched(server, monkeypatch, recreating) as (connection, taken):
+        await publish(connection, "after")
+        await until(lambda: taken == ["after"])
+        assert await busy_share(0.5) < 0.1
     assert "a durable is missing" in caplog.text
-    assert busy < 0.1
 
 
 async def test_the_watch_outlives_a_server_that_is_away(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.kit.messaging.WATCH_EVERY_S", 0.1)
-    taken: list[str] = []
-    async with connected(server) as (connection, broker):
+    failures = [LogUnavailable("not now"), LogUnavailable("not now")]
 
-        @pull(broker, "place.>", stream=STREAM, durable=DURABLE)
-        async def work(message: NatsMessage) -> None:
-            taken.append(message.body.decode())
-
-        tries = 0
-
+    def recreating_at_last(connection: NatsConnection) -> Recreate:
         async def recreate(stream: str, name: str, subject: str) -> None:
-            nonlocal tries
-            tries += 1
-            if tries < 3:
-                raise LogUnavailable("not now")
+            if failures:
+                raise failures.pop()
             await durable(connection, stream, name, subject)
 
-        await broker.start()
-        watch = asyncio.create_task(DurableWatch(broker, SystemClock(), recreate).run())
-        try:
-            await connection.api(f"$JS.API.CONSUMER.DELETE.{STREAM}.{DURABLE}")
-            await publish(connection, "after")
-            await until(lambda: taken == ["after"])
-            assert not watch.done()
-        finally:
-            watch.cancel()
+        return recreate
+
+    async with watched(server, monkeypatch, recreating_at_last) as (connection, taken):
+        await publish(connection, "after")
+        await until(lambda: taken == ["after"])
+    assert not failures
 
 
 async def test_a_durable_that_another_must_make_is_waited_for(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.kit.messaging.WATCH_EVERY_S", 0.2)
-    taken: list[str] = []
-    async with connected(server) as (connection, broker):
-
-        @pull(broker, "place.>", stream=STREAM, durable=DURABLE)
-        async def work(message: NatsMessage) -> None:
-            taken.append(message.body.decode())
-
-        await broker.start()
-        watch = asyncio.create_task(DurableWatch(broker, SystemClock()).run())
-        try:
-            await connection.api(f"$JS.API.CONSUMER.DELETE.{STREAM}.{DURABLE}")
-            await asyncio.sleep(0.5)
-            spent, began = time.process_time(), time.monotonic()
-            await asyncio.sleep(0.5)
-            assert (time.process_time() - spent) / (time.monotonic() - began) < 0.1
-            await durable(connection, STREAM, DURABLE, "place.>")
-            await publish(connection, "after")
-            await until(lambda: taken == ["after"])
-        finally:
-            watch.cancel()
+    async with watched(server, monkeypatch) as (connection, taken):
+        await asyncio.sleep(0.5)
+        assert await busy_share(0.5) < 0.1
+        await durable(connection, STREAM, DURABLE, "place.>")
+        await publish(connection, "after")
+        await until(lambda: taken == ["after"])
 
 
 async def test_a_publish_that_comes_second_is_a_conflict(server: NatsServer) -> None:
@@ -285,13 +279,8 @@ async def test_a_publish_that_comes_second_is_a_conflict(server: NatsServer) -> 
 
 
 async def test_a_killed_server_is_waited_for_and_nothing_is_missed(server: NatsServer) -> None:
-    taken: list[str] = []
     async with connected(server) as (connection, broker):
-
-        @pull(broker, "place.>", stream=STREAM, durable=DURABLE)
-        async def work(message: NatsMessage) -> None:
-            taken.append(message.body.decode())
-
+        taken = hearing(broker)
         await broker.start()
         await publish(connection, "before")
         await until(lambda: taken == ["before"])
