@@ -235,8 +235,8 @@ class Application:
         return all(getattr(event, name) == getattr(command.facts, name) for name in names)
 
     def command_id(self, caller: Caller, purpose: str, key: str | None) -> str:
-        """The id of a request over HTTP: uuid5 of caller, purpose and Idempotency-Key; without a key it is new."""
-        return derived_id("http", caller.person, purpose, key or self.runtime.clock.new_id())
+        """The id of a request over HTTP, by its Idempotency-Key; without a key it is new."""
+        return http_command_id(caller, purpose, key or self.runtime.clock.new_id())
 
     def meta(self, caller: Caller, command_id: str, region: str, time: datetime | None, channel: str) -> Meta:
         """The metadata of a caller's command; `time` may lie back only as far as the channel's policy allows.
@@ -389,6 +389,11 @@ def rejected(outcome: Rejected) -> ProblemError:
     reason = outcome.reason
     detail = f"{reason.message} ({outcome.detail})" if outcome.detail else reason.message
     return ProblemError(detail, code=reason.code, status=reason.status, advice="")
+
+
+def http_command_id(caller: Caller, purpose: str, key: str) -> str:
+    """The id of a request over HTTP: uuid5 of caller, purpose and Idempotency-Key."""
+    return derived_id("http", caller.person, purpose, key)
 
 
 def is_newer(recorded: Recorded[Any]) -> bool:

@@ -20,7 +20,7 @@ from shared.case.rights import Right, Tie
 from shared.case.state import CaseState
 from shared.kit import access
 from shared.kit.access import Caller
-from shared.kit.application import Origin, UploadedFile, View, sees
+from shared.kit.application import Origin, UploadedFile, View, http_command_id, sees
 from shared.kit.bodies import RegisterBody
 from shared.kit.command_handler import command
 from shared.log import topology
@@ -45,11 +45,6 @@ if TYPE_CHECKING:
 
 ALL_RIGHTS = frozenset(Right)
 NOBODY = "510104000000-nobody"  # a unit that does not exist
-
-
-def http_command_id(caller: Caller, purpose: str, key: str) -> str:
-    """As `Application.command_id`, for a sender that does not know the answering copy of a service."""
-    return derived_id("http", caller.person, purpose, key)
 
 
 S = Status

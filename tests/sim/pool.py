@@ -19,9 +19,10 @@ CHUNK_COUNT_MAX = 8
 
 
 def quiet() -> None:
-    """Silence the log lines of services under faults, and the warnings of coroutines that a kill prevented."""
+    """Silence the log lines of services under faults. Warnings are errors, but for coroutines that a kill prevented."""
     logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from unittest.mock import patch
 from services.routing import policy as routing_policy
 from services.supervision import policy as supervision_policy
 from services.supervision.jobs import Eraser
-from shared.case.base import Address, Position, Recorded, derived_id
+from shared.case.base import Position, Recorded, derived_id
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, event_of, record
 from shared.case.reasons import Reason, Rejected
@@ -36,12 +36,13 @@ Sabotage = Callable[[], AbstractContextManager[Any]]
 SABOTAGES: dict[str, Sabotage] = {}
 
 
-def _both(*patches: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
+@contextmanager
+def _all(*patches: AbstractContextManager[Any]) -> Iterator[None]:
     """Several patches as one."""
-    stack = ExitStack()
-    for change in patches:
-        stack.enter_context(change)
-    return stack
+    with ExitStack() as stack:
+        for change in patches:
+            stack.enter_context(change)
+        yield
 
 
 def _named(sabotage: Callable[[], AbstractContextManager[Any]]) -> Sabotage:
@@ -127,11 +128,12 @@ def _already_applied_check_off() -> AbstractContextManager[Any]:
 
 @_named
 def _the_cache_is_not_topped_up_after_a_conflict() -> AbstractContextManager[Any]:
-    async def stubborn(self: CommandHandler, address: Address, fresh: bool = False) -> Any:
-        held = self._aggregates.get(address.subject)
-        return held or await self._top_up(address, None)
+    once = CommandHandler._once
 
-    return patch.object(CommandHandler, "state", stubborn)
+    async def stubborn(self: CommandHandler, command: Command, fresh: bool) -> Any:
+        return await once(self, command, False)
+
+    return patch.object(CommandHandler, "_once", stubborn)
 
 
 @_named
@@ -201,7 +203,7 @@ def _the_decide_step_is_gone() -> AbstractContextManager[Any]:
 
 
 @_named
-def _the_load_gate_for_callers_is_gone() -> AbstractContextManager[Any]:
+def _the_gate_for_reading_is_gone() -> AbstractContextManager[Any]:
     return patch.object(Application, "_admit", lambda *_: None)
 
 
@@ -218,7 +220,7 @@ def _the_desk_never_lets_others_go_on() -> AbstractContextManager[Any]:
         self._requests = True
         yield
 
-    return _both(
+    return _all(
         patch.object(LoadGate, "breathe", shut), patch.object(LoadGate, "answering", stuck),
         patch.object(LoadGate, "_requests", False, create=True),
     )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 from unittest.mock import patch
 
 from services.supervision import jobs, policy, read_model
@@ -17,13 +17,13 @@ from services.supervision.feed.writer import FeedPosition
 from services.supervision.jobs import Calendars
 from services.supervision.queries import PgAgenda
 from shared.case import decide as law
-from shared.case.base import Address, derived_id
+from shared.case.base import Address, Position, derived_id
 from shared.case.clocks import RunningDeadline
 from shared.case.reasons import Reason
 from shared.case.state import CaseState
-from shared.kit.effects import CommandRequest, Timer
+from shared.kit.effects import CommandRequest, Timer, TimerPolicy
 from shared.reference.reference_data import ReferenceData
-from tests.sim.sabotage import SABOTAGES, _named, _reaction, _without
+from tests.sim.sabotage import SABOTAGES, _all, _named, _reaction, _without
 from tests.support import store
 from tests.support.streams import MemoryStreams
 
@@ -80,32 +80,13 @@ def _the_ticker_fires_what_is_not_due_yet() -> AbstractContextManager[Any]:
     async def hasty(self: PgAgenda, now: datetime, after: Timer | None, count_max: int) -> list[DueTimer]:
         return await due(self, now + timedelta(minutes=30), after, count_max)
 
-    work = Ticker.work
+    requests = Ticker._requests
 
-    async def lying(self: Ticker, one: DueTimer, fire: Any = None) -> Any:
-        clock, self._clock = self._clock, cast(Any, _Ahead(self._clock))
-        try:
-            return await work(self, one, fire)
-        finally:
-            self._clock = clock
+    async def lying(self: Ticker, due: DueTimer, policy: TimerPolicy) -> tuple[datetime, Sequence[CommandRequest]]:
+        now, commands = await requests(self, due, lambda *seen: policy(*seen[:3], seen[3] + timedelta(minutes=30)))
+        return now + timedelta(minutes=30), commands
 
-    return _both(patch.object(PgAgenda, "due", hasty), patch.object(Ticker, "work", lying))
-
-
-class _Ahead:
-    def __init__(self, clock: Any) -> None:
-        self._clock = clock
-
-    def now(self) -> datetime:
-        now: datetime = self._clock.now() + timedelta(minutes=30)
-        return now
-
-
-@contextmanager
-def _both(*patches: AbstractContextManager[Any]) -> Iterator[None]:
-    first, second = patches
-    with first, second:
-        yield
+    return _all(patch.object(PgAgenda, "due", hasty), patch.object(Ticker, "_requests", lying))
 
 
 @_named
@@ -120,15 +101,15 @@ def _after_an_outage_only_what_is_new_fires() -> AbstractContextManager[Any]:
 
 @_named
 def _one_thing_per_tick_and_the_rest_is_forgotten() -> AbstractContextManager[Any]:
-    work, seen = Ticker.work, set()
+    fire, tried = Ticker._fire, set[tuple[Any, str]]()
 
-    async def once(self: Ticker, one: DueTimer, fire: Any = None) -> Any:
-        if (one.timer.key, one.timer.cause) in seen:
+    async def once(self: Ticker, timer: Timer, requests: Sequence[CommandRequest], now: datetime) -> Position | None:
+        if (timer.key, timer.cause) in tried:
             return None
-        seen.add((one.timer.key, one.timer.cause))
-        return await work(self, one, fire)
+        tried.add((timer.key, timer.cause))
+        return await fire(self, timer, requests, now)
 
-    return patch.object(Ticker, "work", once)
+    return patch.object(Ticker, "_fire", once)
 
 
 # The agenda
@@ -203,7 +184,7 @@ def _a_rung_is_skipped_and_the_law_lets_it() -> AbstractContextManager[Any]:
         rung = late.rung + 1 if late.rung == 1 else late.rung
         return climb(address, state, clock, replace(late, rung=rung), now, library)
 
-    return _both(patch.object(policy, "_climb", two_at_a_time), patch.object(law, "out_of_turn", lambda *_: None))
+    return _all(patch.object(policy, "_climb", two_at_a_time), patch.object(law, "out_of_turn", lambda *_: None))
 
 
 @_named
@@ -216,8 +197,8 @@ def _a_ladder_goes_on_when_the_stage_is_over() -> AbstractContextManager[Any]:
                 told.append(Timer(late.next_at, subject, "rung", late.stage.value, late.unit or "", late.cause))
         return told
 
-    wrong = _both(patch.object(read_model, "moments", ended), patch.object(policy, "moments", ended))
-    return _both(wrong, patch.object(law, "out_of_turn", lambda *_: None))
+    wrong = _all(patch.object(read_model, "moments", ended), patch.object(policy, "moments", ended))
+    return _all(wrong, patch.object(law, "out_of_turn", lambda *_: None))
 
 
 @_named

@@ -279,8 +279,8 @@ class World(Outside):
         await self._rest(Operator(actors))
         for process in list(self.processes.values()):
             process.die()
-            judge = Judge(self)
-            await judge.judge()
+        judge = Judge(self)
+        await judge.judge()
         return judge.outcome()
 
     async def _finish(self, crowd: list[asyncio.Task[Any]]) -> None:
