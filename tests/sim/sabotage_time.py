@@ -83,7 +83,10 @@ def _the_ticker_fires_what_is_not_due_yet() -> AbstractContextManager[Any]:
     requests = Ticker._requests
 
     async def lying(self: Ticker, due: DueTimer, policy: TimerPolicy) -> tuple[datetime, Sequence[CommandRequest]]:
-        now, commands = await requests(self, due, lambda *seen: policy(*seen[:3], seen[3] + timedelta(minutes=30)))
+        def early(address: Address, state: Any, timer: Timer, now: datetime) -> Sequence[CommandRequest]:
+            return policy(address, state, timer, now + timedelta(minutes=30))
+
+        now, commands = await requests(self, due, early)
         return now + timedelta(minutes=30), commands
 
     return _all(patch.object(PgAgenda, "due", hasty), patch.object(Ticker, "_requests", lying))
