@@ -161,12 +161,6 @@ class Session:
             status: str = await self.connection.execute(self._statements[name], *args)
         return int(count) if (count := status.rpartition(" ")[2]).isdigit() else 0
 
-    async def stream(self, name: str, *args: Any, rows: int = 1000) -> AsyncIterator[asyncpg.Record]:
-        """Rows one by one with bounded memory, `rows` per round trip; only inside a transaction."""
-        with unavailable(self.connection):
-            async for row in self.connection.cursor(self._statements[name], *args, prefetch=rows):
-                yield row
-
 
 class AdvisoryLock:
     """The right to be the one writer of something, held by a connection of its own until released or lost."""

@@ -56,31 +56,15 @@ class Attributes(TypedDict, total=False):
     service: str
     case: str
     event: str
-    command: str
     type: str
-    version: int
     stream: str
     sequence: int
-    position: str
-    model: str
     reaction: str
-    reference: str
-    region: str
-    unit: str
-    route: str
     method: str
-    statement: str
-    source: str
     step: str
-    outcome: str
     reason: str
-    status: int
     attempts: int
     count: int
-    bytes: int
-    seconds: float
-    port: int
-    error: str
 
 
 _NAMES = frozenset(Attributes.__annotations__)
@@ -222,12 +206,7 @@ class Telemetry:
 
         A measure that fails or takes longer than MEASURE_S_MAX leaves its gauges as they were.
         """
-        for measure in self._measures:
-            try:
-                async with asyncio.timeout(MEASURE_S_MAX):
-                    await measure()
-            except Exception as failure:  # a server that does not answer must not hide the other figures
-                warn("a gauge could not be measured", reason=type(failure).__name__)
+        await asyncio.gather(*map(_measured, self._measures))
         return generate_latest(self._registry)
 
     def span(self, name: str, **attributes: Unpack[Attributes]) -> AbstractContextManager[None]:
@@ -250,6 +229,14 @@ class Telemetry:
             yield
         finally:
             context.detach(token)
+
+
+async def _measured(measure: Callable[[], Awaitable[None]]) -> None:
+    try:
+        async with asyncio.timeout(MEASURE_S_MAX):
+            await measure()
+    except Exception as failure:  # a server that does not answer must not hide the other figures
+        warn("a gauge could not be measured", reason=type(failure).__name__)
 
 
 def _exporting(service: str, endpoint: str) -> TracerProvider:
@@ -293,11 +280,6 @@ def trace_id() -> str | None:
 
 
 # Logs
-
-
-def debug(message: str, **attributes: Unpack[Attributes]) -> None:
-    """Tell whoever looks for a fault."""
-    _tell(logging.DEBUG, message, attributes)
 
 
 def info(message: str, **attributes: Unpack[Attributes]) -> None:

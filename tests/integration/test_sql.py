@@ -36,10 +36,6 @@ select data from things where id = $1;
 insert into things (id, data, owner)
 select * from unnest($1::int[], $2::jsonb[], $3::uuid[]);
 
--- name: numbers
--- As many numbers as asked for.
-select n from generate_series(1, $1::int) as n;
-
 -- name: end_session
 -- Cut a connection, as a restart of the server does.
 select pg_terminate_backend(pg_backend_pid());
@@ -114,11 +110,6 @@ async def test_a_snapshot_sees_one_moment(db: Database) -> None:
         await db.execute("add", 1, None, None)
         assert await session.fetch_value("count_things") == 0
     assert await db.fetch_value("count_things") == 1
-
-
-async def test_rows_stream(db: Database) -> None:
-    async with db.transaction() as session:
-        assert [row["n"] async for row in session.stream("numbers", 2500, rows=100)] == list(range(1, 2501))
 
 
 async def test_a_mistake_of_ours_is_not_unavailable(db: Database) -> None:

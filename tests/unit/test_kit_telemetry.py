@@ -126,7 +126,7 @@ def test_a_trace_goes_on_or_begins_anew(own: Telemetry) -> None:
 
 def test_a_span_is_part_of_the_trace_and_fails_by_type_alone(own: Telemetry, spans: InMemorySpanExporter) -> None:
     with own.continued(PARENT, FakeClock()):
-        with own.span("handle", command="case.register", reason=SECRET):
+        with own.span("handle", event="case.registered", reason=SECRET):
             inside = telemetry.traceparent()
         with pytest.raises(LookupError), own.span("store"):
             raise LookupError(SECRET)
@@ -145,7 +145,7 @@ def test_without_an_exporter_a_span_costs_less_than_5_us(own: Telemetry) -> None
     for _ in range(5):
         began = time.perf_counter()
         for _ in range(2000):
-            with own.span("handle", command="case.register", count=1):
+            with own.span("handle", event="case.registered", count=1):
                 pass
         best = min(best, (time.perf_counter() - began) / 2000)
     assert best < 5e-6
