@@ -115,15 +115,15 @@ class Registrar:
         """Claim a case for a registration and store its files; the command, at the address of the claimed case.
 
         The same source and id give the same case for ever. The address of the given command may have an empty id. A
-        registration that the law rejects claims nothing. Raises IdempotencyConflict, Unavailable, TooLarge.
+        registration that the law rejects claims nothing. Raises IdempotencyConflict, KeyErased, Unavailable,
+        LogUnavailable.
         """
         assert origin is not None, "a registration has an origin"
         facts, meta, files = command.facts, command.meta, origin.files
         assert isinstance(facts, Registration), "the catalogue gives a registration these facts"
         case = Address("case", facts.region, command.address.id or new_id(facts.region, meta.command_id))
         digest = await self._digest(facts.region, origin.payload, files)
-        facts = facts.model_copy(update={"attachments": tuple(file.attachment(case.id) for file in files)})
-        verdict = DECIDERS["case"].decide(replace(command, address=case, facts=facts), NEW)
+        verdict = DECIDERS["case"].decide(replace(command, address=case, facts=_with_files(facts, case, files)), NEW)
         if isinstance(verdict, Rejected):
             return verdict
         address = await self._claims.claim(Claim(origin.source, origin.id, digest, case))
@@ -132,7 +132,7 @@ class Registrar:
             await self.store(address.id, file)
         if files:
             await self._failpoints.hit("intake.register.attached")
-        return replace(command, address=address, facts=facts)
+        return replace(command, address=address, facts=_with_files(facts, address, files))
 
     async def _digest(self, region: str, payload: bytes, files: Sequence[UploadedFile]) -> bytes:
         # keyed: a phone number could be guessed from the plain digest of a short body that is known otherwise
@@ -148,3 +148,7 @@ class Registrar:
         sealed = seal_bytes(file.data, key, case_id, "attachment", attachment.object, self._clock)
         await self._streams.put(attachment.object, sealed)
         return attachment
+
+
+def _with_files(facts: Registration, case: Address, files: Sequence[UploadedFile]) -> Registration:
+    return facts.model_copy(update={"attachments": tuple(file.attachment(case.id) for file in files)})

@@ -87,7 +87,6 @@ class Settings(BaseModel):
     # Limits on what comes in
     body_bytes_max: Count = 1 * MIB
     attachment_bytes_max: Count = 20 * MIB
-    attachment_count_max: Count = 20
     page_rows_max: Count = 200
     after_wait_s_max: Seconds = 2.0
 

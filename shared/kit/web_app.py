@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from shared.case.facts import ATTACHMENTS_MAX
 from shared.kit import problems, telemetry
 from shared.kit.application import Application
 from shared.kit.http import App
@@ -36,9 +37,13 @@ async def healthy() -> dict[str, str]:
 async def ready(application: App) -> dict[str, str]:
     """Whether database and log answer. Raises Unavailable."""
     data = application.data
-    await asyncio.wait_for(data.database.ping(), READY_WAIT_S_MAX)
-    for stream in data.log.streams():
-        await asyncio.wait_for(data.log.end(stream), READY_WAIT_S_MAX)
+    try:
+        async with asyncio.timeout(READY_WAIT_S_MAX):
+            await data.database.ping()
+            for stream in data.log.streams():
+                await data.log.end(stream)
+    except TimeoutError:
+        raise problems.Unavailable("Database or log does not answer in time.") from None
     return {"status": "ready"}
 
 
@@ -63,7 +68,7 @@ def web_app(application: Application, *routers: APIRouter) -> FastAPI:
 
 
 def _upload_bytes_max(settings: Settings) -> int:
-    return settings.attachment_bytes_max * settings.attachment_count_max + settings.body_bytes_max
+    return settings.attachment_bytes_max * ATTACHMENTS_MAX + settings.body_bytes_max
 
 
 class BodyLimit:
