@@ -35,8 +35,8 @@ def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService
         application=application, reactions=REACTIONS, observers={"*": ProgressReporter(application).report}
     )
     return RunningService(
-        identity=identity, data=data, runtime=runtime, application=application, app=app,
-        jobs={"intake.reactions": reactions.run}, submissions=Submissions(application, CREATIONS),
+        application=application, app=app, jobs={"intake.reactions": reactions.run},
+        submissions=Submissions(application, CREATIONS),
     )  # fmt: skip
 
 

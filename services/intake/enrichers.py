@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from shared.case import decide as law
 from shared.case.commands import Command, facts
@@ -15,7 +14,7 @@ from shared.kit.application import Application, Enricher, rejected
 from shared.kit.command_handler import command as command_of
 
 
-async def merged_facts(application: Application, caller: Caller, command: Command, state: Any) -> Command:
+async def merged_facts(application: Application, caller: Caller, command: Command) -> Command:
     """Add the facts of the merged case to an attachment, from that case itself; a repetition adds the same facts.
 
     The surviving case is from then on withheld from everyone from whom the merged case is withheld. Raises NotFound,
@@ -29,8 +28,10 @@ async def merged_facts(application: Application, caller: Caller, command: Comman
     other = (await application.load(caller, address)).state
     merge = command_of(address, command.meta, "merge", facts("merge", into=command.address.id))
     verdict = law.decide(merge, other)
-    if isinstance(verdict, Rejected) and command.meta.command_id not in state.applied:
-        raise rejected(verdict)
+    if isinstance(verdict, Rejected):
+        state = (await application.load_for_service(command.address)).state
+        if command.meta.command_id not in state.applied:
+            raise rejected(verdict)
     if len({stated.complained_unit, other.complained_unit} - {None}) > 1:
         raise rejected(Rejected(Reason.COMPLAINS_OF_ANOTHER))
     added = {

@@ -19,7 +19,7 @@ from shared.case.facts import ATTACHMENTS_MAX, Attachment, Note, Satisfaction, T
 from shared.case.rights import Right
 from shared.kit import telemetry
 from shared.kit.access import Caller
-from shared.kit.application import Answer, Application, History, Origin, UploadedFile, is_newer
+from shared.kit.application import Answer, Application, Origin, UploadedFile, is_newer
 from shared.kit.bodies import RegisterBody
 from shared.kit.command_handler import command
 from shared.kit.http import ERRORS, App, IdempotencyKey, IdText, Who, command_router
@@ -163,8 +163,9 @@ async def look_up(
     header: SecretHeader = None,
     query: SecretQuery = None,
 ) -> PublicCase:
-    history = await _own_case(request, application, rates, number, header or query)
-    address, state = history.address, history.state
+    address = await _located_in_rates(request, application, rates, number)
+    history = await application.history_as_resident(address, header or query)
+    state = history.state
     key = await application.data.vault.key(address.id)
     events = [
         (recorded, unseal_fields(recorded.known, key, address.id, recorded.id))
@@ -194,7 +195,8 @@ async def rate(
     query: SecretQuery = None,
     key: IdempotencyKey = None,
 ) -> Answer:
-    address = (await _own_case(request, application, rates, number, header or query)).address
+    address = await _located_in_rates(request, application, rates, number)
+    await application.load_as_resident(address, header or query)
     caller = application.identity.resident(address)
     facts = facts_of("rate", satisfaction=body.satisfaction, note=Note(text=body.text) if body.text else None)
     command_id = application.command_id(caller, f"rate {address.id}", key)
@@ -202,16 +204,14 @@ async def rate(
     return await application.execute(caller, command(address, meta, "rate", facts))
 
 
-async def _own_case(
-    request: Request, application: Application, rates: Rates, number: str, secret: str | None
-) -> History:
-    """The case of a number and its secret. Raises NotFound, the same for a wrong number and secret; TooManyRequests."""
+async def _located_in_rates(request: Request, application: Application, rates: Rates, number: str) -> Address:
+    """The address of a case by its number. Raises NotFound as for a wrong secret; TooManyRequests."""
     settings = application.identity.settings
     peer = request.client.host if request.client else "?"
     rates.take(f"address {peer}", settings.public_rate_max)
     address = await application.locate_for_resident(number)
     rates.take(f"case {address.id}", settings.look_up_rate_max)  # one limit for all spellings of the number
-    return await application.load_as_resident(address, secret)
+    return address
 
 
 router.include_router(command_router(Owner.INTAKE, "case", skip=frozenset({"register"})))

@@ -15,12 +15,12 @@ from shared.kit.access import Caller
 from shared.kit.application import Application, Origin
 from shared.kit.bodies import RegisterBody
 from shared.kit.command_handler import command
-from shared.kit.messaging import Router, StreamDelivery, announce_stream, given, pull_deliveries
+from shared.kit.messaging import Router, announce_stream, submissions_router
 from shared.kit.submission import ParsedSubmission, Progress, StepFacts
-from shared.kit.submissions import AT_ONCE_COUNT_MAX, PERSON_PREFIX, Creation, Submissions
+from shared.kit.submissions import PERSON_PREFIX, Creation
 from shared.log import topology
 from shared.log.port import LogConflict
-from shared.log.topology import PROGRESS, PROGRESS_SUBJECTS, RECEIPT_SUBJECTS, RECEIPTS, SUBMISSIONS, SUBMITTED
+from shared.log.topology import PROGRESS, PROGRESS_SUBJECTS
 
 
 def registration(submission: ParsedSubmission, caller: Caller, meta: Meta) -> tuple[Command, Origin]:
@@ -37,18 +37,10 @@ def registration(submission: ParsedSubmission, caller: Caller, meta: Meta) -> tu
 CREATIONS = {"register": Creation(RegisterBody, registration)}
 
 
-async def take(delivery: StreamDelivery) -> None:
-    """Answer a submission, also one that no service can take; those of other services pass by."""
-    submissions: Submissions = given("submissions")
-    await submissions.take(delivery)
-
-
 def messages() -> Router:
-    """The messages that intake hears and says, for one broker: a router of FastStream serves no second one."""
-    router, durable = Router(), "intake-submissions"
-    announce_stream(router, RECEIPT_SUBJECTS, stream=RECEIPTS)
+    """The messages that intake hears and says, for one broker."""
+    router = submissions_router("intake")
     announce_stream(router, PROGRESS_SUBJECTS, stream=PROGRESS)
-    pull_deliveries(router, SUBMITTED, stream=SUBMISSIONS, durable=durable, at_once=AT_ONCE_COUNT_MAX)(take)
     return router
 
 

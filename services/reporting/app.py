@@ -24,15 +24,14 @@ def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService
     model = Model(data.vault)
     app = web_app(application, http.router, event_stream.router)
     app.state.queries = CaseQueries(data.database, model)
-    app.state.event_listeners = event_stream.EventListeners()
+    app.state.event_listeners = event_stream.listener_slots(runtime)
     projection = ProjectionRunner(model=model, database=data.database, log=data.log, runtime=runtime)
     jobs = {
         "reporting.project": projection.run,
         "reporting.sweep": SearchSweep(data.database, runtime.clock).run,
     }
     return RunningService(
-        identity=identity, data=data, runtime=runtime, application=application, app=app, jobs=jobs,
-        projections=(projection,),
+        application=application, app=app, jobs=jobs, projections=(projection,),
     )  # fmt: skip
 
 

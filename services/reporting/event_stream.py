@@ -8,8 +8,8 @@ the present end of the log unless `live=true`. A cursor of the stream has one po
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -23,8 +23,9 @@ from shared.case.base import Position, Recorded, Region, Unknown, region_prefix
 from shared.kit.access import Caller
 from shared.kit.application import Application
 from shared.kit.http import ERRORS, App, Who
+from shared.kit.listeners import BUSY_RETRY_S, EndlessResponse, ListenerSlots
 from shared.kit.problems import BadRequest, ProblemError, TooManyRequests, Unavailable
-from shared.kit.telemetry import OPEN_STREAMS
+from shared.kit.runtime import Runtime
 from shared.log import port as log_port
 from shared.log.topology import LOG_PREFIX
 
@@ -39,17 +40,16 @@ StreamBatch = tuple[str, list[Recorded[Any]]]
 router = APIRouter(responses=ERRORS)
 
 
-class EventListeners:
-    """The number of listeners that the app has now."""
+def listener_slots(runtime: Runtime) -> ListenerSlots:
+    """The slots for listeners of the event stream in one app."""
+    full = TooManyRequests("Too many listen to the event stream already.", retry_after_s=BUSY_RETRY_S)
+    return ListenerSlots(runtime, "reporting.events", EVENT_LISTENERS_MAX, full)
 
-    def __init__(self) -> None:
-        self.count = 0
 
-
-async def event_listeners_of(request: Request) -> EventListeners:
-    """The listeners of the app that serves a request."""
-    listeners: EventListeners = request.app.state.event_listeners
-    return listeners
+async def listener_slots_of(request: Request) -> ListenerSlots:
+    """The slots of the app that serves a request."""
+    slots: ListenerSlots = request.app.state.event_listeners
+    return slots
 
 
 @router.get(
@@ -64,7 +64,7 @@ async def events(
     caller: Who,
     application: App,
     queries: CaseQueriesOf,
-    listeners: Annotated[EventListeners, Depends(event_listeners_of)],
+    slots: Annotated[ListenerSlots, Depends(listener_slots_of)],
     region: Annotated[
         Region | None, Query(description="Only cases that are in charge, or began, in this region and below")
     ] = None,
@@ -74,27 +74,14 @@ async def events(
 ) -> StreamingResponse:
     sse = "text/event-stream" in request.headers.get("accept", "")
     positions = await _start_of_streams(application, region, last or after)
-    if listeners.count >= EVENT_LISTENERS_MAX:
-        raise TooManyRequests("Too many listen to the event stream already.", retry_after_s=30)
     listener = Listener(application, queries, caller, region or "", positions, sse or bool(live))
     media_type = "text/event-stream" if sse else "application/x-ndjson"
-    return StreamingResponse(
-        _written(listener, listeners, sse, application), media_type=media_type, headers={"Cache-Control": "no-store"}
-    )
+    return EndlessResponse(_written(listener, sse), slots.take(caller), media_type)
 
 
-async def _written(
-    listener: Listener, listeners: EventListeners, sse: bool, application: Application
-) -> AsyncIterator[bytes]:
-    telemetry = application.runtime.telemetry
-    listeners.count += 1
-    telemetry.set(OPEN_STREAMS, listeners.count, "reporting.events")
-    try:
-        async for kind, cursor, item in listener.items():
-            yield _sse(kind, cursor, item) if sse else _line(kind, cursor, item)
-    finally:
-        listeners.count -= 1
-        telemetry.set(OPEN_STREAMS, listeners.count, "reporting.events")
+async def _written(listener: Listener, sse: bool) -> AsyncIterator[bytes]:
+    async for kind, cursor, item in listener.items():
+        yield _sse(kind, cursor, item) if sse else _line(kind, cursor, item)
 
 
 def _line(kind: str, cursor: str, item: dict[str, Any]) -> bytes:
@@ -121,10 +108,7 @@ async def _start_of_streams(application: Application, region: str | None, text: 
         if given.stream not in log.streams():
             streams = ", ".join(log.streams())
             raise BadRequest(f"No such log stream; there are {streams}.", code="after.unknown_stream")
-        try:
-            end = await log.end(given.stream)
-        except log_port.LogUnavailable as error:
-            raise Unavailable("The log does not answer.") from error
+        end = await log.end(given.stream)
         if given.sequence > end:
             raise BadRequest(
                 f"{given.stream} ends at {end}, before {given.sequence}: the log was restored from an older copy, or "
@@ -165,6 +149,15 @@ class Listener:
 
     async def items(self) -> AsyncIterator[tuple[str, str, dict[str, Any]]]:
         """Tuples (kind, cursor, item). The kind is event or heartbeat, and end or error for the last one."""
+        try:
+            async with aclosing(self._items()) as items:
+                async for item in items:
+                    yield item
+        except (log_port.LogError, ProblemError) as error:
+            yield "error", self.cursor, _problem(error)
+
+    async def _items(self) -> AsyncGenerator[tuple[str, str, dict[str, Any]], None]:
+        """As `items`. Raises LogError and ProblemError in place of the last one."""
         until = self._runtime.clock.monotonic() + EVENT_LISTEN_S_MAX
         ends = {stream: await self._log.end(stream) for stream in self._positions}
         batches: asyncio.Queue[StreamBatch | Exception] = asyncio.Queue(1)
@@ -185,8 +178,13 @@ class Listener:
                     yield "heartbeat", self.cursor, {}
                     continue
                 if isinstance(batch, Exception):
-                    yield "error", self.cursor, _problem(batch)
-                    return
+                    raise batch
+                while not (projected := await self._is_projected(batch[1][-1])):
+                    if self._runtime.clock.monotonic() >= until:
+                        break
+                    yield "heartbeat", self.cursor, {}
+                if not projected:
+                    break
                 for item in await self._shown(*batch):
                     yield item
             yield "end", self.cursor, {}
@@ -200,19 +198,22 @@ class Listener:
         try:
             async for batch in self._log.follow(stream, self._positions[stream]):
                 await batches.put((stream, list(batch)))
-        except (log_port.LogError, ProblemError) as error:
+        except Exception as error:  # the listener is told, whatever it is; `items` raises what it does not know
             await batches.put(error)
 
     async def _put_stopping(self, batches: asyncio.Queue[StreamBatch | Exception]) -> None:
         await self._runtime.stopping.wait()
-        await batches.put(Unavailable("The service stops; come again with the last cursor."))
+        await batches.put(_stops())
+
+    async def _is_projected(self, recorded: Recorded[Any]) -> bool:
+        """Whether the read model has seen an event, waiting for it. Raises Unavailable when the service stops."""
+        if self._runtime.stopping.is_set():
+            raise _stops()
+        assert recorded.position is not None, "an event that was read has its position"
+        return await self._runtime.progress.wait(Model.name, recorded.position, MODEL_WAIT_S_MAX)
 
     async def _shown(self, stream: str, batch: Sequence[Recorded[Any]]) -> list[tuple[str, str, dict[str, Any]]]:
-        """The events of a batch that the caller may see, once the read model has their cases."""
-        last = batch[-1].position
-        assert last is not None, "an event that was read has its position"
-        while not await self._runtime.progress.wait(Model.name, last, MODEL_WAIT_S_MAX):
-            pass
+        """The events of a batch that the caller may see."""
         ids = list({recorded.address.id for recorded in batch})
         visible = await self._queries.visible(self._caller, self._region, ids)
         items = []
@@ -246,6 +247,10 @@ def flow(recorded: Recorded[Any]) -> dict[str, Any]:
         "references": meta.references,
         "facts": facts,
     }
+
+
+def _stops() -> Unavailable:
+    return Unavailable("The service stops; connect again with the last cursor.")
 
 
 def _problem(error: Exception) -> dict[str, Any]:

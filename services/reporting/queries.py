@@ -1,4 +1,4 @@
-"""Every read of reporting's tables. `kit.may_see` guards every answer."""
+"""Every read of reporting's tables. In SQL `kit.may_see` guards each answer that names a case."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ListedCase:
 
 
 class CaseQueries:
-    """The queries of the read model. `kit.may_see` guards every answer."""
+    """The queries of the read model, each for a caller, and limited to what the caller may see."""
 
     def __init__(self, database: Database, model: Model, walked_rows_max: int = WALKED_ROWS_MAX) -> None:
         self._database, self._model = database.using(STATEMENTS), model

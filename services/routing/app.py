@@ -34,8 +34,7 @@ def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService
         "routing.work": projection.run,
     }
     return RunningService(
-        identity=identity, data=data, runtime=runtime, application=application, app=app, jobs=jobs,
-        projections=(projection,), submissions=Submissions(application),
+        application=application, app=app, jobs=jobs, projections=(projection,), submissions=Submissions(application),
     )  # fmt: skip
 
 

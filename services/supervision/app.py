@@ -74,8 +74,7 @@ def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService
         "supervision.sweep": eraser.sweep,
     }
     return RunningService(
-        identity=identity, data=data, runtime=runtime, application=application, app=app, jobs=jobs,
-        projections=(projection,), submissions=Submissions(application),
+        application=application, app=app, jobs=jobs, projections=(projection,), submissions=Submissions(application),
     )  # fmt: skip
 
 

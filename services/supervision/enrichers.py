@@ -21,16 +21,17 @@ from shared.kit.application import Application, Enricher, rejected
 from shared.kit.problems import Unprocessable
 
 
-async def approved(application: Application, caller: Caller, command: Command, state: CaseState) -> Command:
+async def approved(application: Application, caller: Caller, command: Command) -> Command:
     """Add the approver of an extension: the caller."""
     return replace(command, facts=command.facts.model_copy(update={"approver": caller.person}))
 
 
-async def resumed_deadline(application: Application, caller: Caller, command: Command, state: CaseState) -> Command:
+async def resumed_deadline(application: Application, caller: Caller, command: Command) -> Command:
     """Add the deadline with which a suspended clock goes on (petitions regulation, 36).
 
     Raises ProblemError when no clock is suspended.
     """
+    state = (await application.load_for_service(command.address)).state
     if command.meta.command_id in state.applied:
         return command
     clock = suspended_clock(state, command)
@@ -60,8 +61,9 @@ def clock_names(clocks: Sequence[RunningDeadline]) -> str:
     return ", ".join(f"{stage} of {unit}" if unit else stage for stage, unit in keys)
 
 
-async def informed_above(application: Application, caller: Caller, command: Command, state: CaseState) -> Command:
+async def informed_above(application: Application, caller: Caller, command: Command) -> Command:
     """Add the names that an escalation informs (clause 11.2). Raises Unprocessable for a region without a centre."""
+    state = (await application.load_for_service(command.address)).state
     if command.meta.command_id in state.applied:
         return command
     to = _region_with_centre(application, command)
@@ -69,8 +71,9 @@ async def informed_above(application: Application, caller: Caller, command: Comm
     return replace(command, facts=command.facts.model_copy(update={"informs": informs}))
 
 
-async def to_a_centre(application: Application, caller: Caller, command: Command, state: CaseState) -> Command:
+async def to_a_centre(application: Application, caller: Caller, command: Command) -> Command:
     """Check that a case is handed down to a region with a centre. Raises Unprocessable."""
+    state = (await application.load_for_service(command.address)).state
     if command.meta.command_id not in state.applied:
         _region_with_centre(application, command)
     return command

@@ -14,6 +14,7 @@ from shared.case.catalogue import STAGE_CHANGES
 from shared.kit import telemetry
 from shared.kit.application import Application
 from shared.kit.data import Data
+from shared.kit.intervals import run_every
 from shared.kit.problems import Unavailable
 from shared.kit.reactions import ReactionRunner
 from shared.kit.runtime import Runtime
@@ -43,16 +44,18 @@ class Eraser:
             for file in getattr(earlier.event, "attachments", ()):
                 await self._data.streams.delete(file.object)
         await self._data.vault.destroy(case_id)
-        await self._runtime.failpoints.hit("vault.destroyed")
 
     async def sweep(self) -> None:
-        """Delete once an hour the keys whose case never reached the log; returns only by cancellation."""
-        while True:
-            await self._clock.sleep(KEY_SWEEP_EVERY_S)
-            made_before = self._clock.now() - ORPHAN_AGE_MAX
-            swept = await self._data.vault.sweep_orphans(made_before, self._exists)
-            if swept:
-                telemetry.info("orphan keys swept", count=swept)
+        """Sweep once an hour; returns only by cancellation."""
+        await self._clock.sleep(KEY_SWEEP_EVERY_S)
+        await run_every(self._clock, KEY_SWEEP_EVERY_S, self.sweep_once, "the sweep of keys waits")
+
+    async def sweep_once(self) -> None:
+        """Delete the keys whose case never reached the log. Raises Unavailable, LogUnavailable."""
+        made_before = self._clock.now() - ORPHAN_AGE_MAX
+        swept = await self._data.vault.sweep_orphans(made_before, self._exists)
+        if swept:
+            telemetry.info("orphan keys swept", count=swept)
 
     async def _exists(self, ids: Sequence[str]) -> list[str]:
         return [id for id in ids if await self._on_log(id)]
@@ -73,12 +76,7 @@ class Calendars:
 
     async def follow(self) -> None:
         """Look for newer calendars for ever; returns only by cancellation."""
-        while True:
-            try:
-                await self.apply()
-            except (LogUnavailable, Unavailable):
-                telemetry.warn("the recomputation waits")
-            await self._clock.sleep(CALENDAR_EVERY_S)
+        await run_every(self._clock, CALENDAR_EVERY_S, self.apply, "the recomputation waits")
 
     async def apply(self) -> int:
         """Bring every running deadline to the calendars in force; how many moved. When interrupted it starts again.
@@ -121,12 +119,7 @@ class Clockless:
     async def follow(self) -> None:
         """Search soon after the start and then once an hour; returns only by cancellation."""
         await self._clock.sleep(CLOCKLESS_AFTER_S)
-        while True:
-            try:
-                await self.look()
-            except (LogUnavailable, Unavailable):
-                telemetry.warn("the search for cases without a clock waits")
-            await self._clock.sleep(CLOCKLESS_EVERY_S)
+        await run_every(self._clock, CLOCKLESS_EVERY_S, self.look, "the search for cases without a clock waits")
 
     async def look(self) -> int:
         """React again to the event that brought each such case to its stage; how many cases were looked at."""

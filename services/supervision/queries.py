@@ -1,4 +1,4 @@
-"""Every read of supervision's tables except those of webhooks: the agenda, and cases that call for orders."""
+"""The queries on supervision's tables except those of webhooks: the agenda, and cases that call for orders."""
 
 from __future__ import annotations
 

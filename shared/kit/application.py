@@ -5,8 +5,8 @@ permit, enrich, check the references, decide and append, compare with the comman
 `decide` is the part of it for the service itself, which reacts to events and moments. Routes and messages only
 translate.
 
-`load`, `history` and `load_as_resident` are the gate for reading: they answer with a state that the caller may see, or
-refuse. Nothing else in a route, a message or a feed reads an aggregate from the log.
+`load` and `history`, and both as a resident, are the gate for reading: they answer with a state that the caller may
+see, or refuse. Nothing else in a route, a message or a feed reads an aggregate from the log.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from shared.kit.access import Caller, may_see, may_see_flow, may_see_order
 from shared.kit.aggregate_cache import Versioned
 from shared.kit.command_handler import DECIDERS, CommandHandler, Committed
 from shared.kit.data import Data
+from shared.kit.dead_letters import DeadLetters
 from shared.kit.identity import Identity
 from shared.kit.problems import BadRequest, Forbidden, NotFound, ProblemError, Unavailable, Unprocessable
 from shared.kit.runtime import Runtime
@@ -109,9 +110,8 @@ class History:
         return _position(self.events[0])
 
 
-# Adds to a command the facts that the service knows and its sender does not state; it gets the aggregate as the caller
-# may see it. Raises ProblemError.
-Enricher = Callable[["Application", Caller, Command, Any], Awaitable[Command]]
+# Adds to a command the facts that the service knows and its sender does not state. Raises ProblemError.
+Enricher = Callable[["Application", Caller, Command], Awaitable[Command]]
 # Makes what a new aggregate needs before its first event (claim, key, files); the command at the address that stands.
 Creator = Callable[[Command, Origin | None], Awaitable[Command | Rejected]]
 NO_ENRICHERS: Mapping[str, Enricher] = MappingProxyType({})
@@ -132,6 +132,7 @@ class Application:
     ) -> None:
         self.identity, self.data, self.runtime = identity, data, runtime
         self.handler = CommandHandler(log=data.log, vault=data.vault, runtime=runtime)
+        self.dead_letters = DeadLetters(identity.owner, data.streams, runtime.telemetry)
         self._enrichers, self._creators = enrichers, creators
 
     # Commands
@@ -149,7 +150,14 @@ class Application:
             raise rejected(outcome)
         if outcome.recorded is None and origin is None:  # with an origin, its payload was compared at the claim
             await self.refuse_other_body(command)
-        return answer(command.address, outcome)
+        return answer(command.address, outcome, await self._number(command.address, outcome))
+
+    async def _number(self, address: Address, outcome: Committed) -> str:
+        """The number of an aggregate, from the position of its first event. The state of an order does not hold it."""
+        first = getattr(outcome.state, "registration_sequence", 0)
+        if not first and outcome.state.version > 1:
+            first = (await self._history(address)).registered_at.sequence
+        return case_number(Position(outcome.position.stream, first or outcome.position.sequence))
 
     async def decide(self, command: Command, origin: Origin | None = None) -> Committed | Rejected:
         """Decide a command of the service itself, which follows from an event or a moment. Raises as CommandHandler."""
@@ -170,10 +178,7 @@ class Application:
 
     async def _enriched(self, caller: Caller, command: Command) -> Command:
         enricher = self._enrichers.get(command.name)
-        if enricher is None:
-            return command
-        state = (await self.handler.state(command.address, fresh=True)).state
-        return await enricher(self, caller, command, state)
+        return command if enricher is None else await enricher(self, caller, command)
 
     async def permit(self, caller: Caller, command: Command) -> None:
         """Whether the caller may send this command (clause 9.4 a). Raises Forbidden, NotFound."""
@@ -185,7 +190,7 @@ class Application:
             if refusal is not None:  # a remembered state may be old: refuse only on the newest
                 newest = await self.handler.state(command.address, fresh=True)
                 if newest.sequence == 0:
-                    raise NotFound("There is no such case.", code="not_registered")
+                    raise NotFound(f"There is no such {command.address.kind}.", code="not_registered")
                 if command.meta.command_id in newest.state.applied:
                     return  # the same command again: it stands, whoever has the case since
                 refusal = access.refusal(caller, command, newest.state)
@@ -238,25 +243,37 @@ class Application:
         """The id of a request over HTTP, by its Idempotency-Key; without a key it is new."""
         return http_command_id(caller, purpose, key or self.runtime.clock.new_id())
 
-    def meta(self, caller: Caller, command_id: str, region: str, time: datetime | None, channel: str) -> Meta:
+    def meta(
+        self,
+        caller: Caller,
+        command_id: str,
+        region: str,
+        time: datetime | None,
+        channel: str,
+        received_at: datetime | None = None,
+        traceparent: str | None = None,
+    ) -> Meta:
         """The metadata of a caller's command; `time` may lie back only as far as the channel's policy allows.
 
-        Raises Unprocessable when it lies further back, or ahead.
+        `received_at`: when it reached us, if that was before now; `time` is compared with that, and is that when it is
+        left out. Raises Unprocessable when it lies further back, or ahead.
         """
         now = self.runtime.clock.now()
+        received_at = received_at or now
         if time is not None:
-            if time > now + timedelta(seconds=AHEAD_S_MAX):
+            if time > received_at + timedelta(seconds=AHEAD_S_MAX):
                 raise Unprocessable("`time` lies in the future. Leave it out, or set your clock.", code="time.ahead")
-            if time < now - self.identity.settings.backdate_max(channel):
+            if time < received_at - self.identity.settings.backdate_max(channel):
                 raise Unprocessable(
                     f"`time` lies further back than channel {channel} allows. Leave it out, or have it imported.",
                     code="time.too_far_back",
                 )
         return Meta(
             command_id=command_id,
-            time=min(time or now, now),
+            time=min(time or received_at, now),
             recorded_at=now,
             actor=caller.actor,
+            traceparent=traceparent,
             references=self.identity.references(region),
         )
 
@@ -306,14 +323,22 @@ class Application:
         except NotFound:
             raise _wrong_secret() from None
 
-    async def load_as_resident(self, address: Address, secret: str | None) -> History:
-        """The case whose look-up secret the resident has. Raises NotFound, the same for all reasons; Unavailable."""
-        history = await self._history(address)
-        if not history.events or history.state.erased:
+    async def load_as_resident(self, address: Address, secret: str | None) -> Versioned:
+        """The newest state of the case whose look-up secret the resident has.
+
+        Raises NotFound, the same for all reasons; Unavailable.
+        """
+        newest = await self.handler.state(address, fresh=True)
+        if not newest.sequence or newest.state.erased:
             raise _wrong_secret()
         if not same_secret(secret or "", await self.data.vault.secret(address.id)):
             raise _wrong_secret()
-        return history
+        return newest
+
+    async def history_as_resident(self, address: Address, secret: str | None) -> History:
+        """All events of the case whose look-up secret the resident has. Raises as `load_as_resident`."""
+        await self.load_as_resident(address, secret)
+        return await self._history(address)
 
     async def event_of_own_command(self, caller: Caller, address: Address, command_id: str) -> Any | None:
         """The event, unsealed, that a command of this very caller made of an aggregate; None when there is none."""
@@ -371,12 +396,11 @@ def sees(caller: Caller, state: Any, view: View) -> bool:
     return may_see(caller, state) if view is View.CONTENT else may_see_flow(caller, state)
 
 
-def answer(address: Address, outcome: Committed) -> Answer:
-    """The outcome of a command, for whoever asked."""
-    first = getattr(outcome.state, "registration_sequence", 0) or outcome.position.sequence
+def answer(address: Address, outcome: Committed, number: str) -> Answer:
+    """The outcome of a command, for its caller."""
     return Answer(
         id=address.id,
-        number=case_number(Position(outcome.position.stream, first)),
+        number=number,
         status=outcome.state.status.value,
         version=outcome.state.version,
         position=str(outcome.position),

@@ -18,9 +18,9 @@ from shared.case.base import Address, Event, Position, Recorded
 from shared.case.catalogue import CREATES
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, Verdict, decide
-from shared.case.orders import NEW_ORDER, OrderState, decide_order, evolve_order
+from shared.case.orders import NEW_ORDER, decide_order, evolve_order
 from shared.case.reasons import Rejected
-from shared.case.state import NEW, CaseState, evolve
+from shared.case.state import NEW, evolve
 from shared.kit import telemetry
 from shared.kit.aggregate_cache import StateChange, Versioned
 from shared.kit.problems import Unavailable
@@ -35,8 +35,6 @@ BACKOFF_S_MIN = 0.002
 BACKOFF_S_MAX = 0.1
 
 RETRIES = telemetry.counter("caseflow_command_retries_total", "Commands decided again, by the cause", "reason")
-
-AggregateState = CaseState | OrderState
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,8 @@ class CommandHandler:
         """Decide a command and append its event, exactly once however often it is sent.
 
         Raises Unavailable when the log gave no answer for RETRY_S_MAX seconds, or when the vault gives none: the same
-        command may be sent again. Raises KeyErased when the key of the content is destroyed, AlreadySealed, TooLarge.
+        command may be sent again. Raises KeyErased when the key of the content is destroyed, AlreadySealed,
+        EventTooLarge.
         """
         async with self._aggregates.queue(command.address.subject):
             return await self._until_settled(command)

@@ -27,12 +27,12 @@ class DeadLetters:
         self._telemetry.set(PARKED_COUNT, await self._streams.end(topology.PARKED))
 
     async def park_event(self, consumer: str, recorded: Recorded[Any], reason: str) -> None:
-        """Leave an event that a reaction could not work to the operator. Raises log_port.Unavailable."""
+        """Leave an event that a reaction could not work to the operator. Raises LogUnavailable."""
         note = {"event": recorded.id, "position": str(recorded.position), "type": recorded.type, "reason": reason}
         await self._park(consumer, note, f"{consumer} {recorded.id}", reason)
 
     async def park_submission(self, source: str, sequence: int, command: str | None, reason: str) -> None:
-        """Leave a submission that could not be worked to the operator. Raises log_port.Unavailable."""
+        """Leave a submission that could not be worked to the operator. Raises LogUnavailable."""
         note = {"source": source, "sequence": sequence, "command": command, "reason": reason}
         await self._park("submissions", note, f"submission {sequence}", reason)
 

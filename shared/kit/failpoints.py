@@ -18,7 +18,7 @@ from shared.kit.clock import SystemClock
 CATALOGUE = (
     "intake.register.claimed",  # claim and case key are committed, nothing is on the log yet
     "intake.register.attached",  # attachments are in the object store, the event is not on the log yet
-    "application.created",  # the first event of an aggregate is on the log, the caller has no answer yet
+    "application.created",  # the creation of an aggregate is decided, the caller has no answer yet
     "intake.receipt.published",  # the receipt is out, the submission is not acknowledged yet
     "handle.loaded",  # the case is folded, nothing is decided yet
     "handle.decided",  # the decision is made, the append is not sent yet
@@ -27,14 +27,14 @@ CATALOGUE = (
     "react.handled",  # the command of the reaction is done, the message is not acknowledged yet
     "react.acked",  # the message is acknowledged
     "react.parked",  # the poison message is parked, not acknowledged yet
-    "project.folded",  # rows are computed, the transaction is not begun yet
+    "project.folded",  # rows are computed, not written yet
     "project.written",  # rows are written, the transaction is not committed yet
     "project.committed",  # rows and checkpoint are committed
     "ticker.fetched",  # what is due is read, nothing has fired yet
     "ticker.fired",  # one thing has fired, the next has not
     "feed.published",  # a feed item is out, the next is not
     "webhook.sent",  # receivers have taken items, the cursor is not committed yet
-    "vault.destroyed",  # a case key is gone, the erasure is not on the log yet
+    "vault.destroyed",  # a case key is gone, the event that asked for it is not acknowledged yet
     "vault.rewrapped",  # one batch of keys is re-wrapped
     "import.row",  # one row of an import is done, its mark is not written yet
 )

@@ -26,13 +26,14 @@ from pydantic_core import from_json
 
 from shared.kit import telemetry
 from shared.kit.clock import Clock
-from shared.kit.reactions import DELAY_S_MAX, DELAY_S_MIN, PAUSE_S
+from shared.kit.retry import PAUSE_S, delay_s
+from shared.kit.submissions import AT_ONCE_COUNT_MAX, Submissions
 from shared.log.connection import RECONNECT_WAIT_S, REQUEST_WAIT_S_MAX, START_WAIT_S_MAX
 from shared.log.consumers import CODE_NO_CONSUMER, RawMessage
 from shared.log.jetstream import GUARD
 from shared.log.port import LogUnavailable
 from shared.log.streams import is_unanswered, publish_error
-from shared.log.topology import inbox_prefix
+from shared.log.topology import RECEIPT_SUBJECTS, RECEIPTS, SUBMISSIONS, SUBMITTED, inbox_prefix
 
 MESSAGE_WAIT_S = 2.0  # a pull waits so long at the server for a message before it is sent again
 WATCH_EVERY_S = 2.0
@@ -159,6 +160,22 @@ async def _parse_bare(message: Any) -> NatsMessage:
     return NatsMessage(message, message.data, message_id="-", correlation_id="-")
 
 
+def submissions_router(owner: str) -> NatsRouter:
+    """The router of a service that answers submissions of platforms, for one broker: a router serves no second one.
+
+    The handler takes the submissions of other services too and passes them by; `given("submissions")` answers.
+    """
+    router, durable = NatsRouter(), f"{owner}-submissions"
+    announce_stream(router, RECEIPT_SUBJECTS, stream=RECEIPTS)
+    pull_deliveries(router, SUBMITTED, stream=SUBMISSIONS, durable=durable, at_once=AT_ONCE_COUNT_MAX)(_take_submission)
+    return router
+
+
+async def _take_submission(delivery: StreamDelivery) -> None:
+    submissions: Submissions = given("submissions")
+    await submissions.take(delivery)
+
+
 def announce_stream(registrator: NatsBroker | NatsRouter, subject: str, *, stream: str) -> None:
     """Declare that a service publishes on the subjects of a stream; `BrokerEdge` publishes on no other."""
     registrator.publisher(subject, stream=JStream(stream, declare=False))
@@ -246,11 +263,6 @@ class Redelivery(BaseMiddleware):
             telemetry.warn("a message failed and comes again", reason=type(exc_val).__name__, attempts=attempts)
             await message.nak(delay=delay_s(attempts))
         return False
-
-
-def delay_s(attempts: int) -> float:
-    """How long a message waits that has failed so often."""
-    return min(DELAY_S_MIN * 2.0 ** min(attempts, 16), DELAY_S_MAX)
 
 
 _values: ContextVar[Mapping[str, object]] = ContextVar("values")

@@ -18,13 +18,13 @@ from typing import Any
 
 from shared.case.base import Meta, Recorded, Unknown, derived_id
 from shared.case.reasons import Reason, Rejected
-from shared.kit import telemetry
+from shared.kit import access, telemetry
 from shared.kit.aggregate_cache import Versioned
 from shared.kit.application import Application, Origin
 from shared.kit.command_handler import Committed, command
-from shared.kit.dead_letters import DeadLetters
 from shared.kit.effects import CommandRequest, Reaction
 from shared.kit.problems import Unavailable
+from shared.kit.retry import ATTEMPTS_COUNT_MAX, DELAY_S_MIN, PAUSE_S, delay_s
 from shared.kit.seal import unseal_fields
 from shared.kit.telemetry import BEHIND
 from shared.kit.vault import KeyErased
@@ -33,10 +33,6 @@ from shared.log.port import Delivery, Durable, DurableMissing, LogUnavailable
 FETCH_COUNT_MAX = 256
 DEBOUNCED_COUNT_MAX = 1024
 FETCH_WAIT_S = 5.0
-ATTEMPTS_COUNT_MAX = 8
-DELAY_S_MIN = 0.2
-DELAY_S_MAX = 60.0
-PAUSE_S = 1.0
 DEBOUNCE_S_MAX = 2.0
 
 
@@ -70,7 +66,7 @@ class ReactionRunner:
         self._log, self._vault = data.log, data.vault
         self._runtime, self._clock = runtime, runtime.clock
         self._reference_data, self._actor = identity.reference_data, identity.service_actor
-        self._dead_letters = DeadLetters(self.owner, data.streams, runtime.telemetry)
+        self._dead_letters = application.dead_letters
         self._observers = observers
         self._durables: dict[str, Durable] = {}
         runtime.telemetry.before_reading(self._measure)
@@ -170,7 +166,7 @@ class ReactionRunner:
 
     async def _again_or_park(self, delivery: Delivery, error: Exception) -> None:
         if _patient(error) or delivery.attempts < ATTEMPTS_COUNT_MAX:
-            await delivery.nack(min(DELAY_S_MIN * 2 ** min(delivery.attempts, 16), DELAY_S_MAX))
+            await delivery.nack(delay_s(delivery.attempts))
             return
         reason = type(error).__name__  # never its text: it may quote content
         telemetry.warn("parked", service=self.owner, event=delivery.recorded.id, reason=reason)
@@ -231,7 +227,8 @@ class ReactionRunner:
             traceparent=cause.meta.traceparent,
         )
         try:
-            origin = Origin(reaction.name, request.address.id, cause.id.encode())
+            creates = access.is_creation(request.name)
+            origin = Origin(reaction.name, request.address.id, cause.id.encode()) if creates else None
             return await self._application.decide(command(request.address, meta, request.name, request.facts), origin)
         except KeyErased:  # the case was erased after the first delivery of this event
             return Rejected(Reason.ERASED)

@@ -33,7 +33,7 @@ class ProjectionProgress:
         self._sources[service] = look_up
 
     def set(self, model: str, position: Position) -> None:
-        """A projector has committed up to here: wake who waits for it."""
+        """A projection runner has committed up to here: wake those who wait for it."""
         key = (model, position.stream)
         self._at[key] = max(self._at.get(key, 0), position.sequence)
         waiting = self._waiting.pop(key, [])

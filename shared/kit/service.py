@@ -55,16 +55,28 @@ Job = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, kw_only=True)
 class RunningService:
-    """A connected service: its parts, its web app, and the background jobs that a process may run."""
+    """A connected service: its application layer, its web app, and the background jobs that a process may run."""
 
-    identity: Identity
-    data: Data
-    runtime: Runtime
     application: Application
     app: FastAPI
     jobs: Mapping[str, Job]
     projections: Sequence[ProjectionRunner] = ()
     submissions: Submissions | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """The identity of the service."""
+        return self.application.identity
+
+    @property
+    def data(self) -> Data:
+        """The connections of the service."""
+        return self.application.data
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime of the process that the service is in."""
+        return self.application.runtime
 
     @property
     def owner(self) -> Owner:
@@ -101,7 +113,7 @@ async def open_service(
 ) -> AsyncIterator[RunningService]:
     """Connect a service; its jobs do not run yet. Services of one process share `runtime` and `reference_data`.
 
-    Raises Unavailable, BadSettings, BadMaster.
+    Raises Unavailable, LogUnavailable, BadSettings, BadMaster.
     """
     owner = service.owner
     async with AsyncExitStack() as stack:

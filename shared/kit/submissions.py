@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
 
@@ -24,14 +24,13 @@ from shared.case.base import Meta, derived_id
 from shared.case.commands import Command
 from shared.kit import access, telemetry
 from shared.kit.access import Caller
-from shared.kit.application import AHEAD_S_MAX, Answer, Application, Origin
+from shared.kit.application import Answer, Application, Origin
 from shared.kit.bodies import facts_of_body
 from shared.kit.command_handler import command
-from shared.kit.dead_letters import DeadLetters
 from shared.kit.lanes import Lanes
 from shared.kit.problems import Forbidden, Problem, ProblemError, Unavailable, Unprocessable
-from shared.kit.reactions import ATTEMPTS_COUNT_MAX, DELAY_S_MAX, DELAY_S_MIN
-from shared.kit.submission import PARKED_CODE, Envelope, Form, ParsedSubmission, Receipt, is_source, read, within
+from shared.kit.retry import ATTEMPTS_COUNT_MAX, DELAY_S_MAX, DELAY_S_MIN, delay_s
+from shared.kit.submission import PARKED_CODE, Form, ParsedSubmission, Receipt, is_source, read, within
 from shared.kit.translations import TRANSLATIONS, translated
 from shared.log import topology
 from shared.log.consumers import RawMessage
@@ -84,7 +83,7 @@ class Submissions:
         self._owner, self._streams = application.identity.owner, application.data.streams
         self._edge = application.data.edge
         self._clock, self._runtime = application.runtime.clock, application.runtime
-        self._dead_letters = DeadLetters(self._owner, self._streams, self._runtime.telemetry)
+        self._dead_letters = application.dead_letters
         self._forms = {name: creation.form for name, creation in creations.items()}
         self._lanes = Lanes(self._clock)
         # lane -> the sequence that must be redelivered before later ones, and until when; another process may answer it
@@ -127,7 +126,7 @@ class Submissions:
                     return True
                 except LogUnavailable:
                     pass
-            await delivery.nack(min(DELAY_S_MIN * 2 ** min(delivery.attempts, 16), DELAY_S_MAX))
+            await delivery.nack(delay_s(delivery.attempts))
             return False
         return True
 
@@ -183,7 +182,10 @@ class Submissions:
         if standing is not None and not standing.may_repeat(spec.name):
             raise OtherSubmission("")
         caller = replace(person, source=submission.source)
-        meta = self._meta(submission, envelope, caller, stored_at)
+        command_id = derived_id("submission", submission.source, envelope.id, "")
+        meta = self._application.meta(  # compared with `stored_at`: it does not get too old while the services are down
+            caller, command_id, submission.region, envelope.time, CHANNEL, stored_at, telemetry.traceparent()
+        )
         if access.is_creation(spec.name):
             if spec.name not in self._creations:
                 raise Forbidden("Platforms do not send this command.", code="command.not_for_platforms")
@@ -198,26 +200,6 @@ class Submissions:
         if "source" in spec.facts.model_fields:
             facts = facts.model_copy(update={"source": submission.source, "source_id": envelope.id})
         return await self._application.execute(caller, command(address, meta, spec.name, facts))
-
-    def _meta(self, submission: ParsedSubmission, envelope: Envelope, caller: Caller, stored_at: datetime) -> Meta:
-        """`time` is compared with `stored_at`: a submission does not get too old while the services are down."""
-        time = envelope.time or stored_at
-        if time > stored_at + timedelta(seconds=AHEAD_S_MAX):
-            raise Unprocessable("`time` lies in the future. Leave it out, or set your clock.", code="time.ahead")
-        if time < stored_at - self._application.identity.settings.backdate_max(CHANNEL):
-            raise Unprocessable(
-                "`time` lies further back than a platform may set it. Leave it out, or have it imported.",
-                code="time.too_far_back",
-            )
-        now = self._clock.now()
-        return Meta(
-            command_id=derived_id("submission", submission.source, envelope.id, ""),
-            time=min(time, now),
-            recorded_at=now,
-            actor=caller.actor,
-            traceparent=telemetry.traceparent(),
-            references=self._application.identity.references(submission.region),
-        )
 
     async def _publish_receipt(
         self, submission: ParsedSubmission, outcome: Answer | Problem, subject_ids: Sequence[str]

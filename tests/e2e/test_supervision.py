@@ -170,7 +170,9 @@ def test_an_order_is_answered_by_its_unit_refused_answered_again_and_accepted(de
     path = f"/supervision/orders/{order['id']}"
     desk.refused(403, "access.refused", "jj-police", f"{path}/answer-order", {"note": NOTE})
     desk.refused(409, "wrong_status", "jj-supervisor", f"{path}/accept-answer", {"note": NOTE})
-    assert desk.ok("jj-housing", f"{path}/answer-order", {"note": NOTE})["status"] == "answered"
+    answered = desk.ok("jj-housing", f"{path}/answer-order", {"note": NOTE})
+    assert (answered["status"], answered["number"]) == ("answered", order["number"])
+    assert desk.get("jj-supervisor", f"/reporting/orders/{answered['number']}").json()["id"] == order["id"]
     assert desk.ok("jj-supervisor", f"{path}/refuse-answer", {"note": NOTE})["status"] == "issued"
     desk.ok("jj-housing", f"{path}/answer-order", {"note": NOTE})
     assert desk.ok("jj-supervisor", f"{path}/accept-answer", {"note": NOTE})["status"] == "accepted"

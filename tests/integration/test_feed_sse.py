@@ -15,6 +15,7 @@ from infra.servers.embedded import Endpoints
 from services.supervision.feed import sse
 from shared.case.announcements import FeedKind
 from shared.case.base import Recorded
+from shared.kit import listeners
 from shared.kit.settings import Settings
 from shared.log.connection import connect
 from shared.log.streams import Streams
@@ -245,16 +246,16 @@ def sealed(recorded: Recorded[Any]) -> Any:
 
 
 async def test_nobody_takes_all_the_seats(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "LISTENERS_PER_PERSON_MAX", 2)
-    monkeypatch.setattr(sse, "FEED_LISTENERS_MAX", 3)
+    monkeypatch.setattr(listeners, "LISTENERS_PER_PERSON_MAX", 2)
+    monkeypatch.setattr(feed.slots, "count_max", 3)
     async with feed.listening("jj-director") as one, feed.listening("jj-director") as two:
         await asyncio.gather(one.block(), two.block())
         own = await feed.refused("jj-director")
-        assert (own.status_code, own.headers["Retry-After"]) == (429, str(sse.BUSY_RETRY_S))
+        assert (own.status_code, own.headers["Retry-After"]) == (429, str(listeners.BUSY_RETRY_S))
         async with feed.listening("cd-director") as three:
             await three.block()
             full = await feed.refused("sc-auditor")
-            assert (full.status_code, full.headers["Retry-After"]) == (503, str(sse.BUSY_RETRY_S))
+            assert (full.status_code, full.headers["Retry-After"]) == (503, str(listeners.BUSY_RETRY_S))
     async with asyncio.timeout(HEARD_S_MAX):
         while True:  # a seat is free again once the server has seen them go
             async with feed.listening("jj-director") as again:
@@ -266,8 +267,8 @@ async def test_nobody_takes_all_the_seats(feed: Feed, monkeypatch: pytest.Monkey
 async def test_a_slow_reader_gets_all_and_one_that_has_stopped_is_let_go(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sse, "LISTENERS_PER_PERSON_MAX", 1)
-    monkeypatch.setattr(sse, "WRITE_S_MAX", 1.0)
+    monkeypatch.setattr(listeners, "LISTENERS_PER_PERSON_MAX", 1)
+    monkeypatch.setattr(listeners, "WRITE_S_MAX", 1.0)
     place = await feed.streams.end(FEED)
     end = await feed.written(cases(60, 15))
     stopped = socket.socket()

@@ -33,7 +33,7 @@ WORDS = "电梯停运一个月没人修"
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world() -> AsyncIterator[World]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("submissions", "reactions"):
+        for module in ("retry", "submissions", "reactions"):
             patch.setattr(f"shared.kit.{module}.DELAY_S_MIN", 0.01)  # what fails comes again at once
         async with open_world() as opened:
             yield opened

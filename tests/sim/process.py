@@ -20,7 +20,8 @@ from shared.kit.aggregate_cache import AggregateCache
 from shared.kit.data import Data
 from shared.kit.failpoints import Failpoints
 from shared.kit.identity import Identity
-from shared.kit.reactions import FETCH_WAIT_S, PAUSE_S
+from shared.kit.reactions import FETCH_WAIT_S
+from shared.kit.retry import PAUSE_S
 from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from shared.kit.submissions import AT_ONCE_COUNT_MAX, Submissions

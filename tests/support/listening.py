@@ -15,6 +15,7 @@ import uvicorn
 
 from infra.servers.embedded import Endpoints
 from shared.case.base import Owner, Recorded
+from shared.kit.listeners import ListenerSlots
 from shared.log.connection import connect
 from shared.log.jetstream import JetStreamLog
 from shared.log.port import LogUnavailable
@@ -41,8 +42,8 @@ class Heard:
 class Feed:
     """The feed at a port, and the log behind it."""
 
-    def __init__(self, port: int, log: JetStreamLog, streams: Streams) -> None:
-        self.port, self.log, self.streams = port, log, streams
+    def __init__(self, port: int, log: JetStreamLog, streams: Streams, slots: ListenerSlots) -> None:
+        self.port, self.log, self.streams, self.slots = port, log, streams, slots
         self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=HEARD_S_MAX)
 
     @asynccontextmanager
@@ -134,7 +135,8 @@ async def serving(nats: NatsServer, endpoints: Endpoints, port: int) -> AsyncIte
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve([listener]))
         writing = asyncio.ensure_future(service.jobs["supervision.feed"]())
-        feed = Feed(listener.getsockname()[1], JetStreamLog(connection, Topology(AREAS)), Streams(connection))
+        log, streams = JetStreamLog(connection, Topology(AREAS)), Streams(connection)
+        feed = Feed(listener.getsockname()[1], log, streams, service.app.state.feed.slots)
         stack.push_async_callback(feed.client.aclose)
         try:
             yield feed

@@ -6,7 +6,8 @@ import pytest
 from faststream.nats import NatsRouter
 
 from infra.servers.services import SERVICES
-from shared.kit.messaging import BrokerEdge, announce_stream, delay_s, given, make_broker
+from shared.kit.messaging import BrokerEdge, announce_stream, given, make_broker
+from shared.kit.retry import delay_s
 from shared.kit.service import Service
 from shared.log.topology import PROGRESS, RECEIPTS
 

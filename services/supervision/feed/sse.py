@@ -11,32 +11,26 @@ listener that has stopped reading.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
-from fastapi.sse import EventSourceResponse, format_sse_event
+from fastapi.sse import format_sse_event
 from pydantic_core import to_json
-from starlette.types import Message as AsgiMessage
-from starlette.types import Send
 
 from shared.case.announcements import FeedKind
 from shared.case.base import Address, Position, Region, contains
-from shared.case.orders import OrderState
-from shared.case.rights import Right
 from shared.kit import telemetry
-from shared.kit.access import Caller, barred, may_see_flow
+from shared.kit.access import Caller
 from shared.kit.aggregate_cache import Versioned
-from shared.kit.application import Application
+from shared.kit.application import Application, View, sees
 from shared.kit.feed_item import FeedItem
 from shared.kit.http import ERRORS, Who
-from shared.kit.problems import BadRequest, Forbidden, TooManyRequests, Unavailable, Unprocessable
-from shared.kit.runtime import Runtime
-from shared.kit.telemetry import OPEN_STREAMS
+from shared.kit.listeners import BUSY_RETRY_S, EndlessResponse, ListenerSlots
+from shared.kit.problems import BadRequest, Forbidden, Unavailable, Unprocessable
 from shared.log import port as log_port
 from shared.log import topology
 from shared.log.consumers import RawMessage
@@ -46,11 +40,8 @@ from shared.log.topology import FEED
 
 KEEPALIVE_S = 15.0
 RETRY_MS = 2000
-WRITE_S_MAX = 60.0  # a listener that reads nothing for so long is disconnected
 FEED_LISTEN_S_MAX = 3600.0  # then the listener connects again, with the rights that it has then
 FEED_LISTENERS_MAX = 200
-LISTENERS_PER_PERSON_MAX = 8
-BUSY_RETRY_S = 30
 ID_DIGITS_MAX = 18
 ITEMS_PER_SLICE = 32
 PRESENT_S_MAX = 1.0
@@ -83,7 +74,8 @@ class Feed:
 
     def __init__(self, application: Application) -> None:
         self.application, self.present = application, Present(application)
-        self.slots = ListenerSlots(application.runtime)
+        full = Unavailable("Too many listen to the feed here already.", retry_after_s=BUSY_RETRY_S)
+        self.slots = ListenerSlots(application.runtime, "supervision.feed", FEED_LISTENERS_MAX, full)
 
 
 async def feed_of(request: Request) -> Feed:
@@ -117,7 +109,7 @@ async def listen(
     kinds = _kinds(kind)
     after, gap = await start_of(feed.application.data.streams, last)
     listener = FeedListener(feed, FeedRequest(caller, region, kinds, level, after, gap))
-    return _EndlessResponse(listener.lines(), feed.slots.take(caller))
+    return EndlessResponse(listener.lines(), feed.slots.take(caller), "text/event-stream")
 
 
 def _kinds(names: Sequence[str] | None) -> frozenset[str]:
@@ -130,47 +122,18 @@ def _kinds(names: Sequence[str] | None) -> frozenset[str]:
 async def start_of(streams: Streams, last: str | None) -> tuple[int, dict[str, int] | None]:
     """The sequence behind which a listener goes on, and the gap where FEED no longer holds all that it asked for.
 
-    Raises BadRequest, Unavailable.
+    Raises BadRequest, LogUnavailable.
     """
     if last and not (last.isascii() and last.isdigit() and len(last) <= ID_DIGITS_MAX):
         raise BadRequest(
             "`Last-Event-ID` is the id of an event of this feed, a number.", code="last_event_id.malformed"
         )
-    try:
-        first, end = await streams.sequences(FEED)
-    except log_port.LogUnavailable as error:
-        raise Unavailable("The log does not answer.") from error
+    first, end = await streams.sequences(FEED)
     if not last:
         return end, None
     requested = int(last)
     after = end if requested > end else max(requested, first - 1)
     return after, None if after == requested else {"asked": requested, "first": first, "last": end}
-
-
-class ListenerSlots:
-    """The listeners of the feed, counted by person and in all."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._taken: Counter[str] = Counter()
-        self._telemetry = runtime.telemetry
-
-    def take(self, caller: Caller) -> AbstractContextManager[None]:
-        """A slot for the duration of a block. Raises TooManyRequests, Unavailable, before the block begins."""
-        if self._taken[caller.person] >= LISTENERS_PER_PERSON_MAX:
-            raise TooManyRequests("You listen to the feed too often already.", retry_after_s=BUSY_RETRY_S)
-        if self._taken.total() >= FEED_LISTENERS_MAX:
-            raise Unavailable("Too many listen to the feed here already.", retry_after_s=BUSY_RETRY_S)
-        return self._slot(caller.person)
-
-    @contextmanager
-    def _slot(self, person: str) -> Iterator[None]:
-        self._taken[person] += 1
-        self._telemetry.set(OPEN_STREAMS, self._taken.total(), "supervision.feed")
-        try:
-            yield
-        finally:
-            self._taken[person] -= 1
-            self._telemetry.set(OPEN_STREAMS, self._taken.total(), "supervision.feed")
 
 
 class Present:
@@ -209,15 +172,10 @@ def hears(caller: Caller, item: FeedItem, state: Any) -> bool:
 
     An item of the kind `left` goes to the centre that the case has left, although that centre may not see it any more.
     """
-    data = item.data
-    if isinstance(state, OrderState):
-        reads = bool(caller.rights & {Right.READ, Right.AUDIT})
-        return caller.unit == state.unit or (reads and contains(caller.region, state.region))
-    if barred(caller, state):  # checked for auditors too, whom `may_see_flow` lets see the flow of every case
-        return False
-    if may_see_flow(caller, state):
+    if sees(caller, state, View.FLOW):
         return True
-    return data.kind == FeedKind.LEFT and may_see_flow(caller, replace(state, in_charge=data.region))
+    left = item.data.kind == FeedKind.LEFT
+    return left and sees(caller, replace(state, in_charge=item.data.region), View.FLOW)
 
 
 class FeedListener:
@@ -284,24 +242,3 @@ class FeedListener:
             return await self._present.state(address, Position.parse(item.data.position).sequence)
         except NoArea:  # the topology no longer has the area
             return None
-
-
-class _EndlessResponse(EventSourceResponse):
-    """A response that does not end by itself, and disconnects a listener that has stopped reading."""
-
-    def __init__(self, content: AsyncIterator[bytes], slot: AbstractContextManager[None]) -> None:
-        super().__init__(content, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        self._slot = slot
-
-    async def stream_response(self, send: Send) -> None:
-        """Send as Starlette does, each piece within WRITE_S_MAX."""
-
-        async def send_in_time(message: AsgiMessage) -> None:
-            async with asyncio.timeout(WRITE_S_MAX):
-                await send(message)
-
-        with self._slot:
-            try:
-                await super().stream_response(send_in_time)
-            except TimeoutError:
-                telemetry.warn("a listener of the feed read nothing and was let go")

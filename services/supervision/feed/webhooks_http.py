@@ -21,8 +21,7 @@ from shared.case.rights import Right
 from shared.kit.access import Caller
 from shared.kit.application import AHEAD_S_MAX, Application
 from shared.kit.http import ERRORS, App, IdText, Who
-from shared.kit.problems import Forbidden, NotFound, Unavailable, Unprocessable
-from shared.log import port as log_port
+from shared.kit.problems import Forbidden, NotFound, Unprocessable
 from shared.log.topology import FEED, feeds_of
 
 PAGE_COUNT_MAX = 200
@@ -206,11 +205,8 @@ class WebhookAccess:
         self.notices = NoticeStore(application.data.database)
 
     async def end(self) -> int:
-        """The last sequence of the feed. Raises Unavailable."""
-        try:
-            return await self._streams.end(FEED)
-        except log_port.LogUnavailable as error:
-            raise Unavailable("The log does not answer.") from error
+        """The last sequence of the feed. Raises LogUnavailable."""
+        return await self._streams.end(FEED)
 
     async def own(self, caller: Caller, id: str, creator: bool = False) -> Webhook:
         """A webhook that the caller may change; with `creator` only one that they made. Raises NotFound, Forbidden."""
@@ -223,7 +219,7 @@ class WebhookAccess:
         return webhook
 
     async def view(self, id: str) -> WebhookView:
-        """A webhook with its present state. Raises NotFound, Unavailable."""
+        """A webhook with its present state. Raises NotFound, LogUnavailable."""
         webhook = await self.store.read(id)
         if webhook is None:
             raise NotFound("There is no such webhook any more.")
@@ -411,10 +407,7 @@ async def retry_all_parked(id: WebhookId, caller: Who, access: WebhookAccessOf) 
 async def notices_of_case(id: IdText, caller: Who, application: App, access: WebhookAccessOf) -> NoticeList:
     address = await application.locate(id)
     await application.load(caller, address)
-    try:
-        messages = await application.data.streams.read(FEED, feeds_of(address.id, FeedKind.NOTICE))
-    except log_port.LogUnavailable as error:
-        raise Unavailable("The log does not answer.") from error
+    messages = await application.data.streams.read(FEED, feeds_of(address.id, FeedKind.NOTICE))
     rows = await access.notices.of_case(address.id)
     items = [from_json(message.data) for message in messages]
     return NoticeList(notices=[_notice(item, rows.get(item["id"])) for item in items])

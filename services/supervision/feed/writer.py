@@ -158,7 +158,7 @@ class FeedWriter:
         """Read the position from the last message of FEED, and write the missing items of the event it belongs to.
 
         These come first: once an item of another stream follows, FEED no longer says how many items of the event are
-        written. Raises Damaged when FEED was written from another log, Conflict, Unavailable.
+        written. Raises Damaged when FEED was written from another log, LogConflict, LogUnavailable.
         """
         last = await self._streams.last(FEED, FEED_ITEMS)
         end = last.sequence if last else await self._streams.end(FEED)
@@ -182,7 +182,10 @@ class FeedWriter:
         return recorded
 
     async def apply(self, batch: EventBatch) -> None:
-        """Write the items of the next events of one stream. Raises Conflict, Unavailable: then call `find_position`."""
+        """Write the items of the next events of one stream.
+
+        Raises LogConflict, LogUnavailable: then call `find_position`.
+        """
         outgoing: list[Outgoing] = []
         with self._runtime.telemetry.span(WRITER_NAME, count=len(batch)):
             for start in range(0, len(batch), EVENTS_PER_SLICE):
