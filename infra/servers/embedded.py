@@ -49,7 +49,7 @@ POSTGRES_SETTINGS = {
     "log_parameter_max_length": "0",
     "log_parameter_max_length_on_error": "0",
 }
-# The signals in their order, SERVER_STOP_S_MAX for each: Postgres ends its sessions first.
+# The signals in their order, STOP_S_MAX for each: Postgres ends its sessions first.
 _STOP_SIGNALS = {"nats": (signal.SIGTERM, signal.SIGKILL), "postgres": (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)}
 _ROLES_SQL = Path(__file__).with_name("roles.sql")
 
