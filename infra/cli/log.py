@@ -86,21 +86,29 @@ async def _events(
     settings: Settings, after: Sequence[str], follow: bool, types: frozenset[str], case: str | None
 ) -> None:
     async with open_servers(settings, say) as servers, open_log(servers, Owner.REPORTING) as log:
-        positions = _start_positions(after, log.streams())
+        positions, only = _start_positions(after, log.streams()), None
         if case is not None:
-            address = await _address(log, case)
-            for recorded in await log.load(address, positions[log.stream_of(address)]):
-                _print(recorded, types)
+            only = await _address(log, case)
+            stream = log.stream_of(only)
+            positions = {stream: await _history(log, only, positions[stream], types)}
             if not follow:
                 return
-            positions[log.stream_of(address)] = await log.end(log.stream_of(address))
-        only = None if case is None else address
         if follow:
             async with asyncio.TaskGroup() as group:
                 for stream, sequence in positions.items():
                     group.create_task(_stream(log, stream, sequence, None, types, only))
         for stream, sequence in positions.items():
             await _stream(log, stream, sequence, await log.end(stream), types, only)
+
+
+async def _history(log: Log, address: Address, after: int, types: frozenset[str]) -> int:
+    """Print the events of a case or order after a sequence; the sequence up to which its stream needs no reading."""
+    end = await log.end(log.stream_of(address))  # asked for first, so that no event falls between
+    for recorded in await log.load(address, after):
+        _print(recorded, types)
+        end = max(end, recorded.position.sequence if recorded.position else 0)
+    sys.stdout.flush()
+    return end
 
 
 async def _stream(

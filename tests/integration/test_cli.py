@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,9 @@ from typer.testing import CliRunner, Result
 from infra.cli import app
 from infra.servers.attach import endpoints, is_running
 from infra.servers.folder import CannotStart
-from tests.support.stack import ROOT, Stack
+from tests.support.client import HOUSING, Desk
+from tests.support.log import AREAS
+from tests.support.stack import ROOT, START_S_MAX, STOP_S_MAX, Stack, until
 
 pytestmark = pytest.mark.slow
 DEMO = ROOT / "shared" / "reference" / "demo"
@@ -104,6 +109,44 @@ def test_events_that_cannot_be_found_are_told(stack: Stack, words: list[str], to
     done = caseflow(stack, "events", *words)
     assert done.exit_code == 2
     assert told in done.stderr
+
+
+async def consumers_of(stack: Stack, stream: str) -> set[str]:
+    """The names of the consumers of a stream."""
+    async with stack.connection() as connection:
+        reply = await connection.api(f"$JS.API.CONSUMER.LIST.{stream}")
+    return {consumer["name"] for consumer in reply["consumers"]}
+
+
+async def test_a_case_is_followed_from_its_history_on_and_only_its_stream(stack: Stack, tmp_path: Path) -> None:
+    desk = Desk(stack.url)
+    case = desk.assigned()
+    desk.until_clocked(case.id)
+    history = desk.types(case.id)
+    own, other = (f"LOG_{area}" for area in AREAS)
+    before = {stream: await consumers_of(stack, stream) for stream in (own, other)}
+    words = ("events", "--case", case.number, "--follow", "--data", str(stack.data))
+    output = tmp_path / "events"
+
+    def types() -> list[str]:
+        rows = [json.loads(line) for line in output.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        assert {row["case"] for row in rows} <= {case.id}
+        return [row["type"] for row in rows if row["type"] != "case.deadlines_set"]  # as Desk.types does
+
+    with output.open("wb") as stdout:
+        process = subprocess.Popen((sys.executable, "-m", "infra.cli", *words), cwd=ROOT, stdout=stdout)
+        try:
+            until(lambda: types() == history, "the history stands there before anything further happens", START_S_MAX)
+            desk.ok("jj-housing", f"/routing/cases/{case.id}/sign-for", {"unit": HOUSING, "person": "jj-housing-1"})
+            until(lambda: "case.signed_for" in types(), "the next event is printed")
+            made = {stream: await consumers_of(stack, stream) - before[stream] for stream in (own, other)}
+            assert made[own]
+            assert not made[other]
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(STOP_S_MAX)
+            desk.close()
+    assert types()[: len(history) + 1] == [*history, "case.signed_for"], "each event once"
 
 
 async def test_who_runs_is_known_by_the_lock(stack: Stack, tmp_path: Path) -> None:
