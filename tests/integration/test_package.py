@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -73,6 +74,8 @@ def test_the_dependencies_are_those_of_requirements_in(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         metadata = archive.read(f"caseflow-{VERSION}.dist-info/METADATA").decode()
     declared = {line.removeprefix("Requires-Dist: ") for line in metadata.splitlines() if "Requires-Dist" in line}
+    required = re.findall(r"^[^\s#]+", (ROOT / "requirements.in").read_text(), re.MULTILINE)
+    assert declared == {requirement.lower() for requirement in required}  # metadata has names in lower case
     assert {"nats-py", "fastapi", "faststream[nats]"} <= declared
     assert not {"pytest", "hatchling", "mypy"} & declared
 
