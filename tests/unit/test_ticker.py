@@ -20,7 +20,7 @@ from shared.case.reasons import Rejected
 from shared.kit.application import Application, Origin
 from shared.kit.command_handler import Committed, command
 from shared.kit.data import Data
-from shared.kit.effects import AggregateChange
+from shared.kit.effects import AggregateChange, state_json
 from shared.kit.identity import Identity
 from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
@@ -46,7 +46,9 @@ class Watching(Application):
     async def decide(self, command: Command, origin: Origin | None = None) -> Committed | Rejected:
         outcome = await super().decide(command, origin)
         if isinstance(outcome, Committed) and outcome.recorded is not None:
-            self.agenda.put([AggregateChange(command.address, outcome.state, outcome.position, ())])
+            address, state = command.address, outcome.state
+            text = state_json(address.kind, state)
+            self.agenda.put([AggregateChange(address, state, outcome.position, (), text)])
             self.runtime.progress.set(MODEL, outcome.position)
         return outcome
 
