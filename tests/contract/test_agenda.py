@@ -15,11 +15,15 @@ from services.supervision.deadlines.ticker import DueTimer
 from services.supervision.policy import moments
 from services.supervision.queries import PgAgenda
 from services.supervision.read_model import Watched
+from shared.case.base import Owner
 from shared.case.clocks import RunningDeadline
 from shared.case.facts import Stage
 from shared.kit.effects import AggregateChange, Timer
 from shared.kit.problems import Unavailable
-from tests.support.supervision import START, deadline, opened, watched
+from tests.support.clock import START
+from tests.support.services import tables_of
+from tests.support.supervision import watched
+from tests.support.ticking import clocked
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 ALL = datetime.max.replace(tzinfo=UTC)
@@ -55,7 +59,7 @@ async def made(dsns: Mapping[str, str] | None) -> AsyncIterator[Made]:
 
         yield Made(agenda, remember)
         return
-    async with opened(dsns) as database:
+    async with tables_of(Owner.SUPERVISION, dsns) as database:
 
         async def write(changes: Sequence[AggregateChange]) -> None:
             async with database.transaction() as session:
@@ -65,7 +69,7 @@ async def made(dsns: Mapping[str, str] | None) -> AsyncIterator[Made]:
 
 
 def running(due: datetime, set_by: str = "set", stage: Stage = Stage.HANDLE, **more: Any) -> RunningDeadline:
-    return RunningDeadline(deadline(due, stage, warn_at=due - HOUR), set_by, **more)
+    return RunningDeadline(clocked(due, due - HOUR, stage), set_by, **more)
 
 
 async def test_nothing_is_due_of_nothing(made: Made) -> None:

@@ -10,10 +10,13 @@ import pytest
 
 from services.supervision.queries import STATEMENTS, TroubledQueries
 from services.supervision.read_model import Watched
+from shared.case.base import Owner
 from shared.kit.effects import AggregateChange
 from shared.kit.sql import Database
+from tests.support.law import TOWNSHIP
 from tests.support.reporting import CITY
-from tests.support.supervision import TOWNSHIP, opened, watched
+from tests.support.services import tables_of
+from tests.support.supervision import watched
 
 pytestmark = pytest.mark.slow
 FIRST = "00000000-0000-0000-0000-000000000000"
@@ -44,7 +47,7 @@ async def test_a_page_holds_what_meets_a_threshold_by_centre_and_id_and_leads_on
         one("late", 5, overdue_count=2), one("many", 6, people_count=5), one("few", 7, people_count=4),
         one("ordered", 8, hand_backs=9, orders=("an order",)), one("all", 9, hand_backs=2, repeats=3, people_count=50),
     ]  # fmt: skip
-    async with opened(database) as there:
+    async with tables_of(Owner.SUPERVISION, database) as there:
         await put(there, changes)
         rows = await troubled(there, ("5101", FIRST))
         wanted = {change.address.id for at, change in enumerate(changes) if at in (1, 3, 4, 5, 8)}
@@ -60,7 +63,7 @@ async def test_a_page_holds_what_meets_a_threshold_by_centre_and_id_and_leads_on
 
 
 async def test_cases_without_trouble_are_not_looked_at(database: Mapping[str, str]) -> None:
-    async with opened(database) as there:
+    async with tables_of(Owner.SUPERVISION, database) as there:
         await put(there, [watched("back", 2, hand_backs=2)])
         connection = await asyncpg.connect(database["admin"])
         try:
