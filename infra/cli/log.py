@@ -240,7 +240,7 @@ async def _fsck(settings: Settings, settled: bool, tables: bool) -> None:
 
 @app.command(name="rebuild")
 def rebuild_models(
-    service: Annotated[Owner | None, typer.Argument(help="routing, supervision or reporting; all when left out.")] = None,
+    service: Annotated[Owner | None, typer.Argument(help="routing, supervision or reporting; else all.")] = None,
     data: DataFolder = None,
     fresh: Annotated[bool, typer.Option(help="Begin anew in place of resuming an interrupted rebuild.")] = False,
 ) -> None:

@@ -134,7 +134,7 @@ def test_a_span_is_part_of_the_trace_and_fails_by_type_alone(own: Telemetry, spa
     assert inside is not None
     assert inside.split("-")[1] == PARENT.split("-")[1]
     assert inside.split("-")[2] != PARENT.split("-")[2]
-    assert dict(handled.attributes or {}) == {"command": "case.register", "reason": "?"}
+    assert dict(handled.attributes or {}) == {"event": "case.registered", "reason": "?"}
     assert (stored.status.status_code, stored.status.description) == (StatusCode.ERROR, None)
     assert SECRET not in handled.to_json() + stored.to_json()
     assert not stored.events
