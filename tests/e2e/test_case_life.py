@@ -113,8 +113,7 @@ def test_what_no_rule_takes_waits_in_the_triage_queue_until_a_person_decides(des
     case = desk.waiting()
 
     def waits(after: str) -> bool:
-        queue = desk.get("jj-triage", "/routing/queue", region="510104017000", limit=200, after=after).json()
-        assert queue["complete"]
+        queue = desk.complete("jj-triage", "/routing/queue", after, region="510104017000", limit=200)
         return case.id in [one["id"] for one in queue["cases"]]
 
     assert waits(case.position)

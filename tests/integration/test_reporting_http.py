@@ -61,10 +61,12 @@ class Desk:
         raise AssertionError(f"{id} did not become {status}: {told['status']}")
 
     async def titles(self, person: str, position: str, **params: Any) -> list[str | None]:
-        """The titles of a list that has seen a position."""
-        told = await self.told(person, "/cases", after=position, **params)
-        assert told["complete"]
-        return [case["title"] for case in told["cases"]]
+        """The titles of a list, once the read model has seen a position."""
+        for _ in range(POLLS_MAX):
+            told = await self.told(person, "/cases", after=position, **params)
+            if told["complete"]:
+                return [case["title"] for case in told["cases"]]
+        raise AssertionError(f"the read model did not see {position}")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

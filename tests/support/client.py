@@ -17,6 +17,7 @@ OTHER_TOWNSHIP, OTHER_COUNTY = "510104022000", "510703000000"
 HOUSING, POLICE, LABOUR = (f"{COUNTY}-{name}" for name in ("housing", "police", "labour"))
 WAIT_S_MAX = 10.0
 POLL_S = 0.02
+COMPLETE_POLLS_MAX = 10  # each waits for two seconds by itself
 NOTE = {"text": "已与当事人联系，情况属实。"}
 _keys = count(1)
 
@@ -64,6 +65,14 @@ class Desk:
 
     def get(self, person: str | None, path: str, **params: Any) -> httpx.Response:
         return self.send("GET", person, path, params=params)
+
+    def complete(self, person: str, path: str, after: str, **params: Any) -> dict[str, Any]:
+        """The answer of a query once its read model has seen a position; each request waits for it as well."""
+        for _ in range(COMPLETE_POLLS_MAX):
+            answer: dict[str, Any] = self.get(person, path, after=after, **params).json()
+            if answer["complete"]:
+                return answer
+        raise AssertionError(f"{path} did not see {after}")
 
     def ok(self, person: str, path: str, body: Any, key: str | None = None) -> dict[str, Any]:
         """Send a command that must be accepted; returns its answer. Raises AssertionError otherwise."""
