@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from services.supervision.enrichers import suspended_clock
-from shared.case.base import Owner, Position, Recorded
+from shared.case.base import FILLED, Facts, Owner, Position, Recorded
 from shared.case.commands import Command
 from shared.case.reasons import Rejected
 from shared.kit import access
 from shared.kit.access import Caller
+from shared.kit.application import Application
 from shared.kit.command_handler import Committed
 from shared.kit.problems import ProblemError, Unavailable
 from shared.log.port import LogUnavailable
@@ -218,22 +219,32 @@ def over_http(asked: Asked) -> Callable[[Process], Awaitable[Any]]:
     """A request of a person, through all steps of the application layer."""
     caller, first = asked.caller, asked.command
     assert caller is not None
+    sent = replace(first, facts=_as_in_a_body(first.facts))
 
     async def do(process: Process) -> Any:
         application = process.application
         enricher = application._enrichers.get(first.name)
 
-        async def noted(application: Any, caller: Any, command: Command, state: Any) -> Command:
-            asked.command = await enricher(application, caller, command, state) if enricher else command
+        async def noted(application: Application, caller: Caller, command: Command) -> Command:
+            assert enricher is not None
+            asked.command = await enricher(application, caller, command)
             return asked.command
 
         # the judge needs the enriched command, so the enricher of this request notes it
         own = copy(application)
         own._enrichers = {first.name: noted} if enricher else {}
         asked.command = first
-        return await own.execute(caller, first)
+        return await own.execute(caller, sent)
 
     return do
+
+
+def _as_in_a_body(facts: Facts) -> Facts:
+    """Facts without those that the service fills in, which no body holds."""
+    fields = type(facts).model_fields
+    return facts.model_construct(
+        **{name: getattr(facts, name) for name in fields if FILLED not in fields[name].metadata}
+    )
 
 
 def by_itself(asked: Asked) -> Callable[[Process], Awaitable[Any]]:
