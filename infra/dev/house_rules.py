@@ -9,15 +9,17 @@ A message names what to use instead. Who may import whom stands in pyproject.tom
 from __future__ import annotations
 
 import ast
+import gc
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.dev import CHECKOUT
 from infra.dev.checks import citations, commits, names, requirements, rooms, settings
-from infra.dev.checks.base import Breach, Module
+from infra.dev.checks.base import Breach, Module, last_name, line_of, read_modules, read_texts
 from shared.case import events as all_events
 from shared.case.base import Event
 from shared.case.catalogue import EVENTS
@@ -26,8 +28,8 @@ from shared.case.lifecycle import TRANSITIONS
 from shared.case.orders import ORDER_TRANSITIONS
 
 FUNCTION_LINES_MAX = 60
-CODE = ("shared", "services", "infra", "tests")
-TEXTS = (".py", ".sql", ".yaml", ".toml", ".sh", ".css", ".html", ".js")
+FOLDERS = ("shared", "services", "infra", "tests", "docs")
+TEXTS = (".py", ".sql", ".yaml", ".toml", ".sh", ".md", ".in", ".css", ".html", ".js", "Makefile")
 
 # The only place that asks the machine for time and chance; infra starts processes, tests wait for real servers.
 AMBIENT_ALLOWED = ("shared/kit/clock.py", "infra/*", "tests/*")
@@ -87,7 +89,7 @@ SQL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 EVENT_NAMES_ALLOWED = ("shared/case/events/*", "infra/dev/asyncapi.py", "tests/*")
-LATER = ("FIX" + "ME", "TO" + "DO", "XX" + "X")
+LATER = re.compile(r"\b(?:FIX[M]E|TO[D]O|XX[X])\b")
 ANATOMY = (
     *("__init__.py", "__main__.py", "README.md", "app.py", "http.py", "messages.py", "policy.py", "read_model.py"),
     *("queries.py", "queries.sql", "jobs.py", "views.py", "web", "migrations", "enrichers.py"),
@@ -96,11 +98,10 @@ ANATOMY = (
 
 def sizes(module: Module) -> Iterator[Breach]:
     """Functions short enough to be read at once. A file is as long as its one subject."""
-    for node in module.nodes:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            count = (node.end_lineno or node.lineno) - node.lineno + 1
-            if count > FUNCTION_LINES_MAX:
-                yield module.at(node, f"{node.name} has {count} lines, at most {FUNCTION_LINES_MAX}: name a part of it")
+    for node in module.functions:
+        count = (node.end_lineno or node.lineno) - node.lineno + 1
+        if count > FUNCTION_LINES_MAX:
+            yield module.at(node, f"{node.name} has {count} lines, at most {FUNCTION_LINES_MAX}: name a part of it")
 
 
 def ambient(module: Module) -> Iterator[Breach]:
@@ -108,17 +109,17 @@ def ambient(module: Module) -> Iterator[Breach]:
     if module.within(AMBIENT_ALLOWED):
         return
     names = _imported(module)
-    for node in module.nodes:
-        name = _full_name(node, names) if isinstance(node, ast.Attribute | ast.Name) else None
-        for forbidden, instead in AMBIENT.items():
-            if name and (name == forbidden or name.startswith(forbidden + ".") or name.endswith("." + forbidden)):
-                yield module.at(node, f"{forbidden} cannot be repeated by a test: take a Clock, use {instead}")
-                break
+    for node in (*module.of(ast.Attribute), *module.of(ast.Name)):
+        if name := _full_name(node, names):
+            for forbidden, instead in AMBIENT.items():
+                if f".{forbidden}." in f".{name}.":
+                    yield module.at(node, f"{forbidden} cannot be repeated by a test: take a Clock, use {instead}")
+                    break
 
 
 def drivers(module: Module) -> Iterator[Breach]:
     """Database and stream drivers only behind the files that wrap them."""
-    for node in module.nodes:
+    for node in module.imports:
         for name in _imports(node):
             allowed = DRIVERS.get(name.partition(".")[0])
             if allowed and not module.within(allowed):
@@ -129,8 +130,8 @@ def subscribers(module: Module) -> Iterator[Breach]:
     """Whatever consumes the log goes through kit/reactions.py, with its acknowledgements, delays and parking."""
     if module.within(SUBSCRIBING_ALLOWED):
         return
-    for node in module.nodes:
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in SUBSCRIBING:
+    for node in module.of(ast.Call):
+        if isinstance(node.func, ast.Attribute) and node.func.attr in SUBSCRIBING:
             yield module.at(
                 node, f".{node.func.attr}() outside kit/reactions.py: give the ReactionRunner a Reaction instead"
             )
@@ -138,10 +139,10 @@ def subscribers(module: Module) -> Iterator[Breach]:
 
 def gate(module: Module) -> Iterator[Breach]:
     """One way in for commands, and one way to a state for a caller: the application layer."""
-    for node in module.nodes:
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+    for node in module.of(ast.Call):
+        if not isinstance(node.func, ast.Attribute):
             continue
-        receiver = ast.unparse(node.func.value).rpartition(".")[2].lstrip("_")
+        receiver = last_name(node.func.value)
         called = f"{receiver}.{node.func.attr}"
         reads = receiver in ("log", "handler") and node.func.attr in READING
         if reads and module.within(GATED) and not module.within(GATE_EXEMPT):
@@ -154,8 +155,8 @@ def sql(module: Module) -> Iterator[Breach]:
     """Statements are named and described in .sql files."""
     if module.within(SQL_ALLOWED):
         return
-    for node in module.nodes:
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value):
+    for node in module.of(ast.Constant):
+        if isinstance(node.value, str) and SQL.match(node.value):
             yield module.at(node, "SQL in Python: name the statement in a .sql file and call it through kit/sql.py")
 
 
@@ -180,13 +181,13 @@ def event_names(module: Module) -> Iterator[Breach]:
     """Code names the class of an event: no text with its type, no list of events that the catalogue could derive."""
     if module.within(EVENT_NAMES_ALLOWED):
         return
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            cls = EVENTS.get(node.value.partition("+")[0])
-            if cls is not None:
-                yield module.at(node, f'"{node.value}" in Python: name the class, e.{cls.__name__}')
-        elif isinstance(node, ast.Tuple | ast.List | ast.Set) and sum(map(_is_event, node.elts)) > 1:
-            yield module.at(node, "a list of events: derive it in shared/case/catalogue.py from a row or a transition")
+    for node in module.of(ast.Constant):
+        if isinstance(node.value, str) and (cls := EVENTS.get(node.value.partition("+")[0])):
+            yield module.at(node, f'"{node.value}" in Python: name the class, e.{cls.__name__}')
+    lists: list[ast.Tuple | ast.List | ast.Set] = [*module.of(ast.Tuple), *module.of(ast.List), *module.of(ast.Set)]
+    for group in lists:
+        if sum(map(_is_event, group.elts)) > 1:
+            yield module.at(group, "a list of events: derive it in shared/case/catalogue.py from a row or a transition")
 
 
 def _is_event(node: ast.AST) -> bool:
@@ -211,17 +212,14 @@ CHECKS: tuple[Callable[[Path, Sequence[Module]], Iterator[Breach]], ...] = (
     settings.check,
     rooms.check,
     names.check,
-    citations.check,
     commits.check,
 )
 
 
 def unfinished(path: str, text: str) -> Iterator[Breach]:
     """What is not done is an issue, not a note in the code."""
-    for number, line in enumerate(text.splitlines(), 1):
-        for word in LATER:
-            if re.search(rf"\b{word}\b", line):
-                yield Breach(path, number, f"{word}: do it now, or file an issue and say nothing here")
+    for match in LATER.finditer(text):
+        yield Breach(path, line_of(match), f"{match[0]}: do it now, or file an issue and say nothing here")
 
 
 def anatomy(services: Mapping[str, Iterable[str]], readmes: Mapping[str, str]) -> Iterator[Breach]:
@@ -295,20 +293,24 @@ def catalogue() -> list[EventFacts]:
     ]
 
 
-def read_modules(root: Path) -> list[Module]:
-    """The Python files of the tree at `root`."""
-    files = [file for folder in CODE for file in sorted((root / folder).rglob("*.py"))]
-    texts = {file.relative_to(root).as_posix(): file.read_text() for file in files}
-    return [Module(path, text, ast.parse(text, path)) for path, text in texts.items()]
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Let Python look for no circles: among the many nodes of trees that takes a third of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
+@no_collections()
 def breaches(root: Path) -> list[Breach]:
     """Every breach in the tree at `root`; the catalogue is that of the program itself."""
-    modules = read_modules(root)
+    texts = read_texts(root, FOLDERS, TEXTS)
+    modules = [Module(path, text) for path, text in texts.items() if path.endswith(".py")]
     broken = [breach for module in modules for rule in MODULE_RULES for breach in rule(module)]
-    files = [path for folder in CODE for path in sorted((root / folder).rglob("*")) if path.suffix in TEXTS]
-    for file in files:
-        broken += unfinished(file.relative_to(root).as_posix(), file.read_text())
+    broken += (breach for path, text in texts.items() for breach in unfinished(path, text))
+    broken += citations.check_citations(texts, citations.Checkout.read(root, FOLDERS))
     folders = [path for path in sorted((root / "services").glob("*")) if path.is_dir() and path.name[0] not in "_."]
     inside = {folder.name: [p.name for p in folder.iterdir() if p.name != "__pycache__"] for folder in folders}
     readmes = {folder.name: (folder / "README.md").read_text() for folder in folders if (folder / "README.md").exists()}
@@ -318,21 +320,21 @@ def breaches(root: Path) -> list[Breach]:
     return sorted(set(broken))
 
 
-def _imports(node: ast.AST) -> list[str]:
+def _imports(node: ast.Import | ast.ImportFrom) -> list[str]:
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
-    return [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+    return [node.module] if node.module and not node.level else []
 
 
 def _imported(module: Module) -> dict[str, str]:
     """Full name by the name it goes by in the module."""
     names: dict[str, str] = {}
-    for node in module.nodes:
+    for node in module.imports:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 top = alias.name.partition(".")[0]
                 names[alias.asname or top] = alias.name if alias.asname else top
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        elif node.module and not node.level:
             names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
@@ -350,7 +352,7 @@ def main(words: Sequence[str]) -> int:
     """Print the breaches in the checkout, 1 when there are any; or with `--shrink` lower the counts of names.yaml."""
     if "--shrink" in words:
         try:
-            allowed = names.shrunk(read_modules(CHECKOUT), names.Allowed.read(CHECKOUT))
+            allowed = names.shrunk(read_modules(CHECKOUT, FOLDERS), names.Allowed.read(CHECKOUT))
         except ValueError as error:
             print(error)
             return 1

@@ -13,30 +13,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.dev.checks.base import Module, last_name, read_modules, walk
+
 PRODUCT = ("shared", "services", "infra")
-
-
-@dataclass(frozen=True)
-class Source:
-    """A Python module: its dotted name, its file, its lines and its tree."""
-
-    name: str
-    path: Path
-    lines: int
-    tree: ast.Module
-    is_package: bool
-
-    @property
-    def is_program(self) -> bool:
-        """Whether it is started (`python -m ...`) and can be imported by nobody."""
-        return self.path.name == "__main__.py"
 
 
 @dataclass(frozen=True)
 class ImportGraph:
     """The modules of a checkout by name, and the modules that each of them imports."""
 
-    sources: Mapping[str, Source]
+    sources: Mapping[str, Module]
     imports: Mapping[str, frozenset[str]]
 
     def reached_from(self, starts: Iterable[str], within: str) -> set[str]:
@@ -61,51 +47,29 @@ def is_inside(name: str, package: str) -> bool:
 
 def read_graph(root: Path, packages: Iterable[str] = PRODUCT) -> ImportGraph:
     """The graph of the checkout at `root`. Raises SyntaxError for a file that is not Python."""
-    files = [file for package in packages for file in sorted((root / package).rglob("*.py"))]
-    texts = {file.relative_to(root): file.read_text("utf-8") for file in files}
-    return graph_of(source_of(path, text, ast.parse(text, str(path))) for path, text in texts.items())
+    return graph_of(read_modules(root, packages))
 
 
-def source_of(path: Path, text: str, tree: ast.Module) -> Source:
-    """The module of a file, named from the root."""
-    parts = path.with_suffix("").parts
-    is_package = parts[-1] == "__init__"
-    return Source(".".join(parts[:-1] if is_package else parts), path, len(text.splitlines()), tree, is_package)
-
-
-def graph_of(modules: Iterable[Source]) -> ImportGraph:
+def graph_of(modules: Iterable[Module]) -> ImportGraph:
     """The graph of these modules."""
-    sources = {source.name: source for source in modules}
-    return ImportGraph(sources, {name: frozenset(_imported(source, sources)) for name, source in sources.items()})
+    sources = {module.name: module for module in modules}
+    return ImportGraph(sources, {name: frozenset(_imported(module, sources)) for name, module in sources.items()})
 
 
-def _imported(source: Source, sources: Mapping[str, Source]) -> Iterator[str]:
-    for node in _running(source.tree):
-        for name in _names(node, source):
-            if name in sources and name != source.name:
-                yield name
-        if isinstance(node, ast.Call):
-            yield from _loaded_by_name(node, sources)
+def _imported(module: Module, sources: Mapping[str, Module]) -> Iterator[str]:
+    typing = [node for node in module.of(ast.If) if last_name(node.test) == "TYPE_CHECKING"]
+    for_types = {node for block in typing for statement in block.body for node in walk(statement)}
+    for node in module.imports:
+        if node not in for_types:
+            yield from (name for name in _names(node, module) if name in sources and name != module.name)
+    for call in module.of(ast.Call):
+        yield from _loaded_by_name(call, sources)
 
 
-def _running(tree: ast.Module) -> Iterator[ast.AST]:
-    """Every node but those below `if TYPE_CHECKING:`."""
-    waiting: list[ast.AST] = [tree]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            waiting += node.orelse
-        else:
-            waiting += ast.iter_child_nodes(node)
-
-
-def _names(node: ast.AST, source: Source) -> list[str]:
+def _names(node: ast.Import | ast.ImportFrom, source: Module) -> list[str]:
     """The dotted names that an import statement may mean: `from a import b` means `a` and perhaps `a.b`."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
-    if not isinstance(node, ast.ImportFrom):
-        return []
     base = node.module or ""
     if node.level:
         parts = source.name.split(".")
@@ -114,9 +78,8 @@ def _names(node: ast.AST, source: Source) -> list[str]:
     return [base, *(f"{base}.{alias.name}" for alias in node.names)]
 
 
-def _loaded_by_name(call: ast.Call, sources: Mapping[str, Source]) -> Iterator[str]:
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    if name != "import_module" or not call.args:
+def _loaded_by_name(call: ast.Call, sources: Mapping[str, Module]) -> Iterator[str]:
+    if last_name(call.func) != "import_module" or not call.args:
         return
     pattern = re.compile(_pattern(call.args[0]))
     yield from (module for module in sources if pattern.fullmatch(module))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ KIT = "shared/kit/x.py"
 
 
 def messages(path: str, code: str) -> list[str]:
-    module = Module(path, code, ast.parse(code))
+    module = Module(path, code)
     return [str(breach) for rule in MODULE_RULES if rule is not house_rules.docstrings for breach in rule(module)]
 
 
@@ -120,7 +119,7 @@ def test_words_are_no_sql(text: str) -> None:
 
 
 def test_docstrings() -> None:
-    module = Module(KIT, "", ast.parse("class A: pass\ndef f(): pass\ndef _g(): pass"))
+    module = Module(KIT, "class A: pass\ndef f(): pass\ndef _g(): pass")
     assert [str(f).split(": ")[1] for f in house_rules.docstrings(module)] == [
         "the module has no docstring",
         "A has no docstring",
@@ -203,7 +202,7 @@ IMPORTS = {
 
 def requirement_messages(product: str = PRODUCT_LIST, lock: str = LOCK, **imports: str) -> list[str]:
     files = IMPORTS | {path.replace("__", "/") + ".py": code for path, code in imports.items()}
-    modules = [Module(path, code, ast.parse(code)) for path, code in files.items()]
+    modules = [Module(path, code) for path, code in files.items()]
     texts = {"requirements.in": product, "requirements-dev.in": "hypothesis\n", "requirements.lock": lock}
     return [str(breach) for breach in requirements.check_requirements(modules, texts, BROUGHT)]
 
@@ -272,7 +271,7 @@ class Settings:
 )
 def test_each_setting_is_read(code: str, unread: list[str]) -> None:
     texts = {"shared/kit/settings.py": SETTINGS, "services/intake/app.py": code, "tests/x.py": "own.idle"}
-    modules = [Module(path, text, ast.parse(text)) for path, text in texts.items()]
+    modules = [Module(path, text) for path, text in texts.items()]
     assert [str(breach) for breach in settings.check(CHECKOUT, modules)] == [
         f"shared/kit/settings.py:6: nothing reads the setting {name}: read it or remove it" for name in unread
     ]
@@ -292,7 +291,7 @@ def test_shared_is_for_two_services(code: str, user: str, message: str) -> None:
         "shared/client/x.py": "", "services/a/app.py": f"import shared.kit.both\n{user}",
         "services/b/app.py": "import shared.kit.both",
     }  # fmt: skip
-    modules = [Module(path, text, ast.parse(text)) for path, text in files.items()]
+    modules = [Module(path, text) for path, text in files.items()]
     assert [str(breach) for breach in rooms.check(CHECKOUT, modules)] == [f"{KIT}:1: {message}"] * bool(message)
 
 
@@ -303,7 +302,7 @@ def test_no_import_runs_back_up_or_in_a_circle() -> None:
         "services/a/app.py": "import shared.kit.x",
         "services/b/app.py": "import shared.kit.x",
     }
-    modules = [Module(path, text, ast.parse(text)) for path, text in files.items()]
+    modules = [Module(path, text) for path, text in files.items()]
     assert [str(breach) for breach in rooms.check(CHECKOUT, modules)] == [
         "shared/case:1: imports shared.kit, which stands above it: move what both need down",
         "shared/case:1: is in a circle of imports: shared.case <-> shared.kit",
@@ -355,7 +354,7 @@ def test_commits_are_judged_from_the_rule_on(tmp_path: Path) -> None:
 
 def judged(allowed: names.Allowed, **files: str) -> list[str]:
     texts = {path.replace("__", "/") + ".py": text for path, text in files.items()}
-    modules = [Module(path, text, ast.parse(text)) for path, text in texts.items()]
+    modules = [Module(path, text) for path, text in texts.items()]
     return [str(breach) for breach in names.check_names(modules, allowed)]
 
 
@@ -412,7 +411,7 @@ def test_counts_of_names_only_fall() -> None:
 
 def test_shrinking_follows_a_move_and_never_grows() -> None:
     def module(path: str, text: str) -> Module:
-        return Module(path, text, ast.parse(text))
+        return Module(path, text)
 
     moved = names.shrunk([module("services/a/app.py", "told = 1")], names.Allowed({}, {KIT: 2}))
     assert moved == names.Allowed({}, {"services/a/app.py": 1})

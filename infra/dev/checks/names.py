@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,41 +85,45 @@ def _defined(node: ast.stmt) -> list[str]:
 
 def empty_names(module: Module) -> list[tuple[ast.AST, str]]:
     """Variables, arguments, attributes and functions whose name is one of MEANINGLESS."""
-    return [(node, name) for node in module.nodes for name in _named(node) if name in MEANINGLESS]
-
-
-def _named(node: ast.AST) -> Iterator[str]:
-    match node:
-        case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
-            yield name
-        case ast.arg(arg=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-            yield name
-        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.alias(asname=str(name)):
-            yield name
+    names: list[tuple[ast.AST, str | None]] = [
+        *((node, node.id) for node in module.of(ast.Name) if isinstance(node.ctx, ast.Store)),
+        *((node, node.attr) for node in module.of(ast.Attribute) if isinstance(node.ctx, ast.Store)),
+        *((node, node.arg) for node in module.of(ast.arg)),
+        *((node, node.name) for node in module.functions),
+        *((node, node.name) for node in module.of(ast.ExceptHandler)),
+        *((node, node.name) for node in module.of(ast.MatchAs)),
+        *((node, node.asname) for node in module.of(ast.alias)),
+    ]
+    return [(node, name) for node, name in names if name in MEANINGLESS]
 
 
 def count_names(modules: Sequence[Module]) -> Allowed:
     """The counts as they are."""
-    empty = {module.path: len(empty_names(module)) for module in modules if module.within(JUDGED)}
-    return Allowed(
-        {name: len(places) for name, places in definitions(modules).items()},
-        {path: count for path, count in empty.items() if count},
-    )
+    return _counts(definitions(modules), _empty_by_path(modules))
+
+
+def _empty_by_path(modules: Sequence[Module]) -> dict[str, list[tuple[ast.AST, str]]]:
+    return {module.path: nodes for module in modules if module.within(JUDGED) and (nodes := empty_names(module))}
+
+
+def _counts(twice: Mapping[str, Sized], empty: Mapping[str, Sized]) -> Allowed:
+    return Allowed({name: len(nodes) for name, nodes in twice.items()}, {path: len(n) for path, n in empty.items()})
 
 
 def check_names(modules: Sequence[Module], allowed: Allowed) -> Iterator[Breach]:
     """The breaches in `modules` beyond what is allowed, and the counts that are too high."""
-    for name, places in definitions(modules).items():
+    twice, empty = definitions(modules), _empty_by_path(modules)
+    for name, places in twice.items():
         if len(places) > allowed.twice.get(name, 1):
             where = ", ".join(module.path for module, _ in places)
             module, node = places[-1]
             yield module.at(node, f"{name} is the name of several things ({where}): name each for what it is")
-    for module in modules:
-        nodes = empty_names(module) if module.within(JUDGED) else []
-        if len(nodes) > allowed.empty.get(module.path, 0):
+    for path, nodes in empty.items():
+        if len(nodes) > allowed.empty.get(path, 0):
             names = ", ".join(f"{name} {count}" for name, count in sorted(Counter(name for _, name in nodes).items()))
-            yield module.at(nodes[0][0], f"names that say nothing ({names}): use the noun, as payload, facts or row")
-    now = count_names(modules)
+            line = min(getattr(node, "lineno", 1) for node, _ in nodes)
+            yield Breach(path, line, f"names that say nothing ({names}): use the noun, as payload, facts or row")
+    now = _counts(twice, empty)
     for before, after in ((allowed.twice, now.twice), (allowed.empty, now.empty)):
         for name, count in before.items():
             if after.get(name, 0) < count:

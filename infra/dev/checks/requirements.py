@@ -103,10 +103,10 @@ def _not_pinned(lock: str, names: set[str]) -> Iterator[Breach]:
 
 def _third_party(module: Module) -> Iterator[tuple[ast.AST, set[str]]]:
     """Imports of other packages: the node, and the dotted names that it may mean."""
-    for node in module.nodes:
+    for node in module.imports:
         if isinstance(node, ast.Import):
             groups = [{alias.name} for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        elif node.module and not node.level:
             groups = [{node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}]
         else:
             continue

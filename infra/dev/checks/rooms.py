@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from infra.dev.checks.base import Breach, Module
-from infra.dev.imports import PRODUCT, ImportGraph, graph_of, is_inside, source_of
+from infra.dev.imports import PRODUCT, ImportGraph, graph_of, is_inside
 from infra.dev.structure import arrows_between, circles, upward, users
 
 LAW = ("shared.case", "shared.log", "shared.reference")
@@ -23,7 +23,7 @@ def check_rooms(graph: ImportGraph) -> Iterator[Breach]:
         if len(services) < 2 and not any(is_inside(name, package) for package in (*LAW, *NOT_SHARED)):
             owner = f"only services/{next(iter(services))} uses it" if services else "no service uses it"
             advice = "move it there" if services else "move it to infra or to tests/support"
-            yield Breach(graph.sources[name].path.as_posix(), 1, f"{owner}: {advice}; shared is for two services")
+            yield Breach(graph.sources[name].path, 1, f"{owner}: {advice}; shared is for two services")
 
 
 def check_arrows(graph: ImportGraph) -> Iterator[Breach]:
@@ -37,7 +37,6 @@ def check_arrows(graph: ImportGraph) -> Iterator[Breach]:
 
 def check(root: Path, modules: Sequence[Module]) -> Iterator[Breach]:
     """The breaches of the checkout at `root`."""
-    product = [module for module in modules if module.path.partition("/")[0] in PRODUCT]
-    graph = graph_of(source_of(Path(module.path), module.text, module.tree) for module in product)
+    graph = graph_of(module for module in modules if module.path.partition("/")[0] in PRODUCT)
     yield from check_rooms(graph)
     yield from check_arrows(graph)

@@ -9,7 +9,7 @@ import ast
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from infra.dev.checks.base import Breach, Module
+from infra.dev.checks.base import Breach, Module, last_name
 
 SETTINGS_FILE, CLASS = "shared/kit/settings.py", "Settings"
 _PRODUCT = ("shared/*", "services/*", "infra/*")
@@ -40,43 +40,32 @@ def _fields(tree: ast.Module) -> Iterator[tuple[str, ast.AnnAssign]]:
 
 
 def _is_settings(annotation: ast.expr | None) -> bool:
-    return annotation is not None and ast.unparse(annotation).strip("'\"") in (CLASS, f"{CLASS} | None")
+    return isinstance(annotation, ast.Name) and annotation.id == CLASS
 
 
 def _declared(module: Module) -> Iterator[str]:
     """Names of arguments, variables and fields that are declared as Settings."""
-    for node in module.nodes:
-        if isinstance(node, ast.arg) and _is_settings(node.annotation):
-            yield node.arg
-        elif isinstance(node, ast.AnnAssign) and _is_settings(node.annotation):
-            yield _last(node.target)
+    yield from (node.arg for node in module.of(ast.arg) if _is_settings(node.annotation))
+    yield from (last_name(node.target) for node in module.of(ast.AnnAssign) if _is_settings(node.annotation))
 
 
 def _giving(module: Module) -> Iterator[str]:
     """Names of functions that return Settings."""
-    for node in module.nodes:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _is_settings(node.returns):
-            yield node.name
+    return (node.name for node in module.functions if _is_settings(node.returns))
 
 
 def _assigned(module: Module, givers: Iterable[str]) -> Iterator[str]:
-    for node in module.nodes:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _last(node.value.func) in givers:
-            yield from (_last(target) for target in node.targets)
+    for node in module.of(ast.Assign):
+        if isinstance(node.value, ast.Call) and last_name(node.value.func) in givers:
+            yield from map(last_name, node.targets)
 
 
 def _read(module: Module, holders: set[str], givers: set[str]) -> Iterator[str]:
     """Names read from Settings."""
     inside = {node for part in _body(module.tree) for node in ast.walk(part)} if module.path == SETTINGS_FILE else set()
-    for node in module.nodes:
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+    for node in module.of(ast.Attribute):
+        if isinstance(node.ctx, ast.Load):
             source = node.value
-            named = _last(source.func) in givers if isinstance(source, ast.Call) else _last(source) in holders
-            if named or (node in inside and _last(source) == "self"):
+            named = last_name(source.func) in givers if isinstance(source, ast.Call) else last_name(source) in holders
+            if named or (node in inside and last_name(source) == "self"):
                 yield node.attr
-
-
-def _last(node: ast.expr) -> str:
-    """The last name of an expression: `settings` for `self._kit.settings`, without leading underscores."""
-    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-    return name.lstrip("_")
