@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
@@ -34,45 +34,56 @@ def test_every_service_is_layered() -> None:
     assert set(contract("in a service")["containers"]) == services
 
 
-@pytest.mark.parametrize(
-    ("file", "line", "broken"),
-    [
-        ("shared/case/x.py", "import shared.case", ""),
-        ("services/intake/app.py", "import services.routing.app", "services share the language"),
-        ("shared/kit/x.py", "import tests", "nobody imports tests"),
-        ("shared/log/x.py", "import shared.kit", "shared: web"),
-        ("shared/reference/row.py", "import shared.reference.documents", "reference: uses"),
-        ("shared/kit/x.py", "import services", "three floors"),
-        ("services/intake/app.py", "import infra", "three floors"),
-        ("services/intake/policy.py", "import services.intake.app", "in a service"),
-        ("shared/case/x.py", "import time", "the law is pure"),
-        ("shared/case/x.py", "import shared.reference", "the law is pure"),
-        ("services/intake/policy.py", "import asyncio", "policies import"),
-        ("services/routing/policy.py", "import shared.log", "policies import"),
-    ],
-)
-def test_a_breach_is_found(tmp_path: Path, file: str, line: str, broken: str) -> None:
-    """The contracts themselves, on a small tree that is right but for one import; the first is right too."""
+RIGHT = ("shared/case/x.py", "shared.case", "")
+BREACHES = [
+    ("services/intake/app.py", "services.routing.app", "services share the language"),
+    ("shared/kit/x.py", "tests", "nobody imports tests"),
+    ("shared/log/x.py", "shared.kit", "shared: web"),
+    ("shared/reference/row.py", "shared.reference.documents", "reference: uses"),
+    ("shared/kit/x.py", "services", "three floors"),
+    ("services/intake/app.py", "infra", "three floors"),
+    ("services/intake/policy.py", "services.intake.app", "in a service"),
+    ("shared/case/x.py", "time", "the law is pure"),
+    ("shared/case/x.py", "shared.reference", "the law is pure"),
+    ("services/intake/policy.py", "asyncio", "policies import"),
+    ("services/routing/policy.py", "shared.log", "policies import"),
+]
+
+
+def lint_tree(folder: Path, imports: Iterable[tuple[str, str, str]]) -> subprocess.CompletedProcess[str]:
+    """Lint a small tree that is right but for these imports."""
     packages = ["shared", *(f"shared/{name}" for name in ("kit", "reference", "log", "case")), "services"]
     services = [name.replace(".", "/") for name in contract("in a service")["containers"]]
-    for package in (*packages, *services, "infra", "tests"):
-        (tmp_path / package).mkdir(parents=True)
-        (tmp_path / package / "__init__.py").touch()
-    for name in ("clock", "service", "sql", "vault"):
-        (tmp_path / "shared" / "kit" / f"{name}.py").touch()
-    for name in ("documents", "row"):
-        (tmp_path / "shared" / "reference" / f"{name}.py").touch()
-    for service in services:
-        for name in ("app", "policy", "listing", "search"):
-            (tmp_path / service / f"{name}.py").touch()
-    deadlines = tmp_path / "services" / "supervision" / "deadlines"
-    deadlines.mkdir()
-    for name in ("__init__", "reckoning"):
-        (deadlines / f"{name}.py").touch()
-    config = tmp_path / "pyproject.toml"
+    for package in (*packages, *services, "services/supervision/deadlines", "infra", "tests"):
+        (folder / package).mkdir(parents=True)
+        (folder / package / "__init__.py").touch()
+    modules = {
+        "shared/kit": ("clock", "service", "sql", "vault"),
+        "shared/reference": ("documents", "row"),
+        "services/supervision/deadlines": ("reckoning",),
+        **dict.fromkeys(services, ("app", "policy", "listing", "search")),
+    }
+    for package, names in modules.items():
+        for name in names:
+            (folder / package / f"{name}.py").touch()
+    for file, imported, _ in imports:
+        with (folder / file).open("a") as module:
+            module.write(f"import {imported}\n")
+    config = folder / "pyproject.toml"
     config.write_text((ROOT / "pyproject.toml").read_text())
-    (tmp_path / file).write_text(line + "\n")
-    done = lint(tmp_path, config)
-    assert done.returncode == bool(broken), done.stdout
-    verdicts = [row for row in done.stdout.splitlines() if "BROKEN" in row]
-    assert any(broken in row for row in verdicts) == bool(broken), done.stdout
+    return lint(folder, config)
+
+
+def test_a_right_tree_passes(tmp_path: Path) -> None:
+    done = lint_tree(tmp_path, [RIGHT])
+    assert done.returncode == 0, done.stdout
+
+
+def test_each_breach_is_found(tmp_path: Path) -> None:
+    """Each import is reported by its own contract."""
+    done = lint_tree(tmp_path, [RIGHT, *BREACHES])
+    assert done.returncode == 1, done.stdout
+    reports = dict(re.findall(r"^(.+)\n-+\n((?:.*\n)*?)(?=.+\n-+\n|\Z)", done.stdout, re.M))
+    for file, imported, name in BREACHES:
+        arrow = rf"{file.removesuffix('.py').replace('/', '.')} -> {imported} \(l\.\d+\)"
+        assert re.search(arrow, reports[contract(name)["name"]]), (arrow, done.stdout)
