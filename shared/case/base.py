@@ -81,15 +81,6 @@ def parent(region: str) -> str | None:
     return None if level is Level.PROVINCE else region_at(region, Level(level - 1))
 
 
-def common_region(regions: list[str]) -> str | None:
-    """The lowest region that contains all of them: its centre rules on a cross-region dispute (clause 5.1.1 c)."""
-    for level in reversed(Level):
-        ancestors = {region_at(region, level) for region in regions}
-        if len(ancestors) == 1:
-            return ancestors.pop()
-    return None
-
-
 class Frozen(BaseModel):
     """An immutable value. Unknown fields are refused on write."""
 

@@ -157,9 +157,3 @@ _TABLE: tuple[Transition[Status], ...] = (
 TRANSITIONS: dict[tuple[Status, type[Event], Variant], Transition[Status]] = {
     (source, row.event, row.variant): row for row in _TABLE for source in row.sources
 }
-
-
-def next_status(status: Status, event: type[Event], variant: Variant = V.PLAIN) -> Status | None:
-    """The status after an event of this type and variant in `status`; None when the table does not allow it."""
-    transition = TRANSITIONS.get((status, event, variant))
-    return None if transition is None else transition.status_after(status)

@@ -6,7 +6,6 @@ article 26; clause 5.1.1 f).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -127,11 +126,4 @@ def evolve_order(state: OrderState, recorded: Recorded[Any]) -> OrderState:
         return replace(state, overdue=True)
     if isinstance(event, e.OrderCaseRefused):
         return replace(state, refused_by=(*state.refused_by, event.case))
-    return state
-
-
-def fold_order(recorded: Iterable[Recorded[Any]], state: OrderState = NEW_ORDER) -> OrderState:
-    """The order after these events, from `state` on."""
-    for event in recorded:
-        state = evolve_order(state, event)
     return state

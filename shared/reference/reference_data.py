@@ -258,12 +258,6 @@ class ReferenceData:
         """A subject of the tree."""
         return self._rows[DocumentKind.SUBJECTS].get(code)
 
-    def subject_path(self, code: str) -> str:
-        """A subject in words from the top: `城乡建设/住房保障与房地产`."""
-        codes = [code[:end] for end in range(2, len(code) + 1, 2)]
-        rows = [self.subject(prefix) for prefix in codes]
-        return "/".join(row.name if row else prefix for row, prefix in zip(rows, codes, strict=True))
-
 
 async def _read(stream: ReferenceStream, reference: str) -> Document:
     """A version of a document from the stream, which keeps all versions."""

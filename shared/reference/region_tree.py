@@ -81,19 +81,6 @@ class RegionTree:
             outer = parent(outer)
         return outer
 
-    def children(self, code: str, day: date | None = None) -> list[RegionRow]:
-        """The regions directly below, by code; with `day` only those in force on that day."""
-        rows: list[RegionRow] = []
-        if code == NATION or level_of(code) <= Level.CITY:
-            rows += [row for upper in self._upper.values() for row in upper.values()]
-        if code != NATION:
-            rows += self._county(code[:6]).values()
-        outer = None if code == NATION else code
-        return sorted(
-            (row for row in rows if (day is None or row.valid_at(day)) and self.parent(row.code) == outer),
-            key=lambda row: row.code,
-        )
-
     def path(self, code: str) -> str:
         """The names from the province down: `四川省/成都市/锦江区`. An unknown code stands for itself."""
         names: list[str] = []

@@ -124,4 +124,3 @@ def test_centres_and_grids_are_units_and_every_region_has_a_centre_above() -> No
     above = reference_data.centre_of("510199000000")
     assert above is not None
     assert above.name == "成都市综治中心"
-    assert reference_data.subject_path("0109") == "城乡建设/住房保障与房地产"
