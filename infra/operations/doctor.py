@@ -261,7 +261,7 @@ async def _nats(servers: Servers) -> AsyncIterator[Check]:
     async with AsyncExitStack() as exits:
         exits.push_async_callback(connection.close)
         try:
-            account = await connection.api("$JS.API.INFO")
+            account = await connection.api(topology.api("INFO"))
             yield passed(f"NATS with {account['streams']} streams, {account['storage'] // 1024**2} MiB")
         except (ApiError, LogError) as error:
             yield failed("NATS has no JetStream for us", f"Turn it on for the account ({error})")
@@ -289,7 +289,7 @@ async def _streams(connection: NatsConnection, topology_here: Topology) -> Async
     for configuration in topology_here.configurations():
         name = configuration["name"]
         try:
-            actual = (await connection.api(f"$JS.API.STREAM.INFO.{name}"))["config"]
+            actual = (await connection.api(topology.api(f"STREAM.INFO.{name}")))["config"]
             check_configuration(configuration, actual)
         except ApiError:
             yield failed(
@@ -335,9 +335,9 @@ async def _reactions(servers: Servers) -> AsyncIterator[Check]:
     try:
         for owner in (service.owner for service in SERVICES if service.reactions):
             for stream in Topology(tuple(settings.areas), settings.replicas).streams:
-                name = f"{owner}-reactions"
+                name = topology.durable_of_reactions(owner)
                 try:
-                    info = await connection.api(f"$JS.API.CONSUMER.INFO.{stream}.{name}")
+                    info = await connection.api(topology.api(f"CONSUMER.INFO.{stream}.{name}"))
                 except ApiError:
                     yield failed(
                         f"{owner} has no place on {stream}", f"Start {owner}: it makes it anew, nothing is lost"

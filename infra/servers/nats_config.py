@@ -16,7 +16,7 @@ from typing import Any
 from infra.servers.partners import Partners, Platform, Subscriber
 from infra.servers.services import SERVICES
 from shared.kit.service import Service
-from shared.log.topology import SUBSCRIBER_PULL_S_MAX
+from shared.log.topology import SUBSCRIBER_PULL_S_MAX, api
 
 ACCOUNT = "CASEFLOW"
 ADMIN = "admin"
@@ -27,13 +27,9 @@ PULL_ANSWERS_S_MAX = 2 * SUBSCRIBER_PULL_S_MAX  # then the server forgets where 
 
 # Reading and consuming every stream; creating, changing, purging and deleting streams is the admin's.
 _READING = (
-    "$JS.API.INFO",
-    "$JS.API.STREAM.INFO.>",
-    "$JS.API.STREAM.NAMES",
-    "$JS.API.STREAM.LIST",
-    "$JS.API.STREAM.MSG.GET.>",
-    "$JS.API.DIRECT.GET.>",
-    "$JS.API.CONSUMER.>",
+    *map(
+        api, ("INFO", "STREAM.INFO.>", "STREAM.NAMES", "STREAM.LIST", "STREAM.MSG.GET.>", "DIRECT.GET.>", "CONSUMER.>")
+    ),
     "$JS.ACK.>",
     "$JS.FC.>",
 )

@@ -16,7 +16,6 @@ subscriber stays and keeps its position.
 
 from __future__ import annotations
 
-import re
 from itertools import combinations, product
 from typing import Annotated, Any
 
@@ -27,7 +26,19 @@ from pydantic.dataclasses import dataclass
 from shared.case.announcements import FeedKind
 from shared.case.base import Region, contains
 from shared.kit.settings import BadSettings, Settings
-from shared.log.topology import FEED, SUBSCRIBER_DOMAIN, feeds, inbox_prefix, subscriber_name
+from shared.log.topology import (
+    FEED,
+    PROGRESS,
+    RECEIPTS,
+    SUBSCRIBER_DOMAIN,
+    api,
+    feeds,
+    inbox_prefix,
+    progresses,
+    receipts,
+    submissions,
+    subscriber_name,
+)
 
 PartnerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_=-]{1,64}$")]  # one token of a subject
 _FIELDS = ConfigDict(extra="forbid", hide_input_in_errors=True)
@@ -54,17 +65,16 @@ class Platform:
     @property
     def requests(self) -> tuple[str, ...]:
         """The subjects that it may publish on."""
-        submits = tuple(f"submit.{self.source}.{tokens(area)}.>" for area in self.areas)
+        answers = ((RECEIPTS, receipts(self.source)), (PROGRESS, progresses(self.source)))
         return (
-            *submits,
-            f"$JS.API.DIRECT.GET.RECEIPTS.receipt.{self.source}.>",
-            f"$JS.API.DIRECT.GET.PROGRESS.progress.{self.source}.>",
+            *(submissions(self.source, area) for area in self.areas),
+            *(api(f"DIRECT.GET.{stream}.{subject}") for stream, subject in answers),
         )
 
     @property
     def hears(self) -> tuple[str, ...]:
         """The subjects that it may subscribe to."""
-        return f"receipt.{self.source}.>", f"progress.{self.source}.>"
+        return receipts(self.source), progresses(self.source)
 
 
 @dataclass(frozen=True, config=_FIELDS)
@@ -113,9 +123,9 @@ class Subscriber:
         The JetStream API has another prefix there, because that account itself answers requests under `$JS.API`.
         """
         verbs = ["MSG.NEXT", "INFO", *(["RESET"] if self.replays else [])]
-        api = [f"API.CONSUMER.{verb}.{FEED}.{self.user}" for verb in verbs]
+        calls = [f"CONSUMER.{verb}.{FEED}.{self.user}" for verb in verbs]
         acknowledges = f"$JS.ACK.{FEED}.{self.user}.>"
-        return {f"$JS.{call}": f"$JS.{SUBSCRIBER_DOMAIN}.{call}" for call in api} | {acknowledges: acknowledges}
+        return {api(call): api(call, SUBSCRIBER_DOMAIN) for call in calls} | {acknowledges: acknowledges}
 
 
 @dataclass(frozen=True, config=_FIELDS)
@@ -160,10 +170,3 @@ def load_partners(settings: Settings) -> Partners | None:
     except ValidationError as error:
         lines = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors(include_input=False))
         raise BadSettings(f"{file} cannot be used: " + "; ".join(lines)) from None
-
-
-def tokens(area: str) -> str:
-    """The subject tokens of an area: "5101" -> "51.01" (GB/T 33200-2016 clause 4). Raises ValueError."""
-    if not re.fullmatch(r"[0-9]{2}([0-9]{2}){0,2}", area):
-        raise ValueError(f"not an area: {area!r}; expected the first 2, 4 or 6 digits of a region code")
-    return ".".join(area[i : i + 2] for i in range(0, len(area), 2))

@@ -20,7 +20,14 @@ from shared.kit.runtime import Runtime
 from shared.kit.service import RunningService, Service
 from shared.kit.submissions import Submissions
 from shared.kit.web_app import web_app
-from shared.log.topology import ATTACHMENTS_REMOVAL, ATTACHMENTS_STORE, WIPE_SUBMISSION
+from shared.log.topology import (
+    ANY_PROGRESS,
+    ANY_RECEIPT,
+    ATTACHMENTS_REMOVAL,
+    ATTACHMENTS_STORE,
+    CASE_EVENTS,
+    WIPE_SUBMISSION,
+)
 
 
 def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService:
@@ -44,7 +51,7 @@ SERVICE = Service(
     owner=Owner.INTAKE,
     statements=STATEMENTS,
     migrations=Path(__file__).parent / "migrations",
-    publishes=("case.>", "receipt.>", "progress.>", WIPE_SUBMISSION, *ATTACHMENTS_STORE, *ATTACHMENTS_REMOVAL),
+    publishes=(CASE_EVENTS, ANY_RECEIPT, ANY_PROGRESS, WIPE_SUBMISSION, *ATTACHMENTS_STORE, *ATTACHMENTS_REMOVAL),
     reactions=REACTIONS,
     build=build,
     messages=messages,

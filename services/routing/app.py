@@ -19,7 +19,7 @@ from shared.kit.runtime import Runtime
 from shared.kit.service import RunningService, Service
 from shared.kit.submissions import Submissions
 from shared.kit.web_app import web_app
-from shared.log.topology import WIPE_SUBMISSION
+from shared.log.topology import ANY_DOCUMENT, ANY_RECEIPT, CASE_EVENTS, WIPE_SUBMISSION
 
 
 def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService:
@@ -42,7 +42,7 @@ SERVICE = Service(
     owner=Owner.ROUTING,
     statements=STATEMENTS,
     migrations=Path(__file__).parent / "migrations",
-    publishes=("case.>", "receipt.>", "reference.>", WIPE_SUBMISSION),
+    publishes=(CASE_EVENTS, ANY_RECEIPT, ANY_DOCUMENT, WIPE_SUBMISSION),
     reactions=REACTIONS,
     build=build,
     messages=messages,

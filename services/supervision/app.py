@@ -28,7 +28,14 @@ from shared.kit.service import RunningService, Service
 from shared.kit.submissions import Submissions
 from shared.kit.vault import Vault
 from shared.kit.web_app import web_app
-from shared.log.topology import ATTACHMENTS_REMOVAL, WIPE_SUBMISSION
+from shared.log.topology import (
+    ANY_RECEIPT,
+    ATTACHMENTS_REMOVAL,
+    CASE_EVENTS,
+    FEED_ITEMS,
+    ORDER_EVENTS,
+    WIPE_SUBMISSION,
+)
 
 DEBOUNCE_S = 0.2  # a rule often triages and assigns a case within this time: one clock is set instead of three
 
@@ -82,7 +89,7 @@ SERVICE = Service(
     owner=Owner.SUPERVISION,
     statements=STATEMENTS,
     migrations=Path(__file__).parent / "migrations",
-    publishes=("case.>", "order.>", "receipt.>", "feed.>", WIPE_SUBMISSION, *ATTACHMENTS_REMOVAL),
+    publishes=(CASE_EVENTS, ORDER_EVENTS, ANY_RECEIPT, FEED_ITEMS, WIPE_SUBMISSION, *ATTACHMENTS_REMOVAL),
     reactions=REACTIONS,
     build=build,
     messages=messages,

@@ -18,7 +18,7 @@ from shared.kit.messaging import DurableWatch, make_client_broker, pull, stop
 from shared.log import topology
 from shared.log.connection import REQUEST_WAIT_S_MAX
 from shared.log.port import LogUnavailable
-from shared.log.topology import FEED, SUBSCRIBER_DOMAIN
+from shared.log.topology import FEED, SUBSCRIBER_DOMAIN, api
 
 EVERY_ITEM = "feed.*.*.>"  # of those that the durable hands out; the writer's own mark has two tokens
 _LOOK_EVERY_S = 0.2
@@ -89,7 +89,7 @@ class AuditorClient(SupervisorClient):
                 await stop(self.broker)
 
     async def _set_back(self, after: int) -> None:
-        subject = f"$JS.{SUBSCRIBER_DOMAIN}.API.CONSUMER.RESET.{FEED}.{self.durable}"
+        subject = api(f"CONSUMER.RESET.{FEED}.{self.durable}", SUBSCRIBER_DOMAIN)
         body = json.dumps({"seq": after + 1}).encode()
         answer: dict[str, Any] = from_json((await self.broker.request(body, subject, timeout=REQUEST_WAIT_S_MAX)).body)
         if "error" in answer:

@@ -110,7 +110,8 @@ class PlatformClient:
         return await self._last(PROGRESS, topology.progress(self.source, number), Progress)
 
     async def _last(self, stream: str, subject: str, model: type[M]) -> M | None:
-        answer = await self.broker.request(b"", f"$JS.API.DIRECT.GET.{stream}.{subject}", timeout=REQUEST_WAIT_S_MAX)
+        call = topology.api(f"DIRECT.GET.{stream}.{subject}")
+        answer = await self.broker.request(b"", call, timeout=REQUEST_WAIT_S_MAX)
         return model.model_validate_json(answer.body) if answer.body else None
 
 

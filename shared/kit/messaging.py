@@ -33,7 +33,7 @@ from shared.log.consumers import CODE_NO_CONSUMER, RawMessage
 from shared.log.jetstream import GUARD
 from shared.log.port import LogUnavailable
 from shared.log.streams import is_unanswered, publish_error
-from shared.log.topology import RECEIPT_SUBJECTS, RECEIPTS, SUBMISSIONS, SUBMITTED, inbox_prefix
+from shared.log.topology import RECEIPT_SUBJECTS, RECEIPTS, SUBMISSIONS, SUBMITTED, api, inbox_prefix
 
 MESSAGE_WAIT_S = 2.0  # a pull waits so long at the server for a message before it is sent again
 WATCH_EVERY_S = 2.0
@@ -361,7 +361,7 @@ class DurableWatch:
 
     def __init__(self, broker: NatsBroker, clock: Clock, recreate: Recreate | None = None, domain: str = "") -> None:
         self._broker, self._clock, self._recreate = broker, clock, recreate
-        self._prefix = f"$JS.{domain}.API" if domain else "$JS.API"
+        self._domain = domain
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -394,7 +394,7 @@ class DurableWatch:
 
     async def info(self, stream: str, durable: str) -> dict[str, Any] | None:
         """What the server says of a durable; {} when there is none, None when it does not answer."""
-        subject = f"{self._prefix}.CONSUMER.INFO.{stream}.{durable}"
+        subject = api(f"CONSUMER.INFO.{stream}.{durable}", self._domain)
         try:
             answer = await self._broker.request(b"", subject, timeout=REQUEST_WAIT_S_MAX)
         except Exception as error:

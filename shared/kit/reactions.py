@@ -29,6 +29,7 @@ from shared.kit.seal import unseal_fields
 from shared.kit.telemetry import BEHIND
 from shared.kit.vault import KeyErased
 from shared.log.port import Delivery, Durable, DurableMissing, LogUnavailable
+from shared.log.topology import durable_of_reactions
 
 FETCH_COUNT_MAX = 256
 DEBOUNCED_COUNT_MAX = 1024
@@ -92,7 +93,7 @@ class ReactionRunner:
         durable: Durable | None = None
         while True:
             try:
-                durable = durable or await self._log.durable(stream, f"{self.owner}-reactions")
+                durable = durable or await self._log.durable(stream, durable_of_reactions(self.owner))
                 self._durables[stream] = durable
                 count = await self.step(durable, FETCH_WAIT_S)
                 await self._rest(stream, count)
@@ -170,7 +171,7 @@ class ReactionRunner:
             return
         reason = type(error).__name__  # never its text: it may quote content
         telemetry.warn("parked", service=self.owner, event=delivery.recorded.id, reason=reason)
-        await self._dead_letters.park_event(f"{self.owner}-reactions", delivery.recorded, reason)
+        await self._dead_letters.park_event(durable_of_reactions(self.owner), delivery.recorded, reason)
         await self._runtime.failpoints.hit("react.parked")
         await delivery.term()
 

@@ -27,6 +27,8 @@ FEED = "FEED"
 PARKED = "PARKED"
 ATTACHMENTS = "ATTACHMENTS"  # an object store bucket
 SUBMITTED = "submit.>"
+CASE_EVENTS, ORDER_EVENTS = "case.>", "order.>"
+ANY_RECEIPT, ANY_PROGRESS, ANY_DOCUMENT = "receipt.>", "progress.>", "reference.>"
 RECEIPT_SUBJECTS, PROGRESS_SUBJECTS = "receipt.*.*", "progress.*.*"
 FEED_ITEMS = "feed.>"
 FEED_MARK = "feed.mark"  # how far the writer of the feed has read, when its last events gave no item
@@ -70,6 +72,13 @@ def _dotted(region: str) -> str:
     return ".".join(region[start:end] for start, end in _PARTS)
 
 
+def tokens(area: str) -> str:
+    """The subject tokens of an area: "5101" -> "51.01" (GB/T 33200-2016 clause 4). Raises ValueError."""
+    if not re.fullmatch(r"[0-9]{2}([0-9]{2}){0,2}", area):
+        raise ValueError(f"not an area: {area!r}; expected the first 2, 4 or 6 digits of a region code")
+    return ".".join(area[start : start + 2] for start in range(0, len(area), 2))
+
+
 def token(text: str) -> str:
     """`text` as one token of a subject; as `sha256-` and its digest in hex when a token cannot hold it."""
     return text if _TOKEN.fullmatch(text) else "sha256-" + sha256(text.encode()).hexdigest()
@@ -84,6 +93,21 @@ def _source(name: str) -> str:
 def submission(source: str, region: str) -> str:
     """The subject for submissions of a platform. Raises ValueError for a source that is not one token."""
     return f"submit.{_source(source)}.{_dotted(region)}"
+
+
+def submissions(source: str, area: str) -> str:
+    """The pattern of the submissions of a platform in an area, "5101"."""
+    return f"submit.{_source(source)}.{tokens(area)}.>"
+
+
+def receipts(source: str) -> str:
+    """The pattern of all receipts of a platform."""
+    return f"receipt.{_source(source)}.>"
+
+
+def progresses(source: str) -> str:
+    """The pattern of the progress of all cases of a platform."""
+    return f"progress.{_source(source)}.>"
 
 
 def receipt(source: str, id: str) -> str:
@@ -148,6 +172,16 @@ def subscription(name: str, subjects: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def durable_of_reactions(service: str) -> str:
+    """The name of the durable of a service on each log stream."""
+    return f"{service}-reactions"
+
+
+def api(call: str, domain: str = "") -> str:
+    """The subject of a call of the JetStream API, as `CONSUMER.INFO.<stream>.<name>`; of another account by domain."""
+    return f"$JS.{domain}.API.{call}" if domain else f"$JS.API.{call}"
+
+
 def parked(service: str, reaction: str) -> str:
     """The subject for events that a reaction could not handle."""
     return f"parked.{token(service)}.{token(reaction)}"
@@ -167,8 +201,7 @@ class Topology:
         if not self.areas:
             raise ValueError("no areas: name at least one, for example 5101")
         for area in self.areas:
-            if not re.fullmatch(r"[0-9]{2}([0-9]{2}){0,2}", area):
-                raise ValueError(f"not an area: {area!r}; expected the first 2, 4 or 6 digits of a region code")
+            tokens(area)
         ordered = sorted(self.areas)
         for area, following in pairwise(ordered):
             if following.startswith(area):
@@ -201,9 +234,9 @@ class Topology:
         """The configurations of all streams, as the body of STREAM.CREATE in the JetStream API."""
         return [self._log(area) for area in self.areas] + [
             self._submissions(),
-            self._stream(RECEIPTS, "receipt.>"),
-            self._stream(PROGRESS, "progress.>"),
-            self._stream(REFERENCE, "reference.>", max_msg_size=REFERENCE_BYTES_MAX, **LOG_FLAGS),
+            self._stream(RECEIPTS, ANY_RECEIPT),
+            self._stream(PROGRESS, ANY_PROGRESS),
+            self._stream(REFERENCE, ANY_DOCUMENT, max_msg_size=REFERENCE_BYTES_MAX, **LOG_FLAGS),
             self._stream(FEED, FEED_ITEMS, allow_atomic=True, **LOG_FLAGS),
             self._stream(PARKED, "parked.>"),
             # An object store bucket in the form of NATS clients: chunks, and the records that name them.
@@ -221,8 +254,7 @@ class Topology:
         )  # fmt: skip
 
     def _log(self, area: str) -> dict[str, Any]:
-        levels = ".".join(area[start : start + 2] for start in range(0, len(area), 2))
-        subjects = [f"{kind}.{levels}.>" for kind in KINDS]
+        subjects = [f"{kind}.{tokens(area)}.>" for kind in KINDS]
         return self._stream(LOG_PREFIX + area, *subjects, max_msg_size=LOG_MESSAGE_BYTES_MAX, **LOG_FLAGS)
 
     def _stream(self, name: str, *subjects: str, **more: Any) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from shared.kit.vault import KeyRow
 from shared.log import envelope, port
 from shared.log.memory import MemoryLog
 from shared.log.port import LogConflict
+from shared.log.topology import durable_of_reactions
 from tests.support import store
 from tests.support.vaults import SharedVault
 
@@ -286,7 +287,7 @@ def _reactions_read_an_old_case() -> AbstractContextManager[Any]:
 @_named
 def _a_silent_log_ends_the_reactions() -> AbstractContextManager[Any]:
     async def once(self: ReactionRunner, stream: str) -> None:
-        durable = await self._log.durable(stream, f"{self.owner}-reactions")
+        durable = await self._log.durable(stream, durable_of_reactions(self.owner))
         while True:
             await self.step(durable, reactions.FETCH_WAIT_S)
 

@@ -14,6 +14,7 @@ from shared.case.base import Address, Owner, Recorded
 from shared.case.catalogue import CREATES
 from shared.case.commands import Command
 from shared.case.state import CaseState
+from shared.log.topology import durable_of_reactions
 from shared.reference.documents import DocumentKind
 from tests.sim.clients import Asked
 from tests.sim.faults import Faults, Weather
@@ -189,7 +190,7 @@ class World(Outside):
             elif draw < 0.10 and self.weather.outage:
                 reached["durable_deleted"] += 1
                 stream = chance.choice(self.log.streams())
-                await self.log.delete_durable(stream, f"{chance.choice(OWNERS)}-reactions")
+                await self.log.delete_durable(stream, durable_of_reactions(chance.choice(OWNERS)))
             elif draw < 0.3 and self.weather.fault:
                 self._redeliver()
             elif draw < 0.35 and not changed:
@@ -329,7 +330,7 @@ class World(Outside):
         unfinished = [name for name, one in self.processes.items() if not one.group.alive]
         for name, stream in self.log._streams.items():
             for owner in OWNERS:
-                mark = stream.durables.get(f"{owner}-reactions")
+                mark = stream.durables.get(durable_of_reactions(owner))
                 if mark is None or mark.due or mark.delivered < len(stream.events):
                     unfinished.append(f"{owner} {name}")
             for owner, model in ((Owner.ROUTING, "routing.work"), (Owner.SUPERVISION, "supervision.watched")):

@@ -26,7 +26,7 @@ from shared.kit.sql import Statements
 from shared.kit.vault import Vault
 from shared.log.connection import NatsConnection
 from shared.log.envelope import encode_event
-from shared.log.topology import FEED_MARK
+from shared.log.topology import FEED_MARK, durable_of_reactions
 from shared.reference.documents import DocumentKind
 
 SQL = Statements.load(Path(__file__).with_suffix(".sql"))
@@ -118,7 +118,7 @@ async def skip(connection: NatsConnection, supervision: RunningService, services
     for stream in log.streams():
         reached[stream] = await log.end(stream)
         for service in services:
-            name = f"{service}-reactions"
+            name = durable_of_reactions(service)
             config = {
                 "durable_name": name, "deliver_policy": "new", "ack_policy": "explicit", "ack_wait": 30 * 10**9,
                 "max_deliver": -1, "max_ack_pending": 2000,

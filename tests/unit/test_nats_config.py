@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from infra.servers.nats_config import ADMIN, accounts, server_config
-from infra.servers.partners import DEMO_PARTNERS, Partners, Platform, Subscriber, load_partners, tokens
+from infra.servers.partners import DEMO_PARTNERS, Partners, Platform, Subscriber, load_partners
 from infra.servers.services import OWNERS
 from shared.case.announcements import FeedKind
 from shared.kit.settings import BadSettings, Settings
+from shared.log.topology import tokens
 
 DEMO, OTHER = Platform("demo", ("5101", "5107")), Platform("other", ("44",))
 CITY = Subscriber("city", ("510100000000",), (FeedKind.OVERDUE, FeedKind.ESCALATED), (3, 4))
