@@ -72,14 +72,14 @@ def fail(text: str, code: int = CODE_FAILED) -> typer.Exit:
     return typer.Exit(code)
 
 
-def read_settings() -> Settings:
-    """The settings of the environment. Exits when they cannot be used."""
+def read_settings(data: Path | None = None) -> Settings:
+    """The settings of the environment, with another data folder if one is named. Exits when they cannot be used."""
     try:
         settings = Settings.from_env(os.environ)
         failpoints.from_spec(settings.failpoints)
     except (BadSettings, ValueError) as error:
         raise fail(str(error), CODE_USAGE) from None
-    return settings
+    return settings.model_copy(update={"data": data}) if data else settings
 
 
 def hook(settings: Settings) -> Hook | None:

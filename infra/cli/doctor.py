@@ -13,8 +13,7 @@ from shared.kit.settings import Settings
 @app.command()
 def doctor(data: DataFolder = None) -> None:
     """Check this installation and print a remedy for each failure; changes nothing."""
-    settings = read_settings()
-    run(_doctor(settings.model_copy(update={"data": data or settings.data})))
+    run(_doctor(read_settings(data)))
 
 
 async def _doctor(settings: Settings) -> None:

@@ -35,8 +35,7 @@ def import_file(
     file: TableFile, mapping: MappingFile, data: DataFolder = None, rejected: RejectedFile = None, check: Dry = False
 ) -> None:
     """Import cases from a file. A repetition changes nothing; an interrupted import resumes where it was."""
-    settings = read_settings()
-    settings = settings.model_copy(update={"data": data or settings.data})
+    settings = read_settings(data)
     rejected = rejected or file.with_name(file.name + ".rejected.csv")
     again = "interrupted; run the same command again and it goes on where it was"
     run(_check(file, mapping) if check else _import(settings, file, mapping, rejected), again)

@@ -29,9 +29,9 @@ from shared.kit.clock import SystemClock
 from shared.kit.failpoints import Failpoints
 from shared.kit.problems import Unavailable
 from shared.kit.seal import unseal_fields
+from shared.kit.service import connect_as
 from shared.kit.settings import Settings
 from shared.log.case_numbers import parse_case_number
-from shared.log.connection import connect
 from shared.log.fsck import FsckLookups, ReadModelComparison, check_log
 from shared.log.jetstream import JetStreamLog
 from shared.log.port import Log, NoArea
@@ -47,8 +47,7 @@ FollowOption = Annotated[bool, typer.Option(help="Continue with new events.")]
 
 def own_settings(data: Path | None) -> Settings:
     """The settings of the environment with this data folder. Exits when the folder holds no data."""
-    settings = read_settings()
-    settings = settings.model_copy(update={"data": data or settings.data})
+    settings = read_settings(data)
     if not is_external(settings) and not (settings.data / "nats").exists():
         raise fail(
             f"there is no data in {settings.data.resolve()}: name its folder by --data or CASEFLOW_DATA", CODE_USAGE
@@ -60,10 +59,7 @@ def own_settings(data: Path | None) -> Settings:
 async def open_log(servers: Servers, user: str) -> AsyncIterator[Log]:
     """The log, for reading, as the user of a service. Raises LogUnavailable."""
     settings = servers.settings(user)
-    password = settings.nats_password.get_secret_value() or None
-    connection = await connect(
-        settings.nats_url, user=settings.nats_user or None, password=password, name=f"caseflow {user}"
-    )
+    connection = await connect_as(settings, user)
     try:
         yield JetStreamLog(connection, Topology(tuple(settings.areas), settings.replicas))
     finally:

@@ -12,9 +12,9 @@ from pydantic_core import to_json
 
 from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, progress_bar, read_settings, run, say
 from infra.servers.attach import open_servers
+from shared.kit.service import connect_as
 from shared.kit.settings import Settings
 from shared.log import topology
-from shared.log.connection import connect
 from shared.log.port import LogConflict
 from shared.log.streams import Streams
 from shared.reference import codec
@@ -40,20 +40,11 @@ RegionOf = Annotated[str, typer.Option(help="The region of the document for the 
 async def open_streams(settings: Settings) -> AsyncIterator[Streams]:
     """The streams of this installation, as the administrator. Raises LogUnavailable, CannotStart."""
     async with open_servers(settings, say) as servers:
-        admin = servers.settings("admin")
-        password = admin.nats_password.get_secret_value() or None
-        connection = await connect(
-            admin.nats_url, user=admin.nats_user or None, password=password, name="caseflow reference"
-        )
+        connection = await connect_as(servers.settings("admin"), "reference")
         try:
             yield Streams(connection)
         finally:
             await connection.close()
-
-
-def _settings_of(data: Path | None) -> Settings:
-    settings = read_settings()
-    return settings.model_copy(update={"data": data or settings.data})
 
 
 def _load_files(files: Sequence[Path], kind: DocumentKind | None, region: str) -> LoadedDocuments:
@@ -126,7 +117,7 @@ def load(files: Files, kind: KindOf = None, region: RegionOf = NATION, data: Dat
 
     A document replaces the one of its kind and region, but a calendar keeps the years that the new one does not name.
     """
-    run(_load(_settings_of(data), files, kind, region))
+    run(_load(read_settings(data), files, kind, region))
 
 
 async def _load(settings: Settings, files: Sequence[Path], kind: DocumentKind | None, region: str) -> None:
@@ -166,7 +157,9 @@ async def _publish(streams: Streams, documents: Any, total: int | None) -> None:
 @group.command(name="import-regions")
 def import_regions(folder: Path, data: DataFolder = None) -> None:
     """Publish the national table of regions: provinces, cities, areas, streets, villages as .csv or .csv.gz."""
-    run(_import_regions(_settings_of(data), folder), "interrupted; run the same command again, what is published stays")
+    run(
+        _import_regions(read_settings(data), folder), "interrupted; run the same command again, what is published stays"
+    )
 
 
 async def _import_regions(settings: Settings, folder: Path) -> None:
@@ -185,7 +178,7 @@ async def _import_regions(settings: Settings, folder: Path) -> None:
 @group.command(name="import-subjects")
 def import_subject_tree(file: Path, region: RegionOf = NATION, data: DataFolder = None) -> None:
     """Publish the subject tree of a CSV or XLSX file with a column per level; known subjects keep their codes."""
-    run(_import_subjects(_settings_of(data), file, region))
+    run(_import_subjects(read_settings(data), file, region))
 
 
 async def _import_subjects(settings: Settings, file: Path, region: str) -> None:
@@ -198,7 +191,7 @@ async def _import_subjects(settings: Settings, file: Path, region: str) -> None:
 @group.command(name="list")
 def list_documents(data: DataFolder = None) -> None:
     """List the documents in force: kind, region, version, rows, note."""
-    run(_list(_settings_of(data)))
+    run(_list(read_settings(data)))
 
 
 async def _list(settings: Settings) -> None:
@@ -225,7 +218,7 @@ def show(
     data: DataFolder = None,
 ) -> None:
     """Print one document in force as JSON."""
-    run(_show(_settings_of(data), kind, region))
+    run(_show(read_settings(data), kind, region))
 
 
 async def _show(settings: Settings, kind: DocumentKind, region: str) -> None:

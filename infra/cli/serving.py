@@ -43,8 +43,8 @@ def up(
     port: Annotated[int | None, typer.Option(help="HTTP port; CASEFLOW_PORT sets it too.")] = None,
 ) -> None:
     """Start NATS, Postgres and the four services on one origin; ctrl-C stops them."""
-    settings = read_settings()
-    settings = settings.model_copy(update={"data": data or settings.data, "port": port or settings.port})
+    settings = read_settings(data)
+    settings = settings.model_copy(update={"port": port or settings.port})
     run(_up(settings), "stopped", code=0)
 
 

@@ -24,12 +24,12 @@ from infra.servers.services import OWNERS, SERVICES
 from shared.case.base import Owner
 from shared.kit.clock import Clock
 from shared.kit.problems import ProblemError
-from shared.kit.service import RunningService
+from shared.kit.service import RunningService, connect_as
 from shared.kit.settings import BadSettings, Settings
 from shared.kit.sql import Database, Statements
 from shared.kit.vault import BadMaster, MasterKeys
 from shared.log import topology
-from shared.log.connection import ApiError, NatsConnection, connect
+from shared.log.connection import ApiError, NatsConnection
 from shared.log.port import LogError
 from shared.log.streams import WrongTopology, check_configuration
 from shared.log.topology import Topology
@@ -254,7 +254,7 @@ async def _nats(servers: Servers) -> AsyncIterator[Check]:
     """NATS: access, stream configurations, and fsync on every append."""
     settings = servers.settings("admin")
     try:
-        connection = await _connect(settings)
+        connection = await connect_as(settings, "doctor")
     except LogError as error:
         yield failed("NATS does not answer", f"Check CASEFLOW_NATS_URL and that the server runs ({error.args[0]})")
         return
@@ -276,12 +276,6 @@ async def _nats(servers: Servers) -> AsyncIterator[Check]:
         yield passed("NATS writes to the disk before it acknowledges")
     else:
         yield failed("NATS acknowledges before it writes to the disk", "Start the copy anew, which writes nats.conf")
-
-
-async def _connect(settings: Settings) -> NatsConnection:
-    password = settings.nats_password.get_secret_value() or None
-    user = settings.nats_user or None
-    return await connect(settings.nats_url, user=user, password=password, name="caseflow doctor")
 
 
 async def _streams(connection: NatsConnection, topology_here: Topology) -> AsyncIterator[Check]:
@@ -331,7 +325,7 @@ async def _services(servers: Servers, clock: Clock) -> AsyncIterator[Check]:
 async def _reactions(servers: Servers) -> AsyncIterator[Check]:
     """The durable of each service on each log stream: its existence and its lag."""
     settings = servers.settings("admin")
-    connection = await _connect(settings)
+    connection = await connect_as(settings, "doctor")
     try:
         for owner in (service.owner for service in SERVICES if service.reactions):
             for stream in Topology(tuple(settings.areas), settings.replicas).streams:

@@ -25,11 +25,10 @@ from infra.servers.services import BY_OWNER, SERVICES
 from shared.case.base import Owner
 from shared.kit import problems, vault
 from shared.kit.runtime import Runtime
-from shared.kit.service import RunningService, follow_reference_data, open_service, run_jobs
+from shared.kit.service import RunningService, connect_as, follow_reference_data, open_service, run_jobs
 from shared.kit.settings import Settings
 from shared.kit.sql import migrate
 from shared.log import topology
-from shared.log.connection import connect
 from shared.log.streams import Streams, ensure_subscriptions, ensure_topology
 from shared.log.topology import Topology
 from shared.reference.documents import Document
@@ -54,12 +53,7 @@ async def prepare(settings: Settings, say: Announce = lambda text: None) -> None
 
     A repetition changes nothing. Raises Unavailable, LogUnavailable, WrongTopology, MigrationRefused, BadSettings.
     """
-    connection = await connect(
-        settings.nats_url,
-        user=settings.nats_user or None,
-        password=settings.nats_password.get_secret_value() or None,
-        name="caseflow admin",
-    )
+    connection = await connect_as(settings, "admin")
     try:
         created = await ensure_topology(connection, Topology(tuple(settings.areas), settings.replicas))
         if created:

@@ -41,7 +41,7 @@ from shared.kit.settings import Settings
 from shared.kit.sql import Database, Statements
 from shared.kit.submissions import Submissions
 from shared.kit.vault import MasterKeys, PgVault
-from shared.log.connection import connect
+from shared.log.connection import NatsConnection, connect
 from shared.log.jetstream import JetStreamLog
 from shared.log.port import LogUnavailable, for_owner
 from shared.log.streams import Streams
@@ -107,6 +107,17 @@ class Service:
     messages: Callable[[], Router] | None = None
 
 
+async def connect_as(settings: Settings, name: str) -> NatsConnection:
+    """Connect to NATS as the user of these settings, shown there as `name`. Raises LogUnavailable."""
+    user, password = _credentials(settings)
+    return await connect(settings.nats_url, user=user, password=password, name=f"caseflow {name}")
+
+
+def _credentials(settings: Settings) -> tuple[str | None, str | None]:
+    """User and password for NATS; a URL may hold them instead."""
+    return settings.nats_user or None, settings.nats_password.get_secret_value() or None
+
+
 @asynccontextmanager
 async def open_service(
     service: Service, settings: Settings, *, runtime: Runtime, reference_data: ReferenceData | None = None
@@ -117,8 +128,7 @@ async def open_service(
     """
     owner = service.owner
     async with AsyncExitStack() as stack:
-        user, password = settings.nats_user or None, settings.nats_password.get_secret_value() or None
-        connection = await connect(settings.nats_url, user=user, password=password, name=f"caseflow {owner}")
+        connection = await connect_as(settings, owner)
         stack.push_async_callback(connection.close)
         role = owner.value
         database = await Database.connect(settings.dsn(role), service.statements, role, settings.pg_pool_size_max)
@@ -132,6 +142,7 @@ async def open_service(
         masters = MasterKeys.load(settings.master_key_file)
         vault = PgVault(database, masters, runtime.clock, runtime.failpoints)
         runtime.progress.add_source(owner, checkpoint_source(database))
+        user, password = _credentials(settings)
         broker = make_broker(
             settings.nats_url, name=f"caseflow {owner} edge", user=user, password=password, middlewares=(Redelivery,)
         )
