@@ -30,6 +30,7 @@ from shared.kit.sql import Database, Statements
 from shared.kit.vault import BadMaster, MasterKeys
 from shared.log import topology
 from shared.log.connection import ApiError, NatsConnection
+from shared.log.consumers import CODE_NO_CONSUMER, CODE_NO_STREAM
 from shared.log.port import LogError
 from shared.log.streams import WrongTopology, check_configuration
 from shared.log.topology import Topology
@@ -192,7 +193,7 @@ async def _postgres(servers: Servers, clock: Clock) -> AsyncIterator[Check]:
         try:
             database = await Database.connect(admin.dsn(role), DOCTOR_STATEMENTS, role, 1)
             await database.close()
-        except (ProblemError, BadSettings, Exception) as error:
+        except Exception as error:
             yield failed(
                 f"Postgres does not take role {role} ({type(error).__name__})", f"Check CASEFLOW_PG_DSN_{role.upper()}"
             )
@@ -263,7 +264,7 @@ async def _nats(servers: Servers) -> AsyncIterator[Check]:
         try:
             account = await connection.api(topology.api("INFO"))
             yield passed(f"NATS with {account['streams']} streams, {account['storage'] // 1024**2} MiB")
-        except (ApiError, LogError) as error:
+        except LogError as error:
             yield failed("NATS has no JetStream for us", f"Turn it on for the account ({error})")
             return
         async for check in _streams(connection, Topology(tuple(settings.areas), settings.replicas)):
@@ -278,6 +279,11 @@ async def _nats(servers: Servers) -> AsyncIterator[Check]:
         yield failed("NATS acknowledges before it writes to the disk", "Start the copy anew, which writes nats.conf")
 
 
+def _refused(stream: str, error: ApiError) -> Check:
+    """A server that answers with an error says nothing about what is there."""
+    return failed(f"NATS says nothing about {stream} ({error})", "Read its log, and look again when it is well")
+
+
 async def _streams(connection: NatsConnection, topology_here: Topology) -> AsyncIterator[Check]:
     fine = 0
     for configuration in topology_here.configurations():
@@ -285,10 +291,12 @@ async def _streams(connection: NatsConnection, topology_here: Topology) -> Async
         try:
             actual = (await connection.api(topology.api(f"STREAM.INFO.{name}")))["config"]
             check_configuration(configuration, actual)
-        except ApiError:
-            yield failed(
-                f"the stream {name} is missing", "Restore it from its backup; `caseflow up` makes an empty one"
-            )
+        except ApiError as error:
+            if error.code == CODE_NO_STREAM:
+                advice = "Restore it from its backup; `caseflow up` makes an empty one"
+                yield failed(f"the stream {name} is missing", advice)
+            else:
+                yield _refused(name, error)
         except WrongTopology as error:
             yield failed(f"the stream {name} is not as it must be", str(error))
         else:
@@ -332,10 +340,12 @@ async def _reactions(servers: Servers) -> AsyncIterator[Check]:
                 name = topology.durable_of_reactions(owner)
                 try:
                     info = await connection.api(topology.api(f"CONSUMER.INFO.{stream}.{name}"))
-                except ApiError:
-                    yield failed(
-                        f"{owner} has no place on {stream}", f"Start {owner}: it makes it anew, nothing is lost"
-                    )
+                except ApiError as error:
+                    if error.code == CODE_NO_CONSUMER:
+                        advice = f"Start {owner}: it makes it anew, nothing is lost"
+                        yield failed(f"{owner} has no place on {stream}", advice)
+                    else:
+                        yield _refused(stream, error)
                     continue
                 if info["num_pending"] > LAG_COUNT_MAX:
                     yield warning(f"{owner} has {info['num_pending']} events of {stream} before it", "See that it runs")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.servers.composition import prepare, settings_for
-from infra.servers.embedded import _POLL_S, START_S_MAX, Embedded, Endpoints, _port_in
+from infra.servers.embedded import SERVER_POLL_S, START_S_MAX, Embedded, Endpoints, port_in
 from infra.servers.folder import CannotStart, Folder
 from infra.servers.partners import DEMO_PARTNERS, Partners, load_partners
 from shared.kit.settings import ROLES, Settings
@@ -79,22 +79,22 @@ def mark_ready(data: Path) -> None:
 async def endpoints(data: Path) -> Endpoints:
     """The endpoints of the copy that runs on `data`, also of one that is starting. Raises CannotStart."""
     folder, embedded = Folder(data.resolve()), Embedded(partners=Partners())  # a command needs no partners
-    for _ in range(int(START_S_MAX / _POLL_S)):
+    for _ in range(int(START_S_MAX / SERVER_POLL_S)):
         if not is_running(data):
             raise CannotStart(f"the copy on {data} has stopped: run the command again")
         try:
             port = _nats_port(folder)
             if port and _is_prepared(folder):
-                return embedded._endpoints(folder, folder.passwords(ROLES), port)
+                return embedded.endpoints(folder, folder.passwords(ROLES), port)
         except PermissionError as error:
             reason = f"{error.filename} cannot be read: be the user who started the copy on {data}"
             raise CannotStart(reason) from None
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(SERVER_POLL_S)
     raise CannotStart(f"the copy on {data} is not ready after {START_S_MAX:.0f} s; look into {folder.logs}")
 
 
 def _nats_port(folder: Folder) -> int | None:
-    return next(filter(None, map(_port_in, folder.run.glob("nats-server_*.ports"))), None)
+    return next(filter(None, map(port_in, folder.run.glob("nats-server_*.ports"))), None)
 
 
 def _is_prepared(folder: Folder) -> bool:

@@ -33,7 +33,7 @@ NATS_PORT = 4222
 DATABASE = "caseflow"
 START_S_MAX = 120.0  # after a crash the server reads the whole log again
 STOP_S_MAX = 30.0
-_POLL_S = 0.01
+SERVER_POLL_S = 0.01
 _NATS_ENVIRONMENT = {"GOMEMLIMIT": "512MiB"}  # without it block caches grew to 4.3 GB
 LOG_TAIL_BYTES = 1500
 
@@ -96,7 +96,7 @@ class Embedded:
         except BaseException:
             await self.stop()
             raise
-        return self._endpoints(folder, passwords, port.result())
+        return self.endpoints(folder, passwords, port.result())
 
     async def stop(self) -> None:
         """Stop both cleanly: open transactions are rolled back, acknowledged data is on disk. May be repeated."""
@@ -154,12 +154,12 @@ class Embedded:
         self._servers["nats"] = server
         ports = folder.run / f"nats-server_{server.pid}.ports"
         try:
-            await _until(lambda: _port_in(ports) is not None, "NATS", server, folder.logs / "nats.log")
+            await _until(lambda: port_in(ports) is not None, "NATS", server, folder.logs / "nats.log")
         except CannotStart:
             if port and holder_of(port):  # another process has taken it meanwhile
                 return await self._start_nats(folder, passwords, port)
             raise
-        return _port_in(ports) or port
+        return port_in(ports) or port
 
     async def _start_postgres(self, folder: Folder, passwords: Mapping[str, str]) -> None:
         runner = postgres_runner(folder)
@@ -178,7 +178,9 @@ class Embedded:
         await _until(lambda: _is_ready(folder.postgres / "postmaster.pid", server.pid), "Postgres", server, log)
         await _make_roles(folder, passwords)
 
-    def _endpoints(self, folder: Folder, passwords: Mapping[str, str], port: int) -> Endpoints:
+    def endpoints(self, folder: Folder, passwords: Mapping[str, str], port: int) -> Endpoints:
+        """The addresses of the servers of a folder, whose NATS listens on `port`."""
+
         def url(user: str) -> str:
             return f"nats://{user}:{passwords[user]}@127.0.0.1:{port}"
 
@@ -281,10 +283,11 @@ async def _until(ready: Callable[[], bool], name: str, server: asyncio.subproces
             raise CannotStart(f"{name} ended at once with code {server.returncode}: {_tail(log)}")
         if loop.time() > end:
             raise CannotStart(f"{name} is not ready after {START_S_MAX:.0f} s: {_tail(log)}")
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(SERVER_POLL_S)
 
 
-def _port_in(ports: Path) -> int | None:
+def port_in(ports: Path) -> int | None:
+    """The port in the file that a NATS server writes; None while there is none."""
     with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
         return int(json.loads(ports.read_text())["nats"][0].rpartition(":")[2])
     return None
