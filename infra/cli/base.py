@@ -25,6 +25,7 @@ from shared.kit.projections import RebuildNeeded
 from shared.kit.settings import BadSettings, Settings
 from shared.kit.sql import MigrationRefused
 from shared.kit.vault import BadMaster
+from shared.log.fsck import StreamProgress
 from shared.log.port import LogError
 from shared.reference.load import LoadError
 from shared.reference.publish import DocumentTooLarge
@@ -155,6 +156,17 @@ def progress_bar(title: str, total: int | None) -> Iterator[ShowProgress]:
             bar.update(task, completed=done, word=word)
 
         yield show_progress
+
+
+def sum_of_streams(show_progress: ShowProgress) -> StreamProgress:
+    """Show the sum of the events of all streams, beside the name of the last."""
+    counts: dict[str, int] = {}
+
+    def show_stream(stream: str, count: int, end: int) -> None:
+        counts[stream] = count
+        show_progress(sum(counts.values()), stream)
+
+    return show_stream
 
 
 def _lines(title: str, total: int | None) -> ShowProgress:

@@ -12,7 +12,19 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import to_json
 
-from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, fail, hook, progress_bar, read_settings, run, say
+from infra.cli.base import (
+    CODE_USAGE,
+    DataFolder,
+    Refused,
+    app,
+    fail,
+    hook,
+    progress_bar,
+    read_settings,
+    run,
+    say,
+    sum_of_streams,
+)
 from infra.operations.rebuild import (
     TABLE_STATEMENTS,
     Checksums,
@@ -27,7 +39,7 @@ from infra.servers.services import OWNERS
 from shared.case.base import Address, Owner, Position, Recorded, Unknown
 from shared.kit.clock import SystemClock
 from shared.kit.failpoints import Failpoints
-from shared.kit.problems import Unavailable
+from shared.kit.projections import KeptElsewhere
 from shared.kit.seal import unseal_fields
 from shared.kit.service import connect_as
 from shared.kit.settings import Settings
@@ -203,12 +215,7 @@ async def _fsck(settings: Settings, settled: bool, tables: bool) -> None:
     async with open_servers(settings, say) as servers, connected(servers, clock, OWNERS) as services:
         intake = services[Owner.INTAKE].data
         total = sum([await intake.log.end(stream) for stream in intake.log.streams()])
-        done_of: dict[str, int] = {}
         with progress_bar("checking events", total) as show_progress:
-
-            def show(stream: str, done: int, end: int) -> None:
-                done_of[stream] = done
-                show_progress(sum(done_of.values()), stream)
 
             async def claimed(subjects: Collection[str]) -> set[str]:
                 rows = await intake.database.using(TABLE_STATEMENTS).fetch("claimed", list(subjects))
@@ -221,7 +228,7 @@ async def _fsck(settings: Settings, settled: bool, tables: bool) -> None:
 
             models = {model.name: compared(model) for model in read_models(services)} if tables else {}
             lookups = FsckLookups(keys=intake.vault.keys, unseal=unseal_fields, claimed=claimed, read_models=models)
-            report = await check_log(intake.log, lookups, settled=settled, progress=show)
+            report = await check_log(intake.log, lookups, settled=settled, progress=sum_of_streams(show_progress))
     for finding in report.findings:
         typer.echo(str(finding))
     say(
@@ -261,7 +268,8 @@ async def _rebuild(settings: Settings, service: Owner | None, fresh: bool) -> No
 
 async def _rebuild_one(settings: Settings, model: OpenReadModel, fresh: bool) -> None:
     note = settings.data / "rebuild" / model.name  # exists during a rebuild
-    resume = note.exists() and not fresh
+    interrupted = note.exists()
+    resume = interrupted and not fresh
     before: Checksums = {}
     if not resume:
         async with model.database.session() as session:
@@ -269,19 +277,14 @@ async def _rebuild_one(settings: Settings, model: OpenReadModel, fresh: bool) ->
     note.parent.mkdir(parents=True, exist_ok=True)
     note.touch()
     total = sum([await model.log.end(stream) for stream in model.log.streams()])
-    done_of: dict[str, int] = {}
     if resume:
         say(f"{model.name}: going on with the rebuild that was interrupted")
     with progress_bar(f"rebuilding {model.name}", total) as show_progress:
-
-        def show(stream: str, done: int, end: int) -> None:
-            done_of[stream] = done
-            show_progress(sum(done_of.values()), stream)
-
         try:
-            await rebuild(model, resume, show)
-        except Unavailable as error:
-            note.unlink()
+            await rebuild(model, resume, sum_of_streams(show_progress))
+        except KeptElsewhere as error:  # nothing was begun; the note of an interrupted rebuild stays
+            if not interrupted:
+                note.unlink()
             raise Refused(f"{model.name}: {error.problem.detail}") from None
     note.unlink()
     async with model.database.session() as session:

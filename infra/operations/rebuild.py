@@ -13,8 +13,7 @@ from infra.servers.services import BY_OWNER
 from shared.case.base import Owner
 from shared.kit.clock import Clock
 from shared.kit.failpoints import Failpoints
-from shared.kit.problems import Unavailable
-from shared.kit.projections import KIT_STATEMENTS, ProjectionRunner
+from shared.kit.projections import KIT_STATEMENTS, KeptElsewhere, ProjectionRunner
 from shared.kit.runtime import Runtime
 from shared.kit.service import RunningService
 from shared.kit.sql import Database, Session, Statements
@@ -75,7 +74,7 @@ def read_models(services: Mapping[Owner, RunningService]) -> list[OpenReadModel]
 async def rebuild(model: OpenReadModel, resume: bool, progress: StreamProgress) -> None:
     """Empty the model and read the log anew; with `resume`, continue an interrupted rebuild.
 
-    Raises Unavailable when another process keeps the model.
+    Raises KeptElsewhere.
     """
     if not resume:
         async for _ in model.runner.rebuild(progress):
@@ -83,7 +82,7 @@ async def rebuild(model: OpenReadModel, resume: bool, progress: StreamProgress) 
         return
     lock = await model.database.try_advisory_lock(f"project.{model.name}")
     if lock is None:
-        raise Unavailable("Another process keeps this read model. Stop it, then rebuild.")
+        raise KeptElsewhere
     try:
         ends = {stream: await model.log.end(stream) for stream in model.log.streams()}
         await _replay(model.runner, model.log, ends, progress)

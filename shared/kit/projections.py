@@ -33,6 +33,13 @@ T = TypeVar("T")
 KIT_STATEMENTS = Statements.load(Path(__file__).with_name("projections.sql"))
 
 
+class KeptElsewhere(Unavailable):
+    """Another process projects the read model; nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__("Another process keeps this read model. Stop it, then rebuild.")
+
+
 class RebuildNeeded(Exception):
     """The read model was made from another log. Run `caseflow rebuild` for its service."""
 
@@ -184,12 +191,11 @@ class ProjectionRunner:
     async def rebuild(self, progress: Callable[[str, int, int], None]) -> AsyncGenerator[None, None]:
         """Empty the model and project the whole log up to its present end, batch by batch; yields after each.
 
-        It can be interrupted: the next start goes on from the checkpoint. Raises Unavailable when another
-        process projects.
+        It can be interrupted: the next start goes on from the checkpoint. Raises KeptElsewhere.
         """
         lock = await self._database.try_advisory_lock(f"project.{self.model.name}")
         if lock is None:
-            raise Unavailable("Another process keeps this read model. Stop it, then rebuild.")
+            raise KeptElsewhere
         try:
             async with self._database.transaction() as session:
                 await self.model.clear(session)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from infra.cli import app
+from infra.cli import app, log
+from infra.cli.base import Refused
 from infra.cli.log import flow_facts
 from shared.case import events as e
 from shared.case.base import Actor, Address, Meta, Position, Recorded, Unknown
 from shared.case.facts import Channel, Matter, Nature
+from shared.kit.problems import ProblemError, Unavailable
+from shared.kit.projections import KeptElsewhere
+from shared.kit.settings import Settings
 
 SUPPORT = Path(__file__).parents[1] / "support"
 SAMPLE, MAPPING = SUPPORT / "messages.csv", SUPPORT / "messages.yaml"
@@ -114,3 +121,29 @@ def test_flow_facts_hold_no_content() -> None:
     assert "matter" not in told["facts"]
     newer = flow_facts(recorded(Unknown("case.newer", 3, {"text": "SECRET"})))
     assert (newer["type"], newer["version"], newer["facts"]) == ("case.newer", 3, {})
+
+
+@pytest.mark.parametrize(
+    ("error", "begun", "noted"),
+    [
+        (KeptElsewhere(), False, False),
+        (KeptElsewhere(), True, True),
+        (Unavailable("The database is gone."), False, True),
+    ],
+)
+def test_a_rebuild_that_was_begun_stays_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: ProblemError, begun: bool, noted: bool
+) -> None:
+    async def fail(*_: Any) -> None:
+        raise error
+
+    note = tmp_path / "rebuild" / "routing.work"
+    if begun:
+        note.parent.mkdir()
+        note.touch()
+    model = MagicMock(**{"checksums": AsyncMock(return_value={}), "log.streams.return_value": ()})
+    model.name = note.name
+    monkeypatch.setattr(log, "rebuild", fail)
+    with pytest.raises((Refused, ProblemError)):
+        asyncio.run(log._rebuild_one(Settings(data=tmp_path), model, fresh=False))
+    assert note.exists() is noted
