@@ -10,9 +10,10 @@ from shared.client import PlatformClient, Progress, Receipt
 platform = PlatformClient("demo", os.environ.get("PLATFORM_URL", "nats://127.0.0.1:4222"))
 app = platform.app
 
+REGION = "510104017000"
 COMPLAINT = {
     "channel": "app",
-    "region": "510104017000",
+    "region": REGION,
     "nature": "complaint",
     "title": "小区电梯停运",
     "text": "物业公司一个月没有修电梯。",
@@ -23,7 +24,7 @@ COMPLAINT = {
 @app.after_startup
 async def register() -> None:
     """The id is ours: whoever starts this program again publishes the same complaint, and nothing happens twice."""
-    sequence = await platform.submit("register", COMPLAINT, id="complaint-2026-000123", region=COMPLAINT["region"])
+    sequence = await platform.submit("register", COMPLAINT, id="complaint-2026-000123", region=REGION)
     print("kept as", sequence, flush=True)
 
 
