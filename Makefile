@@ -7,7 +7,7 @@ ARGS ?=
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast test-deep bench clauses generate lint tidy lock clean
+.PHONY: help setup run test test-fast test-deep bench clauses generate lint lock clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,9 +39,6 @@ lint: $(STAMP) ## ruff, mypy, import-linter and the house rules
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports
-	$(PY) -m infra.dev.house_rules
-
-tidy: $(STAMP) ## Check the house rules
 	$(PY) -m infra.dev.house_rules
 
 lock: $(STAMP) ## Pin requirements.in and requirements-dev.in anew into requirements.lock

@@ -1,4 +1,4 @@
-"""The linters are content: ruff in every run, mypy at length; `make lint` runs both, and import-linter and tidy."""
+"""The linters are content: ruff in every run, mypy at length; `make lint` adds import-linter and the house rules."""
 
 from __future__ import annotations
 
