@@ -115,7 +115,7 @@ class Pen:
         named = self.named()
         clock = self.state.clock(named["stage"], named["unit"])
         due = clock.deadline.due if clock else self.now
-        return named | {"due": due + HOUR * (self.pick(1, 3) if self.sane else -1)}
+        return named | {"due": due + HOUR * (self.pick(1, 3, 1_000) if self.sane else -1)}  # 1,000: beyond any bound
 
     def region(self, up: bool) -> str:
         here = self.state.in_charge or REGIONS[0]
