@@ -36,7 +36,7 @@ def say(text: str) -> None:
 async def measure(wanted: frozenset[str], quick: bool, folder: Path) -> AsyncIterator[Figure]:
     """The selected figures, one after the other."""
     if wanted & DESK:
-        with stack_in("bench-desk") as stack:
+        with stack_in("bench-desk", forked=False) as stack:
             async for figure in desk.measure(stack, wanted, quick, say):
                 yield figure
             stack.stop()
@@ -45,7 +45,7 @@ async def measure(wanted: frozenset[str], quick: bool, folder: Path) -> AsyncIte
             yield figure
     for name, module in ON_A_STACK.items():
         if name in wanted:
-            with stack_in(f"bench-{name}") as stack:
+            with stack_in(f"bench-{name}", forked=False) as stack:
                 async for figure in module.measure(stack, quick, say):
                     yield figure
                 stack.stop()

@@ -117,7 +117,8 @@ async def _run(
     data: Path, endpoints: Endpoints, postgres: asyncpg.Connection, phases: Sequence[Phase], say: Say
 ) -> dict[str, float]:
     """Run supervision as a process of its own through all phases; returns its share of a core in each."""
-    process, cpu = Process("supervision", endpoints, AREAS, data.with_name("supervision.out")), dict[str, float]()
+    process = Process("supervision", endpoints, AREAS, data.with_name("supervision.out"), forked=False)
+    cpu = dict[str, float]()
     process.start()
     try:
         assert process.process is not None

@@ -26,9 +26,10 @@ from shared.reference.publish import publish
 from tests.crash.load import Load, check
 from tests.sim.faults import UNREACHED
 from tests.support import DEEP, short_limits
+from tests.support.command import ROOT
 from tests.support.folders import copy_made, open_folder
 from tests.support.log import AREAS
-from tests.support.stack import ROOT, STOP_S_MAX, Stack, stack_in
+from tests.support.stack import STOP_S_MAX, Stack, stack_in
 from tests.support.stack_judge import assert_clean
 
 KILL = -signal.SIGKILL

@@ -26,7 +26,7 @@ from shared.log import fsck
 from shared.log.connection import connect
 from shared.log.fsck import FsckLookups
 from shared.log.port import Log
-from tests.support import deadlines
+from tests.support import command, deadlines
 from tests.support.deadlines import Planned
 from tests.support.folders import copy_made, open_folder
 from tests.support.log import AREAS
@@ -37,7 +37,7 @@ COPIES = 2
 REGIONS = ("510104001000", "510703100000")  # a stream each
 SEED_S = 2.0  # and WRITE_PER_S cases more each second
 WRITE_PER_S = 400
-LIFE_S_MIN = 2.0  # of a process, some two seconds of which it needs to start
+LIFE_S_MIN = 2.0  # of a process, some of which it needs to start
 CATCH_UP_S_MAX = 900.0
 
 
@@ -131,6 +131,7 @@ async def test_two_tickers_killed_at_random_fire_every_deadline_once_in_due_orde
 ) -> None:
     with open_folder("tickers") as folder:
         async with opened(folder) as (endpoints, supervision):
+            await asyncio.to_thread(command.warm)  # in time, and not in this loop
             planned = await seed(endpoints, supervision, per_s, seconds * per_s)
             log, vault = supervision.data.log, supervision.data.vault
             ends = {stream: await log.end(stream) for stream in log.streams()}

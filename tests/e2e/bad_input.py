@@ -9,8 +9,6 @@ import json
 import os
 import re
 import socket
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +20,8 @@ import yaml
 from shared.case.base import Position, new_id
 from shared.log.case_numbers import case_number
 from tests.support.client import TOWNSHIP, UNRULED, Desk
-from tests.support.stack import ROOT, START_S_MAX, Stack
+from tests.support.command import ROOT, finished
+from tests.support.stack import START_S_MAX, Stack
 
 HEADERS = {"key": "Idempotency-Key", "last": "Last-Event-ID"}
 PAGE = ROOT / "docs" / "bad-input.md"
@@ -100,11 +99,8 @@ def ran(stack: Stack, row: Mapping[str, Any]) -> str:
         for file, text in row.get("files", {}).items():
             (folder / file).write_text(text, row.get("encoding", "utf-8"))
         data = {"CASEFLOW_DATA": str(stack.data if row.get("running") else folder / "data")}
-        done = subprocess.run(
-            (sys.executable, "-m", "infra.cli", *row["run"].replace("{dir}", name).split()),
-            cwd=ROOT, capture_output=True, text=True, timeout=START_S_MAX, check=False,
-            env={**os.environ, **data, **free, **row.get("env", {}), "TERM": "dumb", "COLUMNS": "200"},
-        )  # fmt: skip
+        environment = {**os.environ, **data, **free, **row.get("env", {}), "TERM": "dumb", "COLUMNS": "200"}
+        done = finished(row["run"].replace("{dir}", name).split(), environment, START_S_MAX)
         lines = (line.strip("│ ") for line in done.stderr.splitlines())
         said = [line for line in lines if line and line[0] not in "╭╰"]
         rejected = folder / "rejected.csv"

@@ -19,8 +19,9 @@ from queue import Empty, Queue
 import pytest
 
 from tests.support.client import Desk
+from tests.support.command import ROOT
 from tests.support.short_limits import HASTY, ago, begun
-from tests.support.stack import ROOT, Stack
+from tests.support.stack import Stack
 
 LINE_S_MAX = 30.0
 STOP_S_MAX = 20.0

@@ -15,8 +15,9 @@ from infra.cli import app
 from infra.servers.attach import endpoints, is_running
 from infra.servers.folder import CannotStart
 from tests.support.client import HOUSING, Desk
+from tests.support.command import ROOT
 from tests.support.log import AREAS
-from tests.support.stack import ROOT, START_S_MAX, STOP_S_MAX, Stack, until
+from tests.support.stack import START_S_MAX, STOP_S_MAX, Stack, until
 
 pytestmark = pytest.mark.slow
 DEMO = ROOT / "shared" / "reference" / "demo"

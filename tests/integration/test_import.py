@@ -22,7 +22,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from infra.cli import app
-from tests.support.stack import ROOT, Stack, until
+from tests.support.command import ROOT
+from tests.support.stack import Stack, until
 
 SAMPLE = ROOT / "tests" / "support" / "messages.csv"
 MAPPING = ROOT / "tests" / "support" / "messages.yaml"

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from shared import VERSION
+from tests.support.command import ROOT
 from tests.support.folders import open_folder
 from tests.support.nats import free_port
-from tests.support.stack import ROOT, START_S_MAX, STOP_S_MAX, until
+from tests.support.stack import START_S_MAX, STOP_S_MAX, until
 
 pytestmark = pytest.mark.slow
 OFFLINE = ("--quiet", "--no-index", "--no-deps")

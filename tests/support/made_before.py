@@ -33,10 +33,11 @@ from shared.reference.documents import Document, DocumentKind
 from shared.reference.load import demo_documents
 from shared.reference.publish import publish, with_years
 from tests.support.client import CITY, COUNTY, HOUSING, MATTER, NOTE, POLICE, SETTLE, TOWNSHIP, Case, Desk
+from tests.support.command import ROOT
 from tests.support.platforms import SUBJECT
 from tests.support.receivers import Receiver, receiving
 from tests.support.short_limits import HASTY, LONG, begun, in_handling, publish_short_limits, until_clock
-from tests.support.stack import ROOT, Stack, stack_in, until
+from tests.support.stack import Stack, stack_in, until
 from tests.support.stack_judge import assert_clean
 
 ARCHIVE = ROOT / "tests" / "data" / "made_before.tar.xz"

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -27,11 +26,12 @@ from shared.kit.settings import Settings
 from shared.log.connection import NatsConnection, connect
 from shared.log.jetstream import JetStreamLog
 from shared.log.topology import Topology
+from tests.support import command
+from tests.support.command import CommandProcess
 from tests.support.folders import copy_made, open_folder
 from tests.support.log import AREAS
 from tests.support.nats import free_port
 
-ROOT = Path(__file__).parents[2]
 START_S_MAX = 60.0
 STOP_S_MAX = 30.0
 POLL_S = 0.02
@@ -49,20 +49,21 @@ def until(ready: Callable[[], bool], what: str, wait_s_max: float = 10.0) -> Non
 
 def caseflow(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the `caseflow` command with these arguments until it ends."""
-    return subprocess.run(
-        (sys.executable, "-m", "infra.cli", *arguments), cwd=ROOT, env=dict(os.environ) | environment,
-        capture_output=True, text=True, timeout=START_S_MAX, check=False,
-    )  # fmt: skip
+    return command.finished(arguments, dict(os.environ) | environment, START_S_MAX)
 
 
 class Stack:
-    """`caseflow up` on a data folder and a free port. `environment` adds CASEFLOW_* variables."""
+    """`caseflow up` on a data folder and a free port. `environment` adds CASEFLOW_* variables.
 
-    def __init__(self, data: Path, environment: Mapping[str, str] | None = None) -> None:
+    `forked`: as tests/support/command.py says; without it each start has an interpreter of its own.
+    """
+
+    def __init__(self, data: Path, environment: Mapping[str, str] | None = None, *, forked: bool = True) -> None:
         self.data = data
         self.port = free_port()
         self.environment = dict(environment or {})
-        self.process: subprocess.Popen[bytes] | None = None
+        self.forked = forked
+        self.process: CommandProcess | None = None
         self.output = data.with_name(data.name + ".out")
 
     @property
@@ -74,20 +75,12 @@ class Stack:
         """The output of the process and of its earlier runs."""
         return self.output.read_text("utf-8", "replace")
 
-    def spawn(self, **more: str) -> subprocess.Popen[bytes]:
+    def spawn(self, **more: str) -> CommandProcess:
         """Start the process without waiting; `more` are CASEFLOW_* variables of this run, without the prefix."""
         own = {f"CASEFLOW_{name.upper()}": value for name, value in more.items()}
         location = {"CASEFLOW_DATA": str(self.data), "CASEFLOW_PORT": str(self.port)}
-        with open(self.output, "ab") as output:
-            self.process = subprocess.Popen(
-                (sys.executable, "-m", "infra.cli", "up"),
-                cwd=ROOT,
-                env=dict(os.environ) | location | self.environment | own,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        environment = dict(os.environ) | location | self.environment | own
+        self.process = command.spawn(("up",), environment, self.output, forked=self.forked)
         return self.process
 
     def start(self, **more: str) -> float:
@@ -101,7 +94,7 @@ class Stack:
         """Whether the process answers. Raises AssertionError with its output when it has ended."""
         assert self.process is not None
         if self.process.poll() is not None:
-            raise AssertionError(f"caseflow ended with {self.process.returncode}: {self.text[-3000:]}")
+            raise AssertionError(f"caseflow ended with {self.process.poll()}: {self.text[-3000:]}")
         return self._answers()
 
     def _answers(self) -> bool:
@@ -192,7 +185,9 @@ class Stack:
 
 
 @contextmanager
-def stack_in(name: str, *, fresh: bool = False, made: Path | None = None, **environment: str) -> Iterator[Stack]:
+def stack_in(
+    name: str, *, fresh: bool = False, made: Path | None = None, forked: bool = True, **environment: str
+) -> Iterator[Stack]:
     """A stack that is not started, on a folder of its own. At the end it is killed with its servers, and removed.
 
     The folder is a copy of `made`. Without it, and unless `fresh`, the servers have run there once, the services never.
@@ -200,7 +195,7 @@ def stack_in(name: str, *, fresh: bool = False, made: Path | None = None, **envi
     with open_folder(name) as folder:
         if not fresh:
             copy_made(folder / "data", made)
-        stack = Stack(folder / "data", {**RATES, **environment})
+        stack = Stack(folder / "data", {**RATES, **environment}, forked=forked)
         try:
             yield stack
         finally:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import httpx
 
 from infra.servers.embedded import Endpoints
+from tests.support import command
+from tests.support.command import CommandProcess
 from tests.support.nats import free_port
 
-ROOT = Path(__file__).parents[2]
 START_S_MAX = 60.0
 POLL_S = 0.05
 
@@ -21,8 +20,10 @@ POLL_S = 0.05
 class Process:
     """The process of a service. Its output is appended to the file `output`."""
 
-    def __init__(self, service: str, endpoints: Endpoints, areas: tuple[str, ...], output: Path) -> None:
-        self.service, self.port, self.output = service, free_port(), output
+    def __init__(
+        self, service: str, endpoints: Endpoints, areas: tuple[str, ...], output: Path, *, forked: bool = True
+    ) -> None:
+        self.service, self.port, self.output, self.forked = service, free_port(), output, forked
         self._environment = {
             "CASEFLOW_NATS_URL": endpoints.nats[service],
             "CASEFLOW_MASTER_KEY": str(endpoints.master_key),
@@ -31,16 +32,12 @@ class Process:
             f"CASEFLOW_PG_DSN_{service.upper()}": endpoints.postgres[service],
             "CASEFLOW_DEMO": "1",
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: CommandProcess | None = None
 
     def spawn(self) -> None:
         """Start the process without waiting."""
-        with open(self.output, "ab") as output:
-            self.process = subprocess.Popen(
-                (sys.executable, "-m", "infra.cli", "serve", self.service), cwd=ROOT,
-                env=dict(os.environ) | self._environment, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
+        environment = dict(os.environ) | self._environment
+        self.process = command.spawn(("serve", self.service), environment, self.output, forked=self.forked)
 
     def start(self) -> None:
         """Start the process and wait until it answers. Raises AssertionError with its output when it ends instead."""
