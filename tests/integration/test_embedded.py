@@ -26,6 +26,7 @@ from infra.servers.folder import CannotStart, Folder
 from infra.servers.partners import DEMO_PLATFORM
 from shared.kit.settings import ROLES
 from tests.support.folders import copy_made, open_folder
+from tests.support.polling import until
 
 MARKER = b"marker-7f3a91 that must not lie in the clear"
 
@@ -301,12 +302,6 @@ async def refused(connection: Client, errors: list[Exception], subject: str) -> 
     await connection.publish("nobody.may", b"")
     await until(lambda: any("nobody.may" in str(error) for error in errors[before:]))
     return any(subject.lower() in str(error).lower() for error in errors[before:])
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not true():
-            await asyncio.sleep(0.005)
 
 
 async def test_services_publish_their_own_subjects_only(servers: Endpoints) -> None:

@@ -30,9 +30,9 @@ from shared.log.consumers import durable
 from shared.log.jetstream import GUARD
 from shared.log.port import ACK_WAIT_S, LogConflict, LogUnavailable
 from tests.support.nats import NatsServer
+from tests.support.polling import WAIT_S_MAX, until
 
 STREAM, DURABLE = "PLACE", "worker"
-WAIT_S_MAX = 10.0
 
 
 @asynccontextmanager
@@ -60,12 +60,6 @@ def hearing(broker: NatsBroker) -> list[str]:
     return taken
 
 
-async def until(ready: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_S_MAX):
-        while not ready():
-            await asyncio.sleep(0.01)
-
-
 def recreating(connection: NatsConnection) -> Recreate:
     async def recreate(stream: str, name: str, subject: str) -> None:
         await durable(connection, stream, name, subject)
@@ -75,12 +69,12 @@ def recreating(connection: NatsConnection) -> Recreate:
 
 async def all_settled(connection: NatsConnection) -> None:
     """Wait until the durable has handed out everything and all of it is acknowledged."""
-    async with asyncio.timeout(WAIT_S_MAX):
-        while True:
-            info = await connection.api(f"$JS.API.CONSUMER.INFO.{STREAM}.{DURABLE}")
-            if info["num_pending"] == info["num_ack_pending"] == 0:
-                return
-            await asyncio.sleep(0.01)
+
+    async def settled() -> bool:
+        info = await connection.api(f"$JS.API.CONSUMER.INFO.{STREAM}.{DURABLE}")
+        return bool(info["num_pending"] == info["num_ack_pending"] == 0)
+
+    await until(settled)
 
 
 async def publish(connection: NatsConnection, *texts: str, headers: dict[str, str] | None = None) -> None:
@@ -239,7 +233,43 @@ async def test_a_deleted_durable_is_said_made_anew_and_does_not_spin(
     assert "a durable is missing" in caplog.text
 
 
+class CountingWatch(DurableWatch):
+    """A watch that keeps what it was told of its durables."""
+
+    def __init__(self, broker: NatsBroker, recreate: Recreate) -> None:
+        super().__init__(broker, SystemClock(), recreate)
+        self.answers: list[dict[str, Any] | None] = []
+
+    async def info(self, stream: str, durable: str) -> dict[str, Any] | None:
+        self.answers.append(answer := await super().info(stream, durable))
+        return answer
+
+
 async def test_the_watch_outlives_a_server_that_is_away(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.kit.messaging.WATCH_EVERY_S", 0.05)
+    monkeypatch.setattr("shared.kit.messaging.REQUEST_WAIT_S_MAX", 0.2)
+    async with connected(server) as (connection, broker):
+        taken = hearing(broker)
+        await broker.start()
+        watch = CountingWatch(broker, recreating(connection))
+        task = asyncio.create_task(watch.run())
+        try:
+            await asyncio.to_thread(server.kill)
+            await until(lambda: watch.answers.count(None) >= 2)
+            await asyncio.to_thread(server.start)
+            await connection.wait_until_up(WAIT_S_MAX)
+            await connection.api(f"$JS.API.CONSUMER.DELETE.{STREAM}.{DURABLE}")
+            await publish(connection, "after")
+            await until(lambda: taken == ["after"])
+            assert {} in watch.answers, "it noticed what happened after the server came back"
+            assert not task.done(), "the watch goes on"
+        finally:
+            task.cancel()
+
+
+async def test_a_durable_that_cannot_be_made_yet_is_tried_again(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failures = [LogUnavailable("not now"), LogUnavailable("not now")]
 
     def recreating_at_last(connection: NatsConnection) -> Recreate:

@@ -24,7 +24,8 @@ from shared.log.streams import Streams
 from shared.reference.documents import DocumentKind
 from shared.reference.publish import publish
 from shared.reference.reference_data import ReferenceData
-from tests.support.platforms import WAIT_S_MAX, World, open_world, services, until
+from tests.support.platforms import World, open_world, services
+from tests.support.polling import WAIT_S_MAX, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 WORDS = "电梯停运一个月没人修"

@@ -25,6 +25,7 @@ from shared.log.connection import NatsConnection, connect
 from shared.log.streams import Streams, ensure_subscriptions, ensure_topology
 from shared.log.topology import FEED, SUBSCRIBER_DOMAIN, Topology
 from tests.support.nats import NatsServer
+from tests.support.polling import until
 
 CITY = Subscriber("city", ("510100000000",), (FeedKind.OVERDUE,), (3, 4))
 OTHER = Subscriber("other", ("510700000000",))
@@ -33,7 +34,6 @@ PARTNERS = Partners((), (CITY, OTHER, AUDIT))
 PASSWORDS = {user: f"word-of-{user}" for user in (ADMIN, *map(str, OWNERS), *PARTNERS.users)}
 DURABLES = [topology.subscription(one.name, one.subjects) for one in PARTNERS.subscribers]
 WAIT_S = 0.4
-WAIT_S_MAX = 5.0
 OWN = ("feed.overdue.3.51.01.04.000.000.a", "feed.overdue.4.51.01.04.017.000.b")
 FOREIGN = (
     "feed.overdue.2.51.01.00.000.000.c",  # another level
@@ -140,9 +140,7 @@ def create(durable: str, **config: Any) -> tuple[str, bytes]:
 
 async def violated(errors: list[str], attempt: str) -> None:
     """Wait until the server has said that this is not permitted."""
-    async with asyncio.timeout(WAIT_S_MAX):
-        while not any(f"permissions violation for {attempt}".lower() in error.lower() for error in errors):
-            await asyncio.sleep(0.01)
+    await until(lambda: any(f"permissions violation for {attempt}".lower() in error.lower() for error in errors))
 
 
 ATTEMPTS: dict[str, tuple[str, bytes]] = {

@@ -21,7 +21,8 @@ from shared.reference.documents import Document, DocumentKind
 from shared.reference.load import demo_documents
 from shared.reference.publish import publish, with_years
 from tests.support.law import TOWNSHIP
-from tests.support.ticking import SOON, World, clocked, open_world, supervising, wait_for
+from tests.support.polling import until
+from tests.support.ticking import SOON, World, clocked, open_world, supervising
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -112,7 +113,7 @@ async def test_a_copy_stands_ready_and_takes_over_when_the_active_one_loses_its_
         async def taken() -> bool:
             return await holder() not in (None, first)
 
-        await wait_for(taken)
+        await until(taken)
         world.clock.move(world.clock.now() + 2 * HOUR)
         await world.until(case, "case.overdue")
         await canary(world)
@@ -285,7 +286,7 @@ async def test_what_falls_due_by_an_old_calendar_is_recomputed_and_not_fired(wor
             calendar = supervision.identity.reference_data.calendar(TOWNSHIP)
             return calendar.day_off(made.last_day or made.due.date()) is not None
 
-        await wait_for(heard)
+        await until(heard)
         world.clock.move(made.due + SOON)
         recomputed = await world.until(case, "case.deadline_recomputed")
         assert recomputed.known.due_before == made.due

@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from infra.servers.embedded import Endpoints
 from services.supervision.feed import webhook_store, webhooks
+from tests.support import polling
 from tests.support.client import CITY, COUNTY, HOUSING, MATTER, NOTE, OTHER_COUNTY, SETTLE
 from tests.support.receivers import Receiver, receiving
 from tests.support.stack import in_process
@@ -73,10 +74,11 @@ async def refused(answer: Awaitable[httpx.Response], status: int, code: str) -> 
 
 
 async def until(ask: Ask, path: str, person: str, ready: Callable[[Any], bool]) -> Any:
-    async with asyncio.timeout(WAIT_S_MAX):
-        while not ready(found := await told(ask(person, "GET", path))):
-            await asyncio.sleep(0.02)
-    return found
+    async def read() -> Any:
+        found = await told(ask(person, "GET", path))
+        return found if ready(found) else None
+
+    return await polling.until(read)
 
 
 async def test_what_happens_in_a_region_comes_signed_to_who_asked_for_it(ask: Ask, receiver: Receiver) -> None:
@@ -248,9 +250,7 @@ async def test_a_gateway_may_report_before_we_have_its_answer(ask: Ask, receiver
     case = await told(ask("jj-window", "POST", "/intake/cases", MATTER), 201)
     path = f"/supervision/cases/{case['id']}/notices"
     await until(ask, path, "jj-director", lambda one: one["notices"][:1] and one["notices"][0]["status"] == "delivered")
-    async with asyncio.timeout(WAIT_S_MAX):
-        while not reported:
-            await asyncio.sleep(0.01)
+    await polling.until(lambda: reported)
     assert [one.status_code for one in reported] == [200]
 
 

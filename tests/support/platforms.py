@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import nats
-from httpx import ASGITransport, AsyncClient
+from httpx import AsyncClient
 from nats.aio.client import Client
 
-from infra.servers.composition import prepare, running, settings_for
-from infra.servers.embedded import Embedded, Endpoints
+from infra.servers.composition import settings_for
+from infra.servers.embedded import Endpoints
 from infra.servers.partners import DEMO_PLATFORM
 from shared.case.base import Owner
 from shared.kit.clock import SystemClock
 from shared.kit.failpoints import Failpoints
 from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
-from tests.support.folders import open_folder
+from tests.support.polling import WAIT_S_MAX, until
+from tests.support.servers import own_servers
+from tests.support.services import web_of
 
 SUBJECT = "submit.demo.51.01.04.017.000"
 DECIDING = (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION)
-WAIT_S_MAX = 20.0
 
 
 @dataclass
@@ -49,12 +49,12 @@ class World:
         return id, await self.publish(json.dumps(event | ({"subject": case} if case else {})).encode())
 
     async def publish(self, data: bytes, subject: str = SUBJECT) -> int:
-        ack = json.loads((await self.platform.request(subject, data)).data)
+        ack = json.loads((await self.platform.request(subject, data, timeout=WAIT_S_MAX)).data)
         return int(ack["seq"])
 
     async def last(self, subject: str) -> dict[str, Any] | None:
         stream = "RECEIPTS" if subject.startswith("receipt.") else "PROGRESS"
-        answer = await self.platform.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
+        answer = await self.platform.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout=WAIT_S_MAX)
         return json.loads(answer.data) if answer.data else None
 
     async def receipt(self, token: str) -> dict[str, Any]:
@@ -88,20 +88,9 @@ class World:
         return events
 
 
-async def until(read: Callable[[], Awaitable[Any]]) -> Any:
-    """Poll until `read` returns a true value; returns it. Raises TimeoutError."""
-    async with asyncio.timeout(WAIT_S_MAX):
-        while not (value := await read()):
-            await asyncio.sleep(0.02)
-    return value
-
-
 @asynccontextmanager
 async def services(world: World, failpoints: Failpoints | None = None) -> AsyncIterator[AsyncClient]:
-    async with (
-        running(world.settings, Runtime.of(SystemClock(), failpoints=failpoints)) as stack,
-        AsyncClient(transport=ASGITransport(stack.app), base_url="http://caseflow") as web,
-    ):
+    async with web_of(world.settings, Runtime.of(SystemClock(), failpoints=failpoints)) as web:
         yield web
 
 
@@ -109,10 +98,7 @@ async def services(world: World, failpoints: Failpoints | None = None) -> AsyncI
 async def open_world() -> AsyncIterator[World]:
     """Prepared servers, and the connection of the demo platform; no service runs yet."""
     async with AsyncExitStack() as after:
-        stack, folder = Embedded(), after.enter_context(open_folder("platforms"))
-        after.push_async_callback(stack.stop)
-        endpoints = await stack.start(folder / "data", nats_port=0)
-        await prepare(settings_for(Settings(), endpoints, "admin"))
+        endpoints = await after.enter_async_context(own_servers("platforms", Settings()))
         each = {owner: settings_for(Settings(), endpoints, owner) for owner in DECIDING}
         platform = await nats.connect(endpoints.platforms["demo"], inbox_prefix=DEMO_PLATFORM.inbox_prefix.encode())
         after.push_async_callback(platform.close)

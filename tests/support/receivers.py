@@ -14,6 +14,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from tests.support import polling
+
 WAIT_S_MAX = 15.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -89,9 +91,7 @@ class Receiver:
 
     async def until(self, count: int) -> Sequence[Received]:
         """Wait until `count` requests have come. Raises TimeoutError."""
-        async with asyncio.timeout(WAIT_S_MAX):
-            while len(self.got) < count:
-                await asyncio.sleep(0.01)
+        await polling.until(lambda: len(self.got) >= count)
         return self.got
 
     async def _take(self, _: Received, __: asyncio.StreamWriter) -> bytes:

@@ -11,8 +11,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from infra.servers.composition import prepare, settings_for
 from infra.servers.embedded import Embedded, Endpoints
-from tests.support.folders import open_folder
+from shared.kit.settings import Settings
+from tests.support.folders import copy_made, open_folder
 
 _numbers = count(1)
 
@@ -22,8 +24,23 @@ async def servers() -> AsyncIterator[Endpoints]:
     """Both servers. Data stays there for the session, so a test uses the fixtures `database` and `areas`."""
     stack = Embedded()
     with open_folder("servers") as folder:
+        copy_made(folder / "data")
         try:
             yield await stack.start(folder / "data", nats_port=0)
+        finally:
+            await stack.stop()
+
+
+@asynccontextmanager
+async def own_servers(name: str, settings: Settings) -> AsyncIterator[Endpoints]:
+    """Both servers in a folder of their own, with streams, tables and documents. No service runs yet."""
+    stack = Embedded()
+    with open_folder(name) as folder:
+        copy_made(folder / "data")
+        try:
+            endpoints = await stack.start(folder / "data", nats_port=0)
+            await prepare(settings_for(settings, endpoints, "admin"))
+            yield endpoints
         finally:
             await stack.stop()
 

@@ -11,7 +11,9 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any, TypeVar
 
-from infra.servers.composition import KIT_MIGRATIONS, settings_for
+import httpx
+
+from infra.servers.composition import KIT_MIGRATIONS, running, settings_for
 from infra.servers.embedded import Endpoints
 from infra.servers.services import BY_OWNER
 from shared.case.base import Owner
@@ -95,6 +97,20 @@ async def connected(
         settings = settings.model_copy(update={"nats_url": nats_url})
     async with open_service(BY_OWNER[owner], settings, runtime=Runtime.of(clock or SystemClock())) as service:
         yield service
+
+
+@asynccontextmanager
+async def web_of(
+    settings: Mapping[Owner, Settings], runtime: Runtime, *, raise_app_exceptions: bool = True
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Services at work in this process on prepared servers, and an HTTP client that calls them without a socket.
+
+    Faults of a service are raised, or answered with 500.
+    """
+    async with running(settings, runtime) as services:
+        transport = httpx.ASGITransport(services.app, raise_app_exceptions=raise_app_exceptions)
+        async with httpx.AsyncClient(transport=transport, base_url="http://caseflow") as client:
+            yield client
 
 
 @asynccontextmanager

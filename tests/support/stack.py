@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from infra.servers.composition import prepare, running, settings_for
+from infra.servers.composition import prepare, settings_for
 from infra.servers.embedded import Endpoints
 from infra.servers.folder import Folder
 from infra.servers.services import OWNERS
@@ -31,6 +31,7 @@ from tests.support.command import CommandProcess
 from tests.support.folders import copy_made, open_folder
 from tests.support.log import AREAS
 from tests.support.nats import free_port
+from tests.support.services import web_of
 
 START_S_MAX = 60.0
 STOP_S_MAX = 30.0
@@ -227,7 +228,5 @@ async def in_process(endpoints: Endpoints, **changed: object) -> AsyncIterator[h
     base = Settings(areas=AREAS).model_copy(update=changed)
     await prepare(settings_for(base, endpoints, "admin"))
     each = {owner: settings_for(base, endpoints, owner) for owner in OWNERS}
-    async with running(each, Runtime.of(SystemClock())) as services:
-        transport = httpx.ASGITransport(services.app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://caseflow") as client:
-            yield client
+    async with web_of(each, Runtime.of(SystemClock()), raise_app_exceptions=False) as client:
+        yield client

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 
-from infra.servers.composition import prepare, settings_for
-from infra.servers.embedded import Embedded, Endpoints
+from infra.servers.embedded import Endpoints
 from services.supervision.read_model import Watched
 from shared.case.base import Address, Meta, Owner, Position, Recorded, new_id
 from shared.case.clocks import RunningDeadline
@@ -27,13 +25,13 @@ from shared.log.connection import NatsConnection, connect
 from shared.log.jetstream import JetStreamLog
 from shared.log.topology import Topology
 from tests.support.clock import START
-from tests.support.folders import copy_made, open_folder
 from tests.support.law import FACTS, TOWNSHIP, person
 from tests.support.log import AREAS
+from tests.support.polling import WAIT_S_MAX, until
+from tests.support.servers import own_servers
 from tests.support.services import connected, working
 
 NAP_S_MAX = 0.02
-WAIT_S_MAX = 15.0
 SOON = timedelta(milliseconds=1)  # after a due moment: at the moment itself nothing is overdue
 HOURS = 24
 _numbers = count(1)
@@ -128,7 +126,7 @@ class World:
             events[:] = await self.events(address, type)
             return len(events) >= times
 
-        await wait_for(have_come)
+        await until(have_come)
         return events[-1]
 
 
@@ -141,22 +139,11 @@ def clocked(due: datetime, warn_at: datetime | None = None, stage: Stage = Stage
     )  # fmt: skip
 
 
-async def wait_for(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Poll until the condition is true. Raises TimeoutError."""
-    async with asyncio.timeout(WAIT_S_MAX):
-        while not await condition():
-            await asyncio.sleep(NAP_S_MAX)
-
-
 @asynccontextmanager
 async def open_world() -> AsyncIterator[World]:
     """Prepared servers; no service runs yet."""
     async with AsyncExitStack() as after:
-        servers, folder = Embedded(), after.enter_context(open_folder("ticking"))
-        copy_made(folder / "data")
-        after.push_async_callback(servers.stop)
-        endpoints = await servers.start(folder / "data", nats_port=0)
-        await prepare(settings_for(Settings(areas=AREAS), endpoints, "admin"))
+        endpoints = await after.enter_async_context(own_servers("ticking", Settings(areas=AREAS)))
         clock = MovedClock()
         connection = await connect(endpoints.nats["admin"], name="test")
         after.push_async_callback(connection.close)
