@@ -5,7 +5,7 @@ tests/unit/test_client.py runs the same handlers without any server.
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
 import signal
 import subprocess
@@ -18,6 +18,7 @@ from queue import Empty, Queue
 
 import pytest
 
+from shared.client import PlatformClient
 from tests.support.client import Desk
 from tests.support.command import ROOT
 from tests.support.short_limits import HASTY, ago, begun
@@ -31,16 +32,10 @@ PLATFORMS, FEEDS = ROOT / "docs" / "platforms.md", ROOT / "docs" / "feeds.md"
 def commands(page: Path, words: str, stack: Stack) -> str:
     """The block of commands of a page that holds these words, as it is written, for the stack of the test."""
     (block,) = [one for one in page.read_text().split("```sh\n")[1:] if words in one.split("```")[0]]
-    port = url(stack, "platform-demo").rpartition(":")[2]
+    port = stack.nats_url("platform-demo").rpartition(":")[2]
     written = block.split("```")[0]
     assert "127.0.0.1:4222" in written
     return written.replace("127.0.0.1:4222", f"127.0.0.1:{port}").replace(".venv/bin/python", sys.executable)
-
-
-def url(stack: Stack, user: str) -> str:
-    """Where the NATS server of the stack is for a user of it."""
-    ports = json.loads((stack.data / "run" / f"nats-server_{stack.servers['nats']}.ports").read_text())
-    return f"nats://{user}:{stack.passwords()[user]}@{ports['nats'][0].removeprefix('nats://')}"
 
 
 class Program:
@@ -96,23 +91,14 @@ def test_a_platform_publishes_and_follows_its_case(stack: Stack) -> None:
         platform.until(number, "assigned", "510104000000-housing")
     with program(written, stack) as again:
         again.until("kept as")
-        assert number in stack_receipt(stack), "the same id is the same case"
+        assert number in asyncio.run(kept_receipt(stack)), "the same id is the same case"
 
 
-def stack_receipt(stack: Stack) -> str:
+async def kept_receipt(stack: Stack) -> str:
     """The receipt of the example as it is kept, asked for by the platform's client."""
-    code = (
-        "import asyncio, sys\n"
-        "from shared.client import PlatformClient\n"
-        "async def main():\n"
-        f"    platform = PlatformClient('demo', '{url(stack, 'platform-demo')}')\n"
-        "    async with platform.broker:\n"
-        "        print(await platform.wait_for_receipt('complaint-2026-000123'))\n"
-        "asyncio.run(main())\n"
-    )
-    return subprocess.run(
-        (sys.executable, "-c", code), cwd=ROOT, capture_output=True, text=True, check=True, timeout=LINE_S_MAX
-    ).stdout
+    platform = PlatformClient("demo", stack.nats_url("platform-demo"))
+    async with asyncio.timeout(LINE_S_MAX), platform.broker:
+        return str(await platform.wait_for_receipt("complaint-2026-000123"))
 
 
 @pytest.mark.usefixtures("hours")
@@ -149,7 +135,7 @@ def test_a_subscriber_in_another_language(stack: Stack, desk: Desk) -> None:
     written = FEEDS.read_text().split("```python\n")[1].split("```")[0]
     done = subprocess.run(
         (sys.executable, "-c", written), cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
-        env={**os.environ, "SUBSCRIBER_URL": url(stack, "subscriber-demo")},
+        env={**os.environ, "SUBSCRIBER_URL": stack.nats_url("subscriber-demo")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("feed."), done.stdout
@@ -159,7 +145,7 @@ def test_a_subscriber_that_is_not_declared_is_told_so(stack: Stack) -> None:
     code = (
         "import os\n"
         "from shared.client import SupervisorClient\n"
-        f"app = SupervisorClient('ghost', '{url(stack, 'subscriber-demo')}').app\n"
+        f"app = SupervisorClient('ghost', '{stack.nats_url('subscriber-demo')}').app\n"
     )
     done = subprocess.run(
         (sys.executable, "-c", code + "import asyncio; asyncio.run(app.run())"), cwd=ROOT, capture_output=True,

@@ -35,10 +35,19 @@ def folder() -> Iterator[Stack]:
 
 
 @pytest.fixture
-def idle(folder: Stack) -> Iterator[Stack]:
+def idle(folder: Stack) -> Stack:
     """A stack that does not run, on data that earlier tests may have left as they liked."""
-    yield folder
     folder.kill_all()
+    return folder
+
+
+@pytest.fixture
+def running(folder: Stack) -> Stack:
+    """A stack that runs: the one that an earlier test left running, or a new one."""
+    if folder.process is None or folder.process.poll() is not None:
+        folder.kill_all()
+        folder.start()
+    return folder
 
 
 def test_ctrl_c_stops_everything_and_the_next_start_goes_on_where_it_was(idle: Stack) -> None:
@@ -116,24 +125,22 @@ def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, name: str, value
     assert "Traceback" not in other.stderr
 
 
-def test_servers_left_by_a_killed_copy_are_ended_by_the_next(idle: Stack) -> None:
-    idle.start()
-    left = idle.servers
-    idle.kill()
+def test_servers_left_by_a_killed_copy_are_ended_by_the_next(running: Stack) -> None:
+    left = running.servers
+    running.kill()
     assert all(psutil.pid_exists(pid) for pid in left.values()), "the kernel kills one process only"
-    idle.start()
-    assert "ending 2 servers of an earlier run that was killed" in idle.text
+    running.start()
+    assert "ending 2 servers of an earlier run that was killed" in running.text
     assert not any(psutil.pid_exists(pid) for pid in left.values())
 
 
 @pytest.mark.parametrize("server", ["nats", "postgres"])
-def test_a_server_that_dies_is_reported_and_the_stack_stops(idle: Stack, server: str) -> None:
-    idle.start()
-    idle.kill_server(server)
-    assert idle.process is not None
-    assert idle.process.wait(STOP_S_MAX) != 0
-    assert f"{server} ended by itself with code -9; see logs/{server}.log" in idle.text
-    assert idle.servers == {}, "the other one is stopped as well"
+def test_a_server_that_dies_is_reported_and_the_stack_stops(running: Stack, server: str) -> None:
+    running.kill_server(server)
+    assert running.process is not None
+    assert running.process.wait(STOP_S_MAX) != 0
+    assert f"{server} ended by itself with code -9; see logs/{server}.log" in running.text
+    assert running.servers == {}, "the other one is stopped as well"
 
 
 def test_ctrl_c_during_the_first_start_leaves_nothing_that_hinders_the_next() -> None:

@@ -167,12 +167,19 @@ class Stack:
         where = quote(str(Folder(self.data.resolve()).sockets), safe="")
         return f"postgresql://{role}:{self.passwords()[role]}@/{database}?host={where}&port=5432"
 
+    def nats_url(self, user: str) -> str:
+        """Where the NATS server of the stack is for a user of it, with the password."""
+        return f"nats://{user}:{self.passwords()[user]}@{self._nats.removeprefix('nats://')}"
+
+    @property
+    def _nats(self) -> str:
+        ports = self.data / "run" / f"nats-server_{self.servers['nats']}.ports"
+        return str(json.loads(ports.read_text())["nats"][0])
+
     @asynccontextmanager
     async def connection(self, user: str = "admin") -> AsyncIterator[NatsConnection]:
         """A connection to the NATS server of the stack."""
-        ports = self.data / "run" / f"nats-server_{self.servers['nats']}.ports"
-        url = json.loads(ports.read_text())["nats"][0]
-        connection = await connect(url, user=user, password=self.passwords()[user], name="test")
+        connection = await connect(self._nats, user=user, password=self.passwords()[user], name="test")
         try:
             yield connection
         finally:
