@@ -19,7 +19,7 @@ import httpx
 from shared.case.base import derived_id
 from tests.support.client import HOUSING, MATTER, NOTE, SETTLE, UNRULED, Desk, new_key
 from tests.support.short_limits import HASTY, ago
-from tests.support.stack import Stack, until
+from tests.support.stack import POLL_S, Stack
 
 CALLERS = 4
 STEPS = {
@@ -34,6 +34,9 @@ STEPS = {
 LIFE = ("sign-for", "progress", "supplement", "urge", "settle", "close", "erase")
 LENGTHS = (0, 1, 2, 3, 4, 5, 6, 7, 7, 7)  # how much of it is lived: every failpoint is to be passed often in seconds
 FILE_SHARE = 0.3
+ANSWERS_S_MAX = 60.0
+REFUSED_PAUSE_S = 0.05
+REFUSALS_COUNT_MAX = 5000  # of all callers, a minute of nothing else
 ASKED_AGAIN_S_MAX = 30.0  # a server that was just killed has its files to read on a busy machine
 # Letters that come in so late that every rung of the ladder is due, where limits of hours are in force.
 LATE_SHARE, LATE_DAYS = 0.2, 5
@@ -72,6 +75,7 @@ class Load:
         self.sent: list[Sent] = []
         self._stop = threading.Event()
         self._broken: list[BaseException] = []
+        self._refusals = 0
         self._threads = [threading.Thread(target=self._work, args=(Random(seed + n),)) for n in range(CALLERS)]
 
     @property
@@ -93,8 +97,14 @@ class Load:
                 raise self._broken[0]
 
     def wait_for(self, answers: int) -> None:
-        """Until so many requests were acknowledged."""
-        until(lambda: len(self.acknowledged) >= answers, f"{answers} answers", 60)
+        """Until so many requests were acknowledged. Fails with what became of the others."""
+        end = time.monotonic() + ANSWERS_S_MAX
+        while len(self.acknowledged) < answers:
+            counts = f"{len(self.acknowledged)} of {len(self.sent)} requests, {self._refusals} times 503"
+            assert not self._broken, f"a caller was answered wrong, after {counts}: {self._broken[0]}"
+            assert any(thread.is_alive() for thread in self._threads), f"nobody answers any more, after {counts}"
+            assert time.monotonic() < end, f"{answers} answers did not come in {ANSWERS_S_MAX:.0f} s: {counts}"
+            time.sleep(POLL_S)
 
     def _work(self, random: Random) -> None:
         desk = Desk(self.stack.url, timeout_s=5)
@@ -141,6 +151,10 @@ class Load:
         if answer.status_code in (200, 201):
             one.answer = answer.json()
         assert answer.status_code < 500 or answer.status_code == 503, answer.text
+        if answer.status_code == 503:
+            self._refusals += 1
+            assert self._refusals <= REFUSALS_COUNT_MAX, f"503 again and again: {answer.text}"
+            self._stop.wait(REFUSED_PAUSE_S)
         return True
 
 
