@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from infra.servers.services import BY_OWNER
 from services.supervision.feed.delivery import Webhook
 from services.supervision.feed.webhook_store import NoticeStore
 from services.supervision.feed.webhooks import WebhookSender
@@ -35,7 +36,6 @@ from tests.support.log import DESK
 from tests.support.receivers import Receiver
 from tests.support.services import composed, data_of
 
-ROOT = Path(__file__).parents[2]
 CITY, COUNTY, TOWNSHIP = "510100000000", "510104000000", "510104017000"
 PHONE = "139 0000-1234"
 _numbers = count(1)
@@ -147,7 +147,7 @@ async def prepare(url: str, dsns: Mapping[str, str]) -> None:
     """Make streams and tables."""
     for schema, role, migrations in (
         ("vault", "vault", vault.MIGRATIONS),
-        ("supervision", "supervision", ROOT / "services" / "supervision" / "migrations"),
+        ("supervision", "supervision", BY_OWNER[Owner.SUPERVISION].migrations),
     ):
         await migrate(dsns["admin"], schema, role, migrations)
     connection = await connect(url)
