@@ -39,6 +39,7 @@ from infra.servers.services import OWNERS
 from shared.case.base import Address, Owner, Position, Recorded, Unknown
 from shared.kit.clock import SystemClock
 from shared.kit.failpoints import Failpoints
+from shared.kit.json_lines import as_one_line
 from shared.kit.projections import KeptElsewhere
 from shared.kit.seal import unseal_fields
 from shared.kit.service import connect_as
@@ -137,7 +138,7 @@ async def _stream(
 
 def _print(recorded: Recorded[Any], types: frozenset[str]) -> None:
     if not types or recorded.type in types:
-        sys.stdout.buffer.write(to_json(flow_facts(recorded)) + b"\n")
+        sys.stdout.buffer.write(as_one_line(to_json(flow_facts(recorded))) + b"\n")
 
 
 def flow_facts(recorded: Recorded[Any]) -> dict[str, Any]:

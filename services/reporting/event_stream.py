@@ -23,6 +23,7 @@ from shared.case.base import Position, Recorded, Region, Unknown, region_prefix
 from shared.kit.access import Caller
 from shared.kit.application import Application
 from shared.kit.http import ERRORS, App, Who
+from shared.kit.json_lines import as_one_line
 from shared.kit.listeners import BUSY_RETRY_S, EndlessResponse, ListenerSlots
 from shared.kit.problems import BadRequest, ProblemError, TooManyRequests, Unavailable
 from shared.kit.runtime import Runtime
@@ -85,11 +86,11 @@ async def _written(listener: Listener, sse: bool) -> AsyncIterator[bytes]:
 
 
 def _line(kind: str, cursor: str, item: dict[str, Any]) -> bytes:
-    return to_json({"kind": kind, "after": cursor, **item}) + b"\n"
+    return as_one_line(to_json({"kind": kind, "after": cursor, **item})) + b"\n"
 
 
 def _sse(kind: str, cursor: str, item: dict[str, Any]) -> bytes:
-    return b"id: %s\nevent: %s\ndata: %s\n\n" % (cursor.encode(), kind.encode(), to_json(item))
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (cursor.encode(), kind.encode(), as_one_line(to_json(item)))
 
 
 async def _start_of_streams(application: Application, region: str | None, text: str | None) -> dict[str, int]:

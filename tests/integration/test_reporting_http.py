@@ -303,6 +303,15 @@ async def flow(desk: Desk, person: str, **params: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
+async def test_a_line_of_the_flow_is_one_line_for_every_reader(desk: Desk) -> None:
+    case = await desk.register(title="一件小事", nature="help", text="想请工作人员帮忙看看。")
+    path = "锦江区\u2028人民法院\x85立案庭\u2029"
+    body = {"reason": "in_litigation", "legal_path": path, "note": NOTE}
+    await desk.post("jj-triage", f"/routing/cases/{case['id']}/decline", body)
+    events = await flow(desk, "jj-director", after=case["position"])
+    assert path in [event["facts"].get("legal_path") for event in events if "facts" in event]
+
+
 @pytest.mark.clause("9.4a")
 async def test_the_flow_is_told_in_order_without_content_to_who_may_see(desk: Desk) -> None:
     case = await desk.register(title="流水")

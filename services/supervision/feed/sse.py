@@ -29,6 +29,7 @@ from shared.kit.aggregate_cache import Versioned
 from shared.kit.application import Application, View, sees
 from shared.kit.feed_item import FeedItem
 from shared.kit.http import ERRORS, Who
+from shared.kit.json_lines import as_one_line
 from shared.kit.listeners import BUSY_RETRY_S, EndlessResponse, ListenerSlots
 from shared.kit.problems import BadRequest, Forbidden, Unavailable, Unprocessable
 from shared.log import port as log_port
@@ -205,7 +206,7 @@ class FeedListener:
                 for start in range(0, len(batch), ITEMS_PER_SLICE):
                     for message, item in await self._visible(batch[start : start + ITEMS_PER_SLICE]):
                         self._at = message.sequence
-                        yield self._formatted(event=item.data.kind, data=message.data.decode())
+                        yield self._formatted(event=item.data.kind, data=as_one_line(message.data).decode())
                     await self._runtime.load_gate.breathe(self._clock)
                 self._at = batch[-1].sequence
                 next_batch = asyncio.ensure_future(anext(batches))
