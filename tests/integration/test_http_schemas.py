@@ -19,7 +19,7 @@ from tests.support.stack import Stack
 
 SERVICES = ("intake", "routing", "supervision", "reporting")
 PEOPLE = ("jj-director", "jj-window", "jj-triage", "jj-housing", "jj-supervisor", "jj-records", "sc-auditor", "nobody")
-EXAMPLES = 400 if DEEP else 3  # per operation and mode
+EXAMPLES = 150 if DEEP else 3  # per operation and mode
 ANSWER_S_MAX = 20
 
 
