@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from infra.backtest.disk_sort import sorted_on_disk
-from infra.backtest.file_times import BadTime, BareDay, TimeReader
 from infra.backtest.mapping import CASE_PREFIX, MOMENTS, SPANS, BacktestMapping
 from infra.backtest.mapping_parts import MomentSpec, matches_any
 from infra.backtest.xes import CELL_CHARS_MAX, traces
-from infra.importing.file_rows import heading_of, kind_of, read_rows
+from infra.importing.file_rows import check_columns, kind_of, read_rows
+from infra.importing.file_times import BadTime, BareDay, TimeReader
 from shared.case.base import derived_id
 from shared.case.facts import Nature, PauseCause
 
@@ -126,7 +126,7 @@ class HistoricFile:
         """The cases that can be played. Raises BadFile, BadMapping when the file lacks a column."""
         open_heading = kind_of(self._path) in OPEN_HEADING
         if not open_heading:
-            self._mapping.check(heading_of(self._path, self._mapping))
+            check_columns(self._path, self._mapping)
         ids: set[bytes] = set()
         for group in self._groups():
             self.counts.cases += 1
@@ -160,7 +160,8 @@ class HistoricFile:
             id = cells.get(self._mapping.id, "")
             if events and (row.fault or not id):  # the row belongs to no case
                 self.counts.dropped[row.fault or f"has no {self._mapping.id}"] += 1
-            yield self._file_event(id, row.number, cells, row.fault and f"row {row.fault}")
+            faults = (f"{name} {row.cell_faults[name]}" for name in self._named if name in row.cell_faults)
+            yield self._file_event(id, row.number, cells, f"row {row.fault}" if row.fault else next(faults, ""))
 
     def _of_traces(self) -> Iterator[list[FileEvent]]:
         for trace in traces(self._path):

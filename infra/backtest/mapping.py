@@ -21,7 +21,7 @@ from infra.backtest.mapping_parts import (
     PauseSpec,
     WarnSpec,
 )
-from infra.importing.mapping import ColumnName, MappingPart, ValueChoice, ValueField
+from infra.importing.mapping import ColumnName, HeadingRow, MappingPart, ValueChoice, ValueField
 from infra.importing.mapping_tree import BadMapping, MappingPath, nearest_name_hint, read_mapping_tree
 from shared.case.base import Code, Region
 from shared.case.facts import Nature, Stage
@@ -52,6 +52,7 @@ class BacktestMapping(MappingPart):
     encoding: str = "utf-8"
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
     sheet: str | None = None
+    heading: HeadingRow = 1
     activity: ColumnName = "concept:name"
     time: ColumnName = "time:timestamp"
     stage: Stage = Stage.HANDLE
@@ -176,8 +177,6 @@ class BacktestMapping(MappingPart):
         faults = [
             f"{path}: the file has no column {name!r}; {nearest_name_hint(name, heading)}" for path, name in lacking
         ]
-        if lacking and len(heading) == 1 and (other := next((char for char in ";\t|," if char in heading[0]), None)):
-            faults.append(f"the first line is one cell: perhaps write `delimiter: {other!r}`")
         if faults:
             raise BadMapping("\n".join(faults))
 

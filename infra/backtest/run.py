@@ -9,11 +9,11 @@ from operator import attrgetter
 
 from infra.backtest.comparison import CaseComparison
 from infra.backtest.disk_sort import sorted_on_disk
-from infra.backtest.file_times import BadTime, BareDay, TimeReader
 from infra.backtest.historic_file import HistoricCase, HistoricFile
 from infra.backtest.mapping import BacktestMapping
 from infra.backtest.playback import Playback
 from infra.backtest.report import BacktestReport, DifferencesFile
+from infra.importing.file_times import BadTime, BareDay, TimeReader
 from infra.importing.mapping_tree import BadMapping
 from shared.kit.clock import Clock
 

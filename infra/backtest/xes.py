@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 from xml.parsers import expat
 
-from infra.importing.file_rows import BadFile, open_bytes, unpacking
+from infra.importing.file_rows import unpacking
+from infra.importing.rows import BadFile, open_bytes
 
 CHUNK_BYTES = 64 * 1024
 TOKEN_BYTES_MAX = 4 * 1024 * 1024  # of one tag, with all its attributes

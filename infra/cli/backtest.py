@@ -16,8 +16,8 @@ from infra.backtest.mapping import load_backtest
 from infra.backtest.report import BacktestReport, DifferencesFile
 from infra.backtest.run import backtest, read_cases, read_until
 from infra.cli.base import CODE_FAILED, CODE_USAGE, Refused, app, progress_bar, run, say
-from infra.importing.file_rows import BadFile
 from infra.importing.mapping_tree import BadMapping
+from infra.importing.rows import BadFile
 from shared.kit.clock import SystemClock
 
 HistoryFile = Annotated[Path, typer.Argument(help="A .csv, .xlsx, .ndjson or .xes file; .gz may be packed around it.")]

@@ -10,12 +10,13 @@ import typer
 
 from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, hook, progress_bar, read_settings, run, say
 from infra.importing.dry_run import judge_rows
-from infra.importing.file_rows import BadFile, heading_of
+from infra.importing.file_rows import check_columns
 from infra.importing.import_run import ImportJournal, ImportPosition, ImportRun
 from infra.importing.mapping import ImportMapping, load_mapping
 from infra.importing.mapping_tree import BadMapping
 from infra.importing.plan import ImportPlan, make_plan
 from infra.importing.row_importer import ImportPhase, RowImporter, RowOutcome, open_row_importer
+from infra.importing.rows import BadFile
 from infra.servers.attach import open_servers
 from infra.servers.composition import running
 from infra.servers.services import OWNERS
@@ -45,13 +46,17 @@ def _read(file: Path, mapping_file: Path) -> tuple[ImportMapping, ImportPlan]:
     """The mapping, checked against the file, and the import plan. Raises Refused."""
     try:
         mapping = load_mapping(mapping_file)
-        mapping.check(heading_of(file, mapping))
+        check_columns(file, mapping)
         with progress_bar(f"looking through {file.name}", None) as show_progress:
             plan = make_plan(file, mapping, SystemClock().now(), show_progress)
     except (BadMapping, BadFile) as error:
         raise Refused(str(error), CODE_USAGE) from None
     repeats = f", {len(plan.repeats)} repeat an open case" if mapping.repeats else ""
     say(f"{file.name} has {plan.rows} rows{repeats}")
+    for line in plan.warnings:
+        say(line)
+    if plan.warnings_count > len(plan.warnings):
+        say(f"{plan.warnings_count - len(plan.warnings)} more rows like these")
     return mapping, plan
 
 

@@ -1,64 +1,60 @@
 """Reading CSV, XLSX and NDJSON files row by row with bounded memory; rows have the numbers that an editor shows.
 
-CSV and NDJSON may be packed with gzip. The read-only mode of openpyxl reads a sheet and keeps one row and the shared
-strings in memory; faster readers hold the whole sheet (100,000 rows: 34 MB against 247 MB).
+CSV and NDJSON may be packed with gzip.
 """
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
-import zipfile
 import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import date, datetime
-from io import BufferedReader, TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
-from infra.importing.mapping_tree import nearest_name_hint
+from infra.importing.csv_rows import csv_rows
+from infra.importing.mapping_tree import BadMapping
+from infra.importing.rows import HEADING_ROW_MAX, PACKED, BadFile, FileFormat, FileRow, open_bytes
+from infra.importing.sheet_rows import plain_text, sheet_rows
 
-LINE_BYTES_MAX = 4 * 1024 * 1024  # a longer line is no row of a table
+LINE_BYTES_MAX = 4 * 1024 * 1024  # a longer line is no object
 HEADING_LINES_MAX = 100
-UNPACKED_BYTES_MAX = 4 * 1024**3
-UNPACKED_RATIO_MAX = 200
-PACKED = ".gz"
 ENDINGS = (".csv", ".xlsx", ".ndjson", ".jsonl", ".csv.gz", ".ndjson.gz")
-csv.field_size_limit(LINE_BYTES_MAX)
 
 
-class FileFormat(Protocol):
-    """The part of a mapping that describes the form of its file."""
+class ColumnsMapping(FileFormat, Protocol):
+    """A mapping that names columns of its file."""
 
-    @property
-    def encoding(self) -> str: ...
-    @property
-    def delimiter(self) -> str: ...
-    @property
-    def sheet(self) -> str | None: ...
-
-
-class BadFile(ValueError):
-    """The file cannot be read as a table. The text has the reason and a remedy."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileRow:
-    """A row of the file: its number from 1, with the heading counted, and its cells as text by column, or its fault."""
-
-    number: int
-    cells: dict[str, str]
-    fault: str = ""
+    def check(self, heading: Sequence[str]) -> None: ...
+    def model_copy(self, *, update: Mapping[str, Any]) -> Self: ...
 
 
 def heading_of(path: Path, form: FileFormat) -> list[str]:
     """The columns of the file. Raises BadFile."""
     with closing(_lines(path, form)) as lines, unpacking(path):
         return next(lines)
+
+
+def check_columns(path: Path, mapping: ColumnsMapping) -> None:
+    """Check that the file has the columns of a mapping. Raises BadMapping with a remedy for each fault, BadFile."""
+    try:
+        mapping.check(heading_of(path, mapping))
+    except BadMapping as error:
+        for row in range(1, HEADING_ROW_MAX + 1):
+            if _names_all(path, mapping.model_copy(update={"heading": row})):
+                hint = f"row {row} of {path.name} names the columns; write `heading: {row}` in the mapping"
+                raise BadMapping(hint) from None
+        raise error
+
+
+def _names_all(path: Path, mapping: ColumnsMapping) -> bool:
+    try:
+        mapping.check(heading_of(path, mapping))
+    except (BadMapping, BadFile):
+        return False
+    return True
 
 
 def read_rows(path: Path, form: FileFormat) -> Iterator[FileRow]:
@@ -71,11 +67,6 @@ def read_rows(path: Path, form: FileFormat) -> Iterator[FileRow]:
 def kind_of(path: Path) -> str:
     """The ending that tells the kind of the file, without `.gz`."""
     return Path(path.stem if path.suffix.lower() == PACKED else path).suffix.lower()
-
-
-def open_bytes(path: Path) -> gzip.GzipFile | BufferedReader:
-    """The file, opened for reading; a packed file is unpacked in the course of it."""
-    return gzip.open(path) if path.suffix.lower() == PACKED else path.open("rb")
 
 
 @contextmanager
@@ -93,98 +84,13 @@ def _lines(path: Path, form: FileFormat) -> Generator[Any]:
     """The heading, then each FileRow."""
     match kind_of(path):
         case ".csv":
-            return _csv(path, form)
+            return csv_rows(path, form)
         case ".xlsx" if path.suffix.lower() == ".xlsx":
-            return _xlsx(path, form.sheet)
+            return sheet_rows(path, form)
         case ".ndjson" | ".jsonl":
             return _ndjson(path)
         case other:
             raise BadFile(f"{path.name} ends in {other!r}; rows are read from {', '.join(ENDINGS)}")
-
-
-def _csv(path: Path, form: FileFormat) -> Generator[Any]:
-    encoding = form.encoding
-    with TextIOWrapper(open_bytes(path), "utf-8-sig" if encoding == "utf-8" else encoding, newline="") as file:
-        reader = csv.reader(file, strict=True, delimiter=form.delimiter)
-        heading: list[str] | None = None
-        while True:
-            number = reader.line_num + 1
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                if heading is None:
-                    raise BadFile(f"{path.name}:{number}: is not CSV ({error}); save it as `CSV UTF-8`") from None
-                yield FileRow(number, {}, f"is not CSV ({error})")
-                continue
-            except UnicodeDecodeError as error:
-                raise _undecodable(path, number, encoding, error) from None
-            if cells is None:
-                break
-            if heading is None:
-                heading = _heading(path, cells)
-                yield heading
-            elif any(cells):
-                yield _line(number, heading, cells)
-    if heading is None:
-        raise BadFile(f"{path.name} is empty; its first line must name the columns")
-
-
-def _undecodable(path: Path, number: int, encoding: str, error: UnicodeDecodeError) -> BadFile:
-    other = "gb18030" if encoding == "utf-8" else "utf-8"
-    return BadFile(
-        f"{path.name}: near line {number} is not {encoding} ({error.reason}); write `encoding: {other}` in the mapping,"
-        " or save the file as UTF-8"
-    )
-
-
-def _xlsx(path: Path, sheet: str | None) -> Generator[Any]:
-    import openpyxl
-
-    _refuse_bomb(path)
-    try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # zip, XML and openpyxl each raise classes of their own
-        raise BadFile(f"{path.name} is not an XLSX workbook ({type(error).__name__})") from None
-    try:
-        if sheet is not None and sheet not in book.sheetnames:
-            raise BadFile(f"{path.name} has no sheet {sheet!r}; {nearest_name_hint(sheet, book.sheetnames)}")
-        chosen = book[sheet] if sheet else book.worksheets[0]
-        chosen.reset_dimensions()  # the size that a file claims may be wrong
-        heading: list[str] | None = None
-        for number, row in enumerate(chosen.iter_rows(values_only=True), 1):
-            cells = ["" if cell is None else _text(cell) for cell in row]
-            if not any(cells):
-                continue
-            if heading is None:
-                heading = _heading(path, cells)
-                yield heading
-            else:
-                yield _line(number, heading, cells)
-        if heading is None:
-            raise BadFile(f"{path.name}: the sheet is empty; its first line must name the columns")
-    finally:
-        book.close()
-
-
-def _refuse_bomb(path: Path) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(part.file_size for part in archive.infolist())
-    except zipfile.BadZipFile:
-        raise BadFile(f"{path.name} is not an XLSX workbook; save it as .xlsx, not .xls") from None
-    if size > UNPACKED_BYTES_MAX or size > UNPACKED_RATIO_MAX * max(path.stat().st_size, 1024 * 1024):
-        raise BadFile(f"{path.name} would unpack to {size} bytes; save it as CSV and split it")
-
-
-def _text(cell: Any) -> str:
-    """The text of a cell: an id that the sheet keeps as a number has no `.0`, and a time is in ISO 8601."""
-    if isinstance(cell, bool):
-        return str(cell).lower()
-    if isinstance(cell, datetime | date):
-        return cell.isoformat()
-    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
 def _ndjson(path: Path) -> Generator[Any]:
@@ -213,20 +119,5 @@ def _object(number: int, data: bytes) -> FileRow:
     for name, value in fields.items():
         if isinstance(value, dict | list):
             value = json.dumps(value, ensure_ascii=False)
-        cells[name] = "" if value is None else _text(value)
+        cells[name] = "" if value is None else plain_text(value)
     return FileRow(number, cells)
-
-
-def _heading(path: Path, cells: Sequence[str]) -> list[str]:
-    heading = [cell.strip() for cell in cells]
-    named = [name for name in heading if name]
-    if len(set(named)) != len(named):
-        double = next(name for name in named if named.count(name) > 1)
-        raise BadFile(f"{path.name}: two columns are called {double!r}; rename one")
-    return heading
-
-
-def _line(number: int, heading: Sequence[str], cells: Sequence[str]) -> FileRow:
-    if len(cells) > len(heading) and any(cells[len(heading) :]):
-        return FileRow(number, {}, f"has {len(cells)} cells under {len(heading)} headings")
-    return FileRow(number, {name: cell for name, cell in zip(heading, cells, strict=False) if name})

@@ -17,11 +17,12 @@ from itertools import islice
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from infra.importing.file_rows import FileRow, read_rows
+from infra.importing.file_rows import read_rows
 from infra.importing.imported_case import ROW_ID_CHARS_MAX, ImportedCase, UnfitRow, imported_case
 from infra.importing.mapping import ImportMapping
 from infra.importing.plan import ImportPlan
 from infra.importing.row_importer import ImportPhase, RowImporter, RowOutcome, RowResult
+from infra.importing.rows import FileRow
 from infra.servers.folder import write_private
 from shared.case.base import Address
 from shared.kit.clock import Clock

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
 
 from pydantic_core import to_json
 
-from infra.importing.file_rows import FileRow
+from infra.importing.file_times import BadTime, BareDay
 from infra.importing.mapping import ImportMapping, ValueChoice
+from infra.importing.rows import FileRow
 from shared.case.base import Address, derived_id, new_id
+from shared.case.content import phone_number
 from shared.case.facts import SHORT_CHARS_MAX, TEXT_CHARS_MAX, TITLE_CHARS_MAX, Channel, Nature, Outcome, Retention
 
 ROW_ID_CHARS_MAX = 128
 _BLANKS = re.compile(r"[ \t\u3000\xa0]+")
-_LINES = re.compile(r"\s*\n\s*")
-_TIME = re.compile(
-    r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?"
-    r"(?:[T ]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?\s*(Z|[+-]\d{2}:?\d{2})?"
-)
+_LINES = re.compile(r"\s*[\r\n]\s*")
 E = TypeVar("E", bound=StrEnum)
 
 
@@ -53,7 +51,7 @@ class ImportedCase:
     subject: str | None
     retention: Retention
     outcome: Outcome | None
-    source_cells: bytes  # the cells as the file has them; equal cells are the same registration
+    source_cells: bytes  # the cells of the columns in the mapping; equal cells are the same registration
 
     def command_id(self, source: str, step: str) -> str:
         """The id of the command at this step; each import of the file gives the same id."""
@@ -68,6 +66,10 @@ def imported_case(row: FileRow, mapping: ImportMapping, now: datetime) -> Import
     """The case in a row of a file. Raises UnfitRow."""
     if row.fault:
         raise UnfitRow("", row.fault)
+    used = mapping.used_columns
+    for name, reason in row.cell_faults.items():
+        if name in used:
+            raise UnfitRow(name, reason)
     columns, cells = mapping.columns, {name: _clean(cell) for name, cell in row.cells.items()}
 
     def cell(column: str | None) -> str:
@@ -77,7 +79,7 @@ def imported_case(row: FileRow, mapping: ImportMapping, now: datetime) -> Import
         _sound(column or "", cell(column))
     id = _within(mapping.id, cell(mapping.id), ROW_ID_CHARS_MAX)
     text = {name: cell(getattr(columns, name)) for name in ("title", "text", "reporter", "reply")}
-    at = read_time(columns.time, cell(columns.time), mapping, time.min)
+    at = read_time(columns.time, cell(columns.time), mapping, BareDay.FIRST)
     if at > now:
         raise UnfitRow(columns.time, "lies in the future")
     replied_at = None
@@ -103,7 +105,7 @@ def imported_case(row: FileRow, mapping: ImportMapping, now: datetime) -> Import
         title=_within(columns.title, text["title"], TITLE_CHARS_MAX),
         text=_within(columns.text, text["text"], TEXT_CHARS_MAX),
         reporter=_short(columns.reporter, text["reporter"]),
-        phone=_short(columns.phone, cell(columns.phone)),
+        phone=_phone(columns.phone, cell(columns.phone)),
         address=_short(columns.address, cell(columns.address)),
         at=at, reply=text["reply"], replied_at=replied_at,
         channel=listed("channel", mapping.channel, Channel),
@@ -112,39 +114,23 @@ def imported_case(row: FileRow, mapping: ImportMapping, now: datetime) -> Import
         subject=_coded("subject", subject, "([0-9]{2}){1,3}") if subject else None,
         retention=listed("retention", mapping.retention, Retention),
         outcome=listed("outcome", settle.outcome, Outcome) if settle and text["reply"] else None,
-        source_cells=to_json(row.cells),
+        source_cells=to_json({name: cell for name, cell in row.cells.items() if name in used}),
     )  # fmt: skip
 
 
-def read_time(column: str, cell: str, mapping: ImportMapping, bare: time) -> datetime:
-    """A time of the file, aware. The mapping gives a missing zone, `bare` a missing time of day. Raises UnfitRow."""
-    for format in mapping.time_formats:
-        try:
-            moment = datetime.strptime(cell, format)
-        except ValueError:
-            continue
-        if not re.search("%[HIcXs]", format):
-            moment = datetime.combine(moment, bare)
-        return moment if moment.tzinfo else moment.replace(tzinfo=mapping.zone)
-    match = _TIME.fullmatch(cell)
-    if match is None:
-        raise UnfitRow(column, "is empty" if not cell else "is no time; give its form in time_formats")
-    year, month, day, hour, minute, second, zone = match.groups()
+def read_time(column: str, cell: str, mapping: ImportMapping, bare_day: BareDay) -> datetime:
+    """A time of the file in the zone of the mapping, to the second. Raises UnfitRow."""
+    if not cell:
+        raise UnfitRow(column, "is empty")
     try:
-        clock = bare if hour is None else time(int(hour), int(minute), int(second or 0))
-        moment = datetime(int(year), int(month), int(day), clock.hour, clock.minute, clock.second)
-    except ValueError:
-        raise UnfitRow(column, "is no time that exists") from None
-    if zone:
-        return datetime.fromisoformat(moment.isoformat() + ("+00:00" if zone == "Z" else zone)).astimezone(UTC)
-    return moment.replace(tzinfo=mapping.zone)
+        return mapping.times.read(cell, bare_day).at.astimezone(mapping.zone).replace(microsecond=0)
+    except BadTime as error:
+        raise UnfitRow(column, str(error)) from None
 
 
 def _reply_time(mapping: ImportMapping, cell: str, at: datetime, now: datetime) -> datetime:
     column = mapping.columns.reply_time or ""
-    moment = read_time(
-        column, cell, mapping, time(23, 59, 59)
-    )  # a reply with a day only was given by the end of that day
+    moment = read_time(column, cell, mapping, BareDay.LAST)  # a reply with a day only was given by the end of that day
     if moment < at:
         raise UnfitRow(column, f"lies before {mapping.columns.time}")
     if moment > now:
@@ -179,6 +165,13 @@ def _short(column: str | None, cell: str) -> str:
     if len(cell) > SHORT_CHARS_MAX:
         raise UnfitRow(column or "", f"has {len(cell)} characters, at most {SHORT_CHARS_MAX}")
     return cell
+
+
+def _phone(column: str | None, cell: str) -> str:
+    try:
+        return phone_number(_short(column, cell))
+    except ValueError as error:
+        raise UnfitRow(column or "", str(error)) from None
 
 
 def _coded(column: str, code: str, pattern: str) -> str:

@@ -21,12 +21,15 @@ from pydantic import (
     model_validator,
 )
 
+from infra.importing.file_times import TimeReader
 from infra.importing.mapping_tree import BadMapping, nearest_name_hint, read_mapping_tree
+from infra.importing.rows import HEADING_ROW_MAX
 from shared.case.base import Code, PersonId
 from shared.case.facts import Channel, Nature, Outcome, Retention
 
 UNNAMED = "not-named"  # the person of a unit when neither file nor documents name one
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+HeadingRow = Annotated[int, Field(ge=1, le=HEADING_ROW_MAX)]
 TextField = Literal["title", "text", "reporter", "reply"]
 
 
@@ -131,9 +134,10 @@ class ImportMapping(MappingPart):
     columns: ColumnMapping
     time_zone: str = "Asia/Shanghai"
     time_formats: tuple[str, ...] = ()
-    encoding: Literal["utf-8", "gb18030"] = "utf-8"
+    encoding: Literal["utf-8", "gb18030", "utf-16", "utf-16-le", "utf-16-be"] = "utf-8"
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = ","
     sheet: str | None = None
+    heading: HeadingRow = 1
     channel: ValueField = ValueChoice(fixed=Channel.WEB)
     nature: ValueField
     region: ValueField
@@ -179,6 +183,16 @@ class ImportMapping(MappingPart):
     @property
     def zone(self) -> tzinfo:
         return _zone(self.time_zone)
+
+    @property
+    def times(self) -> TimeReader:
+        """The reader of the times of the file."""
+        return TimeReader(self.zone, self.time_formats)
+
+    @property
+    def used_columns(self) -> frozenset[str]:
+        """The columns that the mapping names. The others are no part of a case, nor of its identity."""
+        return frozenset(column for _, column in self.named())
 
     def named(self) -> Iterator[tuple[str, str]]:
         """Every column that the mapping names, with its path in the mapping."""

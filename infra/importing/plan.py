@@ -15,21 +15,25 @@ from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 
-from infra.importing.file_rows import FileRow, read_rows
+from infra.importing.file_rows import read_rows
 from infra.importing.imported_case import ImportedCase, UnfitRow, imported_case
 from infra.importing.mapping import ImportMapping
+from infra.importing.rows import FileRow
 from shared.case.base import Address
 
 HASH_BYTES = 8
 BUCKETS = 256
+WARNINGS_SHOWN_MAX = 20
 OnRows = Callable[[int, str], None]
 
 
 @dataclass
 class ImportPlan:
-    """The count of rows; rows with the id of an earlier row; rows that repeat a case; rows that are repeated."""
+    """Counts of rows and warnings; rows with the id of an earlier row; rows that repeat, or are repeated."""
 
     rows: int = 0
+    warnings_count: int = 0
+    warnings: list[str] = field(default_factory=list)  # the first ones, in words
     doubles: dict[int, int] = field(default_factory=dict)  # row -> earlier row
     repeats: dict[int, Address] = field(default_factory=dict)  # row -> case
     repeated: set[int] = field(default_factory=set)
@@ -43,6 +47,10 @@ def make_plan(
     for row in read_rows(path, mapping):
         plan.rows += 1
         hashes.add(row)
+        if row.warning:
+            plan.warnings_count += 1
+            if len(plan.warnings) < WARNINGS_SHOWN_MAX:
+                plan.warnings.append(f"row {row.number} {row.warning}")
         progress(plan.rows, "looked at")
     twice = hashes.twice()
     if twice:

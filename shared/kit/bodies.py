@@ -9,11 +9,25 @@ from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Self, Union, get_args, get_origin
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from shared.case.base import FILLED, PRIVATE, Code, Facts, PersonId, Region, UnitCode
-from shared.case.facts import Channel, Nature, Party, Retention, Severity, Short, Text, Title
+from shared.case.content import phone_number
+from shared.case.facts import Channel, Nature, Parties, Party, Retention, Severity, Short, Text, Title
+
+
+def _judged(party: Party) -> Party:
+    return party.model_copy(update={"phone": phone_number(party.phone)}) if party.phone else party
+
+
+def _all_judged(parties: Parties) -> Parties:
+    return parties.model_copy(update={"parties": tuple(_judged(party) for party in parties.parties)})
+
+
+# Parties as people write them; those that are stored are not judged again.
+StatedParty = Annotated[Party, AfterValidator(_judged)]
+StatedParties = Annotated[Parties, AfterValidator(_all_judged)]
 
 
 class RegisterBody(BaseModel):
@@ -30,7 +44,7 @@ class RegisterBody(BaseModel):
     title: Title
     text: Text
     address: Short = ""
-    parties: Annotated[tuple[Party, ...], Field(max_length=50)] = ()
+    parties: Annotated[tuple[StatedParty, ...], Field(max_length=50)] = ()
     subject: Code | None = None
     severity: Severity = Severity.GENERAL
     retention: Retention = Retention.YEAR_1
@@ -80,7 +94,8 @@ def _opened(annotation: Any) -> Any:
     """The annotation without seals: over HTTP `Private[X]` is X."""
     if get_origin(annotation) is Annotated and PRIVATE in annotation.__metadata__:
         inner = get_args(annotation)[0]
-        return next(part for part in get_args(inner) if isinstance(part, type) and issubclass(part, BaseModel))
+        model = next(part for part in get_args(inner) if isinstance(part, type) and issubclass(part, BaseModel))
+        return StatedParties if model is Parties else model
     if get_origin(annotation) in (Union, UnionType):
         parts = tuple(_opened(part) for part in get_args(annotation))
         return Union[parts]  # noqa: UP007

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from infra.backtest.mapping import load_backtest
+from infra.importing.file_rows import check_columns
 from infra.importing.mapping_tree import BadMapping
+from infra.importing.rows import BadFile
 
 pytestmark = pytest.mark.slow
 
@@ -102,7 +104,7 @@ def test_a_mapping_must_say_what_is_due(tmp_path: Path) -> None:
 
 
 def test_another_delimiter_is_guessed(tmp_path: Path) -> None:
-    file = tmp_path / "m.yaml"
-    file.write_text(GOOD, "utf-8")
-    with pytest.raises(BadMapping, match="perhaps write `delimiter: ';'`"):
-        load_backtest(file).check(["Case;Start;End;Due;Agency"])
+    (tmp_path / "m.yaml").write_text(GOOD, "utf-8")
+    (tmp_path / "a.csv").write_text("Case;Start;End;Due;Agency\n", "utf-8")
+    with pytest.raises(BadFile, match='write `delimiter: ";"` in the mapping'):
+        check_columns(tmp_path / "a.csv", load_backtest(tmp_path / "m.yaml"))

@@ -14,8 +14,8 @@ import pytest
 
 from infra.backtest.historic_file import HistoricCase, HistoricFile
 from infra.backtest.mapping import BacktestMapping
-from infra.importing.file_rows import BadFile
 from infra.importing.mapping_tree import BadMapping
+from infra.importing.rows import BadFile
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from infra.backtest.file_times import BadTime, BareDay, TimeOddity, TimeReader
+from infra.importing.file_times import BadTime, BareDay, TimeOddity, TimeReader
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pytest
 
 from infra.backtest.disk_sort import sorted_on_disk
 from infra.backtest.xes import TOKEN_BYTES_MAX, traces
-from infra.importing.file_rows import BadFile
+from infra.importing.rows import BadFile
 
 pytestmark = pytest.mark.slow
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.importing.dry_run import judge_rows
-from infra.importing.file_rows import FileRow, read_rows
+from infra.importing.file_rows import read_rows
+from infra.importing.file_times import BareDay
 from infra.importing.imported_case import UnfitRow, imported_case, read_time
 from infra.importing.mapping import ImportMapping, load_mapping
 from infra.importing.plan import make_plan
+from infra.importing.rows import FileRow
 from shared.case.facts import Nature, Outcome
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -49,19 +51,19 @@ def test_a_row_says_what_it_says() -> None:
     ],
 )
 def test_times_are_read(cell: str, found: str) -> None:
-    assert read_time("t", cell, MAPPING, time(23, 59, 59)).isoformat() == found
+    assert read_time("t", cell, MAPPING, BareDay.LAST) == datetime.fromisoformat(found)
 
 
 @pytest.mark.parametrize("cell", ["", "gestern", "2019/2/30", "2019/4/25 25:00:00", "43564.4", "25/4/2019"])
 def test_what_is_no_time_is_refused(cell: str) -> None:
     with pytest.raises(UnfitRow):
-        read_time("t", cell, MAPPING, time.min)
+        read_time("t", cell, MAPPING, BareDay.FIRST)
 
 
 def test_a_form_of_its_own_is_read_when_given() -> None:
     mapping: ImportMapping = MAPPING.model_copy(update={"time_formats": ("%d/%m/%Y", "%d/%m/%Y %H:%M")})
-    assert read_time("t", "25/4/2019", mapping, time(23, 59, 59)).isoformat() == "2019-04-25T23:59:59+08:00"
-    assert read_time("t", "25/4/2019 7:05", mapping, time.min).isoformat() == "2019-04-25T07:05:00+08:00"
+    assert read_time("t", "25/4/2019", mapping, BareDay.LAST).isoformat() == "2019-04-25T23:59:59+08:00"
+    assert read_time("t", "25/4/2019 7:05", mapping, BareDay.FIRST).isoformat() == "2019-04-25T07:05:00+08:00"
 
 
 @pytest.mark.parametrize(

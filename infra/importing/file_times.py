@@ -11,8 +11,13 @@ _LOOSE = re.compile(
     r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?"
     r"(?:[T ]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?)?\s*(Z|[+-]\d{2}:?\d{2})?"
 )
+_ISO = re.compile(r"\d{4}-|\d{8}(T|$)")
+_MIDNIGHT = re.compile(r"([^T ]+)[T ]24:?00(?::?00(?:[.,]0+)?)?(Z|[+-]\d{2}(?::?\d{2})?)?")
+_SERIAL = re.compile(r"[2-6]\d{4}(\.\d+)?")
 _HOURS = re.compile("%[HIcXsT]")
 UNIX = {"unix": 1.0, "unix_ms": 0.001}  # in place of a form: seconds or milliseconds since 1970
+EXCEL = "excel"  # in place of a form: days since 1899-12-30, as a spreadsheet counts them
+EXCEL_DAY_MAX = 2_958_465.0  # 9999-12-31
 LAST = time(23, 59, 59, 999_999)
 YEAR_MIN, YEAR_MAX = 1000, 9000  # years outside of these are placeholders
 
@@ -75,6 +80,10 @@ class TimeReader:
                 if re.fullmatch(r"-?\d{1,16}(\.\d+)?", cell):
                     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=float(cell) * scale)
                 continue
+            if form == EXCEL:
+                if (serial := _serial(cell)) is not None:
+                    return serial
+                continue
             try:
                 time_read = datetime.strptime(cell, form)
             except ValueError:
@@ -92,6 +101,14 @@ class TimeReader:
         return FileMoment(clock.replace(tzinfo=self.zone, fold=0).astimezone(UTC), TimeOddity.SKIPPED)
 
 
+def _serial(cell: str) -> datetime | date | None:
+    """A serial number of a spreadsheet, to the nearest second; a whole number is a day."""
+    if not re.fullmatch(r"\d{1,7}(\.\d+)?", cell) or not 1 <= float(cell) <= EXCEL_DAY_MAX:
+        return None
+    day = datetime(1899, 12, 30)
+    return day + timedelta(seconds=round(float(cell) * 86_400)) if "." in cell else (day + timedelta(int(cell))).date()
+
+
 def _of_day(day: date, bare_day: BareDay) -> datetime:
     if bare_day is BareDay.OVER:
         return datetime.combine(day + timedelta(days=1), time.min)
@@ -99,9 +116,13 @@ def _of_day(day: date, bare_day: BareDay) -> datetime:
 
 
 def _iso(cell: str) -> datetime | date | None:
-    if cell[4:5] != "-":
+    """A time in ISO 8601, in its extended or its basic form. 24:00 is the beginning of the next day."""
+    if not _ISO.match(cell):
         return None
+    midnight = _MIDNIGHT.fullmatch(cell)
     try:
+        if midnight:
+            return datetime.fromisoformat(f"{midnight[1]}T00:00{midnight[2] or ''}") + timedelta(days=1)
         return date.fromisoformat(cell) if len(cell) <= 10 else datetime.fromisoformat(cell)
     except ValueError:
         return None
@@ -110,6 +131,8 @@ def _iso(cell: str) -> datetime | date | None:
 def _loose(cell: str) -> datetime | date:
     match = _LOOSE.fullmatch(cell)
     if match is None:
+        if _SERIAL.fullmatch(cell):
+            raise BadTime("is a serial number of a spreadsheet; write `time_formats: [excel]`")
         raise BadTime("is no time; give its form in time_formats")
     year, month, day, hour, minute, second, fraction, zone = match.groups()
     on = date(int(year), int(month), int(day))
