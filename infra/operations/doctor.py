@@ -25,14 +25,14 @@ from shared.case.base import Owner
 from shared.kit.clock import Clock
 from shared.kit.problems import ProblemError
 from shared.kit.service import RunningService, connect_as
-from shared.kit.settings import BadSettings, Settings
+from shared.kit.settings import MIB, BadSettings, Settings
 from shared.kit.sql import Database, Statements
 from shared.kit.vault import BadMaster, MasterKeys
 from shared.log import topology
 from shared.log.connection import ApiError, NatsConnection
 from shared.log.consumers import CODE_NO_CONSUMER, CODE_NO_STREAM
 from shared.log.port import LogError
-from shared.log.streams import WrongTopology, check_configuration
+from shared.log.streams import Storage, Streams, WrongTopology, check_configuration
 from shared.log.topology import Topology
 from shared.reference.documents import DocumentKind
 from shared.reference.reference_data import ReferenceData
@@ -41,6 +41,7 @@ from shared.reference.validate import Gravity, validate
 
 PYTHON_MIN = (3, 11)
 FREE_BYTES_MIN = 1024**3
+WRITE_STREAM = "DOCTOR"
 SKEW_S_MAX = 1.0
 LAG_COUNT_MAX = 10_000
 DUE_S_MAX = 60
@@ -145,7 +146,7 @@ def _folder(settings: Settings) -> Iterator[Check]:
         return
     free = shutil.disk_usage(data).free
     if free < FREE_BYTES_MIN:
-        yield failed(f"{free // 1024**2} MiB are free under {data}", "Make room: a full disk stops every command")
+        yield failed(f"{free // MIB} MiB are free under {data}", "Make room: a full disk stops every command")
     else:
         yield passed(f"data folder {data}, {free // 1024**3} GiB free")
     try:
@@ -204,7 +205,7 @@ async def _postgres(servers: Servers, clock: Clock) -> AsyncIterator[Check]:
     try:
         row = await database.fetch_one("server")
         assert row is not None
-        yield passed(f"Postgres {row['version']}, {row['bytes'] // 1024**2} MiB")
+        yield passed(f"Postgres {row['version']}, {row['bytes'] // MIB} MiB")
         off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if row[name] != "on"]
         if off:
             yield failed(f"Postgres has {', '.join(off)} off", "Turn it on: acknowledged data could be lost")
@@ -263,10 +264,11 @@ async def _nats(servers: Servers) -> AsyncIterator[Check]:
         exits.push_async_callback(connection.close)
         try:
             account = await connection.api(topology.api("INFO"))
-            yield passed(f"NATS with {account['streams']} streams, {account['storage'] // 1024**2} MiB")
+            yield _storage(account["streams"], await Streams(connection).storage())
         except LogError as error:
             yield failed("NATS has no JetStream for us", f"Turn it on for the account ({error})")
             return
+        yield await _write(connection)
         async for check in _streams(connection, Topology(tuple(settings.areas), settings.replicas)):
             yield check
     if servers.endpoints is None:
@@ -277,6 +279,26 @@ async def _nats(servers: Servers) -> AsyncIterator[Check]:
         yield passed("NATS writes to the disk before it acknowledges")
     else:
         yield failed("NATS acknowledges before it writes to the disk", "Start the copy anew, which writes nats.conf")
+
+
+def _storage(streams_count: int, storage: Storage) -> Check:
+    limit = "" if storage.bytes_max is None else f" of {storage.bytes_max // MIB}"
+    text = f"NATS with {streams_count} streams, {storage.bytes_used // MIB}{limit} MiB"
+    return failed(text, "Make room on its disk and start it anew") if storage.is_full else passed(text)
+
+
+async def _write(connection: NatsConnection) -> Check:
+    """Store a message in a stream of its own, which is deleted again: the only proof that NATS can write."""
+    stream = {"name": WRITE_STREAM, "subjects": [WRITE_STREAM], "max_msgs": 1, "storage": "file"}
+    try:
+        await connection.api(topology.api(f"STREAM.CREATE.{WRITE_STREAM}"), stream)
+        try:
+            await Streams(connection).publish(WRITE_STREAM, b"")
+        finally:
+            await connection.api(topology.api(f"STREAM.DELETE.{WRITE_STREAM}"))
+    except LogError as error:
+        return failed(f"NATS cannot write: {error}", "Make room on its disk, read its log, and start it anew")
+    return passed("NATS writes")
 
 
 def _refused(stream: str, error: ApiError) -> Check:

@@ -36,6 +36,7 @@ STOP_S_MAX = 30.0
 SERVER_POLL_S = 0.01
 _NATS_ENVIRONMENT = {"GOMEMLIMIT": "512MiB"}  # without it block caches grew to 4.3 GB
 LOG_TAIL_BYTES = 1500
+RESERVE_BYTES_MAX, RESERVE_SHARE = 4 * 1024**3, 20  # of the disk
 
 POSTGRES_SETTINGS = {
     "listen_addresses": "",
@@ -139,6 +140,7 @@ class Embedded:
         text = server_config(
             port=port or -1,
             store=folder.nats,
+            store_bytes_max=await asyncio.to_thread(store_bytes_max, folder.nats),
             key=folder.jetstream_key(),
             run=folder.run,
             log=folder.logs / "nats.log",
@@ -193,6 +195,17 @@ class Embedded:
             postgres={role: f"postgresql://{role}:{passwords[role]}@/{DATABASE}?{where}" for role in ROLES},
             master_key=folder.master_key,
         )
+
+
+def store_bytes_max(store: Path) -> int:
+    """The limit of JetStream's files: those that are there and the free space, less a reserve.
+
+    By default the server takes three quarters of the space that is free at its start, and refuses every append from
+    then on. On a disk without any space it turns JetStream off; the reserve is for Postgres, logs and the operator.
+    """
+    used = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
+    disk = shutil.disk_usage(store)
+    return used + max(0, disk.free - min(RESERVE_BYTES_MAX, disk.total // RESERVE_SHARE))
 
 
 def holder_of(port: int) -> str | None:

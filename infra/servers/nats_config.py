@@ -41,13 +41,16 @@ def service_permissions(service: Service) -> dict[str, Any]:
     return {"publish": {"allow": list(publish)}, "subscribe": {"allow": ["_INBOX.>"]}}
 
 
-def accounts(passwords: Mapping[str, str], partners: Partners) -> dict[str, Any]:
-    """All accounts, users, exports and imports; `passwords` by user name. Raises KeyError for a user without one."""
+def accounts(passwords: Mapping[str, str], partners: Partners, store_bytes_max: int) -> dict[str, Any]:
+    """All accounts, users, exports and imports; `passwords` by user name. Raises KeyError for a user without one.
+
+    Our account tells its limit to whoever may ask, which the limit of the server does not.
+    """
     users: list[dict[str, Any]] = [{"user": ADMIN, "password": passwords[ADMIN]}]
     users += [
         {"user": str(s.owner), "password": passwords[s.owner], "permissions": service_permissions(s)} for s in SERVICES
     ]
-    ours: dict[str, Any] = {"jetstream": "enabled", "users": users, "exports": []}
+    ours: dict[str, Any] = {"jetstream": {"max_file": store_bytes_max}, "users": users, "exports": []}
     result = {ACCOUNT: ours}
     for platform in partners.platforms:
         name = f"PLATFORM_{platform.source}"
@@ -95,6 +98,7 @@ def server_config(
     *,
     port: int,
     store: Path,
+    store_bytes_max: int,
     key: str,
     run: Path,
     log: Path,
@@ -116,7 +120,10 @@ def server_config(
         "logfile_size_limit": LOG_FILE_BYTES_MAX,
         "logfile_max_num": LOG_FILE_COUNT_MAX,
         "max_payload": PAYLOAD_BYTES_MAX,
-        "jetstream": {"store_dir": str(store), "sync_interval": "always", "cipher": "aes", "key": key},
-        "accounts": accounts(passwords, partners),
-    }
-    return json.dumps(config, indent=1)
+        "jetstream": {
+            "store_dir": str(store), "max_file_store": store_bytes_max, "sync_interval": "always",
+            "cipher": "aes", "key": key,
+        },
+        "accounts": accounts(passwords, partners, store_bytes_max),
+    }  # fmt: skip
+    return json.dumps(config, indent=1, ensure_ascii=False)  # the server does not read \u escapes

@@ -35,15 +35,18 @@ async def healthy() -> dict[str, str]:
 
 @health.get("/readyz")
 async def ready(application: App) -> dict[str, str]:
-    """Whether database and log answer. Raises Unavailable."""
+    """Whether database and log answer, and the log has room. Raises Unavailable."""
     data = application.data
     try:
         async with asyncio.timeout(READY_WAIT_S_MAX):
             await data.database.ping()
             for stream in data.log.streams():
                 await data.log.end(stream)
+            storage = await data.streams.storage()
     except TimeoutError:
         raise problems.Unavailable("Database or log does not answer in time.") from None
+    if storage.is_full:
+        raise problems.Unavailable(f"The log is full: {storage.bytes_used} of {storage.bytes_max} bytes are used.")
     return {"status": "ready"}
 
 

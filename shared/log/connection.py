@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from shared.log.port import LogError, LogUnavailable
+from shared.log.port import LogError, LogFull, LogUnavailable
 
 REQUEST_WAIT_S_MAX = 5.0
 REQUESTS_IN_FLIGHT_COUNT_MAX = 1024
@@ -38,6 +38,21 @@ class ApiError(LogError):
     def __init__(self, error: dict[str, Any]) -> None:
         self.code: int = error.get("err_code", 0)
         super().__init__(f"{error.get('description', 'error')} ({self.code or error.get('code')})")
+
+
+# The limits of storage at which JetStream refuses to store a message.
+_LIMITS = {
+    10002: "the limit of the account (max_file) is reached",
+    10023: "the limit of the server (max_file_store) is reached",
+    10047: "the limit of the server (max_file_store) is reached",
+    10077: "the server cannot write to its disk",
+}
+
+
+def not_stored(subject: str, code: int | None, text: str) -> LogUnavailable:
+    """The error of a message that JetStream did not store, from the number and the text of its reply."""
+    limit = _LIMITS.get(code or 0)
+    return LogFull(f"{limit} ({subject}: {text})") if limit else LogUnavailable(f"{subject}: {text}")
 
 
 def status(message: Msg) -> str:

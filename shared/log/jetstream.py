@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from shared.case.base import Address, Event, Position, Recorded
-from shared.log.connection import ApiError, NatsConnection
+from shared.log.connection import ApiError, NatsConnection, not_stored
 from shared.log.consumers import (
     RawDelivery,
     RawDurable,
@@ -46,7 +46,7 @@ class JetStreamLog:
             position = Position(ack["stream"], ack["seq"])
         except ApiError as error:
             if error.code not in CODES_CONFLICT:
-                raise LogUnavailable(f"{stream}: {error}") from error
+                raise not_stored(stream, error.code, str(error)) from error
             return await self._settle(stream, subject, data, expected, None)
         except LogUnavailable as error:
             return await self._settle(stream, subject, data, expected, error)

@@ -33,6 +33,10 @@ class LogUnavailable(LogError):
     """The log did not answer. An append may have been stored or not; the caller appends the same event again."""
 
 
+class LogFull(LogUnavailable):
+    """The server has no room for another message. The text names the limit."""
+
+
 class EventTooLarge(LogError):
     """The event is larger than EVENT_BYTES_MAX. Longer text belongs in an attachment."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from nats.errors import Error as NatsError
@@ -11,17 +12,18 @@ from nats.js.errors import APIError, NotFoundError
 from nats.js.object_store import ObjectStore
 
 from shared.log import consumers
-from shared.log.connection import ApiError, NatsConnection
+from shared.log.connection import ApiError, NatsConnection, not_stored
 from shared.log.consumers import CODE_NO_CONSUMER, CODE_NO_STREAM, RawDurable, RawMessage
 from shared.log.jetstream import CODES_CONFLICT, GUARD
 from shared.log.port import Damaged, LogConflict, LogError, LogUnavailable
-from shared.log.topology import ATTACHMENTS, FEED, LOG_FLAGS, LOG_FORBIDDEN, Topology
+from shared.log.topology import ATTACHMENTS, FEED, LOG_FLAGS, LOG_FORBIDDEN, Topology, api
 
 PUBLISH_COUNT_MAX = 1000
 SENDS_BEFORE_YIELD_COUNT = 50
 OBJECT_WAIT_S_MAX = 30.0
 OBJECT_TRIES_MAX = 3  # an object may be replaced or deleted between the look-up and the reading of its chunks
 CODE_NO_BATCHES = 10174
+STORAGE_LEFT_BYTES_MIN = 64 * 1024 * 1024
 CODES_GONE = frozenset({10037, 10043})  # no such message
 
 
@@ -42,6 +44,19 @@ class Outgoing(NamedTuple):
     subject: str
     data: bytes
     headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The storage of our account on the NATS server, in bytes; `bytes_max` None without a limit."""
+
+    bytes_used: int
+    bytes_max: int | None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so little is left that appends may be refused."""
+        return self.bytes_max is not None and self.bytes_max - self.bytes_used < STORAGE_LEFT_BYTES_MIN
 
 
 class Streams:
@@ -83,7 +98,7 @@ class Streams:
                 raise LogConflict(
                     subject, expected if expected is not None else expected_end or 0, _actual(error)
                 ) from error
-            raise LogUnavailable(f"{subject}: {error}") from error
+            raise not_stored(subject, error.code, str(error)) from error
         return Ack(ack["seq"], ack.get("duplicate", False))
 
     async def publish_all(self, messages: Sequence[Outgoing], expected_end: int) -> Ack:
@@ -110,7 +125,7 @@ class Streams:
                 raise LogConflict(subject, expected_end, _actual(error)) from error
             if error.code == CODE_NO_BATCHES:
                 raise WrongTopology(f"{subject}: no batches here; `caseflow up` sets allow_atomic") from error
-            raise LogUnavailable(f"{subject}: {error}") from error
+            raise not_stored(subject, error.code, str(error)) from error
         return Ack(ack["seq"], False)
 
     async def last(self, stream: str, subject: str) -> RawMessage | None:
@@ -149,6 +164,15 @@ class Streams:
             if error.code not in CODES_GONE:
                 raise LogUnavailable(f"{stream}: {error}") from error
 
+    async def storage(self) -> Storage:
+        """The bytes that our account has stored, and its limit."""
+        try:
+            reply = await self._connection.api(api("INFO"))
+        except ApiError as error:
+            raise LogUnavailable(f"JetStream: {error}") from error
+        limit = reply.get("limits", {}).get("max_storage", -1)
+        return Storage(reply["storage"], limit if limit >= 0 else None)
+
     async def put(self, name: str, sealed: bytes) -> None:
         """Store an attachment, in place of the one with the same name."""
         await self._object(self._bucket.put(name, sealed))
@@ -186,8 +210,10 @@ class Streams:
                 return await call
         except NotFoundError:
             return None
+        except APIError as error:
+            raise not_stored(ATTACHMENTS, error.err_code, error.description or "") from error
         except (NatsError, TimeoutError) as error:
-            raise LogUnavailable(f"attachments: {type(error).__name__}") from error
+            raise LogUnavailable(f"{ATTACHMENTS}: {type(error).__name__}") from error
 
 
 def _actual(error: ApiError) -> int:

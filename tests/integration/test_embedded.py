@@ -11,7 +11,7 @@ import socket
 import stat
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -202,11 +202,15 @@ async def test_a_cluster_half_made_is_made_anew(data: Path) -> None:
         assert not (data / "postgres.new").exists()
 
 
-async def test_a_long_path_still_has_a_socket(data: Path) -> None:
-    long = data / ("long" * 25)
-    async with stack(long) as (_, endpoints):
+@pytest.mark.parametrize("name", ["long" * 25, '数据 "目录" $HOME 𠮷'])
+async def test_both_servers_run_in_a_folder_of_any_name(data: Path, name: str) -> None:
+    folder = data / name
+    async with stack(folder) as (_, endpoints):
         await (await asyncpg.connect(endpoints.postgres["intake"])).close()
-    Folder.of(long).sockets.rmdir()
+        await (await nats.connect(endpoints.nats["intake"])).close()
+    assert any(Folder.of(folder).nats.iterdir()), "the log lies in it"
+    with suppress(FileNotFoundError):
+        Folder.of(folder).sockets.rmdir()
 
 
 @pytest.mark.usefixtures("made")

@@ -45,7 +45,7 @@ FOREIGN = (
 
 @pytest_asyncio.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    one = NatsServer(tmp_path / "nats", accounts=accounts(PASSWORDS, PARTNERS))
+    one = NatsServer(tmp_path / "nats", accounts=accounts(PASSWORDS, PARTNERS, 1024**3))
     one.start()
     async with admin(one) as connection:
         await ensure_topology(connection, Topology(("5101", "5107")))

@@ -35,7 +35,7 @@ def test_what_is_no_area(area: str) -> None:
 
 def test_platforms_live_apart_and_name_only_themselves() -> None:
     """Each in an account of its own, and nothing it may ask or hear bears another's name."""
-    made = accounts(PASSWORDS, Partners((DEMO, OTHER)))
+    made = accounts(PASSWORDS, Partners((DEMO, OTHER)), 1)
     assert set(made) == {"CASEFLOW", "PLATFORM_demo", "PLATFORM_other"}
     for mine, theirs in ((DEMO, OTHER), (OTHER, DEMO)):
         text = json.dumps(made[f"PLATFORM_{mine.source}"])
@@ -47,7 +47,7 @@ def test_platforms_live_apart_and_name_only_themselves() -> None:
 
 
 def test_subscribers_live_apart_and_ask_for_their_own_durable_only() -> None:
-    made = accounts(PASSWORDS, PARTNERS)
+    made = accounts(PASSWORDS, PARTNERS, 1)
     for mine, theirs in ((CITY, AUDIT), (AUDIT, CITY)):
         account = made[f"SUBSCRIBER_{mine.name}"]
         assert theirs.user not in json.dumps(account)
@@ -107,7 +107,7 @@ subscribers:
 
 
 def test_only_the_admin_is_unbound() -> None:
-    users = accounts(PASSWORDS, Partners())["CASEFLOW"]["users"]
+    users = accounts(PASSWORDS, Partners(), 1)["CASEFLOW"]["users"]
     assert [user["user"] for user in users if "permissions" not in user] == [ADMIN]
     for user in users[1:]:
         allowed = user["permissions"]["publish"]["allow"]
@@ -116,13 +116,18 @@ def test_only_the_admin_is_unbound() -> None:
 
 def test_a_user_without_a_password_is_an_error() -> None:
     with pytest.raises(KeyError, match="platform-other"):
-        accounts({user: word for user, word in PASSWORDS.items() if user != OTHER.user}, Partners((OTHER,)))
+        accounts({user: word for user, word in PASSWORDS.items() if user != OTHER.user}, Partners((OTHER,)), 1)
 
 
 def test_the_server_syncs_every_append_encrypts_and_listens_here_only() -> None:
     text = server_config(
-        port=-1, store=Path("/s"), key="k", run=Path("/r"), log=Path("/l"), passwords=PASSWORDS, partners=PARTNERS
-    )
+        port=-1, store=Path("/数据"), store_bytes_max=9, key="k", run=Path("/r"), log=Path("/l"), passwords=PASSWORDS,
+        partners=PARTNERS,
+    )  # fmt: skip
+    assert "/数据" in text, "the server does not read escapes"
     made = json.loads(text)
     assert made["host"] == "127.0.0.1"
-    assert made["jetstream"] == {"store_dir": "/s", "sync_interval": "always", "cipher": "aes", "key": "k"}
+    assert made["jetstream"] == {
+        "store_dir": "/数据", "max_file_store": 9, "sync_interval": "always", "cipher": "aes", "key": "k",
+    }  # fmt: skip
+    assert made["accounts"]["CASEFLOW"]["jetstream"] == {"max_file": 9}
