@@ -214,7 +214,8 @@ class Database:
         try:
             yield Session(connection, self._statements)
         finally:
-            await self._pool.release(connection)
+            with suppress(Unavailable), unavailable(connection):  # the pool drops a link that does not answer
+                await self._pool.release(connection)
 
     @asynccontextmanager
     async def transaction(self, snapshot: bool = False) -> AsyncIterator[Session]:

@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 
+from shared.kit import sql
 from shared.kit.problems import Unavailable
 from shared.kit.sql import BadStatements, Database, MigrationRefused, Statements, migrate
 
@@ -160,6 +162,34 @@ async def test_a_server_that_is_not_there_is_unavailable(statements: Statements)
         await Database.connect("postgresql://routing:geheim@127.0.0.1:1/caseflow", statements, "routing")
     assert away.value.problem.status == 503
     assert "geheim" not in str(away.value)
+
+
+async def test_a_server_that_is_silent_is_unavailable_and_comes_back(
+    database: Mapping[str, str], statements: Statements, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await migrate(database["admin"], "routing", "routing", folder)
+    monkeypatch.setattr(sql, "COMMAND_WAIT_S_MAX", 0.6)
+    monkeypatch.setattr(sql, "ACQUIRE_WAIT_S_MAX", 0.1)
+    monkeypatch.setattr(sql, "CONNECT_WAIT_S_MAX", 0.3)
+    silent = await Database.connect(database["routing"], statements, "routing")
+    assert await silent.fetch_value("count_things") == 0  # so that it is prepared
+    server = psutil.Process(await silent.fetch_value("own_pid")).parent()
+    assert server is not None
+    processes = [server, *server.children(recursive=True)]
+    try:
+        for process in processes:
+            process.suspend()
+        for _ in range(3):  # also the release of the connection waits for the server
+            with pytest.raises(Unavailable):
+                await silent.fetch_value("count_things")
+        with pytest.raises(Unavailable):
+            async with silent.transaction() as session:
+                await session.fetch_value("count_things")
+    finally:
+        for process in processes:
+            process.resume()
+    assert await silent.fetch_value("count_things") == 0
+    await silent.close()
 
 
 async def test_one_holds_the_lock_until_it_lets_go_or_its_connection_is_lost(db: Database) -> None:
