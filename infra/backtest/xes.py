@@ -6,6 +6,8 @@ declared, as in defusedxml: a log needs none, and a few of them can fill any mem
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,8 @@ TOKEN_BYTES_MAX = 4 * 1024 * 1024  # of one tag, with all its attributes
 TRACE_EVENTS_MAX = 1_000_000
 _DEPTH_MAX = 64
 CELL_CHARS_MAX = 1000  # times, ids and activities are shorter; longer cells are cut
+_DECLARED = re.compile(rb"""(?:\xef\xbb\xbf)?\s*<\?xml[^>]*\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]*)["']""")
+_READ_BY_EXPAT = frozenset({"utf-8", "utf8", "utf-16", "us-ascii", "ascii", "iso-8859-1"})
 VALUES = frozenset({"string", "date", "int", "float", "boolean", "id"})
 
 
@@ -34,18 +38,33 @@ class Trace:
 
 def traces(path: Path) -> Iterator[Trace]:
     """The traces, in the order of the file. Raises BadFile."""
-    reader = _Reader(path)
     with open_bytes(path) as file, unpacking(path):
-        while chunk := file.read(CHUNK_BYTES):
+        chunk = file.read(CHUNK_BYTES)
+        reader = _Reader(path, _encoding(path, chunk))
+        while chunk:
             yield from reader.feed(chunk)
+            chunk = file.read(CHUNK_BYTES)
         yield from reader.feed(b"", last=True)
     if not reader.is_log:
         raise BadFile(f"{path.name} is no XES log: its root is not <log>")
 
 
+def _encoding(path: Path, begin: bytes) -> str | None:
+    """The declared encoding where expat does not read it by itself. Raises BadFile for one that nobody knows."""
+    declared = _DECLARED.match(begin)
+    if declared is None or (name := declared[1].decode().lower()) in _READ_BY_EXPAT:
+        return None
+    try:
+        "".encode(name)  # also refuses a codec that makes no text
+    except LookupError:
+        raise BadFile(f"{path.name} is in the encoding {name!r}, which is not known; save it as UTF-8") from None
+    return name
+
+
 class _Reader:
-    def __init__(self, path: Path) -> None:
-        self._path, self._parser = path, expat.ParserCreate()
+    def __init__(self, path: Path, encoding: str | None) -> None:
+        self._path, self._parser = path, expat.ParserCreate("utf-8" if encoding else None)
+        self._decoder = codecs.getincrementaldecoder(encoding)() if encoding else None
         self._complete: list[Trace] = []
         self._trace: Trace | None = None
         self._event: dict[str, str] | None = None
@@ -63,7 +82,9 @@ class _Reader:
         """The traces that end in this chunk of the file. Raises BadFile."""
         self._bytes_pending += len(chunk)
         try:
-            self._parser.Parse(chunk, last)
+            self._parser.Parse(self._decoder.decode(chunk, last).encode() if self._decoder else chunk, last)
+        except UnicodeDecodeError as error:
+            self._fail(f"near here the file is not {error.encoding} as it declares; save it as UTF-8")
         except expat.ExpatError as error:
             cut = error.code == expat.errors.codes[expat.errors.XML_ERROR_NO_ELEMENTS]
             cut = cut or (last and error.code in _CUT)

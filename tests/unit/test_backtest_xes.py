@@ -38,12 +38,26 @@ def test_traces_and_events(tmp_path: Path, name: str) -> None:
     assert trace.events == [{"concept:name": "甲 & 乙", "n": "3"}, {}]
 
 
-def test_a_prefix_and_another_encoding(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["ISO-8859-1", "UTF-16", "GB18030", "gbk", "Big5", "windows-1252", "Shift_JIS"])
+def test_a_prefix_and_another_encoding(tmp_path: Path, encoding: str) -> None:
+    path, value = tmp_path / "a.xes", "é" if encoding in ("ISO-8859-1", "windows-1252") else "一"
+    inner = f'<x:log xmlns:x="u"><x:trace><x:string key="k" value="{value * 9}"/></x:trace></x:log>'
+    path.write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>{inner}'.encode(encoding))
+    assert [trace.cells for trace in traces(path)] == [{"k": value * 9}]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"),
+    [
+        ("GB18030", "is not gb18030 as it declares"), ("no-such", "the encoding 'no-such', which is not known"),
+        ("rot13", "the encoding 'rot13', which is not known"),
+    ],
+)  # fmt: skip
+def test_an_encoding_that_cannot_be_read_is_told(tmp_path: Path, encoding: str, told: str) -> None:
     path = tmp_path / "a.xes"
-    inner = '<x:log xmlns:x="u"><x:trace><x:string key="é" value="ü"/></x:trace></x:log>'
-    text = f'<?xml version="1.0" encoding="ISO-8859-1"?>{inner}'
-    path.write_bytes(text.encode("latin-1"))
-    assert [trace.cells for trace in traces(path)] == [{"é": "ü"}]
+    path.write_bytes(f'<?xml version="1.0" encoding="{encoding}"?><log>'.encode() + b"\xff\xff</log>")
+    with pytest.raises(BadFile, match=told):
+        list(traces(path))
 
 
 @pytest.mark.parametrize(
