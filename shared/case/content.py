@@ -9,6 +9,12 @@ _FORMULA = re.compile(r'="([^"]*)"')  # text that Excel shall not read as a numb
 _SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d+)?[Ee][+-]?\d+")
 
 
+def typed_code(text: str) -> str:
+    """A code as people type it, in capitals: without spaces and dashes of any kind, full-width characters as plain."""
+    plain = unicodedata.normalize("NFKC", text).upper()
+    return "".join(char for char in plain if not char.isspace() and unicodedata.category(char) != "Pd" and char != "−")
+
+
 def phone_number(text: str) -> str:
     """A phone number in plain characters, without the marks by which a spreadsheet keeps text. Other words stay.
 

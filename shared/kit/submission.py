@@ -9,9 +9,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from email.message import Message
 from typing import Annotated, Any, Literal, TypeGuard
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic_core import PydanticCustomError, from_json
 
 from shared.case.base import Owner, contains, derived_id
@@ -47,13 +56,22 @@ def _not_ours(value: str) -> str:
     return value
 
 
+def _media_type(value: object) -> object:
+    """A media type without its parameters, in lower case (RFC 9110, 8.3.1). JSON in another character set stays."""
+    if not isinstance(value, str):
+        return value
+    message = Message()
+    message["content-type"] = value
+    return message.get_content_type() if message.get_content_charset("utf-8") in ("utf-8", "us-ascii") else value
+
+
 class CloudEvent(BaseModel):
     """CloudEvents 1.0, structured JSON; extension attributes that nobody here knows are tolerated."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     specversion: Literal["1.0"] = "1.0"
-    datacontenttype: Literal["application/json"] = "application/json"
+    datacontenttype: Annotated[Literal["application/json"], BeforeValidator(_media_type)] = "application/json"
 
 
 class Envelope(CloudEvent):

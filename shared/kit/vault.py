@@ -24,6 +24,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared.case.base import derived_id
+from shared.case.content import typed_code
 from shared.kit.clock import Clock
 from shared.kit.failpoints import Failpoints
 from shared.kit.problems import ProblemError
@@ -36,7 +37,7 @@ BATCH_COUNT_MAX = 1000
 SECRET_CHARS = 10  # 50 bits, behind a rate limit
 FIRST_GENERATION = 1
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_HEARD_AS = str.maketrans("OIL", "011", " -\t")
+_HEARD_AS = str.maketrans("OIL", "011")
 _STATEMENTS = Statements.load(Path(__file__).with_suffix(".sql"))
 
 MIGRATIONS = Path(__file__).parent / "migrations_vault"
@@ -380,8 +381,11 @@ def secret_of(key: bytes, case_id: str, generation: int) -> str:
 
 
 def same_secret(given: str, expected: str) -> bool:
-    """Whether a secret as people type it (lower case, spaces, dashes, O for 0, I or L for 1) is the expected one."""
-    heard = given.upper().translate(_HEARD_AS)
+    """Whether a secret as people type it is the expected one.
+
+    Lower case, full width, spaces and dashes are accepted, O for 0, and I and L for 1.
+    """
+    heard = typed_code(given).translate(_HEARD_AS)
     return hmac.compare_digest(heard.encode(), expected.encode())
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shared.case.base import Position
+from shared.case.content import typed_code
 from shared.log.topology import LOG_PREFIX
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -71,10 +72,10 @@ def case_number(position: Position) -> str:
 def parse_case_number(text: str, streams: Iterable[str]) -> Position:
     """The position of a case number on one of these log streams.
 
-    Lower case, spaces and missing dashes are accepted, O for 0, and I and L for 1. Raises ValueError with the fault:
-    the length, a character, the check, the area or the sequence.
+    Lower case, full width, spaces and missing dashes are accepted, O for 0, and I and L for 1. Raises
+    ValueError with the fault: the length, a character, the check, the area or the sequence.
     """
-    plain = text.replace("-", "").replace(" ", "").upper()
+    plain = typed_code(text)
     length_min, length_max = AREA_CHARS + SEQUENCE_CHARS_MIN + 1, AREA_CHARS + SEQUENCE_CHARS_MAX + 1
     if not length_min <= len(plain) <= length_max:
         raise ValueError(

@@ -306,6 +306,7 @@ async def test_no_key_stands_in_the_table_and_a_moved_row_does_not_open(
 def test_a_secret_is_the_same_however_it_is_typed() -> None:
     assert same_secret(" 0a1b-2c3d 4e", "0A1B2C3D4E")
     assert same_secret("oAiB2C3D4E", "0A1B2C3D4E")
+    assert same_secret("０Ａ１Ｂ－２Ｃ３Ｄ\u3000４Ｅ", "0A1B2C3D4E")
     assert not same_secret("0A1B2C3D4F", "0A1B2C3D4E")
     assert not same_secret("零", "0A1B2C3D4E")
 

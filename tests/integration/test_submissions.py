@@ -105,6 +105,7 @@ async def test_many_kinds_of_rubbish_each_get_their_refusal(world: World) -> Non
     add("time-words", "submission.not_cloudevent", time="gestern")
     add("naive-time", "submission.not_cloudevent", time="2026-03-02T09:00:00")
     add("xml", "submission.not_cloudevent", datacontenttype="application/xml")
+    add("gbk-json", "submission.not_cloudevent", datacontenttype="application/json; charset=gbk")
     add("unknown", "command.unknown", type="command.fly")
     add("an-event", "submission.not_cloudevent", type="case.registered")
     add("internal", "command.internal", type="command.merge", subject="FJ5M-00001-X")

@@ -83,3 +83,12 @@ def test_only_a_log_stream_has_numbers(stream: str) -> None:
         case_number(Position(stream, 1))
     with pytest.raises(ValueError, match="no case number"):
         case_number(Position("LOG_5101", 0))
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["fj4m0003vf", "\uff26\uff2a\uff14\uff2d\uff0d\uff10\uff10\uff10\uff13\uff36\uff0d\uff26", "fj4m 0003v f",
+     "FJ4M\u20130003V\u2014F", "FJ4M\u30000003V\xa0F"],
+)  # fmt: skip
+def test_a_number_is_read_as_people_type_it(typed: str) -> None:
+    assert parse_case_number(typed, STREAMS) == Position("LOG_5101", 123)

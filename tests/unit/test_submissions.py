@@ -88,6 +88,19 @@ def test_which_ids_a_receipt_can_stand_under(id: Any, usable: bool) -> None:
     assert one.by_sequence == "seq-7"
 
 
+@pytest.mark.parametrize(
+    ("media_type", "read"),
+    [
+        ("application/json", True), ("application/json; charset=utf-8", True),
+        ("Application/JSON ;charset=UTF-8", True),
+        ('application/json;charset="utf-8"', True), ("application/json; charset=gbk", False), ("text/json", False),
+        ("application/xml", False), ("", False), (7, False), (None, False),
+    ],
+)  # fmt: skip
+def test_a_media_type_counts_by_its_meaning(media_type: Any, read: bool) -> None:
+    assert (told(GOOD | {"datacontenttype": media_type}).problem is None) is read
+
+
 leaves = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just(MARKER)
 json_values = leaves | st.lists(leaves, max_size=3) | st.dictionaries(st.text(max_size=8), leaves, max_size=3)
 names = st.sampled_from([*GOOD, "time", "subject", "traceparent", "datacontenttype"])
