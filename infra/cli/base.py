@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -91,7 +92,8 @@ def hook(settings: Settings) -> Hook | None:
 def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted", code: int = CODE_INTERRUPTED) -> T:
     """Run the work of a command. An error that a person can correct is one line and an exit code, no traceback."""
     try:
-        return uvloop.run(work)
+        with _ending_as_ctrl_c():
+            return uvloop.run(work)
     except KeyboardInterrupt:
         raise fail(interrupted, code) from None
     except BrokenPipeError:  # the reader of the output has closed it
@@ -101,6 +103,18 @@ def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted", code: in
         raise _exit_for(_first(group)) from group
     except Exception as error:
         raise _exit_for(error) from error
+
+
+@contextmanager
+def _ending_as_ctrl_c() -> Iterator[None]:
+    """Let the end of the terminal and a polite kill end the work as ctrl-C does. `nohup` still keeps it alive."""
+    signs = [sign for sign in (signal.SIGHUP, signal.SIGTERM) if signal.getsignal(sign) is not signal.SIG_IGN]
+    before = {sign: signal.signal(sign, lambda *_: signal.raise_signal(signal.SIGINT)) for sign in signs}
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
 
 
 def _first(error: BaseException) -> BaseException:

@@ -6,8 +6,8 @@ import asyncio
 import gc
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated
 
 import typer
@@ -29,6 +29,7 @@ from shared.reference.documents import DocumentKind
 from shared.reference.load import demo_documents
 
 _STOP_S_MAX = 10
+_STARTED_POLL_S = 0.01
 GC_YOUNG_COUNT, GC_MIDDLE_COUNT, GC_OLD_COUNT = 20_000, 20, 20
 
 
@@ -66,7 +67,10 @@ async def _up(settings: Settings) -> None:
 
 
 async def _serve(stack: Running, settings: Settings, embedded: Embedded | None) -> None:
-    """Answer HTTP until a signal, or until a server or a job ends. Raises the error of a job, Refused for a server."""
+    """Answer HTTP until a signal, or until a server does not stay up, or a job ends.
+
+    Raises the error of a job, Refused for a server.
+    """
     config = uvicorn.Config(
         stack.app, host=settings.host, port=settings.port, log_config=None, access_log=False, loop="none",
         lifespan="off", http="httptools", timeout_graceful_shutdown=_STOP_S_MAX,
@@ -77,18 +81,31 @@ async def _serve(stack: Running, settings: Settings, embedded: Embedded | None) 
     gc.freeze()
     gc.set_threshold(GC_YOUNG_COUNT, GC_MIDDLE_COUNT, GC_OLD_COUNT)
     serving = asyncio.create_task(server.serve())
-    died = asyncio.create_task(embedded.died()) if embedded else None
-    announce(f"ready on http://{settings.host}:{settings.port}")
-    say_demo(settings)
-    await asyncio.wait({serving, stack.jobs} | ({died} if died else set()), return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
-    if died is not None:
-        died.cancel()
-    await serving
-    if died is not None and died.done() and not died.cancelled():
-        raise Refused(died.result())
+    async with _supervised(embedded) as given_up:
+        while not (server.started or serving.done()):
+            await asyncio.sleep(_STARTED_POLL_S)
+        announce(f"ready on http://{settings.host}:{settings.port}")
+        say_demo(settings)
+        await asyncio.wait({serving, stack.jobs, *given_up}, return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        await serving
+        for supervision in given_up:
+            if supervision.done():
+                raise Refused(supervision.result())
     if stack.jobs.done():
         await stack.jobs
+
+
+@asynccontextmanager
+async def _supervised(embedded: Embedded | None) -> AsyncIterator[Sequence[asyncio.Task[str]]]:
+    """The supervision of embedded servers for the length of a block: it is done when a server does not stay up."""
+    given_up = [asyncio.create_task(embedded.supervise())] if embedded else []
+    try:
+        yield given_up
+    finally:
+        for supervision in given_up:
+            supervision.cancel()
+        await asyncio.gather(*given_up, return_exceptions=True)
 
 
 class _Server(uvicorn.Server):

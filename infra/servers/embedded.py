@@ -14,8 +14,9 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
@@ -34,6 +35,10 @@ DATABASE = "caseflow"
 START_S_MAX = 120.0  # after a crash the server reads the whole log again
 STOP_S_MAX = 30.0
 SERVER_POLL_S = 0.01
+RESTARTS_COUNT_MAX = 5
+RESTART_PAUSE_S_MIN = 0.5
+RESTART_CALM_S = 600.0
+DISK_FULL_BYTES = 1024**2
 _NATS_ENVIRONMENT = {"GOMEMLIMIT": "512MiB"}  # without it block caches grew to 4.3 GB
 LOG_TAIL_BYTES = 1500
 RESERVE_BYTES_MAX, RESERVE_SHARE = 4 * 1024**3, 20  # of the disk
@@ -75,6 +80,7 @@ class Embedded:
         self._partners = partners
         self._lock: IO[str] | None = None
         self._servers: dict[str, asyncio.subprocess.Process] = {}
+        self._starters: dict[str, Callable[[], Awaitable[object]]] = {}
 
     async def start(self, data: Path, nats_port: int = NATS_PORT) -> Endpoints:
         """Start both servers on the folder `data`, made when missing. For `nats_port` 0 or a taken port, any free one.
@@ -97,6 +103,10 @@ class Embedded:
         except BaseException:
             await self.stop()
             raise
+        self._starters = {
+            "nats": partial(self._start_nats, folder, passwords, port.result(), same_port=True),
+            "postgres": partial(self._start_postgres, folder, passwords),
+        }
         return self.endpoints(folder, passwords, port.result())
 
     async def stop(self) -> None:
@@ -106,16 +116,42 @@ class Embedded:
             self._lock.close()
             self._lock = None
 
-    async def died(self) -> str:
-        """Wait until a server ends by itself; a sentence that names it. The server is not started again."""
-        waits = {asyncio.create_task(server.wait()): name for name, server in self._servers.items()}
+    async def supervise(self) -> str:
+        """Start each server again that ends by itself; a sentence about the one that does not stay up.
+
+        The pauses double from RESTART_PAUSE_S_MIN on; after RESTARTS_COUNT_MAX ends without RESTART_CALM_S between
+        them a server is given up.
+        """
+        watches = {asyncio.create_task(self._keep_up(name), name=f"keep {name} up") for name in self._starters}
         try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+            return next(iter(done)).result()
         finally:
-            for wait in waits:
-                wait.cancel()
-        name = waits[next(iter(done))]
-        return f"{name} ended by itself with code {next(iter(done)).result()}; see logs/{name}.log in the data folder"
+            for watch in watches:
+                watch.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
+
+    async def _keep_up(self, name: str) -> str:
+        loop, ends_count = asyncio.get_running_loop(), 0
+        while True:
+            started_at = loop.time()
+            code = await self._servers[name].wait()
+            ends_count = 1 if loop.time() - started_at > RESTART_CALM_S else ends_count + 1
+            ended = (
+                f"{name} ended by itself with code {code}{self._full_disk()}; see logs/{name}.log in the data folder"
+            )
+            if ends_count > RESTARTS_COUNT_MAX:
+                return f"{ended}; it does not stay up"
+            self._say(f"{ended}; starting it again ({ends_count} of {RESTARTS_COUNT_MAX})")
+            await asyncio.sleep(RESTART_PAUSE_S_MIN * 2 ** (ends_count - 1))
+            try:
+                await self._starters[name]()
+            except CannotStart as error:
+                self._say(str(error))
+
+    def _full_disk(self) -> str:
+        free = shutil.disk_usage(self._lock.name).free if self._lock else DISK_FULL_BYTES
+        return ": the disk is full" if free < DISK_FULL_BYTES else ""
 
     @property
     def pids(self) -> dict[str, int]:
@@ -132,8 +168,12 @@ class Embedded:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(server.wait(), STOP_S_MAX)
 
-    async def _start_nats(self, folder: Folder, passwords: Mapping[str, str], port: int) -> int:
+    async def _start_nats(
+        self, folder: Folder, passwords: Mapping[str, str], port: int, *, same_port: bool = False
+    ) -> int:
         if port and (holder := holder_of(port)):
+            if same_port:
+                raise CannotStart(f"NATS: port {port}, which the services use, is held by {holder}: stop it")
             self._say(f"NATS: port {port} is held by {holder}; taking a free one")
             port = 0
         config = folder.run / "nats.conf"

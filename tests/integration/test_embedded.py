@@ -19,9 +19,11 @@ import nats
 import psutil
 import pytest
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
-from infra.servers.embedded import Embedded, Endpoints, holder_of, require_port
+from infra.servers import embedded as embedded_servers
+from infra.servers.embedded import RESTARTS_COUNT_MAX, START_S_MAX, Embedded, Endpoints, holder_of, require_port
 from infra.servers.folder import CannotStart, Folder
 from infra.servers.partners import DEMO_PLATFORM
 from shared.kit.settings import ROLES
@@ -168,12 +170,38 @@ async def test_a_stale_pid_file_harms_no_stranger(data: Path) -> None:
         await stranger.wait()
 
 
+@pytest.mark.usefixtures("made")
 @pytest.mark.parametrize("name", ["nats", "postgres"])
-async def test_a_server_that_dies_is_reported(data: Path, name: str) -> None:
-    async with stack(data) as (embedded, _):
-        report = asyncio.create_task(embedded.died())
+async def test_a_server_that_dies_is_started_again_and_given_up_at_last(
+    data: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_servers, "RESTART_PAUSE_S_MIN", 0.01)
+    said: list[str] = []
+    async with stack(data, said) as (embedded, endpoints):
+        given_up = asyncio.create_task(embedded.supervise())
+        for count in range(1, RESTARTS_COUNT_MAX + 1):
+            dead = embedded.pids[name]
+            os.kill(dead, signal.SIGKILL)
+            async with asyncio.timeout(START_S_MAX):
+                while embedded.pids[name] == dead or not await answers(endpoints, name):
+                    await asyncio.sleep(0.02)
+            ended = f"{name} ended by itself with code -9; see logs/{name}.log in the data folder"
+            assert f"{ended}; starting it again ({count} of {RESTARTS_COUNT_MAX})" in said
+        assert not given_up.done()
         os.kill(embedded.pids[name], signal.SIGKILL)
-        assert f"{name} ended by itself with code -9; see logs/{name}.log" in await asyncio.wait_for(report, 5)
+        assert await asyncio.wait_for(given_up, 5) == f"{ended}; it does not stay up"
+
+
+async def answers(endpoints: Endpoints, name: str) -> bool:
+    """Whether a server takes a user, at the address that it had before."""
+    try:
+        if name == "nats":
+            await (await nats.connect(endpoints.nats["intake"], allow_reconnect=False)).close()
+        else:
+            await (await asyncpg.connect(endpoints.postgres["intake"])).close()
+    except (OSError, asyncpg.PostgresError, NatsError):
+        return False
+    return True
 
 
 @pytest.mark.parametrize("name", ["jetstream.key", "master.key"])
