@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.client import HOUSING, UNRULED, Desk, new_key
+from tests.support.client import HOUSING, MATTER, UNRULED, Desk, new_key
 from tests.support.nats import free_port
 from tests.support.stack import START_S_MAX, STOP_S_MAX, Stack, caseflow, stack_in, until
 
@@ -135,12 +135,24 @@ def test_servers_left_by_a_killed_copy_are_ended_by_the_next(running: Stack) -> 
 
 
 @pytest.mark.parametrize("server", ["nats", "postgres"])
-def test_a_server_that_dies_is_reported_and_the_stack_stops(running: Stack, server: str) -> None:
+def test_a_server_that_dies_is_started_again_and_the_stack_goes_on(running: Stack, server: str) -> None:
+    dead = running.servers[server]
     running.kill_server(server)
+    ended = f"{server} ended by itself with code -9; see logs/{server}.log in the data folder; starting it again (1 of"
+    until(lambda: ended in running.text, "the end of the server is told")
+    desk = Desk(running.url)
+    until(lambda: desk.post("jj-window", "/intake/cases", MATTER).status_code == 201, "a case is taken", START_S_MAX)
+    desk.close()
+    assert running.servers[server] != dead
+
+
+def test_the_end_of_the_terminal_stops_everything(running: Stack) -> None:
+    left = running.servers
     assert running.process is not None
-    assert running.process.wait(STOP_S_MAX) != 0
-    assert f"{server} ended by itself with code -9; see logs/{server}.log" in running.text
-    assert running.servers == {}, "the other one is stopped as well"
+    running.process.send_signal(signal.SIGHUP)
+    assert running.process.wait(STOP_S_MAX) == 0
+    assert running.text.rstrip().endswith("caseflow: stopped")
+    assert not any(psutil.pid_exists(pid) for pid in left.values())
 
 
 def test_ctrl_c_during_the_first_start_leaves_nothing_that_hinders_the_next() -> None:
