@@ -12,14 +12,16 @@ from services.intake.forms import registration_facts
 from services.intake.policy import public_steps
 from services.intake.rates import Rates
 from services.intake.registration import Registrar
-from services.intake.views import PublicCase, RegistrationAnswer, ResidentStep, Secret
+from services.intake.views import DeclinedDemand, PublicCase, RegistrationAnswer, ResidentStep, Secret
+from shared.case import events as e
 from shared.case.base import Address, Owner
 from shared.case.commands import facts as facts_of
 from shared.case.facts import ATTACHMENTS_MAX, Attachment, Note, Satisfaction, Text
+from shared.case.lifecycle import Status
 from shared.case.rights import Right
 from shared.kit import telemetry
 from shared.kit.access import Caller
-from shared.kit.application import Answer, Application, Origin, UploadedFile, is_newer
+from shared.kit.application import Answer, Application, History, Origin, UploadedFile, is_newer
 from shared.kit.bodies import RegisterBody
 from shared.kit.command_handler import command
 from shared.kit.http import ERRORS, App, IdempotencyKey, IdText, Who, command_router
@@ -181,7 +183,17 @@ async def look_up(
         due=clock.deadline.due if clock else None,
         steps=[ResidentStep(step=step, time=time, unit=unit) for step, time, unit in steps],
         reply=reply,
+        declined=_declined(history),
     )
+
+
+def _declined(history: History) -> DeclinedDemand | None:
+    """The decline that stands: a case that was declined ends with it."""
+    events = (recorded.event for recorded in reversed(history.events))
+    declined = next((event for event in events if isinstance(event, e.Declined)), None)
+    if declined is None or history.state.status is not Status.DECLINED:
+        return None
+    return DeclinedDemand(reason=declined.reason, legal_path=declined.legal_path)
 
 
 @router.post("/public/{number}/rate", operation_id="intake_public_rate", summary="Rate the outcome of one's own case.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import AwareDatetime, BaseModel
 
+from shared.case.facts import DeclineReason
 from shared.kit.application import Answer
 
 
@@ -28,8 +29,18 @@ class ResidentStep(BaseModel):
     unit: str | None = None
 
 
+class DeclinedDemand(BaseModel):
+    """The reason why a demand was declined, and the other way that the law opens (Beijing 12345, article 11)."""
+
+    reason: DeclineReason
+    legal_path: str
+
+
 class PublicCase(BaseModel):
-    """A case as its resident sees it: where it stands, its steps, and the reply (clause 8.1 f)."""
+    """A case as its resident sees it: where it stands, its steps, and the reply (clause 8.1 f).
+
+    `declined` stands there while the case is declined.
+    """
 
     number: str
     status: str
@@ -37,3 +48,4 @@ class PublicCase(BaseModel):
     due: AwareDatetime | None = None
     steps: list[ResidentStep]
     reply: str | None = None
+    declined: DeclinedDemand | None = None

@@ -68,6 +68,7 @@ class NoticeTemplate(StrEnum):
     REGISTERED = "registered"
     EXTENDED = "extended"
     SETTLED = "settled"
+    DECLINED = "declined"
 
 
 @dataclass(frozen=True, slots=True)

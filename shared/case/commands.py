@@ -99,7 +99,7 @@ _ROWS: tuple[CommandSpec, ...] = (
     CommandSpec("call-back", e.CalledBack, R.CALL_BACK, T.CENTRE),
     CommandSpec("rate", e.Rated, R.REGISTER, T.SEES),
     CommandSpec("triage", e.Triaged, R.TRIAGE, T.CENTRE),
-    CommandSpec("decline", e.Declined, R.TRIAGE, T.CENTRE, step=S.DECLINED, feed=_feed(F.CLOSED)),
+    CommandSpec("decline", e.Declined, R.TRIAGE, T.CENTRE, step=S.DECLINED, feed=_feed(F.CLOSED, notice=N.DECLINED)),
     CommandSpec("split", e.Split, R.TRIAGE, T.CENTRE, step=S.SPLIT, feed=_feed(F.CLOSED)),
     CommandSpec("merge", e.Merged, step=S.MERGED, feed=_feed(F.CLOSED)),
     CommandSpec("assign", e.Assigned, R.ASSIGN, T.CENTRE, step=S.ASSIGNED),

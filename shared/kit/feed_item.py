@@ -22,7 +22,7 @@ class FeedData(BaseModel):
 
     `event` is the event's type, `position` its place on the log; `previous` the centre that was in charge before a
     change of hands. `stage`, `due` and `seen_at` name the deadline, `rung`, `moment`, `next_at`, `acts` and `informs`
-    the rung of the ladder; `template` the text of a notice, which number, unit and due fill.
+    the rung of the ladder; `template` the text of a notice, which number, unit, due and legal_path fill.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,6 +60,7 @@ class FeedData(BaseModel):
     next_at: AwareDatetime | None = None
     acts: str | None = None
     informs: tuple[str, ...] | None = None
+    legal_path: str | None = None
 
 
 class FeedItem(CloudEvent):

@@ -105,7 +105,9 @@ def test_a_withdrawn_demand_ends_and_a_declined_one_names_the_legal_path(desk: D
     other = desk.waiting()
     decline = {"reason": "in_litigation", "legal_path": "锦江区人民法院", "note": NOTE}
     assert desk.ok("jj-triage", f"/routing/cases/{other.id}/decline", decline)["status"] == "declined"
-    assert desk.get(None, f"/intake/public/{other.number}", secret=other.secret).json()["status"] == "declined"
+    seen = desk.get(None, f"/intake/public/{other.number}", secret=other.secret).json()
+    assert seen["status"] == "declined"
+    assert seen["declined"] == {"reason": "in_litigation", "legal_path": "锦江区人民法院"}
 
 
 @pytest.mark.clause("5.1.3a")

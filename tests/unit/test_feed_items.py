@@ -86,7 +86,7 @@ TABLE: tuple[Row, ...] = (
     row("suspended", "resume", "suspended@township"),
     row("handled", "settle", "settled@township notice@township"),
     row("settled", "close", "closed@township"),
-    row("registered", "decline", "closed@township"),
+    row("registered", "decline", "closed@township notice@township"),
     row("registered", "withdraw", "closed@township"),
     row("registered", "merge", "closed@township"),
     row("registered", "split", "closed@township"),

@@ -22,7 +22,12 @@ def written(folder: Path, templates: object) -> Path:
 
 def test_the_shipped_ones_say_the_number_and_who_and_until_when() -> None:
     texts = NoticeTexts.load(SHIPPED_TEMPLATES)
-    for id, wanted in {"registered": "N-1 某局", "extended": "N-1 某局 3月9日", "settled": "N-1 某局"}.items():
+    for id, wanted in {
+        "registered": "N-1 某局",
+        "extended": "N-1 某局 3月9日",
+        "settled": "N-1 某局",
+        "declined": "N-1 某局",
+    }.items():
         said = texts.fill(id, "N-1", "某局", "3月9日")
         assert all(word in said for word in wanted.split()), said
         assert "{" not in said
@@ -31,8 +36,7 @@ def test_the_shipped_ones_say_the_number_and_who_and_until_when() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"settled": None}, "must hold exactly extended, registered, settled"),
-        ({"closed": "办结"}, "must hold exactly"),
+        ({"closed": "办结"}, "may hold declined, extended, registered, settled and nothing else"),
         ({"settled": "{phone}"}, "settled may name"),
         ({"settled": "{unit.__class__}"}, "settled may name"),
         ({"settled": "{unit!r}"}, "settled may name"),
@@ -43,12 +47,27 @@ def test_the_shipped_ones_say_the_number_and_who_and_until_when() -> None:
         ({"settled": ""}, "settled must be a text"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused_at_the_start(
-    tmp_path: Path, changed: dict[str, str | None], said: str
-) -> None:
-    templates = {id: text for id, text in (GOOD | changed).items() if text is not None}
+def test_a_file_that_cannot_be_used_is_refused_at_the_start(tmp_path: Path, changed: dict[str, str], said: str) -> None:
     with pytest.raises(BadSettings, match=said):
-        NoticeTexts.load(written(tmp_path, templates))
+        NoticeTexts.load(written(tmp_path, GOOD | changed))
+
+
+def test_a_template_that_a_file_lacks_is_the_shipped_one(tmp_path: Path) -> None:
+    texts = NoticeTexts.load(written(tmp_path, GOOD))
+    assert texts.fill("registered", "N-1", "某局", "") == "登记N-1"
+    shipped = NoticeTexts.load(SHIPPED_TEMPLATES)
+    assert texts.fill("declined", "N-1", "某局", "", "劳动仲裁") == shipped.fill(
+        "declined", "N-1", "某局", "", "劳动仲裁"
+    )
+
+
+def test_a_declined_resident_is_told_the_other_path_however_long(tmp_path: Path) -> None:
+    texts = NoticeTexts.load(SHIPPED_TEMPLATES)
+    assert "劳动人事争议仲裁委员会" in texts.fill("declined", "N-1", "某局", "", "劳动人事争议仲裁委员会")
+    said = texts.fill("declined", "N-1", "某局", "", "仲裁" * 150)
+    assert len(said) == NOTICE_CHARS_MAX
+    assert said.endswith("仲裁…。")
+    assert "某局" in said
 
 
 @pytest.mark.parametrize("text", ["[", "- a\n- b\n", "", "registered: 1\nextended: 2\nsettled: 3\n"])

@@ -31,7 +31,8 @@ from shared.kit.vault import KeyErased
 SHIPPED_TEMPLATES = Path(__file__).with_suffix(".yaml")
 NOTICE_CHARS_MAX = 200  # three parts of a text message
 TEMPLATE_CHARS_MAX = 140
-FIELDS = frozenset({"number", "unit", "due"})
+FIELDS = frozenset({"number", "unit", "due", "path"})
+NO_PATH = "向受理窗口咨询"  # an invalid demand has no other legal path
 _PHONE = re.compile(r"\+?[0-9]{5,20}")
 _PHONE_LAYOUT = str.maketrans("", "", " -()（）\t\u3000")
 
@@ -57,23 +58,24 @@ class NoticeTexts:
             templates = yaml.safe_load(path.read_text("utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise BadSettings(f"{path} cannot be read ({type(error).__name__}): write one `id: text` a line") from None
-        if not isinstance(templates, dict) or set(templates) != set(NoticeTemplate):
-            raise BadSettings(f"{path} must hold exactly {', '.join(sorted(NoticeTemplate))}")
+        if not isinstance(templates, dict) or not set(templates) <= set(NoticeTemplate):
+            raise BadSettings(f"{path} may hold {', '.join(sorted(NoticeTemplate))} and nothing else")
         for id, text in templates.items():
             if not isinstance(text, str) or not 0 < len(text) <= TEMPLATE_CHARS_MAX:
                 raise BadSettings(f"{path}: {id} must be a text of at most {TEMPLATE_CHARS_MAX} characters")
             if not _fields(text) <= FIELDS:
-                raise BadSettings(f"{path}: {id} may name {{number}}, {{unit}} and {{due}} and nothing else")
-        return cls(templates)
+                raise BadSettings(f"{path}: {id} may name {{number}}, {{unit}}, {{due}} and {{path}} and nothing else")
+        return cls(templates if path == SHIPPED_TEMPLATES else cls.load(SHIPPED_TEMPLATES)._templates | templates)
 
-    def fill(self, template: str, number: str, unit: str, due: str) -> str:
-        """The text, at most NOTICE_CHARS_MAX characters; the name of the unit is cut where the text is too long."""
+    def fill(self, template: str, number: str, unit: str, due: str, path: str = "") -> str:
+        """The text, at most NOTICE_CHARS_MAX characters; the legal path, then the unit, is cut where it is too long."""
         text = self._templates[template]
-        whole = text.format(number=number, unit=unit, due=due)
-        over = len(whole) - NOTICE_CHARS_MAX
-        if over > 0 and len(unit) > over:
-            whole = text.format(number=number, unit=unit[: len(unit) - over - 1] + "…", due=due)
-        return whole[:NOTICE_CHARS_MAX]
+        over = len(text.format(number=number, unit=unit, due=due, path=path)) - NOTICE_CHARS_MAX
+        if over > 0 and len(path) > over:
+            path = path[: len(path) - over - 1] + "…"
+        elif over > 0 and len(unit) > over:
+            unit = unit[: len(unit) - over - 1] + "…"
+        return text.format(number=number, unit=unit, due=due, path=path)[:NOTICE_CHARS_MAX]
 
 
 def _fields(text: str) -> set[str]:
@@ -112,7 +114,7 @@ class Notices:
         centre = reference_data.centre_of(data.in_charge)
         name = unit.name if unit is not None else centre.name if centre is not None else ""
         due = last_day(data.due, reference_data.calendar(data.in_charge).zone) if data.due else ""
-        return self._texts.fill(data.template or "", data.number, name, due)
+        return self._texts.fill(data.template or "", data.number, name, due, data.legal_path or NO_PATH)
 
     async def _phone(self, case_id: str) -> str:
         address = Address.of("case", case_id)
