@@ -60,6 +60,7 @@ class Attributes(TypedDict, total=False):
     stream: str
     sequence: int
     reaction: str
+    document: str
     method: str
     step: str
     reason: str
@@ -299,7 +300,7 @@ def error(message: str, cause: BaseException | None = None, **attributes: Unpack
 
 def _tell(level: int, message: str, attributes: Attributes, cause: BaseException | None = None) -> None:
     if _log.isEnabledFor(level):
-        _log.log(level, message, exc_info=cause, extra={"attributes": _clean(attributes)})
+        _log.log(level, message, exc_info=cause, extra={"attributes": attributes})
 
 
 def _clean(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -318,13 +319,13 @@ class _Lines(logging.Formatter):
         self._service = service
 
     def format(self, record: logging.LogRecord) -> str:
-        ours = getattr(record, "attributes", None)
+        ours = getattr(record, "attributes", None)  # of shared/log too, which knows no telemetry
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "service": self._service,
             "message": str(record.msg).partition("\n")[0][:MESSAGE_CHARS_MAX],  # of libraries: without arguments
-            **(ours if ours is not None else {"logger": record.name}),
+            **(_clean(ours) if ours is not None else {"logger": record.name}),
         }
         if (trace_number := trace_id()) is not None:
             line["trace"] = trace_number

@@ -260,7 +260,7 @@ async def connect(
     async def failed(error: Exception) -> None:
         nonlocal reason
         reason = str(error) if isinstance(error, NatsError) else type(error).__name__
-        _log.warning("nats: %s", type(error).__name__)
+        _log.warning("NATS reports an error", extra={"attributes": {"reason": type(error).__name__}})
 
     try:
         async with asyncio.timeout(START_WAIT_S_MAX):  # after the first connection the client tries again without end

@@ -140,7 +140,8 @@ async def follow(
                 after, wait_s = batch[-1].sequence, RETRY_WAIT_S
                 yield batch
         except LogUnavailable as error:
-            _log.warning("%s: reading again from %d: %s", stream, after, error)
+            facts = {"stream": stream, "sequence": after, "reason": type(error).__name__}
+            _log.warning("the log is read again from the last event", extra={"attributes": facts})
             if await connection.wait_until_up(RECONNECT_WAIT_S_MAX):  # else a leader may be in election
                 await connection.pause(wait_s)
                 wait_s = min(2 * wait_s, RETRY_WAIT_S_MAX)

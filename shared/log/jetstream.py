@@ -132,8 +132,9 @@ class _Durable:
             message = delivery.message
             try:
                 event = self.decoder.event_at(self.stream, message.sequence, message.data)
-            except Malformed as error:
-                _log.error("%s; not delivered", error)
+            except Malformed:
+                facts = {"stream": self.stream, "sequence": message.sequence}
+                _log.error("a message that is no event is not delivered", extra={"attributes": facts})
                 await delivery.term()
                 continue
             deliveries.append(_Delivery(event, delivery))

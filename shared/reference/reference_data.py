@@ -89,9 +89,9 @@ class ReferenceData:
                 else:
                     self.put(document)
             except ValueError as error:
-                name = f"{kind}:{region}@{message.sequence}"
                 self.refused[f"{kind}:{region}"] = str(error)
-                _log.error("reference document %s is refused, the one before stays in force", name)
+                facts = {"document": f"{kind}:{region}@{message.sequence}"}
+                _log.error("a document is refused, the one before stays in force", extra={"attributes": facts})
             self.sequence = message.sequence
 
     def put(self, document: Document) -> None:

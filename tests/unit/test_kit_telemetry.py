@@ -79,6 +79,14 @@ def test_of_an_exception_type_and_places_are_told(lines: io.StringIO) -> None:
     assert SECRET not in lines.getvalue()
 
 
+def test_facts_of_the_layers_below_are_attributes_and_no_content(lines: io.StringIO) -> None:
+    facts = {"stream": "LOG_5101", "sequence": 7, "reason": SECRET, "title": SECRET}
+    logging.getLogger("shared.log.consumers").warning("the log is read again", extra={"attributes": facts})
+    (line,) = read(lines)
+    assert (line["stream"], line["sequence"], line["reason"]) == ("LOG_5101", 7, "?")
+    assert SECRET not in lines.getvalue()
+
+
 def test_of_a_library_the_template_is_told(lines: io.StringIO) -> None:
     logging.getLogger("somelib").warning("cannot send %s", SECRET)
     logging.getLogger("asyncio").error("Task exception was never retrieved\nfuture: %s" % SECRET)  # noqa: UP031
