@@ -21,6 +21,7 @@ from infra.importing.sheet_rows import plain_text, sheet_rows
 
 LINE_BYTES_MAX = 4 * 1024 * 1024  # a longer line is no object
 HEADING_LINES_MAX = 100
+FIELD_DEPTH_MAX = 4
 ENDINGS = (".csv", ".xlsx", ".ndjson", ".jsonl", ".csv.gz", ".ndjson.gz")
 
 
@@ -115,9 +116,15 @@ def _object(number: int, data: bytes) -> FileRow:
         return FileRow(number, {}, "is nested too deep")
     if not isinstance(fields, dict):
         return FileRow(number, {}, "is no JSON object")
-    cells = {}
+    return FileRow(number, dict(_cells("", fields, FIELD_DEPTH_MAX)))
+
+
+def _cells(prefix: str, fields: Mapping[str, Any], depth: int) -> Iterator[tuple[str, str]]:
+    """The cells of an object: each field, and those of an object inside it as `outer.inner`, `depth` levels deep."""
     for name, value in fields.items():
         if isinstance(value, dict | list):
-            value = json.dumps(value, ensure_ascii=False)
-        cells[name] = "" if value is None else plain_text(value)
-    return FileRow(number, cells)
+            yield prefix + name, json.dumps(value, ensure_ascii=False)
+        else:
+            yield prefix + name, "" if value is None else plain_text(value)
+        if isinstance(value, dict) and depth:
+            yield from _cells(f"{prefix}{name}.", value, depth - 1)

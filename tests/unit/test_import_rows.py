@@ -79,6 +79,22 @@ def test_one_bad_row_stops_no_other(tmp_path: Path) -> None:
     assert [(line.number, bool(line.fault)) for line in read_rows(path, MAPPING)] == [(2, True), (3, True), (4, False)]
 
 
+def test_a_field_inside_another_one_has_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.ndjson"
+    deep: Any = 1
+    for _ in range(9):
+        deep = {"x": deep}
+    objects = [{"编号": 1, "人": {"姓名": "甲", "电话": {"家": 7}}, "a": ["b"]}, {"编号": 2, "人": None, "d": deep}]
+    path.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in objects), "utf-8")
+    first, second = read_rows(path, MAPPING)
+    named = ("编号", "人.姓名", "人.电话.家", "a")
+    assert [first.cells[name] for name in named] == ["1", "甲", "7", '["b"]']
+    assert second.cells["人"] == ""
+    assert "d.x.x.x.x" in second.cells
+    assert "d.x.x.x.x.x.x" not in second.cells
+    assert "人.电话.家" in heading_of(path, MAPPING)
+
+
 @pytest.mark.parametrize(
     ("name", "data", "told"),
     [
