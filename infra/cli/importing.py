@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +18,9 @@ from infra.importing.mapping_tree import BadMapping
 from infra.importing.plan import ImportPlan, make_plan
 from infra.importing.row_importer import ImportPhase, RowImporter, RowOutcome, open_row_importer
 from infra.importing.rows import BadFile
-from infra.servers.attach import open_servers
+from infra.servers.attach import is_external, open_servers
 from infra.servers.composition import running
+from infra.servers.folder import Folder
 from infra.servers.services import OWNERS
 from shared.kit.clock import SystemClock
 from shared.kit.failpoints import Failpoints
@@ -39,7 +41,7 @@ def import_file(
     settings = read_settings(data)
     rejected = rejected or file.with_name(file.name + ".rejected.csv")
     again = "interrupted; run the same command again and it goes on where it was"
-    run(_check(file, mapping) if check else _import(settings, file, mapping, rejected), again)
+    run(_check(settings, file, mapping) if check else _import(settings, file, mapping, rejected), again)
 
 
 def _read(file: Path, mapping_file: Path) -> tuple[ImportMapping, ImportPlan]:
@@ -60,9 +62,19 @@ def _read(file: Path, mapping_file: Path) -> tuple[ImportMapping, ImportPlan]:
     return mapping, plan
 
 
-async def _check(file: Path, mapping_file: Path) -> None:
+async def _check(settings: Settings, file: Path, mapping_file: Path) -> None:
+    """Judge each row, against the documents in force too where an installation is there."""
     mapping, plan = _read(file, mapping_file)
-    counts, examples = judge_rows(file, mapping, plan, SystemClock().now())
+    clock = SystemClock()
+    if is_external(settings) or Folder(settings.data).postgres.exists():
+        async with open_servers(settings, say) as servers, open_row_importer(servers, mapping, clock) as row_importer:
+            await _check_names(row_importer, mapping)
+            counts, examples = await asyncio.to_thread(
+                judge_rows, file, mapping, plan, clock.now(), row_importer.check_place
+            )
+    else:
+        say(f"there is no installation at {settings.data}, so people, units and regions were not looked at")
+        counts, examples = judge_rows(file, mapping, plan, clock.now())
     for line in examples:
         say(line)
     say(f"would be registered {counts['registered']}, attached {counts['attached']}, rejected {counts['rejected']}")

@@ -288,6 +288,14 @@ class RowImporter:
             if mapping.fallback is not None and self.fallback(region) is None:
                 yield f"fallback: {mapping.fallback} names no unit for {region}; add it to the units or name another"
 
+    def check_place(self, imported: ImportedCase) -> None:
+        """Check that a case lies in an area of this installation and has a first-asked person. Raises UnfitRow."""
+        try:
+            self._routing.data.log.stream_of(imported.case(self._mapping.source))
+        except NoArea as error:
+            raise UnfitRow("region", str(error)) from None
+        self.first_asked(imported.region)
+
     def first_asked(self, region: str) -> tuple[str, str]:
         """The first-asked person for the cases of a region, and the person's unit. Raises UnfitRow."""
         people = self._mapping.first_asked

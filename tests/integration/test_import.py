@@ -19,6 +19,7 @@ from typing import Any
 
 import openpyxl
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from infra.cli import app
@@ -164,9 +165,32 @@ def test_what_the_installation_does_not_know_is_told(
     stack: Stack, tmp_path: Path, change: tuple[str, str], told: str
 ) -> None:
     mapping = mapping_of(tmp_path, "unknown", change)
-    done = caseflow(stack.data, "import", SAMPLE, "--mapping", mapping, "--rejected", tmp_path / "rejected.csv")
-    assert done.exit_code == 2
-    assert told in done.stderr
+    for more in ((), ("--check",)):
+        words = ("import", SAMPLE, "--mapping", mapping, "--rejected", tmp_path / "rejected.csv", *more)
+        done = caseflow(stack.data, *words)
+        assert done.exit_code == 2
+        assert told in done.stderr
+
+
+def test_the_check_rejects_the_rows_that_the_import_rejects(stack: Stack, tmp_path: Path) -> None:
+    """A region that only some rows have, and a region without a first-asked person."""
+    file, rejected = tmp_path / "regions.csv", tmp_path / "rejected.csv"
+    with SAMPLE.open(encoding="utf-8-sig", newline="") as sample:
+        heading, first, *_ = csv.reader(sample)
+    with file.open("w", encoding="utf-8", newline="") as made:
+        rows = [
+            [f"r{number}", *first[1:], region] for number, region in enumerate(("510104000000", "110100000000", "5"))
+        ]
+        csv.writer(made).writerows([[*heading, "区划"], *rows])
+    mapping = mapping_of(tmp_path, "regions")
+    tree = yaml.safe_load(mapping.read_text("utf-8")) | {"region": {"column": "区划"}}
+    del tree["repeats"]
+    mapping.write_text(yaml.safe_dump(tree, allow_unicode=True), "utf-8")
+    told = caseflow(stack.data, "import", file, "--mapping", mapping, "--check").stderr
+    assert "would be registered 1, attached 0, rejected 2" in told
+    done = caseflow(stack.data, "import", file, "--mapping", mapping, "--rejected", rejected)
+    assert "read 3 = registered 1, attached 0, unchanged 0, rejected 2" in done.stderr
+    assert [row.split(",")[1] for row in rejected.read_text("utf-8-sig").splitlines()[1:]] == ["r1", "r2"]
 
 
 def many_rows(path: Path) -> Path:
