@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 import uvicorn
+from starlette.types import ASGIApp
 
 from infra.cli.base import DataFolder, Refused, app, hook, read_settings, run
 from infra.servers.attach import mark_ready
@@ -71,11 +72,7 @@ async def _serve(stack: Running, settings: Settings, embedded: Embedded | None) 
 
     Raises the error of a job, Refused for a server.
     """
-    config = uvicorn.Config(
-        stack.app, host=settings.host, port=settings.port, log_config=None, access_log=False, loop="none",
-        lifespan="off", http="httptools", timeout_graceful_shutdown=_STOP_S_MAX,
-    )  # fmt: skip
-    server = _Server(config, stack)
+    server = _Server(web_config(stack.app, settings), stack)
     # Long-lived objects (documents, folded cases) are no garbage. A full collection over them delayed each request by
     # 100 ms and more, growing with the caches. Young garbage is collected as before.
     gc.freeze()
@@ -106,6 +103,15 @@ async def _supervised(embedded: Embedded | None) -> AsyncIterator[Sequence[async
         for supervision in given_up:
             supervision.cancel()
         await asyncio.gather(*given_up, return_exceptions=True)
+
+
+def web_config(asgi: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """The HTTP server of an app. Without `proxies` nobody can choose the address under which his rate is counted."""
+    return uvicorn.Config(
+        asgi, host=settings.host, port=settings.port, log_config=None, access_log=False, loop="none",
+        lifespan="off", http="httptools", timeout_graceful_shutdown=_STOP_S_MAX,
+        proxy_headers=bool(settings.proxies), forwarded_allow_ips=[str(network) for network in settings.proxies],
+    )  # fmt: skip
 
 
 class _Server(uvicorn.Server):

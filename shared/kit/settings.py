@@ -90,6 +90,9 @@ class Settings(BaseModel):
     page_rows_max: Count = 200
     after_wait_s_max: Seconds = 2.0
 
+    # Reverse proxies whose X-Forwarded-For names the caller, by network; from any other address the header is ignored
+    proxies: tuple[Network, ...] = ()
+
     # Rates, per minute
     look_up_rate_max: Count = 10  # public look-ups per case number and per address
     public_rate_max: Count = 120  # public requests per address
