@@ -45,6 +45,7 @@ WRITE_STREAM = "DOCTOR"
 SKEW_S_MAX = 1.0
 LAG_COUNT_MAX = 10_000
 DUE_S_MAX = 60
+UNDELIVERED_S_MAX = 3600
 _FINDINGS_SHOWN_MAX = 5
 DOCTOR_STATEMENTS = Statements.load(Path(__file__).with_suffix(".sql"))
 
@@ -345,6 +346,8 @@ async def _services(servers: Servers, clock: Clock) -> AsyncIterator[Check]:
             yield check
         async for check in _clocks(services[Owner.SUPERVISION], clock):
             yield check
+        async for check in _webhooks(services[Owner.SUPERVISION], clock):
+            yield check
         yield passed(f"{len(reference_data.documents())} reference documents in force")
         for name, reason in reference_data.refused.items():
             yield failed(f"the newest {name} is not in force", reason)
@@ -392,6 +395,18 @@ async def _clocks(supervision: RunningService, clock: Clock) -> AsyncIterator[Ch
             yield warning(
                 f"the days off of {year} are provisional", f"Publish its calendar {wait}by `caseflow reference`"
             )
+
+
+async def _webhooks(supervision: RunningService, clock: Clock) -> AsyncIterator[Check]:
+    """The items of webhooks that are parked, and those that wait for long."""
+    for row in await supervision.data.database.using(DOCTOR_STATEMENTS).fetch("undelivered"):
+        text = f"{row['items']} items of {row['webhooks']} webhooks"
+        if row["parked"]:
+            advice = "Mend the receivers, then release them: POST /supervision/webhooks/<id>/parked/retry"
+            yield warning(f"{text} are parked: their receivers did not take them in three days", advice)
+        elif clock.now() - row["oldest"] > timedelta(seconds=UNDELIVERED_S_MAX):
+            advice = "See that the receiver answers: GET /supervision/webhooks"
+            yield warning(f"{text} wait, the oldest since {row['oldest'].isoformat()}", advice)
 
 
 def _documents(reference_data: ReferenceData) -> Iterator[Check]:

@@ -18,3 +18,9 @@ where exists (select from pg_namespace where nspname = s.schema) and exists (sel
 -- name: oldest_due
 -- The moment that waits longest for the ticker, and how many have passed. Inside supervision's schema.
 select min(at) as oldest, count(*) as passed from moments where at < $1;
+
+-- name: undelivered
+-- Items of webhooks that are parked or wait: their count, their webhooks, and since when the oldest waits. Inside
+-- supervision's schema.
+select parked_at is not null as parked, count(*) as items, count(distinct webhook) as webhooks, min(since) as oldest
+from webhook_items group by 1;

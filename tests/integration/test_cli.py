@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import asyncpg
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -38,6 +40,35 @@ def test_the_doctor_finds_a_running_copy_well(stack: Stack) -> None:
     for told in ("NATS writes to the disk", "9 streams as they must be", "migrations", "served", "secrets are private"):
         assert told in done.stdout
     assert stack.passwords()["admin"] not in done.stdout
+
+
+UNDELIVERED = """
+insert into supervision.webhooks
+    (id, url, kinds, region, creator, numbers, created_at, status, cursor, version, tries)
+values ('00000000-0000-8000-8000-000000000001', 'https://example.org', '{overdue}', '510100000000', 'cd-director',
+        false, now(), 'paused', 0, 1, 3);
+insert into supervision.webhook_items
+    (webhook, sequence, item, subject, kind, attempts, since, down, parked_at)
+select id, sequence, gen_random_uuid(), 'case', 'overdue', 9, now() - waits::interval, true, parked_at
+from supervision.webhooks, (values (1, '3 days', now()), (2, '2 hours', null)) as i (sequence, waits, parked_at)
+where id = '00000000-0000-8000-8000-000000000001';
+"""
+DELIVERED = "delete from supervision.webhooks where id = '00000000-0000-8000-8000-000000000001'"
+
+
+def test_the_doctor_tells_of_webhooks_that_take_nothing(stack: Stack) -> None:
+    async def execute(text: str) -> None:
+        database = await asyncpg.connect(stack.postgres_dsn("supervision"))
+        try:
+            await database.execute(text)
+        finally:
+            await database.close()
+
+    asyncio.run(execute(UNDELIVERED))
+    told = caseflow(stack, "doctor").stdout
+    asyncio.run(execute(DELIVERED))
+    assert "1 items of 1 webhooks are parked" in told
+    assert "1 items of 1 webhooks wait, the oldest since" in told
 
 
 def test_documents_are_published_once_and_shown(stack: Stack, tmp_path: Path) -> None:
