@@ -15,6 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from infra.cli.base import DataFolder, Refused, app, hook, read_settings, run
+from infra.operations.clock_ahead import ADVICE, recorded_ahead
 from infra.servers.attach import mark_ready
 from infra.servers.composition import Running, prepare, running, settings_for
 from infra.servers.embedded import Embedded, require_port
@@ -61,6 +62,9 @@ async def _up(settings: Settings) -> None:
         each = {owner: settings_for(settings, endpoints, owner) for owner in OWNERS}
         with process("caseflow", settings) as runtime:
             async with running(each, runtime) as stack:
+                data = stack.services[0].data
+                async for text in recorded_ahead(data.log, data.streams, runtime.clock.now()):
+                    announce(f"{text}. {ADVICE}")
                 await _serve(stack, each[Owner.INTAKE], embedded)
     finally:
         announce("stopping")

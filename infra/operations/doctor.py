@@ -14,6 +14,7 @@ from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 
+from infra.operations.clock_ahead import ADVICE, recorded_ahead
 from infra.operations.rebuild import connected, read_models
 from infra.servers import composition
 from infra.servers.attach import Servers, endpoints, is_external, is_running
@@ -337,6 +338,8 @@ async def _services(servers: Servers, clock: Clock) -> AsyncIterator[Check]:
                 lag = await model.log.end(stream) - await model.runner.checkpoint(stream)
                 if lag > LAG_COUNT_MAX:
                     yield warning(f"{model.name} lags {lag} events behind {stream}", "See that its service runs")
+        async for text in recorded_ahead(intake.data.log, intake.data.streams, clock.now()):
+            yield failed(text, ADVICE)
         parked = await intake.data.streams.end(topology.PARKED)
         if parked:
             yield warning(
