@@ -9,12 +9,12 @@ from shared.log.envelope import EventDecoder
 from shared.log.port import Log, Malformed
 from shared.log.streams import Streams
 
-AHEAD_S_MAX = 5.0
+RECORDED_AHEAD_S_MAX = 5.0
 ADVICE = "Commands on its case are refused until then. Let the host keep time by NTP"
 
 
 async def recorded_ahead(log: Log, streams: Streams, now: datetime) -> AsyncIterator[str]:
-    """A sentence for each log stream whose newest event lies more than AHEAD_S_MAX after now. Raises LogUnavailable."""
+    """A sentence for each log stream whose newest event was recorded in the future. Raises LogUnavailable."""
     for stream in log.streams():
         message = await streams.last(stream, ">")
         if message is None:
@@ -23,6 +23,6 @@ async def recorded_ahead(log: Log, streams: Streams, now: datetime) -> AsyncIter
             recorded = EventDecoder().event_at(stream, message.sequence, message.data)
         except Malformed:
             continue
-        if recorded.meta.recorded_at > now + timedelta(seconds=AHEAD_S_MAX):
+        if recorded.meta.recorded_at > now + timedelta(seconds=RECORDED_AHEAD_S_MAX):
             at = recorded.meta.recorded_at.isoformat(timespec="seconds")
             yield f"the newest event of {stream} was recorded at {at}, which is in the future"

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
 
 from shared.case.base import Actor, Address, Owner
+from shared.kit import telemetry
 from shared.kit.access import Caller
 from shared.kit.settings import BadSettings, Settings
 from shared.reference.reference_data import ReferenceData
@@ -18,17 +21,26 @@ DEMO_TOKEN_PREFIX = "demo-"
 SERVICE_ACTORS_COUNT_MAX = 4096
 
 
+class Tokens(Protocol):
+    """Tokens by their digests."""
+
+    def get(self, digest: str, /) -> str | None: ...
+
+
+NO_TOKENS: Mapping[str, str] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """One service with its settings and the reference documents by which it knows people.
 
-    `tokens` leads from the SHA-256 of a bearer token in hex to a person.
+    `tokens` leads from the SHA-256 of a bearer token in hex to a person: a mapping, or a TokenFile.
     """
 
     owner: Owner
     settings: Settings
     reference_data: ReferenceData
-    tokens: Mapping[str, str] = field(default_factory=dict)
+    tokens: Tokens = field(default_factory=lambda: NO_TOKENS)
 
     def caller(self, token: str) -> Caller | None:
         """The person of a bearer token, None for an unknown one; demo tokens count only in the embedded mode."""
@@ -62,6 +74,39 @@ class Identity:
 @lru_cache(SERVICE_ACTORS_COUNT_MAX)
 def _service_actor(owner: Owner, region: str) -> Actor:
     return Actor(person=f"service-{owner}", post="service", unit=f"{region}-centre", centre=region, region=region)
+
+
+class TokenFile:
+    """The tokens of a file, read again when it changes, so that a new token counts and a revoked one ends at once.
+
+    A file that becomes unreadable leaves the tokens as they are, with an error in the log.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises BadSettings that names the line."""
+        self._path, self._stamp = path, _stamp(path)
+        self._tokens = read_tokens(path)
+
+    def get(self, digest: str, /) -> str | None:
+        """The person of a token, by its digest."""
+        stamp = _stamp(self._path)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._tokens = read_tokens(self._path)
+            except (BadSettings, OSError, UnicodeDecodeError) as failure:
+                telemetry.error("the tokens cannot be read, those before stay in force", failure)
+            else:
+                telemetry.info("the tokens were read again", count=len(self._tokens))
+        return self._tokens.get(digest)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def read_tokens(path: Path) -> dict[str, str]:

@@ -23,7 +23,7 @@ from shared.kit.application import Application
 from shared.kit.clock import Clock
 from shared.kit.data import Data
 from shared.kit.effects import Reaction
-from shared.kit.identity import Identity, read_tokens
+from shared.kit.identity import Identity, TokenFile
 from shared.kit.messaging import (
     Broker,
     BrokerEdge,
@@ -148,7 +148,7 @@ async def open_service(
         )
         running = service.build(
             identity=Identity(
-                owner=owner, settings=settings, reference_data=reference_data, tokens=read_tokens(settings.tokens_file)
+                owner=owner, settings=settings, reference_data=reference_data, tokens=TokenFile(settings.tokens_file)
             ),
             data=Data(
                 log=for_owner(log, owner), streams=streams, edge=BrokerEdge(broker), vault=vault, database=database

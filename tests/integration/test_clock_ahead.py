@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from infra.operations.clock_ahead import AHEAD_S_MAX, recorded_ahead
+from infra.operations.clock_ahead import RECORDED_AHEAD_S_MAX, recorded_ahead
 from shared.log.connection import connect
 from shared.log.jetstream import JetStreamLog
 from shared.log.streams import Streams, ensure_topology
@@ -24,11 +24,11 @@ async def test_an_event_recorded_in_the_future_is_told(server: NatsServer) -> No
     await ensure_topology(connection, topology)
     log = JetStreamLog(connection, topology)
     assert [text async for text in recorded_ahead(log, streams, now)] == [], "an empty log"
-    for number, ahead_s in enumerate((0.0, AHEAD_S_MAX - 1, 3600.0), 1):
+    for number, ahead_s in enumerate((0.0, RECORDED_AHEAD_S_MAX - 1, 3600.0), 1):
         one = recorded(address(number), f"command {number}")
         at = now + timedelta(seconds=ahead_s)
         await log.append(replace(one, meta=one.meta.model_copy(update={"recorded_at": at})), 0)
         told = [text async for text in recorded_ahead(log, streams, now)]
-        assert len(told) == (ahead_s > AHEAD_S_MAX)
+        assert len(told) == (ahead_s > RECORDED_AHEAD_S_MAX)
     assert at.isoformat(timespec="seconds") in told[0]
     await connection.close()
