@@ -42,7 +42,7 @@ def sheet_rows(path: Path, form: FileFormat) -> Generator[Any]:
             raise BadFile(f"{path.name} has no sheet {form.sheet!r}; {nearest_name_hint(form.sheet, book.sheetnames)}")
         sheet = book[form.sheet] if form.sheet else book.worksheets[0]
         sheet.reset_dimensions()  # the size that a file claims may be wrong
-        merged = _merged(path, getattr(sheet, "_worksheet_path"))  # noqa: B009  openpyxl has no public name for it
+        merged = _MergedCells(path, getattr(sheet, "_worksheet_path"))  # noqa: B009  openpyxl has no public name for it
         heading: list[str] | None = None
         for number, row in enumerate(sheet.iter_rows(), 1):
             cells = ["" if cell.value is None else _text(cell) for cell in row]
@@ -54,7 +54,7 @@ def sheet_rows(path: Path, form: FileFormat) -> Generator[Any]:
                 heading = heading_row(path, cells)
                 yield heading
             else:
-                yield table_row(number, heading, cells, _faults(number, row, cells, merged))
+                yield table_row(number, heading, cells, _faults(row, cells, merged.columns(number)))
         if heading is None:
             raise BadFile(f"{path.name}: the sheet is empty; its first line must name the columns")
     finally:
@@ -71,19 +71,32 @@ def _refuse_bomb(path: Path) -> None:
         raise BadFile(f"{path.name} would unpack to {size} bytes; save it as CSV and split it")
 
 
-def _merged(path: Path, part: str) -> list[tuple[range, range]]:
+class _MergedCells:
+    """The cells of a sheet that are merged with the one above, asked for row by row from the first on."""
+
+    def __init__(self, path: Path, part: str) -> None:
+        self._ahead = sorted(_groups(path, part), key=lambda group: group[0].start, reverse=True)
+        self._here: list[tuple[range, range]] = []
+
+    def columns(self, number: int) -> set[int]:
+        """The columns, from 0, of the merged cells of a row."""
+        while self._ahead and self._ahead[-1][0].start <= number:
+            self._here.append(self._ahead.pop())
+        self._here = [group for group in self._here if number < group[0].stop]
+        return {index for _, columns in self._here for index in columns}
+
+
+def _groups(path: Path, part: str) -> Iterator[tuple[range, range]]:
     """The rows (without the first) and columns, from 0, of each group of cells that is merged over several rows."""
     from openpyxl.utils import column_index_from_string
 
-    groups = []
     with zipfile.ZipFile(path) as archive, archive.open(part.lstrip("/")) as file:
         for match in _matches(iter(lambda: file.read(_PART_BYTES), b"")):
             left, top, right, bottom = match.groups()
             rows = range(int(top) + 1, int(bottom) + 1)
             if rows:
                 first, last = (column_index_from_string(name.decode()) for name in (left, right))
-                groups.append((rows, range(first - 1, last)))
-    return groups
+                yield rows, range(first - 1, last)
 
 
 def _matches(pieces: Iterator[bytes]) -> Iterator[re.Match[bytes]]:
@@ -96,7 +109,7 @@ def _matches(pieces: Iterator[bytes]) -> Iterator[re.Match[bytes]]:
         rest = data[max(end, len(data) - _MERGED_BYTES_MAX) :]
 
 
-def _faults(number: int, row: Sequence[Any], cells: list[str], merged: list[tuple[range, range]]) -> dict[int, str]:
+def _faults(row: Sequence[Any], cells: list[str], merged: set[int]) -> dict[int, str]:
     """The reason for each cell that does not hold what the sheet shows, by index."""
     faults = {
         index: f"holds {cells[index]}, an error of the sheet"
@@ -108,10 +121,7 @@ def _faults(number: int, row: Sequence[Any], cells: list[str], merged: list[tupl
             faults[index] = (
                 f"is a number of more than {DIGITS_MAX} digits, of which a sheet keeps {DIGITS_MAX}; write text"
             )
-    for rows, columns in merged:
-        if number in rows:
-            faults |= dict.fromkeys(columns, "is merged with the cell above; unmerge the cells and fill each")
-    return faults
+    return faults | dict.fromkeys(merged, "is merged with the cell above; unmerge the cells and fill each")
 
 
 def _text(cell: Any) -> str:
