@@ -14,7 +14,7 @@ from infra.importing.file_times import BadTime, BareDay
 from infra.importing.mapping import ImportMapping, ValueChoice
 from infra.importing.rows import FileRow
 from shared.case.base import Address, derived_id, new_id
-from shared.case.content import phone_number
+from shared.case.content import phone_number, shown_line
 from shared.case.facts import SHORT_CHARS_MAX, TEXT_CHARS_MAX, TITLE_CHARS_MAX, Channel, Nature, Outcome, Retention
 
 ROW_ID_CHARS_MAX = 128
@@ -102,11 +102,11 @@ def imported_case(row: FileRow, mapping: ImportMapping, now: datetime) -> Import
     settle, subject = mapping.settle, mapping.subject.of(cells, text) if mapping.subject else None
     return ImportedCase(
         row.number, id,
-        title=_within(columns.title, text["title"], TITLE_CHARS_MAX),
+        title=_shown(columns.title, _within(columns.title, text["title"], TITLE_CHARS_MAX)),
         text=_within(columns.text, text["text"], TEXT_CHARS_MAX),
-        reporter=_short(columns.reporter, text["reporter"]),
+        reporter=_shown(columns.reporter, _short(columns.reporter, text["reporter"])),
         phone=_phone(columns.phone, cell(columns.phone)),
-        address=_short(columns.address, cell(columns.address)),
+        address=_shown(columns.address, _short(columns.address, cell(columns.address))),
         at=at, reply=text["reply"], replied_at=replied_at,
         channel=listed("channel", mapping.channel, Channel),
         nature=listed("nature", mapping.nature, Nature),
@@ -165,6 +165,13 @@ def _short(column: str | None, cell: str) -> str:
     if len(cell) > SHORT_CHARS_MAX:
         raise UnfitRow(column or "", f"has {len(cell)} characters, at most {SHORT_CHARS_MAX}")
     return cell
+
+
+def _shown(column: str | None, cell: str) -> str:
+    try:
+        return shown_line(cell)
+    except ValueError as error:
+        raise UnfitRow(column or "", str(error)) from None
 
 
 def _phone(column: str | None, cell: str) -> str:

@@ -16,7 +16,8 @@ from services.intake.views import DeclinedDemand, PublicCase, RegistrationAnswer
 from shared.case import events as e
 from shared.case.base import Address, Owner
 from shared.case.commands import facts as facts_of
-from shared.case.facts import ATTACHMENTS_MAX, Attachment, Note, Satisfaction, Text
+from shared.case.content import safe_file_name
+from shared.case.facts import ATTACHMENTS_MAX, SHORT_CHARS_MAX, Attachment, Note, Satisfaction, Text
 from shared.case.lifecycle import Status
 from shared.case.rights import Right
 from shared.kit import telemetry
@@ -119,7 +120,11 @@ async def _read(application: Application, upload: UploadFile) -> UploadedFile:
         Attachment(object="x", digest="0" * 64, size_bytes=1, media_type=media_type)
     except ValidationError:
         raise Unprocessable("A file's media type is not one, as in image/jpeg.", code="attachment.type") from None
-    return UploadedFile((upload.filename or "file")[:300], media_type, data)
+    try:
+        name = safe_file_name((upload.filename or "file")[:SHORT_CHARS_MAX])
+    except ValueError as error:
+        raise Unprocessable(f"The name of a file {error}.", code="attachment.name") from None
+    return UploadedFile(name, media_type, data)
 
 
 # Attachments and the look-up secret

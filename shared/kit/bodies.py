@@ -5,29 +5,46 @@ Over HTTP the body of a command, over NATS the data of a submission. A registrat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from shared.case.base import FILLED, PRIVATE, Code, Facts, PersonId, Region, UnitCode
-from shared.case.content import phone_number
-from shared.case.facts import Channel, Nature, Parties, Party, Retention, Severity, Short, Text, Title
+from shared.case.content import phone_number, safe_file_name, shown_line
+from shared.case.facts import Channel, Matter, Nature, Note, Parties, Party, Retention, Severity, Short, Text, Title
 
 
-def _judged(party: Party) -> Party:
-    return party.model_copy(update={"phone": phone_number(party.phone)}) if party.phone else party
+def _party(party: Party) -> Party:
+    name, address = shown_line(party.name), shown_line(party.address)
+    return party.model_copy(update={"name": name, "address": address, "phone": phone_number(party.phone)})
 
 
-def _all_judged(parties: Parties) -> Parties:
-    return parties.model_copy(update={"parties": tuple(_judged(party) for party in parties.parties)})
+def _parties(parties: Parties) -> Parties:
+    return parties.model_copy(update={"parties": tuple(_party(party) for party in parties.parties)})
 
 
-# Parties as people write them; those that are stored are not judged again.
-StatedParty = Annotated[Party, AfterValidator(_judged)]
-StatedParties = Annotated[Parties, AfterValidator(_all_judged)]
+def _matter(matter: Matter) -> Matter:
+    title, address = shown_line(matter.title), shown_line(matter.address)
+    return _with_file_names(matter.model_copy(update={"title": title, "address": address}))
+
+
+def _with_file_names(content: WithFiles) -> WithFiles:
+    return content.model_copy(update={"file_names": tuple(map(safe_file_name, content.file_names))})
+
+
+# Content as people write it. Content that is stored is not judged again.
+WithFiles = TypeVar("WithFiles", Matter, Note)
+Line = AfterValidator(shown_line)
+StatedParty = Annotated[Party, AfterValidator(_party)]
+_STATED: Mapping[type[BaseModel], Any] = {
+    Parties: Annotated[Parties, AfterValidator(_parties)],
+    Matter: Annotated[Matter, AfterValidator(_matter)],
+    Note: Annotated[Note, AfterValidator(_with_file_names)],
+}
 
 
 class RegisterBody(BaseModel):
@@ -41,9 +58,9 @@ class RegisterBody(BaseModel):
     channel: Channel
     region: Region
     nature: Nature
-    title: Title
+    title: Annotated[Title, Line]
     text: Text
-    address: Short = ""
+    address: Annotated[Short, Line] = ""
     parties: Annotated[tuple[StatedParty, ...], Field(max_length=50)] = ()
     subject: Code | None = None
     severity: Severity = Severity.GENERAL
@@ -95,7 +112,7 @@ def _opened(annotation: Any) -> Any:
     if get_origin(annotation) is Annotated and PRIVATE in annotation.__metadata__:
         inner = get_args(annotation)[0]
         model = next(part for part in get_args(inner) if isinstance(part, type) and issubclass(part, BaseModel))
-        return StatedParties if model is Parties else model
+        return _STATED.get(model, model)
     if get_origin(annotation) in (Union, UnionType):
         parts = tuple(_opened(part) for part in get_args(annotation))
         return Union[parts]  # noqa: UP007
