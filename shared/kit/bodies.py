@@ -20,23 +20,30 @@ from shared.case.facts import Channel, Matter, Nature, Note, Parties, Party, Ret
 
 def _party(party: Party) -> Party:
     name, address = shown_line(party.name), shown_line(party.address)
-    return party.model_copy(update={"name": name, "address": address, "phone": phone_number(party.phone)})
+    return _with(party, name=name, address=address, phone=phone_number(party.phone))
 
 
 def _parties(parties: Parties) -> Parties:
-    return parties.model_copy(update={"parties": tuple(_party(party) for party in parties.parties)})
+    return _with(parties, parties=tuple(_party(party) for party in parties.parties))
 
 
 def _matter(matter: Matter) -> Matter:
     title, address = shown_line(matter.title), shown_line(matter.address)
-    return _with_file_names(matter.model_copy(update={"title": title, "address": address}))
+    return _with_file_names(_with(matter, title=title, address=address))
 
 
 def _with_file_names(content: WithFiles) -> WithFiles:
-    return content.model_copy(update={"file_names": tuple(map(safe_file_name, content.file_names))})
+    return _with(content, file_names=tuple(map(safe_file_name, content.file_names)))
+
+
+def _with(model: M, **values: Any) -> M:
+    """The model with these values. A field that was left out stays so: a sender leaves it out again."""
+    changed = {name: value for name, value in values.items() if value != getattr(model, name)}
+    return model.model_copy(update=changed) if changed else model
 
 
 # Content as people write it. Content that is stored is not judged again.
+M = TypeVar("M", bound=BaseModel)
 WithFiles = TypeVar("WithFiles", Matter, Note)
 Line = AfterValidator(shown_line)
 StatedParty = Annotated[Party, AfterValidator(_party)]
