@@ -25,7 +25,7 @@ from infra.servers.services import BY_OWNER, SERVICES
 from shared.case.base import Owner
 from shared.kit import problems, vault
 from shared.kit.runtime import Runtime
-from shared.kit.service import RunningService, connect_as, follow_reference_data, open_service, run_jobs
+from shared.kit.service import RunningService, connect_as, end_all, follow_reference_data, open_service, run_jobs
 from shared.kit.settings import Settings
 from shared.kit.sql import migrate
 from shared.log import topology
@@ -36,7 +36,6 @@ from shared.reference.load import demo_documents
 from shared.reference.publish import publish
 
 KIT_MIGRATIONS = Path(vault.__file__).parent / "migrations"
-CANCEL_EVERY_S = 1.0
 Announce = Callable[[str], None]
 
 
@@ -113,10 +112,7 @@ async def running(settings: Mapping[Owner, Settings], runtime: Runtime) -> Async
         try:
             yield Running(services, runtime, _origin(services), jobs)
         finally:
-            while not jobs.done():  # a cancellation is lost when an error comes with it, so it is repeated
-                jobs.cancel()
-                await asyncio.wait({jobs}, timeout=CANCEL_EVERY_S)
-            await asyncio.gather(jobs, return_exceptions=True)
+            await end_all([jobs])
 
 
 async def open_services(

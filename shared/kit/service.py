@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastapi import FastAPI
 
@@ -48,6 +48,7 @@ from shared.log.streams import Streams
 from shared.log.topology import Topology
 from shared.reference.reference_data import ReferenceData
 
+CANCEL_EVERY_S = 1.0
 REFERENCE_PAUSE_S = 1.0
 
 Job = Callable[[], Awaitable[None]]
@@ -195,12 +196,24 @@ async def follow_reference_data(reference_data: ReferenceData, streams: Streams,
 
 async def run_jobs(services: Sequence[RunningService], others: Mapping[str, Job]) -> None:
     """Run the background jobs of these services, and others, until cancelled. Raises the error that ended one."""
-    async with asyncio.TaskGroup() as group:
-        for name, job in others.items():
-            group.create_task(_named(name, job), name=name)
-        for service in services:
-            for name, job in service.jobs.items():
-                group.create_task(_named(name, job), name=name)
+    jobs = dict(others) | {name: job for service in services for name, job in service.jobs.items()}
+    tasks = [asyncio.create_task(_named(name, job), name=name) for name, job in jobs.items()]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        await end_all(tasks)
+
+
+async def end_all(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until all have ended. A task loses a cancellation that arrives together with its answer."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        with suppress(asyncio.CancelledError):  # cancelled again: so are those that still run
+            await asyncio.wait(pending, timeout=CANCEL_EVERY_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _named(name: str, job: Job) -> None:
