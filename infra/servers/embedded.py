@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import quote
 
 import psutil
@@ -293,7 +293,7 @@ async def _init_postgres(folder: Folder, runner: Runner, password: str) -> None:
     """Make the cluster in another folder and move it when complete, so that a kill leaves no partial one."""
     new = folder.root / "postgres.new"
     if new.exists():
-        await asyncio.to_thread(shutil.rmtree, new)
+        await asyncio.to_thread(_remove, new)
     new.mkdir(mode=0o700)
     folder.give(new)
     password_file = folder.sockets / "password"
@@ -306,11 +306,28 @@ async def _init_postgres(folder: Folder, runner: Runner, password: str) -> None:
         )
         output = folder.logs / "initdb.log"
         server = await _spawn(command, output, runner)
-        if await server.wait() != 0:
+        try:
+            code = await server.wait()
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)  # its children too: the next start removes what they made
+            await server.wait()
+            raise
+        if code != 0:
             raise CannotStart(f"Postgres: initdb failed: {_tail(output)}")
     finally:
         password_file.unlink()
     new.replace(folder.postgres)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder in which a process that is ending may remove files too."""
+
+    def failed(call: object, path: object, error: Any) -> None:
+        if not isinstance(error[1], FileNotFoundError):
+            raise error[1]
+
+    shutil.rmtree(folder, onerror=failed)
 
 
 async def _make_roles(folder: Folder, passwords: Mapping[str, str]) -> None:

@@ -146,6 +146,9 @@ class Load:
     def _send(self, desk: Desk, one: Sent) -> bool:
         try:
             answer = one.send(desk)
+        except httpx.TimeoutException:  # a server is being started again: nobody knows what became of it
+            self._stop.wait(REFUSED_PAUSE_S)
+            return True
         except httpx.TransportError:
             return False
         if answer.status_code in (200, 201):
