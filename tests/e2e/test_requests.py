@@ -139,8 +139,8 @@ def test_many_at_once_on_one_case_are_all_taken_one_after_the_other(desk: Desk) 
 def test_a_query_with_after_has_seen_one_s_own_write(desk: Desk) -> None:
     for _ in range(10):
         case = desk.register(**UNRULED)
-        found = desk.complete("jj-director", "/reporting/cases", case.position, limit=200)
-        assert case.id in [one["id"] for one in found["cases"]]
+        page = desk.complete("jj-director", "/reporting/cases", case.position, limit=200)
+        assert case.id in [row["id"] for row in page["cases"]]
 
 
 def test_after_in_the_future_is_answered_with_what_there_is_and_says_so(desk: Desk) -> None:

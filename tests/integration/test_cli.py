@@ -65,10 +65,10 @@ def test_the_doctor_tells_of_webhooks_that_take_nothing(stack: Stack) -> None:
             await database.close()
 
     asyncio.run(execute(UNDELIVERED))
-    told = caseflow(stack, "doctor").stdout
+    report = caseflow(stack, "doctor").stdout
     asyncio.run(execute(DELIVERED))
-    assert "1 items of 1 webhooks are parked" in told
-    assert "1 items of 1 webhooks wait, the oldest since" in told
+    assert "1 items of 1 webhooks are parked" in report
+    assert "1 items of 1 webhooks wait, the oldest since" in report
 
 
 def test_documents_are_published_once_and_shown(stack: Stack, tmp_path: Path) -> None:

@@ -25,10 +25,10 @@ async def test_an_event_recorded_in_the_future_is_told(server: NatsServer) -> No
     log = JetStreamLog(connection, topology)
     assert [text async for text in recorded_ahead(log, streams, now)] == [], "an empty log"
     for number, ahead_s in enumerate((0.0, RECORDED_AHEAD_S_MAX - 1, 3600.0), 1):
-        one = recorded(address(number), f"command {number}")
+        event = recorded(address(number), f"command {number}")
         at = now + timedelta(seconds=ahead_s)
-        await log.append(replace(one, meta=one.meta.model_copy(update={"recorded_at": at})), 0)
-        told = [text async for text in recorded_ahead(log, streams, now)]
-        assert len(told) == (ahead_s > RECORDED_AHEAD_S_MAX)
-    assert at.isoformat(timespec="seconds") in told[0]
+        await log.append(replace(event, meta=event.meta.model_copy(update={"recorded_at": at})), 0)
+        sentences = [text async for text in recorded_ahead(log, streams, now)]
+        assert len(sentences) == (ahead_s > RECORDED_AHEAD_S_MAX)
+    assert at.isoformat(timespec="seconds") in sentences[0]
     await connection.close()

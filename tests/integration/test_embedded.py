@@ -176,8 +176,8 @@ async def test_a_server_that_dies_is_started_again_and_given_up_at_last(
     data: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded_servers, "RESTART_PAUSE_S_MIN", 0.01)
-    said: list[str] = []
-    async with stack(data, said) as (embedded, endpoints):
+    steps: list[str] = []
+    async with stack(data, steps) as (embedded, endpoints):
         given_up = asyncio.create_task(embedded.supervise())
         for count in range(1, RESTARTS_COUNT_MAX + 1):
             dead = embedded.pids[name]
@@ -186,7 +186,7 @@ async def test_a_server_that_dies_is_started_again_and_given_up_at_last(
                 while embedded.pids[name] == dead or not await answers(endpoints, name):
                     await asyncio.sleep(0.02)
             ended = f"{name} ended by itself with code -9; see logs/{name}.log in the data folder"
-            assert f"{ended}; starting it again ({count} of {RESTARTS_COUNT_MAX})" in said
+            assert f"{ended}; starting it again ({count} of {RESTARTS_COUNT_MAX})" in steps
         assert not given_up.done()
         os.kill(embedded.pids[name], signal.SIGKILL)
         assert await asyncio.wait_for(given_up, 5) == f"{ended}; it does not stay up"

@@ -186,8 +186,8 @@ def test_the_check_rejects_the_rows_that_the_import_rejects(stack: Stack, tmp_pa
     tree = yaml.safe_load(mapping.read_text("utf-8")) | {"region": {"column": "区划"}}
     del tree["repeats"]
     mapping.write_text(yaml.safe_dump(tree, allow_unicode=True), "utf-8")
-    told = caseflow(stack.data, "import", file, "--mapping", mapping, "--check").stderr
-    assert "would be registered 1, attached 0, rejected 2" in told
+    check = caseflow(stack.data, "import", file, "--mapping", mapping, "--check")
+    assert "would be registered 1, attached 0, rejected 2" in check.stderr
     done = caseflow(stack.data, "import", file, "--mapping", mapping, "--rejected", rejected)
     assert "read 3 = registered 1, attached 0, unchanged 0, rejected 2" in done.stderr
     assert [row.split(",")[1] for row in rejected.read_text("utf-8-sig").splitlines()[1:]] == ["r1", "r2"]

@@ -23,8 +23,7 @@ REGION = "510104001002"
 
 def server_with(folder: Path, limit: str, bytes_max: int) -> NatsServer:
     """A server on a folder whose files are limited."""
-    one = NatsServer(folder)
-    jetstream = {"store_dir": str(one.store), "sync_interval": "always", "key": KEY, "cipher": "aes"}
+    jetstream = {"store_dir": str(folder / "store"), "sync_interval": "always", "key": KEY, "cipher": "aes"}
     if limit == "server":
         return NatsServer(folder, jetstream=jetstream | {"max_file_store": bytes_max})
     users = [{"user": "admin", "password": "word"}]
@@ -36,8 +35,8 @@ def server_with(folder: Path, limit: str, bytes_max: int) -> NatsServer:
 def running() -> Iterator[list[NatsServer]]:
     servers: list[NatsServer] = []
     yield servers
-    for one in servers:
-        one.kill()
+    for server in servers:
+        server.kill()
 
 
 async def fill(streams: Streams) -> int:
@@ -52,10 +51,10 @@ async def fill(streams: Streams) -> int:
 async def test_a_full_log_names_its_limit_and_goes_on_with_more_room(
     tmp_path: Path, running: list[NatsServer], limit: str, words: str
 ) -> None:
-    one = server_with(tmp_path / "nats", limit, 4 * MIB)
-    running.append(one)
-    one.start()
-    connection = await connect(one.url, user="admin", password="word")
+    server = server_with(tmp_path / "nats", limit, 4 * MIB)
+    running.append(server)
+    server.start()
+    connection = await connect(server.url, user="admin", password="word")
     streams = Streams(connection)
     await ensure_topology(connection, Topology(AREAS))
     with pytest.raises(LogFull, match=words) as full:
@@ -67,7 +66,7 @@ async def test_a_full_log_names_its_limit_and_goes_on_with_more_room(
     assert 0 < stand <= 16, "reading goes on"
     assert (await streams.storage()).is_full == (limit == "account"), "the limit of a server is told to nobody"
     await connection.close()
-    one.stop()
+    server.stop()
     more = server_with(tmp_path / "nats", limit, 512 * MIB)
     running.append(more)
     more.start()

@@ -63,9 +63,9 @@ class Desk:
     async def titles(self, person: str, position: str, **params: Any) -> list[str | None]:
         """The titles of a list, once the read model has seen a position."""
         for _ in range(POLLS_MAX):
-            told = await self.told(person, "/cases", after=position, **params)
-            if told["complete"]:
-                return [case["title"] for case in told["cases"]]
+            page = await self.told(person, "/cases", after=position, **params)
+            if page["complete"]:
+                return [case["title"] for case in page["cases"]]
         raise AssertionError(f"the read model did not see {position}")
 
 

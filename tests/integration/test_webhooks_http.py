@@ -75,8 +75,8 @@ async def refused(answer: Awaitable[httpx.Response], status: int, code: str) -> 
 
 async def until(ask: Ask, path: str, person: str, ready: Callable[[Any], bool]) -> Any:
     async def read() -> Any:
-        found = await told(ask(person, "GET", path))
-        return found if ready(found) else None
+        page = await told(ask(person, "GET", path))
+        return page if ready(page) else None
 
     return await polling.until(read)
 

@@ -64,10 +64,10 @@ def test_a_template_that_a_file_lacks_is_the_shipped_one(tmp_path: Path) -> None
 def test_a_declined_resident_is_told_the_other_path_however_long(tmp_path: Path) -> None:
     texts = NoticeTexts.load(SHIPPED_TEMPLATES)
     assert "劳动人事争议仲裁委员会" in texts.fill("declined", "N-1", "某局", "", "劳动人事争议仲裁委员会")
-    said = texts.fill("declined", "N-1", "某局", "", "仲裁" * 150)
-    assert len(said) == NOTICE_CHARS_MAX
-    assert said.endswith("仲裁…。")
-    assert "某局" in said
+    text = texts.fill("declined", "N-1", "某局", "", "仲裁" * 150)
+    assert len(text) == NOTICE_CHARS_MAX
+    assert text.endswith("仲裁…。")
+    assert "某局" in text
 
 
 @pytest.mark.parametrize("text", ["[", "- a\n- b\n", "", "registered: 1\nextended: 2\nsettled: 3\n"])

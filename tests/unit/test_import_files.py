@@ -251,11 +251,11 @@ def test_serial_numbers_are_times_when_the_mapping_says_so(tmp_path: Path) -> No
 
 def test_columns_that_no_mapping_names_are_no_part_of_a_case() -> None:
     cells = dict(zip(COLUMNS, CELLS, strict=True))
-    one, other, changed_text = (
+    first, other, changed_text = (
         imported_case(FileRow(2, cells | more), MAPPING, NOW)
         for more in ({"浏览量": "1"}, {"浏览量": "51"}, {"浏览量": "1", "内容": "别的"})
     )
-    assert one.source_cells == other.source_cells != changed_text.source_cells
+    assert first.source_cells == other.source_cells != changed_text.source_cells
 
 
 # The files of others
