@@ -28,7 +28,13 @@ from shared.kit import telemetry
 from shared.kit.clock import Clock
 from shared.kit.retry import PAUSE_S, delay_s
 from shared.kit.submissions import AT_ONCE_COUNT_MAX, Submissions
-from shared.log.connection import RECONNECT_WAIT_S, REQUEST_WAIT_S_MAX, START_WAIT_S_MAX
+from shared.log.connection import (
+    RECONNECT_WAIT_S,
+    REQUEST_WAIT_S_MAX,
+    START_WAIT_S_MAX,
+    cancelled_by_caller_only,
+    hang_up,
+)
 from shared.log.consumers import CODE_NO_CONSUMER, RawMessage
 from shared.log.jetstream import GUARD
 from shared.log.port import LogUnavailable
@@ -147,12 +153,13 @@ async def stop(broker: NatsBroker) -> None:
     with suppress(IncorrectState):  # it was never connected
         connection = broker.connection
     try:
-        await broker.stop()
+        with cancelled_by_caller_only():
+            await broker.stop()
     except Exception as error:
         if not is_unanswered(error):
             raise
-        if connection is not None and not connection.is_closed:
-            await _unless_unanswered(connection.close())
+        if connection is not None:
+            await hang_up(connection)
 
 
 async def _parse_bare(message: Any) -> NatsMessage:

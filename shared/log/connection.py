@@ -10,8 +10,8 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from nats.aio.client import Client
@@ -220,12 +220,35 @@ class NatsConnection:
         """Send pending messages, then close the connection."""
         self._closed.set()
         await self.mark_lost()
-        with suppress(NatsError, OSError, RuntimeError):  # uvloop raises RuntimeError for a link that is already gone
-            await self.client.close()
+        await hang_up(self.client)
 
     def _key(self) -> str:
         self._count += 1
         return str(self._count)
+
+
+@contextmanager
+def cancelled_by_caller_only() -> Iterator[None]:
+    """Raise ConnectionAbortedError for a cancellation that nobody asked of this task.
+
+    The tasks of nats-py wait for the end of a link by one future that they share. Whoever closes the client in the
+    moment of a lost link cancels the reconnecting task, by it the future, and by the future himself.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if task and task.cancelling() > before:
+            raise
+        raise ConnectionAbortedError("the link went while it was closed") from error
+
+
+async def hang_up(client: Client) -> None:
+    """Close a client of nats-py, whatever becomes of its link meanwhile."""
+    # uvloop raises RuntimeError for a link that is already gone
+    with suppress(NatsError, OSError, RuntimeError), cancelled_by_caller_only():
+        await client.close()
 
 
 async def connect(
@@ -279,8 +302,7 @@ async def connect(
                 pending_size=PENDING_BYTES_MAX,
             )
     except (NatsError, OSError, TimeoutError) as error:
-        with suppress(NatsError, OSError, RuntimeError):
-            await client.close()
+        await hang_up(client)
         hosts = ",".join(part.rpartition("@")[2].removeprefix("nats://") for part in url.split(","))  # no passwords
         raise LogUnavailable(f"NATS at {hosts} does not let us in: {reason}; check URL, user and password") from error
     await connection.start()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from faststream.nats import NatsBroker, NatsMessage
+from nats.errors import StaleConnectionError
 
 from shared.kit.clock import SystemClock
 from shared.kit.messaging import (
@@ -319,6 +320,21 @@ async def test_a_killed_server_is_waited_for_and_nothing_is_missed(server: NatsS
         await connection.wait_until_up(WAIT_S_MAX)
         await publish(connection, "after")
         await until(lambda: taken == ["before", "after"])
+
+
+@pytest.mark.parametrize("close_broker", [True, False])
+async def test_closing_in_any_moment_of_a_lost_link_is_quiet(server: NatsServer, close_broker: bool) -> None:
+    """Whatever step of its reconnecting nats-py is at: the closing takes its turns of the event loop one by one."""
+    for turns in range(8):
+        async with connected(server) as (connection, broker):
+            await broker.start()
+            client = broker.connection if close_broker else connection.client
+            await client._process_op_err(StaleConnectionError())  # as after pings without an answer
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await (stop(broker) if close_broker else connection.close())
+            assert client.is_closed
+            assert not asyncio.current_task().cancelling()  # type: ignore[union-attr]  # it runs in this task
 
 
 async def test_stopping_while_the_server_is_away_leaves_nothing_behind(server: NatsServer) -> None:
