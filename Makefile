@@ -3,6 +3,8 @@ PYTHON ?= python3
 PY := .venv/bin/python
 STAMP := .venv/ready
 PYTEST := $(PY) -m pytest
+# A file of tests stays in one process, and so do the servers that it starts.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 ARGS ?=
 MAKEFLAGS += --no-print-directory
 
@@ -18,13 +20,13 @@ run: $(STAMP) ## Start NATS, Postgres and the four services on http://127.0.0.1:
 setup: $(STAMP) ## Make .venv with the pinned dependencies (the other verbs do it when needed)
 
 test: $(STAMP) ## All tests but the long ones, under five minutes
-	$(PYTEST) $(ARGS)
+	$(PYTEST) $(PARALLEL) $(ARGS)
 
 test-fast: $(STAMP) ## Unit, property and architecture tests, under 20 seconds
 	$(PYTEST) -m "not slow and not deep" tests/unit tests/property tests/architecture $(ARGS)
 
 test-deep: $(STAMP) ## Everything at length
-	CASEFLOW_DEEP=1 $(PYTEST) -m "" --timeout=3600 $(ARGS)
+	CASEFLOW_DEEP=1 $(PYTEST) $(PARALLEL) -m "" --timeout=3600 $(ARGS)
 
 bench: $(STAMP) ## Measure, each figure beside the limit measured in the same run
 	$(PY) -m tests.bench $(ARGS)

@@ -28,6 +28,7 @@ NOT_IMPORTED = {
     "defusedxml": "openpyxl uses it where it is installed",
     "tzdata": "zoneinfo reads it where the machine has no time zones",
     "pytest-timeout": "a plugin of pytest",
+    "pytest-xdist": "a plugin of pytest",
     "ruff": "a program of `make lint`",
     "mypy": "a program of `make lint`",
     "import-linter": "a program of `make lint`",
