@@ -19,7 +19,7 @@ from infra.operations.clock_ahead import ADVICE, recorded_ahead
 from infra.servers.attach import mark_ready
 from infra.servers.composition import Running, prepare, running, settings_for
 from infra.servers.embedded import Embedded, require_port
-from infra.servers.partners import DEMO_PARTNERS, load_partners
+from infra.servers.partners import DEMO_PARTNERS, Partners, load_partners
 from infra.servers.services import OWNERS
 from shared.case.base import Owner
 from shared.kit import telemetry
@@ -53,7 +53,8 @@ def up(
 
 async def _up(settings: Settings) -> None:
     require_port(settings.port)
-    embedded = Embedded(announce, load_partners(settings) or DEMO_PARTNERS)
+    none = Partners() if settings.demo is False else DEMO_PARTNERS
+    embedded = Embedded(announce, load_partners(settings) or none)
     endpoints = await embedded.start(settings.data.resolve())
     try:
         telemetry.log_to(sys.stderr, "caseflow", settings.log_level)
@@ -134,6 +135,8 @@ def say_demo(settings: Settings) -> None:
     """Print the demo users and an example of their use."""
     if not settings.demo:
         return
+    if not settings.host.startswith(("127.", "localhost", "::1")):
+        announce(f"whoever reaches {settings.host} can be any demo user; set CASEFLOW_DEMO=false for real cases")
     typer.echo("\nDemo users, for example `curl -H 'Authorization: Bearer demo-jj-triage' ...`:")
     people = [row for document in demo_documents() if document.kind is DocumentKind.PEOPLE for row in document.rows]
     for row in people:

@@ -43,7 +43,12 @@ def settings_for(base: Settings, endpoints: Endpoints, user: str) -> Settings:
     """The settings of a service, or of the administrator, on the embedded servers."""
     dsns = {role: SecretStr(dsn) for role, dsn in endpoints.postgres.items()}
     return base.model_copy(
-        update={"pg_dsn": dsns, "nats_url": endpoints.nats[user], "master_key": endpoints.master_key, "demo": True}
+        update={
+            "pg_dsn": dsns,
+            "nats_url": endpoints.nats[user],
+            "master_key": endpoints.master_key,
+            "demo": base.demo is not False,
+        }
     )
 
 

@@ -52,7 +52,7 @@ class Settings(BaseModel):
     data: Path = Path("data")
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
-    demo: bool = False  # demo users and their tokens; the embedded stack turns it on
+    demo: bool | None = None  # demo documents, users and their tokens; default: in the embedded mode only
 
     # The log
     nats_url: str = "nats://127.0.0.1:4222"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 from infra.dev import CHECKOUT, pages
 from infra.servers.services import SERVICES
 from shared.kit.service import Service
+from shared.kit.settings import DSN, ROLES, VARIABLE_PREFIX, Settings
 
 TERMS: dict[str, Any] = yaml.safe_load(pages.TERMS.read_text())
 DECISION = "# A title\n\n## Question\n\n## Decision\n\n## Reasons\n\n## Consequences\n"
@@ -63,6 +65,24 @@ def test_decisions_are_listed_by_number() -> None:
 def test_a_decision_of_another_form_is_refused(texts: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pages.decisions_index(texts)
+
+
+def test_the_unit_of_systemd_has_settings_that_are_understood() -> None:
+    page = (CHECKOUT / "docs" / "running.md").read_text()
+    lines = re.findall(r"^Environment=(.*)$", page, re.MULTILINE)
+    settings = Settings.from_env(dict(pair.split("=", 1) for line in lines for pair in line.split()))
+    assert settings.demo is False
+    assert settings.areas == ("5101",)
+    assert [str(network) for network in settings.proxies] == ["127.0.0.1/32"]
+
+
+@pytest.mark.parametrize(
+    "page", sorted(set(CHECKOUT.glob("docs/**/*.md")) - {CHECKOUT / "docs/bad-input.md"}), ids=lambda page: page.name
+)
+def test_a_variable_that_a_page_names_is_a_setting(page: Path) -> None:
+    names = {VARIABLE_PREFIX + name.upper() for name in (*Settings.model_fields, *(DSN + role for role in ROLES))}
+    known = names | {"CASEFLOW_PG_DSN_", "CASEFLOW_DEEP", "CASEFLOW_BUDGET"}
+    assert set(re.findall(r"CASEFLOW_[A-Z_]*[A-Z_]", page.read_text("utf-8"))) <= known
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.owner.value)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psutil
 import pytest
@@ -48,6 +49,16 @@ def running(folder: Stack) -> Stack:
         folder.kill_all()
         folder.start()
     return folder
+
+
+def test_without_the_demo_nobody_is_let_in_and_nothing_is_published() -> None:
+    with stack_in("real", CASEFLOW_DEMO="false") as stack:
+        stack.start()
+        with closing(Desk(stack.url)) as desk:
+            assert desk.get("jj-window", f"/reporting/cases/{UUID(int=1)}").status_code == 401
+        assert stack.stop() == 0
+        assert "demo" not in stack.text
+        assert stack.run("reference", "list").stdout == ""
 
 
 def test_ctrl_c_stops_everything_and_the_next_start_goes_on_where_it_was(idle: Stack) -> None:

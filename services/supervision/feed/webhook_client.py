@@ -54,7 +54,7 @@ class EgressRules:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The rules that the operator has set."""
-        return cls(settings.demo, tuple(ip_network(network) for network in settings.webhook_networks))
+        return cls(bool(settings.demo), tuple(ip_network(network) for network in settings.webhook_networks))
 
     async def addresses(self, url: httpx.URL) -> list[str]:
         """The addresses of a URL's host, all allowed. Raises NotAllowed, also when there is no such host."""
