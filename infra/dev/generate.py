@@ -47,8 +47,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 class LogEnvelope(BaseModel):
     """An event on the log, CloudEvents 1.0 in JSON. `time`: when it happened, `recordedat`: when it was taken.
 
-    The actor takes five attributes; `references` are the documents in force, separated by spaces. What a reader does
-    not know it tolerates.
+    The actor takes five attributes, and `actorfor` where a deputy acts for an absent person; `references` are the
+    documents in force, separated by spaces. What a reader does not know it tolerates.
     """
 
     specversion: Annotated[str, Field(pattern=r"^1\.0$")]
@@ -64,6 +64,7 @@ class LogEnvelope(BaseModel):
     actorunit: UnitCode
     actorcentre: Region
     actorregion: Region
+    actorfor: PersonId | None = None
     commandid: str
     causationid: str | None = None
     correlationid: str | None = None

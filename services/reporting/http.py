@@ -202,6 +202,7 @@ async def _timeline(
     history = await application.history(caller, address)
     events, state = history.events, history.state
     erased = isinstance(state, CaseState) and state.erased
+    caller = application.viewer(caller, state, View.CONTENT)
     shows = sees(caller, state, View.CONTENT) and not erased  # the key may still be cached for some minutes
     etag = f'"{len(events)}{"" if shows else "f"}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Authorization"}
@@ -233,7 +234,7 @@ async def _timeline(
 async def attachment(id: IdText, object: Code, caller: Who, application: App) -> Response:
     address = await application.locate(id)
     history = await application.history(caller, address)
-    if not sees(caller, history.state, View.CONTENT):
+    if not sees(application.viewer(caller, history.state, View.CONTENT), history.state, View.CONTENT):
         raise Forbidden("The content of this case is not for your post.")
     match = _event_with(object, history.events)
     if match is None:

@@ -149,9 +149,11 @@ async def hand_over(
     body: HandOverBody, caller: Who, application: App, queries: WorkQueriesOf, key: IdempotencyKey = None
 ) -> StreamingResponse:
     right = Right.REASSIGN if body.from_person else Right.ASSIGN
-    if right not in caller.rights:
+    callers = (caller, *application.identity.as_deputy(caller, application.runtime.clock.now(), None))
+    entitled = [each for each in callers if right in each.rights]
+    if not entitled:
         raise Forbidden(f"Your post lacks the right {right}.")
-    if not contains(caller.region, body.region):
+    if not any(contains(each.region, body.region) for each in entitled):
         raise Forbidden("That region is not yours; ask the centre that has it.")
     await _wait_for_the_worklist(application)
     batch = application.command_id(caller, "hand-over", key)

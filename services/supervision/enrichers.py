@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from services.supervision import policy
 from services.supervision.deadlines.reckoning import deadline_after_pause
+from shared.case import events as e
+from shared.case.base import Event
 from shared.case.clocks import RunningDeadline
 from shared.case.commands import Command
 from shared.case.events.routing import TransferFacts
@@ -20,9 +23,42 @@ from shared.kit.access import Caller
 from shared.kit.application import Application, Enricher, rejected
 from shared.kit.problems import Unprocessable
 
+# The request that a command approves.
+_APPROVES: dict[str, type[Event]] = {
+    "extend": e.ExtensionRequested, "suspend": e.PauseRequested, "accept-answer": e.OrderAnswered,
+}  # fmt: skip
+
+
+async def by_another(application: Application, caller: Caller, command: Command) -> Command:
+    """Refuse the approval by a person who made the request, who has the case in hand, or who stands in for either
+    (petitions regulation, 34). Raises ProblemError.
+    """
+    history = await application.history_for_service(command.address)
+    state, stated = history.state, command.facts
+    if command.meta.command_id in state.applied:
+        return command
+    requests = [
+        recorded.meta.actor
+        for recorded in history.events
+        if type(recorded.event) is _APPROVES[command.name] and _clock_of(recorded.event) == _clock_of(stated)
+    ]
+    concerned = {requests[-1].person, requests[-1].acting_for} if requests else set()
+    if isinstance(state, CaseState):
+        unit, now = _clock_of(stated)[1], application.runtime.clock.now()
+        concerned |= {state.person_of(unit), policy.holder(application.identity.reference_data, state, unit, now)}
+    if not concerned.isdisjoint(caller.people):
+        raise rejected(Rejected(Reason.SELF_APPROVAL))
+    return command
+
+
+def _clock_of(stated: Any) -> tuple[Any, Any]:
+    """The stage and the unit whose clock facts are about; neither for an order."""
+    return getattr(stated, "stage", None), getattr(stated, "unit", None)
+
 
 async def approved(application: Application, caller: Caller, command: Command) -> Command:
-    """Add the approver of an extension: the caller."""
+    """Add the approver of an extension: the caller. Raises ProblemError for an own request."""
+    command = await by_another(application, caller, command)
     return replace(command, facts=command.facts.model_copy(update={"approver": caller.person}))
 
 
@@ -92,5 +128,6 @@ def _region_with_centre(application: Application, command: Command) -> str:
 
 
 ENRICHERS: Mapping[str, Enricher] = {
-    "extend": approved, "resume": resumed_deadline, "escalate": informed_above, "hand-down": to_a_centre,
+    "extend": approved, "suspend": by_another, "accept-answer": by_another, "resume": resumed_deadline,
+    "escalate": informed_above, "hand-down": to_a_centre,
 }  # fmt: skip

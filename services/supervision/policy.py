@@ -30,6 +30,7 @@ from shared.case.facts import Deadline, Hold, Note, Stage
 from shared.case.orders import OrderState, OrderStatus
 from shared.case.reasons import Rejected
 from shared.case.state import CaseState
+from shared.kit.access import takes_no_part
 from shared.kit.effects import CommandRequest, OneOf, Reaction, Timer, TimerPolicy, reaction
 from shared.reference.ladders import Act, Informed, LadderRow, ladder_for
 
@@ -295,7 +296,7 @@ def _climb(
         "moment": late.next_at,
         "next_at": None if following is None or at_top else max(following[1], late.next_at or following[1]),
         "acts": row.acts if row else "",
-        "informs": _informed(reference_data, state, late, row.informs if row else ()),
+        "informs": _informed(reference_data, state, late, row.informs if row else (), now),
         "note": Note(text=_note_text(late, row)),
     }
     what = f"rung {late.rung}"
@@ -305,7 +306,7 @@ def _climb(
         # A case whose clock is suspended refuses the order. After the pause another order is issued, with another id.
         cause = f"{late.cause} {what}" + (f" after {clock.pauses}" if clock.pauses else "")
         return _issue_order(address, state, late, row, stated, now, reference_data, cause)
-    person = state.person_of(late.unit) if row is not None and row.act is Act.REMIND else None
+    person = holder(reference_data, state, late.unit, now) if row is not None and row.act is Act.REMIND else None
     stated |= {"unit": _unit_to_act(state, late), "person": person}
     return CommandRequest(address, "urge", facts("urge", **stated), what=what)
 
@@ -363,6 +364,16 @@ def ordering_region(centre: str, state: CaseState) -> str:
     return region_at(state.region, Level.CITY) if level_of(centre) is Level.PROVINCE else centre
 
 
+def holder(reference_data: DocumentsInForce, state: CaseState, unit: str | None, now: datetime) -> str | None:
+    """Who has the case in hand in a unit: the responsible person, else the deputy who stands in for an absent one.
+
+    None where nobody does: then the matter is the unit's alone.
+    """
+    person = state.person_of(unit)
+    present = reference_data.stand_in(person, now, takes_no_part(state)) if person is not None else None
+    return present.id if present is not None else None
+
+
 def _unit_to_act(state: CaseState, late: Overdue) -> str:
     """The unit that must act: the co-handling one, else the responsible one, else the centre in charge."""
     centre = f"{state.in_charge}-centre"
@@ -388,13 +399,13 @@ def informed_of_escalation(reference_data: DocumentsInForce, state: CaseState, t
 
 
 def _informed(
-    reference_data: DocumentsInForce, state: CaseState, late: Overdue, recipients: Sequence[Informed]
+    reference_data: DocumentsInForce, state: CaseState, late: Overdue, recipients: Sequence[Informed], now: datetime
 ) -> tuple[str, ...]:
     """The names that a rung informs (clause 11.2: the own party committee and government, and the centre above)."""
     centre = reference_data.centre_of(state.in_charge)
     upper = _centre_above(reference_data, state.in_charge)
     names = {
-        Informed.PERSON: state.person_of(late.unit),
+        Informed.PERSON: holder(reference_data, state, late.unit, now),
         Informed.UNIT: _unit_to_act(state, late),
         Informed.CENTRE: f"{state.in_charge}-centre",
         Informed.PARTY_COMMITTEE: centre.party_committee if centre else None,

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args
 from uuid import UUID, uuid5
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.case._fast import constructed, replaced_by, uuid5_in
 
@@ -98,13 +98,18 @@ def trusted(cls: type[_Model], values: dict[str, Any]) -> _Model:
 
 
 class Actor(Frozen):
-    """The person who acts, with the post, the unit, the centre and the region of the act (clause 7)."""
+    """The person who acts, with the post, the unit, the centre and the region of the act (clause 7).
+
+    `acting_for`: the absent person as whose deputy the person acts; post, unit and region are then those of the absent
+    person.
+    """
 
     person: PersonId
     post: Code
     unit: UnitCode
     centre: Region
     region: Region
+    acting_for: PersonId | None = Field(default=None, exclude_if=lambda person: person is None)
 
 
 class Meta(Frozen):

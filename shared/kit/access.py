@@ -17,6 +17,7 @@ from shared.case.commands import COMMANDS, Command
 from shared.case.orders import OrderState
 from shared.case.rights import Right, Tie
 from shared.case.state import CaseState
+from shared.reference.people import Barred, PersonRow
 
 RESIDENT_COMMANDS = frozenset({"rate"})  # what a resident may send who has the look-up secret of the case
 
@@ -27,6 +28,8 @@ class Caller:
 
     `source`: the name under which a platform submits; None for everybody else.
     `own_case`: the id of the case whose look-up secret a resident has; None for everybody else.
+    `acting_for`: the absent person as whose deputy the caller acts. Post, unit, region and rights are then those of the
+    absent person, and `own_unit` is the unit of the deputy.
     """
 
     person: str
@@ -36,10 +39,24 @@ class Caller:
     rights: frozenset[Right]
     source: str | None = None
     own_case: str | None = None
+    acting_for: str | None = None
+    own_unit: str | None = None
 
     @property
     def actor(self) -> Actor:
-        return Actor(person=self.person, post=self.post, unit=self.unit, centre=self.region, region=self.region)
+        return Actor(
+            person=self.person,
+            post=self.post,
+            unit=self.unit,
+            centre=self.region,
+            region=self.region,
+            acting_for=self.acting_for,
+        )
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """The caller, and the absent person for whom the caller acts."""
+        return (self.person,) if self.acting_for is None else (self.person, self.acting_for)
 
 
 def may_see(caller: Caller, case: CaseState) -> bool:
@@ -76,7 +93,7 @@ def may_see_reporter(caller: Caller, case: CaseState) -> bool:
     if not may_see(caller, case):
         return False
     at_centre = Right.READ in caller.rights and contains(caller.region, case.in_charge)
-    return not case.informant or caller.person == case.first_asked or at_centre
+    return not case.informant or case.first_asked in caller.people or at_centre
 
 
 def may_notify(caller: Caller, case: CaseState) -> bool:
@@ -87,14 +104,31 @@ def may_notify(caller: Caller, case: CaseState) -> bool:
 
 
 def barred(caller: Caller, case: CaseState) -> bool:
-    """Whether the case is kept from this person: complained of, or bound to stand aside."""
-    return caller.unit == case.complained_unit or caller.person in case.stand_aside
+    """Whether the case is kept from this person: complained of, or bound to stand aside. A deputy is barred as well
+    where the absent person is."""
+    complained_of = case.complained_unit is not None and case.complained_unit in (caller.unit, caller.own_unit)
+    return complained_of or any(person in case.stand_aside for person in caller.people)
+
+
+def takes_no_part(case: CaseState) -> Barred:
+    """Who must not hold the case or act in it for somebody who is absent: who is barred from it, and who stands aside
+    from a unit or a person that has it (petitions regulation, article 28)."""
+
+    def barred_from_case(row: PersonRow) -> bool:
+        concerned = {case.complained_unit, *case.units, *case.people}
+        return (
+            row.unit == case.complained_unit
+            or row.id in case.stand_aside
+            or not concerned.isdisjoint(row.stands_aside_from)
+        )
+
+    return barred_from_case
 
 
 def _tied(caller: Caller, case: CaseState) -> bool:
     units = (case.unit, *case.co_units)
     people = (case.first_asked, case.person, *(co.person for co in case.co_handlers))
-    return caller.unit in units or caller.person in people
+    return caller.unit in units or any(person in people for person in caller.people)
 
 
 def offered(name: str) -> bool:

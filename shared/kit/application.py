@@ -12,7 +12,7 @@ see, or refuse. Nothing else in a route, a message or a feed reads an aggregate 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
@@ -26,6 +26,7 @@ from shared.case.commands import Command
 from shared.case.facts import Attachment
 from shared.case.orders import OrderState
 from shared.case.reasons import Rejected
+from shared.case.state import CaseState
 from shared.kit import access
 from shared.kit.access import Caller, may_see, may_see_flow, may_see_order
 from shared.kit.aggregate_cache import Versioned
@@ -39,6 +40,7 @@ from shared.kit.seal import unseal_fields
 from shared.kit.vault import same_secret
 from shared.log import port as log_port
 from shared.log.case_numbers import case_number, parse_case_number
+from shared.reference.people import PersonRow, nobody_barred
 
 AHEAD_S_MAX = 120
 
@@ -140,8 +142,33 @@ class Application:
     async def execute(self, caller: Caller, command: Command, origin: Origin | None = None) -> Answer:
         """Do what a caller asks for, or say why not. Raises ProblemError for every refusal.
 
-        `origin`: for a registration, the id under which its source asks and the payload that came with it.
+        A caller who may not, and who stands in for an absent person who may, does it for that person. `origin`: for a
+        registration, the id under which its source asks and the payload that came with it.
         """
+        try:
+            return await self._execute(caller, command, origin)
+        except ProblemError as error:
+            if error.problem.status != Forbidden.status:
+                raise
+            refusal = error
+        for deputy in await self._as_deputy(caller, command):
+            meta = command.meta.model_copy(update={"actor": deputy.actor})
+            try:
+                return await self._execute(deputy, replace(command, meta=meta), origin)
+            except ProblemError as error:
+                if error.problem.status != Forbidden.status:
+                    raise
+                if error.problem.code != Forbidden.code:  # a reason of the law says more than a lack of rights
+                    refusal = error
+        raise refusal
+
+    async def _as_deputy(self, caller: Caller, command: Command) -> list[Caller]:
+        """The caller as the deputy of absent people, in the case or order that a command is about."""
+        creates = access.is_creation(command.name)
+        state = None if creates else (await self.handler.state(command.address)).state
+        return list(self.identity.as_deputy(caller, self.runtime.clock.now(), state))
+
+    async def _execute(self, caller: Caller, command: Command, origin: Origin | None) -> Answer:
         await self.permit(caller, command)
         command = await self._enriched(caller, command)
         await self.check_references(command)
@@ -212,12 +239,29 @@ class Application:
             row = reference_data.person(person)
             if row is None or not row.active or row.unit != unit:
                 raise Unprocessable(f"{person} does not work in {unit}.", code="person.unknown")
+            if not reference_data.present(row, command.meta.time):
+                await self._refuse_absent(row, command)
         for file in getattr(facts, "attachments", ()):
             own = file.object.startswith(f"{command.address.id}.")
             if not own or not await self.data.streams.has(file.object):
                 raise Unprocessable(
                     "An attachment is not a file of this case. Send the file first.", code="attachment.unknown"
                 )
+
+    async def _refuse_absent(self, row: PersonRow, command: Command) -> None:
+        """Refuse to put a case into the hands of a person who is away. Raises Unprocessable that names the deputy."""
+        state = (await self.handler.state(command.address)).state
+        if command.meta.command_id in state.applied:
+            return
+        barred = access.takes_no_part(state) if isinstance(state, CaseState) else nobody_barred
+        deputy = self.identity.reference_data.stand_in(row.id, command.meta.time, barred)
+        until = f" until {row.away_until}" if row.away_until else ""
+        named = f"Name {deputy.id}, who stands in" if deputy and deputy.unit == row.unit else "Name another person"
+        raise Unprocessable(
+            f"{row.id} is away{until} and holds nothing meanwhile.",
+            code="person.absent",
+            advice=f"{named} of the unit {row.unit}.",
+        )
 
     async def refuse_other_body(self, command: Command) -> None:
         """Compare a command whose id was applied before with its event. Raises Unprocessable when the facts differ."""
@@ -313,8 +357,15 @@ class Application:
     def _admit(self, caller: Caller, address: Address, state: Any | None, view: View) -> None:
         if state is None:
             raise NotFound(f"There is no such {address.kind}.", code="not_registered")
-        if not sees(caller, state, view):
+        if not sees(self.viewer(caller, state, view), state, view):
             raise Forbidden(f"This {address.kind} is not in your hands.")
+
+    def viewer(self, caller: Caller, state: Any, view: View) -> Caller:
+        """The caller; as the deputy of an absent person where the caller sees this much in that place only."""
+        if sees(caller, state, view):
+            return caller
+        deputies = self.identity.as_deputy(caller, self.runtime.clock.now(), state)
+        return next((deputy for deputy in deputies if sees(deputy, state, view)), caller)
 
     async def locate_for_resident(self, text: str) -> Address:
         """The address of a case by id or number, for somebody without an account. Raises NotFound as a wrong secret."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 from shared.case.base import Actor, Address, Owner
+from shared.case.rights import separation_conflict
+from shared.case.state import CaseState
 from shared.kit import telemetry
-from shared.kit.access import Caller
+from shared.kit.access import Caller, takes_no_part
 from shared.kit.settings import BadSettings, Settings
+from shared.reference.people import nobody_barred
 from shared.reference.reference_data import ReferenceData
 
 RESIDENT = "resident"
@@ -56,6 +60,26 @@ class Identity:
         if row is None or post is None:
             return None
         return Caller(row.id, row.post, row.unit, row.region, frozenset(post.rights))
+
+    def as_deputy(self, caller: Caller, at: datetime, state: Any) -> Iterator[Caller]:
+        """The caller as the deputy of each absent person for whom they stand in, in a case, in an order or in neither.
+
+        The rights are those of the absent person's post. Powers that are kept apart stay apart (clause 9.5 b).
+        """
+        barred = takes_no_part(state) if isinstance(state, CaseState) else nobody_barred
+        for row in self.reference_data.absent_before(caller.person, at, barred):
+            post = self.reference_data.post(row.post)
+            if post is None or separation_conflict(caller.rights | set(post.rights)):
+                continue
+            yield Caller(
+                caller.person,
+                row.post,
+                row.unit,
+                row.region,
+                frozenset(post.rights),
+                acting_for=row.id,
+                own_unit=caller.unit,
+            )
 
     def resident(self, address: Address) -> Caller:
         """A resident who proved by the look-up secret that this case is theirs."""

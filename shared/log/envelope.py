@@ -64,6 +64,8 @@ def encode_event(recorded: Recorded[Event]) -> bytes:
         "actorregion": actor.region,
         "commandid": meta.command_id,
     }
+    if actor.acting_for is not None:
+        body["actorfor"] = actor.acting_for
     if meta.causation_id is not None:
         body["causationid"] = meta.causation_id
     if meta.correlation_id is not None:
@@ -97,7 +99,7 @@ class EventDecoder:
         self._events_cached_count_max = events_cached_count_max
         self._decode_data = decode_data
         self._events: dict[tuple[str, int], tuple[bytes, Recorded[Event]]] = {}
-        self._actors: dict[tuple[str, str, str, str, str], Actor] = {}
+        self._actors: dict[tuple[str | None, ...], Actor] = {}
         self.hit_count = self.miss_count = 0
 
     def event_at(self, stream: str, sequence: int, data: bytes) -> Recorded[Event]:
@@ -156,10 +158,13 @@ class EventDecoder:
         })  # fmt: skip
 
     def _actor(self, body: dict[str, Any]) -> Actor:
-        key = (body["actorperson"], body["actorpost"], body["actorunit"], body["actorcentre"], body["actorregion"])
+        person, post, unit = body["actorperson"], body["actorpost"], body["actorunit"]
+        centre, region, acting_for = body["actorcentre"], body["actorregion"], body.get("actorfor")
+        key = (person, post, unit, centre, region, acting_for)
         actor = self._actors.get(key)
         if actor is None:
             if len(self._actors) >= ACTORS_CACHED_COUNT_MAX:
                 self._actors.clear()
-            actor = self._actors[key] = Actor(person=key[0], post=key[1], unit=key[2], centre=key[3], region=key[4])
+            actor = Actor(person=person, post=post, unit=unit, centre=centre, region=region, acting_for=acting_for)
+            self._actors[key] = actor
         return actor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import date
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -30,6 +32,8 @@ class PersonRow(ReferenceRow):
     """A person who works in a unit. The region is that of the unit when none is given.
 
     `stands_aside_from` are units and people in whose cases the person takes no part (petitions regulation, article 28).
+    `away_from` and `away_until` are the first and the last local day of an absence; without a last day it goes on.
+    `deputy` stands in for a person who is away or not active.
     """
 
     id: PersonId
@@ -40,6 +44,19 @@ class PersonRow(ReferenceRow):
     deputy: PersonId | None = None
     active: bool = True
     stands_aside_from: Annotated[tuple[UnitCode | PersonId, ...], Field(max_length=50)] = ()
+    away_from: date | None = None
+    away_until: date | None = None
+
+    def present(self, day: date) -> bool:
+        """Whether the person is active and not away on a local day."""
+        away = self.away_from is not None and self.away_from <= day <= (self.away_until or date.max)
+        return self.active and not away
+
+    @model_validator(mode="after")
+    def _absence_in_order(self) -> Self:
+        if self.away_until is not None and (self.away_from is None or self.away_until < self.away_from):
+            raise ValueError("away_until needs an away_from that is not later; give both days, or away_from alone")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -47,3 +64,12 @@ class PersonRow(ReferenceRow):
         if isinstance(data, dict) and not data.get("region") and isinstance(data.get("unit"), str):
             return {**data, "region": data["unit"][:12]}
         return data
+
+
+# Whether a person takes no part in the case in question.
+Barred = Callable[[PersonRow], bool]
+
+
+def nobody_barred(person: PersonRow) -> bool:
+    """For a question that is about no case."""
+    return False

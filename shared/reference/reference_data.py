@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import aclosing
+from datetime import datetime
 from typing import Any
 
 from shared.case.base import Owner
@@ -17,7 +18,7 @@ from shared.reference.codec import decode_document, decode_head
 from shared.reference.conditions import RoutingFacts
 from shared.reference.documents import Document, DocumentKind
 from shared.reference.limits import LimitChoice, choose_limit
-from shared.reference.people import PersonRow, PostRow
+from shared.reference.people import Barred, PersonRow, PostRow, nobody_barred
 from shared.reference.reference_stream import ReferenceMessage, ReferenceStream
 from shared.reference.region_tree import RegionTree
 from shared.reference.regions import NATION, enclosing_regions
@@ -50,6 +51,7 @@ class ReferenceData:
         self._rows: dict[DocumentKind, dict[str, Any]] = {kind: {} for kind in DocumentKind}
         self._units: dict[str, UnitRow] = {}
         self._people_of: dict[str, list[PersonRow]] = {}
+        self._people_with: dict[str, list[PersonRow]] = {}  # by deputy
         self._references: dict[tuple[str, Owner | None], tuple[str, ...]] = {}
         self._limits: dict[tuple[Stage, RoutingFacts], LimitChoice | None] = {}
         self.calendar_version = 0  # sequence of the newest document of calendars; grows when one changes
@@ -116,9 +118,11 @@ class ReferenceData:
         if document.kind in (DocumentKind.UNITS, DocumentKind.CENTRES, DocumentKind.GRIDS):
             self._index_units()
         elif document.kind is DocumentKind.PEOPLE:
-            self._people_of = {}
+            self._people_of, self._people_with = {}, {}
             for person in self._rows[DocumentKind.PEOPLE].values():
                 self._people_of.setdefault(person.unit, []).append(person)
+                if person.deputy is not None:
+                    self._people_with.setdefault(person.deputy, []).append(person)
 
     def _put_regions(self, head: Document, data: bytes) -> None:
         """The tree keeps the rows of regions, compressed; the document is kept without them, for citations."""
@@ -217,13 +221,38 @@ class ReferenceData:
         """The active people of a unit."""
         return [person for person in self._people_of.get(unit, ()) if person.active]
 
-    def stand_in(self, id: str) -> PersonRow | None:
-        """The person if active, else the first active deputy in line; None when there is none."""
+    def present(self, person: PersonRow, at: datetime) -> bool:
+        """Whether a person is active and not away at a moment, by the local day of the person's region."""
+        return person.present(self.calendar(person.region).local(at).date())
+
+    def stand_in(self, id: str, at: datetime, barred: Barred = nobody_barred) -> PersonRow | None:
+        """The person if present, else the first deputy in line who is; None when there is none, as in a circle.
+
+        A deputy who is barred from the case in question is passed over. For a person who is barred from it nobody
+        stands in: the person has nothing in that case to act on.
+        """
         person, seen = self.person(id), set[str]()
-        while person is not None and not person.active and person.id not in seen:
+        if person is None or barred(person):
+            return None
+        while person is not None and person.id not in seen:
+            if self.present(person, at) and not barred(person):
+                return person
             seen.add(person.id)
             person = self.person(person.deputy) if person.deputy else None
-        return person if person is not None and person.active else None
+        return None
+
+    def absent_before(self, id: str, at: datetime, barred: Barred = nobody_barred) -> Iterator[PersonRow]:
+        """The absent people for whom this person stands in at a moment, in the order of the line of deputies."""
+        seen, line = {id}, [id]
+        for deputy in line:
+            for person in self._people_with.get(deputy, ()):
+                if person.id in seen:
+                    continue
+                seen.add(person.id)
+                line.append(person.id)
+                holder = None if self.present(person, at) else self.stand_in(person.id, at, barred)
+                if holder is not None and holder.id == id:
+                    yield person
 
     def post(self, code: str) -> PostRow | None:
         """A post and its rights."""

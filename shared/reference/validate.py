@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from shared.case.base import Level, level_of, parent
-from shared.case.rights import Right
+from shared.case.rights import Right, separation_conflict
 from shared.reference.calendars import CalendarRow
 from shared.reference.conditions import When
 from shared.reference.documents import Document, DocumentKind
@@ -179,10 +179,17 @@ class _Check:
                 if deputy == row.deputy:
                     yield Gravity.ERROR, f"deputy {deputy} is not a person of the documents; add them or name another"
                 return
+            if deputy == row.deputy and self._kept_apart(row, person):
+                reason = f"deputy {deputy} has powers that are kept apart from those of {row.post} (clause 9.5 b)"
+                yield Gravity.WARNING, f"{reason} and does not stand in; name another"
             if deputy == row.deputy and not person.active:
                 yield Gravity.WARNING, f"deputy {deputy} is not active; name another"
             chain.append(deputy)
             deputy = person.deputy
+
+    def _kept_apart(self, row: PersonRow, deputy: PersonRow) -> bool:
+        posts = self.reference_data.post(row.post), self.reference_data.post(deputy.post)
+        return separation_conflict(frozenset(right for post in posts if post for right in post.rights)) is not None
 
     def _grid(self, row: GridRow) -> _Reasons:
         if level_of(row.region) is not Level.VILLAGE:

@@ -21,7 +21,7 @@ from shared.kit.effects import CommandRequest, Timer
 from shared.reference.documents import ROW_TYPES, Document, DocumentKind
 from shared.reference.reference_data import ReferenceData
 from shared.reference.regions import NATION
-from tests.support.law import CITY, COUNTY, TOWNSHIP, WHERE, Ask, given, person, then, when
+from tests.support.law import CITY, COUNTY, HOUSING, LI, TOWNSHIP, WANG, WATER, WHERE, Ask, given, person, then, when
 
 PROVINCE = "510000000000"
 HOUR = timedelta(hours=1)
@@ -57,6 +57,7 @@ LADDER = (
     rung("order", 2, "order", order_kind="on_site", answer=3, answer_base="hours"),
     rung("up", 4, "escalate", every=4, informs=DOUBLE),
 )
+PEOPLE = [{"id": id, "name": id, "unit": unit, "post": "handler"} for id, unit in ((LI, HOUSING), (WANG, WATER))]
 LIMITS = (
     limit("triage", 2, "hours", when={"severity": ["larger"]}),
     limit("triage", 1, extend_max=20, extend_by="desk"),
@@ -71,7 +72,7 @@ LIMITS = (
 def library(**changed: Sequence[dict[str, Any]]) -> ReferenceData:
     """The documents in force, with the `changed` rows by kind."""
     rows_by_kind: dict[str, Sequence[dict[str, Any]]] = {
-        "centres": CENTRES, "limits": LIMITS, "ladders": LADDER, "calendars": [{"year": "2026"}],
+        "centres": CENTRES, "limits": LIMITS, "ladders": LADDER, "calendars": [{"year": "2026"}], "people": PEOPLE,
     }  # fmt: skip
     items = (rows_by_kind | changed).items()
     return ReferenceData([document(DocumentKind(kind), number, *rows) for number, (kind, rows) in enumerate(items, 1)])

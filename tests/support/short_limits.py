@@ -50,13 +50,19 @@ def begun(desk: Desk, subject: str, **changed: Any) -> Case:
     return case
 
 
-def in_handling(desk: Desk, subject: str, signed_ago: timedelta = timedelta(0), co: tuple[str, ...] = ()) -> Case:
+def in_handling(
+    desk: Desk,
+    subject: str,
+    signed_ago: timedelta = timedelta(0),
+    co: tuple[str, ...] = (),
+    responsible: str = "jj-housing-1",
+) -> Case:
     """A dispute in handling at the housing department, which signed for it `signed_ago`."""
     then = (datetime.now(UTC) - timedelta(days=1, minutes=-5)).isoformat()
     case = begun(desk, subject, channel="letter", time=then)
     desk.ok("jj-triage", f"/routing/cases/{case.id}/triage", {"unit": HOUSING, "co_units": co})
     desk.ok("jj-triage", f"/routing/cases/{case.id}/assign", {"unit": HOUSING, "co_units": co})
-    signed = {"unit": HOUSING, "person": "jj-housing-1", "time": (datetime.now(UTC) - signed_ago).isoformat()}
+    signed = {"unit": HOUSING, "person": responsible, "time": (datetime.now(UTC) - signed_ago).isoformat()}
     desk.ok("jj-housing", f"/routing/cases/{case.id}/sign-for", signed)
     until_clock(desk, case, "handle")
     return case

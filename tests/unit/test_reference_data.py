@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
@@ -16,6 +17,7 @@ from shared.reference.reference_stream import MemoryReferenceStream
 from shared.reference.units import UnitKind, UnitRow
 
 COUNTY, OTHER = "510104000000", "510703000000"
+NOW = datetime(2026, 6, 10, 4, tzinfo=UTC)
 
 
 def units(*names: str, region: str = COUNTY) -> Document:
@@ -110,7 +112,8 @@ def test_who_stands_in() -> None:
 
     rows = (person("a", "b", False), person("b", "c", False), person("c", None, True), person("d", "d", False))
     reference_data = ReferenceData([Document(kind=DocumentKind.PEOPLE, region=COUNTY, rows=rows)])
-    assert [(one.id if one else None) for one in map(reference_data.stand_in, "abcdx")] == ["c", "c", "c", None, None]
+    stand_ins = [reference_data.stand_in(id, NOW) for id in "abcdx"]
+    assert [(person.id if person else None) for person in stand_ins] == ["c", "c", "c", None, None]
     assert [one.id for one in reference_data.people_of(f"{COUNTY}-centre")] == ["c"]
 
 

@@ -71,6 +71,7 @@ RUNG = {"id": "x", "after": 9, "base": "working_days", "act": "urge", "acts": "�
         ("people", COUNTY, {**PERSON, "unit": f"{COUNTY}-none"}, "unit 510104000000-none does not exist"),
         ("people", COUNTY, {**PERSON, "post": "none"}, "post none does not exist"),
         ("people", COUNTY, {**PERSON, "post": "village-clerk"}, "does not exist at this level"),
+        ("people", COUNTY, {**PERSON, "deputy": "sc-admin"}, "kept apart from those of"),
         ("people", COUNTY, {**PERSON, "deputy": "nobody"}, "deputy nobody is not"),
         ("people", COUNTY, {**PERSON, "deputy": "x"}, "deputies go round: x → x"),
         ("people", COUNTY, {**PERSON, "id": "jj-deputy", "deputy": "jj-director"}, "jj-deputy → jj-director →"),

@@ -304,7 +304,7 @@ _StepFunction = Callable[[Recorded[Any], Any], tuple[str, datetime, datetime, st
 _STEPS: dict[type[Any], _StepFunction] = {
     e.ExtensionRequested: lambda r, event: ("ask", r.time, event.due, f"{r.meta.actor.person} asks for more time"),
     e.ExtensionRefused: lambda r, event: ("refuse", r.time, r.time, f"{r.meta.actor.person} refuses more time"),
-    e.Extended: lambda r, event: ("extend", r.time, event.due, f"{event.approver} ({r.meta.actor.post}) approved it"),
+    e.Extended: lambda r, event: ("extend", r.time, event.due, f"{event.approver} ({_post(r)}) approved it"),
     e.PauseRequested: lambda r, event: (
         "ask",
         r.time,
@@ -318,6 +318,12 @@ _STEPS: dict[type[Any], _StepFunction] = {
     e.OverdueDeclared: lambda r, event: ("overdue", event.due, event.seen_at, "it was not over when it was due"),
     e.OverdueAnnulled: lambda r, event: ("annul", r.time, r.time, f"it was over in time: {event.proof}"),
 }
+
+
+def _post(recorded: Recorded[Any]) -> str:
+    """The post of who acted, and the absent person for whom a deputy did."""
+    actor = recorded.meta.actor
+    return actor.post if actor.acting_for is None else f"{actor.post}, for {actor.acting_for}"
 
 
 def _pause_text(recorded: Recorded[Any], event: e.Suspended) -> str:

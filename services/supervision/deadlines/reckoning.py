@@ -19,6 +19,7 @@ from shared.reference.conditions import RoutingFacts
 from shared.reference.documents import Document
 from shared.reference.ladders import LadderRow, ladder_for, rung
 from shared.reference.limits import LimitChoice, LimitRow
+from shared.reference.people import Barred, PersonRow
 from shared.reference.units import CentreRow
 
 
@@ -30,6 +31,7 @@ class DocumentsInForce(Protocol):
     def ladders(self, region: str) -> Sequence[Document]: ...
     def centre(self, region: str) -> CentreRow | None: ...
     def centre_of(self, region: str) -> CentreRow | None: ...
+    def stand_in(self, id: str, at: datetime, barred: Barred) -> PersonRow | None: ...
 
 
 INSTANT = timedelta(microseconds=1)  # the smallest distance of two moments; 24:00 still belongs to the day that it ends
