@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,18 +13,23 @@ from pydantic_core import to_json
 
 from infra.cli.base import CODE_USAGE, DataFolder, Refused, app, progress_bar, read_settings, run, say
 from infra.servers.attach import open_servers
+from shared.case.base import Owner
+from shared.case.rights import Right
+from shared.kit.clock import SystemClock
+from shared.kit.identity import Identity, TokenFile
 from shared.kit.service import connect_as
 from shared.kit.settings import Settings
 from shared.log import topology
 from shared.log.port import LogConflict
 from shared.log.streams import Streams
 from shared.reference import codec
-from shared.reference.documents import Document, DocumentKind
+from shared.reference.documents import Document, DocumentKind, Publication
 from shared.reference.load import LoadedDocuments, load_folder, load_table, load_yaml
 from shared.reference.publish import PublishCounts, publish, with_years
 from shared.reference.reference_data import ReferenceData
 from shared.reference.region_import import nbs_documents
 from shared.reference.regions import NATION
+from shared.reference.review import APPROVING, changed_powers, removed_rows, with_admin
 from shared.reference.subject_import import import_subjects
 from shared.reference.validate import DocumentFinding, Gravity, validate
 
@@ -36,13 +42,34 @@ KindOf = Annotated[DocumentKind | None, typer.Option(help="The kind of the rows 
 RegionOf = Annotated[str, typer.Option(help="The region of the document for the rows of a CSV or XLSX file.")]
 
 
+TokenOf = Annotated[
+    str, typer.Option(help="The token of who publishes, who needs the right admin; @FILE reads it from a file.")
+]
+ApproverOf = Annotated[
+    str, typer.Option(help="The token of a second person (right admin or audit), for a change of the own rights.")
+]
+ReasonOf = Annotated[str, typer.Option(help="Why it is published, in one line; it is kept with the document.")]
+RemoveOf = Annotated[bool, typer.Option("--remove", help="Take the rows away that the new documents do not name.")]
+
+
+@dataclass(frozen=True)
+class Publishing:
+    """Who asks for a publication, as stated on the command line: two tokens, the reason, whether rows may go."""
+
+    token: str
+    approved_by: str
+    reason: str
+    remove: bool
+
+
 @asynccontextmanager
-async def open_streams(settings: Settings) -> AsyncIterator[Streams]:
-    """The streams of this installation, as the administrator. Raises LogUnavailable, CannotStart."""
+async def open_streams(settings: Settings) -> AsyncIterator[tuple[Streams, Settings]]:
+    """The streams of this installation, as the administrator, and its settings. Raises LogUnavailable, CannotStart."""
     async with open_servers(settings, say) as servers:
-        connection = await connect_as(servers.settings("admin"), "reference")
+        own = servers.settings("admin")
+        connection = await connect_as(own, "reference")
         try:
-            yield Streams(connection)
+            yield Streams(connection), own
         finally:
             await connection.close()
 
@@ -112,21 +139,118 @@ async def _validate(files: Sequence[Path], kind: DocumentKind | None, region: st
 
 
 @group.command()
-def load(files: Files, kind: KindOf = None, region: RegionOf = NATION, data: DataFolder = None) -> None:
+def load(
+    files: Files,
+    kind: KindOf = None,
+    region: RegionOf = NATION,
+    token: TokenOf = "",
+    approved_by: ApproverOf = "",
+    reason: ReasonOf = "",
+    remove: RemoveOf = False,
+    data: DataFolder = None,
+) -> None:
     """Check documents together with those in force and publish new content; one error prevents the publishing.
 
     A document replaces the one of its kind and region, but a calendar keeps the years that the new one does not name.
+    Rows that would go are listed first, and go with --remove only. A change of the own rights needs a second person.
     """
-    run(_load(read_settings(data), files, kind, region))
+    run(_load(read_settings(data), files, kind, region, Publishing(token, approved_by, reason, remove)))
 
 
-async def _load(settings: Settings, files: Sequence[Path], kind: DocumentKind | None, region: str) -> None:
+async def _load(
+    settings: Settings, files: Sequence[Path], kind: DocumentKind | None, region: str, request: Publishing
+) -> None:
     loaded = _load_files(files, kind, region)
-    async with open_streams(settings) as streams:
+    async with open_streams(settings) as (streams, own):
         loaded.documents = [await _with_years(document, streams) for document in loaded.documents]
         if _print_findings(await _findings(loaded, streams)):
             raise Refused("nothing was published: correct the errors above")
-        await _publish(streams, loaded.documents, len(loaded.documents))
+        before = {document.name: document for document in await in_force(streams)}
+        removed = [line for document in loaded.documents for line in await _removed(document, streams)]
+        _refuse_removal(removed, request)
+        publication = _publication(list(before.values()), loaded.documents, own, request)
+        edited = [
+            document.model_copy(
+                update={
+                    "publication": publication,
+                    "sequence": before[document.name].sequence if document.name in before else document.sequence,
+                }
+            )
+            for document in loaded.documents
+        ]
+        await _publish(streams, edited, len(edited))
+
+
+async def _removed(document: Document, streams: Streams) -> list[str]:
+    """The rows that a document takes out of force."""
+    message = await streams.last(topology.REFERENCE, topology.reference(document.kind, document.region))
+    if message is None or message.data == document.encode():
+        return []
+    standing = codec.decode_document(message.data, message.sequence)
+    return [f"{document.name} {key}: would be removed" for key in removed_rows(standing, document)]
+
+
+def _refuse_removal(removed: Sequence[str], request: Publishing) -> None:
+    """Print the rows that would go. Raises Refused without --remove."""
+    for line in removed[:_FINDINGS_SHOWN_MAX]:
+        typer.echo(line)
+    if len(removed) > _FINDINGS_SHOWN_MAX:
+        typer.echo(f"... and {len(removed) - _FINDINGS_SHOWN_MAX} more")
+    if removed and not request.remove:
+        raise Refused(
+            f"nothing was published: the new documents lack {len(removed)} rows that are in force. Add the rows above "
+            "to the files, or run the command again with --remove"
+        )
+
+
+def _publication(
+    before: Sequence[Document], documents: Sequence[Document], settings: Settings, request: Publishing
+) -> Publication | None:
+    """Who publishes and why; None while nobody has the right admin yet. Raises Refused where somebody must be named.
+
+    A change of the publisher's own rights, direct or by a deputy's line, needs a second person of before the change.
+    """
+    reference_data = ReferenceData(before)
+    if not with_admin(reference_data):
+        return None
+    # Whoever starts a command sets its environment: where there are tokens, those of the demo do not count here.
+    own = settings.model_copy(update={"demo": settings.demo and not settings.tokens_file.exists()})
+    identity = Identity(
+        owner=Owner.REPORTING, settings=own, reference_data=reference_data, tokens=TokenFile(own.tokens_file)
+    )
+    publisher = identity.caller(_token(request.token)) if request.token else None
+    if publisher is None or Right.ADMIN not in publisher.rights:
+        reason = "this token is of nobody with the right admin" if request.token else "nobody says who publishes"
+        raise Refused(f"nothing was published: {reason}; give the token of one who has it by --token", CODE_USAGE)
+    if not request.reason.strip():
+        raise Refused("nothing was published: say why in one line, by --reason", CODE_USAGE)
+    names = {document.name for document in documents}
+    after = [*(document for document in before if document.name not in names), *documents]
+    changes = changed_powers(before, after, publisher.person)
+    approver = identity.caller(_token(request.approved_by)) if request.approved_by else None
+    second = approver is not None and approver.person != publisher.person and bool(approver.rights & APPROVING)
+    if request.approved_by and not second:
+        reason = "the token of --approved-by is of no second person with the right admin or audit"
+        raise Refused(f"nothing was published: {reason}", CODE_USAGE)
+    if changes and not second:
+        for change in changes:
+            typer.echo(change)
+        raise Refused(
+            f"nothing was published: this changes what {publisher.person} may do, as listed above. A second person "
+            "with the right admin or audit approves it by --approved-by"
+        )
+    return Publication(
+        publisher=publisher.person,
+        post=publisher.post,
+        reason=request.reason.strip(),
+        at=SystemClock().now(),
+        approver=approver.person if approver is not None else None,
+    )
+
+
+def _token(text: str) -> str:
+    """The token that an option gives, or that is in the file which the option names by @. Raises OSError."""
+    return Path(text[1:]).read_text("utf-8").strip() if text.startswith("@") else text
 
 
 async def _with_years(document: Document, streams: Streams) -> Document:
@@ -155,14 +279,17 @@ async def _publish(streams: Streams, documents: Any, total: int | None) -> None:
 
 
 @group.command(name="import-regions")
-def import_regions(folder: Path, data: DataFolder = None) -> None:
+def import_regions(
+    folder: Path, token: TokenOf = "", reason: ReasonOf = "", remove: RemoveOf = False, data: DataFolder = None
+) -> None:
     """Publish the national table of regions: provinces, cities, areas, streets, villages as .csv or .csv.gz."""
     run(
-        _import_regions(read_settings(data), folder), "interrupted; run the same command again, what is published stays"
+        _import_regions(read_settings(data), folder, Publishing(token, "", reason, remove)),
+        "interrupted; run the same command again, what is published stays",
     )
 
 
-async def _import_regions(settings: Settings, folder: Path) -> None:
+async def _import_regions(settings: Settings, folder: Path, request: Publishing) -> None:
     if not folder.is_dir():
         raise Refused(f"{folder} is no folder; name the one that holds provinces.csv and the others", CODE_USAGE)
     with progress_bar(
@@ -171,31 +298,45 @@ async def _import_regions(settings: Settings, folder: Path) -> None:
         total = 0
         for total, _ in enumerate(nbs_documents(folder), 1):
             show_progress(total, "documents")
-    async with open_streams(settings) as streams:
-        await _publish(streams, nbs_documents(folder), total)
+    async with open_streams(settings) as (streams, own):
+        removed = [line for document in nbs_documents(folder) for line in await _removed(document, streams)]
+        _refuse_removal(removed, request)
+        publication = _publication(await in_force(streams), [], own, request)
+        published = (document.model_copy(update={"publication": publication}) for document in nbs_documents(folder))
+        await _publish(streams, published, total)
 
 
 @group.command(name="import-subjects")
-def import_subject_tree(file: Path, region: RegionOf = NATION, data: DataFolder = None) -> None:
+def import_subject_tree(
+    file: Path,
+    region: RegionOf = NATION,
+    token: TokenOf = "",
+    reason: ReasonOf = "",
+    remove: RemoveOf = False,
+    data: DataFolder = None,
+) -> None:
     """Publish the subject tree of a CSV or XLSX file with a column per level; known subjects keep their codes."""
-    run(_import_subjects(read_settings(data), file, region))
+    run(_import_subjects(read_settings(data), file, region, Publishing(token, "", reason, remove)))
 
 
-async def _import_subjects(settings: Settings, file: Path, region: str) -> None:
-    async with open_streams(settings) as streams:
+async def _import_subjects(settings: Settings, file: Path, region: str, request: Publishing) -> None:
+    async with open_streams(settings) as (streams, own):
         known = await _last(streams, DocumentKind.SUBJECTS, region)
         document = import_subjects(file, known, region, known.note if known else "")
-        await _publish(streams, [document.model_copy(update={"sequence": known.sequence if known else 0})], 1)
+        _refuse_removal(await _removed(document, streams), request)
+        publication = _publication(await in_force(streams), [document], own, request)
+        edited = {"publication": publication, "sequence": known.sequence if known else 0}
+        await _publish(streams, [document.model_copy(update=edited)], 1)
 
 
 @group.command(name="list")
 def list_documents(data: DataFolder = None) -> None:
-    """List the documents in force: kind, region, version, rows, note."""
+    """List the documents in force: kind, region, version, rows, note; who published each, and why."""
     run(_list(read_settings(data)))
 
 
 async def _list(settings: Settings) -> None:
-    async with open_streams(settings) as streams:
+    async with open_streams(settings) as (streams, _):
         reference_data = ReferenceData()
         await reference_data.load(streams)
         rows = {document.name: len(document.rows) for document in await in_force(streams)}
@@ -205,10 +346,19 @@ async def _list(settings: Settings) -> None:
             path = "全国" if document.region == NATION else reference_data.regions.path(document.region)
             count = rows.get(document.name, "")
             typer.echo(
-                f"{document.kind:<9} {document.region} @{document.sequence:<6} {count:>6}  {path}  {document.note}"
+                f"{document.kind:<9} {document.region} @{document.sequence:<6} {count:>6}  {path}  {document.note}  "
+                f"{_published_by(document.publication)}"
             )
         for name, reason in reference_data.refused.items():
             say(f"{name}: its newest version is not in force: {reason}")
+
+
+def _published_by(publication: Publication | None) -> str:
+    if publication is None:
+        return "[publisher unknown]"
+    approved = f", approved by {publication.approver}" if publication.approver else ""
+    who = f"{publication.publisher} ({publication.post}){approved}"
+    return f"[{who}, {publication.at:%Y-%m-%d %H:%M}Z: {publication.reason}]"
 
 
 @group.command()
@@ -222,7 +372,7 @@ def show(
 
 
 async def _show(settings: Settings, kind: DocumentKind, region: str) -> None:
-    async with open_streams(settings) as streams:
+    async with open_streams(settings) as (streams, _):
         document = await _last(streams, kind, region)
         if document is None:
             raise Refused(f"no {kind} are in force for {region}; see `caseflow reference list`", CODE_USAGE)

@@ -33,7 +33,7 @@ from shared.log.topology import (
     SUBSCRIBER_PULL_S_MAX,
     Topology,
 )
-from shared.reference.documents import DocumentKind
+from shared.reference.documents import DocumentKind, Publication
 
 REGION = "{pp}.{cc}.{xx}.{ttt}.{vvv}"
 PARAMETERS = {
@@ -247,6 +247,7 @@ def _messages() -> dict[str, Any]:
             "region": {"type": "string"},
             "note": {"type": "string"},
             "rows": rows,
+            "publication": Publication.model_json_schema(),
         }
         messages[f"reference.{kind}"] = {
             "title": f"Reference document: {kind}",

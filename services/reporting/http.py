@@ -21,6 +21,8 @@ from services.reporting.read_model import Model
 from services.reporting.views import (
     CaseCounts,
     Cases,
+    DocumentItem,
+    Documents,
     OrderItem,
     Orders,
     Timeline,
@@ -41,6 +43,7 @@ from shared.kit.http import ERRORS, App, IdText, Who
 from shared.kit.problems import BadRequest, Forbidden, NotFound, ProblemError, Unprocessable
 from shared.kit.seal import unseal_bytes
 from shared.log.case_numbers import case_number
+from shared.reference.documents import DocumentKind
 
 LIST_PAGE_ROWS = 50
 QUERY_CHARS_MAX = 100
@@ -86,6 +89,35 @@ class OrderListQuery(Page):
     unit: UnitCode | None = None
     late: bool | None = None
     status: OrderStatus | None = None
+
+
+# Reference documents
+
+
+@router.get(
+    "/documents",
+    operation_id="reporting_documents",
+    summary="The reference documents in force: the version of each, who published it, and why.",
+)
+async def documents_in_force(
+    caller: Who,
+    application: App,
+    kind: Annotated[DocumentKind | None, Query()] = None,
+    region: Annotated[Region | None, Query()] = None,
+) -> Documents:
+    items = [
+        DocumentItem(
+            reference=document.reference,
+            kind=document.kind,
+            region=document.region,
+            version=document.sequence,
+            note=document.note,
+            publication=document.publication,
+        )
+        for document in application.identity.reference_data.documents()
+        if kind in (None, document.kind) and region in (None, document.region)
+    ]
+    return Documents(documents=sorted(items, key=lambda item: (item.kind, item.region)))
 
 
 # Lists and counts

@@ -16,6 +16,7 @@ from shared.case.state import CaseState
 from shared.kit.effects import ADAPTERS
 from shared.kit.seal import unseal_fields
 from shared.log.case_numbers import case_number
+from shared.reference.documents import DocumentKind, Publication
 
 REPORTER = "reporter"
 
@@ -74,6 +75,23 @@ class Orders(BaseModel):
     orders: list[OrderItem]
     next: str | None = None
     complete: bool = True
+
+
+class DocumentItem(BaseModel):
+    """A reference document in force. `publication` is null where it is not known who published it."""
+
+    reference: str
+    kind: DocumentKind
+    region: str
+    version: int
+    note: str
+    publication: Publication | None
+
+
+class Documents(BaseModel):
+    """The reference documents in force, by kind and region."""
+
+    documents: list[DocumentItem]
 
 
 class Timeline(BaseModel):

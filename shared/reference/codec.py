@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from shared.case.base import Region
-from shared.reference.documents import ROW_TYPES, Document, DocumentKind
+from shared.reference.documents import ROW_TYPES, Document, DocumentKind, Publication
 from shared.reference.regions import NATION
 from shared.reference.row import ReferenceRow
 
@@ -64,6 +64,7 @@ def decode_document(data: bytes, sequence: int) -> Document:
         region=envelope.region,
         note=envelope.note,
         rows=tuple(make_rows(envelope.kind, envelope.rows)),
+        publication=envelope.publication,
         sequence=sequence,
     )
 
@@ -71,7 +72,14 @@ def decode_document(data: bytes, sequence: int) -> Document:
 def decode_head(data: bytes, sequence: int) -> Document:
     """The document in a published message without its rows, which stay undecoded. Raises ValueError."""
     envelope = _Envelope.model_validate_json(data)
-    return Document(kind=envelope.kind, region=envelope.region, note=envelope.note, rows=(), sequence=sequence)
+    return Document(
+        kind=envelope.kind,
+        region=envelope.region,
+        note=envelope.note,
+        rows=(),
+        publication=envelope.publication,
+        sequence=sequence,
+    )
 
 
 class _Envelope(BaseModel):
@@ -81,3 +89,4 @@ class _Envelope(BaseModel):
     region: Region = NATION
     note: str = ""
     rows: list[dict[str, Any]] = []
+    publication: Publication | None = None

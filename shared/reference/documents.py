@@ -10,9 +10,9 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from shared.case.base import Region
+from shared.case.base import Code, PersonId, Region
 from shared.reference.calendars import CalendarRow
 from shared.reference.ladders import LadderRow
 from shared.reference.limits import LimitRow
@@ -61,8 +61,24 @@ ROW_TYPES: dict[DocumentKind, type[ReferenceRow]] = {
 }
 
 
+class Publication(BaseModel):
+    """Who published a version, at which post, why and when, and the second person who approved it where one had to."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    publisher: PersonId
+    post: Code
+    reason: TextLine
+    at: AwareDatetime
+    approver: PersonId | None = None
+
+
 class Document(BaseModel):
-    """All rows of one kind for one region. `note` names the source; `sequence` is the version, 0 until published."""
+    """All rows of one kind for one region. `note` names the source; `sequence` is the version, 0 until published.
+
+    Without a `publication` it is not known who published the document: it is older than the record of publishers, or
+    was published where nobody had the right `admin` yet.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -70,6 +86,7 @@ class Document(BaseModel):
     region: Region = NATION
     note: TextLine = ""
     rows: tuple[Any, ...]
+    publication: Publication | None = None
     sequence: Annotated[int, Field(ge=0, exclude=True)] = 0
 
     @model_validator(mode="after")
@@ -100,3 +117,7 @@ class Document(BaseModel):
     def encode(self) -> bytes:
         """The bytes that are published, without defaults; equal documents give equal bytes."""
         return self.model_dump_json(exclude_defaults=True, serialize_as_any=True).encode()
+
+    def content(self) -> bytes:
+        """The bytes of what the document says, whoever published it and why."""
+        return self.encode() if self.publication is None else self.model_copy(update={"publication": None}).encode()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from shared.log import topology
+from shared.reference.codec import decode_document
 from shared.reference.documents import DOCUMENT_BYTES_MAX, Document
 from shared.reference.reference_stream import ReferenceStream
 
@@ -33,6 +34,14 @@ def with_years(document: Document, in_force: Document) -> Document:
     return Document(kind=document.kind, region=document.region, note=note, rows=tuple(rows), sequence=in_force.sequence)
 
 
+def _content(data: bytes) -> bytes:
+    """What a published document says; a document that cannot be read says something else than any other."""
+    try:
+        return decode_document(data, 0).content()
+    except ValueError:
+        return data
+
+
 async def publish(
     stream: ReferenceStream,
     documents: Iterable[Document],
@@ -40,8 +49,9 @@ async def publish(
 ) -> PublishCounts:
     """Publish documents with new content; may be interrupted and run again. `progress` is called after each document.
 
-    A document with a `sequence` was edited from that version, so it is refused when a newer version stands. A document
-    without rows takes the rows of its region out of force. Raises LogConflict, LogUnavailable, DocumentTooLarge.
+    Another publisher or reason alone is no new content. A document with a `sequence` was edited from that version, so
+    it is refused when a newer version stands. A document without rows takes the rows of its region out of force.
+    Raises LogConflict, LogUnavailable, DocumentTooLarge.
     """
     counts = PublishCounts()
     for document in documents:
@@ -49,7 +59,7 @@ async def publish(
         if len(data) > DOCUMENT_BYTES_MAX:
             raise DocumentTooLarge(f"{document.name} has {len(data)} bytes, at most {DOCUMENT_BYTES_MAX}; split it")
         last = await stream.last(topology.REFERENCE, subject)
-        same = last is not None and last.data == data
+        same = last is not None and (last.data == data or _content(last.data) == document.content())
         if not same:
             await stream.publish(subject, data, expected=document.sequence or (last.sequence if last else 0))
         counts = PublishCounts(counts.published + (not same), counts.unchanged + same, counts.rows + len(document.rows))

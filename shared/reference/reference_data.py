@@ -217,6 +217,10 @@ class ReferenceData:
         """A person, active or not."""
         return self._rows[DocumentKind.PEOPLE].get(id)
 
+    def people(self) -> Iterable[PersonRow]:
+        """All people, active or not, in no order."""
+        return self._rows[DocumentKind.PEOPLE].values()
+
     def people_of(self, unit: str) -> list[PersonRow]:
         """The active people of a unit."""
         return [person for person in self._people_of.get(unit, ()) if person.active]
@@ -243,15 +247,19 @@ class ReferenceData:
 
     def absent_before(self, id: str, at: datetime, barred: Barred = nobody_barred) -> Iterator[PersonRow]:
         """The absent people for whom this person stands in at a moment, in the order of the line of deputies."""
+        for person in self.people_before(id):
+            holder = None if self.present(person, at) else self.stand_in(person.id, at, barred)
+            if holder is not None and holder.id == id:
+                yield person
+
+    def people_before(self, id: str) -> Iterator[PersonRow]:
+        """The people whose line of deputies passes through this person, nearest first."""
         seen, line = {id}, [id]
         for deputy in line:
             for person in self._people_with.get(deputy, ()):
-                if person.id in seen:
-                    continue
-                seen.add(person.id)
-                line.append(person.id)
-                holder = None if self.present(person, at) else self.stand_in(person.id, at, barred)
-                if holder is not None and holder.id == id:
+                if person.id not in seen:
+                    seen.add(person.id)
+                    line.append(person.id)
                     yield person
 
     def post(self, code: str) -> PostRow | None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
+from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -71,11 +75,100 @@ def test_the_doctor_tells_of_webhooks_that_take_nothing(stack: Stack) -> None:
     assert "1 items of 1 webhooks wait, the oldest since" in report
 
 
+SIGNED = ("--token", "demo-sc-admin", "--reason", "网格调整")
+TOWNSHIP = "510104017000"
+
+
+def grids(folder: Path, village: str, *numbers: int) -> Path:
+    """A file with the grids of a village's township that have these numbers."""
+    row = "{name: 崇德里社区网格, households: 400, people: 1000, workers: [jgy-grid-2]}"
+    rows = "".join(f"  {village}{number}: {row}\n" for number in numbers)
+    file = folder / "grids.yaml"
+    file.write_text(f"kind: grids\nregion: {village[:9]}000\nrows:\n{rows}", "utf-8")
+    return file
+
+
+def published(stack: Stack, kind: str, region: str) -> dict[str, Any]:
+    """The document in force, as HTTP shows it."""
+    with closing(Desk(stack.url)) as desk:
+        answer = desk.get("jj-window", "/reporting/documents", kind=kind, region=region)
+        assert answer.status_code == 200, answer.text
+        (item,) = answer.json()["documents"]
+        assert isinstance(item, dict)
+        return item
+
+
+@pytest.mark.clause("12.2")
+def test_a_document_says_who_published_it_and_why(stack: Stack, tmp_path: Path) -> None:
+    file = grids(tmp_path, "510104022006", 811)
+    for options, reason in (
+        ((), "nobody says who publishes"),
+        (("--token", "demo-sc-admin"), "say why in one line, by --reason"),
+        (("--token", "demo-jj-director", "--reason", "x"), "of nobody with the right admin"),
+        (("--token", "unknown", "--reason", "x"), "of nobody with the right admin"),
+    ):
+        refused = caseflow(stack, "reference", "load", file, *options)
+        assert (refused.exit_code, reason in refused.stderr) == (2, True), refused.stderr
+    token, tokens = tmp_path / "token", stack.data / "secrets" / "tokens.yaml"
+    token.write_text("own\n")
+    signed = ("--token", f"@{token}", "--reason", "网格调整")
+    assert "of nobody" in caseflow(stack, "reference", "load", file, *signed).stderr
+    tokens.write_text(f"{sha256(b'own').hexdigest()} sc-admin\n")
+    try:
+        demo = caseflow(stack, "reference", "load", file, *SIGNED)
+        assert (demo.exit_code, "of nobody" in demo.stderr) == (2, True), "tokens of the demo count in a demo only"
+        assert caseflow(stack, "reference", "load", file, *signed).exit_code == 0
+    finally:
+        tokens.unlink()
+    shown = json.loads(caseflow(stack, "reference", "show", "grids", "510104022000").stdout)["publication"]
+    assert (shown["publisher"], shown["post"], shown["reason"]) == ("sc-admin", "admin", "网格调整")
+    until(lambda: published(stack, "grids", "510104022000")["publication"] == shown, "the document over HTTP")
+    assert published(stack, "posts", "000000000000")["publication"] is None, "published by the start of the demo"
+    listed = caseflow(stack, "reference", "list").stdout
+    assert re.search(r"grids     510104022000 .*\[sc-admin \(admin\), .*: 网格调整\]", listed)
+    assert re.search(r"posts     000000000000 .*\[publisher unknown\]", listed)
+
+
+def test_rows_go_only_when_that_is_asked_for(stack: Stack, tmp_path: Path) -> None:
+    region = "510703001000"
+    file = grids(tmp_path, "510703001003", 811, 812, 813)
+    assert caseflow(stack, "reference", "load", file, *SIGNED).exit_code == 0
+    fewer = grids(tmp_path, "510703001003", 811)
+    refused = caseflow(stack, "reference", "load", fewer, *SIGNED)
+    assert refused.exit_code == 1
+    lines = [line for line in refused.stdout.splitlines() if line.endswith("would be removed")]
+    assert lines == [f"grids:{region} 510703001003{number}: would be removed" for number in ("812", "813")]
+    assert "with --remove" in refused.stderr
+    shown = json.loads(caseflow(stack, "reference", "show", "grids", region).stdout)
+    assert len(shown["rows"]) == 3, "nothing was published"
+    assert caseflow(stack, "reference", "load", fewer, *SIGNED, "--remove").exit_code == 0
+    shown = json.loads(caseflow(stack, "reference", "show", "grids", region).stdout)
+    assert [row["code"] for row in shown["rows"]] == ["510703001003811"]
+
+
+@pytest.mark.clause("9.5b")
+def test_a_change_of_the_own_rights_needs_a_second_person(stack: Stack, tmp_path: Path) -> None:
+    file = tmp_path / "people.yaml"
+    row = f"cli-operator: {{name: 甲, unit: {TOWNSHIP}-centre, post: operator, deputy: sc-admin}}"
+    file.write_text(f"kind: people\nregion: {TOWNSHIP}\nrows:\n  {row}\n", "utf-8")
+    alone = caseflow(stack, "reference", "load", file, *SIGNED)
+    assert alone.exit_code == 1
+    assert "cli-operator: deputy - → sc-admin" in alone.stdout
+    assert "A second person" in alone.stderr
+    for token in ("demo-sc-admin", "demo-jj-director", "unknown"):
+        refused = caseflow(stack, "reference", "load", file, *SIGNED, "--approved-by", token)
+        assert (refused.exit_code, "of no second person" in refused.stderr) == (2, True), refused.stderr
+    assert caseflow(stack, "reference", "show", "people", TOWNSHIP).exit_code == 2, "nothing was published"
+    assert caseflow(stack, "reference", "load", file, *SIGNED, "--approved-by", "demo-sc-auditor").exit_code == 0
+    shown = json.loads(caseflow(stack, "reference", "show", "people", TOWNSHIP).stdout)
+    assert (shown["publication"]["publisher"], shown["publication"]["approver"]) == ("sc-admin", "sc-auditor")
+
+
 def test_documents_are_published_once_and_shown(stack: Stack, tmp_path: Path) -> None:
     file = tmp_path / "grids.yaml"
     row = "510104017002001: {name: 崇德里社区第1网格, households: 400, people: 1000, workers: [jgy-grid-2]}"
     file.write_text(f"kind: grids\nregion: 510104017000\nrows:\n  {row}\n", "utf-8")
-    first, second = caseflow(stack, "reference", "load", file), caseflow(stack, "reference", "load", file)
+    first, second = (caseflow(stack, "reference", "load", file, *SIGNED) for _ in range(2))
     assert (first.exit_code, second.exit_code) == (0, 0), first.stderr
     assert "1 documents published, 0 unchanged" in first.stderr
     assert "0 documents published, 1 unchanged" in second.stderr
@@ -90,7 +183,7 @@ def test_a_new_year_is_published_and_the_years_before_stay(stack: Stack, tmp_pat
 
     def load(year: int, days: str) -> Result:
         file.write_text(f"kind: calendars\nregion: {place}\nrows:\n  {year}: {{holidays: [{days}]}}\n", "utf-8")
-        return caseflow(stack, "reference", "load", file)
+        return caseflow(stack, "reference", "load", file, *SIGNED)
 
     assert load(2027, "2027-01-01, 2027-02-06").exit_code == 0
     wrong = load(2028, "2027-12-31")
@@ -113,7 +206,7 @@ def test_a_document_that_does_not_fit_is_not_published(stack: Stack, tmp_path: P
     file.write_text(
         "kind: people\nregion: 510104018000\nrows:\n  x: {name: 甲, unit: 510104018000-none, post: none}\n", "utf-8"
     )
-    done = caseflow(stack, "reference", "load", file)
+    done = caseflow(stack, "reference", "load", file, *SIGNED)
     assert done.exit_code == 1
     assert "unit 510104018000-none does not exist" in done.stdout
     assert "nothing was published" in done.stderr
