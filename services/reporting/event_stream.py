@@ -25,7 +25,7 @@ from shared.kit.application import Application
 from shared.kit.http import ERRORS, App, Who
 from shared.kit.json_lines import as_one_line
 from shared.kit.listeners import BUSY_RETRY_S, EndlessResponse, ListenerSlots
-from shared.kit.problems import BadRequest, ProblemError, TooManyRequests, Unavailable
+from shared.kit.problems import BadRequest, ProblemError, TooManyRequests, Unauthorized, Unavailable
 from shared.kit.runtime import Runtime
 from shared.log import port as log_port
 from shared.log.topology import LOG_PREFIX
@@ -141,6 +141,7 @@ class Listener:
     ) -> None:
         self._log, self._runtime = application.data.log, application.runtime
         self._queries, self._caller, self._region = queries, caller, region
+        self._identity = application.identity
         self._positions, self._live = positions, live
 
     @property
@@ -214,9 +215,13 @@ class Listener:
         return await self._runtime.progress.wait(Model.name, recorded.position, MODEL_WAIT_S_MAX)
 
     async def _shown(self, stream: str, batch: Sequence[Recorded[Any]]) -> list[tuple[str, str, dict[str, Any]]]:
-        """The events of a batch that the caller may see."""
+        """The events of a batch that the caller may see, by the rights of now. Raises Unauthorized for a person who is
+        not active any more."""
         ids = list({recorded.address.id for recorded in batch})
-        visible = await self._queries.visible(self._caller, self._region, ids)
+        caller = self._identity.person(self._caller.person)
+        if caller is None:
+            raise Unauthorized("The token is not known or no longer in force.", code="token.unknown")
+        visible = await self._queries.visible(caller, self._region, ids)
         items = []
         for recorded in batch:
             assert recorded.position is not None, "an event that was read has its position"

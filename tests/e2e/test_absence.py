@@ -32,6 +32,7 @@ def row(id: str, unit: str, post: str, deputy: str | None = None, **more: Any) -
 
 
 PEOPLE = (
+    row("listener", CENTRE, "director"),
     row("away-chief", CENTRE, "supervisor", "away-clerk", away_from=TODAY),
     row("away-chief-2", CENTRE, "supervisor", "away-handler", away_from=TODAY),
     row("away-clerk", CENTRE, "window-clerk"),
@@ -41,16 +42,18 @@ PEOPLE = (
 )
 
 
+def load(stack: Stack, rows: tuple[PersonRow, ...]) -> None:
+    async def put_in_force() -> None:
+        async with stack.connection() as connection:
+            await publish(Streams(connection), [Document(kind=DocumentKind.PEOPLE, rows=rows)])
+
+    asyncio.run(put_in_force())
+
+
 @pytest.fixture(scope="module")
 def people(desk: Desk, stack: Stack, hours: None) -> None:
     """People of the county in a document of their own, of whom some are away from today on."""
-
-    async def load() -> None:
-        async with stack.connection() as connection:
-            document = Document(kind=DocumentKind.PEOPLE, rows=PEOPLE)
-            await publish(Streams(connection), [document])
-
-    asyncio.run(load())
+    load(stack, PEOPLE)
     until(lambda: desk.get("away-clerk", "/reporting/cases").status_code != 401, "the people are known")
 
 
@@ -115,3 +118,20 @@ def test_the_reminder_about_a_case_of_an_absent_person_goes_to_the_deputy(desk: 
 def _urged(desk: Desk, case: Case) -> Any:
     timeline = desk.timeline(case.id)["timeline"]
     return next((entry for entry in timeline if entry["type"] == "case.urged"), None)
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize("path", ["/supervision/feed", "/reporting/events?live=true"])
+def test_who_is_no_longer_active_hears_nothing_more_on_an_open_stream(desk: Desk, stack: Stack, path: str) -> None:
+    headers = {"Authorization": "Bearer demo-listener"}
+    load(stack, PEOPLE)
+    until(lambda: desk.get("listener", "/reporting/orders").status_code == 200, "the listener is active")
+    with desk.client.stream("GET", path, headers=headers, timeout=30.0) as answer:
+        assert answer.status_code == 200
+        left = tuple(
+            person.model_copy(update={"active": False}) if person.id == "listener" else person for person in PEOPLE
+        )
+        load(stack, left)
+        until(lambda: desk.get("listener", "/reporting/orders").status_code == 401, "the listener has left")
+        case = desk.register()
+        assert case.id not in "".join(answer.iter_text()), "and the stream ends"

@@ -185,10 +185,13 @@ class FeedListener:
     def __init__(self, feed: Feed, request: FeedRequest) -> None:
         self._streams, self._runtime = feed.application.data.streams, feed.application.runtime
         self._clock, self._present, self._request = self._runtime.clock, feed.present, request
+        self._identity = feed.application.identity
         self._at = request.after
 
     async def lines(self) -> AsyncIterator[bytes]:
-        """The events as text, and a comment after KEEPALIVE_S without an item. Ends when the log cannot be read."""
+        """The events as text, and a comment after KEEPALIVE_S without an item. Ends when the log cannot be read,
+        and when the person is not active any more; rights count as they are when an item comes.
+        """
         yield self._formatted(comment="caseflow feed", retry=RETRY_MS)
         if self._request.gap is not None:
             yield self._formatted(event="gap", data=to_json(self._request.gap).decode())
@@ -203,8 +206,11 @@ class FeedListener:
                     yield self._formatted(comment="nothing new")
                     continue
                 batch = next_batch.result()
+                caller = self._identity.person(self._request.caller.person)
+                if caller is None:  # not active any more
+                    break
                 for start in range(0, len(batch), ITEMS_PER_SLICE):
-                    for message, item in await self._visible(batch[start : start + ITEMS_PER_SLICE]):
+                    for message, item in await self._visible(caller, batch[start : start + ITEMS_PER_SLICE]):
                         self._at = message.sequence
                         yield self._formatted(event=item.data.kind, data=as_one_line(message.data).decode())
                     await self._runtime.load_gate.breathe(self._clock)
@@ -222,11 +228,10 @@ class FeedListener:
         data = fields.pop("data", None)
         return format_sse_event(data_str=data, id=str(self._at), **fields)
 
-    async def _visible(self, batch: Sequence[RawMessage]) -> list[tuple[RawMessage, FeedItem]]:
+    async def _visible(self, caller: Caller, batch: Sequence[RawMessage]) -> list[tuple[RawMessage, FeedItem]]:
         """The messages that the listener asked for and may receive, with their items."""
         requested = [(message, FeedItem.model_validate_json(message.data)) for message in batch if self._fits(message)]
         states = await asyncio.gather(*(self._state(item) for _, item in requested))
-        caller = self._request.caller
         return [
             pair
             for pair, state in zip(requested, states, strict=True)
