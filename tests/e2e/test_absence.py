@@ -81,6 +81,16 @@ def test_a_deputy_approves_for_the_absent_person_in_the_own_name_and_never_the_o
 
 
 @pytest.mark.usefixtures("people")
+def test_who_answered_an_order_does_not_accept_the_answer_as_a_deputy(desk: Desk) -> None:
+    due = (datetime.now(UTC) + timedelta(days=5)).isoformat()
+    order = {"kind": "ordinary", "region": COUNTY, "unit": HOUSING, "cases": [desk.assigned().id], "due": due}
+    path = f"/supervision/orders/{desk.ok('jj-supervisor', '/supervision/orders', order | {'note': NOTE})['id']}"
+    desk.ok("away-handler", f"{path}/answer-order", {"note": NOTE})
+    desk.refused(403, "self_approval", "away-handler", f"{path}/accept-answer", {"note": NOTE})
+    desk.ok("jj-deputy", f"{path}/accept-answer", {"note": NOTE})
+
+
+@pytest.mark.usefixtures("people")
 def test_who_must_stand_aside_does_not_stand_in(desk: Desk) -> None:
     case = desk.register(stand_aside=["away-clerk"])
     urging = {"unit": HOUSING, "note": NOTE}
