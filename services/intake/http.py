@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Form, Header, Query, Request, Response, UploadFile
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.intake.forms import registration_facts
+from services.intake.pictures import DamagedPicture, clean_picture
 from services.intake.policy import public_steps
 from services.intake.rates import Rates
 from services.intake.registration import Registrar
@@ -124,7 +127,21 @@ async def _read(application: Application, upload: UploadFile) -> UploadedFile:
         name = safe_file_name((upload.filename or "file")[:SHORT_CHARS_MAX])
     except ValueError as error:
         raise Unprocessable(f"The name of a file {error}.", code="attachment.name") from None
-    return UploadedFile(name, media_type, data)
+    try:
+        picture = await asyncio.to_thread(clean_picture, data, media_type)
+    except DamagedPicture:
+        raise Unprocessable(
+            "A picture is damaged, or is not the kind of picture that it is called, so place and device cannot be taken"
+            " out of it.",
+            code="attachment.picture",
+            advice="Save it anew as JPEG or PNG, or send a picture of the screen.",
+        ) from None
+    received_digest = sha256(data).digest()
+    if picture is None:
+        return UploadedFile(name, media_type, data, received_digest)
+    record = picture.record()
+    metadata = record.model_dump_json().encode() if record else b""
+    return UploadedFile(name, media_type, picture.data, received_digest, metadata)
 
 
 # Attachments and the look-up secret
@@ -138,8 +155,8 @@ async def _read(application: Application, upload: UploadFile) -> UploadedFile:
 )
 async def store_file(id: IdText, caller: Who, application: App, registrar: RegistrarOf, file: UploadFile) -> Attachment:
     address = await application.locate(id)
-    await application.load(caller, address)
-    return await registrar.store(address.id, await _read(application, file))
+    state = (await application.load(caller, address)).state
+    return await registrar.store(address.id, await _read(application, file), informant=state.informant)
 
 
 @router.post(

@@ -22,6 +22,7 @@ from shared.kit.application import Origin, UploadedFile
 from shared.kit.clock import Clock
 from shared.kit.command_handler import DECIDERS
 from shared.kit.data import Data
+from shared.kit.picture_metadata import RECORD_FIELD, record_name
 from shared.kit.problems import Unavailable, Unprocessable
 from shared.kit.runtime import Runtime
 from shared.kit.seal import seal_bytes
@@ -129,7 +130,7 @@ class Registrar:
         address = await self._claims.claim(Claim(origin.source, origin.id, digest, case))
         await self._failpoints.hit("intake.register.claimed")
         for file in files:
-            await self.store(address.id, file)
+            await self.store(address.id, file, informant=facts.informant)
         if files:
             await self._failpoints.hit("intake.register.attached")
         return replace(command, address=address, facts=_with_files(facts, address, files))
@@ -138,13 +139,19 @@ class Registrar:
         # keyed: a phone number could be guessed from the plain digest of a short body that is known otherwise
         digest = hmac.new(await self._vault.county_key(region_at(region, Level.COUNTY)), payload, sha256)
         for file in files:
-            digest.update(sha256(file.data).digest())
+            digest.update(file.received_digest)
         return digest.digest()
 
-    async def store(self, case_id: str, file: UploadedFile) -> Attachment:
-        """Seal a file with the case's key and store it; a repetition replaces the same object. Raises KeyErased."""
+    async def store(self, case_id: str, file: UploadedFile, informant: bool) -> Attachment:
+        """Seal a file with the case's key and store it; a repetition replaces the same object. Raises KeyErased.
+
+        What was taken out of a picture is sealed beside it; of an informant's it is not stored at all.
+        """
         attachment = file.attachment(case_id)
         key = await self._vault.key(case_id)
+        if file.metadata and not informant:
+            name = record_name(attachment.object)
+            await self._streams.put(name, seal_bytes(file.metadata, key, case_id, RECORD_FIELD, name, self._clock))
         sealed = seal_bytes(file.data, key, case_id, "attachment", attachment.object, self._clock)
         await self._streams.put(attachment.object, sealed)
         return attachment

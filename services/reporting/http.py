@@ -40,6 +40,7 @@ from shared.kit import telemetry
 from shared.kit.access import Caller, may_see_reporter
 from shared.kit.application import Application, View, sees
 from shared.kit.http import ERRORS, App, IdText, Who
+from shared.kit.picture_metadata import RECORD_FIELD, PictureMetadata, may_see_metadata, record_name
 from shared.kit.problems import BadRequest, Forbidden, NotFound, ProblemError, Unprocessable
 from shared.kit.seal import unseal_bytes
 from shared.log.case_numbers import case_number
@@ -275,6 +276,29 @@ async def attachment(id: IdText, object: Code, caller: Who, application: App) ->
     key = await application.data.vault.key(address.id)
     data = await _file(application, address.id, file, key)
     return Response(data, media_type=file.media_type, headers=_file_headers(file_name(recorded, at, key)))
+
+
+@router.get(
+    "/cases/{id}/attachments/{object}/metadata",
+    operation_id="reporting_attachment_metadata",
+    summary="Where, when and with which device a picture was taken; of an informant's case nobody is shown it.",
+)
+async def attachment_metadata(
+    id: IdText, object: Code, caller: Who, application: App, response: Response
+) -> PictureMetadata:
+    address = await application.locate(id)
+    history = await application.history(caller, address)
+    if not may_see_metadata(caller, history.state):
+        raise Forbidden("Where and with which device this picture was taken is not for your post.")
+    if _event_with(object, history.events) is None:
+        raise NotFound("This case has no such attachment.", code="attachment.unknown")
+    name = record_name(object)
+    sealed = await application.data.streams.get(name)
+    if sealed is None:
+        raise NotFound("Nothing was taken out of this file.", code="attachment.no_metadata")
+    key = await application.data.vault.key(address.id)
+    response.headers["Cache-Control"] = "private, no-store"
+    return PictureMetadata.model_validate_json(unseal_bytes(sealed, key, address.id, RECORD_FIELD, name))
 
 
 def _event_with(object: str, events: Sequence[Recorded[Any]]) -> tuple[Recorded[Any], Attachment, int] | None:

@@ -15,6 +15,7 @@ from shared.kit import telemetry
 from shared.kit.application import Application
 from shared.kit.data import Data
 from shared.kit.intervals import run_every
+from shared.kit.picture_metadata import record_name
 from shared.kit.problems import Unavailable
 from shared.kit.reactions import ReactionRunner
 from shared.kit.runtime import Runtime
@@ -42,6 +43,7 @@ class Eraser:
         case_id = recorded.address.id
         for earlier in await self._data.log.load(recorded.address):
             for file in getattr(earlier.event, "attachments", ()):
+                await self._data.streams.delete(record_name(file.object))
                 await self._data.streams.delete(file.object)
         await self._data.vault.destroy(case_id)
 

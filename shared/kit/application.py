@@ -60,11 +60,16 @@ class Answer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
-    """A file as it came in; its name is private and goes into the sealed matter."""
+    """A file as it is stored; its name is private and goes into the sealed matter.
+
+    `received_digest` is the SHA-256 of the bytes as they came in, `metadata` the JSON of what a picture lost.
+    """
 
     name: str
     media_type: str
     data: bytes
+    received_digest: bytes
+    metadata: bytes = b""
 
     def attachment(self, case_id: str) -> Attachment:
         """Where the file will lie. The name follows from case and bytes, so the same file is stored once."""

@@ -11,9 +11,10 @@ import pytest
 
 from shared.log.streams import Streams
 from tests.support.client import HOUSING, MATTER, NOTE, SETTLE, TOWNSHIP, Case, Desk, new_key
+from tests.support.pictures import DEVICE, LATITUDE, PLACE_MARK, photo, png_of_noise
 from tests.support.stack import Stack, until
 
-PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
+PICTURE = png_of_noise()
 NAME = "楼道照片.png"
 MIB = 1024 * 1024
 
@@ -64,7 +65,7 @@ def test_files_are_part_of_what_an_idempotency_key_stands_for(desk: Desk) -> Non
     assert {n: again.json()[n] for n in ("id", "number", "secret")} == {
         n: first.json()[n] for n in ("id", "number", "secret")
     }
-    other = register_with(desk, picture(data=PICTURE + b"x"), key=key)
+    other = register_with(desk, picture(data=png_of_noise(1)), key=key)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency.key_reused")
 
 
@@ -100,6 +101,54 @@ def test_only_who_sees_the_case_may_add_and_read_its_files(desk: Desk) -> None:
     assert desk.send("POST", None, keep, files={"file": ("a.txt", b"a", "text/plain")}).status_code == 401
 
 
+def test_a_photo_is_stored_and_served_without_its_metadata_which_lies_sealed_beside_it(
+    desk: Desk, stack: Stack
+) -> None:
+    data = photo("JPEG")
+    case = register_with(desk, picture("现场.jpg", data, "image/jpeg")).json()
+    file = attachment_of(desk, case["id"])
+    path = f"/reporting/cases/{case['id']}/attachments/{file['object']}"
+    served = desk.get("jj-director", path).content
+    assert PLACE_MARK in data
+    assert PLACE_MARK not in served
+    assert sha256(served).hexdigest() == file["digest"]
+    record = desk.get("jj-director", f"{path}/metadata").json()
+    assert (record["latitude"], record["device"]) == (LATITUDE, f"{DEVICE} X1")
+    sealed = asyncio.run(stored(stack, f"{file['object']}.metadata"))
+    assert sealed is not None
+    assert DEVICE.encode() not in sealed
+    assert desk.get("sc-auditor", f"{path}/metadata").status_code == 403
+    assert desk.get("fc-director", f"{path}/metadata").status_code == 403
+    assert desk.get("jj-director", f"{path}.metadata").status_code == 422, "a record is no attachment"
+
+
+def test_a_record_cannot_be_named_as_an_attachment(desk: Desk) -> None:
+    case = desk.handled()
+    file = {"file": ("现场.jpg", photo("JPEG"), "image/jpeg")}
+    sent = desk.send("POST", "jj-housing-1", f"/intake/cases/{case.id}/attachments", files=file).json()
+    body = {"unit": HOUSING, "note": NOTE, "attachments": [{**sent, "object": f"{sent['object']}.metadata"}]}
+    desk.refused(422, "request.invalid", "jj-housing-1", f"/routing/cases/{case.id}/progress", body)
+
+
+@pytest.mark.clause("9.4a")
+def test_an_informants_photo_leaves_no_record_and_a_later_mark_hides_it(desk: Desk, stack: Stack) -> None:
+    sent = picture("现场.jpg", photo("JPEG"), "image/jpeg")
+    informed = register_with(desk, sent, informant=True).json()
+    file = attachment_of(desk, informed["id"])
+    assert asyncio.run(stored(stack, file["object"])) is not None
+    assert asyncio.run(stored(stack, f"{file['object']}.metadata")) is None
+    case = desk.handled()
+    attached = {"file": ("现场.jpg", photo("JPEG"), "image/jpeg")}
+    reply = desk.send("POST", "jj-housing-1", f"/intake/cases/{case.id}/attachments", files=attached).json()
+    body = {"unit": HOUSING, "note": NOTE, "attachments": [reply]}
+    desk.ok("jj-housing-1", f"/routing/cases/{case.id}/progress", body)
+    record = f"/reporting/cases/{case.id}/attachments/{reply['object']}/metadata"
+    assert desk.get("jj-director", record).status_code == 200
+    desk.ok("jj-window", f"/intake/cases/{case.id}/correct", {"informant": True, "note": NOTE})
+    for person in ("jj-director", "jj-window", "jj-housing-1"):
+        assert desk.get(person, record).status_code == 403
+
+
 @pytest.mark.parametrize(
     ("file", "status", "code"),
     [
@@ -107,10 +156,11 @@ def test_only_who_sees_the_case_may_add_and_read_its_files(desk: Desk) -> None:
         (picture(media_type="nonsense"), 422, "attachment.type"),
         (picture(media_type="image/png\\x"), 422, "attachment.type"),
         (picture(data=b"x" * (20 * MIB + 1)), 413, "too.large"),
+        (picture(data=PICTURE[:200]), 422, "attachment.picture"),
     ],
-    ids=["empty", "no media type", "strange media type", "too large"],
+    ids=["empty", "no media type", "strange media type", "too large", "a damaged picture"],
 )
-def test_a_file_that_is_empty_too_large_or_of_no_media_type_is_refused(
+def test_a_file_that_is_empty_too_large_damaged_or_of_no_media_type_is_refused(
     desk: Desk, file: Any, status: int, code: str
 ) -> None:
     answer = register_with(desk, file)
@@ -118,7 +168,7 @@ def test_a_file_that_is_empty_too_large_or_of_no_media_type_is_refused(
 
 
 def test_more_files_than_a_demand_may_have_are_refused(desk: Desk) -> None:
-    answer = register_with(desk, *(picture(f"{n}.png", b"x%d" % n) for n in range(21)))
+    answer = register_with(desk, *(picture(f"{n}.txt", b"x%d" % n, "text/plain") for n in range(21)))
     assert answer.status_code == 422, answer.text
 
 
@@ -133,12 +183,14 @@ def test_the_case_beside_the_files_is_judged_like_any_other(desk: Desk) -> None:
 
 @pytest.mark.clause("9.4b")
 def test_the_files_of_an_erased_case_are_gone_from_the_store(desk: Desk, stack: Stack) -> None:
-    told = register_with(desk, picture(), region=TOWNSHIP, answer="已当场答复。").json()
+    sent = picture("现场.jpg", photo("JPEG"), "image/jpeg")
+    told = register_with(desk, sent, region=TOWNSHIP, answer="已当场答复。").json()
     case = Case(told["id"], told["number"], told["secret"], told["position"])
     file = attachment_of(desk, case.id)
     desk.ok("jj-director", f"/routing/cases/{case.id}/close", {})
     gone = {"retention": "year_1", "basis": "保存期满"}
     desk.ok("jj-records", f"/supervision/cases/{case.id}/erase", gone)
     until(lambda: asyncio.run(stored(stack, file["object"])) is None, "the file is gone")
+    assert asyncio.run(stored(stack, f"{file['object']}.metadata")) is None
     answer = desk.get("jj-director", f"/reporting/cases/{case.id}/attachments/{file['object']}")
     assert answer.status_code in (404, 410)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
@@ -139,7 +140,9 @@ class Actors:
         region = chance.choice(REGIONS)
         caller = Caller("jj-window", "window-clerk", f"{COUNTY}-centre", PROVINCE, ALL_RIGHTS)
         key, body = f"key-{self.number()}", self.body(region)
-        files = [UploadedFile("a.txt", "text/plain", f"file {MARK}".encode())] if chance.random() < 0.15 else []
+        data = f"file {MARK}".encode()
+        file = UploadedFile("a.txt", "text/plain", data, sha256(data).digest())
+        files = [file] if chance.random() < 0.15 else []
         twins = [self._registration(caller, key, body, files)]
         draw = chance.random()
         if draw < 0.15:

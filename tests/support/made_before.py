@@ -8,6 +8,7 @@ A changed program must read the folder as it is. The folder is made anew only to
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import lzma
 import shutil
@@ -49,7 +50,10 @@ UNHAPPY = {"contacted": True, "outcome": "unsolved", "satisfaction": "dissatisfi
 BACK = {"unit": HOUSING, "basis": "不属于本部门职责", "note": NOTE}
 HELD = {"hold": "legal", "note": NOTE}
 ERASE = {"retention": "year_1", "basis": "保存期满"}
-FILE = ("楼道照片.png", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8, "image/png")
+PICTURE = base64.b64decode(
+    b"iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+FILE = ("楼道照片.png", PICTURE, "image/png")
 CALENDARS_S = 40.0  # a published calendar is applied twice, HEARD_S_MAX seconds apart
 LEFT_OUT = ("run", "logs", "lock", "rebuild", "postgres/postmaster.opts")  # each start makes them
 
