@@ -21,7 +21,7 @@ from shared.case.base import derived_id
 from shared.case.facts import Nature, PauseCause
 
 XES = ".xes"
-OPEN_HEADING = (XES, ".ndjson", ".jsonl")  # the columns of these files are known only at their end
+OPEN_HEADING = (XES, ".ndjson", ".jsonl", ".json")  # the columns of these files are known only at their end
 PROGRESS_EVERY_COUNT = 1000
 
 

@@ -93,7 +93,8 @@ class Playback:
     def __init__(self, mapping: BacktestMapping, until: datetime) -> None:
         self._mapping, self._until = mapping, until
         self._deadlines = DeadlineSource(mapping)
-        self._played_moments = MOMENTS if mapping.closed or mapping.stage is Stage.FEEDBACK else MOMENTS[:-1]
+        # A closing after the stage decides nothing; without it a settled case is at its end and need not be held.
+        self._played_moments = MOMENTS if mapping.stage is Stage.FEEDBACK else MOMENTS[:-1]
         region = mapping.region
         self._centre, self._unit = f"{region}-centre", f"{region}-{FILE}"
         self._actor = Actor(person=FILE, post=FILE, unit=self._centre, centre=region, region=region)
@@ -101,7 +102,7 @@ class Playback:
         self._open: dict[str, _OpenCase] = {}
         self._order = count()
         self._world = BacktestWorld(LONG_AGO, region)
-        self.later_count = self.tick_count = self.step_count = 0
+        self.later_count = self.tick_count = self.step_count = self.held_count_max = 0
 
     async def run(self, cases: Iterable[HistoricCase]) -> AsyncIterator[PlayedCase]:
         """Play all cases. Each is yielded at its end, open ones at the end of the playback."""
@@ -157,6 +158,7 @@ class Playback:
         address = Address("case", self._mapping.region, new_id(self._mapping.region, command_id))
         open_case = _OpenCase(case, address, self._steps(case))
         self._open[address.id] = open_case
+        self.held_count_max = max(self.held_count_max, len(self._open))
         self._queue(open_case)
 
     def _queue(self, open_case: _OpenCase) -> None:

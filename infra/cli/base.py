@@ -150,21 +150,22 @@ def _exit_for(error: BaseException) -> BaseException:
 
 
 @contextmanager
-def progress_bar(title: str, total: int | None) -> Iterator[ShowProgress]:
+def progress_bar(title: str, total: int | None, done_before: int = 0) -> Iterator[ShowProgress]:
     """A progress bar with count, time and remaining time. The yielded function takes (done, a word beside the bar).
 
-    Without a terminal on stderr there is a line every LINE_EVERY_S.
+    What was done before counts in the total, not in the rate. Without a terminal on stderr there is a line every
+    LINE_EVERY_S.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _lines(title, total)
+        yield _lines(title, total, done_before)
         return
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[word]}"),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(title, total=total, word="")
+        task = bar.add_task(title, total=total, completed=done_before, word="")
 
         def show_progress(done: int, word: str) -> None:
             bar.update(task, completed=done, word=word)
@@ -183,7 +184,7 @@ def sum_of_streams(show_progress: ShowProgress) -> StreamProgress:
     return show_stream
 
 
-def _lines(title: str, total: int | None) -> ShowProgress:
+def _lines(title: str, total: int | None, done_before: int) -> ShowProgress:
     clock = SystemClock()
     started = last = clock.monotonic()
 
@@ -193,7 +194,7 @@ def _lines(title: str, total: int | None) -> ShowProgress:
         if now - last < LINE_EVERY_S:
             return
         last = now
-        rate = done / (now - started)
+        rate = (done - done_before) / (now - started)
         left = f", {(total - done) / rate:.0f} s left" if total and rate else ""
         say(f"{title}: {done}{f' of {total}' if total else ''} {word}{left}")
 

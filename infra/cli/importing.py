@@ -16,7 +16,7 @@ from infra.importing.import_run import ImportJournal, ImportPosition, ImportRun
 from infra.importing.mapping import ImportMapping, load_mapping
 from infra.importing.mapping_tree import BadMapping
 from infra.importing.plan import ImportPlan, make_plan
-from infra.importing.row_importer import ImportPhase, RowImporter, RowOutcome, open_row_importer
+from infra.importing.row_importer import RowImporter, RowOutcome, import_runtime, open_row_importer
 from infra.importing.rows import BadFile
 from infra.servers.attach import is_external, open_servers
 from infra.servers.composition import running
@@ -24,10 +24,11 @@ from infra.servers.folder import Folder
 from infra.servers.services import OWNERS
 from shared.kit.clock import SystemClock
 from shared.kit.failpoints import Failpoints
-from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 
-TableFile = Annotated[Path, typer.Argument(help="A .csv, .xlsx or .ndjson file; its first line names the columns.")]
+TableFile = Annotated[
+    Path, typer.Argument(help="A .csv, .xlsx, .ndjson or .json file; its first line names the columns.")
+]
 MappingFile = Annotated[Path, typer.Option(help="The meaning of the columns, as YAML; see docs/import.md.")]
 RejectedFile = Annotated[Path | None, typer.Option(help="The file for rejected rows; <file>.rejected.csv by default.")]
 Dry = Annotated[bool, typer.Option("--check", help="Read and check every row without sending anything.")]
@@ -55,7 +56,7 @@ def _read(file: Path, mapping_file: Path) -> tuple[ImportMapping, ImportPlan]:
         raise Refused(str(error), CODE_USAGE) from None
     repeats = f", {len(plan.repeats)} repeat an open case" if mapping.repeats else ""
     say(f"{file.name} has {plan.rows} rows{repeats}")
-    for line in plan.warnings:
+    for line in (*plan.warnings, *plan.statuses()):
         say(line)
     if plan.warnings_count > len(plan.warnings):
         say(f"{plan.warnings_count - len(plan.warnings)} more rows like these")
@@ -90,24 +91,24 @@ async def _import(settings: Settings, file: Path, mapping_file: Path, rejected: 
         servers = await stack.enter_async_context(open_servers(settings, say))
         if servers.started_here:  # then reactions and projections run in this process
             settings_by_owner = {owner: servers.settings(owner) for owner in OWNERS}
-            await stack.enter_async_context(running(settings_by_owner, Runtime.of(clock, failpoints=failpoints)))
+            await stack.enter_async_context(running(settings_by_owner, import_runtime(clock, failpoints)))
         row_importer = await stack.enter_async_context(open_row_importer(servers, mapping, clock, failpoints))
+        await _check_names(row_importer, mapping)
+        journal = ImportJournal(position_file, rejected, file, mapping_file)
+        import_run = ImportRun(file, mapping, plan, row_importer, journal, clock)
+        before = import_run.position.read
+        if before:
+            say(f"going on after {before} rows")
         started = clock.monotonic()
-        with progress_bar(f"importing {file.name}", plan.rows) as show_progress:
-            await _check_names(row_importer, mapping)
-            at_start = 0
+        with progress_bar(f"importing {file.name}", plan.rows, before) as show_progress:
 
-            def show(done: int, total: int, position: ImportPosition) -> None:
-                rate = (position.read - at_start) / max(clock.monotonic() - started, 0.001)
-                show_progress(done if position.phase is ImportPhase.CASES else total, f"{position.phase}, {rate:.0f}/s")
+            def show(position: ImportPosition) -> None:
+                rate = (position.read - before) / max(clock.monotonic() - started, 0.001)
+                show_progress(position.read, f"{position.phase}, {rate:.0f}/s")
 
-            journal = ImportJournal(position_file, rejected, file, mapping_file)
-            import_run = ImportRun(file, mapping, plan, row_importer, journal, clock, show)
-            at_start = import_run.position.read
-            if at_start:
-                say(f"going on after {at_start} rows")
+            import_run.progress = show
             done = await import_run.run()
-        _report(done, mapping, clock.monotonic() - started, rejected)
+        _report(done, clock.monotonic() - started, rejected, before)
 
 
 async def _check_names(row_importer: RowImporter, mapping: ImportMapping) -> None:
@@ -117,10 +118,12 @@ async def _check_names(row_importer: RowImporter, mapping: ImportMapping) -> Non
         raise Refused("\n".join(faults), CODE_USAGE)
 
 
-def _report(position: ImportPosition, mapping: ImportMapping, seconds: float, rejected: Path) -> None:
+def _report(position: ImportPosition, seconds: float, rejected: Path, before: int) -> None:
+    """Say the counts of the whole file; the seconds are those of this run."""
     counts = position.counts
+    gone_on = f", from row {before + 1} of them on" if before else ""
     outcomes = ", ".join(f"{name} {counts[name]}" for name in (*(outcome.value for outcome in RowOutcome), "rejected"))
-    say(f"read {position.read} = {outcomes} ({seconds:.1f} s)")
+    say(f"read {position.read} = {outcomes} ({seconds:.1f} s{gone_on})")
     ended = ", ".join(f"{status} {count}" for status, count in sorted(position.ended.items()))
     say(f"cases now: {ended or 'none'}; by the fallback unit {counts['by fallback']}")
     waiting = position.ended["awaiting_triage"]

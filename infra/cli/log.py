@@ -41,6 +41,7 @@ from shared.kit.clock import SystemClock
 from shared.kit.failpoints import Failpoints
 from shared.kit.json_lines import as_one_line
 from shared.kit.projections import KeptElsewhere
+from shared.kit.runtime import Runtime
 from shared.kit.seal import unseal_fields
 from shared.kit.service import connect_as
 from shared.kit.settings import Settings
@@ -258,7 +259,7 @@ async def _rebuild(settings: Settings, service: Owner | None, fresh: bool) -> No
     owners = OWNERS if service is None else (service,)
     async with (
         open_servers(settings, say) as servers,
-        connected(servers, clock, owners, Failpoints(hook(settings))) as services,
+        connected(servers, clock, owners, Runtime.of(clock, failpoints=Failpoints(hook(settings)))) as services,
     ):
         models = read_models(services)
         if not models:

@@ -1,18 +1,21 @@
-"""Reading CSV, XLSX and NDJSON files row by row with bounded memory; rows have the numbers that an editor shows.
+"""Reading CSV, XLSX, NDJSON and JSON files row by row with bounded memory; rows have the numbers that an editor shows.
 
-CSV and NDJSON may be packed with gzip.
+CSV, NDJSON and JSON may be packed with gzip.
 """
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import zlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, BinaryIO, Protocol, Self, cast
+
+import ijson
 
 from infra.importing.csv_rows import csv_rows
 from infra.importing.mapping_tree import BadMapping
@@ -22,7 +25,9 @@ from infra.importing.sheet_rows import plain_text, sheet_rows
 LINE_BYTES_MAX = 4 * 1024 * 1024  # a longer line is no object
 HEADING_LINES_MAX = 100
 FIELD_DEPTH_MAX = 4
-ENDINGS = (".csv", ".xlsx", ".ndjson", ".jsonl", ".csv.gz", ".ndjson.gz")
+ENDINGS = (".csv", ".xlsx", ".ndjson", ".jsonl", ".json", ".csv.gz", ".ndjson.gz", ".json.gz")
+TOO_DEEP = "is nested too deep"
+JSON_PIECE_BYTES = 64 * 1024
 
 
 class ColumnsMapping(FileFormat, Protocol):
@@ -89,34 +94,83 @@ def _lines(path: Path, form: FileFormat) -> Generator[Any]:
         case ".xlsx" if path.suffix.lower() == ".xlsx":
             return sheet_rows(path, form)
         case ".ndjson" | ".jsonl":
-            return _ndjson(path)
+            return _objects(path, _ndjson)
+        case ".json":
+            return _objects(path, _json_array)
         case other:
             raise BadFile(f"{path.name} ends in {other!r}; rows are read from {', '.join(ENDINGS)}")
 
 
-def _ndjson(path: Path) -> Generator[Any]:
-    """One JSON object per line. The columns are the fields of the first HEADING_LINES_MAX objects."""
+def _objects(path: Path, rows_of: Callable[[Path, BinaryIO], Iterator[FileRow]]) -> Generator[Any]:
+    """The columns are the fields of the first HEADING_LINES_MAX objects."""
     with open_bytes(path) as file:
-        numbered = enumerate(iter(lambda: file.readline(LINE_BYTES_MAX), b""), 1)
-        lines = (_object(number, line) for number, line in numbered if line.strip())
-        first = list(islice(lines, HEADING_LINES_MAX))
-        if not any(line.cells for line in first):
-            raise BadFile(f"{path.name} holds no JSON object on its first lines; NDJSON is one a line")
-        yield list(dict.fromkeys(name for line in first for name in line.cells))
+        rows = rows_of(path, cast(BinaryIO, file))
+        first = list(islice(rows, HEADING_LINES_MAX))
+        if not any(row.cells for row in first):
+            raise BadFile(f"{path.name} holds no JSON object; NDJSON is one a line, JSON an array of them")
+        yield list(dict.fromkeys(name for row in first for name in row.cells))
         yield from first
-        yield from lines
+        yield from rows
 
 
-def _object(number: int, data: bytes) -> FileRow:
+def _ndjson(path: Path, file: BinaryIO) -> Iterator[FileRow]:
+    """One JSON object per line, numbered by lines."""
+    for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES_MAX), b""), 1):
+        if line.strip():
+            try:
+                value = json.loads(line)
+            except ValueError as error:  # of JSON or UTF-8; the text of the error quotes the line
+                yield FileRow(number, {}, f"is not JSON ({type(error).__name__})")
+            except RecursionError:
+                yield FileRow(number, {}, TOO_DEEP)
+            else:
+                yield _object(number, value)
+
+
+class _OneAtATime:
+    """A file that hands out LINE_BYTES_MAX at most between two objects of an array."""
+
+    def __init__(self, path: Path, file: BinaryIO, begin: bytes) -> None:
+        self._path, self._file, self._begin = path, file, begin
+        self.number, self._bytes_count = 1, 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Raises BadFile in an object that is larger than LINE_BYTES_MAX."""
+        if not size:  # ijson asks whether it reads bytes or text
+            return b""
+        data, self._begin = self._begin or self._file.read(min(size, JSON_PIECE_BYTES)), b""
+        self._bytes_count += len(data)
+        if self._bytes_count > LINE_BYTES_MAX:
+            raise BadFile(f"{self._path.name}: object {self.number} is larger than {LINE_BYTES_MAX} bytes; split it")
+        return data
+
+    def following(self) -> None:
+        """Begin with the next object."""
+        self.number += 1
+        self._bytes_count = 0
+
+
+def _json_array(path: Path, file: BinaryIO) -> Iterator[FileRow]:
+    """The objects of a JSON array, one at a time, numbered from 1. Raises BadFile where it is no JSON any more."""
+    begin = file.read(JSON_PIECE_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()
+    if not begin.startswith(b"["):
+        raise BadFile(f"{path.name} is no JSON array; write [{{...}}, {{...}}], or one object a line as .ndjson")
+    source = _OneAtATime(path, file, begin)
     try:
-        fields = json.loads(data)
-    except ValueError as error:  # of JSON or UTF-8; the text of the error quotes the line
-        return FileRow(number, {}, f"is not JSON ({type(error).__name__})")
-    except RecursionError:
-        return FileRow(number, {}, "is nested too deep")
+        for value in ijson.items(source, "item", use_float=True, buf_size=JSON_PIECE_BYTES):
+            yield _object(source.number, value)
+            source.following()
+    except ijson.JSONError:
+        raise BadFile(f"{path.name}: in or behind object {source.number} is no JSON, or the file is cut off") from None
+
+
+def _object(number: int, fields: Any) -> FileRow:
     if not isinstance(fields, dict):
         return FileRow(number, {}, "is no JSON object")
-    return FileRow(number, dict(_cells("", fields, FIELD_DEPTH_MAX)))
+    try:
+        return FileRow(number, dict(_cells("", fields, FIELD_DEPTH_MAX)))
+    except RecursionError:
+        return FileRow(number, {}, TOO_DEEP)
 
 
 def _cells(prefix: str, fields: Mapping[str, Any], depth: int) -> Iterator[tuple[str, str]]:

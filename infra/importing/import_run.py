@@ -35,7 +35,7 @@ _POSITION_SAVED_EVERY_S = 1.0
 PATIENCE_S_MAX = 120.0
 PAUSE_S_MIN, PAUSE_S_MAX = 0.2, 5.0
 REJECTED_HEADING = ("row", "id", "column", "reason")
-OnPosition = Callable[[int, int, "ImportPosition"], None]
+OnPosition = Callable[["ImportPosition"], None]
 
 
 @dataclass
@@ -118,10 +118,10 @@ class ImportRun:
 
     def __init__(
         self, path: Path, mapping: ImportMapping, plan: ImportPlan, row_importer: RowImporter, journal: ImportJournal,
-        clock: Clock, progress: OnPosition,
+        clock: Clock, progress: OnPosition = lambda position: None,
     ) -> None:  # fmt: skip
         self._path, self._mapping, self._plan, self._row_importer = path, mapping, plan, row_importer
-        self._journal, self._clock, self._progress = journal, clock, progress
+        self._journal, self._clock, self.progress = journal, clock, progress
         self._now = clock.now()
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.position = journal.open()
@@ -225,7 +225,7 @@ class ImportRun:
             position.counts["by fallback"] += processed.result.by_fallback
             if processed.result.status is not None:
                 position.ended[processed.result.status] += 1
-        self._progress(position.rows, self._plan.rows, position)
+        self.progress(position)
         if self._clock.monotonic() - self._saved_at > _POSITION_SAVED_EVERY_S:
             self._journal.save(position)
             self._saved_at = self._clock.monotonic()

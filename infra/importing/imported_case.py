@@ -51,6 +51,7 @@ class ImportedCase:
     subject: str | None
     retention: Retention
     outcome: Outcome | None
+    settled: bool  # the case ends with its reply; an open case notes a reply as progress
     source_cells: bytes  # the cells of the columns in the mapping; equal cells are the same registration
 
     def command_id(self, source: str, step: str) -> str:
@@ -70,7 +71,7 @@ def imported_case(row: FileRow, mapping: ImportMapping, now: datetime) -> Import
     for name, reason in row.cell_faults.items():
         if name in used:
             raise UnfitRow(name, reason)
-    columns, cells = mapping.columns, {name: _clean(cell) for name, cell in row.cells.items()}
+    columns, cells = mapping.columns, {name: clean_cell(cell) for name, cell in row.cells.items()}
 
     def cell(column: str | None) -> str:
         return cells.get(column, "") if column else ""
@@ -100,6 +101,7 @@ def imported_case(row: FileRow, mapping: ImportMapping, now: datetime) -> Import
             raise UnfitRow(choice.column or name, f"gives no {name} of {', '.join(among)}; list its `values`") from None
 
     settle, subject = mapping.settle, mapping.subject.of(cells, text) if mapping.subject else None
+    settled = settle is not None and replied_at is not None and settle.ends(cells)
     return ImportedCase(
         row.number, id,
         title=_shown(columns.title, _within(columns.title, text["title"], TITLE_CHARS_MAX)),
@@ -113,7 +115,8 @@ def imported_case(row: FileRow, mapping: ImportMapping, now: datetime) -> Import
         region=_coded("region", chosen("region", mapping.region), "[0-9]{12}"),
         subject=_coded("subject", subject, "([0-9]{2}){1,3}") if subject else None,
         retention=listed("retention", mapping.retention, Retention),
-        outcome=listed("outcome", settle.outcome, Outcome) if settle and text["reply"] else None,
+        outcome=listed("outcome", settle.outcome, Outcome) if settle and settled else None,
+        settled=settled,
         source_cells=to_json({name: cell for name, cell in row.cells.items() if name in used}),
     )  # fmt: skip
 
@@ -138,7 +141,7 @@ def _reply_time(mapping: ImportMapping, cell: str, at: datetime, now: datetime) 
     return moment
 
 
-def _clean(cell: str) -> str:
+def clean_cell(cell: str) -> str:
     """The cell without empty lines and blanks at the ends of lines, and with single blanks elsewhere."""
     return _LINES.sub("\n", _BLANKS.sub(" ", cell)).strip()
 

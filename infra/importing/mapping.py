@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta, timezone, tzinfo
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ from shared.case.facts import Channel, Nature, Outcome, Retention
 
 UNNAMED = "not-named"  # the person of a unit when neither file nor documents name one
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+CellText = Annotated[str, StringConstraints(strip_whitespace=True)]
 HeadingRow = Annotated[int, Field(ge=1, le=HEADING_ROW_MAX)]
 TextField = Literal["title", "text", "reporter", "reply"]
 
@@ -109,8 +110,12 @@ class ColumnMapping(MappingPart):
 
 
 class SettleSpec(MappingPart):
-    """The settlement of rows with a reply. `by` is a person's id, or `first`: the first active person who may sign."""
+    """The settlement of rows with a reply. `by` is a person's id, or `first`: the first active person who may sign.
 
+    `when` gives the cells, by column, of the rows that are settled; the others stay open.
+    """
+
+    when: dict[ColumnName, Annotated[tuple[CellText, ...], Field(min_length=1)]] = {}
     by: Literal["first"] | PersonId = "first"
     otherwise: PersonId = UNNAMED
     outcome: ValueField = ValueChoice(fixed=Outcome.EXPLAINED)
@@ -118,6 +123,10 @@ class SettleSpec(MappingPart):
         "as the reply states"
     )
     close: bool = True
+
+    def ends(self, cells: Mapping[str, str]) -> bool:
+        """Whether a row with these cells by column is one that is settled."""
+        return all(cells.get(column, "") in values for column, values in self.when.items())
 
 
 class RepeatsSpec(MappingPart):
@@ -205,6 +214,9 @@ class ImportMapping(MappingPart):
         for name, choice in {**choices, "retention": self.retention, "settle.outcome": outcome}.items():
             if choice is not None and choice.column is not None:
                 yield f"{name}.column", choice.column
+
+        for column in self.settle.when if self.settle else ():
+            yield f"settle.when.{column}", column
 
     def check(self, heading: Sequence[str]) -> None:
         """Check that the file has the columns. Raises BadMapping with the nearest name for each missing one."""

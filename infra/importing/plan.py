@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
@@ -16,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from infra.importing.file_rows import read_rows
-from infra.importing.imported_case import ImportedCase, UnfitRow, imported_case
+from infra.importing.imported_case import ImportedCase, UnfitRow, clean_cell, imported_case
 from infra.importing.mapping import ImportMapping
 from infra.importing.rows import FileRow
 from shared.case.base import Address
@@ -24,6 +25,9 @@ from shared.case.base import Address
 HASH_BYTES = 8
 BUCKETS = 256
 WARNINGS_SHOWN_MAX = 20
+STATUSES_COUNT_MAX = 20
+STATUS_CHARS_MAX = 40
+OTHER_VALUES = "another value"
 OnRows = Callable[[int, str], None]
 
 
@@ -37,6 +41,29 @@ class ImportPlan:
     doubles: dict[int, int] = field(default_factory=dict)  # row -> earlier row
     repeats: dict[int, Address] = field(default_factory=dict)  # row -> case
     repeated: set[int] = field(default_factory=set)
+    open_rows: Counter[tuple[str, str]] = field(default_factory=Counter)  # (column, cell) that settles nothing -> rows
+    without_reply_count: int = 0  # settled by their status, but without a reply
+
+    def note_status(self, row: FileRow, mapping: ImportMapping) -> None:
+        """Count a row by the cell that keeps it open, as `settle.when` says."""
+        settle = mapping.settle
+        if settle is None or not settle.when or row.fault:
+            return
+        cells = {column: clean_cell(row.cells.get(column, "")) for column in settle.when}
+        still_open = next((column for column, values in settle.when.items() if cells[column] not in values), None)
+        if still_open is None:
+            self.without_reply_count += not clean_cell(row.cells.get(mapping.columns.reply or "", ""))
+            return
+        value = cells[still_open][:STATUS_CHARS_MAX]
+        known = (still_open, value) in self.open_rows or len(self.open_rows) < STATUSES_COUNT_MAX
+        self.open_rows[still_open, value if known else OTHER_VALUES] += 1
+
+    def statuses(self) -> Iterator[str]:
+        """The rows that stay open by `settle.when`, one line for each value of a column."""
+        for (column, value), count in self.open_rows.most_common():
+            yield f"{count} rows stay open: {column} is {value or 'empty'}, which settle.when does not name"
+        if self.without_reply_count:
+            yield f"{self.without_reply_count} rows that settle.when names stay open: they have no reply"
 
 
 def make_plan(
@@ -47,6 +74,7 @@ def make_plan(
     for row in read_rows(path, mapping):
         plan.rows += 1
         hashes.add(row)
+        plan.note_status(row, mapping)
         if row.warning:
             plan.warnings_count += 1
             if len(plan.warnings) < WARNINGS_SHOWN_MAX:
@@ -109,12 +137,17 @@ class _Alike:
 
     at: datetime
     number: int
-    replied_at: datetime | None
+    settled_at: datetime | None
     case: Address
 
     @classmethod
     def of(cls, imported: ImportedCase, mapping: ImportMapping) -> _Alike:
-        return cls(imported.at, imported.number, imported.replied_at, imported.case(mapping.source))
+        return cls(
+            imported.at,
+            imported.number,
+            imported.replied_at if imported.settled else None,
+            imported.case(mapping.source),
+        )
 
 
 def _pair(plan: ImportPlan, mapping: ImportMapping, cases: list[_Alike]) -> None:
@@ -129,5 +162,5 @@ def _pair(plan: ImportPlan, mapping: ImportMapping, cases: list[_Alike]) -> None
 
 
 def _open_at(first: _Alike, mapping: ImportMapping, moment: datetime) -> bool:
-    closes = mapping.settle is not None and mapping.settle.close and first.replied_at is not None
-    return not closes or first.replied_at is None or moment < first.replied_at
+    closes = mapping.settle is not None and mapping.settle.close
+    return not closes or first.settled_at is None or moment < first.settled_at

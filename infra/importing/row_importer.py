@@ -28,16 +28,19 @@ from shared.case.lifecycle import Status
 from shared.case.reasons import Rejected
 from shared.case.rights import Right
 from shared.case.state import CaseState
+from shared.kit.aggregate_cache import AggregateCache
 from shared.kit.application import Origin
 from shared.kit.clock import Clock
 from shared.kit.command_handler import Committed, command
 from shared.kit.failpoints import Failpoints
 from shared.kit.reactions import ReactionRunner
+from shared.kit.runtime import Runtime
 from shared.kit.service import RunningService
 from shared.kit.vault import KeyErased
 from shared.log.port import NoArea
 
 IMPORTER = "import"
+CASES_CACHED_COUNT_MAX = 1_000  # of some 6 KB each
 STEPS_COUNT_MAX = 60  # a case has some ten steps, more with twenty co-handling units
 IMPORTING_OWNERS = (Owner.INTAKE, Owner.ROUTING, Owner.SUPERVISION)
 
@@ -113,11 +116,7 @@ class RowImporter:
         if imported.command_id(source, "attach") not in state.applied:
             await self._send_or_raise(imported, case, Owner.INTAKE, "attach", imported.at, **self._report(imported))
             outcome, state = RowOutcome.ATTACHED, await self._state(case, fresh=True)
-        noted = imported.command_id(source, "progress") in state.applied or not imported.replied_at
-        if not noted and state.status is Status.HANDLING:
-            note, at = Note(text=imported.reply), imported.replied_at or imported.at
-            facts = {"unit": state.unit, "note": note, "contacted": True}
-            await self._send_or_raise(imported, case, Owner.ROUTING, "progress", at, **facts)
+        if state.status is Status.HANDLING and await self._note_reply(imported, case, state):
             outcome = RowOutcome.ATTACHED
         return RowResult(outcome)
 
@@ -159,17 +158,20 @@ class RowImporter:
 
     async def _advance(self, imported: ImportedCase, case: Address, state: CaseState, to_the_end: bool) -> str | None:
         """Send the next command for a case; its name, None when the case is at its end here."""
+        settles = self._mapping.settle
         match state.status:
             case Status.AWAITING_TRIAGE if not state.hand_backs:
                 return await self._triage(imported, case, state)
             case Status.TRIAGED:
                 return await self._assign(imported, case, state)
-            case Status.ASSIGNED if imported.replied_at and self._mapping.settle:
+            case Status.ASSIGNED if imported.replied_at and settles:
                 person = self.signer(state)
                 return await self._step(imported, case, "sign-for", imported.at, unit=state.unit, person=person)
-            case Status.HANDLING if to_the_end and imported.replied_at and self._mapping.settle:
+            case Status.HANDLING if to_the_end and imported.settled:
                 return await self._settle(imported, case, state)
-            case Status.SETTLED if to_the_end and self._mapping.settle and self._mapping.settle.close:
+            case Status.HANDLING if imported.replied_at and not imported.settled and settles:
+                return await self._note_reply(imported, case, state)
+            case Status.SETTLED if to_the_end and imported.settled and settles and settles.close:
                 return await self._step(imported, case, "close", self._last(imported), basis="imported as closed")
         return None
 
@@ -209,6 +211,15 @@ class RowImporter:
             reply=reply,
             basis=settle.basis,
         )
+
+    async def _note_reply(self, imported: ImportedCase, case: Address, state: CaseState) -> str | None:
+        """Note a reply that does not settle its case as progress, once."""
+        at = imported.replied_at
+        if at is None or imported.command_id(self._mapping.source, "progress") in state.applied:
+            return None
+        facts = {"unit": state.unit, "note": Note(text=imported.reply), "contacted": True}
+        await self._send_or_raise(imported, case, Owner.ROUTING, "progress", at, **facts)
+        return "progress"
 
     async def _react(self, case: Address, event: type[Event], after: int) -> None:
         for recorded in await self._routing.data.log.load(case, after):
@@ -333,10 +344,15 @@ def _unfit(outcome: Rejected) -> UnfitRow:
     return UnfitRow("", f"{outcome.reason.code}{detail}: {outcome.reason.message}")
 
 
+def import_runtime(clock: Clock, failpoints: Failpoints | None = None) -> Runtime:
+    """A runtime that remembers few cases, since an import works through each of many once."""
+    return Runtime.of(clock, aggregates=AggregateCache(CASES_CACHED_COUNT_MAX), failpoints=failpoints)
+
+
 @asynccontextmanager
 async def open_row_importer(
     servers: Servers, mapping: ImportMapping, clock: Clock, failpoints: Failpoints | None = None
 ) -> AsyncIterator[RowImporter]:
     """A row importer on these servers, as the services of IMPORTING_OWNERS. Raises Unavailable, LogUnavailable."""
-    async with connected(servers, clock, IMPORTING_OWNERS, failpoints) as services:
+    async with connected(servers, clock, IMPORTING_OWNERS, import_runtime(clock, failpoints)) as services:
         yield RowImporter(services, mapping, clock)

@@ -12,7 +12,6 @@ from infra.servers.composition import open_services
 from infra.servers.services import BY_OWNER
 from shared.case.base import Owner
 from shared.kit.clock import Clock
-from shared.kit.failpoints import Failpoints
 from shared.kit.projections import KIT_STATEMENTS, KeptElsewhere, ProjectionRunner
 from shared.kit.runtime import Runtime
 from shared.kit.service import RunningService
@@ -56,13 +55,12 @@ class OpenReadModel:
 
 @asynccontextmanager
 async def connected(
-    servers: Servers, clock: Clock, owners: Sequence[Owner], failpoints: Failpoints | None = None
+    servers: Servers, clock: Clock, owners: Sequence[Owner], runtime: Runtime | None = None
 ) -> AsyncIterator[dict[Owner, RunningService]]:
     """These services, connected, without their jobs. Raises Unavailable, LogUnavailable."""
-    runtime = Runtime.of(clock, failpoints=failpoints)
     async with AsyncExitStack() as stack:
         settings = {owner: servers.settings(owner) for owner in owners}
-        services = await open_services(stack, settings, runtime)
+        services = await open_services(stack, settings, runtime or Runtime.of(clock))
         yield {service.owner: service for service in services}
 
 

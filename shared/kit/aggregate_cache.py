@@ -75,7 +75,7 @@ class AggregateCache:
     def note(self, recorded: Recorded[Any], made: StateChange) -> None:
         """An event was appended here, and this is what it made."""
         self._made[recorded.id] = made
-        if len(self._made) > MADE_COUNT_MAX:
+        if len(self._made) > min(MADE_COUNT_MAX, self._cached_count_max):
             self._made.popitem(last=False)
 
     def made(self, recorded: Recorded[Any]) -> StateChange | None:

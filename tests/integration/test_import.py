@@ -124,6 +124,22 @@ def test_rows_become_cases_once(stack: Stack, tmp_path: Path) -> None:
     assert {row.partition("/")[2]: flow for row, flow in flows(stack.data, "once").items()} == lived
 
 
+def test_a_row_that_is_not_closed_stays_open_with_its_reply_as_progress(stack: Stack, tmp_path: Path) -> None:
+    with SAMPLE.open(encoding="utf-8-sig", newline="") as sample:
+        table = list(csv.DictReader(sample))
+    objects = [row | {"状态": "处理中" if row["编号"] == "102" else "已办结"} for row in table]
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(objects, ensure_ascii=False), "utf-8")
+    mapping = mapping_of(tmp_path, "status", ("settle:\n", "settle:\n  when: {状态: [已办结]}\n"))
+    counts = imported(stack.data, file, mapping, tmp_path / "rejected.csv")
+    assert counts == {"registered": REGISTERED, "attached": ATTACHED, "unchanged": 0, "rejected": 4}
+    lived = flows(stack.data, "status")
+    assert kinds(lived["status/102"]) == ["registered", "triaged", "assigned", "signed_for", "progressed", "released"]
+    assert kinds(lived["status/103"]) == HANDLED
+    assert imported(stack.data, file, mapping, tmp_path / "rejected.csv")["unchanged"] == REGISTERED + ATTACHED
+    assert flows(stack.data, "status") == lived
+
+
 def test_the_three_kinds_of_file_lead_to_the_same(stack: Stack, tmp_path: Path) -> None:
     with SAMPLE.open(encoding="utf-8-sig", newline="") as file:
         table = list(csv.reader(file))

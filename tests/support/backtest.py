@@ -30,10 +30,16 @@ def lived(
     file = folder / "lived.csv"
     file.write_text("\n".join((*lines, "")), "utf-8")
     mapping = BacktestMapping.model_validate(base | more)
-    return asyncio.run(_lived(file, mapping))
+    compared_cases: dict[str, ComparedCase] = {}
+    _, report = asyncio.run(played(file, mapping, compared_cases))
+    return compared_cases, report
 
 
-async def _lived(file: Path, mapping: BacktestMapping) -> tuple[dict[str, ComparedCase], BacktestReport]:
+async def played(
+    file: Path, mapping: BacktestMapping, compared_cases: dict[str, ComparedCase] | None = None
+) -> tuple[Playback, BacktestReport]:
+    """Play a file by a mapping; `compared_cases` receives the compared cases by id."""
+    compared_cases = {} if compared_cases is None else compared_cases
     source = HistoricFile(file, mapping)
     cases = await read_cases(source)
     until = read_until(mapping, None) or source.counts.last
@@ -43,11 +49,10 @@ async def _lived(file: Path, mapping: BacktestMapping) -> tuple[dict[str, Compar
         CaseComparison(mapping, until),
         BacktestReport(mapping, until, source.counts),
     )
-    compared_cases: dict[str, ComparedCase] = {}
-    async for played in play.run(cases):
-        compared = comparison.compare(played)
-        assert played.case.id not in compared_cases, "a case is compared once"
-        compared_cases[played.case.id] = compared
+    async for case in play.run(cases):
+        compared = comparison.compare(case)
+        assert case.case.id not in compared_cases, "a case is compared once"
+        compared_cases[case.case.id] = compared
         report.add(compared)
     report.later = play.later_count
-    return compared_cases, report
+    return play, report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.backtest.comparison import EXPLANATIONS, UNEXPLAINED, CaseComparison, DifferenceReason, Timeliness
-from tests.support.backtest import LOG, TABLE, lived
+from infra.backtest.mapping import BacktestMapping
+from tests.support.backtest import LOG, TABLE, lived, played
 
 pytestmark = pytest.mark.slow
 
@@ -226,6 +228,17 @@ def test_many_due_at_one_instant_and_until(tmp_path: Path) -> None:
     found, report = lived(tmp_path, TABLE, [HEAD, *rows, "z,2024-05-01,,2024-05-02"], until="2024-04-01")
     assert report.overdue == sum(5 + n % 20 > 10 for n in range(520))
     assert (report.later, len(found), sum(report.why.values())) == (1, 520, 0)
+
+
+def test_a_settled_case_is_not_held_until_its_closing(tmp_path: Path) -> None:
+    rows = [f"{n},2024-03-01T{n % 24:02d}:{n % 60:02d},2024-03-02,2024-03-04,2029-01-01" for n in range(100)]
+    later = [f"later {n},2024-04-01T{n % 24:02d}:{n % 60:02d},2024-04-02,2024-04-04,2029-01-01" for n in range(100)]
+    file = tmp_path / "a.csv"
+    file.write_text("\n".join(["id,start,end,due,closed", *rows, *later, ""]), "utf-8")
+    mapping = BacktestMapping.model_validate(TABLE | {"closed": "closed"})
+    play, report = asyncio.run(played(file, mapping))
+    assert (report.deadlines, report.good) == (200, True)
+    assert play.held_count_max == 100, "the first hundred are over before the second begin"
 
 
 MINUTES = st.integers(0, 60 * 24 * 40)

@@ -42,6 +42,8 @@ def test_mappings_that_ship_can_be_read(file: Path) -> None:
         ("[甲市]", "['/甲(市/']", "hold no regular expression"),
         ("source: sample", "source: Sample 1", "source: "),
         ("source: sample", "", "source is missing"),
+        ("settle:\n", "settle:\n  when: {状況: [Closed]}\n", "settle.when.状況: the file has no column '状況'"),
+        ("settle:\n", "settle:\n  when: {答复: []}\n", "settle.when.答复: "),
         ("{county}-petitions", "county-petitions", "fallback: 'county-petitions' is no unit"),
         ("same: [reporter, title]", "same: [reporter, phone]", "repeats.same"),
         ("reply: 答复, reply_time: 答复时间", "reply: 答复", "settle: name the columns"),

@@ -116,6 +116,44 @@ def test_a_repeat_may_stand_before_its_case(tmp_path: Path) -> None:
     assert plan.repeats == {2: first.case("sample")}
 
 
+def with_status(tmp_path: Path, *rows: tuple[str, str]) -> tuple[Path, ImportMapping]:
+    """A file of rows with a status and a reply, and a mapping that settles the closed ones."""
+    path = tmp_path / "a.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*HEADING, "状态"])
+        for number, (status, reply) in enumerate(rows):
+            replied_at = "2021/3/2 9:00:00" if reply else ""
+            writer.writerow([str(number), "U", "题", "2021/3/1 9:00:00", "文", reply, replied_at, status])
+    assert MAPPING.settle is not None
+    settle = MAPPING.settle.model_copy(update={"when": {"状态": ("Closed", "已办结")}})
+    return path, MAPPING.model_copy(update={"settle": settle})
+
+
+def test_a_row_is_settled_when_its_status_says_so(tmp_path: Path) -> None:
+    rows = [("Closed", "复"), (" 已办结 ", "复"), ("Open", "复"), ("处理中", ""), ("", "复"), ("Closed", "")]
+    path, mapping = with_status(tmp_path, *rows)
+    cases = [imported_case(row, mapping, NOW) for row in read_rows(path, mapping)]
+    assert [case.settled for case in cases] == [True, True, False, False, False, False]
+    assert [case.replied_at is None for case in cases] == [False, False, False, True, False, True]
+    plan = make_plan(path, mapping, NOW)
+    assert list(plan.statuses()) == [
+        "1 rows stay open: 状态 is Open, which settle.when does not name",
+        "1 rows stay open: 状态 is 处理中, which settle.when does not name",
+        "1 rows stay open: 状态 is empty, which settle.when does not name",
+        "1 rows that settle.when names stay open: they have no reply",
+    ]
+    assert set(plan.repeats) == {3, 4, 5, 6, 7}, "a row is repeated while it is open, or in the moment it is replied to"
+
+
+def test_statuses_are_named_within_a_bound(tmp_path: Path) -> None:
+    path, mapping = with_status(tmp_path, *((f"第{number}种{'长' * 60}", "") for number in range(50)))
+    plan = make_plan(path, mapping, NOW)
+    assert sum(plan.open_rows.values()) == 50
+    assert len(plan.open_rows) == 21
+    assert plan.open_rows["状态", "another value"] == 30
+
+
 def test_who_gives_no_name_repeats_nobody(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     with path.open("w", encoding="utf-8", newline="") as file:

@@ -35,14 +35,17 @@ def table(path: Path, rows: list[list[Any]]) -> Path:
             for row in [COLUMNS, *rows]:
                 book.worksheets[0].append(row)
             book.save(path)
+        case ".json":
+            objects = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+            path.write_text("\ufeff" + json.dumps(objects, ensure_ascii=False, indent=1), "utf-8")
         case _:
             lines = (json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False) for row in rows)
             path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.xlsx", "a.ndjson"])
-def test_the_three_kinds_are_alike(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["a.csv", "a.xlsx", "a.ndjson", "a.json"])
+def test_the_kinds_of_file_are_alike(tmp_path: Path, name: str) -> None:
     path = table(tmp_path / name, [[17, "第一行\n第二行"], [18, ",\"'"], ["0019", "\t空白 "]])
     assert heading_of(path, MAPPING) == COLUMNS
     assert [line.cells for line in read_rows(path, MAPPING)] == [
@@ -111,6 +114,12 @@ def test_a_field_inside_another_one_has_a_name(tmp_path: Path) -> None:
         ("a.xlsx", b"", "is not an XLSX workbook"),
         ("a.ndjson", b"", "holds no JSON object"),
         ("a.ndjson", b"[]\n", "holds no JSON object"),
+        ("a.json", b"[]", "holds no JSON object"),
+        ("a.json", b'{"rows": []}', "is no JSON array; write [{...}, {...}]"),
+        ("a.json", b'[{"a": 1}, {"a": 2}', "in or behind object 3 is no JSON, or the file is cut off"),
+        ("a.json", b'[{"a": 1}, {"a" 2}]', "in or behind object 2 is no JSON"),
+        ("a.json", b'[{"a": 1}] x', "is no JSON"),
+        ("a.json", b'[{"a": 1}, {"a": "' + b"x" * 5 * 1024 * 1024 + b'"}]', "object 2 is larger than"),
     ],
 )
 def test_what_is_no_table_is_told(tmp_path: Path, name: str, data: bytes, told: str) -> None:
@@ -157,11 +166,30 @@ def test_a_sheet_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
         heading_of(path, MAPPING)
 
 
-def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
+def test_one_bad_object_of_an_array_stops_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.json.gz"
+    deep = "[" * 20_000 + "]" * 20_000
+    text = f'[{{"编号": 1.50, "标题": {{"短": true}}}}, 7, {{"编号": {deep}}}, {{"编号": "4"}}]'
+    path.write_bytes(gzip.compress(text.encode()))
+    rows = list(read_rows(path, MAPPING))
+    assert [(row.number, row.fault) for row in rows] == [
+        (1, ""), (2, "is no JSON object"), (3, "is nested too deep"), (4, ""),
+    ]  # fmt: skip
+    assert (rows[0].cells["编号"], rows[0].cells["标题.短"]) == ("1.5", "true")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.json"])
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    rows = ((str(number), "字" * 500) for number in range(20_000))
     with path.open("w", encoding="utf-8", newline="") as file:
-        file.write("编号,标题\n")
-        file.writelines(f"{number},{'字' * 500}\n" for number in range(20_000))
+        if name == "a.csv":
+            csv.writer(file).writerows([COLUMNS, *rows])
+        else:
+            objects = (json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False) for row in rows)
+            file.write("[" + next(objects))
+            file.writelines(", " + text for text in objects)
+            file.write("]")
     tracemalloc.start()
     assert sum(1 for _ in read_rows(path, MAPPING)) == 20_000
     _, peak = tracemalloc.get_traced_memory()

@@ -42,6 +42,16 @@ def test_a_newer_state_is_never_forgotten_for_an_older_one() -> None:
     assert known.get("c") is None
 
 
+def test_a_small_memory_is_small_in_both_of_its_parts() -> None:
+    cache = AggregateCache(cached_count_max=3)
+    cases = [replace(CASE, id=str(number), position=Position("LOG_5101", number)) for number in range(1, 10)]
+    for recorded in cases:
+        cache.remember(recorded.id, Versioned("state", 1))
+        cache.note(recorded, StateChange("before", "after", 0, recorded.position.sequence if recorded.position else 0))
+    assert [cache.get(recorded.id) is not None for recorded in cases].count(True) == 3
+    assert [cache.made(recorded) is not None for recorded in cases].count(True) == 3
+
+
 def test_what_an_event_made_is_known_of_that_very_place_only(monkeypatch: Any) -> None:
     monkeypatch.setattr(module, "MADE_COUNT_MAX", 1)
     known, made = AggregateCache(), StateChange("before", "after", 3, 4)
