@@ -18,7 +18,7 @@ DayList = Annotated[tuple[date, ...], Field(max_length=DAYS_MAX), AfterValidator
 OfficeHours = Annotated[
     str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$")
 ]
-_SATURDAY = 5
+_SATURDAY, _DECEMBER = 5, 12
 
 
 def _zone(name: str) -> str:
@@ -49,7 +49,9 @@ class CalendarRow(ReferenceRow):
     @model_validator(mode="after")
     def _sensible(self) -> Self:
         for day in (*self.holidays, *self.makeup):
-            if str(day.year) != self.year:
+            # the notice of 2019 names 30 December 2018
+            new_year = day.month == _DECEMBER and day.year == int(self.year) - 1
+            if str(day.year) != self.year and not new_year:
                 raise ValueError(f"{day} is not in {self.year}; move it to the row of {day.year}")
         for day in self.makeup:
             if day.weekday() < _SATURDAY:

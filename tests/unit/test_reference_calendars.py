@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.case.calendar import ZONE
-from shared.reference.calendars import CalendarRow
+from shared.reference.calendars import CalendarRow, calendar_of
 from shared.reference.documents import Document, DocumentKind
 from shared.reference.load import LoadError, demo_documents, load_table, load_yaml
 from shared.reference.publish import PublishCounts, publish, with_years
@@ -52,6 +52,18 @@ def test_a_row_that_makes_no_sense_is_named(tmp_path: Path, row: str, said: str)
     (fault,) = caught.value.faults
     assert str(fault).startswith("next.yaml:4: row 2 of calendars, '2027': ")
     assert said in fault.reason
+
+
+def test_a_notice_may_name_the_december_before_its_year(tmp_path: Path) -> None:
+    file = tmp_path / "2019.yaml"
+    row = "{holidays: [2018-12-30, 2018-12-31, 2019-01-01], makeup: [2018-12-29]}"
+    file.write_text(f"kind: calendars\nrows:\n  2018: {{holidays: [2018-01-01]}}\n  2019: {row}\n", "utf-8")
+    calendar = calendar_of(load_yaml(file).documents)
+    days = [date(2018, 12, 28), date(2018, 12, 29), date(2018, 12, 30), date(2018, 12, 31), date(2019, 1, 1)]
+    assert [calendar.is_working(day) for day in days] == [True, True, False, False, False]
+    file.write_text("kind: calendars\nrows:\n  2019: {holidays: [2018-11-30]}\n", "utf-8")
+    with pytest.raises(LoadError, match="2018-11-30 is not in 2019"):
+        load_yaml(file)
 
 
 @pytest.mark.parametrize("year", ["27", "1027", "two"])
