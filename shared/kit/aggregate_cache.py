@@ -37,10 +37,13 @@ class StateChange:
 
 
 class AggregateCache:
-    """The memory of one process, bounded; what is forgotten stands on the log."""
+    """The memory of one process, bounded; what is forgotten stands on the log.
+
+    Whoever holds folded states beside it in the same process holds no more of them than `cached_count_max`.
+    """
 
     def __init__(self, cached_count_max: int = CACHED_COUNT_MAX) -> None:
-        self._cached_count_max = cached_count_max
+        self.cached_count_max = cached_count_max
         self._cache: OrderedDict[str, Versioned] = OrderedDict()
         self._made: OrderedDict[str, StateChange] = OrderedDict()
         self._queues: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -65,7 +68,7 @@ class AggregateCache:
         if known is None or known.sequence < held.sequence:
             self._cache[subject] = held
         self._cache.move_to_end(subject)
-        if len(self._cache) > self._cached_count_max:
+        if len(self._cache) > self.cached_count_max:
             self._cache.popitem(last=False)
 
     def forget(self, subject: str) -> None:
@@ -75,7 +78,7 @@ class AggregateCache:
     def note(self, recorded: Recorded[Any], made: StateChange) -> None:
         """An event was appended here, and this is what it made."""
         self._made[recorded.id] = made
-        if len(self._made) > min(MADE_COUNT_MAX, self._cached_count_max):
+        if len(self._made) > min(MADE_COUNT_MAX, self.cached_count_max):
             self._made.popitem(last=False)
 
     def made(self, recorded: Recorded[Any]) -> StateChange | None:

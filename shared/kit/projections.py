@@ -185,7 +185,7 @@ class ProjectionRunner:
     def _remember(self, subject: str, state: Any) -> None:
         self._folded[subject] = state
         self._folded.move_to_end(subject)
-        if len(self._folded) > FOLDED_COUNT_MAX:
+        if len(self._folded) > min(FOLDED_COUNT_MAX, self._runtime.aggregates.cached_count_max):
             self._folded.popitem(last=False)
 
     async def rebuild(self, progress: Callable[[str, int, int], None]) -> AsyncGenerator[None, None]:

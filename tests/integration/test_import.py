@@ -6,6 +6,7 @@ The sample's texts are made up. The real messages are read where they lie beside
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import os
 import re
@@ -23,6 +24,9 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from infra.cli import app
+from infra.importing import row_importer
+from infra.importing.import_run import ImportRun
+from shared.case.state import CaseState
 from tests.support.command import ROOT
 from tests.support.stack import Stack, until
 
@@ -252,6 +256,25 @@ def test_killed_in_the_middle_and_run_again_ends_the_same(own_stack: Stack, tmp_
     again = caseflow(data, "rebuild", "--fresh")
     assert again.exit_code == 0, again.stderr
     assert all(line.endswith("as before") for line in again.stdout.splitlines()), again.stdout
+
+
+@pytest.mark.deep
+def test_an_import_holds_few_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside its rows in flight: importer, services, read models and feed together, in one process."""
+    monkeypatch.setattr(row_importer, "CASES_CACHED_COUNT_MAX", 10)
+    held_counts: list[int] = []
+    count = ImportRun._count
+
+    def count_and_look(self: ImportRun, processed: Any) -> None:
+        count(self, processed)
+        if self.position.rows % 50 == 0:
+            held_counts.append(sum(isinstance(value, CaseState) for value in gc.get_objects()))
+
+    monkeypatch.setattr(ImportRun, "_count", count_and_look)
+    file = many_rows(tmp_path / "many.csv")
+    counts = imported(tmp_path / "data", file, mapping_of(tmp_path, "held"), tmp_path / "rejected.csv")
+    assert counts["registered"] == ROWS - ROWS // 10
+    assert max(held_counts) < 5 * ROWS, held_counts
 
 
 @pytest.mark.skipif(not REAL.exists(), reason=f"{REAL.name} is not beside the checkout")

@@ -193,9 +193,8 @@ class FeedWriter:
                 await self._load(events)
                 for recorded in events:
                     outgoing += self._items(recorded)
-                while (
-                    len(self._folded) > FEED_STATES_COUNT_MAX
-                ):  # only now: the events of the slice need the states loaded for them
+                # only now: the events of the slice need the states loaded for them
+                while len(self._folded) > min(FEED_STATES_COUNT_MAX, self._runtime.aggregates.cached_count_max):
                     self._folded.popitem(last=False)
                 await self._clock.sleep(0)
                 await self._runtime.load_gate.breathe(self._clock)
