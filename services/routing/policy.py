@@ -1,7 +1,7 @@
 """The policy of routing: rules triage and assign, a repeat is merged, a call-back closes a case or sends it back.
 
-Pure. A rule decides only about a case that no person has decided on. A case that no rule takes, or that was handed
-back, waits for the triage desk.
+Pure. A rule decides only about a case that no person has decided on. A case that no rule takes, whose best rules lie
+closer together than the margin, or that was handed back, waits for the triage desk.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ HAPPY = frozenset({Satisfaction.SATISFIED, Satisfaction.BASICALLY})
 
 
 def words_of(event: Any) -> str:
-    """The words of a registration, for rules that search for words."""
+    """The words of a registration, for rules that search for words: the title on the first line, then the text."""
     matter = event.matter
-    return f"{matter.title}\n{matter.text}" if isinstance(matter, Matter) else ""
+    return f"{' '.join(matter.title.split())}\n{matter.text}" if isinstance(matter, Matter) else ""
 
 
 def question(state: CaseState, words: str) -> RoutingFacts:
@@ -45,7 +45,7 @@ class RulesInForce(Protocol):
 def triage_by_rule(
     recorded: Recorded[e.Registered], case: CaseState, in_force: RulesInForce
 ) -> Sequence[CommandRequest]:
-    """Triage a new case by the first rule that matches it (clause 5.1.3 a: centralised triage)."""
+    """Triage a new case by the rule that takes it (clause 5.1.3 a: centralised triage)."""
     if case.status is not Status.AWAITING_TRIAGE or case.hand_backs:
         return ()
     words = words_of(recorded.known)

@@ -63,6 +63,7 @@ def decode_document(data: bytes, sequence: int) -> Document:
         kind=envelope.kind,
         region=envelope.region,
         note=envelope.note,
+        margin=envelope.margin,
         rows=tuple(make_rows(envelope.kind, envelope.rows)),
         publication=envelope.publication,
         sequence=sequence,
@@ -88,5 +89,6 @@ class _Envelope(BaseModel):
     kind: DocumentKind
     region: Region = NATION
     note: str = ""
+    margin: int | None = None
     rows: list[dict[str, Any]] = []
     publication: Publication | None = None

@@ -43,7 +43,10 @@ class When(BaseModel):
 
 @dataclass(frozen=True)
 class RoutingFacts:
-    """The facts of a case that rules look at. `text` is title and text together; `stand_aside` are excluded units."""
+    """The facts of a case that rules look at. `stand_aside` are excluded units.
+
+    `text` is title and text together, the title on its first line.
+    """
 
     nature: Nature
     region: str

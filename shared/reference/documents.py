@@ -26,6 +26,7 @@ from shared.reference.units import CentreRow, GridRow, UnitRow
 
 DOCUMENT_BYTES_MAX = 1_000_000
 ROWS_MAX = 20_000
+MARGIN_MAX = 9_999
 
 
 class DocumentKind(StrEnum):
@@ -78,6 +79,8 @@ class Document(BaseModel):
 
     Without a `publication` it is not known who published the document: it is older than the record of publishers, or
     was published where nobody had the right `admin` yet.
+
+    `margin` belongs to rules: the points by which the best of the weighted rules must lead, else the desk decides.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,6 +88,7 @@ class Document(BaseModel):
     kind: DocumentKind
     region: Region = NATION
     note: TextLine = ""
+    margin: Annotated[int, Field(ge=1, le=MARGIN_MAX)] | None = None
     rows: tuple[Any, ...]
     publication: Publication | None = None
     sequence: Annotated[int, Field(ge=0, exclude=True)] = 0
@@ -93,6 +97,8 @@ class Document(BaseModel):
     def _typed(self) -> Self:
         if len(self.rows) > ROWS_MAX:
             raise ValueError(f"{len(self.rows)} rows; a document has at most {ROWS_MAX}: make one per county")
+        if self.margin is not None and self.kind is not DocumentKind.RULES:
+            raise ValueError(f"{self.kind} have no margin; only a document of rules has one")
         row_type = ROW_TYPES[self.kind]
         wrong = next((row for row in self.rows if type(row) is not row_type), None)
         if wrong is not None:

@@ -26,7 +26,7 @@ from shared.reference.regions import NATION
 FILE_BYTES_MAX = 32 * 1024 * 1024
 YAML_DEPTH_MAX = 12
 FAULTS_SHOWN_MAX = 50
-_DOCUMENT_FIELDS = ("kind", "region", "note", "rows")
+_DOCUMENT_FIELDS = ("kind", "region", "note", "margin", "rows")
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _document(file: str, node: _Node, loaded: LoadedDocuments) -> list[Fault]:
     if not isinstance(fields, dict):
         return [Fault(file, node.line, "is a list; a document is a mapping with `kind:` and `rows:`")]
     if unknown := sorted(fields.keys() - set(_DOCUMENT_FIELDS)):
-        reason = f"unknown {unknown[0]!r}; a document has kind, region, note and rows"
+        reason = f"unknown {unknown[0]!r}; a document has kind, region, note, margin and rows"
         return [Fault(file, fields[unknown[0]].line, reason)]
     head = {key: _without_lines(value) for key, value in fields.items() if key != "rows"}
     if head.get("kind") not in list(DocumentKind):

@@ -303,7 +303,7 @@ def _hides_ladder(first: LadderRow, row: LadderRow) -> bool:
 
 
 _HIDES: dict[DocumentKind, Callable[[Any, Any], bool]] = {
-    DocumentKind.RULES: lambda first, row: first.when == row.when,
+    DocumentKind.RULES: lambda first, row: first.when == row.when and not (first.points or row.points),
     DocumentKind.LIMITS: _hides_limit,
     DocumentKind.LADDERS: _hides_ladder,
 }

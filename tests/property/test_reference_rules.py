@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -17,7 +18,8 @@ from shared.reference.load import LoadError, demo_documents, load_yaml
 from shared.reference.people import PostRow
 from shared.reference.reference_data import ReferenceData
 from shared.reference.row import Mark
-from shared.reference.rules import RuleRow, examine_rules, route
+from shared.reference.rules import RuleRow, examine_rules, rank, route
+from shared.reference.scoring import TEXT_TIMES_MAX, TITLE_TIMES, comparable
 
 LIBRARY = ReferenceData(demo_documents())
 REGIONS = ["510000000000", "510100000000", "510104000000", "510104022000", "510104017001", "510703001003"]
@@ -79,6 +81,71 @@ def test_the_first_match_wins_and_nobody_judges_themselves(document: Document, c
         assert not barred & set(hit.co_units)
         assert hit.unit not in hit.co_units
         assert all(LIBRARY.has_unit(unit) for unit in (hit.unit, *hit.co_units))
+
+
+def weighted(at: int, row: dict[str, Any]) -> RuleRow:
+    by_points: dict[int, list[str]] = {}
+    for word, points in row["points"].items():
+        by_points.setdefault(points, []).append(word)
+    return RuleRow.model_validate({"id": f"w{at}", **row, "points": by_points})
+
+
+weighted_rows = st.lists(
+    st.fixed_dictionaries(
+        {
+            "points": st.dictionaries(st.sampled_from(WORDS), st.sampled_from([-9, -1, 1, 4, 9]), min_size=1),
+            "then": st.fixed_dictionaries({"unit": patterns}),
+            "when": st.fixed_dictionaries({"nature": some(Nature, 1)}),
+            "basis": st.just({"mark": "C", "text": "测试"}),
+        }
+    ),
+    min_size=1,
+    max_size=6,
+).map(lambda rows: [weighted(at, row) for at, row in enumerate(rows)])
+texts = st.lists(st.sampled_from([*WORDS, "ＡＢＣ", "您好", "。", "\n"]), max_size=12).map("".join)
+
+
+def scores_of(rows: list[RuleRow], case: RoutingFacts) -> dict[str, int]:
+    document = Document(kind=DocumentKind.RULES, rows=tuple(rows))
+    return {score.result.rule: score.points for score in rank([document], case, LIBRARY.has_unit).scores}
+
+
+@given(rows=weighted_rows, case=facts, text=texts, order=st.randoms(use_true_random=False), margin=st.integers(1, 60))
+def test_the_order_of_weighted_rules_decides_nothing(
+    rows: list[RuleRow], case: RoutingFacts, text: str, order: Any, margin: int
+) -> None:
+    case, shuffled = replace(case, text=text), list(rows)
+    order.shuffle(shuffled)
+    one, other = (Document(kind=DocumentKind.RULES, rows=tuple(each), margin=margin) for each in (rows, shuffled))
+    assert rank([one], case, LIBRARY.has_unit) == rank([other], case, LIBRARY.has_unit)
+    assert route([one], case, LIBRARY.has_unit) == route([other], case, LIBRARY.has_unit)
+
+
+@given(rows=weighted_rows, case=facts, text=texts)
+def test_a_further_rule_changes_no_score_of_another(rows: list[RuleRow], case: RoutingFacts, text: str) -> None:
+    case = replace(case, text=text)
+    *fewer, further = rows
+    with_it, without = scores_of(rows, case), scores_of(fewer, case)
+    assert {rule: points for rule, points in with_it.items() if rule != further.id} == without
+
+
+@given(rows=weighted_rows, case=facts, text=texts, margin=st.integers(1, 60))
+def test_the_points_are_those_of_a_plain_count(rows: list[RuleRow], case: RoutingFacts, text: str, margin: int) -> None:
+    case = replace(case, text=text)
+    title, _, body = comparable(text).partition("\n")
+    for row in rows:
+        points = sum(
+            value * (TITLE_TIMES * (word in title) + min(body.count(word), TEXT_TIMES_MAX))
+            for word, value in row.points
+        )
+        counted = row.when.nature in ((), (case.nature,))
+        assert scores_of([row], case).get(row.id, 0) == (points if counted else 0)
+    document = Document(kind=DocumentKind.RULES, rows=tuple(rows), margin=margin)
+    chosen = rank([document], case, LIBRARY.has_unit).chosen
+    hits = [result.hit for result in examine_rules([document], case, LIBRARY.has_unit) if result.hit]
+    hit = route([document], case, LIBRARY.has_unit)
+    assert hits == ([hit] if hit else [])
+    assert hit == (chosen.result.hit if chosen else None)
 
 
 limit_rows = st.fixed_dictionaries(
