@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 
-from infra.cli import backtest, calendar_files, doctor, importing, log, reference, serving
+from infra.cli import backtest, calendar_files, doctor, importing, log, reference, serving, trial
 from infra.cli.base import app
 from infra.cli.serving import serve
 
 __all__ = ["app", "main", "serve"]
-_MODULES = (serving, importing, backtest, log, reference, calendar_files, doctor)  # their import enters the commands
+_MODULES = (serving, importing, backtest, log, reference, calendar_files, trial, doctor)  # imported for their commands
 
 
 def main() -> None:

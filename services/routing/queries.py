@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -32,3 +33,8 @@ class WorkQueries:
     async def open_cases_of(self, *, region: str, person: str | None, unit: str | None) -> list[Any]:
         """Open cases of a region that a person is responsible for, or a unit, in a stable order."""
         return await self._database.fetch("cases_of", region_prefix(region), person, unit)
+
+    async def states(self, subjects: Sequence[str]) -> dict[str, str]:
+        """The folded states of these cases by subject, for a trial of rules by the administrator."""
+        rows = await self._database.fetch("work_states", subjects)
+        return {row["subject"]: row["state"] for row in rows}

@@ -164,6 +164,25 @@ def test_a_change_of_the_own_rights_needs_a_second_person(stack: Stack, tmp_path
     assert (shown["publication"]["publisher"], shown["publication"]["approver"]) == ("sc-admin", "sc-auditor")
 
 
+def test_rules_are_tried_on_the_cases_of_an_installation(stack: Stack, tmp_path: Path) -> None:
+    desk = Desk(stack.url)
+    case = desk.assigned()
+    desk.complete("jj-triage", "/routing/queue", case.position)
+    desk.close()
+    report = json.loads(caseflow(stack, "reference", "try", "--json").stdout)
+    assert report["cases"] >= 1
+    assert report["agree"] >= 1, "the rules in force agree with what they did"
+    file = tmp_path / "rules.yaml"
+    file.write_text(
+        "kind: rules\nrows:\n"
+        "  all: {points: {9: [物业, 电梯]}, then: {unit: '{county}-women'}, basis: {mark: C, text: t}}\n",
+        "utf-8",
+    )
+    report = json.loads(caseflow(stack, "reference", "try", file, "--json").stdout)
+    assert {"before": "housing", "after": "women"}.items() <= report["changes"][0].items()
+    assert report["wrong"] >= 1
+
+
 def test_documents_are_published_once_and_shown(stack: Stack, tmp_path: Path) -> None:
     file = tmp_path / "grids.yaml"
     row = "510104017002001: {name: 崇德里社区第1网格, households: 400, people: 1000, workers: [jgy-grid-2]}"
