@@ -187,7 +187,7 @@ POINTS = (
 
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_crash_between_any_two_steps_changes_nothing(world: World, point: str) -> None:
-    id, sequence = await world.submit("register", demand(title=f"故障点 {POINTS.index(point)}"))
+    id, sequence = await world.submit("register", demand(title=f"物业故障点 {POINTS.index(point)}"))
     left = [1 if point == "intake.receipt.published" else 2]  # the second try breaks too, while there is one to break
 
     async def hook(name: str) -> None:
