@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from services.routing.policy import question, words_of
 from services.routing.queries import WorkQueries
 from services.routing.read_model import Work
-from services.routing.views import Queue, QueuedCase, RuleVerdict
+from services.routing.views import Queue, QueuedCase, RuleVerdict, SuggestedWord, Suggestion, Suggestions
 from shared.case.base import Address, Owner, PersonId, Position, Region, UnitCode, contains
 from shared.case.commands import Command
 from shared.case.commands import facts as facts_of
@@ -28,10 +28,13 @@ from shared.kit.command_handler import command
 from shared.kit.http import ERRORS, App, IdempotencyKey, IdText, Who, command_router
 from shared.kit.problems import BadRequest, Forbidden, ProblemError, Unavailable
 from shared.kit.seal import unseal_fields
-from shared.reference.rules import examine_rules
+from shared.reference.conditions import RoutingFacts
+from shared.reference.documents import Document
+from shared.reference.rules import Ranking, RuleScore, examine_rules, explain, rank
 
 HAND_OVER_AT_ONCE_MAX = 8
 QUEUE_PAGE_ROWS = 50
+SUGGESTIONS_COUNT = 5
 
 router = APIRouter(responses=ERRORS)
 
@@ -93,6 +96,44 @@ async def queue(
     summary="The decision of each routing rule about a case, with the reason.",
 )
 async def rules(id: IdText, caller: Who, application: App) -> list[RuleVerdict]:
+    case, documents = await _case_of_the_desk(id, caller, application)
+    verdicts = examine_rules(documents, case, application.identity.reference_data.has_unit)
+    return [
+        RuleVerdict(
+            rule=verdict.rule, reference=verdict.reference, takes_it=verdict.hit is not None, why=verdict.reason
+        )
+        for verdict in verdicts
+    ]
+
+
+@router.get(
+    "/cases/{id}/suggestions",
+    operation_id="routing_suggestions",
+    summary="The units that the words of a case speak for, with points, for the triage desk.",
+)
+async def suggestions(
+    id: IdText,
+    caller: Who,
+    application: App,
+    limit: Annotated[int, Query(ge=1, le=50)] = SUGGESTIONS_COUNT,
+) -> Suggestions:
+    case, documents = await _case_of_the_desk(id, caller, application)
+    ranking = rank(documents, case, application.identity.reference_data.has_unit)
+    return Suggestions(
+        sure=ranking.chosen is not None,
+        lead=ranking.lead,
+        margin=ranking.margin,
+        suggestions=[_suggestion(score, ranking) for score in ranking.scores[:limit]],
+    )
+
+
+async def _case_of_the_desk(
+    id: str, caller: Caller, application: Application
+) -> tuple[RoutingFacts, Sequence[Document]]:
+    """The facts of a case that rules look at, unsealed for the desk of the centre in charge, and its rules.
+
+    Raises Forbidden.
+    """
     address = await application.locate(id)
     history = await application.history(caller, address, View.CONTENT)
     state: CaseState = history.state
@@ -101,14 +142,21 @@ async def rules(id: IdText, caller: Who, application: App) -> list[RuleVerdict]:
     first = history.events[0]
     key = await application.data.vault.key(address.id)
     words = words_of(unseal_fields(first.known, key, address.id, first.id))
-    reference_data = application.identity.reference_data
-    verdicts = examine_rules(reference_data.rules(state.in_charge), question(state, words), reference_data.has_unit)
-    return [
-        RuleVerdict(
-            rule=verdict.rule, reference=verdict.reference, takes_it=verdict.hit is not None, why=verdict.reason
-        )
-        for verdict in verdicts
-    ]
+    return question(state, words), application.identity.reference_data.rules(state.in_charge)
+
+
+def _suggestion(score: RuleScore, ranking: Ranking) -> Suggestion:
+    result = score.result
+    return Suggestion(
+        unit=result.hit.unit if result.hit else score.unit,
+        co_units=list(result.hit.co_units) if result.hit else [],
+        subject=score.subject,
+        rule=result.rule,
+        reference=result.reference,
+        points=score.points,
+        words=[SuggestedWord(word=w.word, points=w.points, times=w.times, in_title=w.in_title) for w in score.words],
+        why=explain(score, ranking),
+    )
 
 
 def _position(page: str) -> tuple[datetime, str]:

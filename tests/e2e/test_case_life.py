@@ -129,6 +129,23 @@ def test_what_no_rule_takes_waits_in_the_triage_queue_until_a_person_decides(des
     assert not waits(assigned["position"])
 
 
+@pytest.mark.clause("5.1.3a")
+def test_a_case_between_two_fields_waits_with_its_suggestions(desk: Desk) -> None:
+    case = desk.waiting(title="学校的物业", text="想请工作人员帮忙看看。")
+    path = f"/routing/cases/{case.id}/suggestions"
+    answer = desk.get("jj-triage", path).json()
+    assert desk.state(case.id)["status"] == "awaiting_triage"
+    assert not answer["sure"]
+    assert 0 <= answer["lead"] < answer["margin"]
+    assert {row["unit"] for row in answer["suggestions"]} >= {HOUSING, "510104000000-education"}
+    best = answer["suggestions"][0]
+    assert best["points"] == sum(word["points"] * word["times"] for word in best["words"])
+    assert "the triage desk decides" in best["why"]
+    assert desk.get("jj-housing", path).status_code == 403
+    sure = desk.assigned()
+    assert desk.get("jj-triage", f"/routing/cases/{sure.id}/suggestions", limit=1).json()["sure"]
+
+
 def test_the_triage_queue_is_paged_by_key_oldest_first(desk: Desk) -> None:
     made = [desk.waiting(region="510104022006").id for _ in range(3)]
     seen: list[str] = []
