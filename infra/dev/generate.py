@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
+from fastapi import FastAPI
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
 from infra.dev import CHECKOUT, pages, seed_calendars
@@ -84,15 +85,20 @@ class _Absent:
         return self
 
 
-def openapi(owner: Owner) -> dict[str, Any]:
-    """The OpenAPI document of a service, from the app that `build` makes."""
+def app_without_servers(owner: Owner) -> FastAPI:
+    """The app of a service as `build` makes it; only what needs no server works."""
     absent: Any = _Absent()
     service = BY_OWNER[owner].build(
         identity=Identity(owner=owner, settings=Settings(), reference_data=absent),
         data=Data(log=absent, streams=absent, edge=absent, vault=absent, database=absent),
         runtime=Runtime.of(SystemClock()),
     )
-    document: dict[str, Any] = service.app.openapi()
+    return service.app
+
+
+def openapi(owner: Owner) -> dict[str, Any]:
+    """The OpenAPI document of a service."""
+    document: dict[str, Any] = app_without_servers(owner).openapi()
     return document
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, File, Form, Header, Query, Request, Response, UploadFile
-from pydantic import BaseModel, ConfigDict, ValidationError
+from fastapi import APIRouter, Depends, Form, Header, Query, Request, Response, UploadFile
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.intake.forms import registration_facts
 from services.intake.pictures import DamagedPicture, clean_picture
@@ -54,6 +54,26 @@ SecretHeader = Annotated[str | None, Header(alias="Case-Secret", max_length=64)]
 SecretQuery = Annotated[str | None, Query(alias="secret", max_length=64)]
 
 
+MULTIPART = Form(media_type="multipart/form-data")
+
+
+class RegisterForm(BaseModel):
+    """A registration with files. `case` holds the JSON of a registration."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    case: str
+    files: Annotated[list[UploadFile], Field(max_length=ATTACHMENTS_MAX)]
+
+
+class FileForm(BaseModel):
+    """A file of a case."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: UploadFile
+
+
 class RateBody(BaseModel):
     """The resident's own rating (clause 12.3)."""
 
@@ -82,17 +102,13 @@ async def register_case(
     summary="Register a demand with files: form field `case` holds the JSON of POST /cases.",
 )
 async def register_with_files(
-    caller: Who,
-    application: App,
-    case: Annotated[str, Form()],
-    files: Annotated[list[UploadFile], File(max_length=ATTACHMENTS_MAX)],
-    key: IdempotencyKey = None,
+    caller: Who, application: App, form: Annotated[RegisterForm, MULTIPART], key: IdempotencyKey = None
 ) -> RegistrationAnswer:
     try:
-        body = RegisterBody.model_validate_json(case)
+        body = RegisterBody.model_validate_json(form.case)
     except ValidationError as error:
         raise Unprocessable("The form field `case` cannot be used.", fields=describe(error.errors())) from None
-    return await _register(application, body, caller, key, [await _read(application, file) for file in files])
+    return await _register(application, body, caller, key, [await _read(application, file) for file in form.files])
 
 
 async def _register(
@@ -153,10 +169,12 @@ async def _read(application: Application, upload: UploadFile) -> UploadedFile:
     operation_id="intake_attach_file",
     summary="Store a file of a case, sealed; name the answer in the `attachments` of a command.",
 )
-async def store_file(id: IdText, caller: Who, application: App, registrar: RegistrarOf, file: UploadFile) -> Attachment:
+async def store_file(
+    id: IdText, caller: Who, application: App, registrar: RegistrarOf, form: Annotated[FileForm, MULTIPART]
+) -> Attachment:
     address = await application.locate(id)
     state = (await application.load(caller, address)).state
-    return await registrar.store(address.id, await _read(application, file), informant=state.informant)
+    return await registrar.store(address.id, await _read(application, form.file), informant=state.informant)
 
 
 @router.post(

@@ -8,14 +8,15 @@ regulation, articles 28, 30 and 46).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import sha256
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, Field
 
-from services.reporting.listing import CaseFilter, ListPosition, read_cursor, reads_region, write_cursor
+from services.reporting.listing import CaseFilter, ListPosition, parse_position, reads_region
 from services.reporting.queries import CaseQueries
 from services.reporting.read_model import Model
 from services.reporting.views import (
@@ -40,14 +41,15 @@ from shared.kit import telemetry
 from shared.kit.access import Caller, may_see_reporter
 from shared.kit.application import Application, View, sees
 from shared.kit.http import ERRORS, App, IdText, Who
+from shared.kit.paging import After, Page, page_rows, read_cursor, write_cursor
 from shared.kit.picture_metadata import RECORD_FIELD, PictureMetadata, may_see_metadata, record_name
-from shared.kit.problems import BadRequest, Forbidden, NotFound, ProblemError, Unprocessable
+from shared.kit.problems import Forbidden, NotFound, ProblemError, Unprocessable
 from shared.kit.seal import unseal_bytes
 from shared.log.case_numbers import case_number
 from shared.reference.documents import DocumentKind
 
-LIST_PAGE_ROWS = 50
 QUERY_CHARS_MAX = 100
+CASES_LIST, ORDERS_LIST = "reporting.cases", "reporting.orders"
 
 router = APIRouter(responses=ERRORS)
 
@@ -59,20 +61,8 @@ async def case_queries_of(request: Request) -> CaseQueries:
 
 
 CaseQueriesOf = Annotated[CaseQueries, Depends(case_queries_of)]
-Cursor = Annotated[str, Field(max_length=200)]
 Match = Annotated[str | None, Header(alias="If-None-Match", max_length=200)]
 Since = Annotated[str | None, Query(max_length=80)]
-Rows = Annotated[int, Field(ge=1, description="Rows per page; the operator sets the maximum")]
-
-
-class Page(BaseModel):
-    """The parameters of every list."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    cursor: Cursor | None = None
-    limit: Rows = LIST_PAGE_ROWS
-    after: Annotated[str, Field(max_length=80)] | None = None
 
 
 class CaseListQuery(CaseFilter, Page):
@@ -81,6 +71,7 @@ class CaseListQuery(CaseFilter, Page):
     since: Annotated[AwareDatetime | None, Field(alias="from")] = None
     until: Annotated[AwareDatetime | None, Field(alias="to")] = None
     q: Annotated[str, Field(max_length=QUERY_CHARS_MAX)] | None = None
+    after: After | None = None
 
 
 class OrderListQuery(Page):
@@ -90,6 +81,7 @@ class OrderListQuery(Page):
     unit: UnitCode | None = None
     late: bool | None = None
     status: OrderStatus | None = None
+    after: After | None = None
 
 
 # Reference documents
@@ -128,7 +120,7 @@ async def documents_in_force(
 async def cases(
     parameters: Annotated[CaseListQuery, Query()], caller: Who, application: App, queries: CaseQueriesOf
 ) -> Cases:
-    after = _start_of_page(application, parameters)
+    after = _start_of_page(application, parameters, CASES_LIST)
     complete = await application.caught_up(Model.name, parameters.after)
     if parameters.q is None:
         rows, next_position = await queries.page(caller, parameters, after, parameters.limit)
@@ -138,38 +130,35 @@ async def cases(
         except ValueError as error:
             raise Unprocessable(f"{error}.", code="search.too_short") from None
     items = [case_item(dict(row.facts), row.matter) for row in rows]
-    return Cases(cases=items, next=next_position and write_cursor(next_position), complete=complete)
+    return Cases(cases=items, next=_next(CASES_LIST, *next_position) if next_position else None, complete=complete)
 
 
 @router.get("/orders", operation_id="reporting_orders", summary="Supervision orders that the caller may see.")
 async def orders(
     parameters: Annotated[OrderListQuery, Query()], caller: Who, application: App, queries: CaseQueriesOf
 ) -> Orders:
-    after = _start_of_page(application, parameters)
+    after = _start_of_page(application, parameters, ORDERS_LIST)
     complete = await application.caught_up(Model.name, parameters.after)
     case_filter = CaseFilter(region=parameters.region, unit=parameters.unit, late=parameters.late)
     rows = await queries.orders(caller, after, parameters.limit, case_filter, parameters.status)
     more = len(rows) > parameters.limit
     rows = rows[: parameters.limit]
     items = [OrderItem.model_validate(dict(row)) for row in rows]
-    return Orders(orders=items, next=_next_order(rows) if more else None, complete=complete)
+    return Orders(
+        orders=items,
+        next=_next(ORDERS_LIST, rows[-1]["issued_at"], rows[-1]["id"]) if more else None,
+        complete=complete,
+    )
 
 
-def _next_order(rows: Sequence[Mapping[str, Any]]) -> str:
-    return write_cursor((rows[-1]["issued_at"], rows[-1]["id"]))
+def _next(list_name: str, at: datetime, id: Any) -> str:
+    return write_cursor(list_name, at.isoformat(), str(id))
 
 
-def _start_of_page(application: Application, parameters: Page) -> ListPosition | None:
+def _start_of_page(application: Application, parameters: Page, list_name: str) -> ListPosition | None:
     """The position behind which the page begins; None for the first page. Raises BadRequest, Unprocessable."""
-    rows_max = application.identity.settings.page_rows_max
-    if parameters.limit > rows_max:
-        raise Unprocessable(f"`limit` is at most {rows_max} here; follow `next` for more.", code="limit.too_large")
-    if parameters.cursor is None:
-        return None
-    try:
-        return read_cursor(parameters.cursor)
-    except ValueError as error:
-        raise BadRequest(f"`cursor` is {error}.", code="cursor.malformed") from None
+    page_rows(application.identity.settings, parameters.limit)
+    return None if parameters.cursor is None else read_cursor(list_name, parameters.cursor, parse_position)
 
 
 @router.get(

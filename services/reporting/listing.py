@@ -1,4 +1,4 @@
-"""From the filter of a list to keys and buckets of the table `seen`, and the cursor of a page. Pure.
+"""From the filter of a list to keys and buckets of the table `seen`. Pure.
 
 A list does not read all cases: it reads those under the few keys that hold every case the caller may see, newest first.
 The keys only find candidates. `kit.may_see` alone decides whether a case is shown (clause 9.4 a).
@@ -6,7 +6,6 @@ The keys only find candidates. `kit.may_see` alone decides whether a case is sho
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -109,21 +108,11 @@ def child_digits(region: str) -> int:
     return len(region_prefix(region_at("9" * 12, below)))
 
 
-def write_cursor(position: ListPosition) -> str:
-    """A position in a list as the opaque text of a cursor."""
-    at, id = position
-    return urlsafe_b64encode(f"{at.isoformat()} {id}".encode()).rstrip(b"=").decode()
-
-
-def read_cursor(text: str) -> ListPosition:
-    """The position that `write_cursor` wrote. Raises ValueError."""
-    try:
-        at, _, id = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(" ")
-        position = datetime.fromisoformat(at), UUID(id)
-    except (ValueError, OverflowError):
-        position = None
-    if position is None or position[0].tzinfo is None:
-        raise ValueError("not the cursor of a list; take it from `next` of the page before")
+def parse_position(at: str, id: str) -> ListPosition:
+    """The position in a list that a cursor holds. Raises ValueError."""
+    position = datetime.fromisoformat(at), UUID(id)
+    if position[0].tzinfo is None:
+        raise ValueError("a time without an offset")
     return position
 
 

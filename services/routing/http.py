@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import to_json
 
 from services.routing.policy import question, words_of
@@ -26,14 +26,15 @@ from shared.kit.access import Caller
 from shared.kit.application import Application, View
 from shared.kit.command_handler import command
 from shared.kit.http import ERRORS, App, IdempotencyKey, IdText, Who, command_router
-from shared.kit.problems import BadRequest, Forbidden, ProblemError, Unavailable
+from shared.kit.paging import After, CursorText, Page, page_rows, read_cursor, write_cursor
+from shared.kit.problems import Forbidden, ProblemError, Unavailable
 from shared.kit.seal import unseal_fields
 from shared.reference.conditions import RoutingFacts
 from shared.reference.documents import Document
 from shared.reference.rules import Ranking, RuleScore, examine_rules, explain, rank
 
 HAND_OVER_AT_ONCE_MAX = 8
-QUEUE_PAGE_ROWS = 50
+QUEUE_LIST = "routing.queue"
 SUGGESTIONS_COUNT = 5
 
 router = APIRouter(responses=ERRORS)
@@ -46,6 +47,16 @@ async def work_queries_of(request: Request) -> WorkQueries:
 
 
 WorkQueriesOf = Annotated[WorkQueries, Depends(work_queries_of)]
+
+
+class QueueQuery(Page):
+    """The parameters of the triage queue. `page` is the name that `cursor` had here before."""
+
+    region: (
+        Annotated[Region, Field(description="The region in charge and those below; by default the caller's")] | None
+    ) = None
+    page: Annotated[CursorText, Field(json_schema_extra={"deprecated": True})] | None = None
+    after: After | None = None
 
 
 class HandOverBody(BaseModel):
@@ -76,18 +87,19 @@ async def queue(
     caller: Who,
     application: App,
     queries: WorkQueriesOf,
-    region: Annotated[Region | None, Query()] = None,
-    page: Annotated[str | None, Query(max_length=120)] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = QUEUE_PAGE_ROWS,
-    after: Annotated[str | None, Query(max_length=60)] = None,
+    parameters: Annotated[QueueQuery, Query()],
 ) -> Queue:
-    complete = await application.caught_up(Work.name, after)
+    limit = page_rows(application.identity.settings, parameters.limit)
+    cursor = parameters.cursor or parameters.page
+    position = read_cursor(QUEUE_LIST, cursor, _position) if cursor else None
+    complete = await application.caught_up(Work.name, parameters.after)
     rows = await queries.queue(
-        caller=caller, region=region or caller.region, after=_position(page) if page else None, limit=limit + 1
+        caller=caller, region=parameters.region or caller.region, after=position, limit=limit + 1
     )
     cases = [_queued(application, row) for row in rows[:limit]]
-    more = f"{cases[-1].registered_at.isoformat()} {cases[-1].id}" if len(rows) > limit else None
-    return Queue(cases=cases, next=more, complete=complete)
+    more = len(rows) > limit
+    following = write_cursor(QUEUE_LIST, cases[-1].registered_at.isoformat(), cases[-1].id) if more else None
+    return Queue(cases=cases, next=following, complete=complete)
 
 
 @router.get(
@@ -159,13 +171,9 @@ def _suggestion(score: RuleScore, ranking: Ranking) -> Suggestion:
     )
 
 
-def _position(page: str) -> tuple[datetime, str]:
-    """The position in the queue behind which a page begins. Raises BadRequest."""
-    time, _, id = page.partition(" ")
-    try:
-        return datetime.fromisoformat(time), str(Address.of("case", id).id)
-    except ValueError:
-        raise BadRequest("`page` is not one that this list gave out.", code="page.malformed") from None
+def _position(time: str, id: str) -> tuple[datetime, str]:
+    """The position in the queue behind which a page begins. Raises ValueError."""
+    return datetime.fromisoformat(time), Address.of("case", id).id
 
 
 def _queued(application: Application, row: Any) -> QueuedCase:

@@ -19,7 +19,7 @@ class QueuedCase(BaseModel):
 
 
 class Queue(BaseModel):
-    """A page of the triage queue, oldest first; `next` is the `page` of the next one."""
+    """A page of the triage queue, oldest first; `next` is the `cursor` of the next one."""
 
     cases: list[QueuedCase]
     next: str | None = None

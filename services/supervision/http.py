@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, create_model
@@ -27,15 +27,15 @@ from shared.kit.application import Answer, Application
 from shared.kit.bodies import body_of, facts_of_body
 from shared.kit.command_handler import command
 from shared.kit.http import ERRORS, App, IdempotencyKey, IdText, Who, command_router
-from shared.kit.problems import BadRequest, Conflict, Forbidden, NotFound
+from shared.kit.paging import After, Page, page_rows, read_cursor, write_cursor
+from shared.kit.problems import Conflict, Forbidden, NotFound
 from shared.reference.documents import Document, DocumentKind
 from shared.reference.reference_data import NoDocument
 
-PROPOSALS_PAGE_ROWS = 50
-PAGE_ROWS_MAX = 200
+PROPOSALS_LIST = "supervision.proposals"
+READ_ROWS = 200
 EXAMINED_ROWS_MAX = 1_000  # a page of proposals ends after so many rows, full or not, and has a `next`
 FIRST_ID = "00000000-0000-0000-0000-000000000000"
-_CURSOR = re.compile(r"[0-9]{2,12} [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 router = APIRouter(responses=ERRORS)
 
@@ -49,6 +49,15 @@ async def troubled_queries_of(request: Request) -> TroubledQueries:
 TroubledQueriesOf = Annotated[TroubledQueries, Depends(troubled_queries_of)]
 CaseText = Annotated[str, StringConstraints(min_length=1, max_length=80)]  # an id, or a number as people write it
 CaseTexts = Annotated[tuple[CaseText, ...], Field(min_length=1, max_length=CASES_PER_ORDER_MAX)]
+
+
+class ProposalsQuery(Page):
+    """The parameters of the list of proposals."""
+
+    region: (
+        Annotated[Region, Field(description="The region in charge and those below; by default the caller's")] | None
+    ) = None
+    after: After | None = None
 
 
 class ProposedOrder(BaseModel):
@@ -197,22 +206,19 @@ async def proposals(
     caller: Who,
     application: App,
     queries: TroubledQueriesOf,
-    region: Annotated[
-        Region | None, Query(description="The region in charge and those below; by default the caller's")
-    ] = None,
-    cursor: Annotated[str | None, Query(max_length=60)] = None,
-    limit: Annotated[int, Query(ge=1, le=PAGE_ROWS_MAX)] = PROPOSALS_PAGE_ROWS,
-    after: Annotated[str | None, Query(max_length=60)] = None,
+    parameters: Annotated[ProposalsQuery, Query()],
 ) -> Proposals:
-    complete = await application.caught_up(Watched.name, after)
+    limit = page_rows(application.identity.settings, parameters.limit)
+    behind = read_cursor(PROPOSALS_LIST, parameters.cursor, _position) if parameters.cursor else ("", "")
+    complete = await application.caught_up(Watched.name, parameters.after)
     reference_data = application.identity.reference_data
-    region = region or caller.region
-    position = max((region_prefix(region), FIRST_ID), _position(cursor) if cursor else ("", ""))
+    region = parameters.region or caller.region
+    position = max((region_prefix(region), FIRST_ID), behind)
     least = lowest(reference_data)
     page: list[ProposalItem] = []
     examined = 0
     while True:
-        rows = await queries.troubled(region=region, after=position, least=least, limit=PAGE_ROWS_MAX)
+        rows = await queries.troubled(region=region, after=position, least=least, limit=READ_ROWS)
         for row in rows:
             position = row["in_charge"], row["id"]
             examined += 1
@@ -222,8 +228,8 @@ async def proposals(
                 address = Address.parse(row["subject"])
                 page.append(item(address.id, application.data.number(address, state), state, meets))
             if len(page) == limit or examined == EXAMINED_ROWS_MAX:
-                return Proposals(proposals=page, next=" ".join(position), complete=complete)
-        if len(rows) < PAGE_ROWS_MAX:
+                return Proposals(proposals=page, next=write_cursor(PROPOSALS_LIST, *position), complete=complete)
+        if len(rows) < READ_ROWS:
             return Proposals(proposals=page, complete=complete)
 
 
@@ -265,11 +271,9 @@ async def _case_to_order(application: Application, caller: Caller, case: Address
     return state
 
 
-def _position(cursor: str) -> tuple[str, str]:
-    if not _CURSOR.fullmatch(cursor):
-        raise BadRequest("`cursor` is not one that this list gave out.", code="cursor.malformed")
-    in_charge, _, id = cursor.partition(" ")
-    return in_charge, id
+def _position(in_charge: str, id: str) -> tuple[str, str]:
+    """The centre and the case behind which a page begins. Raises ValueError."""
+    return str(in_charge), str(UUID(id))
 
 
 async def _standing_order(

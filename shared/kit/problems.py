@@ -157,6 +157,10 @@ SAID_INSTEAD = {
     "uuid_parsing": "Write a UUID: 8-4-4-4-12 hex digits",
     "value_error": "The value breaks a rule",
 }
+OWN_FAULTS = {
+    "parameter.unknown": "This address has no such parameter",
+    "parameter.repeated": "This parameter comes once",
+}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9-]{0,63}")
 
 
@@ -167,6 +171,12 @@ def describe(errors: Iterable[Mapping[str, Any]]) -> tuple[FieldError, ...]:
     text of a plain ValueError is not shown.
     """
     return tuple(_described(error) for error in list(errors)[:FIELDS_MAX])
+
+
+def field_error(field: str, code: str) -> FieldError:
+    """A fault of a field that we find ourselves. Of a name that may be content, `?` is shown."""
+    prefix, _, name = field.rpartition(".")
+    return FieldError(field=f"{prefix}.{name if _NAME.fullmatch(name) else '?'}", code=code, message=OWN_FAULTS[code])
 
 
 def _described(error: Mapping[str, Any]) -> FieldError:

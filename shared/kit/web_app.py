@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import nullcontext
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -57,10 +58,54 @@ async def metrics(application: App) -> Response:
     return Response(text, media_type=telemetry.METRICS_MEDIA_TYPE)
 
 
+async def known_parameters(request: Request) -> None:
+    """Refuse a query with a parameter that the address does not have, or has once and receives twice.
+
+    A filter with a typing error would otherwise give an answer to another question. Raises Unprocessable.
+    """
+    sent = request.query_params.multi_items()
+    if not sent:
+        return
+    known = _parameters(request.app, request.scope["route"].path, request.method)
+    if known is None:
+        return
+    names = Counter(name for name, _ in sent)
+    faults = [
+        problems.field_error(f"query.{name}", "parameter.unknown" if name not in known else "parameter.repeated")
+        for name, count in names.items()
+        if name not in known or (count > 1 and not known[name])
+    ]
+    if faults:
+        raise problems.Unprocessable(
+            f"The query has parameters that this address does not have, or the same one twice. "
+            f"It has {', '.join(sorted(known))}." if known
+            else "The query has parameters that this address does not have. It has none.",
+            code=faults[0].code, fields=faults,
+        )  # fmt: skip
+
+
+def _parameters(app: FastAPI, path: str, method: str) -> dict[str, bool] | None:
+    """The query parameters of an address by name, as its OpenAPI document says, and whether each may come repeatedly.
+
+    None for an address outside the document.
+    """
+    operation = app.openapi()["paths"].get(path, {}).get(method.lower())
+    if operation is None:
+        return None
+    return {
+        parameter["name"]: "array" in str(parameter["schema"])
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "query"
+    }
+
+
 def web_app(application: Application, *routers: APIRouter) -> FastAPI:
     """The app of a service with these routers."""
     owner, settings = application.identity.owner, application.identity.settings
-    app = FastAPI(title=f"caseflow {owner}", version="1", docs_url=None, redoc_url=None, servers=[{"url": f"/{owner}"}])
+    app = FastAPI(
+        title=f"caseflow {owner}", version="1", docs_url=None, redoc_url=None, servers=[{"url": f"/{owner}"}],
+        dependencies=[Depends(known_parameters)],
+    )  # fmt: skip
     app.state.application = application
     problems.install(app, TRANSLATIONS, telemetry.trace_id)
     app.add_middleware(BodyLimit, bytes_max=settings.body_bytes_max, upload_bytes_max=_upload_bytes_max(settings))

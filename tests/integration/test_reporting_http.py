@@ -142,7 +142,7 @@ async def test_pages_follow_one_another_without_a_gap_or_a_twin(desk: Desk) -> N
         ({"limit": "0"}, 422, "request.invalid"),
         ({"q": "水"}, 422, "search.too_short"),
         ({"q": ""}, 422, "search.too_short"),
-        ({"regoin": TOWNSHIP}, 422, "request.invalid"),
+        ({"regoin": TOWNSHIP}, 422, "parameter.unknown"),
         ({"region": "51"}, 422, "request.invalid"),
         ({"from": "2026-03-02T09:00:00"}, 422, "request.invalid"),
         ({"status": "gone"}, 422, "request.invalid"),

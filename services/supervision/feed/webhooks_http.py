@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -21,10 +21,12 @@ from shared.case.rights import Right
 from shared.kit.access import Caller
 from shared.kit.application import AHEAD_S_MAX, Application
 from shared.kit.http import ERRORS, App, IdText, Who
+from shared.kit.paging import CursorText, Page, page_rows, read_cursor, write_cursor
 from shared.kit.problems import Forbidden, NotFound, Unprocessable
 from shared.log.topology import FEED, feeds_of
 
-PAGE_COUNT_MAX = 200
+WEBHOOKS_LIST, PARKED_LIST, NOTICES_LIST = "supervision.webhooks", "supervision.parked", "supervision.notices"
+SEQUENCE_MAX = 2**53
 _LONG_NUMBER = re.compile(r"[0-9]{5}")
 
 
@@ -44,7 +46,7 @@ KindText = Annotated[str, AfterValidator(_kind)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=URL_CHARS_MAX, pattern=r"^[\x21-\x7e]+$")]
 WebhookId = Annotated[CaseId, Path(description="The webhook's id")]
 ItemId = Annotated[CaseId, Path(description="The id of the notice: `webhook-id`")]
-Sequence = Annotated[int, Field(ge=0, le=2**53)]
+Sequence = Annotated[int, Field(ge=0, le=SEQUENCE_MAX)]
 
 
 class WebhookBody(BaseModel):
@@ -99,6 +101,37 @@ class WebhookView(BaseModel):
         return cls(feed=feed, **{name: getattr(webhook, name) for name in cls.model_fields if name != "feed"})
 
 
+def _sequence(number: int) -> int:
+    """A sequence of the feed behind which a page begins. Raises ValueError."""
+    if not 0 <= int(number) <= SEQUENCE_MAX:
+        raise ValueError
+    return int(number)
+
+
+class WebhooksQuery(Page):
+    """The parameters of the list of webhooks."""
+
+    region: (
+        Annotated[Region, Field(description="The region whose centre and lower centres the items are for")] | None
+    ) = None
+
+
+class ParkedQuery(Page):
+    """The parameters of the list of parked items. `after` is the name that `cursor` had here before.
+
+    It also takes a sequence of the feed.
+    """
+
+    after: Annotated[CursorText, Field(json_schema_extra={"deprecated": True})] | None = None
+
+    def behind(self, list_name: str) -> int:
+        """The sequence of the feed behind which the page begins. Raises BadRequest."""
+        cursor = self.cursor or self.after
+        if cursor is None or (cursor == self.after and cursor.isdecimal() and int(cursor) <= SEQUENCE_MAX):
+            return int(cursor or 0)
+        return read_cursor(list_name, cursor, _sequence)
+
+
 class NewWebhookView(WebhookView):
     """A new webhook. `secret` signs its deliveries and is shown in this answer only."""
 
@@ -112,9 +145,10 @@ class NewSecret(BaseModel):
 
 
 class WebhookList(BaseModel):
-    """The webhooks that the caller may see, on one page: their number is limited."""
+    """A page of the webhooks that the caller may see, oldest first; `next` is the `cursor` of the next one."""
 
     webhooks: list[WebhookView]
+    next: str | None = None
 
 
 class Parked(BaseModel):
@@ -131,10 +165,10 @@ class Parked(BaseModel):
 
 
 class ParkedPage(BaseModel):
-    """A page of parked items in the order of the feed; `next` is the `after` of the next page."""
+    """A page of parked items in the order of the feed; `next` is the `cursor` of the next page."""
 
     parked: list[Parked]
-    next: int | None = None
+    next: str | None = None
 
 
 class ReplayBody(BaseModel):
@@ -187,9 +221,10 @@ class Notice(BaseModel):
 
 
 class NoticeList(BaseModel):
-    """The notices of a case, in order."""
+    """A page of the notices of a case, in order; `next` is the `cursor` of the next one."""
 
     notices: list[Notice]
+    next: str | None = None
 
 
 router = APIRouter(responses=ERRORS)
@@ -286,17 +321,27 @@ async def make_webhook(
 @router.get("/webhooks", operation_id="supervision_webhooks", summary="The webhooks of one's region, with their state.")
 async def list_webhooks(
     caller: Who,
+    application: App,
     access: WebhookAccessOf,
-    region: Annotated[
-        Region | None, Query(description="The region whose centre and lower centres the items are for")
-    ] = None,
+    parameters: Annotated[WebhooksQuery, Query()],
 ) -> WebhookList:
     _need(caller, Right.WEBHOOK)
+    limit, region = page_rows(application.identity.settings, parameters.limit), parameters.region
+    behind = read_cursor(WEBHOOKS_LIST, parameters.cursor, _webhook_position) if parameters.cursor else None
     if region is not None and not contains(caller.region, region):
         raise Forbidden("This region is not inside yours; leave `region` out for your own.")
     end = await access.end()
     rows = await access.store.within(region_prefix(region or caller.region))
-    return WebhookList(webhooks=[WebhookView.of(row, end) for row in rows if _may_change(caller, row)])
+    own = [row for row in rows if _may_change(caller, row) and (behind is None or (row.created_at, row.id) > behind)]
+    page = own[:limit]
+    more = len(own) > limit
+    following = write_cursor(WEBHOOKS_LIST, page[-1].created_at.isoformat(), page[-1].id) if more else None
+    return WebhookList(webhooks=[WebhookView.of(row, end) for row in page], next=following)
+
+
+def _webhook_position(created_at: str, id: str) -> tuple[datetime, str]:
+    """The webhook behind which a page begins. Raises ValueError."""
+    return datetime.fromisoformat(created_at), str(id)
 
 
 @router.get("/webhooks/{id}", operation_id="supervision_webhook", summary="One webhook with its state.")
@@ -374,13 +419,16 @@ async def delete_webhook(id: WebhookId, caller: Who, access: WebhookAccessOf) ->
 async def parked_items(
     id: WebhookId,
     caller: Who,
+    application: App,
     access: WebhookAccessOf,
-    after: Sequence = 0,
-    limit: Annotated[int, Query(ge=1, le=PAGE_COUNT_MAX)] = 50,
+    parameters: Annotated[ParkedQuery, Query()],
 ) -> ParkedPage:
     await access.own(caller, id)
-    rows = [Parked(**row) for row in await access.store.parked(id, after, limit)]
-    return ParkedPage(parked=rows, next=rows[-1].sequence if len(rows) == limit else None)
+    limit = page_rows(application.identity.settings, parameters.limit)
+    behind = parameters.behind(PARKED_LIST)
+    rows = [Parked(**row) for row in await access.store.parked(id, behind, limit + 1)]
+    page, more = rows[:limit], len(rows) > limit
+    return ParkedPage(parked=page, next=write_cursor(PARKED_LIST, page[-1].sequence) if more else None)
 
 
 @router.post(
@@ -404,13 +452,20 @@ async def retry_all_parked(id: WebhookId, caller: Who, access: WebhookAccessOf) 
     operation_id="supervision_notices",
     summary="The notices that the resident of a case was sent, and their delivery.",
 )
-async def notices_of_case(id: IdText, caller: Who, application: App, access: WebhookAccessOf) -> NoticeList:
+async def notices_of_case(
+    id: IdText, caller: Who, application: App, access: WebhookAccessOf, parameters: Annotated[Page, Query()]
+) -> NoticeList:
+    limit = page_rows(application.identity.settings, parameters.limit)
+    behind = read_cursor(NOTICES_LIST, parameters.cursor, _sequence) if parameters.cursor else 0
     address = await application.locate(id)
     await application.load(caller, address)
     messages = await application.data.streams.read(FEED, feeds_of(address.id, FeedKind.NOTICE))
     rows = await access.notices.of_case(address.id)
-    items = [from_json(message.data) for message in messages]
-    return NoticeList(notices=[_notice(item, rows.get(item["id"])) for item in items])
+    rest = [message for message in messages if message.sequence > behind]
+    page = rest[:limit]
+    items = [from_json(message.data) for message in page]
+    following = write_cursor(NOTICES_LIST, page[-1].sequence) if len(rest) > limit else None
+    return NoticeList(notices=[_notice(item, rows.get(item["id"])) for item in items], next=following)
 
 
 @router.post(
