@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
+from infra.servers import problem_pages
 from infra.servers.embedded import Endpoints
 from infra.servers.partners import load_partners
 from infra.servers.services import BY_OWNER, SERVICES
@@ -139,12 +140,13 @@ def _origin(services: Sequence[RunningService]) -> Starlette:
         names = ", ".join(f"/{service.owner}" for service in services)
         return PlainTextResponse(
             f"caseflow\n\nServices: {names}; each has /openapi.json, /healthz, /readyz, /metrics.\n"
+            "Problems: /problems.\n"
         )
 
     async def health(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     mounts = [Mount(f"/{service.owner}", service.app) for service in services]
-    origin = Starlette(routes=[Route("/", home), Route("/healthz", health), *mounts])
+    origin = Starlette(routes=[Route("/", home), Route("/healthz", health), *problem_pages.ROUTES, *mounts])
     problems.install(origin)  # for paths outside of all services
     return origin

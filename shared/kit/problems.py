@@ -199,6 +199,8 @@ def install(
     from starlette.exceptions import HTTPException
     from starlette.responses import Response
 
+    from shared.kit.languages import in_language, language_of
+
     def invalid(error: RequestValidationError) -> ProblemError:
         return Unprocessable("The request has fields that cannot be used.", fields=describe(error.errors()))
 
@@ -222,12 +224,14 @@ def install(
         return ProblemError("Something went wrong on our side.")
 
     def handler(translate: Callable[[Any], ProblemError]) -> Callable[[Request, Exception], Awaitable[Response]]:
-        async def handle(_: Request, error: Exception) -> Response:
+        async def handle(request: Request, error: Exception) -> Response:
             problem = translate(error)
             trace = trace_id()
-            body = problem.problem.model_copy(update={"instance": trace and f"/traces/{trace}"})
+            language = language_of(request.headers.get("accept-language"))
+            body = in_language(problem.problem, language).model_copy(update={"instance": trace and f"/traces/{trace}"})
             content = body.model_dump_json(exclude_defaults=True)
-            return Response(content, body.status, headers=problem.headers, media_type=MEDIA_TYPE)
+            headers = problem.headers | {"Content-Language": language, "Vary": "Accept-Language"}
+            return Response(content, body.status, headers=headers, media_type=MEDIA_TYPE)
 
         return handle
 

@@ -47,7 +47,7 @@ class Desk:
     """An HTTP client of all services for the people of the demo: `desk.post("jj-window", "/intake/cases", body)`."""
 
     def __init__(self, url: str, timeout_s: float = 15.0) -> None:
-        self.client = httpx.Client(base_url=url, timeout=timeout_s)
+        self.client = httpx.Client(base_url=url, timeout=timeout_s, headers={"Accept-Language": "en"})
 
     def close(self) -> None:
         self.client.close()

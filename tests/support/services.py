@@ -109,7 +109,9 @@ async def web_of(
     """
     async with running(settings, runtime) as services:
         transport = httpx.ASGITransport(services.app, raise_app_exceptions=raise_app_exceptions)
-        async with httpx.AsyncClient(transport=transport, base_url="http://caseflow") as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://caseflow", headers={"Accept-Language": "en"}
+        ) as client:
             yield client
 
 

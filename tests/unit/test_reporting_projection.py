@@ -147,7 +147,7 @@ def test_a_cursor_holds_a_position_of_the_list(at: datetime, id: UUID) -> None:
 
 @pytest.mark.parametrize(("at", "id"), [("yesterday", str(UUID(int=1))), (AT.isoformat(), "x"), ("2026-03-02", "x")])
 def test_another_position_is_refused(at: str, id: str) -> None:
-    with pytest.raises(ValueError, match="isoformat|hexadecimal|offset"):
+    with pytest.raises(ValueError, match=r"isoformat|hexadecimal|offset"):
         listing.parse_position(at, id)
 
 
