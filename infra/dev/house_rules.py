@@ -93,7 +93,7 @@ EVENT_NAMES_ALLOWED = ("shared/case/events/*", "infra/dev/asyncapi.py", "tests/*
 LATER = re.compile(r"\b(?:FIX[M]E|TO[D]O|XX[X])\b")
 ANATOMY = (
     *("__init__.py", "__main__.py", "README.md", "app.py", "http.py", "messages.py", "policy.py", "read_model.py"),
-    *("queries.py", "queries.sql", "jobs.py", "views.py", "web", "migrations", "enrichers.py"),
+    *("queries.py", "queries.sql", "jobs.py", "views.py", "web", "migrations", "enrichers.py", "operations.yaml"),
 )
 
 

@@ -139,7 +139,7 @@ def _origin(services: Sequence[RunningService]) -> Starlette:
     async def home(request: Request) -> Response:
         names = ", ".join(f"/{service.owner}" for service in services)
         return PlainTextResponse(
-            f"caseflow\n\nServices: {names}; each has /openapi.json, /healthz, /readyz, /metrics.\n"
+            f"caseflow\n\nServices: {names}; each has /docs, /openapi.json, /healthz, /readyz, /metrics.\n"
             "Problems: /problems.\n"
         )
 

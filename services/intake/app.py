@@ -36,7 +36,7 @@ def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService
     application = Application(
         identity=identity, data=data, runtime=runtime, enrichers=ENRICHERS, creators={"register": registrar.create}
     )
-    app = web_app(application, http.router)
+    app = web_app(application, http.router, operations=Path(__file__).with_name("operations.yaml"))
     app.state.registrar, app.state.rates = registrar, Rates(runtime.clock)
     reactions = ReactionRunner(
         application=application, reactions=REACTIONS, observers={"*": ProgressReporter(application).report}

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Header, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, Form, Query, Request, Response, Security, UploadFile
+from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.intake.forms import registration_facts
@@ -29,7 +30,7 @@ from shared.kit.application import Answer, Application, History, Origin, Uploade
 from shared.kit.bodies import RegisterBody
 from shared.kit.command_handler import command
 from shared.kit.http import ERRORS, App, IdempotencyKey, IdText, Who, command_router
-from shared.kit.problems import Forbidden, TooLarge, Unprocessable, describe
+from shared.kit.problems import BadRequest, Forbidden, TooLarge, Unprocessable, describe
 from shared.kit.seal import unseal_fields
 from shared.kit.vault import FIRST_GENERATION
 
@@ -50,8 +51,28 @@ async def rates_of(request: Request) -> Rates:
 
 RegistrarOf = Annotated[Registrar, Depends(registrar_of)]
 RatesOf = Annotated[Rates, Depends(rates_of)]
-SecretHeader = Annotated[str | None, Header(alias="Case-Secret", max_length=64)]
-SecretQuery = Annotated[str | None, Query(alias="secret", max_length=64)]
+CASE_SECRET = APIKeyHeader(
+    name="Case-Secret", auto_error=False, scheme_name="caseSecret", description="The look-up secret of the case"
+)
+SECRET_CHARS_MAX = 64
+
+
+async def stated_secret(
+    secret: Annotated[str | None, Security(CASE_SECRET)],
+    in_address: Annotated[
+        str | None, Query(alias="secret", deprecated=True, description="Refused: send the header Case-Secret")
+    ] = None,
+) -> str | None:
+    """The look-up secret of a request. Raises BadRequest for one in the address, which proxies and browsers keep."""
+    if in_address is not None:
+        raise BadRequest(
+            "The secret stands in the address, where others may read it.", code="secret.in_address",
+            advice="Send it in the header Case-Secret. At the desk a new secret can be had.",
+        )  # fmt: skip
+    return secret[:SECRET_CHARS_MAX] if secret else None
+
+
+CaseSecret = Annotated[str | None, Depends(stated_secret)]
 
 
 MULTIPART = Form(media_type="multipart/form-data")
@@ -197,16 +218,9 @@ async def new_secret(id: IdText, caller: Who, application: App) -> Secret:
 
 
 @router.get("/public/{number}", operation_id="intake_public_look_up", summary="Follow a case by number and secret.")
-async def look_up(
-    request: Request,
-    number: IdText,
-    application: App,
-    rates: RatesOf,
-    header: SecretHeader = None,
-    query: SecretQuery = None,
-) -> PublicCase:
+async def look_up(request: Request, number: IdText, application: App, rates: RatesOf, secret: CaseSecret) -> PublicCase:
     address = await _located_in_rates(request, application, rates, number)
-    history = await application.history_as_resident(address, header or query)
+    history = await application.history_as_resident(address, secret)
     state = history.state
     key = await application.data.vault.key(address.id)
     events = [
@@ -243,12 +257,11 @@ async def rate(
     body: RateBody,
     application: App,
     rates: RatesOf,
-    header: SecretHeader = None,
-    query: SecretQuery = None,
+    secret: CaseSecret,
     key: IdempotencyKey = None,
 ) -> Answer:
     address = await _located_in_rates(request, application, rates, number)
-    await application.load_as_resident(address, header or query)
+    await application.load_as_resident(address, secret)
     caller = application.identity.resident(address)
     facts = facts_of("rate", satisfaction=body.satisfaction, note=Note(text=body.text) if body.text else None)
     command_id = application.command_id(caller, f"rate {address.id}", key)

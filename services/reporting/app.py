@@ -22,7 +22,7 @@ def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService
     """The service on these connections."""
     application = Application(identity=identity, data=data, runtime=runtime)
     model = Model(data.vault)
-    app = web_app(application, http.router, event_stream.router)
+    app = web_app(application, http.router, event_stream.router, operations=Path(__file__).with_name("operations.yaml"))
     app.state.queries = CaseQueries(data.database, model)
     app.state.event_listeners = event_stream.listener_slots(runtime)
     projection = ProjectionRunner(model=model, database=data.database, log=data.log, runtime=runtime)

@@ -25,7 +25,7 @@ from shared.log.topology import ANY_DOCUMENT, ANY_RECEIPT, CASE_EVENTS, WIPE_SUB
 def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService:
     """The service on these connections."""
     application = Application(identity=identity, data=data, runtime=runtime)
-    app = web_app(application, http.router)
+    app = web_app(application, http.router, operations=Path(__file__).with_name("operations.yaml"))
     app.state.queries = WorkQueries(data.database)
     reactions = ReactionRunner(application=application, reactions=REACTIONS)
     projection = ProjectionRunner(model=Work(), database=data.database, log=data.log, runtime=runtime)

@@ -56,7 +56,13 @@ def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService
         identity=identity, data=data, runtime=runtime, enrichers=ENRICHERS,
         creators={"issue-order": key_before_order(data.vault)},
     )  # fmt: skip
-    app = web_app(application, http.router, sse.router, webhooks_http.router)
+    app = web_app(
+        application,
+        http.router,
+        sse.router,
+        webhooks_http.router,
+        operations=Path(__file__).with_name("operations.yaml"),
+    )
     app.state.queries = TroubledQueries(data.database)
     app.state.feed = sse.Feed(application)
     app.state.webhooks = webhooks_http.WebhookAccess(application)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Request, Response, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from shared.case.base import Owner
 from shared.case.commands import CommandSpec, owned_by
@@ -24,11 +25,15 @@ IDEMPOTENCY_KEY_CHARS_MAX = 200
 IdText = Annotated[str, Path(min_length=1, max_length=80, description="The case's id, or its number")]
 IdempotencyKey = Annotated[
     str | None,
-    Header(alias="Idempotency-Key", min_length=1, max_length=IDEMPOTENCY_KEY_CHARS_MAX, pattern=r"^[\x21-\x7e]+$"),
-]
+    Header(
+        alias="Idempotency-Key", min_length=1, max_length=IDEMPOTENCY_KEY_CHARS_MAX, pattern=r"^[\x21-\x7e]+$",
+        description="A text of the caller's own for this one request: sent again with it, the request happens once",
+    ),
+]  # fmt: skip
+BEARER = HTTPBearer(auto_error=False, scheme_name="bearer", description="A token of a person, a platform or a gateway")
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem} for status in (400, 401, 403, 404, 409, 410, 413, 422, 429, 503)
-}
+} | {"default": {"model": Problem, "description": "Any other error"}}
 
 
 async def application_of(request: Request) -> Application:
@@ -40,12 +45,13 @@ async def application_of(request: Request) -> Application:
 App = Annotated[Application, Depends(application_of)]
 
 
-async def caller_of(request: Request, application: App) -> Caller:
+async def caller_of(
+    application: App, bearer: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
+) -> Caller:
     """The person of the bearer token of a request. Raises Unauthorized."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
+    if bearer is None or not bearer.credentials:
         raise Unauthorized("This address needs a bearer token.")
-    caller = application.identity.caller(token.strip())
+    caller = application.identity.caller(bearer.credentials.strip())
     if caller is None:
         raise Unauthorized("The token is not known or no longer in force.", code="token.unknown")
     return caller

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -129,8 +130,8 @@ def chinese(text: str) -> str | None:
 
 
 @cache
-def _catalogue() -> dict[str, dict[str, str]]:
-    catalogue: dict[str, dict[str, str]] = yaml.safe_load(TEXTS_FILE.read_text("utf-8"))
+def _catalogue() -> dict[str, dict[str, Any]]:
+    catalogue: dict[str, dict[str, Any]] = yaml.safe_load(TEXTS_FILE.read_text("utf-8"))
     return catalogue
 
 

@@ -1,10 +1,11 @@
-"""The web app that every service has: problems, body limits, traces, `/healthz`, `/readyz`, `/metrics`."""
+"""The web app that every service has: problems, body limits, traces, `/docs`, `/healthz`, `/readyz`, `/metrics`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -12,9 +13,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.case.facts import ATTACHMENTS_MAX
-from shared.kit import problems, telemetry
+from shared.kit import docs_page, problems, telemetry
 from shared.kit.application import Application
 from shared.kit.http import App
+from shared.kit.openapi import ServiceApp
 from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
 from shared.kit.translations import TRANSLATIONS
@@ -99,18 +101,18 @@ def _parameters(app: FastAPI, path: str, method: str) -> dict[str, bool] | None:
     }
 
 
-def web_app(application: Application, *routers: APIRouter) -> FastAPI:
-    """The app of a service with these routers."""
+def web_app(application: Application, *routers: APIRouter, operations: Path | None = None) -> FastAPI:
+    """The app of a service with these routers; `operations` holds the texts and examples of its OpenAPI document."""
     owner, settings = application.identity.owner, application.identity.settings
-    app = FastAPI(
-        title=f"caseflow {owner}", version="1", docs_url=None, redoc_url=None, servers=[{"url": f"/{owner}"}],
-        dependencies=[Depends(known_parameters)],
+    app = ServiceApp(
+        operations, title=f"caseflow {owner}", version="1", docs_url=None, redoc_url=None,
+        servers=[{"url": f"/{owner}"}], dependencies=[Depends(known_parameters)],
     )  # fmt: skip
     app.state.application = application
     problems.install(app, TRANSLATIONS, telemetry.trace_id)
     app.add_middleware(BodyLimit, bytes_max=settings.body_bytes_max, upload_bytes_max=_upload_bytes_max(settings))
     app.add_middleware(Traced, service=str(owner), runtime=application.runtime)
-    for router in (health, *routers):
+    for router in (health, docs_page.router, *routers):
         app.include_router(router)
     return app
 

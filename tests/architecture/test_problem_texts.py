@@ -83,8 +83,8 @@ def written() -> tuple[frozenset[str], frozenset[str]]:
         for node in (call.args[0] if call.args else None, arguments.get("advice")):
             texts.update(templates(node))
         codes.update(templates(arguments.get("code")))
-    for node in problem_classes().values():
-        for line in node.body:
+    for class_ in problem_classes().values():
+        for line in class_.body:
             if isinstance(line, ast.AnnAssign | ast.Assign):
                 targets = [line.target] if isinstance(line, ast.AnnAssign) else line.targets
                 names = [part.id for t in targets for part in ast.walk(t) if isinstance(part, ast.Name)]

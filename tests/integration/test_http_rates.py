@@ -31,4 +31,4 @@ async def register(client: httpx.AsyncClient) -> dict[str, str]:
 
 
 async def look_up(client: httpx.AsyncClient, case: dict[str, str]) -> httpx.Response:
-    return await client.get(f"/intake/public/{case['number']}", params={"secret": case["secret"]})
+    return await client.get(f"/intake/public/{case['number']}", headers={"Case-Secret": case["secret"]})

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
+import jsonschema_rs
 import pytest
+import yaml
 from httpx import ASGITransport, AsyncClient, Response
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
+from infra.dev import CHECKOUT
 from infra.dev.generate import app_without_servers
 from shared.case.base import Owner
+from shared.case.commands import COMMANDS
+from shared.kit.bodies import RegisterBody
 
-DOCUMENTS: dict[Owner, dict[str, Any]] = {owner: app_without_servers(owner).openapi() for owner in Owner}
+APPS = {owner: app_without_servers(owner) for owner in Owner}
+DOCUMENTS: dict[Owner, dict[str, Any]] = {owner: app.openapi() for owner, app in APPS.items()}
 # Answers with a list that has an end of its own: all clocks of a case, all its events, one row per region below.
 NO_LISTS = {
     "supervision_deadlines", "supervision_deadline", "reporting_case", "reporting_order", "reporting_counts",
@@ -58,7 +68,7 @@ def objects(owner: Owner, schema: Any) -> Iterator[dict[str, Any]]:
 
 async def ask(owner: Owner, method: str, path: str, **options: Any) -> Response:
     """Ask the app of a service; without servers."""
-    transport = ASGITransport(app_without_servers(owner), raise_app_exceptions=False)
+    transport = ASGITransport(APPS[owner], raise_app_exceptions=False)
     async with AsyncClient(transport=transport, base_url="http://caseflow") as client:
         return await client.request(method, path, **options)
 
@@ -69,7 +79,7 @@ def filled(path: str) -> str:
 
 @pytest.mark.parametrize("owner", Owner)
 async def test_every_address_refuses_a_parameter_that_it_does_not_have(owner: Owner) -> None:
-    transport = ASGITransport(app_without_servers(owner), raise_app_exceptions=False)
+    transport = ASGITransport(APPS[owner], raise_app_exceptions=False)
     async with AsyncClient(transport=transport, base_url="http://caseflow") as client:
         for path, methods in DOCUMENTS[owner]["paths"].items():
             for method, operation in methods.items():
@@ -113,3 +123,71 @@ def test_every_body_refuses_fields_that_it_does_not_have() -> None:
         for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
             for schema in objects(owner, content["schema"]):
                 assert schema.get("additionalProperties") is False, f"{method} {path} {media_type}: {schema}"
+
+
+def test_every_operation_is_described_and_grouped() -> None:
+    for owner, method, path, operation in operations():
+        assert operation["summary"].endswith("."), operation["operationId"]
+        assert operation["description"].endswith("."), f"write `text` of {operation['operationId']}"
+        assert set(operation["tags"]) <= {tag["name"] for tag in DOCUMENTS[owner]["tags"]}, f"{method} {path}"
+
+
+def test_the_rows_of_operations_are_those_of_routes() -> None:
+    for owner in Owner:
+        rows = yaml.safe_load((CHECKOUT / "services" / owner / "operations.yaml").read_text())
+        assert not rows.keys() - {id for id, (own, _, _) in OPERATIONS.items() if own is owner}
+
+
+def test_every_error_is_a_problem_and_every_operation_may_answer_with_one() -> None:
+    for owner, _, path, operation in operations():
+        assert {"401", "422", "default"} <= operation["responses"].keys(), path
+        for status, response in operation["responses"].items():
+            if status == "default" or int(status) >= 400:
+                assert list(response["content"]) == ["application/problem+json"], f"{path} {status}"
+                assert resolved(owner, response["content"]["application/problem+json"]["schema"])["title"] == "Problem"
+
+
+def test_every_body_has_an_example_that_fits_its_schema() -> None:
+    for owner, method, path, operation in operations():
+        for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+            (example,) = content.get("examples", {"": None}).values()
+            assert example is not None, f"write an `example` of {operation['operationId']}"
+            schema = {**content["schema"], "components": DOCUMENTS[owner]["components"]}
+            jsonschema_rs.validator_for(schema, validate_formats=True).validate(example["value"])
+            assert media_type in ("application/json", "multipart/form-data"), f"{method} {path}"
+    case = operation_of("intake_register_with_attachments")["requestBody"]["content"]["multipart/form-data"]
+    RegisterBody.model_validate_json(case["examples"]["example"]["value"]["case"])
+
+
+@pytest.mark.parametrize("owner", Owner)
+async def test_the_document_asks_for_a_token_where_the_service_does(owner: Owner) -> None:
+    for own, method, path, operation in operations():
+        if own is not owner:
+            continue
+        schemes = {name for scheme in operation["security"] for name in scheme}
+        assert schemes == ({"caseSecret"} if path.startswith("/public") else {"bearer"}), f"{method} {path}"
+        if schemes == {"bearer"}:
+            answer = await ask(owner, method.upper(), filled(path))
+            assert answer.json()["code"] in ("token.missing", "request.invalid"), f"{method} {path}"
+
+
+def test_an_idempotency_key_is_documented_for_every_command() -> None:
+    for _, method, path, operation in operations():
+        _, _, name = operation["operationId"].partition("_")
+        if method == "post" and name in COMMANDS:
+            assert "Idempotency-Key" in {part["name"] for part in operation["parameters"]}, f"{method} {path}"
+
+
+@pytest.mark.parametrize("owner", Owner)
+async def test_the_page_of_the_document_needs_no_other_host(owner: Owner) -> None:
+    origin = Starlette(routes=[Mount(f"/{owner}", APPS[owner])])
+    async with AsyncClient(transport=ASGITransport(origin), base_url="http://caseflow") as client:
+        page = await client.get(f"/{owner}/docs")
+        assert "http" not in page.text.replace("http-equiv", ""), "no address of another host"
+        assert "default-src 'self'" in page.headers["content-security-policy"]
+        addresses = re.findall(r"(?:src|href)=\"([^\"]+)\"|url: '([^']+)'", page.text)
+        assert len(addresses) == 4
+        for address in (first or second for first, second in addresses):
+            answer = await client.get(str(httpx.URL(f"http://caseflow/{owner}/docs").join(address)))
+            assert answer.status_code == 200, address
+        assert (await client.get(f"/{owner}/docs/..%2fcore.py")).status_code in (404, 422)
