@@ -45,9 +45,10 @@ async def application_of(request: Request) -> Application:
 App = Annotated[Application, Depends(application_of)]
 
 
-async def caller_of(
-    application: App, bearer: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
-) -> Caller:
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
+
+
+async def caller_of(application: App, bearer: Bearer) -> Caller:
     """The person of the bearer token of a request. Raises Unauthorized."""
     if bearer is None or not bearer.credentials:
         raise Unauthorized("This address needs a bearer token.")

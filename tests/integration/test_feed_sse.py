@@ -7,12 +7,13 @@ import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 
 from infra.servers.composition import prepare, settings_for
 from infra.servers.embedded import Endpoints
-from services.supervision.feed import sse
+from services.supervision.feed import sse, tickets
 from shared.case.announcements import FeedKind
 from shared.case.base import Recorded
 from shared.kit import listeners
@@ -294,3 +295,29 @@ async def test_a_slow_reader_gets_all_and_one_that_has_stopped_is_let_go(
                     if again.answer.status_code == 200:
                         break
                 await asyncio.sleep(0.05)
+
+
+async def test_a_browser_opens_the_feed_by_a_ticket_once(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = await feed.written(cases(1, 60))
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{feed.port}") as browser:
+
+        async def ticket(person: str = "jj-director") -> str:
+            given = await browser.post("/feed/tickets", headers={"Authorization": f"Bearer demo-{person}"})
+            assert (given.status_code, given.headers["cache-control"]) == (201, "no-store")
+            return str(given.json()["ticket"])
+
+        own = await ticket()
+        async with browser.stream("GET", f"/feed?ticket={own}&last_event_id={end - 1}") as answer:
+            assert answer.status_code == 200
+            lines = answer.aiter_lines()
+            while await anext(lines) != f"id: {end}":
+                pass
+        again = await browser.get(f"/feed?ticket={own}")
+        assert (again.status_code, again.json()["code"]) == (401, "ticket.unknown")
+        assert (await browser.post("/feed/tickets")).status_code == 401
+        unknown = await browser.get("/feed?ticket=x", headers={"Authorization": "Bearer demo-jj-director"})
+        assert unknown.status_code == 401, "a ticket that is given is what counts"
+        outside = await browser.get(f"/feed?ticket={await ticket()}&region={CITY}")
+        assert outside.status_code == 403, "it has the rights of its person and no more"
+        monkeypatch.setattr(tickets, "TICKET_S_MAX", 0)
+        assert (await browser.get(f"/feed?ticket={await ticket()}")).status_code == 401, "it is over"

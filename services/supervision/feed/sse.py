@@ -16,11 +16,12 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from pydantic_core import to_json
 
+from services.supervision.feed.tickets import FeedTicket, TicketStore
 from shared.case.announcements import FeedKind
 from shared.case.base import Address, Position, Region, contains
 from shared.kit import telemetry
@@ -28,10 +29,10 @@ from shared.kit.access import Caller
 from shared.kit.aggregate_cache import Versioned
 from shared.kit.application import Application, View, sees
 from shared.kit.feed_item import FeedItem
-from shared.kit.http import ERRORS, Who
+from shared.kit.http import ERRORS, App, Bearer, Who, caller_of
 from shared.kit.json_lines import as_one_line
 from shared.kit.listeners import BUSY_RETRY_S, EndlessResponse, ListenerSlots
-from shared.kit.problems import BadRequest, Forbidden, Unavailable, Unprocessable
+from shared.kit.problems import BadRequest, Forbidden, Unauthorized, Unavailable, Unprocessable
 from shared.log import port as log_port
 from shared.log import topology
 from shared.log.consumers import RawMessage
@@ -75,6 +76,7 @@ class Feed:
 
     def __init__(self, application: Application) -> None:
         self.application, self.present = application, Present(application)
+        self.tickets = TicketStore(application.data.database, application.runtime.clock)
         full = Unavailable("Too many listen to the feed here already.", retry_after_s=BUSY_RETRY_S)
         self.slots = ListenerSlots(application.runtime, "supervision.feed", FEED_LISTENERS_MAX, full)
 
@@ -85,6 +87,41 @@ async def feed_of(request: Request) -> Feed:
     return feed
 
 
+FeedOf = Annotated[Feed, Depends(feed_of)]
+
+
+async def listener_of(
+    application: App,
+    feed: FeedOf,
+    bearer: Bearer,
+    ticket: Annotated[
+        str | None, Query(max_length=80, description="A ticket in place of the token, from POST /feed/tickets")
+    ] = None,
+) -> Caller:
+    """Who listens: the person of the ticket, or of the bearer token. Raises Unauthorized."""
+    if ticket is None:
+        return await caller_of(application, bearer)
+    person = await feed.tickets.take(ticket)
+    caller = None if person is None else application.identity.person(person)
+    if caller is None:
+        raise Unauthorized(
+            "The ticket is not known, was used, or is over.", code="ticket.unknown",
+            advice="Get another by POST /supervision/feed/tickets; each opens the feed once.",
+        )  # fmt: skip
+    return caller
+
+
+@router.post(
+    "/feed/tickets",
+    status_code=201,
+    operation_id="supervision_feed_ticket",
+    summary="Issue a ticket by which a browser opens the feed, once and soon.",
+)
+async def make_ticket(caller: Who, feed: FeedOf, response: Response) -> FeedTicket:
+    response.headers["Cache-Control"] = "no-store"
+    return await feed.tickets.make(caller)
+
+
 @router.get(
     "/feed",
     operation_id="supervision_feed",
@@ -93,8 +130,8 @@ async def feed_of(request: Request) -> Feed:
     responses={200: {"content": {"text/event-stream": {}}, "description": "Events named by kind; `gap`"}},
 )
 async def listen(
-    caller: Who,
-    feed: Annotated[Feed, Depends(feed_of)],
+    caller: Annotated[Caller, Depends(listener_of)],
+    feed: FeedOf,
     kind: Annotated[list[str] | None, Query(description="Only items of these kinds: " + ", ".join(FeedKind))] = None,
     level: Annotated[int | None, Query(ge=1, le=5, description="Only for centres of this level")] = None,
     region: Annotated[
@@ -103,12 +140,15 @@ async def listen(
     last: Annotated[
         str | None, Header(alias="Last-Event-ID", description="Go on behind this event; 0: from the first one")
     ] = None,
+    last_event_id: Annotated[
+        str | None, Query(description="The same for a browser's EventSource, which sends no header of its own at first")
+    ] = None,
 ) -> StreamingResponse:
     region = region or caller.region
     if not contains(caller.region, region):
         raise Forbidden("This region is not inside yours; leave `region` out for your own.")
     kinds = _kinds(kind)
-    after, gap = await start_of(feed.application.data.streams, last)
+    after, gap = await start_of(feed.application.data.streams, last or last_event_id)
     listener = FeedListener(feed, FeedRequest(caller, region, kinds, level, after, gap))
     return EndlessResponse(listener.lines(), feed.slots.take(caller), "text/event-stream")
 
