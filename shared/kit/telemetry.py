@@ -16,7 +16,9 @@ import json
 import logging
 import re
 import sys
+import threading
 import traceback
+import warnings
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -93,6 +95,9 @@ def log_to(stream: TextIO, service: str, level: str) -> None:
     for name in ("uvicorn.access", "nats", "httpx", "httpcore", "asyncio", "faststream"):  # requests are counted by us
         logging.getLogger(name).setLevel(logging.WARNING)
     sys.excepthook = _uncaught
+    threading.excepthook = lambda uncaught: _unheard(uncaught.exc_value)
+    sys.unraisablehook = lambda uncaught: _unheard(uncaught.exc_value)
+    warnings.showwarning = _warned
 
 
 # Metrics are declared where they are counted, once; each process counts them for itself.
@@ -361,6 +366,16 @@ class _Repeats(logging.Filter):
 def _places(stack: TracebackType | None) -> list[str]:
     frames = traceback.extract_tb(stack)[-FRAMES_COUNT_MAX:]
     return [f"{frame.filename.removeprefix(f'{_ROOT}/')}:{frame.lineno} {frame.name}" for frame in frames]
+
+
+def _unheard(error: BaseException | None) -> None:
+    """An exception that no caller can catch: of a thread, or of an object as it is removed."""
+    _tell(logging.ERROR, "an exception had no caller", {}, error)
+
+
+def _warned(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+    """A warning of Python or of a library: its kind and its place, without its text."""
+    _tell(logging.WARNING, "a library warns", {"reason": category.__name__, "step": f"{Path(filename).name}:{lineno}"})
 
 
 def _uncaught(kind: type[BaseException], value: BaseException, stack: TracebackType | None) -> None:

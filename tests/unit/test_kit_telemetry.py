@@ -4,7 +4,9 @@ import io
 import json
 import logging
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -28,14 +30,14 @@ PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
     """What the process would have written to stderr; logging is as it was afterwards."""
-    root, hook = logging.getLogger(), sys.excepthook
+    root, hooks = logging.getLogger(), (sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning)
     handlers, level = root.handlers[:], root.level
     text = io.StringIO()
     telemetry.log_to(text, "intake", Settings().log_level)
     yield text
     root.handlers[:] = handlers
     root.setLevel(level)
-    sys.excepthook = hook
+    sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning = hooks
 
 
 @pytest.fixture
@@ -101,6 +103,29 @@ def test_an_uncaught_exception_ends_in_one_line(lines: io.StringIO) -> None:
     except LookupError as error:
         sys.excepthook(LookupError, error, error.__traceback__)
     assert [(line["level"], line["error"]) for line in read(lines)] == [("critical", "LookupError")]
+
+
+class Broken:
+    def __del__(self) -> None:
+        raise LookupError(SECRET)
+
+
+@pytest.mark.filterwarnings("always")
+def test_warnings_and_exceptions_without_a_caller_are_lines_too(lines: io.StringIO) -> None:
+    def fail() -> None:
+        raise KeyError(SECRET)
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    Broken()
+    warnings.warn_explicit(SECRET, DeprecationWarning, "/usr/lib/library.py", 7)
+    told = read(lines)
+    assert [(line["level"], line.get("error") or line.get("reason")) for line in told] == [
+        ("error", "KeyError"), ("error", "LookupError"), ("warning", "DeprecationWarning"),
+    ]  # fmt: skip
+    assert told[-1]["step"] == "library.py:7"
+    assert SECRET not in lines.getvalue()
 
 
 def test_repeats_are_limited_and_counted(lines: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
