@@ -334,10 +334,14 @@ async def _services(servers: Servers, clock: Clock) -> AsyncIterator[Check]:
         intake = services[Owner.INTAKE]
         reference_data = intake.identity.reference_data
         for model in read_models(services):
-            for stream in model.log.streams():
-                lag = await model.log.end(stream) - await model.runner.checkpoint(stream)
-                if lag > LAG_COUNT_MAX:
-                    yield warning(f"{model.name} lags {lag} events behind {stream}", "See that its service runs")
+            lags = {
+                stream: max(0, await model.log.end(stream) - await model.runner.checkpoint(stream))
+                for stream in model.log.streams()
+            }
+            behind = ", ".join(f"{lag} events behind {stream}" for stream, lag in lags.items())
+            text = f"read model {model.name}: {behind}"
+            late = max(lags.values(), default=0) > LAG_COUNT_MAX
+            yield warning(text, "See that its service runs") if late else passed(text)
         async for text in recorded_ahead(intake.data.log, intake.data.streams, clock.now()):
             yield failed(text, ADVICE)
         parked = await intake.data.streams.end(topology.PARKED)

@@ -41,7 +41,14 @@ def caseflow(stack: Stack, *words: object) -> Result:
 def test_the_doctor_finds_a_running_copy_well(stack: Stack) -> None:
     done = caseflow(stack, "doctor")
     assert done.exit_code == 0, done.stdout
-    for told in ("NATS writes to the disk", "9 streams as they must be", "migrations", "served", "secrets are private"):
+    for told in (
+        "NATS writes to the disk",
+        "9 streams as they must be",
+        "migrations",
+        "served",
+        "secrets are private",
+        "read model reporting: ",
+    ):
         assert told in done.stdout
     assert stack.passwords()["admin"] not in done.stdout
 
