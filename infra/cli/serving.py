@@ -53,11 +53,13 @@ def up(
 
 async def _up(settings: Settings) -> None:
     require_port(settings.port)
+    if settings.inner_port is not None:
+        require_port(settings.inner_port, "CASEFLOW_INNER_PORT")
+    telemetry.log_to(sys.stderr, "caseflow", settings.log_level)
     none = Partners() if settings.demo is False else DEMO_PARTNERS
     embedded = Embedded(announce, load_partners(settings) or none)
     endpoints = await embedded.start(settings.data.resolve())
     try:
-        telemetry.log_to(sys.stderr, "caseflow", settings.log_level)
         await prepare(settings_for(settings, endpoints, "admin"), announce)
         mark_ready(settings.data.resolve())
         each = {owner: settings_for(settings, endpoints, owner) for owner in OWNERS}
@@ -78,19 +80,26 @@ async def _serve(stack: Running, settings: Settings, embedded: Embedded | None) 
     Raises the error of a job, Refused for a server.
     """
     server = _Server(web_config(stack.app, settings), stack)
+    inner = _InnerServer(web_config(stack.inner, _inner_settings(settings))) if settings.inner_port else None
     # Long-lived objects (documents, folded cases) are no garbage. A full collection over them delayed each request by
     # 100 ms and more, growing with the caches. Young garbage is collected as before.
     gc.freeze()
     gc.set_threshold(GC_YOUNG_COUNT, GC_MIDDLE_COUNT, GC_OLD_COUNT)
     serving = asyncio.create_task(server.serve())
+    serving_inner = asyncio.create_task(inner.serve()) if inner else None
     async with _supervised(embedded) as given_up:
         while not (server.started or serving.done()):
             await asyncio.sleep(_STARTED_POLL_S)
         announce(f"ready on http://{settings.host}:{settings.port}")
+        if settings.inner_port is not None:
+            announce(f"metrics and health on http://{settings.inner_host}:{settings.inner_port}")
         say_demo(settings)
         await asyncio.wait({serving, stack.jobs, *given_up}, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
         await serving
+        if inner is not None and serving_inner is not None:
+            inner.should_exit = True
+            await serving_inner
         for supervision in given_up:
             if supervision.done():
                 raise Refused(supervision.result())
@@ -117,6 +126,18 @@ def web_config(asgi: ASGIApp, settings: Settings) -> uvicorn.Config:
         lifespan="off", http="httptools", timeout_graceful_shutdown=_STOP_S_MAX,
         proxy_headers=bool(settings.proxies), forwarded_allow_ips=[str(network) for network in settings.proxies],
     )  # fmt: skip
+
+
+def _inner_settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"host": settings.inner_host, "port": settings.inner_port})
+
+
+class _InnerServer(uvicorn.Server):
+    """Leaves signals to the server of the other port, and ends after it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 class _Server(uvicorn.Server):

@@ -33,7 +33,8 @@ BEGIN, END = "<!-- written by `make generate` -->", "<!-- end of what `make gene
 METRICS_HEAD = """# Metrics
 
 Written by `make generate`. `GET /<service>/metrics` gives the metrics of the process of that service, as Prometheus
-text; with `caseflow up` all services are one process. A metric appears with its first value. Labels hold no content.
+text; with `caseflow up` all services are one process. Where CASEFLOW_INNER_PORT is set, that port alone has them. A
+metric appears with its first value. Labels hold no content.
 
 Look at these first:
 

@@ -29,6 +29,7 @@ from shared.kit.runtime import Runtime
 from shared.kit.service import RunningService, connect_as, end_all, follow_reference_data, open_service, run_jobs
 from shared.kit.settings import Settings
 from shared.kit.sql import migrate
+from shared.kit.web_app import inner_app
 from shared.log import topology
 from shared.log.streams import Streams, ensure_subscriptions, ensure_topology
 from shared.log.topology import Topology
@@ -103,6 +104,7 @@ class Running:
     services: Sequence[RunningService]
     runtime: Runtime
     app: Starlette
+    inner: Starlette  # for the inner port
     jobs: asyncio.Task[None]  # ends only when a job failed
 
 
@@ -116,7 +118,7 @@ async def running(settings: Mapping[Owner, Settings], runtime: Runtime) -> Async
         others = {"reference_data": partial(follow_reference_data, reference_data, streams, runtime.clock)}
         jobs = asyncio.create_task(run_jobs(services, others), name="jobs")
         try:
-            yield Running(services, runtime, _origin(services), jobs)
+            yield Running(services, runtime, _origin(services), _inner(services), jobs)
         finally:
             await end_all([jobs])
 
@@ -133,6 +135,18 @@ async def open_services(
     return services
 
 
+def _inner(services: Sequence[RunningService]) -> Starlette:
+    """The web app of the inner port, with the same paths as the origin."""
+    mounts = [Mount(f"/{service.owner}", inner_app(service.application)) for service in services]
+    inner = Starlette(routes=[Route("/healthz", _alive), *mounts])
+    problems.install(inner)
+    return inner
+
+
+async def _alive(request: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
 def _origin(services: Sequence[RunningService]) -> Starlette:
     """The web app with each service under its name, and with `/healthz`."""
 
@@ -143,10 +157,7 @@ def _origin(services: Sequence[RunningService]) -> Starlette:
             "Problems: /problems.\n"
         )
 
-    async def health(request: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
     mounts = [Mount(f"/{service.owner}", service.app) for service in services]
-    origin = Starlette(routes=[Route("/", home), Route("/healthz", health), *problem_pages.ROUTES, *mounts])
+    origin = Starlette(routes=[Route("/", home), Route("/healthz", _alive), *problem_pages.ROUTES, *mounts])
     problems.install(origin)  # for paths outside of all services
     return origin

@@ -266,10 +266,10 @@ def holder_of(port: int) -> str | None:
     return "a process of another user"
 
 
-def require_port(port: int) -> None:
-    """Check that the HTTP port is free. Raises CannotStart with its holder and a remedy."""
+def require_port(port: int, variable: str = "CASEFLOW_PORT") -> None:
+    """Check that an HTTP port is free. Raises CannotStart with its holder and a remedy."""
     if holder := holder_of(port):
-        raise CannotStart(f"port {port} is held by {holder}: stop it, or choose another by CASEFLOW_PORT={port + 1}")
+        raise CannotStart(f"port {port} is held by {holder}: stop it, or choose another by {variable}={port + 1}")
 
 
 async def _spawn(

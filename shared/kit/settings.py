@@ -35,6 +35,7 @@ ROLES = ("admin", *map(str, Owner), "vault")
 DSN = "pg_dsn_"
 AreaCode = Annotated[str, StringConstraints(pattern=r"^([0-9]{2}){1,3}$")]
 Network = Annotated[str, AfterValidator(lambda text: str(ip_network(text)))]
+Port = Annotated[int, Field(ge=1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -51,7 +52,10 @@ class Settings(BaseModel):
     # Where it lives and listens
     data: Path = Path("data")
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    port: Port = 8080
+    # A second port for /metrics and health, for the operator alone; the first one then answers no /metrics
+    inner_host: str = "127.0.0.1"
+    inner_port: Port | None = None
     demo: bool | None = None  # demo documents, users and their tokens; default: in the embedded mode only
 
     # The log

@@ -53,7 +53,10 @@ async def ready(application: App) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@health.get("/metrics")
+figures = APIRouter(include_in_schema=False)
+
+
+@figures.get("/metrics")
 async def metrics(application: App) -> Response:
     """The metrics of the process as Prometheus reads them."""
     text = await application.runtime.telemetry.metrics_text()
@@ -113,6 +116,18 @@ def web_app(application: Application, *routers: APIRouter, operations: Path | No
     app.add_middleware(BodyLimit, bytes_max=settings.body_bytes_max, upload_bytes_max=_upload_bytes_max(settings))
     app.add_middleware(Traced, service=str(owner), runtime=application.runtime)
     for router in (health, docs_page.router, *routers):
+        app.include_router(router)
+    if settings.inner_port is None:
+        app.include_router(figures)
+    return app
+
+
+def inner_app(application: Application) -> FastAPI:
+    """What a service answers on the inner port: health and metrics, to whoever reaches it."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.application = application
+    problems.install(app, TRANSLATIONS, telemetry.trace_id)
+    for router in (health, figures):
         app.include_router(router)
     return app
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import psutil
 import pytest
 
@@ -59,6 +61,27 @@ def test_without_the_demo_nobody_is_let_in_and_nothing_is_published() -> None:
         assert stack.stop() == 0
         assert "demo" not in stack.text
         assert stack.run("reference", "list").stdout == ""
+
+
+def test_metrics_move_to_the_inner_port(idle: Stack) -> None:
+    inner = free_port()
+    idle.start(inner_port=str(inner))
+    for service in ("intake", "routing", "supervision", "reporting"):
+        own, public = f"http://127.0.0.1:{inner}/{service}", f"{idle.url}/{service}"
+        assert "caseflow_" in httpx.get(f"{own}/metrics").text
+        assert httpx.get(f"{own}/readyz").json() == {"status": "ready"}
+        assert httpx.get(f"{own}/cases").status_code == 404, "nothing else is answered there"
+        assert httpx.get(f"{public}/metrics").json()["code"] == "http.404"
+        assert httpx.get(f"{public}/readyz").status_code == 200
+    assert idle.stop() == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{inner}/healthz")
+    log = [
+        line
+        for line in idle.text.splitlines()
+        if not line.startswith(("caseflow: ", "  demo-", "Demo users", " ")) and line
+    ]
+    assert all(json.loads(line)["service"] == "caseflow" for line in log), "one form of lines in one run"
 
 
 def test_ctrl_c_stops_everything_and_the_next_start_goes_on_where_it_was(idle: Stack) -> None:
