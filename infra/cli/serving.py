@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 import uvicorn
@@ -62,6 +63,8 @@ async def _up(settings: Settings) -> None:
     try:
         await prepare(settings_for(settings, endpoints, "admin"), announce)
         mark_ready(settings.data.resolve())
+        nats = urlsplit(endpoints.nats[str(OWNERS[0])])
+        announce(f"platforms and subscribers reach NATS on {nats.hostname}:{nats.port}")
         each = {owner: settings_for(settings, endpoints, owner) for owner in OWNERS}
         with process("caseflow", settings) as runtime:
             async with running(each, runtime) as stack:

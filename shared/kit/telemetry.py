@@ -373,7 +373,14 @@ def _unheard(error: BaseException | None) -> None:
     _tell(logging.ERROR, "an exception had no caller", {}, error)
 
 
-def _warned(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+def _warned(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """A warning of Python or of a library: its kind and its place, without its text."""
     _tell(logging.WARNING, "a library warns", {"reason": category.__name__, "step": f"{Path(filename).name}:{lineno}"})
 

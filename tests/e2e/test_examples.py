@@ -6,6 +6,7 @@ tests/unit/test_client.py runs the same handlers without any server.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from tests.support.stack import Stack
 
 LINE_S_MAX = 30.0
 STOP_S_MAX = 20.0
+CURL_S_MAX = 3
 PLATFORMS, FEEDS = ROOT / "docs" / "platforms.md", ROOT / "docs" / "feeds.md"
 
 
@@ -153,3 +155,24 @@ def test_a_subscriber_that_is_not_declared_is_told_so(stack: Stack) -> None:
     )  # fmt: skip
     assert done.returncode != 0
     assert "is the subscriber declared" in done.stderr
+
+
+def shell(page: Path, words: str, stack: Stack) -> subprocess.CompletedProcess[str]:
+    """Run a block of `curl` of a page as it is written, for the stack of the test; one that goes on is ended."""
+    blocks = [block.split("```")[0] for block in page.read_text().split("```sh\n")[1:]]
+    (written,) = [block for block in blocks if words in block]
+    command = written.replace("127.0.0.1:8080", f"127.0.0.1:{stack.port}").replace("curl ", f"curl -m {CURL_S_MAX} ")
+    return subprocess.run(("bash", "-c", command), capture_output=True, text=True, check=False, timeout=30)
+
+
+def test_the_addresses_of_the_page_on_feeds_answer_as_they_are_written(stack: Stack, desk: Desk) -> None:
+    live = shell(FEEDS, "/supervision/feed?", stack)
+    assert live.stdout.startswith(": caseflow feed"), live
+    made = json.loads(shell(FEEDS, "/supervision/webhooks", stack).stdout)
+    assert made["secret"].startswith("whsec_")
+    assert desk.send("DELETE", "cd-supervisor", f"/supervision/webhooks/{made['id']}").status_code == 204
+
+
+def test_the_address_of_nats_is_printed(stack: Stack) -> None:
+    address = stack.nats_url("platform-demo").rpartition("@")[2].replace("0.0.0.0", "127.0.0.1")
+    assert f"reach NATS on {address}" in stack.text
