@@ -49,7 +49,7 @@ from shared.log.case_numbers import case_number
 from shared.reference.documents import DocumentKind
 
 QUERY_CHARS_MAX = 100
-CASES_LIST, ORDERS_LIST = "reporting.cases", "reporting.orders"
+CASES_LIST, ORDERS_LIST, DOCUMENTS_LIST = "reporting.cases", "reporting.orders", "reporting.documents"
 
 router = APIRouter(responses=ERRORS)
 
@@ -95,9 +95,10 @@ class OrderListQuery(Page):
 async def documents_in_force(
     caller: Who,
     application: App,
-    kind: Annotated[DocumentKind | None, Query()] = None,
-    region: Annotated[Region | None, Query()] = None,
+    parameters: Annotated[DocumentListQuery, Query()],
 ) -> Documents:
+    limit, kind, region = page_rows(application.identity.settings, parameters.limit), parameters.kind, parameters.region
+    behind = read_cursor(DOCUMENTS_LIST, parameters.cursor, _key) if parameters.cursor else ("", "")
     items = [
         DocumentItem(
             reference=document.reference,
@@ -110,7 +111,24 @@ async def documents_in_force(
         for document in application.identity.reference_data.documents()
         if kind in (None, document.kind) and region in (None, document.region)
     ]
-    return Documents(documents=sorted(items, key=lambda item: (item.kind, item.region)))
+    rest = [item for item in sorted(items, key=_key_of) if _key_of(item) > behind]
+    following = write_cursor(DOCUMENTS_LIST, *_key_of(rest[limit - 1])) if len(rest) > limit else None
+    return Documents(documents=rest[:limit], next=following)
+
+
+def _key(kind: str, region: str) -> tuple[str, str]:
+    return str(kind), str(region)
+
+
+def _key_of(item: DocumentItem) -> tuple[str, str]:
+    return _key(item.kind, item.region)
+
+
+class DocumentListQuery(Page):
+    """The parameters of the list of reference documents."""
+
+    kind: DocumentKind | None = None
+    region: Region | None = None
 
 
 # Lists and counts

@@ -92,6 +92,7 @@ class Documents(BaseModel):
     """The reference documents in force, by kind and region."""
 
     documents: list[DocumentItem]
+    next: str | None = None
 
 
 class Timeline(BaseModel):

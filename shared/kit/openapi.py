@@ -28,6 +28,7 @@ TAGS = {
     "feed": "动态 · Items for centres, live",
     "webhooks": "推送 · Items posted to another system",
     "notices": "通知 · Messages to residents, and their delivery",
+    "documents": "基础资料 · The reference documents in force",
     "counts": "统计 · The numbers of cases",
     "events": "事件 · The flow events of the log, live",
 }
