@@ -35,7 +35,7 @@ from shared.reference.rules import Ranking, RuleScore, examine_rules, explain, r
 
 HAND_OVER_AT_ONCE_MAX = 8
 QUEUE_LIST = "routing.queue"
-SUGGESTIONS_COUNT = 5
+SUGGESTIONS_COUNT_MAX = 5
 
 router = APIRouter(responses=ERRORS)
 
@@ -123,19 +123,14 @@ async def rules(id: IdText, caller: Who, application: App) -> list[RuleVerdict]:
     operation_id="routing_suggestions",
     summary="The units that the words of a case speak for, with points, for the triage desk.",
 )
-async def suggestions(
-    id: IdText,
-    caller: Who,
-    application: App,
-    limit: Annotated[int, Query(ge=1, le=50)] = SUGGESTIONS_COUNT,
-) -> Suggestions:
+async def suggestions(id: IdText, caller: Who, application: App) -> Suggestions:
     case, documents = await _case_of_the_desk(id, caller, application)
     ranking = rank(documents, case, application.identity.reference_data.has_unit)
     return Suggestions(
         sure=ranking.chosen is not None,
         lead=ranking.lead,
         margin=ranking.margin,
-        suggestions=[_suggestion(score, ranking) for score in ranking.scores[:limit]],
+        suggestions=[_suggestion(score, ranking) for score in ranking.scores[:SUGGESTIONS_COUNT_MAX]],
     )
 
 

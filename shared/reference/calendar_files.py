@@ -96,7 +96,9 @@ def calendar_yaml(document: Document) -> str:
     rows = {
         int(row.year): {
             **({} if row.published else {"published": False}),
-            "notice": row.notice, "holidays": list(row.holidays), "makeup": list(row.makeup),
+            "notice": row.notice,
+            "holidays": list(row.holidays),
+            "makeup": list(row.makeup),
         }
         for row in document.rows
     }

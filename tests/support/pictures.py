@@ -114,5 +114,3 @@ def film() -> bytes:
     track = box(b"trak", box(b"tkhd", bytes(80)), box(b"udta", PLACE_MARK))
     moov = box(b"moov", box(b"mvhd", bytes(100)), track, box(b"udta", box(b"\xa9xyz", PLACE_MARK)))
     return box(b"ftyp", b"isom\0\0\2\0isommp42") + moov + box(b"mdat", bytes(range(256)))
-
-

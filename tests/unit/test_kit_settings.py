@@ -13,7 +13,7 @@ def test_defaults_and_names_from_the_environment() -> None:
         "CASEFLOW_PORT": "8081", "CASEFLOW_AREAS": "5101, 510722", "CASEFLOW_DATA": "/srv/caseflow", "HOME": "/root",
         "CASEFLOW_BACKDATE_S_MAX": "web=60", "CASEFLOW_PG_DSN_INTAKE": "postgresql://intake:geheim@db/caseflow",
     })  # fmt: skip
-    assert (settings.port, settings.areas, settings.demo) == (8081, ("5101", "510722"), False)
+    assert (settings.port, settings.areas, settings.demo) == (8081, ("5101", "510722"), None)
     assert settings.master_key_file == Path("/srv/caseflow/secrets/master.key")
     assert settings.backdate_max("web") == timedelta(minutes=1)
     assert settings.backdate_max("visit") == timedelta(days=1)

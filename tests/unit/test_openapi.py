@@ -25,7 +25,8 @@ DOCUMENTS: dict[Owner, dict[str, Any]] = {owner: app.openapi() for owner, app in
 # Answers with a list that has an end of its own: all clocks of a case, all its events, one row per region below.
 NO_LISTS = {
     "supervision_deadlines", "supervision_deadline", "reporting_case", "reporting_order", "reporting_counts",
-    "intake_public_look_up", "routing_rules",
+    "intake_public_look_up", "routing_rules", "routing_suggestions",
+    "reporting_attachment_metadata",
 }  # fmt: skip
 
 
