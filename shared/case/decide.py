@@ -31,6 +31,8 @@ class Accepted:
 Verdict = Accepted | Rejected
 CaseRule = Callable[[CaseState, Any, Command], Reason | Rejected | None]
 _RULES: dict[type[Event], CaseRule] = {}
+# The reasons of the ended statuses from which no case is reopened.
+_ENDED_REASONS = {Status.MERGED: Reason.CASE_MERGED, Status.SPLIT: Reason.CASE_SPLIT}
 
 
 def decide(command: Command, state: CaseState) -> Verdict:
@@ -70,7 +72,7 @@ def _rejected_by_status(state: CaseState, event: Event, command: Command) -> Rej
     if state.erased:
         return Rejected(Reason.ERASED)
     if transition(state, event) is None:
-        reason = Reason.CASE_CLOSED if state.status in ENDED else Reason.WRONG_STATUS
+        reason = _ENDED_REASONS.get(state.status, Reason.CASE_CLOSED if state.status in ENDED else Reason.WRONG_STATUS)
         return Rejected(reason, f"status {state.status}, command {command.name}")
     if state.contact_time is not None and command.meta.time < state.contact_time:
         return Rejected(Reason.BEFORE_CASE)
@@ -102,7 +104,7 @@ def _register(state: CaseState, event: e.Registered, command: Command) -> Reason
     if event.handed_by and not _above(event.handed_by, event.region):
         return Reason.NOT_ABOVE
     if event.hold is Hold.LEGAL:
-        return Reason.HELD
+        return Reason.HOLD_AT_REGISTRATION
     return _answer_on_the_spot(event) if event.answer is not None else None
 
 

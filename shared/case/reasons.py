@@ -27,6 +27,12 @@ class Reason(Enum):
     )
     WRONG_STATUS = ("wrong_status", 409, "The case's status does not allow this. Read the case and its next steps.")
     CASE_CLOSED = ("case_closed", 409, "The case is closed. Reopen it first, or register a new demand.")
+    CASE_MERGED = (
+        "case_merged",
+        409,
+        "The case goes on in the case into which it was merged. Work on that one.",
+    )
+    CASE_SPLIT = ("case_split", 409, "The case goes on as its parts. Work on the parts.")
     ERASED = (
         "erased",
         410,
@@ -74,7 +80,7 @@ class Reason(Enum):
         409,
         "After a ruling or a direct designation nothing is handed back (Weifang 12345, article 22). Handle the case.",
     )
-    NOTHING_TO_RULE = ("nothing_to_rule", 409, "Nobody has handed the case back. Assign it instead.")
+    NOTHING_TO_RULE = ("nothing_to_rule", 409, "Nobody has handed the case back. Triage and assign it like any other.")
     SAME_CENTRE = ("same_centre", 409, "This centre is in charge already. Name another centre.")
     NOT_ABOVE = (
         "not_above",
@@ -118,7 +124,7 @@ class Reason(Enum):
     REQUEST_PENDING = ("request_pending", 409, "A request for this stage waits already. Wait for its answer.")
     NO_REQUEST = ("no_request", 409, "No request of this kind is waiting. Read the case's deadlines.")
     ALREADY_SUSPENDED = ("already_suspended", 409, "The clock of this stage stands still. Resume it first.")
-    NOT_SUSPENDED = ("not_suspended", 409, "The clock of this stage is running. Suspend it first.")
+    NOT_SUSPENDED = ("not_suspended", 409, "The clock of this stage is running. Read the case's deadlines.")
     NOT_YET_DUE = ("not_yet_due", 409, "Nothing fires early. Wait until the moment has come.")
     ALREADY_FIRED = ("already_fired", 409, "This deadline has fired, and fires once. Read the case's deadlines.")
     NOTHING_TO_ANNUL = ("nothing_to_annul", 409, "No overdue of this stage stands. Read the case's deadlines.")
@@ -156,6 +162,11 @@ class Reason(Enum):
         "import_at_registration",
         422,
         "A case comes under import by its registration only. Name another hold.",
+    )
+    HOLD_AT_REGISTRATION = (
+        "hold_at_registration",
+        422,
+        "A registration holds a case for its import only. Register the case, then place the hold.",
     )
     NOT_HELD = ("not_held", 409, "The case is not held in this way. Read which holds stand.")
     KEPT_FOR_EVER = ("kept_for_ever", 409, "The case is of the permanent retention class. Keep it.")

@@ -182,7 +182,7 @@ _LAWS = {
     "order": _Law(NEW_ORDER, decide_order, evolve_order),
 }
 _COMMAND_OF = {spec.event.TYPE: name for name, spec in COMMANDS.items()}
-_CLOSED = (Reason.CASE_CLOSED, Reason.ERASED)
+_CLOSED = (Reason.CASE_CLOSED, Reason.CASE_MERGED, Reason.CASE_SPLIT, Reason.ERASED)
 
 
 class _Seen:

@@ -104,7 +104,7 @@ def test_an_attachment_sent_again_after_the_merge_is_answered_as_before(desk: De
     assert desk.ok("jj-window", path, body, "attach-once")["event"]
     desk.until(other.id, status="merged")
     assert desk.ok("jj-window", path, body, "attach-once")["event"] is None
-    desk.refused(409, "case_closed", "jj-window", path, body)
+    desk.refused(409, "case_merged", "jj-window", path, body)
 
 
 def test_merging_into_itself_or_a_closed_case_is_refused(desk: Desk) -> None:

@@ -429,7 +429,8 @@ def _without(reason: Reason) -> Sabotage:
 
 
 RULES = (
-    Reason.WRONG_STATUS, Reason.CASE_CLOSED, Reason.ERASED, Reason.BEFORE_CASE, Reason.UNIT_COMPLAINED_OF,
+    Reason.WRONG_STATUS, Reason.CASE_CLOSED, Reason.CASE_MERGED, Reason.ERASED, Reason.BEFORE_CASE,
+    Reason.UNIT_COMPLAINED_OF,
     Reason.MUST_STAND_ASIDE, Reason.UNIT_TWICE, Reason.NOT_RESPONSIBLE_UNIT, Reason.NOT_CO_HANDLING,
     Reason.ALREADY_REPORTED, Reason.CO_HANDLERS_OPEN, Reason.SAME_UNIT, Reason.HAND_BACK_REFUSED,
     Reason.NOTHING_TO_RULE, Reason.SAME_CENTRE, Reason.NOT_BELOW, Reason.SAME_CASE, Reason.PARTS_DIFFER,

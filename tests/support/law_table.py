@@ -16,6 +16,9 @@ from shared.case.reasons import Reason, Rejected
 from shared.case.state import variant
 from tests.support.law import CHIEF, START, TOWNSHIP, Ask, event, given, then, when
 
+# The reasons by which the status alone refuses a command.
+STATUS_REASONS = frozenset({Reason.WRONG_STATUS, Reason.CASE_CLOSED, Reason.CASE_MERGED, Reason.CASE_SPLIT})
+
 
 @dataclass(frozen=True)
 class Row:

@@ -37,8 +37,8 @@ OWNED: dict[tuple[Owner, str], str] = {
     (Owner.SUPERVISION, "order"): "issued answered accepted refused overdue withdrawn case_refused",
 }
 IMPERATIVES = re.compile(
-    "(Ask|Assign|Check|Correct|Declare|End|Handle|Keep|Merge|Name|Read|Register|Release|Reopen|Resume|Say|Send|Suspend|Update|Use"
-    "|Wait) "
+    "(Ask|Assign|Check|Correct|Declare|End|Handle|Keep|Merge|Name|Read|Register|Release|Reopen|Resume|Say|Send|Triage|Update"
+    "|Use|Wait|Work) "
 )
 DECLARED = declared_events()
 (KEEP_CLOCKS,) = [reaction for reaction in supervision.REACTIONS if reaction.name == "supervision.keep_clocks"]

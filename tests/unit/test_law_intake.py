@@ -52,7 +52,7 @@ TABLE: tuple[Row, ...] = (
     row("unborn", "register", S.AWAITING_TRIAGE, handed_by=COUNTY, clause="5.1.1i"),
     row("unborn", "register", R.NOT_ABOVE, handed_by=VILLAGE, clause="5.1.1i"),
     row("unborn", "register", S.AWAITING_TRIAGE, hold="import"),
-    row("unborn", "register", R.HELD, hold="legal"),
+    row("unborn", "register", R.HOLD_AT_REGISTRATION, hold="legal"),
     row("unborn", "register", R.WRONG_REGION, region=NEIGHBOUR, clause="4"),
     row("unborn", "register", R.WRONG_REGION, grid=f"{NEIGHBOUR[:9]}001003", clause="4"),
     row("unborn", "register", S.AWAITING_TRIAGE, grid=f"{VILLAGE}003", clause="4"),
@@ -75,8 +75,8 @@ TABLE: tuple[Row, ...] = (
     row("closed", "correct", S.CLOSED),
     row("declined", "correct", S.DECLINED),
     row("withdrawn", "correct", S.WITHDRAWN),
-    row("merged", "correct", R.CASE_CLOSED),
-    row("split", "correct", R.CASE_CLOSED),
+    row("merged", "correct", R.CASE_MERGED),
+    row("split", "correct", R.CASE_SPLIT),
     row("registered", "correct", R.NOTHING_CORRECTED, severity=None),
     row("registered", "correct", S.AWAITING_TRIAGE, severity=None, matter={"title": "Gas", "text": "No gas."}),
     # who is complained of, or must stand aside, may become known later
@@ -107,7 +107,7 @@ TABLE: tuple[Row, ...] = (
     row("co-handled, nobody complained of", "attach", R.MUST_STAND_ASIDE, stand_aside=(LI,)),
     row("registered", "attach", R.COMPLAINS_OF_ANOTHER, complained_unit=LABOUR),
     row("closed", "attach", R.CASE_CLOSED),
-    row("merged", "attach", R.CASE_CLOSED),
+    row("merged", "attach", R.CASE_MERGED),
     # the resident's own word
     row("registered", "withdraw", S.WITHDRAWN),
     row("handled", "withdraw", S.WITHDRAWN),

@@ -157,8 +157,8 @@ TABLE: tuple[Row, ...] = (
     row("closed", "reopen", S.AWAITING_TRIAGE, clause="12.3"),
     row("declined", "reopen", S.AWAITING_TRIAGE),
     row("withdrawn", "reopen", S.AWAITING_TRIAGE),
-    row("merged", "reopen", R.CASE_CLOSED),
-    row("split", "reopen", R.CASE_CLOSED),
+    row("merged", "reopen", R.CASE_MERGED),
+    row("split", "reopen", R.CASE_SPLIT),
     row("erased", "reopen", R.ERASED, clause="9.4b"),
     row("settled", "reopen", R.WRONG_STATUS),
 )

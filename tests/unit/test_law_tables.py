@@ -18,7 +18,7 @@ from shared.case.reasons import Reason, Rejected
 from shared.case.state import NEW, CaseState, CoHandler, variant
 from tests.support import law
 from tests.support.law import Ask, ask
-from tests.support.law_table import transition_of
+from tests.support.law_table import STATUS_REASONS, transition_of
 from tests.unit.test_law_intake import TABLE as INTAKE
 from tests.unit.test_law_orders import TABLE as ORDERS
 from tests.unit.test_law_routing import TABLE as ROUTING
@@ -90,7 +90,7 @@ def test_every_transition_of_a_case_is_reached() -> None:
         state, request = _in(status, kind), ASKED[event, kind]
         assert variant(law.event(request), state) is kind
         verdict = law.when(state, request.command)
-        missing = isinstance(verdict, Rejected) and verdict.reason in (Reason.WRONG_STATUS, Reason.CASE_CLOSED)
+        missing = isinstance(verdict, Rejected) and verdict.reason in STATUS_REASONS
         assert not missing, f"{event_key(event, kind)} in {status}: {verdict}"
 
 
@@ -103,6 +103,7 @@ def test_every_transition_of_an_order_is_reached() -> None:
 def test_what_no_table_allows_is_refused(status: Status) -> None:
     expected = {Reason.NOT_REGISTERED} if status is Status.NEW else {Reason.WRONG_STATUS}
     expected = {Reason.CASE_CLOSED} if status in ENDED else expected
+    expected = {Status.MERGED: {Reason.CASE_MERGED}, Status.SPLIT: {Reason.CASE_SPLIT}}.get(status, expected)
     assert set(ASKED) == {(event, kind) for _, event, kind in TRANSITIONS}
     for (event, kind), request in ASKED.items():
         if (status, event, kind) in TRANSITIONS:
