@@ -58,6 +58,10 @@ class FeedKind(StrEnum):
     SETTLED = "settled", "the resident has the reply"
     CLOSED = "closed", "the case ended: closed, declined, withdrawn, merged or split"
     REOPENED = "reopened", "the case was reopened, or sent back to be handled again"
+    ATTACHED = "attached", "a repeat joined the case: `people_count` people now"
+    SUPPLEMENTED = "supplemented", "the resident or the desk added to the demand"
+    CALLED_BACK = "called_back", "the resident was called back: `outcome` and `satisfaction`"
+    RATED = "rated", "the resident rated the outcome: `satisfaction`"
     NOTICE = "notice", "a message to the resident: a template and its values"
     FOLLOWED = "followed", "the item `inner`, sent to the centre that handed the matter down"
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from shared.case.facts import Nature, OrderKind, Outcome, PauseCause, Severity, Stage
+from shared.case.facts import Nature, OrderKind, Outcome, PauseCause, Satisfaction, Severity, Stage
 from shared.kit.submission import CloudEvent
 from shared.log import topology
 
@@ -48,6 +48,7 @@ class FeedData(BaseModel):
     severity: Severity | None = None
     people_count: int | None = None
     outcome: Outcome | None = None
+    satisfaction: Satisfaction | None = None
     unit: str | None = None
     person: str | None = None
     stage: Stage | None = None

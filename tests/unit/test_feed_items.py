@@ -93,6 +93,14 @@ TABLE: tuple[Row, ...] = (
     row("settled", "send-back", "reopened@township"),
     row("answered on the spot", "send-back", "reopened@township"),
     row("closed", "reopen", "reopened@township"),
+    # the resident's own word
+    row("registered", "attach", "attached@township"),
+    row("registered", "supplement", "supplemented@township"),
+    row("settled", "supplement", "supplemented@township"),
+    row("settled", "call-back", "called_back@township", clause="12.3"),
+    row("settled", "rate", "rated@township", clause="12.3"),
+    row("closed", "rate", "rated@township", clause="12.3"),
+    row("imported", "supplement", ""),
     # what moves nobody above the desk
     row("registered", "triage", ""),
     row("triaged", "assign", ""),
@@ -216,6 +224,17 @@ def test_a_case_that_ended_before_its_import_was_released_does_not_arrive() -> N
 def test_a_notice_names_its_template_and_the_new_moment() -> None:
     notice = hear(given("clocked"), ask("extend"))[-1].data
     assert (notice.kind, notice.template, notice.due, notice.number) == ("notice", "extended", LATER, NUMBER)
+
+
+def test_an_item_of_a_rating_or_a_call_states_the_satisfaction_and_an_attached_repeat_the_people() -> None:
+    (rated,) = hear(given("settled"), ask("rate", satisfaction="dissatisfied"))
+    assert (rated.data.satisfaction, rated.data.status) == ("dissatisfied", "settled")
+    (called,) = hear(given("settled"), ask("call-back", outcome="unsolved", satisfaction="dissatisfied"))
+    assert (called.data.satisfaction, called.data.outcome) == ("dissatisfied", "unsolved")
+    (missed,) = hear(given("settled"), ask("call-back", contacted=False, satisfaction="unrated"))
+    assert missed.data.satisfaction == "unrated"
+    (attached,) = hear(given("registered"), ask("attach", people_count=7))
+    assert attached.data.people_count == 8
 
 
 def test_an_event_newer_than_this_program_says_nothing() -> None:

@@ -82,6 +82,7 @@ def _case(before: CaseState, after: CaseState, recorded: Recorded[Any], number: 
         "severity": after.severity,
         "people_count": after.people_count,
         "outcome": after.outcome,
+        "satisfaction": getattr(event, "satisfaction", None),
         "unit": getattr(event, "unit", None) or getattr(event, "late_unit", None) or after.unit,
         "person": event.person if isinstance(event, e.Urged) else None,
         "legal_path": event.legal_path or None if isinstance(event, e.Declined) else None,
