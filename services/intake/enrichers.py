@@ -36,6 +36,7 @@ async def merged_facts(application: Application, caller: Caller, command: Comman
         raise rejected(Rejected(Reason.COMPLAINS_OF_ANOTHER))
     added = {
         "merged_registered_at": other.registered_at,
+        "merged_repeats": other.repeats or None,
         "complained_unit": other.complained_unit or stated.complained_unit,
         "stand_aside": tuple(dict.fromkeys((*stated.stand_aside, *other.stand_aside))),
         "informant": stated.informant or other.informant,

@@ -67,12 +67,25 @@ class FeedKind(StrEnum):
 
 
 class NoticeTemplate(StrEnum):
-    """A text for the resident (`services/supervision/feed/notices.yaml`)."""
+    """A text for the resident (`services/supervision/feed/notices.yaml`).
+
+    `repeat_<name>` is the text of `<name>` for the reporter of an attached repeat, who has no case number.
+    """
 
     REGISTERED = "registered"
     EXTENDED = "extended"
     SETTLED = "settled"
     DECLINED = "declined"
+    ATTACHED = "attached"
+    MERGED = "merged"
+    REPEAT_EXTENDED = "repeat_extended"
+    REPEAT_SETTLED = "repeat_settled"
+    REPEAT_DECLINED = "repeat_declined"
+
+    @property
+    def for_repeat(self) -> NoticeTemplate | None:
+        """The text for the reporter of an attached repeat; None where they get no notice."""
+        return NoticeTemplate.__members__.get(f"REPEAT_{self.name}")
 
 
 @dataclass(frozen=True, slots=True)

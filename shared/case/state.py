@@ -257,7 +257,8 @@ def _classified(state: CaseState, event: e.Corrected | e.Triaged, recorded: Reco
 
 @_on(e.Attached)
 def _attached(state: CaseState, event: e.Attached, recorded: Recorded[Any]) -> dict[str, Any]:
-    counts = {"repeats": state.repeats + 1, "people_count": state.people_count + event.people_count}
+    repeats = state.repeats + 1 + (event.merged_repeats or 0)
+    counts = {"repeats": repeats, "people_count": state.people_count + event.people_count}
     return counts | _kept_from(state, event)
 
 

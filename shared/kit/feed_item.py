@@ -22,7 +22,8 @@ class FeedData(BaseModel):
 
     `event` is the event's type, `position` its place on the log; `previous` the centre that was in charge before a
     change of hands. `stage`, `due` and `seen_at` name the deadline, `rung`, `moment`, `next_at`, `acts` and `informs`
-    the rung of the ladder; `template` the text of a notice, which number, unit, due and legal_path fill.
+    the rung of the ladder; `template` the text of a notice, which number, unit, due and legal_path fill. A notice with
+    `repeat` is for the reporter of that attached repeat, counted from 1.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,6 +43,7 @@ class FeedData(BaseModel):
     cases_count: int | None = None
     inner: str | None = None
     template: str | None = None
+    repeat: int | None = None
     previous: str | None = None
     nature: Nature | None = None
     subject: str | None = None

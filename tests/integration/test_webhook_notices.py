@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from services.supervision.feed.delivery import Webhook
-from shared.case.events import Corrected, Erased
-from shared.case.facts import Note, Retention
+from shared.case.base import Address
+from shared.case.events import Attached, Corrected, Erased, Merged
+from shared.case.facts import Channel, Matter, Note, Parties, Party, Retention
 from tests.support.webhooks import CITY, World
 
 ERASED = Erased(retention=Retention.YEAR_1, basis="9.4 b")
@@ -61,6 +62,62 @@ async def test_what_becomes_known_between_two_attempts_holds(world: World, event
     webhook = await world.later(webhook, 4000)
     assert len(world.receiver.got) == 1
     assert (await outcome(world, item.id), webhook.waiting) == (("none", why), 0)
+
+
+OTHER, THIRD, FOURTH = "13911112222", "13722223333", "13633334444"
+
+
+def repeat(world: World, phone: str | None, merged: Address | None = None, repeats: int = 0) -> Attached:
+    now = world.clock.now()
+    return Attached(
+        channel=Channel.CALL, contact_time=now, matter=Matter(title="又", text="一样"),
+        reporter=Parties(parties=(Party(phone=phone),)) if phone else None, merged_from=merged.id if merged else None,
+        merged_registered_at=now if merged else None, merged_repeats=repeats or None,
+    )  # fmt: skip
+
+
+async def test_each_reporter_of_a_case_is_told_by_their_own_number_and_no_other(world: World) -> None:
+    """Chain: a case with a repeat was merged into one that was merged; one merge was refused, one repeat is the same
+    person, one has no phone."""
+    webhook = await gateway(world)
+    case = await world.case()
+    middle, last, alone = [
+        await world.case(reporter=Parties(parties=(Party(phone=phone),))) for phone in (OTHER, THIRD, "13544445555")
+    ]
+    await world.put(last, repeat(world, FOURTH))
+    await world.put(middle, repeat(world, THIRD, last, repeats=1))
+    await world.put(last, Merged(into=middle.id))
+    for attached in (
+        repeat(world, None, middle, repeats=2),
+        repeat(world, "13900001234"),
+        repeat(world, None),
+        repeat(world, "13544445555", alone),
+    ):
+        await world.put(case, attached)
+    await world.put(middle, Merged(into=case.id))
+    items = [await world.item(case, "notice", template="settled", repeat=n or None) for n in range(8)]
+    await world.send(webhook)
+    data = {item.id: got.item["data"] for got in world.receiver.got for item in items if got.id == item.id}
+    assert [data[item.id]["to"] if item.id in data else "" for item in items] == [
+        "13900001234", OTHER, THIRD, FOURTH, "", "", "", "",
+    ]  # fmt: skip
+    numbers = ["N-1", *[await world.number(address) for address in (middle, last)]]
+    texts = [data[item.id]["text"] for item in items[:4]]
+    named = [[number for number in numbers if number in text] for text in texts]
+    assert named == [*([number] for number in numbers), []]
+    withheld = [await outcome(world, item.id) for item in items[4:]]
+    assert withheld == [("none", why) for why in ("same_number", "no_number", "not_merged", "no_number")]
+
+
+async def test_a_reporter_whose_number_is_not_taken_holds_back_no_other(world: World) -> None:
+    webhook = await gateway(world)
+    case = await world.case()
+    await world.put(case, repeat(world, OTHER))
+    first, second = [await world.item(case, "notice", template="settled", repeat=n) for n in (None, 1)]
+    world.receiver.answers(400)
+    await world.send(webhook)
+    assert await outcome(world, first.id) != await outcome(world, second.id)
+    assert {(await outcome(world, item.id))[0] for item in (first, second)} == {"sending", "sent"}
 
 
 async def test_a_key_that_is_gone_before_its_case_is_known_to_be_erased_gives_none(world: World) -> None:

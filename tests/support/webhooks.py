@@ -105,6 +105,11 @@ class World:
         )
         self._ends[address.id] = position.sequence
 
+    async def number(self, address: Address) -> str:
+        """The number of a case."""
+        application = self.service.application
+        return application.data.number(address, (await application.load_for_service(address)).state)
+
     async def item(self, address: Address, kind: str = "overdue", region: str = "", **facts: Any) -> FeedItem:
         """Publish a feed item of a case for the centre of a region."""
         region = region or address.region

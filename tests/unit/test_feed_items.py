@@ -88,13 +88,14 @@ TABLE: tuple[Row, ...] = (
     row("settled", "close", "closed@township"),
     row("registered", "decline", "closed@township notice@township"),
     row("registered", "withdraw", "closed@township"),
-    row("registered", "merge", "closed@township"),
+    row("registered", "merge", "closed@township notice@township"),
     row("registered", "split", "closed@township"),
     row("settled", "send-back", "reopened@township"),
     row("answered on the spot", "send-back", "reopened@township"),
     row("closed", "reopen", "reopened@township"),
     # the resident's own word
     row("registered", "attach", "attached@township"),
+    row("registered", "attach", "attached@township notice@township", merged_from=None, merged_registered_at=None),
     row("registered", "supplement", "supplemented@township"),
     row("settled", "supplement", "supplemented@township"),
     row("settled", "call-back", "called_back@township", clause="12.3"),
@@ -160,7 +161,34 @@ def test_every_kind_and_every_event_of_the_table_is_heard_above() -> None:
 
 def test_every_template_of_a_notice_is_used() -> None:
     announcements = [feed for spec in COMMANDS.values() for feed in (spec.feed, *spec.variant_feeds.values())]
-    assert {feed.notice for feed in announcements if feed.notice} == set(NoticeTemplate)
+    stated = {feed.notice for feed in announcements if feed.notice}
+    assert stated | {notice.for_repeat for notice in stated if notice.for_repeat} == set(NoticeTemplate)
+
+
+REPEAT: dict[str, Any] = {"merged_from": None, "merged_registered_at": None}
+
+
+@pytest.mark.parametrize(
+    ("requests", "templates"),
+    [
+        ((ask("attach", **REPEAT),), "attached:2"),
+        ((ask("attach"),), ""),  # the reporter of a merged case hears of the merge by their own case
+        ((ask("attach", merged_repeats=3), ask("attach", **REPEAT)), "attached:6"),
+        ((ask("settle"),), "settled settled:1"),
+        ((ask("attach", merged_repeats=1), ask("settle")), "settled settled:1 settled:2 settled:3"),
+        ((ask("set-deadlines"), ask("extend")), "extended extended:1"),
+        ((ask("settle"), ask("close")), ""),
+        ((ask("transfer"), ask("decline")), "declined declined:1"),
+        ((ask("merge"),), "merged"),
+    ],
+    ids=lambda value: " ".join(request.name for request in value) if isinstance(value, tuple) else value,
+)
+def test_each_reporter_of_a_case_has_a_notice_of_their_own(requests: tuple[Ask, ...], templates: str) -> None:
+    case = after(given("handled"), ask("attach", **REPEAT), *requests[:-1])
+    notices = [item for item in hear(case, requests[-1]) if item.data.kind == "notice"]
+    stated = (f"{item.data.template}:{item.data.repeat}".removesuffix(":None") for item in notices)
+    assert " ".join(stated) == templates
+    assert len({item.id for item in notices}) == len(notices)
 
 
 def test_an_item_says_where_the_case_stands_right_after() -> None:

@@ -27,6 +27,11 @@ def test_the_shipped_ones_say_the_number_and_who_and_until_when() -> None:
         "extended": "N-1 某局 3月9日",
         "settled": "N-1 某局",
         "declined": "N-1 某局",
+        "attached": "某局",
+        "merged": "N-1",
+        "repeat_extended": "某局 3月9日",
+        "repeat_settled": "某局",
+        "repeat_declined": "某局",
     }.items():
         said = texts.fill(id, "N-1", "某局", "3月9日")
         assert all(word in said for word in wanted.split()), said
@@ -36,7 +41,7 @@ def test_the_shipped_ones_say_the_number_and_who_and_until_when() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"closed": "办结"}, "may hold declined, extended, registered, settled and nothing else"),
+        ({"closed": "办结"}, "may hold attached, declined, extended, merged, .* and nothing else"),
         ({"settled": "{phone}"}, "settled may name"),
         ({"settled": "{unit.__class__}"}, "settled may name"),
         ({"settled": "{unit!r}"}, "settled may name"),

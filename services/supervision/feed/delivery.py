@@ -70,7 +70,8 @@ class Webhook:
 class PendingItem:
     """A feed item that one webhook is to receive.
 
-    `sequence` is its position in FEED, `subject` the id of its case or order, `attempts` the number of failed attempts,
+    `sequence` is its position in FEED. `subject` is the id of its case or order, and the number of the attached repeat
+    whose reporter a notice is for; items of one subject go in order. `attempts` is the number of failed attempts,
     `since` the moment at which it began to wait (None: it has not waited yet).
     """
 
@@ -81,6 +82,11 @@ class PendingItem:
     attempts: int = 0
     since: datetime | None = None
     data: bytes = b""  # the item as FEED has it; empty for an item that waited, which is read from FEED again
+
+    @property
+    def case(self) -> str:
+        """The id of the case or order."""
+        return self.subject.partition(" ")[0]
 
 
 class Attempt(NamedTuple):

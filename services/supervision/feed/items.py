@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from shared.case import events as e
-from shared.case.announcements import FeedKind
+from shared.case.announcements import FeedKind, NoticeTemplate
 from shared.case.base import Recorded, derived_id, level_of
 from shared.case.catalogue import ANNOUNCED, COMMAND_OF
 from shared.case.facts import Hold
@@ -38,9 +38,10 @@ def items(before: Any, after: Any, recorded: Recorded[Any], number: str) -> tupl
     return tuple(_of_case(before, after, recorded, number))
 
 
-def item_id(recorded: Recorded[Any], kind: str, region: str) -> str:
-    """The id of the item of this kind that an event gives the centre of a region."""
-    return derived_id("feed", recorded.id, kind, f"{int(level_of(region))}.{region}")
+def item_id(recorded: Recorded[Any], kind: str, region: str, repeat: int | None = None) -> str:
+    """The id of the item of this kind that an event gives the centre of a region, and the reporter of a repeat."""
+    receiver = f"{int(level_of(region))}.{region}"
+    return derived_id("feed", recorded.id, kind, receiver if repeat is None else f"{receiver} {repeat}")
 
 
 def _of_case(before: CaseState, after: CaseState, recorded: Recorded[Any], number: str) -> Iterator[FeedItem]:
@@ -50,17 +51,29 @@ def _of_case(before: CaseState, after: CaseState, recorded: Recorded[Any], numbe
     feed = COMMAND_OF[type(event)].feed_of(variant(event, before))
     data = _case(before, after, recorded, number)
     for kind in feed.items:
-        filled = data | {"template": feed.notice} if kind is FeedKind.NOTICE else data
-        yield _item(recorded, filled, kind, before.in_charge if kind is FeedKind.LEFT else after.in_charge)
+        if kind is not FeedKind.NOTICE:
+            yield _item(recorded, data, kind, before.in_charge if kind is FeedKind.LEFT else after.in_charge)
+        elif not isinstance(event, e.Attached):
+            yield _item(recorded, data | {"template": feed.notice}, kind, after.in_charge)
     inner = [kind for kind in feed.items if kind is not FeedKind.NOTICE]
     if after.handed_by is not None and inner:
         yield _item(recorded, data | {"inner": inner[-1]}, FeedKind.FOLLOWED, after.handed_by)
+    for repeat in _repeats_with_notice(event, feed.notice, after):
+        yield _item(recorded, data | {"template": feed.notice, "repeat": repeat}, FeedKind.NOTICE, after.in_charge)
+
+
+def _repeats_with_notice(event: Any, notice: NoticeTemplate | None, after: CaseState) -> range:
+    """The attached repeats whose reporters get a notice of the event. The reporter of a merged case hears of the merge
+    by that case."""
+    if isinstance(event, e.Attached):
+        return range(after.repeats, after.repeats + (event.merged_from is None))
+    return range(1, after.repeats + 1) if notice and notice.for_repeat else range(0)
 
 
 def _item(recorded: Recorded[Any], data: Mapping[str, Any], kind: str, region: str) -> FeedItem:
     facts = FeedData(kind=kind, level=int(level_of(region)), region=region, **data)
     return FeedItem(
-        id=item_id(recorded, kind, region),
+        id=item_id(recorded, kind, region, facts.repeat),
         type=TYPE_PREFIX + kind,
         subject=recorded.address.id,
         time=recorded.meta.time,

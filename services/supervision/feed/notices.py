@@ -1,16 +1,21 @@
 """The body of a notice to a resident: its text, from a template, and the phone number, from the registration.
 
 The number exists in memory for the duration of one request. It is stored in no table and written to no log or trace.
-The recipient is the reporter of the registration. Reporters of repeats that are attached to the case get no notice of
-it: neither reporter may see the other's part, and the number of the case is not theirs.
+Each reporter of a case gets a notice of their own: the reporter of the registration, and those of the attached repeats
+(petitions regulation, article 19). A repeat that was a case of its own is named by its own number. Another repeat has
+no number, and its text names none: neither reporter may see the other's part.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from string import Formatter
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -18,7 +23,7 @@ from pydantic_core import from_json, to_json
 
 from shared.case import events as e
 from shared.case.announcements import NoticeTemplate
-from shared.case.base import Address
+from shared.case.base import Address, Recorded
 from shared.case.facts import Parties, PartyRole
 from shared.case.state import CaseState
 from shared.kit.access import Caller, may_notify
@@ -43,6 +48,19 @@ class NoNotice(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """A reporter of a case: the phone number, and the number of their own case.
+
+    `phone` is None where they get no notice; `reason` is the code of why. `number` is None for a repeat without a case
+    of its own.
+    """
+
+    phone: str | None
+    number: str | None = None
+    reason: str = "no_number"
 
 
 class NoticeTexts:
@@ -104,35 +122,82 @@ class Notices:
             raise NoNotice("not_of_gateway")
         if item.data.template not in set(NoticeTemplate):
             raise NoNotice("no_template")
+        reporter = await self._reporter(item)
         payload = from_json(data)
-        payload["data"] |= {"to": await self._phone(item.subject), "text": self._text(item)}
+        payload["data"] |= {"to": reporter.phone, "text": self._text(item, reporter.number)}
         return to_json(payload)
 
-    def _text(self, item: FeedItem) -> str:
+    def _text(self, item: FeedItem, number: str | None) -> str:
         data, reference_data = item.data, self._identity.reference_data
         unit = reference_data.unit(data.unit or f"{data.in_charge}-centre")
         centre = reference_data.centre_of(data.in_charge)
         name = unit.name if unit is not None else centre.name if centre is not None else ""
         due = last_day(data.due, reference_data.calendar(data.in_charge).zone) if data.due else ""
-        return self._texts.fill(data.template or "", data.number, name, due, data.legal_path or NO_PATH)
+        template = NoticeTemplate(data.template or "")
+        if number is None:
+            template = template.for_repeat or template
+        return self._texts.fill(template, number or "", name, due, data.legal_path or NO_PATH)
 
-    async def _phone(self, case_id: str) -> str:
-        address = Address.of("case", case_id)
-        events = (await self._application.history_for_service(address)).events
-        first = events[0] if events else None
-        if first is None or not isinstance(first.event, e.Registered) or first.event.reporter is None:
-            raise NoNotice("no_number")
+    async def _reporter(self, item: FeedItem) -> Reporter:
+        """The reporter whom an item is for. Raises NoNotice where they have no number, or had this notice already."""
+        phones: set[str | None] = set()
+        reporters = self._reporters(Address.of("case", item.subject), item.data.number)
+        async with aclosing(reporters):
+            count = 0
+            async for reporter in reporters:
+                if count == (item.data.repeat or 0):
+                    if reporter.phone is None:
+                        raise NoNotice(reporter.reason)
+                    if reporter.phone in phones:
+                        raise NoNotice("same_number")
+                    return reporter
+                phones.add(reporter.phone)
+                count += 1
+        raise NoNotice("no_number")
+
+    async def _reporters(self, case: Address, number: str) -> AsyncGenerator[Reporter, None]:
+        """The reporters of a case: of the registration, then of each attached repeat in order.
+
+        A merged case counts for its own reporter and for those of its repeats, whether the merge stands or not.
+        """
+        for recorded in (await self._application.history_for_service(case)).events:
+            if isinstance(recorded.event, e.Registered):
+                yield await self._by_event(recorded, number)
+            elif isinstance(recorded.event, e.Attached):
+                merged_from = recorded.event.merged_from
+                if merged_from is None:
+                    yield await self._by_event(recorded, None)
+                    continue
+                places = 1 + (recorded.event.merged_repeats or 0)
+                async for reporter in self._of_merged(Address.of("case", merged_from), case, places):
+                    yield reporter
+
+    async def _of_merged(self, merged: Address, into: Address, places: int) -> AsyncGenerator[Reporter, None]:
+        state = (await self._application.load_for_service(merged)).state
+        if state.merged_into == into.id and not state.erased:
+            async for reporter in self._reporters(merged, self._application.data.number(merged, state)):
+                if not places:
+                    return
+                places -= 1
+                yield reporter
+        for _ in range(places):
+            yield Reporter(None, reason="erased" if state.erased else "not_merged")
+
+    async def _by_event(self, recorded: Recorded[Any], number: str | None) -> Reporter:
+        id = recorded.address.id
+        if recorded.known.reporter is None:
+            return Reporter(None)
         try:
-            key = await self._application.data.vault.key(case_id)
-            event = unseal_fields(first.event, key, case_id, first.id)
+            key = await self._application.data.vault.key(id)
+            event = unseal_fields(recorded.known, key, id, recorded.id)
         except KeyErased:
-            raise NoNotice("erased") from None
+            return Reporter(None, reason="erased")
         parties = event.reporter.parties if isinstance(event.reporter, Parties) else ()
         for party in parties:
             phone = party.phone.translate(_PHONE_LAYOUT)
             if party.role is PartyRole.REPORTER and _PHONE.fullmatch(phone):
-                return phone
-        raise NoNotice("no_number")
+                return Reporter(phone, number)
+        return Reporter(None)
 
 
 def last_day(due: datetime, zone: str) -> str:

@@ -188,7 +188,7 @@ class WebhookStore:
 
     async def note_sending(self, webhook: Webhook, notices: Sequence[PendingItem]) -> None:
         """Enter notices before they go to a gateway: it may report on a notice before its answer arrives here."""
-        ids, cases = [notice.id for notice in notices], [notice.subject for notice in notices]
+        ids, cases = [notice.id for notice in notices], [notice.case for notice in notices]
         await self._database.execute("begin_notices", webhook.id, webhook.creator, self._clock.now(), ids, cases)
 
     async def commit(self, before: Webhook, round_result: RoundResult, results: Sequence[AttemptResult]) -> None:

@@ -116,7 +116,9 @@ def _kind(message: RawMessage) -> str:
 
 def _pending(message: RawMessage) -> PendingItem:
     payload = from_json(message.data)
-    return PendingItem(message.sequence, payload["id"], payload["subject"], _kind(message), data=message.data)
+    repeat = payload["data"].get("repeat")  # one reporter whose notice is not taken holds back no other reporter
+    subject = payload["subject"] if repeat is None else f"{payload['subject']} {repeat}"
+    return PendingItem(message.sequence, payload["id"], subject, _kind(message), data=message.data)
 
 
 class WebhookSender:

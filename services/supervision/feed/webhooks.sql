@@ -84,7 +84,8 @@ on conflict (webhook, sequence) do update set attempts = excluded.attempts, next
 
 -- name: parked_items
 -- A page of the parked items behind this sequence, in the order of FEED.
-select sequence, item, subject, kind, attempts, since, reason, parked_at from webhook_items
+select sequence, item, split_part(subject, ' ', 1) as subject, kind, attempts, since, reason, parked_at
+from webhook_items
 where webhook = $1 and parked_at is not null and sequence > $2 order by sequence limit $3;
 
 -- name: unpark

@@ -206,7 +206,7 @@ class DeliveryBody(BaseModel):
 
 
 class Notice(BaseModel):
-    """One notice to the resident.
+    """One notice to a reporter of the case; with `repeat`, to that of an attached repeat, counted from 1.
 
     `status` is waiting (no gateway received it yet), sending, sent, delivered, failed, parked, or none: the notice was
     withheld, and `reason` says why.
@@ -214,6 +214,7 @@ class Notice(BaseModel):
 
     id: str
     template: str
+    repeat: int | None = None
     time: AwareDatetime
     status: str
     at: AwareDatetime | None = None
@@ -450,7 +451,7 @@ async def retry_all_parked(id: WebhookId, caller: Who, access: WebhookAccessOf) 
 @router.get(
     "/cases/{id}/notices",
     operation_id="supervision_notices",
-    summary="The notices that the resident of a case was sent, and their delivery.",
+    summary="The notices that the reporters of a case were sent, and their delivery.",
 )
 async def notices_of_case(
     id: IdText, caller: Who, application: App, access: WebhookAccessOf, parameters: Annotated[Page, Query()]
@@ -490,6 +491,7 @@ async def report_delivery(
 
 def _notice(item: Any, row: Any) -> Notice:
     facts = {"id": item["id"], "template": item["data"]["template"], "time": item["time"]}
+    facts["repeat"] = item["data"].get("repeat")
     if row is None:
         return Notice(status="waiting", **facts)
     if row["delivery"] is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import AwareDatetime, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from shared.case.base import CaseId, Event, Facts, Filled, Owner, Private
 from shared.case.facts import (
@@ -50,12 +50,13 @@ class Corrected(CorrectionFacts, Event, type="case.corrected", owner=Owner.INTAK
 class AttachmentFacts(Demand):
     """A repeat of an open case's demand, with its own reporter.
 
-    `merged_from` names the repeat where it was a case of its own, registered at `merged_registered_at`. The earlier
-    case survives.
+    `merged_from` names the repeat where it was a case of its own, registered at `merged_registered_at`, with
+    `merged_repeats` repeats attached to it. The earlier case survives.
     """
 
     merged_from: CaseId | None = None
     merged_registered_at: Filled[AwareDatetime | None] = None
+    merged_repeats: Filled[Annotated[int, Field(ge=1)] | None] = None
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Self:
