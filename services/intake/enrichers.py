@@ -44,4 +44,19 @@ async def merged_facts(application: Application, caller: Caller, command: Comman
     return replace(command, facts=stated.model_copy(update=added))
 
 
-ENRICHERS: Mapping[str, Enricher] = {"attach": merged_facts}
+async def forwarded(application: Application, caller: Caller, command: Command) -> Command:
+    """Add to the words on a merged case the case in which it goes on, which must be open to them.
+
+    Raises ProblemError with the reason of the law where that case refuses them.
+    """
+    state = (await application.load_for_service(command.address)).state
+    if state.merged_into is None or command.meta.command_id in state.applied:
+        return command
+    address, survivor = await application.survivor(command.address)
+    verdict = law.decide(replace(command, address=address), survivor)
+    if isinstance(verdict, Rejected):
+        raise rejected(Rejected(verdict.reason, f"it goes on in another case, of status {survivor.status}"))
+    return replace(command, facts=command.facts.model_copy(update={"forwarded_to": address.id}))
+
+
+ENRICHERS: Mapping[str, Enricher] = {"attach": merged_facts, "supplement": forwarded, "rate": forwarded}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response, Security, UploadFile
 from fastapi.security import APIKeyHeader
@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.intake.forms import registration_facts
 from services.intake.pictures import DamagedPicture, clean_picture
-from services.intake.policy import public_steps
+from services.intake.policy import public_steps, steps_with_survivors, without_reporters
 from services.intake.rates import Rates
 from services.intake.registration import Registrar
 from services.intake.views import DeclinedDemand, PublicCase, RegistrationAnswer, ResidentStep, Secret
 from shared.case import events as e
-from shared.case.base import Address, Owner
+from shared.case.base import Address, Event, Owner, Recorded
 from shared.case.commands import facts as facts_of
 from shared.case.content import safe_file_name
 from shared.case.facts import ATTACHMENTS_MAX, SHORT_CHARS_MAX, Attachment, Note, Satisfaction, Text
@@ -32,7 +32,7 @@ from shared.kit.command_handler import command
 from shared.kit.http import ERRORS, App, IdempotencyKey, IdText, Who, command_router
 from shared.kit.problems import BadRequest, Forbidden, TooLarge, Unprocessable, describe
 from shared.kit.seal import unseal_fields
-from shared.kit.vault import FIRST_GENERATION
+from shared.kit.vault import FIRST_GENERATION, KeyErased
 
 router = APIRouter(responses=ERRORS)
 
@@ -49,6 +49,7 @@ async def rates_of(request: Request) -> Rates:
     return rates
 
 
+Opened = Sequence[tuple[Recorded[Any], Event]]
 RegistrarOf = Annotated[Registrar, Depends(registrar_of)]
 RatesOf = Annotated[Rates, Depends(rates_of)]
 CASE_SECRET = APIKeyHeader(
@@ -220,25 +221,47 @@ async def new_secret(id: IdText, caller: Who, application: App) -> Secret:
 @router.get("/public/{number}", operation_id="intake_public_look_up", summary="Follow a case by number and secret.")
 async def look_up(request: Request, number: IdText, application: App, rates: RatesOf, secret: CaseSecret) -> PublicCase:
     address = await _located_in_rates(request, application, rates, number)
-    history = await application.history_as_resident(address, secret)
-    state = history.state
-    key = await application.data.vault.key(address.id)
-    events = [
-        (recorded, unseal_fields(recorded.known, key, address.id, recorded.id))
-        for recorded in history.events
-        if not is_newer(recorded)
-    ]
-    steps, reply = public_steps(events)
-    clock = next((clock for clock in state.clocks if clock.deadline.stage == "handle"), None)
+    histories = await application.histories_as_resident(address, secret)
+    opened = [await _opened(application, history) for history in histories]
+    own, last = histories[0], histories[-1]
+    steps_and_replies = [public_steps(events) for events in opened]
+    (own_steps, _), (_, reply) = steps_and_replies[0], steps_and_replies[-1]
+    steps = steps_with_survivors(own_steps, [steps for steps, _ in steps_and_replies[1:]])
+    if reply is not None:
+        (_, registered), *later = opened[0]
+        others = [*later, *(pair for events in opened[1:] for pair in events)]
+        others += await _merged_cases(application, others, address.id)
+        reply = without_reporters(reply, (event for _, event in others), [registered])
+    clock = next((clock for clock in last.state.clocks if clock.deadline.stage == "handle"), None)
     return PublicCase(
-        number=application.data.number(address, state),
-        status=state.status.value,
-        registered_at=state.registered_at,
+        number=application.data.number(address, own.state),
+        status=last.state.status.value,
+        registered_at=own.state.registered_at,
         due=clock.deadline.due if clock else None,
         steps=[ResidentStep(step=step, time=time, unit=unit) for step, time, unit in steps],
         reply=reply,
-        declined=_declined(history),
+        declined=_declined(last),
     )
+
+
+async def _merged_cases(application: Application, events: Opened, own: str) -> list[tuple[Recorded[Any], Event]]:
+    """The events of the cases other than `own` that were merged into a case with these events, and into those."""
+    opened: list[tuple[Recorded[Any], Event]] = []
+    for id in {event.merged_from for _, event in events if isinstance(event, e.Attached)} - {None, own}:
+        history = await application.history_for_service(Address.of("case", str(id)))
+        merged = await _opened(application, history)
+        opened += [*merged, *await _merged_cases(application, merged, own)]
+    return opened
+
+
+async def _opened(application: Application, history: History) -> Opened:
+    """The events of a case, unsealed; as they stand on the log where the key was destroyed."""
+    id, known = history.address.id, [recorded for recorded in history.events if not is_newer(recorded)]
+    try:
+        key = await application.data.vault.key(id)
+    except KeyErased:
+        return [(recorded, recorded.known) for recorded in known]
+    return [(recorded, unseal_fields(recorded.known, key, id, recorded.id)) for recorded in known]
 
 
 def _declined(history: History) -> DeclinedDemand | None:

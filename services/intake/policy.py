@@ -1,4 +1,6 @@
-"""The policy of intake: the parts of a split case become cases. Also the public steps of a case. Pure."""
+"""The policy of intake: the parts of a split case become cases, the words on a merged case go on. Also the public steps
+of a case. Pure.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,9 @@ from typing import Any
 from shared.case import events as e
 from shared.case.announcements import StepName
 from shared.case.base import Address, Event, Recorded, contains, new_id
-from shared.case.catalogue import step_of
-from shared.case.facts import Channel, PartMatters, Registration
+from shared.case.catalogue import COMMAND_OF, step_of
+from shared.case.commands import facts
+from shared.case.facts import Channel, Note, Parties, PartMatters, Registration
 from shared.case.state import NEW, CaseState, evolve
 from shared.kit.effects import CommandRequest, Reaction, reaction
 
@@ -21,7 +24,7 @@ def register_parts(recorded: Recorded[e.Split], case: CaseState, _: object) -> S
     event, requests = recorded.known, []
     assert isinstance(event.matters, PartMatters), "this reaction has the content unsealed"
     for number, (part, matter) in enumerate(zip(event.parts, event.matters.matters, strict=True), 1):
-        facts = Registration(
+        registration = Registration(
             channel=Channel(case.channel),
             contact_time=case.contact_time,
             matter=matter,
@@ -40,7 +43,7 @@ def register_parts(recorded: Recorded[e.Split], case: CaseState, _: object) -> S
             hold=next(iter(hold for hold in case.holds if hold == "import"), None),
         )
         id = new_id(part.region, f"{recorded.id} {number}")
-        requests.append(CommandRequest(Address("case", part.region, id), "register", facts))
+        requests.append(CommandRequest(Address("case", part.region, id), "register", registration))
     return requests
 
 
@@ -49,8 +52,29 @@ def _below(upper: str, lower: str) -> bool:
     return contains(upper, lower) and upper != lower
 
 
-REACTIONS: tuple[Reaction, ...] = (reaction("intake.register_parts", register_parts, unseals=True),)
+def forward(recorded: Recorded[e.Supplemented | e.Rated], case: CaseState, _: object) -> Sequence[CommandRequest]:
+    """Pass the words of the reporter of a merged case on. Files stay with the merged case: its key seals them."""
+    event = recorded.known
+    if event.forwarded_to is None:
+        return ()
+    note = Note(text=event.note.text) if isinstance(event.note, Note) else None
+    stated = {"note": note, "from_case": recorded.address.id}
+    if isinstance(event, e.Rated):
+        stated["satisfaction"] = event.satisfaction
+    name = COMMAND_OF[type(event)].name
+    return (CommandRequest(Address.of("case", event.forwarded_to), name, facts(name, **stated)),)
 
+
+REACTIONS: tuple[Reaction, ...] = (
+    reaction("intake.register_parts", register_parts, unseals=True),
+    reaction("intake.forward", forward, unseals=True),
+)
+
+# The steps of another reporter's case that the reporter of a merged case may see: its stages, never what people said.
+STAGE_STEPS = frozenset(StepName) - {
+    StepName.REGISTERED, StepName.SUPPLEMENTED, StepName.REPEATED, StepName.MERGED,
+}  # fmt: skip
+MASK = "〇〇"
 Steps = list[tuple[StepName, datetime, str | None]]
 
 
@@ -60,16 +84,37 @@ def public_steps(events: Iterable[tuple[Recorded[Any], Event]]) -> tuple[Steps, 
     reply: str | None = None
     for recorded, event in events:
         step = step_of(event)
-        if step is None:
+        if step is None or getattr(event, "from_case", None) is not None:  # the words of another reporter
             continue
         steps.append((step, recorded.meta.time, getattr(event, "unit", None)))
         if isinstance(event, e.Settled):
-            reply = event.reply.text  # type: ignore[union-attr]
+            reply = event.reply.text if isinstance(event.reply, Note) else None  # None once the content is erased
         elif isinstance(event, e.Registered) and event.answer is not None:
-            reply = event.answer.text  # type: ignore[union-attr]
+            reply = event.answer.text if isinstance(event.answer, Note) else None
         elif isinstance(event, e.SentBack | e.Reopened):
             reply = None
     return steps, reply
+
+
+def steps_with_survivors(own: Steps, survivors: Iterable[Steps]) -> Steps:
+    """The steps of a merged case, with the stages of the cases in which it goes on, in the order of their times."""
+    stages = [step for steps in survivors for step in steps if step[0] in STAGE_STEPS]
+    return sorted((*own, *stages), key=lambda step: step[1])
+
+
+def without_reporters(reply: str, others: Iterable[Event], own: Iterable[Event]) -> str:
+    """The reply of a case in which a merged case goes on, with the names and numbers of the other reporters masked."""
+    hidden = {word for event in others for word in _identities(event)}
+    for word in sorted(hidden - {word for event in own for word in _identities(event)}, key=len, reverse=True):
+        reply = reply.replace(word, MASK)
+    return reply
+
+
+def _identities(event: Event) -> Iterable[str]:
+    """The names, phone and identity numbers of the people whom an event names."""
+    reporter = getattr(event, "reporter", None)
+    for party in reporter.parties if isinstance(reporter, Parties) else ():
+        yield from (word for word in (party.name, party.phone, party.id_number) if len(word) > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +131,6 @@ def steps_in_the_open(events: Iterable[Recorded[Any]]) -> list[PublicStep]:
     steps, state = [], NEW
     for recorded in events:
         state = evolve(state, recorded)
-        if (step := step_of(recorded.event)) is not None:
+        if (step := step_of(recorded.event)) and getattr(recorded.event, "from_case", None) is None:
             steps.append(PublicStep(step, recorded, state))
     return steps

@@ -39,6 +39,9 @@ class DeclinedDemand(BaseModel):
 class PublicCase(BaseModel):
     """A case as its resident sees it: where it stands, its steps, and the reply (clause 8.1 f).
 
+    Of a merged case, status, due moment and reply are those of the case in which it goes on; of the steps of that case
+    only its stages are shown, and no other reporter is named.
+
     `declined` stands there while the case is declined.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.routing import http
+from services.routing.enrichers import ENRICHERS
 from services.routing.messages import messages
 from services.routing.policy import REACTIONS
 from services.routing.queries import STATEMENTS, WorkQueries
@@ -24,7 +25,7 @@ from shared.log.topology import ANY_DOCUMENT, ANY_RECEIPT, CASE_EVENTS, WIPE_SUB
 
 def build(*, identity: Identity, data: Data, runtime: Runtime) -> RunningService:
     """The service on these connections."""
-    application = Application(identity=identity, data=data, runtime=runtime)
+    application = Application(identity=identity, data=data, runtime=runtime, enrichers=ENRICHERS)
     app = web_app(application, http.router, operations=Path(__file__).with_name("operations.yaml"))
     app.state.queries = WorkQueries(data.database)
     reactions = ReactionRunner(application=application, reactions=REACTIONS)

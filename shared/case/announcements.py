@@ -29,6 +29,7 @@ class StepName(StrEnum):
     REOPENED = "reopened"
     WITHDRAWN = "withdrawn"
     MERGED = "merged"
+    UNMERGED = "unmerged"
     SPLIT = "split"
 
 
@@ -57,7 +58,7 @@ class FeedKind(StrEnum):
     SUSPENDED = "suspended", "a clock was suspended, or resumed"
     SETTLED = "settled", "the resident has the reply"
     CLOSED = "closed", "the case ended: closed, declined, withdrawn, merged or split"
-    REOPENED = "reopened", "the case was reopened, or sent back to be handled again"
+    REOPENED = "reopened", "the case was reopened, sent back to be handled again, or its merge undone"
     ATTACHED = "attached", "a repeat joined the case: `people_count` people now"
     SUPPLEMENTED = "supplemented", "the resident or the desk added to the demand"
     CALLED_BACK = "called_back", "the resident was called back: `outcome` and `satisfaction`"
@@ -78,6 +79,7 @@ class NoticeTemplate(StrEnum):
     DECLINED = "declined"
     ATTACHED = "attached"
     MERGED = "merged"
+    UNMERGED = "unmerged"
     REPEAT_EXTENDED = "repeat_extended"
     REPEAT_SETTLED = "repeat_settled"
     REPEAT_DECLINED = "repeat_declined"

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from shared.case import events as e
 from shared.case.base import Recorded
 from shared.case.facts import Deadline, Stage
@@ -81,6 +83,7 @@ class Overdue:
 
 RunningDeadlines = tuple[RunningDeadline, ...]
 Overdues = tuple[Overdue, ...]
+STORED = TypeAdapter(RunningDeadlines)  # their form in a stored state and in an event
 
 
 def find(clocks: Iterable[RunningDeadline], key: Key) -> RunningDeadline | None:
@@ -99,6 +102,25 @@ def late_ended(lates: Overdues, clocks: RunningDeadlines) -> Overdues:
     """The overdues, with the ends of their stages taken from `clocks`."""
     ends = {clock.key: clock.ended_at for clock in clocks if clock.overdue and clock.ended_at is not None}
     return tuple(replace(overdue, ended_at=overdue.ended_at or ends.get(overdue.key)) for overdue in lates)
+
+
+def run_on(before: RunningDeadlines, lates: Overdues, id: str, at: datetime) -> dict[str, Any]:
+    """The clocks and overdues after a merge was undone by the event `id`: the clocks `before` it have never ended.
+
+    An overdue that was declared meanwhile has no rungs yet, since its stage had ended: its ladder begins now.
+    """
+    running = {clock.key: clock for clock in before if clock.ended_at is None}
+    late = []
+    for overdue in lates:
+        clock = running.get(overdue.key)
+        if clock is not None and clock.deadline.due == overdue.due:
+            overdue = replace(overdue, ended_at=None)
+            if not clock.overdue:
+                overdue = replace(overdue, next_at=at, cause=id)
+        late.append(overdue)
+    declared = {(overdue.key, overdue.due) for overdue in late}
+    now = (replace(clock, overdue=clock.overdue or (clock.key, clock.deadline.due) in declared) for clock in before)
+    return {"clocks": tuple(now), "late": tuple(late)}
 
 
 def set_anew(clocks: RunningDeadlines, lates: Overdues, event: e.DeadlinesSet, id: str) -> dict[str, Any]:

@@ -102,6 +102,7 @@ _ROWS: tuple[CommandSpec, ...] = (
     CommandSpec("decline", e.Declined, R.TRIAGE, T.CENTRE, step=S.DECLINED, feed=_feed(F.CLOSED, notice=N.DECLINED)),
     CommandSpec("split", e.Split, R.TRIAGE, T.CENTRE, step=S.SPLIT, feed=_feed(F.CLOSED)),
     CommandSpec("merge", e.Merged, step=S.MERGED, feed=_feed(F.CLOSED, notice=N.MERGED)),
+    CommandSpec("unmerge", e.Unmerged, R.TRIAGE, T.CENTRE, step=S.UNMERGED, feed=_feed(F.REOPENED, notice=N.UNMERGED)),
     CommandSpec("assign", e.Assigned, R.ASSIGN, T.CENTRE, step=S.ASSIGNED),
     CommandSpec("sign-for", e.SignedFor, R.SIGN, T.NAMED_UNIT, step=S.HANDLING),
     CommandSpec("reassign", e.Reassigned, R.REASSIGN, T.NAMED_UNIT),

@@ -154,6 +154,14 @@ def _merge_order(state: CaseState, event: e.Attached, command: Command) -> Reaso
     return Reason.LATER_CASE if later else None
 
 
+@_for(e.Supplemented, e.Rated)
+def _forward(state: CaseState, event: e.Supplemented | e.Rated, command: Command) -> Reason | None:
+    """The words of the reporter of a merged case go on to the case in which it continues."""
+    if state.status is Status.MERGED:
+        return None if event.forwarded_to else Reason.CASE_MERGED
+    return Reason.WRONG_STATUS if event.forwarded_to else None
+
+
 @_for(e.CalledBack)
 def _call_back(state: CaseState, event: e.CalledBack, command: Command) -> Reason | None:
     has_result = event.outcome is not None or event.satisfaction is not Satisfaction.UNRATED
@@ -216,6 +224,11 @@ def _transfer(state: CaseState, event: e.Transferred, command: Command) -> Reaso
 @_for(e.Merged)
 def _merge(state: CaseState, event: e.Merged, command: Command) -> Reason | None:
     return Reason.SAME_CASE if event.into == command.address.id else None
+
+
+@_for(e.Unmerged)
+def _unmerge(state: CaseState, event: e.Unmerged, command: Command) -> Reason | None:
+    return None if event.merged_at == state.since else Reason.MERGED_AGAIN
 
 
 @_for(e.Split)

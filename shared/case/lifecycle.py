@@ -56,6 +56,11 @@ class Variant(StrEnum):
     ANSWERED = "answered"  # the desk answered the demand at registration
     CO = "co"  # the event is about co-handling units, not about the responsible one
     UNASSIGNED = "unassigned"  # no unit had the case
+    # the status to which an undone merge leads back
+    AWAITING_TRIAGE = "awaiting_triage"
+    TRIAGED = "triaged"
+    ASSIGNED = "assigned"
+    HANDLING = "handling"
 
 
 V = Variant
@@ -100,18 +105,24 @@ class Transition(Generic[AnyStatus]):
 _TABLE: tuple[Transition[Status], ...] = (
     Transition(e.Registered, (S.NEW,), S.AWAITING_TRIAGE, "5.1.3 a: uniform intake"),
     Transition(e.Registered, (S.NEW,), S.SETTLED, "8.2 a: explanation on the spot settles it", V.ANSWERED),
-    Transition(e.Supplemented, OPEN, None, "petitions regulation 20: more papers may come while the case is open"),
+    Transition(
+        e.Supplemented, (*OPEN, S.MERGED), None, "petitions regulation 20: more papers may come while the case is open"
+    ),
     Transition(
         e.Corrected, (*OPEN, S.CLOSED, S.DECLINED, S.WITHDRAWN), None, "12.2: the record is kept right", stages=True
     ),
     Transition(e.Attached, OPEN, None, "petitions regulation 19: a repeat of a case in progress joins it"),
     Transition(e.Withdrawn, IN_PROGRESS, S.WITHDRAWN, "the demand is the resident's own"),
     Transition(e.CalledBack, (S.SETTLED, S.CLOSED), None, "Jinan 12345, 27: every item is called back"),
-    Transition(e.Rated, (S.SETTLED, S.CLOSED), None, "12.3: supervision by the public"),
+    Transition(e.Rated, (S.SETTLED, S.CLOSED, S.MERGED), None, "12.3: supervision by the public"),
     Transition(e.Triaged, WITH_CENTRE, S.TRIAGED, "5.1.3 a: centralised triage; it may be corrected before assignment"),
     Transition(e.Declined, WITH_CENTRE, S.DECLINED, "Beijing 12345, 11: another legal path is open"),
     Transition(e.Split, WITH_CENTRE, S.SPLIT, "5.1.3 a: each demand has its own responsible unit"),
     Transition(e.Merged, IN_PROGRESS, S.MERGED, "petitions regulation 19: it goes on in the surviving case"),
+    *(
+        Transition(e.Unmerged, (S.MERGED,), status, "petitions regulation 19: not the same fact", Variant(status.value))
+        for status in IN_PROGRESS
+    ),
     Transition(e.Assigned, (S.TRIAGED, *WITH_UNIT), S.ASSIGNED, "5.1.3 a: a named unit; a dissolved one is replaced"),
     Transition(e.Assigned, WITH_UNIT, None, "5.1.1 b: other co-handling units; the responsible person stays", V.CO),
     Transition(e.SignedFor, (S.ASSIGNED,), S.HANDLING, "5.1.3 a: a named person of the responsible unit"),

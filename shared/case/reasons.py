@@ -30,8 +30,9 @@ class Reason(Enum):
     CASE_MERGED = (
         "case_merged",
         409,
-        "The case goes on in the case into which it was merged. Work on that one.",
+        "The case goes on in the case into which it was merged. Work on that one, or undo the merge.",
     )
+    MERGED_AGAIN = ("merged_again", 409, "The case was merged anew meanwhile. Read the case and its next steps.")
     CASE_SPLIT = ("case_split", 409, "The case goes on as its parts. Work on the parts.")
     ERASED = (
         "erased",

@@ -15,7 +15,7 @@ class Right(StrEnum):
     READ = "read"  # every case of the person's region, with its content
     REGISTER = "register"  # register, supplement, attach a repeat, answer on the spot
     CORRECT = "correct"
-    TRIAGE = "triage"  # triage, decline, split, merge
+    TRIAGE = "triage"  # triage, decline, split, undo a merge
     ASSIGN = "assign"  # lead and co-handling units, rulings on hand-backs, transfers
     SIGN = "sign"  # sign for a case on behalf of the unit, hand it back
     REASSIGN = "reassign"  # give the case to another person of the unit

@@ -154,6 +154,8 @@ def variant(event: Event, state: CaseState) -> Variant:
         return Variant.CO
     if isinstance(event, e.SentBack) and state.unit is None:
         return Variant.UNASSIGNED
+    if isinstance(event, e.Unmerged):
+        return Variant(event.status)
     return Variant.PLAIN
 
 
@@ -175,7 +177,7 @@ def evolve(state: CaseState, recorded: Recorded[Any]) -> CaseState:
     update = _UPDATES.get(type(event))
     changes = update(state, event, recorded) if update else {}
     row = transition(state, event)
-    entered = row is not None and row.target is not None and not isinstance(event, e.Triaged)
+    entered = row is not None and row.target is not None and not isinstance(event, e.Triaged | e.Unmerged)
     if row is not None:
         common["status"] = row.status_after(state.status)
     if entered:
@@ -269,7 +271,12 @@ def _called_back(state: CaseState, event: e.CalledBack, recorded: Recorded[Any])
 
 @_on(e.Rated)
 def _rated(state: CaseState, event: e.Rated | e.CalledBack, recorded: Recorded[Any]) -> dict[str, Any]:
-    """A call without a rating (nobody answered) does not take back an earlier rating."""
+    """A call without a rating (nobody answered) does not take back an earlier rating.
+
+    The reporter of a merged case does not speak for the others: only their dissatisfaction counts.
+    """
+    if isinstance(event, e.Rated) and event.from_case and event.satisfaction is not Satisfaction.DISSATISFIED:
+        return {}
     return {} if event.satisfaction is Satisfaction.UNRATED else {"satisfaction": event.satisfaction}
 
 
@@ -348,6 +355,13 @@ _UPDATES |= {
     e.Held: lambda state, event, recorded: {"holds": (*state.holds, event.hold)},
     e.Erased: lambda state, event, recorded: {"erased": True},
 }
+
+
+@_on(e.Unmerged)
+def _unmerged(state: CaseState, event: e.Unmerged, recorded: Recorded[Any]) -> dict[str, Any]:
+    before = clocks.STORED.validate_json(event.clocks)
+    run_on = clocks.run_on(before, state.late, recorded.id, recorded.meta.time)
+    return {"merged_into": None, "since": event.since} | run_on
 
 
 @_on(e.Released)

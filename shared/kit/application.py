@@ -391,10 +391,27 @@ class Application:
             raise _wrong_secret()
         return newest
 
-    async def history_as_resident(self, address: Address, secret: str | None) -> History:
-        """All events of the case whose look-up secret the resident has. Raises as `load_as_resident`."""
+    async def histories_as_resident(self, address: Address, secret: str | None) -> list[History]:
+        """All events of the resident's own case, then of each case in which a merged one goes on.
+
+        Nothing of another reporter may be shown of the later ones. Raises as `load_as_resident`.
+        """
         await self.load_as_resident(address, secret)
-        return await self._history(address)
+        histories = [await self._history(address)]
+        while merged_into := histories[-1].state.merged_into:
+            histories.append(await self._history(Address.of("case", merged_into)))
+        return histories
+
+    async def survivor(self, address: Address) -> tuple[Address, CaseState]:
+        """The case in which a merged case goes on, with its newest state, for the service itself. Raises Unavailable.
+
+        A merge leads to a case that was registered before, so no chain of merges comes back to where it began.
+        """
+        state: CaseState = (await self.load_for_service(address)).state
+        while state.merged_into is not None:
+            address = Address.of("case", state.merged_into)
+            state = (await self.load_for_service(address)).state
+        return address, state
 
     async def event_of_own_command(self, caller: Caller, address: Address, command_id: str) -> Any | None:
         """The event, unsealed, that a command of this very caller made of an aggregate; None when there is none."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.client import HOUSING, NOTE, POLICE, TOWNSHIP, Case, Desk
+from tests.support.client import HOUSING, NOTE, POLICE, SETTLE, TOWNSHIP, Case, Desk
 
 SECOND = {"name": "李四娘", "phone": "13911112222"}
 REPEAT = {
@@ -60,6 +60,46 @@ def test_a_merged_case_goes_on_in_the_surviving_one(desk: Desk) -> None:
     assert (said["merged_from"], said["merged_registered_at"]) == (other.id, state["registered_at"])
     assert "李四娘" not in public(desk, other)
     assert "merged" in public(desk, other)
+
+
+def until_type(desk: Desk, case: Case, type_: str) -> None:
+    """Wait until a case has an event of a type, which a reaction makes."""
+    end = time.monotonic() + 10
+    while type_ not in desk.types(case.id):
+        assert time.monotonic() < end, f"no {type_}"
+        time.sleep(0.05)
+
+
+def test_a_merged_resident_is_answered_and_a_wrong_merge_is_undone(desk: Desk) -> None:
+    survivor = desk.handled(parties=[{"name": "赵六顺", "phone": "13655556666"}])
+    other = desk.waiting(parties=[{"name": "钱七妹", "phone": "13577778888"}])
+    stood = desk.until_clocked(other.id)
+    attach(desk, survivor, merged_from=other.id)
+    desk.until(other.id, status="merged")
+    assert "handling" in public(desk, other)
+    desk.ok("jj-window", f"/intake/cases/{other.id}/supplement", {"note": {"text": "三楼也停了。"}})
+    until_type(desk, survivor, "case.supplemented")
+    settle = {**SETTLE, "reply": {"text": "赵六顺您好：电梯已修好。"}}
+    desk.ok("jj-housing-1", f"/routing/cases/{survivor.id}/settle", settle)
+    answered = public(desk, other)
+    assert "电梯已修好" in answered
+    assert "赵六顺" in public(desk, survivor)
+    for text, words in ((answered, ("赵六顺", "13655556666")), (public(desk, survivor), ("钱七妹", "三楼"))):
+        assert not [word for word in words if word in text]
+    rating = {"satisfaction": "dissatisfied", "text": "没修好"}
+    secret = {"Case-Secret": other.secret}
+    rated = desk.send("POST", None, f"/intake/public/{other.number}/rate", json=rating, headers=secret)
+    assert rated.status_code == 200, rated.text
+    desk.until(survivor.id, satisfaction="dissatisfied")
+    undo = f"/routing/cases/{other.id}/unmerge"
+    desk.refused(403, "access.refused", "jj-window", undo, {"note": NOTE})
+    assert desk.ok("jj-triage", undo, {"note": NOTE}, "undo-once")["status"] == "awaiting_triage"
+    assert desk.ok("jj-triage", undo, {"note": NOTE}, "undo-once")["event"] is None
+    desk.refused(409, "wrong_status", "jj-triage", undo, {"note": NOTE})
+    state = desk.state(other.id)
+    assert [state[name] for name in ("clocks", "since")] == [stood[name] for name in ("clocks", "since")]
+    assert state.get("merged_into") is None
+    assert "电梯已修好" not in public(desk, other)
 
 
 def test_the_earlier_case_survives_and_what_is_known_of_the_other_is_not_the_caller_s_to_say(desk: Desk) -> None:

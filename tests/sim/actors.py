@@ -62,7 +62,7 @@ LIKELY: dict[Status, str] = {
     S.CLOSED: "reopen*2 erase*3 hold release call-back rate correct annul-overdue",
     S.DECLINED: "reopen*2 erase hold correct release",
     S.WITHDRAWN: "reopen*2 erase hold correct release",
-    S.MERGED: "erase hold release",
+    S.MERGED: "erase hold release unmerge*3 supplement*2 rate*2",
     S.SPLIT: "erase hold release",
 }
 WEIGHTED = {

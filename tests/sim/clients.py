@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from services.supervision.enrichers import suspended_clock
 from shared.case.base import FILLED, Facts, Owner, Position, Recorded
 from shared.case.commands import Command
+from shared.case.lifecycle import Status
 from shared.case.reasons import Rejected
 from shared.kit import access
 from shared.kit.access import Caller
@@ -167,12 +168,19 @@ class Client:
             verdict = LAWS[command.address.kind].decide(command, self.world.state(command.address, count))
             if isinstance(verdict, Rejected) and verdict.reason.code == code:
                 return
-        if not (self._of_the_merged(command) or self._nothing_still(command, code, before, after)):
+        in_another = self._of_the_merged(command) or self._goes_on_elsewhere(command, before, after)
+        if not (in_another or self._nothing_still(command, code, before, after)):
             self.world.violated(f"rejected ({code}) for no state the case was in", command)
 
     def _of_the_merged(self, command: Command) -> bool:
         """Whether the answer may concern the case that an attachment would merge."""
         return command.name == "attach" and getattr(command.facts, "merged_from", None) is not None
+
+    def _goes_on_elsewhere(self, command: Command, before: int, after: int) -> bool:
+        """Whether the answer may concern the case in which a merged case goes on, or a merge of another moment."""
+        states = (self.world.state(command.address, count) for count in range(before, after + 1))
+        forwarded = command.name in ("supplement", "rate", "unmerge")
+        return forwarded and any(state.status is Status.MERGED for state in states)
 
     def _nothing_still(self, command: Command, code: str, before: int, after: int) -> bool:
         """Whether no clock could be resumed, which the enricher checks before the law."""

@@ -239,6 +239,12 @@ _WRITERS: dict[str, Callable[[Pen], dict[str, Any]]] = {
     "triage": lambda pen: pen.handlers() | {"nature": pen.pick(None, *Nature)},
     "decline": _explained(reason=lambda pen: pen.pick(*DeclineReason), legal_path="court"),
     "split": _split,
+    "unmerge": _explained(
+        merged_at=lambda pen: pen.state.since or pen.now,  # the service replaces all but the note
+        status="awaiting_triage",
+        since=lambda pen: pen.now,
+        clocks="[]",
+    ),
     "assign": lambda pen: pen.handlers() | {"direct": pen.chance.random() < 0.2},
     "sign-for": lambda pen: pen.signer(again=False),
     "reassign": lambda pen: pen.signer(again=True) | {"note": pen.pick(None, NOTE)},

@@ -108,6 +108,7 @@ FACTS: dict[str, dict[str, Any]] = {
         "matters": {"matters": [{"title": "Water", "text": "No water."}, {"title": "Noise", "text": "Noise."}]},
     },
     "merge": {"into": OTHER_CASE},
+    "unmerge": {"note": NOTE, "merged_at": START, "status": "awaiting_triage", "since": START, "clocks": "[]"},
     "assign": {"unit": HOUSING},
     "sign-for": {"unit": HOUSING, "person": LI},
     "reassign": {"unit": HOUSING, "person": WANG},

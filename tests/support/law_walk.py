@@ -69,6 +69,7 @@ DAYS = (1, 2, 3)  # few, so that due moments coincide
 # How often a command is proposed (default 4): commands that lead forward often, those that lead back seldom.
 OFTEN = {
     "merge": 8,
+    "unmerge": 32,
     "split": 8,
     "erase": 8,
     "triage": 24,

@@ -7,10 +7,11 @@ the events alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
+from services.routing.enrichers import standing
 from shared.case import events as e
 from shared.case.base import Event, Recorded, contains, event_id
 from shared.case.catalogue import STAGE_CHANGES
@@ -51,6 +52,8 @@ class CaseWatch:
 
     def ask(self, request: Ask) -> Verdict:
         """Send a command to the law. Raises AssertionError when an invariant is broken."""
+        if request.name == "unmerge" and self.events:
+            request = replace(request, facts=standing(self.events))
         command = request.command
         before = self.state
         verdict = when(before, command)
@@ -194,7 +197,8 @@ def only_allowed_events_follow_the_end(
 ) -> None:
     assert not before.erased, "nothing follows erasure (clause 9.4 b)"
     if before.status in ENDED:
-        assert isinstance(recorded.known, AFTER_CLOSING)
+        merged = (e.Supplemented, e.Unmerged) if before.status is Status.MERGED else ()
+        assert isinstance(recorded.known, (*AFTER_CLOSING, *merged))
     if after.status in ENDED:
         assert all(clock.late_unseen for clock in after.clocks)
 
@@ -247,7 +251,8 @@ def dissatisfaction_blocks_closing(
     event = recorded.known
     if isinstance(event, e.CalledBack) and not event.contacted:
         assert (after.outcome, after.satisfaction) == (before.outcome, before.satisfaction)
-    if isinstance(event, e.Rated | e.CalledBack) and event.satisfaction is not Satisfaction.UNRATED:
+    forwarded = getattr(event, "from_case", None) and event.satisfaction is not Satisfaction.DISSATISFIED
+    if isinstance(event, e.Rated | e.CalledBack) and event.satisfaction is not Satisfaction.UNRATED and not forwarded:
         watch.last_word = event.satisfaction
     if isinstance(event, e.Settled | e.SentBack | e.Reopened | e.Assigned | e.Ruled):
         watch.last_word = Satisfaction.UNRATED

@@ -71,6 +71,8 @@ class Clocks:
     own: dict[Key, WatchedClock] = field(default_factory=dict)
     ladders: dict[Key, Ladder] = field(default_factory=dict)
     declared: int = 0
+    before_merge: dict[Key, WatchedClock] = field(default_factory=dict)
+    declared_while_merged: dict[Key, datetime] = field(default_factory=dict)
 
     def follow(self, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:
         """Apply an event. Raises AssertionError when the event breaks an invariant."""
@@ -80,6 +82,8 @@ class Clocks:
             self._set(event, at, imported)
         elif isinstance(event, e.Warned | e.OverdueDeclared):
             self._fired(event, imported)
+            if before.status is Status.MERGED:
+                self.declared_while_merged[event.stage, event.unit] = event.due
         elif isinstance(event, e.Extended | e.Suspended | e.Resumed | e.DeadlineRecomputed):
             self._moved(event, recorded, imported)
         elif isinstance(event, e.OverdueAnnulled):
@@ -87,8 +91,23 @@ class Clocks:
             self.declared -= 1
         elif isinstance(event, RUNGS) and event.rung is not None:
             self._rung(event, at)
+        if isinstance(event, e.Merged):
+            self.before_merge = dict(self.own)
+        elif isinstance(event, e.Unmerged):
+            self._run_on(at)
         self._end(before, event, after, at)
         self._agrees(after)
+
+    def _run_on(self, at: datetime) -> None:
+        """The clocks of a case whose merge is undone; the ladder of an overdue declared meanwhile begins now."""
+        self.own = self.before_merge
+        for key, due in self.declared_while_merged.items():
+            if key not in self.ladders or self.own[key].due != due:
+                continue
+            self.own[key] = replace(self.own[key], seen=True)
+            if self.own[key].ended is None:
+                self.ladders[key] = Ladder(0, at)
+        self.before_merge, self.declared_while_merged = {}, {}
 
     def _set(self, event: e.DeadlinesSet, at: datetime, imported: bool) -> None:
         closed = {key: clock for key, clock in self.own.items() if key[0] in event.closes}

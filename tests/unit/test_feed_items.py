@@ -93,6 +93,7 @@ TABLE: tuple[Row, ...] = (
     row("settled", "send-back", "reopened@township"),
     row("answered on the spot", "send-back", "reopened@township"),
     row("closed", "reopen", "reopened@township"),
+    row("merged", "unmerge", "reopened@township notice@township"),
     # the resident's own word
     row("registered", "attach", "attached@township"),
     row("registered", "attach", "attached@township notice@township", merged_from=None, merged_registered_at=None),

@@ -29,6 +29,7 @@ def test_the_shipped_ones_say_the_number_and_who_and_until_when() -> None:
         "declined": "N-1 某局",
         "attached": "某局",
         "merged": "N-1",
+        "unmerged": "N-1 某局",
         "repeat_extended": "某局 3月9日",
         "repeat_settled": "某局",
         "repeat_declined": "某局",

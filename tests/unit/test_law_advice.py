@@ -16,6 +16,7 @@ from tests.unit.test_law_tables import ALL
 # The commands that the message of a reason advises: of each group, one must be open to the caller.
 ADVISED: dict[Reason, tuple[tuple[str, ...], ...]] = {
     Reason.CASE_CLOSED: (("reopen",),),
+    Reason.CASE_MERGED: (("unmerge",),),
     Reason.CO_HANDLERS_OPEN: (("end-co-handling",),),
     Reason.NOTHING_TO_RULE: (("triage", "assign"),),
     Reason.NOT_SATISFIED: (("send-back",), ("close",)),

@@ -27,7 +27,7 @@ from tests.support.law import FACTS, ask
 OWNED: dict[tuple[Owner, str], str] = {
     (Owner.INTAKE, "case"): "registered supplemented corrected attached withdrawn called_back rated",
     (Owner.ROUTING, "case"): (
-        "triaged declined split merged assigned signed_for reassigned handed_back ruled transferred "
+        "triaged declined split merged unmerged assigned signed_for reassigned handed_back ruled transferred "
         "co_handling_ended progressed co_reported settled sent_back closed reopened"
     ),
     (Owner.SUPERVISION, "case"): (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
-from shared.case.lifecycle import Status
+from shared.case.lifecycle import IN_PROGRESS, Status
 from shared.case.reasons import Reason, Rejected
 from shared.case.state import CoHandler
 from tests.support.law import (
@@ -158,6 +160,11 @@ TABLE: tuple[Row, ...] = (
     row("declined", "reopen", S.AWAITING_TRIAGE),
     row("withdrawn", "reopen", S.AWAITING_TRIAGE),
     row("merged", "reopen", R.CASE_MERGED),
+    # a wrong merge is undone: the case goes back to where it stood
+    *(row("merged", "unmerge", status, status=status.value) for status in IN_PROGRESS),
+    row("merged", "unmerge", R.MERGED_AGAIN, merged_at=START - timedelta(hours=1)),
+    row("registered", "unmerge", R.WRONG_STATUS),
+    row("closed", "unmerge", R.CASE_CLOSED),
     row("split", "reopen", R.CASE_SPLIT),
     row("erased", "reopen", R.ERASED, clause="9.4b"),
     row("settled", "reopen", R.WRONG_STATUS),

@@ -12,7 +12,7 @@ from shared.case import events as e
 from shared.case.base import Address, Event, Recorded, Unknown, event_id
 from shared.case.commands import COMMANDS
 from shared.case.decide import Accepted
-from shared.case.lifecycle import ENDED, EXISTING, TRANSITIONS, Status, Variant, event_key
+from shared.case.lifecycle import ENDED, EXISTING, IN_PROGRESS, TRANSITIONS, Status, Variant, event_key
 from shared.case.orders import ORDER_TRANSITIONS, OrderState, OrderStatus
 from shared.case.reasons import Reason, Rejected
 from shared.case.state import NEW, CaseState, CoHandler, variant
@@ -30,7 +30,7 @@ ALL = (*INTAKE, *ROUTING, *SUPERVISION, *TIME, *ORDERS)
 # Every event and variant of the table, by a command that makes it when the state is made for it.
 V = Variant
 ASKED: dict[tuple[type[Event], Variant], Ask] = {
-    (spec.event, V.PLAIN): ask(name) for name, spec in COMMANDS.items() if spec.kind == "case"
+    (spec.event, V.PLAIN): ask(name) for name, spec in COMMANDS.items() if spec.kind == "case" and name != "unmerge"
 } | {
     (e.Registered, V.ANSWERED): ask("register", **law.ANSWER),
     (e.Assigned, V.PLAIN): ask("assign", unit=law.LABOUR),
@@ -38,6 +38,8 @@ ASKED: dict[tuple[type[Event], Variant], Ask] = {
     (e.SignedFor, V.CO): ask("sign-for", unit=law.WATER),
     (e.Reassigned, V.CO): ask("reassign", unit=law.WATER),
     (e.SentBack, V.UNASSIGNED): ask("send-back"),
+} | {
+    (e.Unmerged, V(status.value)): ask("unmerge", status=status.value) for status in IN_PROGRESS
 }
 ORDER_COMMANDS = [name for name, spec in COMMANDS.items() if spec.kind == "order"]
 AFTER_CLOSING = {
@@ -50,6 +52,16 @@ AFTER_CLOSING = {
     e.Reopened,
     e.OverdueDeclared,
     e.OverdueAnnulled,
+}
+AFTER_MERGING = {
+    e.Rated,
+    e.Supplemented,
+    e.Held,
+    e.Released,
+    e.Erased,
+    e.OverdueDeclared,
+    e.OverdueAnnulled,
+    e.Unmerged,
 }
 
 
@@ -132,11 +144,11 @@ def test_what_no_table_allows_is_refused_of_an_order(status: OrderStatus, name: 
 @pytest.mark.parametrize("status", ENDED)
 def test_nothing_that_handles_an_ended_case_follows_but_reopening(status: Status) -> None:
     follows = {event for source, event, _ in TRANSITIONS if source is status}
-    assert follows <= AFTER_CLOSING
+    assert follows == AFTER_MERGING if status is Status.MERGED else follows <= AFTER_CLOSING
     assert (status is Status.CLOSED) == (follows == AFTER_CLOSING)
     rows = ((event, row) for (source, event, _), row in TRANSITIONS.items() if source is status)
     moved = {event for event, row in rows if row.status_after(status) is not status}
-    assert moved <= {e.Reopened}
+    assert moved <= ({e.Unmerged} if status is Status.MERGED else {e.Reopened})
 
 
 def test_every_transition_says_why() -> None:

@@ -32,7 +32,22 @@ class SupplementFacts(Facts):
     attachments: Attachments = ()
 
 
-class Supplemented(SupplementFacts, Event, type="case.supplemented", owner=Owner.INTAKE):
+class Forwarded(Facts):
+    """The way of a resident's words from a merged case to the case in which it goes on.
+
+    On the merged case `forwarded_to` names that case. On that case `from_case` names the merged one, whose reporter
+    the words are of.
+    """
+
+    forwarded_to: Filled[CaseId | None] = None
+    from_case: Filled[CaseId | None] = None
+
+
+class ResidentSupplementFacts(SupplementFacts, Forwarded):
+    """More words and papers of the resident, and the way from a merged case."""
+
+
+class Supplemented(ResidentSupplementFacts, Event, type="case.supplemented", owner=Owner.INTAKE):
     """The resident or the desk added to the demand."""
 
 
@@ -86,7 +101,7 @@ class CalledBack(CallBackFacts, Event, type="case.called_back", owner=Owner.INTA
     """The resident was called back about the outcome."""
 
 
-class RatingFacts(Facts):
+class RatingFacts(Forwarded):
     """The rating by the resident (clause 12.3: supervision by the public)."""
 
     satisfaction: Satisfaction

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
-from shared.case.base import CaseId, Event, Facts, Owner, PersonId, Private, Region, UnitCode
+from shared.case.base import CaseId, Event, Facts, Filled, Owner, PersonId, Private, Region, UnitCode
 from shared.case.facts import (
     PARTS_MAX,
     Attachments,
@@ -61,6 +61,23 @@ class MergeFacts(Facts):
 
 class Merged(MergeFacts, Event, type="case.merged", owner=Owner.ROUTING):
     """The case was a repeat: it continues in another case, to which it was attached before."""
+
+
+class UnmergingFacts(Explained):
+    """The reason, and where the case stood when it was merged at `merged_at`.
+
+    `status` and `since` are its status and the start of its stage. `clocks` are its clocks, as the JSON text that a
+    stored state has of them.
+    """
+
+    merged_at: Filled[AwareDatetime]
+    status: Filled[Literal["awaiting_triage", "triaged", "assigned", "handling"]]
+    since: Filled[AwareDatetime]
+    clocks: Filled[str]
+
+
+class Unmerged(UnmergingFacts, Event, type="case.unmerged", owner=Owner.ROUTING):
+    """A wrong merge was undone: the case goes on by itself from where it stood, and its clocks never stopped."""
 
 
 class AssignmentFacts(Routed):
