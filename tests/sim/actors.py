@@ -301,11 +301,23 @@ class Actors:
             address, state = self._at, world.state(self._at)
         self._at = address
         name = self._next(state)
-        other = chance.choice(world.born("case")).id
-        facts = Pen(chance, state, world.clock.now(), other).write(name)
+        facts = Pen(chance, state, world.clock.now(), self._other(state).id).write(name)
         if name in ("triage", "assign", "rule") and chance.random() < 0.03:
             facts = facts.model_copy(update={"unit": NOBODY})
         await self._ask(name, address, facts, state)
+
+    def _other(self, state: CaseState) -> Address:
+        """Another case: mostly a later one of the same centre, which can be merged into this one."""
+        chance, world = self.chance, self.world
+        cases = world.born("case")
+        since, centre = state.registered_at, state.in_charge
+        states = {address: world.state(address) for address in cases} if chance.random() < 0.8 else {}
+        later = [
+            address for address, other in states.items()
+            if other.in_charge == centre and since and other.registered_at and other.registered_at > since
+            and other.status in IN_PROGRESS and other.complained_unit in (None, state.complained_unit)
+        ]  # fmt: skip
+        return chance.choice(later or cases)
 
     def _next(self, state: CaseState) -> str:
         """A command that is likely in the state of the case, or any command."""

@@ -133,9 +133,10 @@ class Judge:
                 return
         ours = COMMANDS[command.name].owner is not Owner.SUPERVISION
         for name, field in type(command.facts).model_fields.items():
-            if FILLED in field.metadata and not ours:  # filled by the service from the state of that moment
-                continue
             sent, stands = getattr(command.facts, name), getattr(event, name)
+            # filled by the service from the state of that moment
+            if FILLED in field.metadata and (not ours or sent is None or command.name == "unmerge"):
+                continue
             # these two depend on the time and the copy that took the command
             moving = name in ("contact_time", "attachments")
             if sent != stands and not moving and not (key is None and name in event.PRIVATE):
@@ -229,7 +230,7 @@ class Judge:
             progress.setdefault(message.subject, []).append(from_json(message.data)["data"]["version"])
         for subject, events in self.by_subject.items():
             if isinstance(events[0].event, e.Registered) and events[0].event.source == PLATFORM:
-                versions = [at for at, entry in enumerate(events, 1) if step_of(entry.event)]
+                versions = [at for at, entry in enumerate(events, 1) if step_of(entry.event) and _own(entry.event)]
                 born = events[0].position
                 assert born is not None
                 where = topology.progress(PLATFORM, case_number(Position(born.stream, born.sequence)))
@@ -283,3 +284,8 @@ def _ids_that_follow(cause: Recorded[Any], recorded: Recorded[Any]) -> set[str]:
 
 def _change(address: Address, state: Any, position: Position, events: Sequence[Recorded[Any]]) -> AggregateChange:
     return AggregateChange(address, state, position, events, state_json(address.kind, state))
+
+
+def _own(event: Any) -> bool:
+    """Whether an event is not the words of the reporter of a merged case, which are no step of another's case."""
+    return getattr(event, "from_case", None) is None
