@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from services.supervision import policy
-from services.supervision.deadlines.reckoning import deadline_after_pause
+from services.supervision.deadlines.reckoning import extended_deadline, resumption
 from shared.case import events as e
 from shared.case.base import Event
 from shared.case.clocks import RunningDeadline
 from shared.case.commands import Command
 from shared.case.events.routing import TransferFacts
-from shared.case.events.supervision import EscalationFacts
+from shared.case.events.supervision import EscalationFacts, ExtensionFacts
 from shared.case.reasons import Reason, Rejected
 from shared.case.state import CaseState
 from shared.kit.access import Caller
@@ -57,9 +57,20 @@ def _clock_of(stated: Any) -> tuple[Any, Any]:
 
 
 async def approved(application: Application, caller: Caller, command: Command) -> Command:
-    """Add the approver of an extension: the caller. Raises ProblemError for an own request."""
+    """Add the approver of an extension, the caller, and the deadline reckoned with it (petitions regulation, 34).
+
+    Raises ProblemError for an own request.
+    """
     command = await by_another(application, caller, command)
-    return replace(command, facts=command.facts.model_copy(update={"approver": caller.person}))
+    assert isinstance(command.facts, ExtensionFacts)
+    stated = command.facts
+    state = (await application.load_for_service(command.address)).state
+    clock = state.clock(stated.stage, stated.unit)
+    filled: dict[str, object] = {"approver": caller.person}
+    if clock is not None and command.meta.command_id not in state.applied:
+        calendar = application.identity.reference_data.calendar(state.in_charge)
+        filled["deadline"] = extended_deadline(clock, stated.due, command.meta.time, calendar)
+    return replace(command, facts=stated.model_copy(update=filled))
 
 
 async def resumed_deadline(application: Application, caller: Caller, command: Command) -> Command:
@@ -72,8 +83,8 @@ async def resumed_deadline(application: Application, caller: Caller, command: Co
         return command
     clock = suspended_clock(state, command)
     calendar = application.identity.reference_data.calendar(state.in_charge)
-    deadline = deadline_after_pause(clock, command.meta.time, calendar)
-    return replace(command, facts=command.facts.model_copy(update={"deadline": deadline}))
+    filled = resumption(clock, command.meta.time, calendar)
+    return replace(command, facts=command.facts.model_copy(update=filled))
 
 
 def suspended_clock(state: CaseState, command: Command) -> RunningDeadline:

@@ -181,6 +181,7 @@ async def _explained(application: Application, address: Address, history: ClockH
         explanations.cite(limit, explanations.limit_rows(limit, own), in_force) if limit else None,
         explanations.cite(calendar, explanations.year_rows(calendar, own), in_force) if calendar else None,
         to_come,
+        policy.compare_limits(reference_data, state, history.clock),
         id=address.id,
         number=application.data.number(address, state),
     )

@@ -12,12 +12,15 @@ from typing import Annotated, Any, TypeAlias
 
 from services.supervision.deadlines.reckoning import (
     DocumentsInForce,
-    calendar_reference,
-    deadline_after_pause,
+    LimitComparison,
+    candidates_for,
     deadline_for,
+    differs,
     facts_of,
     moment_after,
+    out_of_force,
     recomputed_deadline,
+    resumption,
     rung_at,
 )
 from shared.case import events as e
@@ -26,7 +29,7 @@ from shared.case.catalogue import STAGE_CHANGES
 from shared.case.clocks import Key, Overdue, RunningDeadline
 from shared.case.commands import facts
 from shared.case.events.supervision import RungFacts
-from shared.case.facts import Deadline, Hold, Note, Stage
+from shared.case.facts import SHORT_CHARS_MAX, Deadline, Hold, Note, Stage
 from shared.case.orders import OrderState, OrderStatus
 from shared.case.reasons import Rejected
 from shared.case.state import CaseState
@@ -48,6 +51,8 @@ STAGE_NAMES = {
 
 # Events after which other stages of a case may run, or the same stages under other limits.
 StageChange: TypeAlias = Annotated[Event, OneOf(STAGE_CHANGES)]
+# Events after which the law's own limit may be earlier than that of a clock that people moved.
+LimitChange: TypeAlias = e.Corrected | e.Triaged | e.Extended | e.Resumed
 
 
 def keep_clocks(
@@ -113,23 +118,72 @@ def _declare_ended_late(
 
 
 def _outdated(reference_data: DocumentsInForce, state: CaseState, clock: RunningDeadline) -> bool:
-    """Whether the limit of a clock differs from the one for the case as it is now.
-
-    A clock that was extended, suspended or recomputed keeps its limit.
-    """
-    if clock.moves or clock.overdue or clock.ended_at is not None:
+    """Whether the limit of a clock that nobody moved differs from the one for the case as it is now."""
+    if clock.moved or clock.overdue or clock.ended_at is not None:
         return False
-    new, old = _deadline(reference_data, state, *clock.key), clock.deadline
-    return new is not None and (new.amount, new.base, new.legal_basis) != (old.amount, old.base, old.legal_basis)
+    new = _deadline(reference_data, state, *clock.key)
+    return new is not None and new.terms != clock.deadline.terms
 
 
 def _deadline(reference_data: DocumentsInForce, state: CaseState, stage: Stage, unit: str | None) -> Any:
     """The deadline of a stage by the limits in force; None without one: a report upward may have none (clause 11.4)."""
+    return deadline_for(reference_data, state, stage, unit, _since(state, stage, unit))
+
+
+def _since(state: CaseState, stage: Stage, unit: str | None) -> datetime:
+    """The moment at which a running stage began."""
     since = state.registered_at if stage is Stage.REPORT else state.since
     if stage is Stage.CO_HANDLE:
         since = next((co_handler.since for co_handler in state.co_handlers if co_handler.unit == unit), since)
     assert since is not None, "a registered case has its times"
-    return deadline_for(reference_data, state, stage, unit, since)
+    return since
+
+
+# A clock that people moved, and the law's own limit
+
+
+def hold_the_stricter(
+    recorded: Recorded[LimitChange], state: CaseState, reference_data: DocumentsInForce
+) -> Sequence[CommandRequest]:
+    """Put a clock that people moved under the law's own limit for the case as it now is, where that one is due earlier.
+
+    The limit of a clock that nobody moved is replaced by `keep_clocks`, whichever of the two is longer.
+    """
+    if Hold.IMPORT in state.holds or state.erased:
+        return ()
+    requests = []
+    for clock in state.clocks:
+        comparison = compare_limits(reference_data, state, clock)
+        if comparison is not None and comparison.law_holds:
+            requests.append(_put_under(recorded.address, clock, comparison))
+    return requests
+
+
+def compare_limits(
+    reference_data: DocumentsInForce, state: CaseState, clock: RunningDeadline
+) -> LimitComparison | None:
+    """The deadline of a clock that people moved beside the law's own by another limit; None where there is none.
+
+    Both count from the start and stand still in the same pauses, so that the working time used up counts in both. An
+    extension belongs to the limit under which it was granted.
+    """
+    if not clock.moved or clock.overdue or clock.ended_at is not None or clock.key not in state.running_stages:
+        return None
+    pauses = [move for move in clock.moves if move.type != e.Extended.TYPE]
+    since = _since(state, *clock.key)
+    candidates = candidates_for(reference_data, state, *clock.key, since, pauses)
+    others = [deadline for deadline in candidates if deadline.terms != clock.deadline.terms]
+    if not others:
+        return None
+    calendar = reference_data.calendar(state.in_charge)
+    moved = recomputed_deadline(clock, calendar)
+    return LimitComparison(moved, min(others, key=lambda deadline: deadline.due), calendar.tz)
+
+
+def _put_under(address: Address, clock: RunningDeadline, comparison: LimitComparison) -> CommandRequest:
+    due_before, (stage, unit) = clock.deadline.due, clock.key
+    moved = facts("recompute-deadline", deadline=comparison.law, due_before=due_before, why=comparison.text)
+    return CommandRequest(address, "recompute-deadline", moved, what=f"{stage} {unit or ''}")
 
 
 def annul(recorded: Recorded[StageChange], state: CaseState, _: object) -> Sequence[CommandRequest]:
@@ -218,8 +272,8 @@ def fire(
         assert late is not None, "a rung in force belongs to an overdue"
         return (_climb(address, state, clock, late, now, reference_data),)
     if timer.what == "resume":
-        continued = deadline_after_pause(clock, timer.at, reference_data.calendar(state.in_charge))
-        return (CommandRequest(address, "resume", facts("resume", deadline=continued)),)
+        continued = resumption(clock, timer.at, reference_data.calendar(state.in_charge))
+        return (CommandRequest(address, "resume", facts("resume", **continued)),)
     return _warn_or_declare(address, state, clock, timer.what, now, reference_data)
 
 
@@ -233,9 +287,9 @@ def _warn_or_declare(
 ) -> Sequence[CommandRequest]:
     deadline = clock.deadline
     calendar = reference_data.calendar(state.in_charge)
-    if clock.ended_at is None and deadline.calendar_reference != calendar_reference(calendar, deadline):
+    if clock.ended_at is None and out_of_force(deadline, calendar):
         new = recomputed_deadline(clock, calendar)
-        if new.due != deadline.due:  # the calendar in force gives another due moment: the clock is moved first
+        if differs(new, deadline):  # the calendar in force gives other moments: the clock is moved first
             return (recompute(address, clock, new),)
     stated = {"stage": deadline.stage, "unit": deadline.unit, "due": deadline.due, "seen_at": now}
     if what == "warn":
@@ -253,7 +307,7 @@ def recompute_by(reference_data: DocumentsInForce) -> TimerPolicy:
         if clock is None or clock.overdue or clock.ended_at is not None:
             return ()
         new = recomputed_deadline(clock, reference_data.calendar(state.in_charge))
-        return (recompute(address, clock, new),) if new.due != clock.deadline.due else ()
+        return (recompute(address, clock, new),) if differs(new, clock.deadline) else ()
 
     return policy
 
@@ -263,12 +317,16 @@ def fire_by(reference_data: DocumentsInForce) -> TimerPolicy:
     return lambda address, state, timer, now: fire(address, state, timer, now, reference_data)
 
 
-def recompute(address: Address, clock: RunningDeadline, new: Any) -> CommandRequest:
-    """Move a clock to the deadline `new`, stating the due moment before and both calendars."""
-    old = clock.deadline
-    why = f"calendar {old.calendar_reference or 'provisional'} -> {new.calendar_reference or 'provisional'}"
+def recompute(address: Address, clock: RunningDeadline, new: Deadline) -> CommandRequest:
+    """Move a clock to the deadline `new`, stating the due moment before and the calendars of both."""
+    old, what = clock.deadline, str(new.calendar_reference)
+    why = f"calendar {_calendars(old)} -> {_calendars(new)}"[:SHORT_CHARS_MAX]
     recomputed = facts("recompute-deadline", deadline=new, due_before=old.due, why=why)
-    return CommandRequest(address, "recompute-deadline", recomputed, what=str(new.calendar_reference))
+    return CommandRequest(address, "recompute-deadline", recomputed, what=what)
+
+
+def _calendars(deadline: Deadline) -> str:
+    return ", ".join(deadline.calendars) or deadline.calendar_reference or "provisional"
 
 
 # The ladder: remind the person, urge the unit, issue an order, escalate (clause 11.2; docs/limits.md)
@@ -424,5 +482,6 @@ def _note_text(late: Overdue, row: LadderRow | None) -> str:
 REACTIONS: tuple[Reaction, ...] = (
     reaction("supervision.annul", annul),
     reaction("supervision.keep_clocks", keep_clocks),
+    reaction("supervision.hold_the_stricter", hold_the_stricter),
     reaction("supervision.tell_the_cases", tell_the_cases, refused=note_refusal),
 )

@@ -65,6 +65,11 @@ class Calendar:
         """The document that publishes the days off in the year of the day."""
         return self.references.get(day.year)
 
+    def cited(self, first: date, last: date) -> tuple[str, ...]:
+        """The documents that publish the years from one day to another, in order of the years."""
+        years = (self.references.get(year) for year in range(first.year, last.year + 1))
+        return tuple(dict.fromkeys(reference for reference in years if reference))
+
     def day_off(self, day: date) -> str | None:
         """The reason for a day off: `weekend` or `holiday`, either with `(provisional)`; None for a working day."""
         provisional = self.provisional(day)
@@ -203,7 +208,7 @@ def resume(
         return _resumed_hours(due, suspended_at, resumed_at, calendar, ends)
     if stopped.date() >= goes_on.date():
         return Reckoned(due, last_day, partial(_pause_step, stopped, goes_on, "it went on the same day"))
-    last = last_day or _last_day(due, calendar, ends)
+    last = last_day or last_day_of(due, calendar, ends)
     left = max(0, _counted(stopped.date(), last, base, calendar))
     clock = calendar.local(due).time()
     new, new_last = _after_days(goes_on, clock, left, base, calendar, ends, moves_on)
@@ -221,7 +226,7 @@ def before(due: datetime, amount: int, base: TimeBase, calendar: Calendar, ends:
         return _before_hours(due, timedelta(hours=amount), calendar, ends)
     working = base is TimeBase.WORKING_DAYS
     if ends is Ends.DAY:
-        last = _last_day(due, calendar, ends)
+        last = last_day_of(due, calendar, ends)
         day = calendar.worked_back(last, amount) if working else last - timedelta(days=amount - 1)
         return calendar.moment(day, time.min)
     local = calendar.local(due)
@@ -249,8 +254,8 @@ def _after_days(
     return max(due, local.astimezone(UTC)), last
 
 
-def _last_day(due: datetime, calendar: Calendar, ends: Ends) -> date:
-    """The day of a due moment; 24:00 belongs to the day before."""
+def last_day_of(due: datetime, calendar: Calendar, ends: Ends = Ends.DAY) -> date:
+    """The last day of a due moment; 24:00 belongs to the day before."""
     return calendar.local(due - _TICK if ends is Ends.DAY else due).date()
 
 
@@ -370,7 +375,7 @@ def _count_steps(
             yield _step("count", days, f"{len(days)} {base.replace('_', ' ')}{made_up}", calendar)
         else:
             yield _step("skip", days, _reasons(days, calendar), calendar)
-    end = _last_day(due, calendar, ends)
+    end = last_day_of(due, calendar, ends)
     if moved := [day_off for day_off in _days(last, end - _DAY) if not calendar.is_working(day_off)]:
         why = f"the last day is off: {_reasons(moved, calendar)} (Civil Code, article 203)"
         yield _step("move", moved, why, calendar)

@@ -17,12 +17,13 @@ from shared.case import events as e
 from shared.case.base import Recorded
 from shared.case.facts import Deadline, Stage
 
+_BY_PEOPLE = (e.Extended.TYPE, e.Suspended.TYPE, e.Resumed.TYPE)
 Key = tuple[Stage, str | None]  # the stage; the unit where each co-handling unit has its own clock
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One change of a due moment after it was set: the event, its time and the new due moment."""
+    """One change of a due moment after it was set: the event, the moment from which it holds and the new due moment."""
 
     event: str
     type: str
@@ -54,6 +55,11 @@ class RunningDeadline:
     @property
     def key(self) -> Key:
         return self.deadline.stage, self.deadline.unit
+
+    @property
+    def moved(self) -> bool:
+        """Whether a person extended or suspended it."""
+        return any(move.type in _BY_PEOPLE for move in self.moves)
 
     @property
     def late_unseen(self) -> bool:
@@ -147,13 +153,14 @@ def _opened(before: RunningDeadline | None, deadline: Deadline, id: str) -> Runn
 
 
 def extended(clocks: RunningDeadlines, event: e.Extended, recorded: Recorded[Any]) -> RunningDeadlines:
-    """The clocks after an extension. The moment to warn moves by the same time, and both moments may fire again."""
+    """The clocks after an extension. The due moment and the moment to warn may fire again."""
     clock = find(clocks, (event.stage, event.unit))
     if clock is None:
         return clocks
     old = clock.deadline
     warn_at = old.warn_at + (event.due - old.due) if old.warn_at else None
-    new = old.model_copy(update={"due": event.due, "warn_at": warn_at, "last_day": None})
+    shifted = {"due": event.due, "warn_at": warn_at, "last_day": None}
+    new = event.deadline or old.model_copy(update=shifted)  # older events state the due moment alone
     fresh = {"warned": False, "overdue": False, "extension_requested": False, "extensions": clock.extensions + 1}
     return _changed(clocks, clock, _moved(clock, new, recorded) | fresh)
 
@@ -169,13 +176,17 @@ def reckoned_anew(
     changes = _moved(clock, new, recorded)
     changes["warned"] = clock.warned and clock.deadline.warn_at == new.warn_at
     changes["overdue"] = clock.overdue and clock.deadline.due == new.due
+    if new.terms != clock.deadline.terms:  # another limit: an extension of the one before does not prolong it
+        moves = tuple(move for move in changes["moves"] if move.type != e.Extended.TYPE)
+        changes |= {"moves": moves, "extensions": 0}
     if isinstance(event, e.Resumed):
         changes |= {"suspended": False, "pause_requested": False, "resume_at": None}
     return _changed(clocks, clock, changes)
 
 
 def _moved(clock: RunningDeadline, new: Deadline, recorded: Recorded[Any]) -> dict[str, Any]:
-    move = Move(recorded.id, recorded.type, recorded.meta.time, new.due)
+    at = getattr(recorded.event, "goes_on_at", None) or recorded.meta.time
+    move = Move(recorded.id, recorded.type, at, new.due)
     return {"deadline": new, "set_by": recorded.id, "moves": (*clock.moves, move)}
 
 

@@ -46,7 +46,7 @@ def _while_running(rule: Callable[[CaseState, RunningDeadline, Any, Command], Re
     """A rule about the clock that the event names. The clock must exist, and its stage must not be over."""
 
     def checked(state: CaseState, event: Any, command: Command) -> Reason | None:
-        named = getattr(event, "deadline", event)
+        named = getattr(event, "deadline", None) or event
         clock = state.clock(named.stage, named.unit)
         if clock is None:
             return Reason.NO_SUCH_DEADLINE
@@ -77,9 +77,12 @@ def _request_extension(
 
 def _not_extensible(clock: RunningDeadline, event: e.ExtensionRequested | e.Extended) -> Reason | None:
     """The reason why the limit refuses a later due moment (petitions regulation, 34): by kind, count or date."""
-    if event.due <= clock.deadline.due:
+    extended = (event.deadline if isinstance(event, e.Extended) else None) or clock.deadline
+    if event.due <= clock.deadline.due or extended.due > event.due:
         return Reason.NOT_LATER
-    allows = clock.deadline.allows
+    if extended.terms != clock.deadline.terms:
+        return Reason.DEADLINE_MOVED
+    allows = extended.allows
     if allows is None:
         return None
     if allows.extend_by is None:
@@ -152,7 +155,9 @@ def _too_long(clock: RunningDeadline, event: e.Suspended, command: Command) -> R
 def _resume(state: CaseState, clock: RunningDeadline, event: e.Resumed, command: Command) -> Reason | None:
     if not clock.suspended:
         return Reason.NOT_SUSPENDED
-    return Reason.NOT_LATER if event.deadline.due < clock.deadline.due else None
+    by = [(deadline.calendar_reference, deadline.calendars) for deadline in (event.deadline, clock.deadline)]
+    # by a calendar that was published during the pause the due moment may be earlier
+    return Reason.NOT_LATER if by[0] == by[1] and event.deadline.due < clock.deadline.due else None
 
 
 def _fire(state: CaseState, event: e.Warned | e.OverdueDeclared, command: Command) -> Reason | None:

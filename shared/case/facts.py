@@ -22,6 +22,7 @@ ATTACHMENTS_MAX = 20
 CO_UNITS_MAX = 20
 CASES_PER_ORDER_MAX = 100
 PARTS_MAX = 10
+CALENDARS_MAX = 50  # documents by which one deadline was counted
 
 
 def _printable(text: str) -> str:
@@ -295,11 +296,13 @@ class Explained(Facts):
 class Allowance(Frozen):
     """The extensions and pauses that a limit allows (petitions regulation, 34 and 36).
 
-    The post `extend_by` approves extensions, at most `extend_times_max` of them, never beyond `extend_until`. A pause
-    has one of the causes in `pauses`. A maximum of 0 sets no bound.
+    The post `extend_by` approves extensions, at most `extend_times_max` of them, never beyond `extend_until`: the end
+    of the limit with `extend_max` more units of its base. Clocks that older programs set have `extend_until` alone. A
+    pause has one of the causes in `pauses`. A maximum of 0 sets no bound.
     """
 
     extend_by: Code | None = None
+    extend_max: Annotated[int, Field(ge=0, le=10_000)] = 0
     extend_until: AwareDatetime | None = None
     extend_times_max: Annotated[int, Field(ge=0, le=100)] = 0
     pauses: Annotated[tuple[PauseCause, ...], Field(max_length=len(PauseCause))] = ()
@@ -313,7 +316,8 @@ class Deadline(Frozen):
     `warn_at` is the moment to warn, `warn` units of `base` before `due`. `legal_basis` names the article, or marks the
     limit as custom; `choice` is the reason why this limit applies. `unit` distinguishes the co-handling clocks of one
     case. `last_day` is the last day counted, before any move over days off. Without `allows` extensions and pauses
-    have no bounds.
+    have no bounds. `calendar_reference` is the document with the days off around the due moment, `calendars` are all
+    documents by which the time was counted.
     """
 
     stage: Stage
@@ -325,6 +329,7 @@ class Deadline(Frozen):
     legal_basis: Basis = ""
     limit_reference: Reference | None = None
     calendar_reference: Reference | None = None
+    calendars: Annotated[tuple[Reference, ...], Field(max_length=CALENDARS_MAX)] = ()
     unit: UnitCode | None = None
     ends: Ends = Ends.DAY
     last_day: date | None = None
@@ -337,6 +342,11 @@ class Deadline(Frozen):
         if self.due <= self.start:
             raise ValueError("due must lie after start")
         return self
+
+    @property
+    def terms(self) -> tuple[object, ...]:
+        """The terms of the limit: deadlines that differ in them follow different limits."""
+        return self.base, self.amount, self.ends, self.legal_basis
 
 
 class Part(Frozen):

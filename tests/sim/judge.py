@@ -274,7 +274,8 @@ def _follows(reaction: Reaction, cause: Recorded[Any], request: CommandRequest) 
 def _ids_that_follow(cause: Recorded[Any], recorded: Recorded[Any]) -> set[str]:
     """Each command id that a reaction to `cause` may have given to `recorded`."""
     command = fsck._COMMAND_OF[recorded.type]
-    stage, unit = (getattr(recorded.event, name, None) for name in ("stage", "unit"))
+    clock = getattr(recorded.event, "deadline", None) or recorded.event
+    stage, unit = (getattr(clock, name, None) for name in ("stage", "unit"))
     what = ["", "corrected", f"{stage} {unit or ''}", *getattr(cause.event, "cases", ())]
     subject = recorded.address.subject
     return {ids_of_the_ticker(recorded)} | {

@@ -44,6 +44,8 @@ class WatchedClock:
     due: datetime
     warn_at: datetime | None
     allows: Allowance | None
+    terms: tuple[object, ...] = ()
+    documents: tuple[object, ...] = ()
     ended: datetime | None = None
     seen: bool = False
     warned: bool = False
@@ -125,11 +127,20 @@ class Clocks:
         assert not clocks.keys() & opened.keys()
         for key, deadline in opened.items():
             previous = closed.get(key)
-            clocks[key] = WatchedClock(deadline.start, deadline.due, deadline.warn_at, deadline.allows)
+            clocks[key] = WatchedClock(
+                deadline.start, deadline.due, deadline.warn_at, deadline.allows, deadline.terms,
+                (deadline.calendar_reference, deadline.calendars),
+            )  # fmt: skip
             if previous is not None and (previous.start, previous.due) == (deadline.start, deadline.due):
                 warned = previous.warned and previous.warn_at == deadline.warn_at
                 clocks[key] = replace(
-                    previous, warn_at=deadline.warn_at, allows=deadline.allows, ended=None, warned=warned
+                    previous,
+                    warn_at=deadline.warn_at,
+                    allows=deadline.allows,
+                    terms=deadline.terms,
+                    documents=clocks[key].documents,
+                    ended=None,
+                    warned=warned,
                 )
         self.own = clocks
 
@@ -154,7 +165,8 @@ class Clocks:
         self.declared += 1
 
     def _moved(self, event: Any, recorded: Recorded[Any], imported: bool) -> None:
-        change = event.deadline if isinstance(event, e.Resumed | e.DeadlineRecomputed) else event
+        reckoned = getattr(event, "deadline", None)
+        change = reckoned or event
         key = change.stage, change.unit
         clock, at = self.own[key], recorded.meta.time
         assert clock.ended is None, "a clock that ended does not move"
@@ -162,19 +174,32 @@ class Clocks:
         if isinstance(event, e.Extended):
             assert event.due > clock.due
             assert not late, "an extension hides no lateness"
-            _extensible(clock, event, recorded)
+            assert reckoned is None or reckoned.due == event.due
+            allows = reckoned.allows if reckoned else clock.allows
+            _extensible(replace(clock, allows=allows), event, recorded)
             shift = clock.warn_at + (event.due - clock.due) if clock.warn_at else None
-            more = clock.extensions + 1
-            self.own[key] = replace(clock, due=event.due, warn_at=shift, seen=False, warned=False, extensions=more)
+            warn_at = reckoned.warn_at if reckoned else shift
+            documents = (reckoned.calendar_reference, reckoned.calendars) if reckoned else clock.documents
+            new = replace(
+                clock, due=event.due, warn_at=warn_at, allows=allows, documents=documents,
+                extensions=clock.extensions + 1,
+            )  # fmt: skip
+            self.own[key] = replace(new, seen=False, warned=False)
         elif isinstance(event, e.Suspended):
             assert not late, "a pause hides no lateness"
             _pausable(clock, event, at)
             self.own[key] = replace(clock, suspended=True, pauses=clock.pauses + 1)
         else:
             resumed = isinstance(event, e.Resumed)
-            assert not resumed or (clock.suspended and change.due >= clock.due)
+            assert not resumed or clock.suspended
+            by_documents = change.calendar_reference, change.calendars
+            earlier = change.due < clock.due and by_documents == clock.documents
+            assert not (resumed and earlier), "by the same calendar a pause makes nothing earlier"
             seen, warned = clock.seen and clock.due == change.due, clock.warned and clock.warn_at == change.warn_at
-            new = replace(clock, due=change.due, warn_at=change.warn_at, allows=change.allows)
+            new = replace(
+                clock, due=change.due, warn_at=change.warn_at, allows=change.allows, terms=change.terms,
+                documents=by_documents, extensions=clock.extensions if change.terms == clock.terms else 0,
+            )  # fmt: skip
             moved = replace(new, seen=seen, warned=warned)
             self.own[key] = replace(moved, suspended=False) if resumed else moved
 

@@ -41,6 +41,7 @@ S, R = Status, Reason
 
 A_MOMENT = timedelta(seconds=1)
 _CO_CLOCKS = [deadline(Stage.CO_HANDLE, unit=WATER), deadline(Stage.CO_HANDLE, unit=LABOUR)]
+_PUBLISHED = {"calendars": (f"calendars:{COUNTY}@9",)}  # during the pause
 
 TABLE: tuple[Row, ...] = (
     # clocks start and end with the stage
@@ -91,6 +92,9 @@ TABLE: tuple[Row, ...] = (
     row("suspended", "resume", S.HANDLING),
     row("suspended", "resume", S.HANDLING, deadline=deadline()),
     row("suspended", "resume", R.NOT_LATER, deadline=deadline(due=DUE - A_MOMENT)),
+    row(
+        "suspended", "resume", S.HANDLING, at=WARN, deadline=deadline(due=DUE - A_MOMENT).model_copy(update=_PUBLISHED)
+    ),
     row("clocked", "resume", R.NOT_SUSPENDED),
     row("handled", "resume", R.NO_SUCH_DEADLINE),
     # the clock of a co-handling unit is its own

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import product
 from typing import Any
 
 import pytest
 
-from shared.case.facts import Stage
+from shared.case.facts import Deadline, Stage
 from shared.case.lifecycle import Status
 from shared.case.reasons import Reason
 from tests.support.law import (
@@ -44,6 +44,12 @@ DAY = timedelta(days=1)
 FEEDBACK: dict[str, Any] = {"opens": [deadline(Stage.FEEDBACK, LATER)], "closes": ["handle"]}
 HANDLE_ANEW: dict[str, Any] = {"opens": [deadline(due=LATER)], "closes": ["handle"]}
 _ORDER_RUNG = ON_RUNG | {"due": LATER}
+
+
+def _bounded(due: datetime, extend_until: datetime = LATER, amount: int = 5) -> Deadline:
+    """The deadline reckoned with an extension, by a calendar that may give another bound."""
+    allows = BOUNDED.model_copy(update={"extend_until": extend_until})
+    return deadline(due=due, allows=allows).model_copy(update={"amount": amount})
 
 
 TABLE: tuple[Row, ...] = (
@@ -108,6 +114,11 @@ TABLE: tuple[Row, ...] = (
     row("clocked, bounded", "request-extension", R.EXTENDED_TOO_FAR, due=LATER + A_MOMENT),
     row("clocked, bounded", "extend", S.HANDLING),
     row("clocked, bounded", "extend", R.EXTENDED_TOO_FAR, due=LATER + A_MOMENT),
+    row("clocked, bounded", "extend", S.HANDLING, deadline=_bounded(due=LATER)),
+    row("clocked, bounded", "extend", R.NOT_LATER, deadline=_bounded(due=LATER + A_MOMENT)),
+    row("clocked, bounded", "extend", R.DEADLINE_MOVED, deadline=_bounded(due=LATER, amount=6)),
+    row("clocked, bounded", "extend", R.EXTENDED_TOO_FAR, deadline=_bounded(due=LATER, extend_until=DUE)),
+    row("clocked, bounded", "extend", S.HANDLING, due=LATER + DAY, deadline=_bounded(LATER + DAY, LATER + DAY)),
     row("clocked, bounded, extended", "extend", S.HANDLING),
     row("clocked, bounded, extended twice", "extend", R.EXTENDED_TOO_OFTEN),
     row("clocked, bounded, extended twice", "request-extension", R.EXTENDED_TOO_OFTEN),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from services.supervision import policy
+from services.supervision.deadlines.reckoning import resumption
 from services.supervision.policy import moments
 from shared.case.base import Address, Recorded
 from shared.case.facts import Stage
@@ -33,6 +34,7 @@ from tests.support.law import (
     WATER,
     WHERE,
     Ask,
+    accepted,
     ask,
     given,
     then,
@@ -130,11 +132,123 @@ def test_a_correction_gives_the_limit_of_what_the_case_is_about() -> None:
     assert life.names[-1] == "corrected", "the same limit is not set twice"
 
 
-def test_a_clock_that_somebody_moved_is_not_set_anew_by_a_correction() -> None:
-    life = Life(*REGISTERED)
-    life.ask(ask("extend", stage="triage", due=LATER))
-    life.ask(ask("correct", severity="larger"))
-    assert life.clock(Stage.TRIAGE).deadline.due == LATER
+# The limits of handling in hours by nature; a matter, a severity and a law of their own are stricter.
+HOURLY = (
+    limit("triage", 1),
+    *(
+        limit("handle", amount, "hours", when=when, id=f"handle-{amount}", warn=1, pauses=["hearing"], extend_max=20,
+              extend_by="desk")
+        for amount, when in (
+            (6, {"severity": ["extreme"]}), (7, {"subject": ["0101"]}), (8, {"nature": ["consultation"]}),
+            (10, {"nature": ["dispute"]}), (12, {"nature": ["help"]}),
+        )
+    ),
+)  # fmt: skip
+HALF_A_MINUTE = timedelta(seconds=30)
+
+
+def moved(*requests: Ask) -> Life:
+    """A case in handling under a limit of 10 hours, after these commands."""
+    return Life(*HANDLING, ask("co-report"), *requests, documents=library(limits=HOURLY))
+
+
+def resumed(life: Life, at: datetime) -> Ask:
+    continued = resumption(life.clock(Stage.HANDLE), at, life.library.calendar(TOWNSHIP))
+    return Ask("resume", continued, at=at)
+
+
+def paused(life: Life) -> Life:
+    """The case after a pause of half a minute."""
+    life.ask(ask("suspend", at=START + HOUR))
+    life.ask(resumed(life, START + HOUR + HALF_A_MINUTE))
+    return life
+
+
+@pytest.mark.parametrize(
+    ("correction", "hours"),
+    [
+        ({"nature": "consultation", "severity": None}, 8),
+        ({"subject": "010101", "severity": None}, 7),
+        ({"severity": "extreme"}, 6),
+        ({"nature": "help", "severity": None}, 10),  # laxer: the moved limit holds
+    ],
+)
+def test_a_correction_puts_a_paused_clock_under_the_stricter_limit_less_the_time_used(
+    correction: dict[str, Any], hours: int
+) -> None:
+    life = paused(moved())
+    life.ask(ask("correct", at=START + 2 * HOUR, **correction))
+    deadline = life.clock(Stage.HANDLE).deadline
+    assert (deadline.amount, deadline.due) == (hours, START + hours * HOUR + HALF_A_MINUTE)
+    assert deadline.warn_at == deadline.due - HOUR
+    assert life.refused == []
+
+
+def test_a_correction_in_the_middle_of_a_pause_holds_when_the_clock_goes_on() -> None:
+    life = moved(ask("suspend", at=START + HOUR), ask("correct", at=START + HOUR, nature="consultation", severity=None))
+    clock = life.clock(Stage.HANDLE)
+    assert (clock.suspended, clock.pauses, clock.deadline.due) == (True, 1, START + 8 * HOUR)
+    life.ask(resumed(life, START + 3 * HOUR))
+    assert life.clock(Stage.HANDLE).deadline.due == START + 10 * HOUR, "two hours of it stood still"
+
+
+def test_an_extension_under_a_general_limit_does_not_outlive_the_law_s_own() -> None:
+    life = moved(ask("extend", due=START + 20 * HOUR))
+    life.ask(ask("correct", at=START + HOUR, nature="help", severity=None))
+    clock = life.clock(Stage.HANDLE)
+    assert (clock.deadline.amount, clock.deadline.due, clock.extensions) == (12, START + 12 * HOUR, 0)
+    life.ask(ask("extend", due=START + 14 * HOUR))
+    assert life.clock(Stage.HANDLE).deadline.due == START + 14 * HOUR, "the law's own limit may be extended"
+
+
+def test_a_moved_clock_that_held_is_put_under_the_law_once_it_is_the_later_one() -> None:
+    life = paused(moved())
+    life.ask(ask("correct", at=START + 2 * HOUR, nature="help", severity=None))
+    life.ask(ask("extend", due=START + 25 * HOUR, at=START + 2 * HOUR))
+    deadline = life.clock(Stage.HANDLE).deadline
+    assert (deadline.amount, deadline.due) == (12, START + 12 * HOUR + HALF_A_MINUTE)
+
+
+def test_a_custom_limit_that_a_pause_moved_behind_the_law_gives_way_to_it() -> None:
+    """Custom: 60 hours, law: 2 calendar days. A pause within one day moves the hours and not the days."""
+    law_row = limit("handle", 2, "calendar_days", when={"nature": ["dispute"]}, basis={"mark": "L", "text": "the law"},
+                    pauses=["hearing"])  # fmt: skip
+    custom = limit("handle", 60, "hours", when={"nature": ["dispute"]}, pauses=["hearing"])
+    life = Life(*HANDLING, ask("co-report"), documents=library(limits=(limit("triage", 1), custom, law_row)))
+    assert life.clock(Stage.HANDLE).deadline.base == "hours"
+    life.ask(ask("suspend", at=START))
+    life.ask(resumed(life, START + 7 * HOUR))
+    deadline = life.clock(Stage.HANDLE).deadline
+    assert (deadline.base, deadline.due) == ("calendar_days", START + 63 * HOUR), "24:00 of the second day"
+
+
+def test_the_clocks_of_several_co_handlers_are_put_under_the_stricter_limit_each_once() -> None:
+    rows = [limit("triage", 1), limit("handle", 50), *(
+        limit("co_handle", amount, "hours", when=when, pauses=["hearing"], id=f"co-{amount}")
+        for amount, when in ((10, {"nature": ["dispute"]}), (8, {"nature": ["consultation"]}))
+    )]  # fmt: skip
+    life = Life(*REGISTERED, ask("triage"), ask("assign", co_units=(WATER, LABOUR)), documents=library(limits=rows))
+    for unit in (WATER, LABOUR):
+        life.ask(ask("suspend", stage="co_handle", unit=unit))
+    correction = ask("correct", nature="consultation", severity=None)
+    life.ask(correction)
+    dues = [clock.deadline.due for clock in life.state.clocks if clock.deadline.stage is Stage.CO_HANDLE]
+    assert dues == [START + 8 * HOUR] * 2
+    recorded = next(recorded for recorded in reversed(life.history) if recorded.type == "case.corrected")
+    assert policy.hold_the_stricter(recorded, life.state, life.library) == [], "a repetition asks for nothing"
+
+
+def test_commands_for_several_clocks_of_one_case_have_different_ids() -> None:
+    rows = [limit("triage", 1), *(
+        limit("co_handle", amount, "hours", when=when, pauses=["hearing"], id=f"co-{amount}")
+        for amount, when in ((10, {"nature": ["dispute"]}), (8, {"nature": ["consultation"]}))
+    )]  # fmt: skip
+    life = Life(*REGISTERED, ask("triage"), ask("assign", co_units=(WATER, LABOUR)), documents=library(limits=rows))
+    for unit in (WATER, LABOUR):
+        life.ask(ask("suspend", stage="co_handle", unit=unit))
+    corrected = accepted(life.state, ask("correct", nature="consultation", severity=None))
+    requests = policy.hold_the_stricter(corrected, then(life.state, corrected), life.library)
+    assert len({request.what for request in requests}) == 2
 
 
 def test_a_correction_takes_no_lateness_back() -> None:

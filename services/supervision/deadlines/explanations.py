@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel
 
-from services.supervision.deadlines.reckoning import due_history
+from services.supervision.deadlines.reckoning import LimitComparison, due_history
 from shared.case import events as e
 from shared.case.base import Recorded
 from shared.case.calendar import Calendar, Reckoned
@@ -238,6 +238,7 @@ def explanation(
     cited_limit: Cited | None,
     cited_calendar: Cited | None,
     to_come: Iterable[RungView],
+    comparison: LimitComparison | None = None,
     **more: Any,
 ) -> Explanation:
     """The whole explanation of a clock; `more` are id and number of its case."""
@@ -246,7 +247,7 @@ def explanation(
         state=clock_state(history.clock),
         limit=cited_limit,
         calendar=cited_calendar,
-        steps=list(steps_of(history, calendar)),
+        steps=list(steps_of(history, calendar, comparison)),
         ladder=[*rungs_taken(history), *to_come],
     )
 
@@ -261,8 +262,13 @@ def cite(document: Document, rows: Iterable[ReferenceRow], in_force: Iterable[Do
     )
 
 
-def steps_of(history: ClockHistory, calendar: Calendar) -> Iterator[StepView]:
-    """The steps that led to the due moment, by the calendar that it cites, and the later changes, oldest first."""
+def steps_of(
+    history: ClockHistory, calendar: Calendar, comparison: LimitComparison | None = None
+) -> Iterator[StepView]:
+    """The steps that led to the due moment, by the calendar that it cites, and the later changes, oldest first.
+
+    `comparison` is that of a clock that people moved with the law's own limit, where there is another one.
+    """
     clock, deadline = history.clock, history.clock.deadline
 
     def shown(moment: datetime) -> str:
@@ -273,7 +279,7 @@ def steps_of(history: ClockHistory, calendar: Calendar) -> Iterator[StepView]:
     if history.before is not None:
         why = f"it was due {shown(history.before.deadline.due)}; what the case is about was put right"
         yield StepView(what="replace", since=start, until=shown(history.set_by.time), why=why, event=history.set_by.id)
-    counted = dict(due_history(clock, calendar))
+    counted = dict(due_history(deadline, clock.moves, calendar))
     yield from _counted(counted[""], None)
     for recorded in history.events:
         if isinstance(recorded.event, e.Resumed) and recorded.id in counted:
@@ -285,6 +291,8 @@ def steps_of(history: ClockHistory, calendar: Calendar) -> Iterator[StepView]:
     if last.due != deadline.due:
         why = "another year's calendar was published since; the due moment that was set stands"
         yield StepView(what="stand", since=shown(last.due), until=due, why=why)
+    if comparison is not None and not comparison.law_holds:
+        yield StepView(what="compare", since=due, until=shown(comparison.law.due), why=comparison.text)
     if deadline.warn_at is not None:
         why = f"{deadline.warn} of {deadline.amount} {deadline.base.replace('_', ' ')} are left"
         yield StepView(what="warn", since=shown(deadline.warn_at), until=due, why=why)

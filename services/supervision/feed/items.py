@@ -115,7 +115,7 @@ def _order(after: OrderState, recorded: Recorded[Any], number: str) -> dict[str,
 
 def _about(recorded: Recorded[Any], number: str, after: Any) -> dict[str, Any]:
     event = recorded.known
-    clock = getattr(event, "deadline", event)  # a clock that goes on is stated whole
+    clock = getattr(event, "deadline", None) or event  # a clock that goes on is stated whole
     return {
         "number": number,
         "event": recorded.type,

@@ -61,10 +61,11 @@ class ExtensionRequested(ExtensionRequestFacts, Event, type="case.extension_requ
 
 
 class ExtensionFacts(Explained, ClockNamed):
-    """The clock, the new due moment and the approver (petitions regulation, 34)."""
+    """The clock, the new due moment and the approver (petitions regulation, 34), and the deadline reckoned with it."""
 
     due: AwareDatetime
     approver: Filled[PersonId]
+    deadline: Filled[Deadline | None] = None
 
 
 class Extended(ExtensionFacts, Event, type="case.extended", owner=Owner.SUPERVISION):
@@ -104,11 +105,15 @@ class PauseRefused(ClockRefusalFacts, Event, type="case.pause_refused", owner=Ow
 
 
 class ResumptionFacts(Facts):
-    """The clock that is resumed, with its due moment, never earlier than before the pause."""
+    """The clock that is resumed, with its due moment, never earlier than before the pause by the same calendar.
+
+    `goes_on_at` is the moment at which the clock goes on. Without it that is the time of the event.
+    """
 
     stage: Stage | None = None
     unit: UnitCode | None = None
     deadline: Filled[Deadline]
+    goes_on_at: Filled[AwareDatetime | None] = None
 
 
 class Resumed(ResumptionFacts, Event, type="case.resumed", owner=Owner.SUPERVISION):
