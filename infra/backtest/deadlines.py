@@ -94,7 +94,8 @@ def _within(start: datetime, moment: datetime, due: datetime) -> datetime | None
 def _calendar(days: WorkingDaysSpec, zone: str) -> Calendar:
     if days.calendar == "china":
         china = _china()
-        return replace(china, zone=zone, holidays=china.holidays | set(days.holidays), office=days.hours)
+        return replace(china, zone=zone, holidays=china.holidays | set(days.holidays), office=days.hours,
+                       offices=())  # fmt: skip
     return Calendar(frozenset(days.holidays), zone=zone, office=days.hours, published=YEARS, rest=frozenset())
 
 

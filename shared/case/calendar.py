@@ -26,23 +26,52 @@ _TICK = timedelta(microseconds=1)
 _SATURDAY = 5
 
 
+OfficeHours = tuple[tuple[time, time], ...]
+MonthDay = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """The opening hours from a year on: `hours`, and those of the seasons from one (month, day) to another.
+
+    A season may span the turn of the year. A time that is not later than the opening is one of the following day, so
+    that 24:00 is written 0:00. `reference` is the document that states them.
+    """
+
+    since: int
+    hours: OfficeHours = ()
+    seasons: tuple[tuple[MonthDay, MonthDay, OfficeHours], ...] = ()
+    reference: str = ""
+
+    def on(self, day: date) -> OfficeHours:
+        """The opening hours of a day."""
+        at = (day.month, day.day)
+        for first, last, hours in self.seasons:
+            if first <= at <= last or (last < first and not last < at < first):
+                return hours
+        return self.hours
+
+
 @dataclass(frozen=True)
 class Calendar:
     """The working days of a zone and the opening hours of its offices.
 
     `holidays` are days off beside weekends, `makeup` are weekend days that are worked. A year that is not `published`
     is provisional: its weekends and the days (month, day) of `rest` are off until its document is published. `office`
-    are the opening hours of a working day in order. `references` name the document of each year. Raises
-    ZoneInfoNotFoundError for an unknown zone.
+    are opening hours of every working day, in order. Without them those of `offices` hold, each from its year on, the
+    first one also for the years before it. `references` name the document of each year, `notices` those of days that
+    the document of another year states. Raises ZoneInfoNotFoundError for an unknown zone.
     """
 
     holidays: frozenset[date] = frozenset()
     makeup: frozenset[date] = frozenset()
     published: frozenset[int] = frozenset()
     zone: str = ZONE
-    office: tuple[tuple[time, time], ...] = ()
+    office: OfficeHours = ()
     references: Mapping[int, str] = field(default_factory=dict, hash=False)
-    rest: frozenset[tuple[int, int]] = FIXED_REST
+    rest: frozenset[MonthDay] = FIXED_REST
+    offices: tuple[Office, ...] = ()
+    notices: Mapping[date, str] = field(default_factory=dict, hash=False)
     _worked: dict[int, list[date]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -62,13 +91,33 @@ class Calendar:
         return day.year not in self.published
 
     def reference_for(self, day: date) -> str | None:
-        """The document that publishes the days off in the year of the day."""
-        return self.references.get(day.year)
+        """The document that states the day, else the one that publishes the days off of its year."""
+        return self.notices.get(day) or self.references.get(day.year)
 
-    def cited(self, first: date, last: date) -> tuple[str, ...]:
-        """The documents that publish the years from one day to another, in order of the years."""
-        years = (self.references.get(year) for year in range(first.year, last.year + 1))
-        return tuple(dict.fromkeys(reference for reference in years if reference))
+    def cited(self, first: date, last: date, office: bool = False) -> tuple[str, ...]:
+        """The documents of the days from one to another, and of their opening hours where `office`."""
+        years = range(first.year, last.year + 1)
+        found = [self.references.get(year) for year in years]
+        found += [reference for day, reference in sorted(self.notices.items()) if first <= day <= last]
+        if office and not self.office:
+            found += [stated.reference for year in years if (stated := self._office_of(year))]
+        return tuple(dict.fromkeys(reference for reference in found if reference))
+
+    @property
+    def has_office(self) -> bool:
+        """Whether opening hours are stated."""
+        return bool(self.office or self.offices)
+
+    def office_on(self, day: date) -> OfficeHours:
+        """The opening hours of a working day, in order."""
+        if self.office:
+            return self.office
+        stated = self._office_of(day.year)
+        return stated.on(day) if stated else ()
+
+    def _office_of(self, year: int) -> Office | None:
+        stated = [office for office in self.offices if office.since <= year]
+        return stated[-1] if stated else next(iter(self.offices), None)
 
     def day_off(self, day: date) -> str | None:
         """The reason for a day off: `weekend` or `holiday`, either with `(provisional)`; None for a working day."""
@@ -229,10 +278,9 @@ def before(due: datetime, amount: int, base: TimeBase, calendar: Calendar, ends:
         last = last_day_of(due, calendar, ends)
         day = calendar.worked_back(last, amount) if working else last - timedelta(days=amount - 1)
         return calendar.moment(day, time.min)
-    local = calendar.local(due)
-    day = local.date()
-    day = calendar.worked_back(day - _DAY, amount) if working else day - timedelta(days=amount)
-    return calendar.moment(day, local.time().replace(fold=0))
+    local, last = calendar.local(due), last_day_of(due, calendar, ends)
+    day = calendar.worked_back(last - _DAY, amount) if working else last - timedelta(days=amount)
+    return calendar.moment(day + (local.date() - last), local.time().replace(fold=0))
 
 
 def _after_days(
@@ -247,16 +295,19 @@ def _after_days(
     end = calendar.moved_on(last) if moves_on else last
     if ends is Ends.CLOCK:
         due = calendar.moment(end, clock.replace(fold=0))
-    elif ends is Ends.OFFICE and calendar.office:
-        due = calendar.moment(end, calendar.office[-1][1])
+    elif ends is Ends.OFFICE and (spans := _opening(calendar, end)):
+        due = spans[-1][1]
     else:
         due = calendar.moment(end + _DAY, time.min)
     return max(due, local.astimezone(UTC)), last
 
 
 def last_day_of(due: datetime, calendar: Calendar, ends: Ends = Ends.DAY) -> date:
-    """The last day of a due moment; 24:00 belongs to the day before."""
-    return calendar.local(due - _TICK if ends is Ends.DAY else due).date()
+    """The last day of a due moment; 24:00, or the end of office hours over midnight, belongs to the day before."""
+    day = calendar.local(due - _TICK if ends is Ends.DAY else due).date()
+    if ends is Ends.OFFICE and (spans := _opening(calendar, day - _DAY)) and spans[-1][1] >= due:
+        return day - _DAY
+    return day
 
 
 def _counted(day: date, last: date, base: TimeBase, calendar: Calendar) -> int:
@@ -264,21 +315,26 @@ def _counted(day: date, last: date, base: TimeBase, calendar: Calendar) -> int:
 
 
 def _opening(calendar: Calendar, day: date) -> list[tuple[datetime, datetime]]:
-    return [(calendar.moment(day, opens), calendar.moment(day, closes)) for opens, closes in calendar.office]
+    """The office hours that begin on a day, as pairs of moments."""
+    return [
+        (calendar.moment(day, opens), calendar.moment(day if opens < closes else day + _DAY, closes))
+        for opens, closes in calendar.office_on(day)
+    ]
 
 
 def _intervals(calendar: Calendar, start: datetime) -> Iterator[tuple[datetime, datetime]]:
     """The office hours from a moment on, as pairs of moments, in order and without end."""
-    day = calendar.moved_on(calendar.local(start).date())
+    day = calendar.moved_on(calendar.local(start).date() - _DAY)  # its hours may go on over midnight
     while True:
         for opens, closes in _opening(calendar, day):
             if closes >= start:
                 yield max(opens, start), closes
+                start = closes  # where hours of two days meet, none counts twice
         day = calendar.worked_after(day, 1)
 
 
 def _after_hours(start: datetime, left: timedelta, calendar: Calendar, ends: Ends) -> datetime:
-    if ends is not Ends.OFFICE or not calendar.office:
+    if ends is not Ends.OFFICE or not calendar.has_office:
         return start.astimezone(UTC) + left
     start = start.astimezone(UTC)
     for opens, closes in _intervals(calendar, start):
@@ -289,7 +345,7 @@ def _after_hours(start: datetime, left: timedelta, calendar: Calendar, ends: End
 
 
 def _before_hours(due: datetime, left: timedelta, calendar: Calendar, ends: Ends) -> datetime:
-    if ends is not Ends.OFFICE or not calendar.office:
+    if ends is not Ends.OFFICE or not calendar.has_office:
         return due - left
     day = calendar.worked_back(calendar.local(due).date(), 1)
     while True:
@@ -298,6 +354,7 @@ def _before_hours(due: datetime, left: timedelta, calendar: Calendar, ends: Ends
             if end - left >= opens:
                 return end - left
             left -= max(timedelta(), end - opens)
+            due = min(due, opens)
         day = calendar.worked_back(day - _DAY, 1)
 
 
@@ -305,7 +362,7 @@ def _resumed_hours(
     due: datetime, suspended_at: datetime, resumed_at: datetime, calendar: Calendar, ends: Ends
 ) -> Reckoned:
     left = due - suspended_at
-    if ends is Ends.OFFICE and calendar.office:
+    if ends is Ends.OFFICE and calendar.has_office:
         left = timedelta()
         for opens, closes in _intervals(calendar, suspended_at):
             if opens >= due:
@@ -330,7 +387,7 @@ def _pause_step(stopped: datetime, goes_on: datetime, why: str) -> Iterator[Coun
 
 
 def _hour_steps(start: datetime, due: datetime, calendar: Calendar, ends: Ends) -> Iterator[CountingStep]:
-    if ends is not Ends.OFFICE or not calendar.office:
+    if ends is not Ends.OFFICE or not calendar.has_office:
         yield CountingStep(
             "count", _iso(calendar.local(start)), _iso(calendar.local(due)), f"{due - start}, every hour counts"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import time
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any
@@ -117,6 +118,11 @@ class _Check:
     def _year(self, row: CalendarRow) -> _Reasons:
         if row.published and not row.holidays:
             yield Gravity.WARNING, "no day of it is off; leave the year out until its notice is published"
+        for hours in (row.hours, *row.opening.by_season.values()):
+            for opens, closes in hours:
+                if time.min < closes < opens:
+                    text = f"the office opens at {opens:%H:%M} and closes over midnight, at {closes:%H:%M}"
+                    yield Gravity.WARNING, f"{text} of the next day; correct the hours if that is not meant"
 
     def _in_its_region(self, document: Document, row: Any) -> _Reasons:
         if document.kind in _WITHOUT_REGION:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from shared.case.calendar import Calendar, before, reckon, resume
+from shared.case.calendar import Calendar, Office, before, reckon, resume
 from shared.case.facts import Ends, TimeBase
 from shared.reference.load import demo_documents
 from shared.reference.reference_data import ReferenceData
@@ -22,7 +22,25 @@ pytestmark = pytest.mark.slow
 ZONES = ("Asia/Shanghai", "Europe/Amsterdam", "America/New_York", "America/Sao_Paulo", "UTC")
 FIRST, LAST = datetime(2004, 1, 1, tzinfo=UTC), datetime(2030, 12, 31, tzinfo=UTC)
 REAL = ReferenceData(demo_documents()).calendar(NATION)
-OFFICES = ((), REAL.office, ((time(8, 30), time(12)), (time(13), time(17, 30))), ((time(6), time(22)),))
+MIDNIGHT = time(0)  # as an end: 24:00
+DAYTIME = ((time(9), time(12)), (time(13), time(17)))
+OFFICES = (
+    (),
+    DAYTIME,
+    ((time(8, 30), time(12)), (time(13), time(17, 30))),
+    ((time(6), time(22)),),
+    ((time(8), MIDNIGHT),),
+    ((MIDNIGHT, MIDNIGHT),),
+    ((time(9), time(12)), (time(22), time(6))),
+)
+SUMMER = ((5, 1), (9, 30), ((time(8), time(12)), (time(15), time(18))))
+WINTER = ((11, 15), (2, 29), ((time(9, 30), time(16)),))
+# none; one that changes within the years and has seasons; nights that follow days
+SEASONS: tuple[tuple[Office, ...], ...] = (
+    (),
+    (Office(2010, DAYTIME), Office(2016, DAYTIME, (SUMMER, WINTER)), Office(2024, ((time(20), time(4)),))),
+    (Office(2026, ((MIDNIGHT, MIDNIGHT),), (WINTER,)),),
+)
 HOURS_MAX = 60 if DEEP else 24  # of limits: the slow count takes them minute by minute
 quick = settings(max_examples=settings.default.max_examples * 2 if settings.default else 80)
 
@@ -49,14 +67,15 @@ ENDS = st.sampled_from(Ends)
 def calendars(draw: st.DrawFn, start: datetime) -> Calendar:
     """The real one or one with odd days off around a moment, in any zone."""
     zone, office = draw(st.sampled_from(ZONES)), draw(st.sampled_from(OFFICES))
+    offices = () if office else draw(st.sampled_from(SEASONS))
     if draw(st.booleans()):
-        return replace(REAL, zone=zone, office=office)
+        return replace(REAL, zone=zone, office=office, offices=offices)
     near = st.integers(-20, 60).map(lambda n: (start + timedelta(days=n)).date())
     holidays = draw(st.frozensets(near, max_size=20))
     weekend = draw(st.frozensets(near, max_size=8))
     makeup = frozenset(day for day in weekend if day.isoweekday() > 5) - holidays
     years = draw(st.frozensets(st.sampled_from((start.year, start.year + 1))))
-    return Calendar(holidays, makeup, years, zone, office)
+    return Calendar(holidays, makeup, years, zone, office, offices=offices)
 
 
 @st.composite

@@ -30,8 +30,35 @@ def works(calendar: Calendar, day: date) -> bool:
 def open_now(calendar: Calendar, moment: datetime) -> bool:
     """Whether the office is open in the minute that begins at `moment`."""
     shown = moment.astimezone(ZoneInfo(calendar.zone))
-    inside = any(opens <= shown.time() < closes for opens, closes in calendar.office)
-    return inside and works(calendar, shown.date())
+    today, yesterday, clock = shown.date(), shown.date() - DAY, shown.time()
+    if works(calendar, today):
+        for opens, closes in hours_of(calendar, today):
+            if opens <= clock and (clock < closes or closes <= opens):
+                return True
+    if works(calendar, yesterday):
+        return any(closes <= opens and clock < closes for opens, closes in hours_of(calendar, yesterday))
+    return False
+
+
+def hours_of(calendar: Calendar, day: date) -> tuple[tuple[time, time], ...]:
+    """The opening hours of a day; an end that is no later than its opening is one of the day after."""
+    if calendar.office or not calendar.offices:
+        return calendar.office
+    office = calendar.offices[0]
+    for later in calendar.offices[1:]:
+        if later.since <= day.year:
+            office = later
+    for (first_month, first_day), (last_month, last_day), hours in office.seasons:
+        turn, at = (first_month, first_day) > (last_month, last_day), day.month * 100 + day.day
+        begun, ended = at >= first_month * 100 + first_day, at > last_month * 100 + last_day
+        if (begun or not ended) if turn else (begun and not ended):
+            return hours
+    return office.hours
+
+
+def no_hours(calendar: Calendar) -> bool:
+    """Whether no opening hours are stated."""
+    return not calendar.office and not calendar.offices
 
 
 def minutes(start: datetime, step: timedelta = MINUTE) -> Iterator[datetime]:
@@ -81,8 +108,9 @@ def over(last: date, clock: time, calendar: Calendar, ends: Ends, moves_on: bool
         last += DAY
     if ends is Ends.CLOCK:
         return shows(calendar.zone, last, clock)
-    if ends is Ends.OFFICE and calendar.office:
-        return shows(calendar.zone, last, calendar.office[-1][1])
+    if ends is Ends.OFFICE and (hours := hours_of(calendar, last)):
+        opens, closes = hours[-1]
+        return shows(calendar.zone, last if opens < closes else last + DAY, closes)
     return day_begins(calendar.zone, last + DAY)
 
 
@@ -91,7 +119,7 @@ def count_minutes(start: datetime, amount: int, calendar: Calendar, ends: Ends) 
     for moment in minutes(start):
         if not amount:
             return moment
-        amount -= ends is not Ends.OFFICE or not calendar.office or open_now(calendar, moment)
+        amount -= ends is not Ends.OFFICE or no_hours(calendar) or open_now(calendar, moment)
     raise AssertionError
 
 
@@ -121,7 +149,7 @@ def resume(
         return due
     if last is None:
         left = sum(
-            ends is not Ends.OFFICE or not calendar.office or open_now(calendar, stopped + n * MINUTE)
+            ends is not Ends.OFFICE or no_hours(calendar) or open_now(calendar, stopped + n * MINUTE)
             for n in range((due - stopped) // MINUTE)
         )
         return max(due, count_minutes(goes_on, left, calendar, ends)) if left else max(due, goes_on)
@@ -146,12 +174,20 @@ def before(due: datetime, amount: int, base: TimeBase, calendar: Calendar, ends:
         for moment in minutes(due, -MINUTE):
             if not left:
                 return moment
-            left -= ends is not Ends.OFFICE or not calendar.office or open_now(calendar, moment - MINUTE)
+            left -= ends is not Ends.OFFICE or no_hours(calendar) or open_now(calendar, moment - MINUTE)
     counts, shown = counter(base, calendar), due.astimezone(ZoneInfo(calendar.zone))
-    day = (due - MINUTE).astimezone(ZoneInfo(calendar.zone)).date() if ends is Ends.DAY else shown.date() - DAY
+    over = DAY if ends is Ends.OFFICE and closes_after_midnight(due, calendar) else timedelta(0)
+    day = (due - MINUTE).astimezone(ZoneInfo(calendar.zone)).date() if ends is Ends.DAY else shown.date() - DAY - over
     while True:
         amount -= counts(day)
         if not amount:
             break
         day -= DAY
-    return day_begins(calendar.zone, day) if ends is Ends.DAY else shows(calendar.zone, day, shown.time())
+    return day_begins(calendar.zone, day) if ends is Ends.DAY else shows(calendar.zone, day + over, shown.time())
+
+
+def closes_after_midnight(due: datetime, calendar: Calendar) -> bool:
+    """Whether a moment lies in office hours that began the day before, or at their end."""
+    shown = due.astimezone(ZoneInfo(calendar.zone))
+    evening = hours_of(calendar, shown.date() - DAY)[-1:]
+    return any(closes <= opens and shown.time() <= closes for opens, closes in evening)

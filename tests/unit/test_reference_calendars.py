@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, time
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 import pytest
 
-from shared.case.calendar import ZONE
+from shared.case.calendar import ZONE, Calendar, before, last_day_of, reckon
+from shared.case.facts import Ends, TimeBase
 from shared.reference.calendars import CalendarRow, calendar_of
 from shared.reference.documents import Document, DocumentKind
 from shared.reference.load import LoadError, demo_documents, load_table, load_yaml
@@ -33,11 +34,17 @@ def calendars(*rows: dict[str, object], region: str = NATION, sequence: int = 0)
         ("makeup: [2027-02-08]", "2027-02-08 is worked anyhow: a make-up day is a Saturday or Sunday; remove it"),
         ("{holidays: [2027-02-06], makeup: [2027-02-06]}", "2027-02-06 is both off and worked; remove it from"),
         ("holidays: [2027-02-30]", "holidays.0: "),
-        ("office: [13:00-12:00]", "office hours 13:00-12:00 run backwards; they end on the same day"),
+        ("office: [13:00-13:00]", "office hours 13:00-13:00 have no length; round the clock is 00:00-24:00"),
+        ("office: [22:00-06:00, 23:00-23:30]", "office hours 23:00-23:30 begin before the ones before them end"),
+        ("office: [05:00-08:00, 22:00-06:00]", "over midnight until 06:00 go on after those of the next day begin"),
+        ("office: [05-01..09-30 08:00-12:00]", "01-01 is in no season; add hours without a season, or one that has it"),
+        ("office: [05-01..09-30 08:00-12:00, 09-30..04-30 09:00-12:00]", "09-30 is in two seasons, 05-01..09-30 and"),
+        ("office: [05-01..09-31 08:00-12:00, 09:00-12:00]", "09-31 is no day of a year; write month and day"),
+        ("office: [24:00-06:00]", "office.0: String should match"),
         ("office: [09:00-12:00, 11:30-17:00]", "office hours 11:30-17:00 begin before the ones before them end"),
         ("office: [13:00-17:00, 09:00-12:00]", "office hours 09:00-12:00 begin before the ones before them end"),
         ("office: [9-12]", "office.0: String should match"),
-        ("office: [09:00-24:00]", "office.0: String should match"),
+        ("holidays: [2026-11-30]", "2026-11-30 is not in 2027; move it to the row of 2026"),
         ("zone: Asia/Chengdu", "zone: no such time zone; write it as in Asia/Shanghai"),
         ("zone: ../etc", "zone: no such time zone"),
         ("free: [2027-02-06]", "free: is no field of it"),
@@ -89,6 +96,13 @@ def test_a_published_year_without_days_off_is_doubted() -> None:
     assert "leave the year out until its notice is published" in found[0].reason
 
 
+def test_hours_over_midnight_are_doubted_and_no_others() -> None:
+    row: dict[str, object] = {"year": "2027", "holidays": SPRING, "office": ["09:00-24:00"]}
+    assert validate([calendars(row)]) == []
+    (doubt,) = validate([calendars(row | {"office": ["17:00-09:00"]})])
+    assert (doubt.gravity, "at 09:00 of the next day" in doubt.reason) == ("warning", True)
+
+
 def test_the_nearest_document_that_has_a_year_says_what_is_off_in_it() -> None:
     national = calendars(
         {"year": "2026", "holidays": ["2026-10-01"], "office": ["09:00-17:00"]},
@@ -102,7 +116,9 @@ def test_the_nearest_document_that_has_a_year_says_what_is_off_in_it() -> None:
     assert (far.holidays, far.makeup) == (frozenset({date(2026, 10, 1), *SPRING}), frozenset({date(2027, 1, 31)}))
     assert near.references == {2026: f"calendars:{NATION}@3", 2027: f"calendars:{CITY}@5"}
     assert near.reference_for(date(2028, 1, 1)) is None
-    assert (near.office, far.office) == (((time(8), time(12)),), ((time(9), time(17)),))
+    hours = [[calendar.office_on(date(year, 3, 1)) for year in (2026, 2027)] for calendar in (near, far)]
+    whole_day, morning = ((time(9), time(17)),), ((time(8), time(12)),)
+    assert hours == [[whole_day, morning], [whole_day, whole_day]], "those of a year hold from it on"
     assert (near.zone, near.published) == (ZONE, frozenset({2026, 2027}))
     assert reference_data.calendar("510104017001") is near
     assert reference_data.calendar_version == 5
@@ -193,3 +209,78 @@ def test_the_demo_has_every_year_of_the_package() -> None:
     ]
     assert sorted(day for day in calendar.makeup if day.year == 2026) == days  # facts: six make-up days, 33 days off
     assert sum(day.year == 2026 for day in calendar.holidays) == 33
+
+
+def office(*texts: str, year: str = "2026") -> Calendar:
+    """The calendar of a place with these office hours."""
+    return calendar_of([calendars({"year": year, "office": list(texts)})])
+
+
+NIGHT, ROUND_THE_CLOCK, UNTIL_MIDNIGHT = ("22:00-06:00",), ("00:00-24:00",), ("09:00-24:00",)
+SEASONS = ("05-01..09-30 08:00-12:00", "10-01..04-30 10:00-12:00")
+
+
+@pytest.mark.parametrize(
+    ("texts", "start", "amount", "base", "due"),
+    [
+        (ROUND_THE_CLOCK, "2026-03-02 23:50", 1, TimeBase.HOURS, "2026-03-03 00:50"),
+        (ROUND_THE_CLOCK, "2026-03-06 23:50", 1, TimeBase.HOURS, "2026-03-09 00:50"),  # Saturday and Sunday are off
+        (ROUND_THE_CLOCK, "2026-03-02 10:00", 1, TimeBase.WORKING_DAYS, "2026-03-04 00:00"),
+        (UNTIL_MIDNIGHT, "2026-03-02 23:30", 1, TimeBase.HOURS, "2026-03-03 09:30"),
+        (UNTIL_MIDNIGHT, "2026-03-02 10:00", 2, TimeBase.WORKING_DAYS, "2026-03-05 00:00"),
+        (NIGHT, "2026-03-02 23:50", 1, TimeBase.HOURS, "2026-03-03 00:50"),
+        (NIGHT, "2026-03-06 23:50", 7, TimeBase.HOURS, "2026-03-09 22:50"),  # the night of Friday ends on Saturday
+        (NIGHT, "2026-03-02 23:50", 1, TimeBase.WORKING_DAYS, "2026-03-04 06:00"),
+        (SEASONS, "2026-04-30 11:00", 2, TimeBase.HOURS, "2026-05-01 09:00"),
+        (SEASONS, "2026-09-30 11:00", 2, TimeBase.HOURS, "2026-10-01 11:00"),
+        (SEASONS, "2026-12-31 11:00", 2, TimeBase.HOURS, "2027-01-04 11:00"),  # over new year, 2027 not published
+        (("02-29..03-01 10:00-11:00", "08:00-12:00"), "2026-02-27 11:00", 2, TimeBase.HOURS, "2026-03-02 09:00"),
+        (("02-28..02-29 10:00-11:00", "08:00-12:00"), "2024-02-28 10:30", 1, TimeBase.HOURS, "2024-02-29 10:30"),
+        (("02-29..02-29 10:00-11:00", "08:00-12:00"), "2027-02-26 11:30", 1, TimeBase.HOURS, "2027-03-01 08:30"),
+    ],
+)
+def test_hours_of_an_office_can_be_said(
+    texts: tuple[str, ...], start: str, amount: int, base: TimeBase, due: str
+) -> None:
+    calendar = office(*texts, year=start[:4])
+
+    def at(text: str) -> datetime:
+        return datetime.fromisoformat(f"{text}+08:00")
+
+    found = reckon(at(start), amount, base, calendar, Ends.OFFICE)
+    assert found.due == at(due)
+    assert found.steps[-1].day_to == calendar.local(at(due)).isoformat(timespec="seconds")
+    assert before(found.due, amount, base, calendar, Ends.OFFICE) <= at(due)
+
+
+def test_a_night_belongs_to_the_day_on_which_it_begins() -> None:
+    calendar = office(*NIGHT)
+    due = reckon(datetime(2026, 3, 2, 8, tzinfo=UTC), 2, TimeBase.WORKING_DAYS, calendar, Ends.OFFICE)
+    assert (due.last_day, calendar.local(due.due).isoformat()) == (date(2026, 3, 4), "2026-03-05T06:00:00+08:00")
+    assert last_day_of(due.due, calendar, Ends.OFFICE) == date(2026, 3, 4)
+    warned = before(due.due, 1, TimeBase.WORKING_DAYS, calendar, Ends.OFFICE)
+    assert calendar.local(warned).isoformat() == "2026-03-04T06:00:00+08:00"
+
+
+def test_the_hours_of_another_year_move_nothing_of_this_one_and_are_cited_where_they_count() -> None:
+    national = calendars({"year": "2026", "office": ["09:00-12:00", "13:00-17:00"]}, sequence=3)
+    other = calendars({"year": "2027", "office": ["08:00-12:00", "12:30-15:30"]}, region=COUNTY, sequence=5)
+    alone, both = calendar_of([national]), calendar_of([other, national])
+    start = datetime(2026, 11, 27, 2, tzinfo=UTC)
+    for base in (TimeBase.HOURS, TimeBase.WORKING_DAYS):
+        assert reckon(start, 5, base, both, Ends.OFFICE).due == reckon(start, 5, base, alone, Ends.OFFICE).due
+    assert both.cited(date(2026, 11, 27), date(2026, 12, 4), office=True) == (f"calendars:{NATION}@3",)
+    cited = both.cited(date(2026, 12, 27), date(2027, 1, 4), office=True)
+    assert cited == (f"calendars:{NATION}@3", f"calendars:{COUNTY}@5")
+    assert both.office_on(date(2024, 1, 2)) == alone.office_on(date(2026, 1, 2)), "years before hours were stated"
+
+
+def test_a_notice_may_name_days_of_the_new_year_before_its_year_begins() -> None:
+    """The notice of 2019 has 30 and 31 December 2018 off and 29 December worked."""
+    notice = calendars(
+        {"year": "2019", "holidays": ["2018-12-30", "2018-12-31", "2019-01-01"], "makeup": ["2018-12-29"]}, sequence=2
+    )
+    calendar = calendar_of([notice, calendars({"year": "2018"}, sequence=1)])
+    assert [calendar.is_working(date(2018, 12, day)) for day in (28, 29, 30, 31)] == [True, True, False, False]
+    assert calendar.reference_for(date(2018, 12, 31)) == f"calendars:{NATION}@2"
+    assert calendar.cited(date(2018, 12, 28), date(2018, 12, 31)) == (f"calendars:{NATION}@1", f"calendars:{NATION}@2")

@@ -263,7 +263,8 @@ def _cited(
 ) -> tuple[Reference, ...]:
     """The documents of the days from the start to the due moment or, where that is later, to the bound."""
     latest = max(due, allows.extend_until) if allows and allows.extend_until else due
-    return calendar.cited(calendar.local(terms.start).date(), calendar.local(latest).date())
+    days = calendar.local(terms.start).date(), calendar.local(latest).date()
+    return calendar.cited(*days, office=terms.ends is Ends.OFFICE)
 
 
 def out_of_force(deadline: Deadline, calendar: Calendar) -> bool:
