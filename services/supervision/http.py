@@ -168,8 +168,10 @@ def _chosen(clocks: Mapping[Any, ClockHistory], stage: Stage, unit: str | None) 
 
 async def _explained(application: Application, address: Address, history: ClockHistory) -> Explanation:
     own, state, reference_data = history.clock.deadline, history.state, application.identity.reference_data
-    references = (own.limit_reference, own.calendar_reference)
-    limit, calendar = [await _version(application, reference) for reference in references]
+    limit = await _version(application, own.limit_reference)
+    references = own.calendars or (own.calendar_reference,)
+    versions = [await _version(application, reference) for reference in references]
+    calendars = [version for version in versions if version is not None]
     in_force = reference_data.documents()
     to_come = [
         RungView(rung=rung, moment=at, act=row.act, acts=row.acts, informs=list(row.informs), basis=str(row.basis))
@@ -177,9 +179,9 @@ async def _explained(application: Application, address: Address, history: ClockH
     ]
     return explanations.explanation(
         history,
-        explanations.calendar_cited(reference_data.chain(DocumentKind.CALENDARS, state.in_charge), calendar),
+        explanations.calendar_cited(reference_data.chain(DocumentKind.CALENDARS, state.in_charge), calendars),
         explanations.cite(limit, explanations.limit_rows(limit, own), in_force) if limit else None,
-        explanations.cite(calendar, explanations.year_rows(calendar, own), in_force) if calendar else None,
+        [explanations.cite(calendar, explanations.year_rows(calendar, own), in_force) for calendar in calendars],
         to_come,
         policy.compare_limits(reference_data, state, history.clock),
         id=address.id,

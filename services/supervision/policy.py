@@ -13,11 +13,13 @@ from typing import Annotated, Any, TypeAlias
 from services.supervision.deadlines.reckoning import (
     DocumentsInForce,
     LimitComparison,
+    announced_at,
     candidates_for,
     deadline_for,
     differs,
     facts_of,
     moment_after,
+    next_rung_at,
     out_of_force,
     recomputed_deadline,
     resumption,
@@ -26,7 +28,7 @@ from services.supervision.deadlines.reckoning import (
 from shared.case import events as e
 from shared.case.base import Address, Event, Level, Recorded, level_of, new_id, parent, region_at
 from shared.case.catalogue import STAGE_CHANGES
-from shared.case.clocks import Key, Overdue, RunningDeadline
+from shared.case.clocks import Key, Overdue, RunningDeadline, seen_late
 from shared.case.commands import facts
 from shared.case.events.supervision import RungFacts
 from shared.case.facts import SHORT_CHARS_MAX, Deadline, Hold, Note, Stage
@@ -70,7 +72,7 @@ def keep_clocks(
     opened = {key: deadline for key in missing if (deadline := _deadline(reference_data, state, *key)) is not None}
     ended_late = [clock for clock in state.clocks if clock.late_unseen]
     requests = [
-        _declare_ended_late(address, state, reference_data, clock, opened.get(clock.key)) for clock in ended_late
+        _declare_ended_late(recorded, state, reference_data, clock, opened.get(clock.key)) for clock in ended_late
     ]
     if not state.running_stages:
         return requests
@@ -97,7 +99,7 @@ def _set_deadlines(
 
 
 def _declare_ended_late(
-    address: Address,
+    recorded: Recorded[StageChange],
     state: CaseState,
     reference_data: DocumentsInForce,
     clock: RunningDeadline,
@@ -109,12 +111,13 @@ def _declare_ended_late(
     """
     deadline = clock.deadline
     goes_on = opened is not None and (opened.start, opened.due) == (deadline.start, deadline.due)
-    first_rung = rung_at(reference_data, state, deadline.stage, deadline.due, 0) if goes_on else None
+    since = announced_at(deadline.due, recorded.time)
+    first_rung = next_rung_at(reference_data, state, deadline.stage, deadline.due, 0, since) if goes_on else None
     overdue = facts(
         "declare-overdue", stage=deadline.stage, unit=deadline.unit, due=deadline.due, seen_at=clock.ended_at,
-        next_at=first_rung[1] if first_rung else None,
+        next_at=first_rung,
     )  # fmt: skip
-    return CommandRequest(address, "declare-overdue", overdue, what=f"{deadline.stage} {deadline.unit or ''}")
+    return CommandRequest(recorded.address, "declare-overdue", overdue, what=f"{deadline.stage} {deadline.unit or ''}")
 
 
 def _outdated(reference_data: DocumentsInForce, state: CaseState, clock: RunningDeadline) -> bool:
@@ -294,8 +297,9 @@ def _warn_or_declare(
     stated = {"stage": deadline.stage, "unit": deadline.unit, "due": deadline.due, "seen_at": now}
     if what == "warn":
         return (CommandRequest(address, "warn", facts("warn", **stated)),)
-    first_rung = None if clock.ended_at else rung_at(reference_data, state, deadline.stage, deadline.due, 0)
-    overdue = facts("declare-overdue", **stated, next_at=first_rung[1] if first_rung else None)
+    since = announced_at(deadline.due, now)
+    ladder = () if clock.ended_at else (reference_data, state, deadline.stage, deadline.due, 0, since)
+    overdue = facts("declare-overdue", **stated, next_at=next_rung_at(*ladder) if ladder else None)
     return (CommandRequest(address, "declare-overdue", overdue),)
 
 
@@ -346,16 +350,17 @@ def _climb(
     to = _centre_above(reference_data, state.in_charge)
     in_charge = to if row is not None and row.act is Act.ESCALATE and to else state.in_charge
     following = rung_at(reference_data, state, late.stage, late.due, late.rung + 1)
+    since = announced_at(late.next_at or late.due, now)
     at_top = following is not None and following[0].act is Act.ESCALATE and not _centre_above(reference_data, in_charge)
     stated: dict[str, Any] = {
         "late_stage": late.stage,
         "late_unit": late.unit,
         "rung": late.rung,
         "moment": late.next_at,
-        "next_at": None if following is None or at_top else max(following[1], late.next_at or following[1]),
+        "next_at": None if at_top else next_rung_at(reference_data, state, late.stage, late.due, late.rung + 1, since),
         "acts": row.acts if row else "",
         "informs": _informed(reference_data, state, late, row.informs if row else (), now),
-        "note": Note(text=_note_text(late, row)),
+        "note": Note(text=_note_text(late, row, now)),
     }
     what = f"rung {late.rung}"
     if row is not None and row.act is Act.ESCALATE and to:
@@ -412,7 +417,8 @@ def rungs_ahead(
         elif number > last_number:
             return
         assert at is not None, "a ladder that goes on has its next moment"
-        at = at if late is not None and number == late.rung else max(moment, at)
+        if late is None or number != late.rung:
+            at = next_rung_at(reference_data, state, stage, due, number, at) or moment
         yield number, row, at
         number += 1
 
@@ -473,10 +479,11 @@ def _informed(
     return tuple(dict.fromkeys(name for recipient in recipients if (name := names[recipient]) is not None))
 
 
-def _note_text(late: Overdue, row: LadderRow | None) -> str:
+def _note_text(late: Overdue, row: LadderRow | None, now: datetime) -> str:
     basis = f"（{row.basis}）" if row else ""
     delay = f"{STAGE_NAMES[late.stage]}环节已超期，应于 {late.due.isoformat()} 前完成"
-    return f"{delay}；系统第 {late.rung + 1} 级催督{basis}。"
+    outage = "（因本系统中断，迟于应发时刻发出）" if late.next_at and seen_late(late.next_at, now) else ""
+    return f"{delay}；系统第 {late.rung + 1} 级催督{basis}{outage}。"
 
 
 REACTIONS: tuple[Reaction, ...] = (

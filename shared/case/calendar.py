@@ -97,11 +97,11 @@ class Calendar:
     def cited(self, first: date, last: date, office: bool = False) -> tuple[str, ...]:
         """The documents of the days from one to another, and of their opening hours where `office`."""
         years = range(first.year, last.year + 1)
-        found = [self.references.get(year) for year in years]
-        found += [reference for day, reference in sorted(self.notices.items()) if first <= day <= last]
+        references = [self.references.get(year) for year in years]
+        references += [reference for day, reference in sorted(self.notices.items()) if first <= day <= last]
         if office and not self.office:
-            found += [stated.reference for year in years if (stated := self._office_of(year))]
-        return tuple(dict.fromkeys(reference for reference in found if reference))
+            references += [stated.reference for year in years if (stated := self._office_of(year))]
+        return tuple(dict.fromkeys(reference for reference in references if reference))
 
     @property
     def has_office(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -19,6 +19,15 @@ from shared.case.facts import Deadline, Stage
 
 _BY_PEOPLE = (e.Extended.TYPE, e.Suspended.TYPE, e.Resumed.TYPE)
 Key = tuple[Stage, str | None]  # the stage; the unit where each co-handling unit has its own clock
+
+
+# Timers fire within seconds of their moment. One that fires later was seen late because of an outage of this system.
+SEEN_LATE_AFTER = timedelta(minutes=1)
+
+
+def seen_late(moment: datetime, seen_at: datetime) -> bool:
+    """Whether a moment was seen late because of an outage of this system."""
+    return seen_at - moment > SEEN_LATE_AFTER
 
 
 @dataclass(frozen=True, slots=True)

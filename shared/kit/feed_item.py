@@ -21,9 +21,10 @@ class FeedData(BaseModel):
     """The facts in the open: which item for which centre, of which case or order, where it stands right after.
 
     `event` is the event's type, `position` its place on the log; `previous` the centre that was in charge before a
-    change of hands. `stage`, `due` and `seen_at` name the deadline, `rung`, `moment`, `next_at`, `acts` and `informs`
-    the rung of the ladder; `template` the text of a notice, which number, unit, due and legal_path fill. A notice with
-    `repeat` is for the reporter of that attached repeat, counted from 1.
+    change of hands. `stage`, `due` and `seen_at` name the deadline, `seen_late` says that an outage of caseflow
+    delayed the item, `rung`, `moment`, `next_at`, `acts` and `informs` the rung of the ladder; `template` the text of
+    a notice, which number, unit, due and legal_path fill. A notice with `repeat` is for the reporter of that attached
+    repeat, counted from 1.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,6 +57,7 @@ class FeedData(BaseModel):
     stage: Stage | None = None
     due: AwareDatetime | None = None
     seen_at: AwareDatetime | None = None
+    seen_late: bool | None = None
     until: AwareDatetime | None = None
     cause: PauseCause | None = None
     rung: int | None = None

@@ -17,6 +17,7 @@ from services.supervision.policy import moments
 from services.supervision.read_model import watched_row
 from shared.case import events as e
 from shared.case.base import Owner, Position, Recorded, derived_id
+from shared.case.clocks import SEEN_LATE_AFTER
 from shared.case.facts import Hold
 from shared.case.orders import OrderState, OrderStatus
 from shared.case.state import CaseState
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 TICKER = "supervision.ticker"
+FIRST_REPEATED = 3  # of the ladder of a world: one rung an hour up to it, then one every two hours
 FIRINGS = (e.Warned, e.OverdueDeclared, e.Resumed, e.OrderOverdue, e.OrderIssued, *RUNGS)
 INSTANT = timedelta(microseconds=1)
 
@@ -73,6 +75,7 @@ class TimeJudge:
 
     def _of_a_case(self, events: Sequence[Recorded[Any]], state: CaseState) -> Iterator[str]:
         clocks = Clocks()
+        yield from self._rungs_apart(events)
         for count, recorded in enumerate(events):
             before, after = (self.world.state(recorded.address, n) for n in (count, count + 1))
             try:
@@ -89,6 +92,28 @@ class TimeJudge:
             if late and not (clock.seen or clock.suspended):
                 yield f"late in silence: {stage} {unit or ''} due {clock.due}"
         yield from self._in_force(state)
+
+    def _rungs_apart(self, events: Sequence[Recorded[Any]]) -> Iterator[str]:
+        """A rung that follows one of the ticker waits the interval that the ladder of a world gives it, in hours.
+
+        After an order the interval counts from the issue of the order, which its own event on the case may follow late.
+        """
+        earlier: dict[Any, Recorded[Any]] = {}
+        for recorded in events:
+            event = recorded.event
+            if not isinstance(event, RUNGS) or event.rung is None:
+                continue
+            key = event.late_stage, event.late_unit
+            interval = timedelta(hours=1 if event.rung <= FIRST_REPEATED else 2) - SEEN_LATE_AFTER
+            last = earlier.get(key)
+            own = (
+                last is not None
+                and not isinstance(last.event, e.Ordered)
+                and {last.meta.command_id, recorded.meta.command_id}.isdisjoint(self.world.asked)
+            )
+            if last is not None and own and event.rung and recorded.time - last.time < interval:
+                yield f"rung {event.rung} came {recorded.time - last.time} after the one before"
+            earlier[key] = recorded
 
     def _warned_before(self, before: CaseState, recorded: Recorded[Any]) -> Iterator[str]:
         event = recorded.known

@@ -205,6 +205,11 @@ def _a_ladder_goes_on_when_the_stage_is_over() -> AbstractContextManager[Any]:
 
 
 @_named
+def _after_an_outage_rungs_come_at_once() -> AbstractContextManager[Any]:
+    return patch.object(policy, "announced_at", lambda moment, seen_at: moment)
+
+
+@_named
 def _overdue_without_a_warning() -> AbstractContextManager[Any]:
     fire = policy._warn_or_declare
 

@@ -36,7 +36,7 @@ def told(life: Life, stage: Stage = Stage.HANDLE, unit: str | None = None) -> Cl
 
 
 def steps(one: ClockHistory, life: Life, used: Any = None) -> list[tuple[str, str, str]]:
-    calendar = calendar_cited(life.library.chain(DocumentKind.CALENDARS, NATION), used)
+    calendar = calendar_cited(life.library.chain(DocumentKind.CALENDARS, NATION), [used] if used else [])
     return [(step.what, step.since, step.until) for step in steps_of(one, calendar)]
 
 
@@ -152,10 +152,13 @@ def test_rungs_that_were_taken_are_told_when_due_when_seen_and_whom_they_told() 
         life.fire("rung", Stage.HANDLE, moment + 9 * HOUR)
     taken = rungs_taken(told(life))
     assert [(rung.rung, rung.act) for rung in taken] == [(0, "remind"), (1, "urge"), (2, "order"), (3, "escalate")]
-    assert [rung.moment for rung in taken] == [due, due + HOUR, due + 2 * HOUR, due + 4 * HOUR]
+    assert [rung.moment for rung in taken] == [due, due + 10 * HOUR, due + 20 * HOUR, due + 31 * HOUR], (
+        "each waits its own interval from the one before, which was seen nine hours late"
+    )
+    assert all(rung.seen_late for rung in taken)
     assert all(rung.taken_at == rung.moment + 9 * HOUR for rung in taken)
     assert taken[3].informs[2] == f"{life.state.in_charge}-centre"
-    life.ask(ask("settle", at=due + 30 * HOUR))
+    life.ask(ask("settle", at=due + 50 * HOUR))
     assert list(rungs_ahead(LIBRARY, told(life).state, told(life).clock)) == []
     assert "overdue" in [what for what, *_ in steps(told(life), life)]
 

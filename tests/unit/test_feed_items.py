@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from tests.support.law import (
     START,
     TOWNSHIP,
     VILLAGE,
+    WARN,
     WATER,
     Ask,
     accepted,
@@ -223,6 +225,23 @@ def test_a_rung_of_the_ladder_is_told_with_who_must_act_and_what_comes_next() ->
     data = item.data
     assert (data.stage, data.rung, data.moment, data.next_at) == ("handle", 0, RUNG, NEXT_RUNG)
     assert (data.acts, data.person, data.unit) == ("the person in charge", LI, HOUSING)
+
+
+@pytest.mark.parametrize(
+    ("situation", "request_", "late"),
+    [
+        ("overdue, on the ladder", ask("urge", at=RUNG, **ON_RUNG), None),
+        ("overdue, on the ladder", ask("urge", at=RUNG + timedelta(minutes=2), **ON_RUNG), True),
+        ("overdue, on the ladder", ask("urge", at=RUNG + timedelta(days=9)), None),  # by a person
+        ("clocked", ask("declare-overdue", seen_at=DUE + timedelta(seconds=20)), None),
+        ("clocked", ask("declare-overdue", seen_at=DUE + timedelta(days=10)), True),
+        ("clocked", ask("warn", seen_at=WARN + timedelta(seconds=20)), None),
+        ("clocked", ask("warn", seen_at=WARN + timedelta(days=1)), True),
+    ],
+)
+def test_an_item_that_an_outage_delayed_says_so(situation: str, request_: Ask, late: bool | None) -> None:
+    (item, *_) = hear(given(situation), request_)
+    assert item.data.seen_late is late
 
 
 def test_an_order_is_told_by_its_own_id_and_for_each_case_by_the_cases() -> None:

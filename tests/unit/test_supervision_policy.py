@@ -411,6 +411,75 @@ def test_the_ladder_reminds_urges_orders_and_climbs_level_by_level_to_the_provin
     assert (life.state.in_charge, life.late.next_at, len(life.state.orders)) == (PROVINCE, None, 1)
 
 
+def climb(life: Life, now: datetime, outages: dict[int, datetime] | None = None) -> list[tuple[datetime, str]]:
+    """Fire each rung when it is due, those in `outages` not before the moment there; the moments and commands."""
+    taken = []
+    for number in range(20):
+        if life.late.next_at is None:
+            break
+        now = max(now, life.late.next_at, (outages or {}).get(number, now))
+        (wanted,) = life.fire("rung", Stage.HANDLE, now)
+        assert life.fire("rung", Stage.HANDLE, now) == (), "never more than one rung at once"
+        taken.append((now, wanted.name))
+    return taken
+
+
+@pytest.mark.clause("11.2")
+def test_after_an_outage_each_rung_waits_its_own_interval_from_the_one_that_was_announced() -> None:
+    """Ten days without the ticker: nobody is escalated before they had the time that the ladder gives them."""
+    life = Life(*HANDLING, ask("co-report"))
+    seen_at = life.clock(Stage.HANDLE).deadline.due + timedelta(days=10)
+    life.fire("warn", Stage.HANDLE, seen_at)
+    life.fire("overdue", Stage.HANDLE, seen_at)
+    taken = climb(life, seen_at)
+    assert [((moment - seen_at) / HOUR, name) for moment, name in taken] == [
+        (0, "urge"), (1, "urge"), (2, "issue-order"), (4, "escalate"), (8, "escalate"), (12, "escalate"),
+    ]  # fmt: skip
+
+
+@pytest.mark.clause("11.2")
+def test_an_outage_in_the_middle_of_the_ladder_delays_what_follows_by_as_much() -> None:
+    life = Life(*HANDLING, ask("co-report"))
+    due = life.clock(Stage.HANDLE).deadline.due
+    life.fire("overdue", Stage.HANDLE, due + timedelta(seconds=1))
+    taken = climb(life, due + timedelta(seconds=1), {2: due + 100 * HOUR})
+    hours = [round((moment - due) / HOUR, 3) for moment, _ in taken]
+    assert hours == [0.0, 1.0, 100.0, 102.0, 106.0, 110.0]
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 59])
+def test_a_ticker_that_is_in_time_delays_no_rung(seconds: int) -> None:
+    life = Life(*HANDLING, ask("co-report"))
+    due, lag = life.clock(Stage.HANDLE).deadline.due, timedelta(seconds=seconds)
+    life.fire("overdue", Stage.HANDLE, due + timedelta(seconds=max(seconds, 1)))
+    moments_due = []
+    while life.late.next_at is not None:
+        moments_due.append((life.late.next_at - due) / HOUR)
+        life.fire("rung", Stage.HANDLE, life.late.next_at + lag)
+    assert moments_due == [0, 1, 2, 4, 8, 12]
+
+
+def test_rungs_in_days_off_are_a_day_apart_and_not_all_on_the_next_working_day() -> None:
+    """Due on a Friday: the rungs of one and of two calendar days would both come on Monday."""
+    ladder = [rung(f"r{days}", days, "urge", base="calendar_days") for days in (0, 1, 2)]
+    life = Life(*HANDLING, ask("co-report"), documents=library(ladders=ladder, limits=[limit("handle", 4)]))
+    due = life.clock(Stage.HANDLE).deadline.due
+    life.fire("overdue", Stage.HANDLE, due + timedelta(seconds=1))
+    days = [(moment - due) / timedelta(days=1) for moment, _ in climb(life, due + timedelta(seconds=1))]
+    assert [round(day) for day in days] == [0, 3, 4]
+
+
+def test_what_an_outage_delayed_says_so() -> None:
+    life = Life(*HANDLING, ask("co-report"))
+    due = life.clock(Stage.HANDLE).deadline.due
+    life.fire("overdue", Stage.HANDLE, due + 5 * HOUR)
+    (wanted,) = life.fire("rung", Stage.HANDLE, due + 5 * HOUR)
+    assert "因本系统中断" in wanted.facts.note.text
+    assert life.late.next_at is not None
+    (wanted,) = life.fire("rung", Stage.HANDLE, life.late.next_at)
+    assert "因本系统中断" not in wanted.facts.note.text
+
+
 def test_what_waits_at_a_centre_is_that_centre_s_to_do() -> None:
     life = late_at(Stage.TRIAGE, *REGISTERED)
     assert life.late.next_at is not None

@@ -17,7 +17,7 @@ from services.supervision.deadlines.reckoning import LimitComparison, due_histor
 from shared.case import events as e
 from shared.case.base import Recorded
 from shared.case.calendar import Calendar, Reckoned
-from shared.case.clocks import Key, Overdue, RunningDeadline
+from shared.case.clocks import Key, Overdue, RunningDeadline, seen_late
 from shared.case.events.supervision import ClockNamed
 from shared.case.facts import Deadline, Ends, Stage, TimeBase
 from shared.case.state import NEW, CaseState, evolve
@@ -86,7 +86,10 @@ class Cited(BaseModel):
 
 
 class RungView(BaseModel):
-    """A rung of the ladder, taken (with `event`, `taken_at`, and the names informed) or to come if nothing happens."""
+    """A rung of the ladder, taken (with `event`, `taken_at`, and the names informed) or to come if nothing happens.
+
+    `seen_late`: an outage of this system delayed it.
+    """
 
     rung: int
     act: Act
@@ -96,12 +99,14 @@ class RungView(BaseModel):
     basis: str | None = None
     taken_at: AwareDatetime | None = None
     event: str | None = None
+    seen_late: bool = False
 
 
 class Explanation(BaseModel):
     """The explanation of the due moment of a stage, and the rungs that follow it.
 
-    `state` is running, suspended, late or over. `choice` says why this limit applies and no other.
+    `state` is running, suspended, late or over. `choice` says why this limit applies and no other. `calendar` is the
+    document with the days off around the due moment, `calendars` are all by which the time was counted.
     """
 
     id: str
@@ -121,6 +126,7 @@ class Explanation(BaseModel):
     choice: str
     limit: Cited | None
     calendar: Cited | None
+    calendars: list[Cited] = []
     steps: list[StepView]
     ladder: list[RungView]
 
@@ -170,13 +176,16 @@ def _concerns(event: Any, key: Key) -> bool:
     return isinstance(event, ClockNamed) and (event.stage, event.unit) == key
 
 
-def calendar_cited(in_force: Sequence[Document], used: Document | None) -> Calendar:
-    """The calendar by which a deadline was counted: the documents in force, one of them in the cited version `used`."""
-    if used is None:
-        return calendar_of(in_force)
-    others = [document for document in in_force if document.name != used.name]
-    index = next((index for index, document in enumerate(in_force) if document.name == used.name), 0)
-    return calendar_of([*others[:index], used, *others[index:]])
+def calendar_cited(in_force: Sequence[Document], used: Iterable[Document]) -> Calendar:
+    """The calendar by which a deadline was counted: the documents in force, those `used` in their cited versions."""
+    documents = list(in_force)
+    for cited in used:
+        index = next((index for index, document in enumerate(documents) if document.name == cited.name), None)
+        if index is None:
+            documents.insert(0, cited)
+        else:
+            documents[index] = cited
+    return calendar_of(documents)
 
 
 def limit_rows(document: Document, deadline: Deadline) -> list[ReferenceRow]:
@@ -236,17 +245,19 @@ def explanation(
     history: ClockHistory,
     calendar: Calendar,
     cited_limit: Cited | None,
-    cited_calendar: Cited | None,
+    cited_calendars: Sequence[Cited],
     to_come: Iterable[RungView],
     comparison: LimitComparison | None = None,
     **more: Any,
 ) -> Explanation:
     """The whole explanation of a clock; `more` are id and number of its case."""
+    reference = history.clock.deadline.calendar_reference
+    fields = fields_from(Explanation, history.clock.deadline, history.clock) | more
     return Explanation(
-        **fields_from(Explanation, history.clock.deadline, history.clock) | more,
+        **fields | {"calendars": list(cited_calendars)},
         state=clock_state(history.clock),
         limit=cited_limit,
-        calendar=cited_calendar,
+        calendar=next((cited for cited in cited_calendars if cited.reference == reference), None),
         steps=list(steps_of(history, calendar, comparison)),
         ladder=[*rungs_taken(history), *to_come],
     )
@@ -307,6 +318,7 @@ def _counted(reckoned: Reckoned, event: str | None) -> Iterator[StepView]:
         yield StepView(what=step.what, since=step.day_from, until=step.day_to, why=step.why, event=event)
 
 
+BY_OUTAGE = "; seen late by our outage"
 # (recorded, event) -> what, since, until, why
 _StepFunction = Callable[[Recorded[Any], Any], tuple[str, datetime, datetime, str]]
 _STEPS: dict[type[Any], _StepFunction] = {
@@ -323,7 +335,12 @@ _STEPS: dict[type[Any], _StepFunction] = {
     e.Suspended: lambda r, event: ("stop", r.time, event.until or r.time, _pause_text(r, event)),
     e.DeadlineRecomputed: lambda r, event: ("recompute", event.due_before, event.deadline.due, event.why),
     e.Warned: lambda r, event: ("warned", r.time, event.due, "it is near"),
-    e.OverdueDeclared: lambda r, event: ("overdue", event.due, event.seen_at, "it was not over when it was due"),
+    e.OverdueDeclared: lambda r, event: (
+        "overdue",
+        event.due,
+        event.seen_at,
+        "it was not over when it was due" + (BY_OUTAGE if seen_late(event.due, event.seen_at) else ""),
+    ),
     e.OverdueAnnulled: lambda r, event: ("annul", r.time, r.time, f"it was over in time: {event.proof}"),
 }
 
@@ -354,6 +371,7 @@ def rungs_taken(history: ClockHistory) -> list[RungView]:
                     informs=list(event.informs),
                     taken_at=recorded.time,
                     event=recorded.id,
+                    seen_late=event.moment is not None and seen_late(event.moment, recorded.time),
                 )
             )
     return rungs

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from shared.case import events as e
 from shared.case.base import Reference
 from shared.case.calendar import Calendar, Reckoned, before, last_day_of, reckon, resume
-from shared.case.clocks import Move, RunningDeadline
+from shared.case.clocks import Move, RunningDeadline, seen_late
 from shared.case.facts import SHORT_CHARS_MAX, Allowance, Deadline, Ends, Stage, TimeBase
 from shared.case.state import CaseState
 from shared.reference.conditions import RoutingFacts
@@ -284,6 +284,30 @@ def rung_at(
         return None
     row, after = numbered
     return row, moment_after(reference_data.calendar(state.in_charge), due, after, row.base)
+
+
+def next_rung_at(
+    reference_data: DocumentsInForce, state: CaseState, stage: Stage, due: datetime, number: int, since: datetime
+) -> datetime | None:
+    """The moment of a rung after the announcement before it, at `since`; None when no rung has this number.
+
+    It has its distance from the due moment, and its own interval from that announcement: nobody has less time to act.
+    """
+    numbered = rung_at(reference_data, state, stage, due, number)
+    if numbered is None:
+        return None
+    row, moment = numbered
+    ladder = ladder_for(reference_data.ladders(state.in_charge), stage, facts_of(state))
+    after, before_it = (rung(ladder, index) if index >= 0 else None for index in (number, number - 1))
+    interval = (after[1] if after else 0) - (before_it[1] if before_it else 0)
+    if interval <= 0:
+        return moment
+    return max(moment, moment_after(reference_data.calendar(state.in_charge), since, interval, row.base))
+
+
+def announced_at(moment: datetime, seen_at: datetime) -> datetime:
+    """The moment of an announcement: when it was due, or when it was seen where an outage delayed it."""
+    return seen_at if seen_late(moment, seen_at) else moment
 
 
 def moment_after(calendar: Calendar, moment: datetime, amount: int, base: TimeBase) -> datetime:

@@ -14,6 +14,7 @@ from shared.case import events as e
 from shared.case.announcements import FeedKind, NoticeTemplate
 from shared.case.base import Recorded, derived_id, level_of
 from shared.case.catalogue import ANNOUNCED, COMMAND_OF
+from shared.case.clocks import seen_late
 from shared.case.facts import Hold
 from shared.case.lifecycle import OPEN
 from shared.case.orders import OrderState
@@ -98,8 +99,20 @@ def _case(before: CaseState, after: CaseState, recorded: Recorded[Any], number: 
         "satisfaction": getattr(event, "satisfaction", None),
         "unit": getattr(event, "unit", None) or getattr(event, "late_unit", None) or after.unit,
         "person": event.person if isinstance(event, e.Urged) else None,
+        "seen_late": _late_by_outage(before, recorded),
         "legal_path": event.legal_path or None if isinstance(event, e.Declined) else None,
     }
+
+
+def _late_by_outage(before: CaseState, recorded: Recorded[Any]) -> bool | None:
+    """True where an outage of this system delayed what fires by itself; None else."""
+    event = recorded.known
+    moment, seen_at = getattr(event, "moment", None), recorded.time
+    if isinstance(event, e.Warned | e.OverdueDeclared):
+        clock = before.clock(event.stage, event.unit)
+        moment = event.due if isinstance(event, e.OverdueDeclared) or clock is None else clock.deadline.warn_at
+        seen_at = event.seen_at
+    return True if moment is not None and seen_late(moment, seen_at) else None
 
 
 def _order(after: OrderState, recorded: Recorded[Any], number: str) -> dict[str, Any]:
