@@ -25,6 +25,11 @@ PARTS_MAX = 10
 CALENDARS_MAX = 50  # documents by which one deadline was counted
 
 
+def _empty(value: object) -> bool:
+    """Whether a field that older events lack is left out where they are shown."""
+    return not value
+
+
 def _printable(text: str) -> str:
     if "\x00" in text:
         raise ValueError("the text holds a NUL character; remove it")
@@ -302,7 +307,7 @@ class Allowance(Frozen):
     """
 
     extend_by: Code | None = None
-    extend_max: Annotated[int, Field(ge=0, le=10_000)] = 0
+    extend_max: Annotated[int, Field(ge=0, le=10_000, exclude_if=_empty)] = 0
     extend_until: AwareDatetime | None = None
     extend_times_max: Annotated[int, Field(ge=0, le=100)] = 0
     pauses: Annotated[tuple[PauseCause, ...], Field(max_length=len(PauseCause))] = ()
@@ -329,7 +334,7 @@ class Deadline(Frozen):
     legal_basis: Basis = ""
     limit_reference: Reference | None = None
     calendar_reference: Reference | None = None
-    calendars: Annotated[tuple[Reference, ...], Field(max_length=CALENDARS_MAX)] = ()
+    calendars: Annotated[tuple[Reference, ...], Field(max_length=CALENDARS_MAX, exclude_if=_empty)] = ()
     unit: UnitCode | None = None
     ends: Ends = Ends.DAY
     last_day: date | None = None

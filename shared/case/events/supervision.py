@@ -20,6 +20,11 @@ from shared.case.facts import (
 )
 
 
+def _absent(value: object) -> bool:
+    """Whether a field that older events lack is left out where they are shown."""
+    return value is None
+
+
 class ClockFacts(Facts):
     """A change of clocks with the stage: the clocks that open, and the stages whose clocks close."""
 
@@ -65,7 +70,7 @@ class ExtensionFacts(Explained, ClockNamed):
 
     due: AwareDatetime
     approver: Filled[PersonId]
-    deadline: Filled[Deadline | None] = None
+    deadline: Filled[Annotated[Deadline | None, Field(exclude_if=_absent)]] = None
 
 
 class Extended(ExtensionFacts, Event, type="case.extended", owner=Owner.SUPERVISION):
@@ -113,7 +118,7 @@ class ResumptionFacts(Facts):
     stage: Stage | None = None
     unit: UnitCode | None = None
     deadline: Filled[Deadline]
-    goes_on_at: Filled[AwareDatetime | None] = None
+    goes_on_at: Filled[Annotated[AwareDatetime | None, Field(exclude_if=_absent)]] = None
 
 
 class Resumed(ResumptionFacts, Event, type="case.resumed", owner=Owner.SUPERVISION):
