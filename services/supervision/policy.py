@@ -482,7 +482,7 @@ def _informed(
 def _note_text(late: Overdue, row: LadderRow | None, now: datetime) -> str:
     basis = f"（{row.basis}）" if row else ""
     delay = f"{STAGE_NAMES[late.stage]}环节已超期，应于 {late.due.isoformat()} 前完成"
-    outage = "（因本系统中断，迟于应发时刻发出）" if late.next_at and seen_late(late.next_at, now) else ""
+    outage = "（迟于应发时刻发出）" if late.next_at and seen_late(late.next_at, now) else ""
     return f"{delay}；系统第 {late.rung + 1} 级催督{basis}{outage}。"
 
 

@@ -21,12 +21,12 @@ _BY_PEOPLE = (e.Extended.TYPE, e.Suspended.TYPE, e.Resumed.TYPE)
 Key = tuple[Stage, str | None]  # the stage; the unit where each co-handling unit has its own clock
 
 
-# Timers fire within seconds of their moment. One that fires later was seen late because of an outage of this system.
+# Timers fire within seconds of their moment, unless this system was out or the case was recorded late.
 SEEN_LATE_AFTER = timedelta(minutes=1)
 
 
 def seen_late(moment: datetime, seen_at: datetime) -> bool:
-    """Whether a moment was seen late because of an outage of this system."""
+    """Whether a moment was seen late: this system was out, or the case was recorded after it."""
     return seen_at - moment > SEEN_LATE_AFTER
 
 

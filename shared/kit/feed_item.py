@@ -21,10 +21,10 @@ class FeedData(BaseModel):
     """The facts in the open: which item for which centre, of which case or order, where it stands right after.
 
     `event` is the event's type, `position` its place on the log; `previous` the centre that was in charge before a
-    change of hands. `stage`, `due` and `seen_at` name the deadline, `seen_late` says that an outage of caseflow
-    delayed the item, `rung`, `moment`, `next_at`, `acts` and `informs` the rung of the ladder; `template` the text of
-    a notice, which number, unit, due and legal_path fill. A notice with `repeat` is for the reporter of that attached
-    repeat, counted from 1.
+    change of hands. `stage`, `due` and `seen_at` name the deadline, `seen_late` that it was seen more than a
+    minute after its moment, because caseflow was out or the case was recorded late; `rung`, `moment`, `next_at`, `acts`
+    and `informs` the rung of the ladder; `template` the text of a notice, which number, unit, due and legal_path fill.
+    A notice with `repeat` is for the reporter of that attached repeat, counted from 1.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.client import CITY, COUNTY, HOUSING, LABOUR, POLL_S, PROVINCE, SETTLE, TOWNSHIP, WAIT_S_MAX, Desk
+from tests.support.client import HOUSING, LABOUR, POLL_S, SETTLE, TOWNSHIP, WAIT_S_MAX, Case, Desk
 from tests.support.short_limits import HASTY, LONG, ago, begun, deadlines, in_handling, publish_anew, until_clock
 from tests.support.stack import Stack, until
 
@@ -22,40 +22,45 @@ def whats(told: dict[str, Any]) -> list[str]:
 
 @pytest.mark.clause("5.1.3a")
 @pytest.mark.clause("11.2")
-def test_what_nobody_triages_is_warned_of_late_urged_ordered_and_climbs_to_the_province(desk: Desk) -> None:
+def first_rung(desk: Desk, case: Case, stage: str) -> dict[str, Any]:
+    """The deadline of a late stage once the first rung of its ladder is taken."""
+    end = time.monotonic() + WAIT_S_MAX
+    while True:
+        deadline = deadlines(desk, case, stage)
+        if any(rung["event"] for rung in deadline["ladder"]) or time.monotonic() > end:
+            return deadline
+        time.sleep(POLL_S)
+
+
+def test_what_is_recorded_days_late_is_urged_at_once_and_climbs_a_level_in_an_interval(desk: Desk) -> None:
     case = begun(desk, HASTY, channel="letter", time=ago(days=5))
-    desk.until(case.id, in_charge=PROVINCE)
-    told = deadlines(desk, case, "triage")
-    start, due = (datetime.fromisoformat(told[name]) for name in ("start", "due"))
-    assert (told["state"], due - start, told["limit"]["rows"][0]["id"]) == ("late", 2 * HOUR, "short-triage")
-    ladder = told["ladder"]
-    assert [rung["act"] for rung in ladder] == ["urge", "urge", "order", "escalate", "escalate", "escalate"]
-    moments = [datetime.fromisoformat(rung["moment"]) for rung in ladder]
-    assert moments == [due + n * HOUR for n in range(6)], "no rung is skipped, each says when it was due"
-    assert all(rung["taken_at"] > rung["moment"] for rung in ladder), "... and when it was seen"
-    informed = [rung["informs"] for rung in ladder[3:]]
-    assert [names[2] for names in informed] == [f"{above}-centre" for above in (COUNTY, CITY, PROVINCE)]
-    assert informed[0][:2] == ["中共锦官驿街道工作委员会", "锦官驿街道办事处"]
-    assert whats(told)[-2:] == ["overdue", "warn"]
+    deadline = first_rung(desk, case, "triage")
+    start, due = (datetime.fromisoformat(deadline[name]) for name in ("start", "due"))
+    assert (deadline["state"], due - start, deadline["limit"]["rows"][0]["id"]) == ("late", 2 * HOUR, "short-triage")
+    (urged, *ahead) = deadline["ladder"]
+    assert [rung["act"] for rung in ahead] == ["urge", "order", "escalate", "escalate", "escalate"]
+    seen_at = datetime.fromisoformat(urged["taken_at"])
+    assert (urged["act"], datetime.fromisoformat(urged["moment"]), urged["event"] is None) == ("urge", due, False)
+    assert [datetime.fromisoformat(rung["moment"]) for rung in ahead] == [seen_at + n * HOUR for n in range(1, 6)]
+    assert not urged["seen_late"], "the letter was recorded late; caseflow was there"
+    informed = [rung["informs"] for rung in ahead[2:]]
+    assert all(names == ["party_committee", "government", "centre_above"] for names in informed)
+    assert whats(deadline)[-2:] == ["overdue", "warn"]
     listed = deadlines(desk, case)
-    assert [(late["rung"], late["next_at"]) for late in listed["late"]] == [(6, None)], "the province is the top"
-    assert (listed["lateness"], listed["next"]) == (1, [])
-    order = desk.get("cd-director", f"/reporting/orders/{desk.state(case.id)['orders'][0]}").json()
-    assert (order["state"]["kind"], order["state"]["unit"]) == ("on_site", f"{TOWNSHIP}-centre")
+    assert [late["rung"] for late in listed["late"]] == [1]
+    assert listed["lateness"] == 1
+    assert desk.state(case.id)["in_charge"] == TOWNSHIP
 
 
 def test_a_rung_to_come_is_told_with_its_moment_and_a_stage_over_in_time_has_none(desk: Desk) -> None:
     case = in_handling(desk, HASTY, signed_ago=4 * HOUR + timedelta(minutes=30))
-    end = time.monotonic() + WAIT_S_MAX
-    while len(desk.state(case.id).get("orders", ())) < 1 and time.monotonic() < end:
-        time.sleep(POLL_S)
-    told = deadlines(desk, case, "handle")
-    taken = [rung["act"] for rung in told["ladder"] if rung["event"]]
-    assert taken == ["remind", "urge", "order"], "two and a half hours late"
+    told = first_rung(desk, case, "handle")
+    taken = [rung for rung in told["ladder"] if rung["event"]]
+    assert [rung["act"] for rung in taken] == ["remind"], "two and a half hours late, and told of now"
     ahead = [rung for rung in told["ladder"] if not rung["event"]]
-    due = datetime.fromisoformat(told["due"])
-    assert [(rung["rung"], rung["act"]) for rung in ahead] == [(3, "escalate"), (4, "escalate"), (5, "escalate")]
-    assert [datetime.fromisoformat(rung["moment"]) for rung in ahead] == [due + n * HOUR for n in (3, 4, 5)]
+    seen_at = datetime.fromisoformat(taken[0]["taken_at"])
+    assert [rung["act"] for rung in ahead] == ["urge", "order", "escalate", "escalate", "escalate"]
+    assert [datetime.fromisoformat(rung["moment"]) for rung in ahead] == [seen_at + n * HOUR for n in range(1, 6)]
     assert deadlines(desk, case)["next"][0] == {
         "at": ahead[0]["moment"],
         "what": "rung",

@@ -106,10 +106,9 @@ def test_an_event_log_in_gb18030_is_played(tmp_path: Path) -> None:
 CALENDARS = (
     "extra.yaml", "season.yaml", "hours.yaml", "y2019.yaml", "off2359.yaml", "people.yaml", "off24.yaml", "night.yaml",
 )  # fmt: skip
-MIDNIGHT = pytest.mark.xfail(reason="office hours end on their own day, before 24:00")
 
 
-@pytest.mark.parametrize("name", [*CALENDARS[:-2], *(pytest.param(name, marks=MIDNIGHT) for name in CALENDARS[-2:])])
+@pytest.mark.parametrize("name", CALENDARS)
 def test_a_document_can_be_said(name: str) -> None:
     done = command("reference", "validate", CASES / "calendar" / name)
     assert "row 1 of" not in done.stderr, "each fault of a document names its row"

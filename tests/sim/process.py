@@ -189,7 +189,7 @@ class Process:
         """The composition of the service, without its web app."""
         module = APPS[self.owner]
         absent = SimpleNamespace(state=SimpleNamespace())
-        with patch.object(module, "web_app", lambda application, *routers: absent):
+        with patch.object(module, "web_app", lambda application, *routers, **options: absent):
             return module.build(**parts)
 
     def start(self) -> None:

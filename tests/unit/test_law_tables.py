@@ -29,18 +29,18 @@ ALL = (*INTAKE, *ROUTING, *SUPERVISION, *TIME, *ORDERS)
 
 # Every event and variant of the table, by a command that makes it when the state is made for it.
 V = Variant
-ASKED: dict[tuple[type[Event], Variant], Ask] = {
-    (spec.event, V.PLAIN): ask(name) for name, spec in COMMANDS.items() if spec.kind == "case" and name != "unmerge"
-} | {
-    (e.Registered, V.ANSWERED): ask("register", **law.ANSWER),
-    (e.Assigned, V.PLAIN): ask("assign", unit=law.LABOUR),
-    (e.Assigned, V.CO): ask("assign", co_units=(law.LABOUR,)),
-    (e.SignedFor, V.CO): ask("sign-for", unit=law.WATER),
-    (e.Reassigned, V.CO): ask("reassign", unit=law.WATER),
-    (e.SentBack, V.UNASSIGNED): ask("send-back"),
-} | {
-    (e.Unmerged, V(status.value)): ask("unmerge", status=status.value) for status in IN_PROGRESS
-}
+ASKED: dict[tuple[type[Event], Variant], Ask] = (
+    {(spec.event, V.PLAIN): ask(name) for name, spec in COMMANDS.items() if spec.kind == "case" and name != "unmerge"}
+    | {
+        (e.Registered, V.ANSWERED): ask("register", **law.ANSWER),
+        (e.Assigned, V.PLAIN): ask("assign", unit=law.LABOUR),
+        (e.Assigned, V.CO): ask("assign", co_units=(law.LABOUR,)),
+        (e.SignedFor, V.CO): ask("sign-for", unit=law.WATER),
+        (e.Reassigned, V.CO): ask("reassign", unit=law.WATER),
+        (e.SentBack, V.UNASSIGNED): ask("send-back"),
+    }
+    | {(e.Unmerged, V(status.value)): ask("unmerge", status=status.value) for status in IN_PROGRESS}
+)
 ORDER_COMMANDS = [name for name, spec in COMMANDS.items() if spec.kind == "order"]
 AFTER_CLOSING = {
     e.CalledBack,

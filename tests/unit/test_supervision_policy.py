@@ -474,10 +474,10 @@ def test_what_an_outage_delayed_says_so() -> None:
     due = life.clock(Stage.HANDLE).deadline.due
     life.fire("overdue", Stage.HANDLE, due + 5 * HOUR)
     (wanted,) = life.fire("rung", Stage.HANDLE, due + 5 * HOUR)
-    assert "因本系统中断" in wanted.facts.note.text
+    assert "迟于应发时刻" in wanted.facts.note.text
     assert life.late.next_at is not None
     (wanted,) = life.fire("rung", Stage.HANDLE, life.late.next_at)
-    assert "因本系统中断" not in wanted.facts.note.text
+    assert "迟于应发时刻" not in wanted.facts.note.text
 
 
 def test_what_waits_at_a_centre_is_that_centre_s_to_do() -> None:

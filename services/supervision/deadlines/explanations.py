@@ -297,6 +297,8 @@ def steps_of(
             yield from _counted(counted[recorded.id], recorded.id)
         elif (parts := _STEPS.get(type(recorded.event))) is not None:
             what, since, until, why = parts(recorded, recorded.event)
+            if isinstance(recorded.event, e.OverdueDeclared) and by_outage(history, moment=since, until=until):
+                why += "; seen late by our outage"
             yield StepView(what=what, since=shown(since), until=shown(until), why=why, event=recorded.id)
     last = next(reversed(counted.values()))
     if last.due != deadline.due:
@@ -318,7 +320,11 @@ def _counted(reckoned: Reckoned, event: str | None) -> Iterator[StepView]:
         yield StepView(what=step.what, since=step.day_from, until=step.day_to, why=step.why, event=event)
 
 
-BY_OUTAGE = "; seen late by our outage"
+def by_outage(history: ClockHistory, *, moment: datetime, until: datetime) -> bool:
+    """Whether an outage delayed what was due at a moment, of a clock that was known by then, `until` it was seen."""
+    return seen_late(max(moment, history.set_by.meta.recorded_at), until)
+
+
 # (recorded, event) -> what, since, until, why
 _StepFunction = Callable[[Recorded[Any], Any], tuple[str, datetime, datetime, str]]
 _STEPS: dict[type[Any], _StepFunction] = {
@@ -339,7 +345,7 @@ _STEPS: dict[type[Any], _StepFunction] = {
         "overdue",
         event.due,
         event.seen_at,
-        "it was not over when it was due" + (BY_OUTAGE if seen_late(event.due, event.seen_at) else ""),
+        "it was not over when it was due",
     ),
     e.OverdueAnnulled: lambda r, event: ("annul", r.time, r.time, f"it was over in time: {event.proof}"),
 }
@@ -371,7 +377,7 @@ def rungs_taken(history: ClockHistory) -> list[RungView]:
                     informs=list(event.informs),
                     taken_at=recorded.time,
                     event=recorded.id,
-                    seen_late=event.moment is not None and seen_late(event.moment, recorded.time),
+                    seen_late=event.moment is not None and by_outage(history, moment=event.moment, until=recorded.time),
                 )
             )
     return rungs

@@ -99,13 +99,13 @@ def _case(before: CaseState, after: CaseState, recorded: Recorded[Any], number: 
         "satisfaction": getattr(event, "satisfaction", None),
         "unit": getattr(event, "unit", None) or getattr(event, "late_unit", None) or after.unit,
         "person": event.person if isinstance(event, e.Urged) else None,
-        "seen_late": _late_by_outage(before, recorded),
+        "seen_late": _fired_late(before, recorded),
         "legal_path": event.legal_path or None if isinstance(event, e.Declined) else None,
     }
 
 
-def _late_by_outage(before: CaseState, recorded: Recorded[Any]) -> bool | None:
-    """True where an outage of this system delayed what fires by itself; None else."""
+def _fired_late(before: CaseState, recorded: Recorded[Any]) -> bool | None:
+    """True for what fires by itself and was seen late; None else."""
     event = recorded.known
     moment, seen_at = getattr(event, "moment", None), recorded.time
     if isinstance(event, e.Warned | e.OverdueDeclared):

@@ -174,9 +174,7 @@ class FeedWriter:
     async def _event_of_last_item(self, at: Position, data: bytes) -> Recorded[Any]:
         """The event at a position, to which the last item of FEED belongs. Raises Damaged when it does not."""
         item, recorded = FeedItem.model_validate_json(data), await self._log.at(at)
-        if recorded is None or item.id != item_id(
-            recorded, item.data.kind, item.data.region, item.data.repeat
-        ):
+        if recorded is None or item.id != item_id(recorded, item.data.kind, item.data.region, item.data.repeat):
             raise log_port.Damaged(
                 f"FEED ends with an item of {at}, where the log now holds another event: one of the two was restored "
                 "from elsewhere. Restore FEED and log from one backup."
