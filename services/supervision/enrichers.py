@@ -16,7 +16,8 @@ from shared.case.base import Event
 from shared.case.clocks import RunningDeadline
 from shared.case.commands import Command
 from shared.case.events.routing import TransferFacts
-from shared.case.events.supervision import EscalationFacts, ExtensionFacts
+from shared.case.events.supervision import ErasureFacts, EscalationFacts, ExtensionFacts, ReleaseFacts
+from shared.case.facts import Hold
 from shared.case.reasons import Reason, Rejected
 from shared.case.state import CaseState
 from shared.kit.access import Caller
@@ -138,7 +139,20 @@ def _region_with_centre(application: Application, command: Command) -> str:
     return to
 
 
+async def requested(application: Application, caller: Caller, command: Command) -> Command:
+    """Add the person whose request an erasure or the release of a legal hold approves; the law demands one."""
+    facts = command.facts
+    assert isinstance(facts, ErasureFacts | ReleaseFacts)
+    state = (await application.load_for_service(command.address)).state
+    if isinstance(facts, ErasureFacts):
+        requested_by = state.erasure_requested_by
+    else:
+        requested_by = state.release_requested_by if facts.hold is Hold.LEGAL else None
+    return replace(command, facts=facts.model_copy(update={"requested_by": requested_by}))
+
+
 ENRICHERS: Mapping[str, Enricher] = {
     "extend": approved, "suspend": by_another, "accept-answer": by_another, "resume": resumed_deadline,
     "escalate": informed_above, "hand-down": to_a_centre,
+    "release": requested, "erase": requested,
 }  # fmt: skip

@@ -18,6 +18,7 @@ from shared.case.deadlines import out_of_turn
 from shared.case.facts import PARTIES_MAX, DeclineReason, Hold, KeptFrom, Outcome, PartMatters, Retention, Satisfaction
 from shared.case.lifecycle import ENDED, Status
 from shared.case.reasons import Reason, Rejected
+from shared.case.retention import erasable_from, erasable_text
 from shared.case.state import CaseState, transition
 
 
@@ -73,7 +74,8 @@ def _rejected_by_status(state: CaseState, event: Event, command: Command) -> Rej
         return Rejected(Reason.ERASED)
     if transition(state, event) is None:
         reason = _ENDED_REASONS.get(state.status, Reason.CASE_CLOSED if state.status in ENDED else Reason.WRONG_STATUS)
-        return Rejected(reason, f"status {state.status}, command {command.name}")
+        when = f"; {erasable_text(state.retention, None)}" if isinstance(event, e.ErasureRequestFacts) else ""
+        return Rejected(reason, f"status {state.status}, command {command.name}{when}")
     if state.contact_time is not None and command.meta.time < state.contact_time:
         return Rejected(Reason.BEFORE_CASE)
     return None
@@ -303,18 +305,66 @@ def _hold(state: CaseState, event: e.Held, command: Command) -> Reason | None:
     return Reason.HELD if event.hold in state.holds else None
 
 
+@_for(e.ReleaseRequested)
+def _request_release(state: CaseState, event: e.ReleaseRequested, command: Command) -> Reason | None:
+    if Hold.LEGAL not in state.holds:
+        return Reason.NOT_HELD
+    return Reason.REQUESTED_ALREADY if state.release_requested_by else None
+
+
+@_for(e.ReleaseRequestEnded)
+def _end_release_request(state: CaseState, event: e.ReleaseRequestEnded, command: Command) -> Reason | None:
+    return None if state.release_requested_by else Reason.NOT_REQUESTED
+
+
 @_for(e.Released)
 def _release(state: CaseState, event: e.Released, command: Command) -> Reason | None:
-    return None if event.hold in state.holds else Reason.NOT_HELD
+    if event.hold not in state.holds:
+        return Reason.NOT_HELD
+    if event.hold is Hold.IMPORT:  # it ends with the import, on nobody's request
+        return None
+    return _second_person(state.release_requested_by, event, command)
 
 
-@_for(e.Erased)
-def _erase(state: CaseState, event: e.Erased, command: Command) -> Reason | None:
+@_for(e.ErasureRequested, e.Erased)
+def _erase(state: CaseState, event: e.ErasureRequested | e.Erased, command: Command) -> Rejected | None:
+    """Content is erased when its retention has run out, by two persons, and never under a hold."""
+    reason = _not_erasable(state, event, command)
+    if reason is None and isinstance(event, e.Erased):
+        reason = _second_person(state.erasure_requested_by, event, command)
+    elif reason is None and state.erasure_requested_by:
+        reason = Reason.REQUESTED_ALREADY
+    return Rejected(reason, erasable_text(state.retention, state.since)) if reason else None
+
+
+def _not_erasable(state: CaseState, event: e.ErasureRequested | e.Erased, command: Command) -> Reason | None:
     if state.holds:
         return Reason.HELD
     if state.retention is Retention.PERMANENT:
         return Reason.KEPT_FOR_EVER
-    return None if event.retention is state.retention else Reason.RETENTION_DIFFERS
+    if event.retention is not state.retention:
+        return Reason.RETENTION_DIFFERS
+    assert state.since is not None, "a case that ended has the moment of its end"
+    moment = erasable_from(state.retention, state.since)
+    return Reason.KEPT_LONGER if moment is None or command.meta.time < moment else None
+
+
+@_for(e.ErasureRequestEnded)
+def _end_erasure_request(state: CaseState, event: e.ErasureRequestEnded, command: Command) -> Reason | None:
+    return None if state.erasure_requested_by else Reason.NOT_REQUESTED
+
+
+def _second_person(requested_by: str | None, event: e.Released | e.Erased, command: Command) -> Reason | None:
+    """The reason why a command does not approve the request of another person."""
+    if requested_by is None or event.requested_by != requested_by:
+        return Reason.NOT_REQUESTED
+    return Reason.SECOND_PERSON_NEEDED if command.meta.actor.person == requested_by else None
+
+
+def of_older_law(event: Event, reason: Reason) -> bool:
+    """Whether a reason is younger than an event on the log: before requests existed, one person released and erased."""
+    younger = (Reason.NOT_REQUESTED, Reason.KEPT_LONGER)
+    return reason in younger and isinstance(event, e.Released | e.Erased) and event.requested_by is None
 
 
 _RULES.update(CLOCK_RULES)

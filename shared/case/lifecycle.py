@@ -161,7 +161,11 @@ _TABLE: tuple[Transition[Status], ...] = (
     Transition(e.Urged, OPEN, None, "practice: a reminder comes before an order"),
     Transition(e.Ordered, OPEN, None, "Weifang 12345, 26: a supervision order covers the case"),
     Transition(e.Held, EXISTING, None, "personal information law 47: a legal duty to keep"),
+    Transition(e.ReleaseRequested, EXISTING, None, "practice: one person requests, another decides"),
+    Transition(e.ReleaseRequestEnded, EXISTING, None, "refused, or taken back by who made it"),
     Transition(e.Released, EXISTING, None, "the reason of the hold has ended", stages=True),
+    Transition(e.ErasureRequested, ENDED, None, "practice: one person requests, another decides"),
+    Transition(e.ErasureRequestEnded, ENDED, None, "refused, or taken back by who made it"),
     Transition(e.Erased, ENDED, None, "9.4 b: kept for the period of its class and no longer"),
 )
 

@@ -172,6 +172,26 @@ class Reason(Enum):
     NOT_HELD = ("not_held", 409, "The case is not held in this way. Read which holds stand.")
     KEPT_FOR_EVER = ("kept_for_ever", 409, "The case is of the permanent retention class. Keep it.")
     RETENTION_DIFFERS = ("retention_differs", 422, "The case is of another retention class. Name the case's own.")
+    KEPT_LONGER = (
+        "kept_longer",
+        409,
+        "The retention of the content has not run out. Send the request again when it has (clause 9.4 b).",
+    )
+    NOT_REQUESTED = (
+        "not_requested",
+        409,
+        "Nobody has requested this. Send request-erasure or request-release; then another person decides.",
+    )
+    REQUESTED_ALREADY = (
+        "requested_already",
+        409,
+        "This was requested already, and once is enough. Ask another person to decide, or end the request.",
+    )
+    SECOND_PERSON_NEEDED = (
+        "second_person_needed",
+        403,
+        "Who requested this cannot approve it. Ask another person with the same right.",
+    )
 
     def __init__(self, code: str, status: int, message: str) -> None:
         self.code = code

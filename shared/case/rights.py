@@ -29,8 +29,8 @@ class Right(StrEnum):
     HAND_DOWN = "hand_down"
     URGE = "urge"
     ORDER = "order"
-    HOLD = "hold"
-    ERASE = "erase"
+    HOLD = "hold"  # place a legal hold, request its release, approve the request of another person
+    ERASE = "erase"  # request the erasure of content, approve the request of another person
     EXPORT = "export"
     WEBHOOK = "webhook"  # register webhooks for the feed items of the region
     NOTIFY = "notify"  # a gateway for text messages: reads the reporter's number for each notice, and nothing else
@@ -53,6 +53,17 @@ class Tie(StrEnum):
 
 # Administrator, operator and auditor are three people, and none of them handles cases (clause 9.5 b).
 SEPARATED = frozenset({Right.ADMIN, Right.OPERATE, Right.AUDIT})
+
+
+# A legal hold protects content from erasure, so no post may end the hold and erase as well.
+ERASURE_APART = frozenset({Right.HOLD, Right.ERASE})
+
+
+def erasure_conflict(rights: frozenset[Right]) -> str | None:
+    """The reason why one post may not both end a hold and erase, None when it does not."""
+    if not rights >= ERASURE_APART:
+        return None
+    return "one post holds hold and erase; give each of them a post of its own"
 
 
 def separation_conflict(rights: frozenset[Right]) -> str | None:

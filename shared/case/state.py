@@ -77,6 +77,8 @@ class CaseState:
     reopened: bool = False
     orders: tuple[str, ...] = ()
     holds: tuple[Hold, ...] = ()
+    release_requested_by: str | None = None
+    erasure_requested_by: str | None = None
     outcome: Outcome | None = None
     satisfaction: Satisfaction = Satisfaction.UNRATED
     parent: str | None = None
@@ -345,14 +347,19 @@ def _sent_back(state: CaseState, event: e.SentBack, recorded: Recorded[Any]) -> 
 @_on(e.Reopened)
 def _reopened(state: CaseState, event: e.Reopened, recorded: Recorded[Any]) -> dict[str, Any]:
     cleared = {"closed_at": None, "settled_at": None, "outcome": None, "no_hand_back": False, "reopened": True}
-    return _NO_HANDLER | cleared | {"satisfaction": Satisfaction.UNRATED}
+    return _NO_HANDLER | cleared | {"satisfaction": Satisfaction.UNRATED, "erasure_requested_by": None}
 
 
 _UPDATES |= {
     e.HandedDown: lambda state, event, recorded: {"in_charge": event.to},
     e.Merged: lambda state, event, recorded: {"merged_into": event.into},
     e.Closed: lambda state, event, recorded: {"closed_at": recorded.meta.time},
-    e.Held: lambda state, event, recorded: {"holds": (*state.holds, event.hold)},
+    # a hold ends a request that waits: the content is needed, so erasure is requested anew
+    e.Held: lambda state, event, recorded: {"holds": (*state.holds, event.hold), "erasure_requested_by": None},
+    e.ReleaseRequested: lambda state, event, recorded: {"release_requested_by": recorded.meta.actor.person},
+    e.ReleaseRequestEnded: lambda state, event, recorded: {"release_requested_by": None},
+    e.ErasureRequested: lambda state, event, recorded: {"erasure_requested_by": recorded.meta.actor.person},
+    e.ErasureRequestEnded: lambda state, event, recorded: {"erasure_requested_by": None},
     e.Erased: lambda state, event, recorded: {"erased": True},
 }
 
@@ -367,7 +374,9 @@ def _unmerged(state: CaseState, event: e.Unmerged, recorded: Recorded[Any]) -> d
 @_on(e.Released)
 def _released(state: CaseState, event: e.Released, recorded: Recorded[Any]) -> dict[str, Any]:
     holds = {"holds": tuple(hold for hold in state.holds if hold is not event.hold)}
-    return holds | ({"live_since": recorded.meta.recorded_at} if event.hold is Hold.IMPORT else {})
+    if event.hold is Hold.IMPORT:
+        return holds | {"live_since": recorded.meta.recorded_at}
+    return holds | {"release_requested_by": None}
 
 
 @_on(e.DeadlinesSet)

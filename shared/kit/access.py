@@ -15,7 +15,7 @@ from shared.case.base import Actor, contains, region_prefix
 from shared.case.catalogue import CREATES
 from shared.case.commands import COMMANDS, Command
 from shared.case.orders import OrderState
-from shared.case.rights import Right, Tie
+from shared.case.rights import Right, Tie, erasure_conflict
 from shared.case.state import CaseState
 from shared.reference.people import Barred, PersonRow
 
@@ -158,6 +158,8 @@ def refusal(caller: Caller, command: Command, state: Any) -> str | None:
         return None if own else "the secret of a case serves to rate that case, and for nothing else"
     if right not in caller.rights:
         return f"your post {caller.post} lacks the right {right}; somebody who has it must do this"
+    if right is Right.ERASE and (conflict := erasure_conflict(caller.rights)):
+        return f"your post {caller.post} may not erase: {conflict}"
     if isinstance(state, CaseState) and barred(caller, state):
         return "you are bound to stand aside from this case"
     if getattr(command.facts, "handed_by", None) is not None and not _may_hand_down(caller, command.facts):

@@ -21,7 +21,7 @@ from typing import Any, cast
 from shared.case import events as e
 from shared.case.base import SEAL_PREFIX, Address, Position, Recorded, Unknown, event_id
 from shared.case.commands import COMMANDS, Command
-from shared.case.decide import Accepted, decide
+from shared.case.decide import Accepted, decide, of_older_law
 from shared.case.lifecycle import IN_PROGRESS, Status
 from shared.case.orders import NEW_ORDER, decide_order, evolve_order
 from shared.case.reasons import Reason
@@ -259,8 +259,9 @@ class _Check:
         elif not state.newer_event:  # only a newer program can check the events after that of a newer program
             verdict = law.decide(Command(address, recorded.meta, name, cast(Any, event)), state)
             if not isinstance(verdict, Accepted):
-                rule = "after_closing" if verdict.reason in _CLOSED else "refused_by_law"
-                self.find(rule, recorded, f"{recorded.type} {verdict.reason.code} {verdict.detail}".strip())
+                if not of_older_law(cast(Any, event), verdict.reason):
+                    rule = "after_closing" if verdict.reason in _CLOSED else "refused_by_law"
+                    self.find(rule, recorded, f"{recorded.type} {verdict.reason.code} {verdict.detail}".strip())
             elif verdict.recorded is None:
                 self.find("applied_twice", recorded, f"{recorded.type} {recorded.meta.command_id}")
         self._remember(address.subject, law.evolve(state, recorded))

@@ -11,13 +11,13 @@ from itertools import pairwise
 from typing import Any
 
 from shared.case.base import Level, level_of, parent
-from shared.case.rights import Right, separation_conflict
+from shared.case.rights import Right, erasure_conflict, separation_conflict
 from shared.reference.calendars import CalendarRow
 from shared.reference.conditions import When
 from shared.reference.documents import Document, DocumentKind
 from shared.reference.ladders import DOUBLE_REPORT, Act, LadderRow
 from shared.reference.limits import LimitRow
-from shared.reference.people import PersonRow
+from shared.reference.people import PersonRow, PostRow
 from shared.reference.reference_data import ReferenceData
 from shared.reference.region_tree import RegionTree
 from shared.reference.regions import NATION, RegionRow, lies_inside
@@ -97,10 +97,11 @@ class _Check:
             case RegionRow():
                 yield from self._region(row)
             case UnitRow():
-                if row.slug == "centre" or row.slug.startswith("grid"):
-                    yield Gravity.ERROR, "a centre or grid is a unit by itself; list it in centres or grids only"
+                yield from self._unit(row)
             case PersonRow():
                 yield from self._person(row)
+            case PostRow():
+                yield from self._post(row)
             case GridRow():
                 yield from self._grid(row)
             case SubjectRow():
@@ -154,6 +155,15 @@ class _Check:
         for successor in row.successors:
             if not self.known(successor):
                 yield Gravity.ERROR, f"its successor {successor} is in no document of regions; add it"
+
+    def _unit(self, row: UnitRow) -> _Reasons:
+        if row.slug == "centre" or row.slug.startswith("grid"):
+            yield Gravity.ERROR, "a centre or grid is a unit by itself; list it in centres or grids only"
+
+    def _post(self, row: PostRow) -> _Reasons:
+        """A post that was published before this rule is read all the same, but erases nothing (kit/access.py)."""
+        if reason := erasure_conflict(frozenset(row.rights)):
+            yield Gravity.ERROR, reason
 
     def _person(self, row: PersonRow) -> _Reasons:
         unit, post = self.reference_data.unit(row.unit), self.reference_data.post(row.post)

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from shared.case.base import derived_id
-from tests.support.client import HOUSING, MATTER, NOTE, SETTLE, UNRULED, Desk, new_key
+from tests.support.client import ERASE, HOUSING, LONG_AGO, MATTER, NOTE, SETTLE, UNRULED, Desk, new_key
 from tests.support.short_limits import HASTY, ago
 from tests.support.stack import POLL_S, Stack
 
@@ -28,11 +28,12 @@ STEPS = {
     "settle": ("jj-housing-1", "routing", SETTLE),
     "supplement": ("jj-window", "intake", {"note": NOTE}),
     "urge": ("jj-supervisor", "supervision", {"unit": HOUSING, "note": NOTE}),
-    "close": ("jj-director", "routing", {}),
-    "erase": ("jj-records", "supervision", {"retention": "year_1", "basis": "期满"}),
+    "close": ("jj-director", "routing", {"time": LONG_AGO}),
+    "request-erasure": ("jj-records", "supervision", ERASE),
+    "erase": ("jj-records-1", "supervision", ERASE),
 }
-LIFE = ("sign-for", "progress", "supplement", "urge", "settle", "close", "erase")
-LENGTHS = (0, 1, 2, 3, 4, 5, 6, 7, 7, 7)  # how much of it is lived: every failpoint is to be passed often in seconds
+LIFE = ("sign-for", "progress", "supplement", "urge", "settle", "close", "request-erasure", "erase")
+LENGTHS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8)  # how much of it is lived: every failpoint is to be passed often in seconds
 FILE_SHARE = 0.3
 ANSWERS_S_MAX = 60.0
 REFUSED_PAUSE_S = 0.05
@@ -175,7 +176,7 @@ def _registration(random: Random, turn: int) -> Sent:
     if random.random() < LATE_SHARE:
         late = {"nature": "dispute", "subject": HASTY, "channel": "letter", "time": ago(days=LATE_DAYS)}
         return Sent("jj-window", "/intake/cases", "register", UNRULED | text | late, new_key())
-    body = random.choice((MATTER, MATTER, UNRULED)) | text
+    body = random.choice((MATTER, MATTER, UNRULED)) | text | {"contact_time": LONG_AGO}
     if body["title"] == MATTER["title"]:
         body["text"] += "电梯坏了。"
     file = random.randbytes(3000) if random.random() < FILE_SHARE else None

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared.log.streams import Streams
-from tests.support.client import HOUSING, MATTER, NOTE, SETTLE, TOWNSHIP, Case, Desk, new_key
+from tests.support.client import ERASE, HOUSING, LONG_AGO, MATTER, NOTE, SETTLE, TOWNSHIP, Case, Desk, new_key
 from tests.support.pictures import DEVICE, LATITUDE, PLACE_MARK, photo, png_of_noise
 from tests.support.stack import Stack, until
 
@@ -184,12 +184,12 @@ def test_the_case_beside_the_files_is_judged_like_any_other(desk: Desk) -> None:
 @pytest.mark.clause("9.4b")
 def test_the_files_of_an_erased_case_are_gone_from_the_store(desk: Desk, stack: Stack) -> None:
     sent = picture("现场.jpg", photo("JPEG"), "image/jpeg")
-    told = register_with(desk, sent, region=TOWNSHIP, answer="已当场答复。").json()
+    told = register_with(desk, sent, region=TOWNSHIP, answer="已当场答复。", contact_time=LONG_AGO).json()
     case = Case(told["id"], told["number"], told["secret"], told["position"])
     file = attachment_of(desk, case.id)
-    desk.ok("jj-director", f"/routing/cases/{case.id}/close", {})
-    gone = {"retention": "year_1", "basis": "保存期满"}
-    desk.ok("jj-records", f"/supervision/cases/{case.id}/erase", gone)
+    desk.ok("jj-director", f"/routing/cases/{case.id}/close", {"time": LONG_AGO})
+    desk.ok("jj-records", f"/supervision/cases/{case.id}/request-erasure", ERASE)
+    desk.ok("jj-records-1", f"/supervision/cases/{case.id}/erase", ERASE)
     until(lambda: asyncio.run(stored(stack, file["object"])) is None, "the file is gone")
     assert asyncio.run(stored(stack, f"{file['object']}.metadata")) is None
     answer = desk.get("jj-director", f"/reporting/cases/{case.id}/attachments/{file['object']}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
 
 from shared.case.base import Address, new_id
-from tests.support.client import COUNTY, HOUSING, LABOUR, NOTE, TOWNSHIP, Case, Desk, new_key
+from tests.support.client import COUNTY, ERASE, HOUSING, LABOUR, NOTE, TOWNSHIP, Case, Desk, new_key
 from tests.support.short_limits import LONG, deadlines, in_handling, until_clock
 from tests.support.stack import Stack, until
 from tests.support.stack_judge import assert_clean
@@ -202,16 +203,26 @@ def test_an_order_names_cases_that_are_there_each_once_and_a_due_moment_ahead(de
 def test_a_held_case_is_not_erased_and_an_erased_one_keeps_its_flow_without_its_content(
     desk: Desk, stack: Stack
 ) -> None:
-    case = desk.closed(text="此处电梯困人的详情。")
+    case = desk.ended_long_ago(text="此处电梯困人的详情。")
     path = f"/supervision/cases/{case.id}"
-    gone = {"retention": "year_1", "basis": "保存期满"}
-    desk.ok("jj-records", f"{path}/hold", {"hold": "legal", "note": NOTE})
-    desk.refused(409, "held", "jj-records", f"{path}/erase", gone)
-    desk.ok("jj-records", f"{path}/release", {"hold": "legal", "basis": "案件已结"})
-    desk.refused(422, "retention_differs", "jj-records", f"{path}/erase", {**gone, "retention": "months_3"})
+    release, ended = {"hold": "legal", "basis": "案件已结"}, {"basis": "案件已结"}
+    desk.ok("jj-director", f"{path}/hold", {"hold": "legal", "note": NOTE})
+    desk.refused(409, "held", "jj-records", f"{path}/request-erasure", ERASE)
+    desk.refused(409, "not_requested", "jj-director", f"{path}/release", release)
+    desk.ok("jj-deputy", f"{path}/request-release", ended)
+    desk.refused(403, "second_person_needed", "jj-deputy", f"{path}/release", release)
+    desk.ok("jj-director", f"{path}/release", release)
+    differs = {**ERASE, "retention": "months_3"}
+    desk.refused(422, "retention_differs", "jj-records", f"{path}/request-erasure", differs)
+    desk.refused(409, "not_requested", "jj-records", f"{path}/erase", ERASE)
+    desk.ok("jj-records", f"{path}/request-erasure", ERASE, "the-request")
+    assert desk.ok("jj-records", f"{path}/request-erasure", ERASE, "the-request")["event"] is None
+    desk.refused(409, "requested_already", "jj-records-1", f"{path}/request-erasure", ERASE)
+    desk.refused(403, "second_person_needed", "jj-records", f"{path}/erase", ERASE)
+    desk.refused(403, "access.refused", "jj-director", f"{path}/erase", ERASE)
     before = desk.types(case.id)
     assert "困人的详情" in desk.get("cd-director", f"/reporting/cases/{case.id}").text
-    desk.ok("jj-records", f"{path}/erase", gone)
+    desk.ok("jj-records-1", f"{path}/erase", ERASE)
     until(lambda: asyncio.run(wrapped_key(stack, case)) is None, "the key is destroyed")
 
     def shown() -> dict[str, Any]:
@@ -221,6 +232,7 @@ def test_a_held_case_is_not_erased_and_an_erased_one_keeps_its_flow_without_its_
     told = shown()
     assert told["erased"] is True
     assert desk.types(case.id) == [*before, "case.erased"]
+    assert told["timeline"][-1]["facts"]["requested_by"] == "jj-records"
     assert "matter" in told["timeline"][0]["sealed"]
     assert desk.get(None, f"/intake/public/{case.number}", secret=case.secret).status_code == 404
     desk.refused(410, "erased", "jj-director", f"/routing/cases/{case.id}/reopen", {"note": NOTE})
@@ -237,12 +249,26 @@ async def wrapped_key(stack: Stack, case: Case) -> bytes | None:
 
 
 def test_what_is_kept_for_ever_is_never_erased(desk: Desk) -> None:
-    case = desk.closed(retention="permanent")
-    gone = {"retention": "permanent", "basis": "保存期满"}
-    desk.refused(409, "kept_for_ever", "jj-records", f"/supervision/cases/{case.id}/erase", gone)
+    case = desk.ended_long_ago(retention="permanent")
+    gone = {**ERASE, "retention": "permanent"}
+    desk.refused(409, "kept_for_ever", "jj-records", f"/supervision/cases/{case.id}/request-erasure", gone)
+
+
+@pytest.mark.clause("9.4b")
+def test_content_is_kept_until_its_retention_is_over_and_anew_after_a_reopening(desk: Desk) -> None:
+    recent, old = desk.closed(), desk.ended_long_ago()
+    desk.ok("jj-director", f"/routing/cases/{old.id}/reopen", {"note": NOTE})
+    desk.ok("jj-triage", f"/routing/cases/{old.id}/decline", {"note": NOTE, "reason": "invalid", "legal_path": ""})
+    for case in (recent, old):
+        path = f"/supervision/cases/{case.id}"
+        for name in ("request-erasure", "erase"):
+            problem = desk.refused(409, "kept_longer", "jj-records", f"{path}/{name}", ERASE)
+            ended = NOW.astimezone(ZoneInfo("Asia/Shanghai")).date()
+            year, after = ended.year + 1, timedelta(days=1)
+            assert f"from {ended.replace(year=year) + after}T00:00+08:00" in problem["detail"]
 
 
 def test_an_open_case_is_not_erased(desk: Desk) -> None:
     case = desk.waiting()
-    gone = {"retention": "year_1", "basis": "保存期满"}
-    desk.refused(409, "wrong_status", "jj-records", f"/supervision/cases/{case.id}/erase", gone)
+    problem = desk.refused(409, "wrong_status", "jj-records", f"/supervision/cases/{case.id}/request-erasure", ERASE)
+    assert "12 months after the case ends" in problem["detail"]

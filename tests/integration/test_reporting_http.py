@@ -14,8 +14,8 @@ import pytest_asyncio
 
 from infra.servers.embedded import Endpoints
 from services.reporting import event_stream
-from tests.support.client import COUNTY, HOUSING, MATTER, OTHER_COUNTY, POLICE, TOWNSHIP
-from tests.support.stack import in_process
+from tests.support.client import COUNTY, HOUSING, LONG_AGO, MATTER, OTHER_COUNTY, POLICE, TOWNSHIP
+from tests.support.stack import BACKDATE_S_MAX, in_process
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 VILLAGE = "510104017001"
@@ -71,7 +71,7 @@ class Desk:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def desk(servers: Endpoints) -> AsyncIterator[Desk]:
-    async with in_process(servers) as client:
+    async with in_process(servers, backdate_s_max=BACKDATE_S_MAX) as client:
         yield Desk(client)
 
 
@@ -176,15 +176,18 @@ async def test_a_search_finds_words_of_the_matter_and_only_for_who_may_see(desk:
 
 
 async def test_a_search_follows_corrections_and_forgets_what_is_erased(desk: Desk) -> None:
-    case = await desk.register(title="井盖丢失", nature="help", text="路口的井盖不见了。")
+    demand = {"title": "井盖丢失", "nature": "help", "text": "路口的井盖不见了。", "contact_time": LONG_AGO}
+    case = await desk.register(**demand)
     matter = {"title": "路灯不亮", "text": "路口的路灯坏了。"}
     fixed = await desk.post("jj-director", f"/intake/cases/{case['id']}/correct", {"matter": matter, "note": NOTE})
     assert await desk.titles("jj-director", fixed["position"], q="井盖") == []
     assert await desk.titles("jj-director", fixed["position"], q="路灯不亮") == ["路灯不亮"]
-    ended = await desk.post("jj-window", f"/intake/cases/{case['id']}/withdraw", {"note": NOTE})
+    withdrawal = {"note": NOTE, "time": LONG_AGO}
+    ended = await desk.post("jj-window", f"/intake/cases/{case['id']}/withdraw", withdrawal)
     assert await desk.titles("jj-director", ended["position"], q="路灯不亮") == ["路灯不亮"]
     body = {"retention": "year_1", "basis": "9.4 b"}
-    erased = await desk.post("jj-records", f"/supervision/cases/{case['id']}/erase", body)
+    await desk.post("jj-records", f"/supervision/cases/{case['id']}/request-erasure", body)
+    erased = await desk.post("jj-records-1", f"/supervision/cases/{case['id']}/erase", body)
     assert await desk.titles("jj-director", erased["position"], q="路灯不亮") == []
     rows = (await desk.told("jj-director", "/cases", after=erased["position"], status="withdrawn"))["cases"]
     assert next(row for row in rows if row["id"] == case["id"])["title"] is None

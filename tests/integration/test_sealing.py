@@ -120,7 +120,7 @@ def all_that_is_written(desk: Desk) -> str:
         ("jj-housing", "routing", "progress", {"unit": HOUSING, **note}),
         ("jj-police", "routing", "co-report", {"unit": POLICE, **note}),
         ("jj-supervisor", "supervision", "urge", {"unit": HOUSING, **note}),
-        ("jj-records", "supervision", "hold", {"hold": "legal", **note}),
+        ("jj-director", "supervision", "hold", {"hold": "legal", **note}),
         ("jj-housing", "routing", "settle", reply),
         ("jj-callback", "intake", "call-back", {"contacted": False, **note}),
         ("jj-director", "routing", "send-back", note),

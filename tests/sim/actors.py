@@ -17,7 +17,7 @@ from shared.case.commands import facts as facts_of
 from shared.case.facts import Channel, Hold, Nature, Note, Retention
 from shared.case.lifecycle import IN_PROGRESS, Status
 from shared.case.orders import OrderStatus
-from shared.case.rights import Right, Tie
+from shared.case.rights import ERASURE_APART, Right, Tie
 from shared.case.state import CaseState
 from shared.kit import access
 from shared.kit.access import Caller
@@ -59,11 +59,11 @@ LIKELY: dict[Status, str] = {
     "request-extension*2 extend*2 refuse-extension request-pause*2 suspend*2 resume*2 refuse-pause warn*2 "
     "declare-overdue*2 annul-overdue urge assign transfer attach withdraw escalate hand-down",
     S.SETTLED: "call-back*4 rate*2 close*5 send-back*3 attach supplement set-deadlines warn declare-overdue hand-down",
-    S.CLOSED: "reopen*2 erase*3 hold release call-back rate correct annul-overdue",
-    S.DECLINED: "reopen*2 erase hold correct release",
-    S.WITHDRAWN: "reopen*2 erase hold correct release",
-    S.MERGED: "erase hold release unmerge*3 supplement*2 rate*2",
-    S.SPLIT: "erase hold release",
+    S.CLOSED: "reopen*2 request-erasure*3 erase*2 hold release call-back rate correct annul-overdue",
+    S.DECLINED: "reopen*2 request-erasure erase hold correct release",
+    S.WITHDRAWN: "reopen*2 request-erasure erase hold correct release",
+    S.MERGED: "request-erasure erase hold release unmerge*3 supplement*2 rate*2",
+    S.SPLIT: "request-erasure erase hold release",
 }
 WEIGHTED = {
     status: [name for part in text.split() for name in [part.partition("*")[0]] * int(part.partition("*")[2] or 1)]
@@ -238,7 +238,7 @@ class Actors:
         """Import a row of a file: register it under a hold, apply its commands at its own times, release it."""
         chance, world = self.chance, self.world
         row, region = f"row-{self.number()}", chance.choice(REGIONS)
-        time = world.clock.now() - timedelta(days=chance.randrange(1, 400))
+        time = world.clock.now() - timedelta(days=chance.randrange(1, 800))  # of some, the retention is over
         caller = Caller("importer", "import", f"{COUNTY}-centre", COUNTY, ALL_RIGHTS)
         facts = registration_facts(self.body(region), caller.person, caller.unit, time).model_copy(
             update={"hold": Hold.IMPORT, "complained_unit": None}
@@ -267,6 +267,11 @@ class Actors:
             meta = self._meta(derived_id("import", "file", row, name), time + timedelta(hours=hours), caller)
             step = world.note(Asked(Command(address, meta, name, written), None, name))
             await self.client.until_answered(step, COMMANDS[name].owner, by_itself(step))
+        for name in ("request-erasure", "erase", "erase"):  # no other case of a world is old enough
+            state = world.state(address)
+            pen = Pen(chance, state, world.clock.now(), address.id)
+            pen.sane = True
+            await self._ask(name, address, pen.write(name), state)
 
     def _meta(self, command_id: str, time: Any, caller: Caller) -> Meta:
         return Meta(command_id=command_id, time=time, recorded_at=self.world.clock.now(), actor=caller.actor)
@@ -287,6 +292,12 @@ class Actors:
         if tie is Tie.NAMED_UNIT:
             code = getattr(facts, "unit", "") or unit(COUNTY, "housing")
             return Caller(staff(code)[2], "head", code, code[:12], ALL_RIGHTS)
+        right = COMMANDS[name].right
+        if right in ERASURE_APART:
+            return Caller(
+                chance.choice(("jj-records", "jj-records-1")), "records-officer", f"{here}-centre", here,
+                ALL_RIGHTS - (ERASURE_APART - {right}),
+            )  # fmt: skip
         who = getattr(state, "person", None) if chance.random() < 0.1 else None
         return Caller(who or "jj-director", "director", f"{here}-centre", here, ALL_RIGHTS)
 
@@ -336,11 +347,18 @@ class Actors:
                 "suspended": "resume",
             }
             return chance.choice([*CLOCKS, *[answers[flag] for flag in up] * 3])
+        if state.erasure_requested_by and draw < 0.6:
+            return chance.choice(("erase", "erase", "erase", "end-erasure-request"))
         if state.holds and draw < 0.5:
-            return "release"
+            return "release" if Hold.IMPORT in state.holds else self._about_a_hold(state)
         if state.hand_backs and draw < (0.5 if state.unit is None else 0.35):
             return "rule"
         return chance.choice(WEIGHTED[state.status])
+
+    def _about_a_hold(self, state: CaseState) -> str:
+        if not state.release_requested_by:
+            return "request-release"
+        return self.chance.choice(("release", "release", "release", "end-release-request"))
 
     async def _ask(self, name: str, address: Address, facts: Facts, state: Any) -> None:
         chance, world, owner = self.chance, self.world, COMMANDS[name].owner

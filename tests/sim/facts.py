@@ -278,6 +278,13 @@ _WRITERS: dict[str, Callable[[Pen], dict[str, Any]]] = {
     "urge": _urge,
     "hold": _explained(hold=lambda pen: Hold.LEGAL if pen.sane else pen.pick(*Hold)),
     "release": lambda pen: {"hold": pen.chance.choice(pen.state.holds) if pen.state.holds else Hold.LEGAL},
+    "request-release": lambda pen: {"basis": "the suit is over"},
+    "end-release-request": _explained(),
+    "request-erasure": lambda pen: {
+        "retention": pen.state.retention if pen.sane else pen.pick(*Retention),
+        "basis": "9.4 b",
+    },
+    "end-erasure-request": _explained(),
     "erase": lambda pen: {"retention": pen.state.retention if pen.sane else pen.pick(*Retention), "basis": "9.4 b"},
     "answer-order": _explained(),
     "accept-answer": _explained(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import timedelta
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -16,6 +17,7 @@ from shared.case.base import Address, Owner
 from shared.case.commands import COMMANDS, Command
 from shared.case.facts import Hold, Matter, Nature, Note, Part, PartMatters
 from shared.case.lifecycle import Status
+from shared.case.rights import Right
 from shared.kit.access import Caller
 from shared.kit.application import Origin
 from shared.kit.bodies import RegisterBody
@@ -81,6 +83,11 @@ class Town:
     async def tell(self, name: str, where: Address, /, number: int = 1, **facts: Any) -> Any:
         asked = self.asked(name, where, name, None, **facts)
         return await self.copy(COMMANDS[name].owner, number).application.execute(self.chief, asked)
+
+    async def tell_a_year_later(self, caller: Caller, name: str, where: Address, /, **facts: Any) -> Any:
+        asked = self.asked(name, where, name, caller, **facts)
+        asked = replace(asked, meta=asked.meta.model_copy(update={"time": asked.meta.time + timedelta(days=367)}))
+        return await self.copy(COMMANDS[name].owner).application.execute(caller, asked)
 
     async def rest(self) -> None:
         """Wait until every reaction has caught up."""
@@ -227,7 +234,10 @@ async def test_a_split_that_comes_again_leaves_its_erased_parts_alone(town: Town
     await intake.reactions.react(split)
     part = town.world.born("case")[1]
     await town.tell("withdraw", part, note=NOTE)
-    await town.tell("erase", part, retention="year_1", basis="9.4 b")
+    clerk, other = (replace(town.chief, person=name, rights=frozenset({Right.ERASE})) for name in ("li.na", "chen.jun"))
+    erasure = {"retention": "year_1", "basis": "9.4 b"}
+    await town.tell_a_year_later(clerk, "request-erasure", part, **erasure)
+    await town.tell_a_year_later(other, "erase", part, **erasure)
     await supervision.reactions.react(town.world.log.events(part.subject)[-1])
     await town.copy(Owner.INTAKE, 2).reactions.react(split)
     assert [one.type for one in town.world.log.events(part.subject)][-1] == "case.erased"

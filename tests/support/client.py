@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -159,11 +160,19 @@ class Desk:
         self.ok("jj-director", f"/routing/cases/{case.id}/close", {})
         return case
 
+    def ended_long_ago(self, **changed: Any) -> Case:
+        """A closed case whose content need not be kept any longer: it was closed two years ago."""
+        case = self.register(**{**UNRULED, "answer": "已当场答复。", "contact_time": LONG_AGO, **changed})
+        self.ok("jj-director", f"/routing/cases/{case.id}/close", {"time": LONG_AGO})
+        return case
+
     def waiting(self, **changed: Any) -> Case:
         """A case that fits no rule and waits at the triage desk."""
         return self.register(**{**UNRULED, **changed})
 
 
+LONG_AGO = (datetime.now(UTC) - timedelta(days=730)).isoformat()
+ERASE = {"retention": "year_1", "basis": "保存期满"}
 SETTLE = {"outcome": "solved", "reply": {"text": "电梯已修复，停车费已退还。"}, "basis": "物业管理条例第四十五条"}
 
 

@@ -6,7 +6,7 @@ from a state that is impossible.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import count
@@ -26,6 +26,7 @@ WARN = START + timedelta(days=4)
 DUE = START + timedelta(days=5)
 LATER = DUE + timedelta(days=5)
 TOO_LATE = DUE + timedelta(seconds=1)  # the first moment at which the case is overdue
+ERASABLE = datetime(2027, 3, 2, 16, 0, tzinfo=UTC)  # a year after START, when its last day is over in China
 RUNG = DUE + timedelta(days=1)  # the moment of the first rung of the ladder
 NEXT_RUNG = DUE + timedelta(days=2)
 
@@ -139,8 +140,12 @@ FACTS: dict[str, dict[str, Any]] = {
     "urge": {"unit": HOUSING, "note": NOTE},
     "order": {"order": ORDER, "kind": "listed", "due": LATER},
     "hold": {"hold": "legal", "note": NOTE},
-    "release": {"hold": "legal"},
-    "erase": {"retention": "year_1", "basis": "9.4 b"},
+    "request-release": {"basis": "the suit is over"},
+    "end-release-request": {"note": NOTE},
+    "release": {"hold": "legal", "requested_by": LI},
+    "request-erasure": {"retention": "year_1", "basis": "9.4 b"},
+    "end-erasure-request": {"note": NOTE},
+    "erase": {"retention": "year_1", "basis": "9.4 b", "requested_by": LI},
     "issue-order": {
         "kind": "ordinary",
         "region": TOWNSHIP,
@@ -196,6 +201,9 @@ _CO_CLOCKED = (
 )
 _SETTLED = (*_HANDLING, ask("settle"))
 _CLOSED = (*_SETTLED, ask("close"))
+_ERASURE_REQUESTED = (*_CLOSED, ask("request-erasure", by=LI, at=ERASABLE))
+_HELD = (*_CLOSED, ask("hold"))
+_RELEASE_REQUESTED = (*_HELD, ask("request-release", by=LI))
 _OVERDUE = (*_CLOCKED, ask("declare-overdue"))
 _ON_LADDER = (*_CLOCKED, ask("declare-overdue", next_at=RUNG))
 _ENDED_IN_TIME = (*_CLOCKED, ask("settle"))
@@ -246,9 +254,22 @@ SITUATIONS: dict[str, tuple[Ask, ...]] = {
     "sent back": (*_SETTLED, ask("send-back")),
     "closed": _CLOSED,
     "closed for ever": (ask("register", retention="permanent", **ANSWER), ask("close")),
-    "closed and held": (*_CLOSED, ask("hold")),
+    "closed, erasure requested": _ERASURE_REQUESTED,
+    "closed, erasure request ended": (*_ERASURE_REQUESTED, ask("end-erasure-request", at=ERASABLE)),
+    "closed, erasure requested, then reopened": (*_ERASURE_REQUESTED, ask("reopen", at=ERASABLE)),
+    "closed, erasure requested, then held": (*_ERASURE_REQUESTED, ask("hold", at=ERASABLE)),
+    "closed, erasure requested, then held and released": (
+        *_ERASURE_REQUESTED,
+        ask("hold", at=ERASABLE),
+        ask("request-release", by=LI, at=ERASABLE),
+        ask("release", at=ERASABLE),
+    ),
+    "closed anew": (*_CLOSED, ask("reopen", at=ERASABLE), *(replace(step, at=ERASABLE) for step in _CLOSED[1:])),
+    "closed and held": _HELD,
+    "closed and held, release requested": _RELEASE_REQUESTED,
+    "closed and held, release request ended": (*_RELEASE_REQUESTED, ask("end-release-request")),
     "reopened": (*_CLOSED, ask("reopen")),
-    "erased": (*_CLOSED, ask("erase")),
+    "erased": (*_ERASURE_REQUESTED, ask("erase", at=ERASABLE)),
     "declined": (_REGISTER, ask("decline")),
     "withdrawn": (_REGISTER, ask("withdraw")),
     "merged": (_REGISTER, ask("merge")),

@@ -71,6 +71,7 @@ OFTEN = {
     "merge": 8,
     "unmerge": 32,
     "split": 8,
+    "request-erasure": 8,
     "erase": 8,
     "triage": 24,
     "assign": 16,
@@ -85,7 +86,9 @@ OFTEN = {
 }
 SELDOM = {"transfer": 1, "hand-back": 3, "withdraw": 1, "decline": 1, "escalate": 2, "hand-down": 2}
 RUNGS = ("urge", "order", "escalate")
+APPROVALS = frozenset({"release", "erase"})
 FINAL = frozenset({"merge", "split", "erase"})
+ERASURE = frozenset({"request-erasure", "erase"})
 WEIGHTS = OFTEN | SELDOM
 CASE_COMMANDS = tuple(name for name, spec in COMMANDS.items() if spec.kind == "case")
 ORDER_COMMANDS = tuple(name for name, spec in COMMANDS.items() if spec.kind == "order")
@@ -326,8 +329,15 @@ CHOOSERS: dict[str, Chooser] = {
         {"order": _pick(rng, (ORDER, CASE)), "kind": _pick(rng, tuple(OrderKind))} | _rung(rng, state)
     ),
     "hold": lambda rng, _: {"hold": _pick(rng, tuple(Hold))},
-    "release": lambda rng, state: {"hold": _mostly(rng, state.holds[0] if state.holds else None, tuple(Hold))},
-    "erase": lambda rng, state: {"retention": _mostly(rng, state.retention, tuple(Retention))},
+    "release": lambda rng, state: {
+        "hold": _mostly(rng, state.holds[0] if state.holds else None, tuple(Hold)),
+        "requested_by": _mostly(rng, state.release_requested_by, (CHIEF, LI, None)),
+    },
+    "request-erasure": lambda rng, state: {"retention": _mostly(rng, state.retention, tuple(Retention))},
+    "erase": lambda rng, state: {
+        "retention": _mostly(rng, state.retention, tuple(Retention)),
+        "requested_by": _mostly(rng, state.erasure_requested_by, (CHIEF, LI, None)),
+    },
 }
 
 
@@ -348,7 +358,12 @@ def propose_case(rng: Random, state: CaseState, seen: AbstractSet[Allowed] = fro
     by = _pick(rng, (CHIEF, CHIEF, CHIEF, LI))
     at = START if rng.randrange(3) else _day(rng) + timedelta(seconds=rng.randrange(2))
     at = max(at, *(late.next_at or at for late in state.late), at) if name in RUNGS and rng.randrange(2) else at
-    return Ask(name, chooser(rng, state) if chooser else {}, by, at)
+    facts = chooser(rng, state) if chooser else {}
+    if name in ERASURE and rng.randrange(4):
+        at += timedelta(days=_pick(rng, (80, 90, 100, 180, 190, 360, 370)))
+    if name in APPROVALS and rng.randrange(2):
+        by = LI if facts["requested_by"] == CHIEF else CHIEF
+    return Ask(name, facts, by, at)
 
 
 def _in_its_turn(state: CaseState) -> list[str]:
@@ -357,6 +372,8 @@ def _in_its_turn(state: CaseState) -> list[str]:
         return list(RUNGS)
     if state.status in ENDED and (state.clocks or state.late):
         return ["declare-overdue"] if state.clocks else ["annul-overdue"]
+    if state.erasure_requested_by or state.release_requested_by:
+        return ["erase"] if state.erasure_requested_by else ["release"]
     bounded = any(clock.deadline.allows and clock.ended_at is None for clock in state.clocks)
     return ["extend", "suspend", "resume"] if bounded else []
 

@@ -8,13 +8,14 @@ the events alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import reduce
 from typing import Any
 
 from services.routing.enrichers import standing
 from shared.case import events as e
 from shared.case.base import Event, Recorded, contains, event_id
-from shared.case.catalogue import STAGE_CHANGES
+from shared.case.catalogue import ENDS, STAGE_CHANGES
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, Verdict
 from shared.case.facts import DeclineReason, Hold, KeptFrom, Outcome, Retention, Satisfaction
@@ -30,7 +31,11 @@ AFTER_CLOSING = (
     e.Rated,
     e.Corrected,
     e.Held,
+    e.ReleaseRequested,
+    e.ReleaseRequestEnded,
     e.Released,
+    e.ErasureRequested,
+    e.ErasureRequestEnded,
     e.Erased,
     e.OverdueDeclared,
     e.OverdueAnnulled,
@@ -300,12 +305,35 @@ def only_registration_sets_the_import_hold(
 def content_is_erased_only_when_permitted(
     watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState
 ) -> None:
-    """Clause 9.4 b: by its own retention class, never when that is permanent, never under a hold."""
+    """Clause 9.4 b: when its own retention class ran out after its last end, by two persons, never under a hold."""
     if isinstance(recorded.known, e.Erased):
         assert before.status in ENDED
         assert before.holds == ()
         assert before.retention is recorded.known.retention is not Retention.PERMANENT
+        ends = [entry.meta.time for entry in watch.events if type(entry.known) in ENDS]
+        assert recorded.meta.time >= ends[-1] + _KEPT_DAYS_MIN[before.retention]
+        cancels = (e.Reopened, e.Held, e.ErasureRequestEnded)
+        _was_requested(watch, recorded, e.ErasureRequested, cancels)
+    if isinstance(recorded.known, e.Released) and recorded.known.hold is Hold.LEGAL:
+        _was_requested(watch, recorded, e.ReleaseRequested, (e.Held, e.ReleaseRequestEnded))
     assert after.erased is isinstance(recorded.known, e.Erased)
+
+
+# No class is shorter than so many days, whatever the months of the year.
+_KEPT_DAYS_MIN = {
+    Retention.MONTHS_3: timedelta(days=89),
+    Retention.MONTHS_6: timedelta(days=181),
+    Retention.YEAR_1: timedelta(days=365),
+}
+
+
+def _was_requested(
+    watch: CaseWatch, approval: Recorded[Any], request: type[Event], cancels: tuple[type[Event], ...]
+) -> None:
+    """By the events alone: another person requested it, and nothing cancelled the request since."""
+    earlier = [entry for entry in watch.events if isinstance(entry.known, (request, *cancels))]
+    assert isinstance(earlier[-1].known, request)
+    assert earlier[-1].meta.actor.person == approval.known.requested_by != approval.meta.actor.person
 
 
 def the_earlier_case_survives(watch: CaseWatch, before: CaseState, recorded: Recorded[Any], after: CaseState) -> None:

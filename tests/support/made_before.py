@@ -33,7 +33,7 @@ from shared.reference.calendars import CalendarRow
 from shared.reference.documents import Document, DocumentKind
 from shared.reference.load import demo_documents
 from shared.reference.publish import publish, with_years
-from tests.support.client import CITY, COUNTY, HOUSING, MATTER, NOTE, POLICE, SETTLE, TOWNSHIP, Case, Desk
+from tests.support.client import CITY, COUNTY, ERASE, HOUSING, MATTER, NOTE, POLICE, SETTLE, TOWNSHIP, Case, Desk
 from tests.support.command import ROOT
 from tests.support.platforms import SUBJECT
 from tests.support.receivers import Receiver, receiving
@@ -49,7 +49,6 @@ HAPPY = {"contacted": True, "outcome": "solved", "satisfaction": "satisfied"}
 UNHAPPY = {"contacted": True, "outcome": "unsolved", "satisfaction": "dissatisfied", "note": NOTE}
 BACK = {"unit": HOUSING, "basis": "不属于本部门职责", "note": NOTE}
 HELD = {"hold": "legal", "note": NOTE}
-ERASE = {"retention": "year_1", "basis": "保存期满"}
 PICTURE = base64.b64decode(
     b"iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )
@@ -142,11 +141,16 @@ def with_files(desk: Desk) -> str:
 
 def held_and_erased(desk: Desk) -> None:
     """A hold and its release, an erasure, and a hold that stays."""
-    supervision = on(desk, "supervision", desk.closed())
-    supervision("jj-records", "hold", **HELD)
-    supervision("jj-records", "release", hold="legal", basis="案件已结")
-    supervision("jj-records", "erase", **ERASE)
-    on(desk, "supervision", desk.closed())("jj-records", "hold", **HELD)
+    supervision = on(desk, "supervision", desk.ended_long_ago())
+    for ends in ("end-release-request", "release"):
+        if ends == "end-release-request":
+            supervision("jj-director", "hold", **HELD)
+        supervision("jj-deputy", "request-release", basis="案件已结")
+        supervision("jj-director", ends, **({"note": NOTE} if ends != "release" else {"hold": "legal"}))
+    for ends in ("end-erasure-request", "erase"):
+        supervision("jj-records", "request-erasure", **ERASE)
+        supervision("jj-records-1", ends, **({"note": NOTE} if ends != "erase" else ERASE))
+    on(desk, "supervision", desk.closed())("jj-director", "hold", **HELD)
 
 
 def orders(desk: Desk) -> None:

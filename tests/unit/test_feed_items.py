@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from tests.support.law import (
     CO_CLOCK,
     COUNTY,
     DUE,
+    ERASABLE,
     HOUSING,
     LATER,
     LI,
@@ -68,8 +69,8 @@ class Row:
         return f"{self.situation}: {self.asked.name} {self.asked.facts or ''} -> {self.told}"
 
 
-def row(situation: str, name: str, told: str, /, *, clause: str = "", **facts: Any) -> Row:
-    return Row(situation, ask(name, **facts), told, tuple(clause.split()))
+def row(situation: str, name: str, told: str, /, *, clause: str = "", at: datetime = START, **facts: Any) -> Row:
+    return Row(situation, ask(name, at=at, **facts), told, tuple(clause.split()))
 
 
 TABLE: tuple[Row, ...] = (
@@ -116,8 +117,12 @@ TABLE: tuple[Row, ...] = (
     row("clocked", "request-extension", ""),
     row("registered", "correct", ""),
     row("closed", "hold", ""),
-    row("closed and held", "release", ""),
-    row("closed", "erase", ""),
+    row("closed and held", "request-release", ""),
+    row("closed and held, release requested", "release", ""),
+    row("closed and held, release requested", "end-release-request", ""),
+    row("closed", "request-erasure", "", at=ERASABLE),
+    row("closed, erasure requested", "erase", "", at=ERASABLE),
+    row("closed, erasure requested", "end-erasure-request", "", at=ERASABLE),
     # a matter that a centre handed down is followed by it
     row("unborn", "register", "arrived@township notice@township followed@county", handed_by=COUNTY, clause="5.1.1i"),
     # the clock of an import is its file's

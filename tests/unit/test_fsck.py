@@ -16,7 +16,7 @@ from shared.log.fsck import FsckFinding, FsckLookups, FsckReport
 from shared.log.memory import MemoryLog
 from shared.log.port import Damaged, Malformed
 from tests.support.clock import FakeClock
-from tests.support.law import ORDER_SITUATIONS, SITUATIONS, WHERE, Ask, ask, event, history
+from tests.support.law import ERASABLE, LI, ORDER_SITUATIONS, SITUATIONS, WHERE, Ask, ask, event, history
 
 KEY = b"k" * 32
 STREAM = "LOG_5101"
@@ -159,6 +159,33 @@ async def test_an_erasure_whose_key_still_stands_is_found_once_all_is_settled(wo
     await world.tell("erased")
     assert await world.rules() == []
     assert await world.rules(settled=True) == ["key_not_destroyed"]
+
+
+async def test_an_erasure_and_a_release_from_before_requests_existed_are_right(world: World) -> None:
+    """One person released and erased, at once: the law for new commands is stricter than that for old events."""
+    await world.tell("closed and held")
+    await world.force(ask("release", requested_by=None))
+    await world.force(ask("erase", requested_by=None))
+    world.keys[WHERE.id] = None
+    assert await world.rules(settled=True) == []
+
+
+@pytest.mark.parametrize(
+    ("situation", "asked"),
+    [
+        ("closed", ask("erase")),
+        ("closed, erasure requested", ask("erase")),
+        ("closed, erasure requested", ask("erase", at=ERASABLE, by=LI)),
+        ("closed and held", ask("release")),
+        ("closed and held, release requested", ask("release", by=LI)),
+        ("closed and held", ask("erase", requested_by=None)),
+    ],
+    ids=["not requested", "too early", "by one person", "release not requested", "release by one person", "held"],
+)
+async def test_an_erasure_or_release_against_the_law_is_found(world: World, situation: str, asked: Ask) -> None:
+    await world.tell(situation)
+    await world.force(asked)
+    assert await world.rules() == ["refused_by_law"]
 
 
 async def test_a_seal_that_does_not_open_is_found(world: World) -> None:

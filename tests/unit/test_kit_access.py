@@ -1,4 +1,4 @@
-"""Who may ask for more time: the unit whose clock it is. What a resident may do: rate the own case."""
+"""Who may ask for more time: the unit whose clock it is. A resident rates the own case. Who holds does not erase."""
 
 from __future__ import annotations
 
@@ -40,3 +40,15 @@ def test_a_resident_with_the_secret_rates_that_case_and_does_nothing_else(name: 
     assert (refusal(caller, ask(name).command, closed) is None) is may
     of_the_centre = replace(closed, complained_unit=caller.unit)
     assert (refusal(caller, ask(name).command, of_the_centre) is None) is may, "also who complains of the centre"
+
+
+@pytest.mark.parametrize(
+    ("rights", "may"), [({Right.ERASE}, True), ({Right.ERASE, Right.HOLD}, False), ({Right.HOLD}, False)]
+)
+@pytest.mark.parametrize("name", ["request-erasure", "erase", "end-erasure-request"])
+def test_a_post_that_may_end_a_hold_erases_nothing(name: str, rights: set[Right], may: bool) -> None:
+    """Also one whose document was published before the rule."""
+    caller = Caller(LI, "records-officer", f"{TOWNSHIP}-centre", TOWNSHIP, frozenset(rights))
+    refused = refusal(caller, ask(name).command, given("closed, erasure requested"))
+    assert (refused is None) is may
+    assert may or "hold and erase" in (refused or "") or "lacks the right" in (refused or "")

@@ -32,7 +32,8 @@ OWNED: dict[tuple[Owner, str], str] = {
     ),
     (Owner.SUPERVISION, "case"): (
         "deadlines_set deadline_recomputed extension_requested extended extension_refused pause_requested suspended "
-        "pause_refused resumed warned overdue overdue_annulled escalated handed_down urged ordered held released erased"
+        "pause_refused resumed warned overdue overdue_annulled escalated handed_down urged ordered held "
+        "release_requested release_request_ended released erasure_requested erasure_request_ended erased"
     ),
     (Owner.SUPERVISION, "order"): "issued answered accepted refused overdue withdrawn case_refused",
 }

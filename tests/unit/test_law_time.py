@@ -18,8 +18,10 @@ from tests.support.law import (
     COUNTY,
     DESK_UNIT,
     DUE,
+    ERASABLE,
     LABOUR,
     LATER,
+    LI,
     NEXT_RUNG,
     ON_NEXT_RUNG,
     ON_RUNG,
@@ -244,7 +246,8 @@ def test_a_case_has_ended_and_its_lateness_is_still_declared_once() -> None:
     declared = after(state, ask("declare-overdue"))
     assert (declared.clocks, declared.overdue_count) == ((), 1)
     assert refused(declared, ask("declare-overdue")) is R.NO_SUCH_DEADLINE
-    assert refused(after(declared, ask("erase")), ask("declare-overdue")) is R.ERASED
+    erased = after(declared, ask("request-erasure", by=LI, at=ERASABLE), ask("erase", at=ERASABLE))
+    assert refused(erased, ask("declare-overdue")) is R.ERASED
 
 
 @pytest.mark.clause("5.1.3a")

@@ -97,6 +97,7 @@ RUNG = {"id": "x", "after": 9, "base": "working_days", "act": "urge", "acts": "�
         ("ladders", "0" * 12, {**RUNG, "stages": ["sign"]}, "remind stands before it and covers all"),
         ("ladders", "0" * 12, {**RUNG, "act": "escalate"}, "not inform centre_above, government, party_committee"),
         ("posts", "0" * 12, {"code": "x", "title": "空岗", "rights": []}, "nobody holds this post"),
+        ("posts", "0" * 12, {"code": "x", "title": "档案", "rights": ["hold", "erase"]}, "holds hold and erase"),
         ("regions", COUNTY, ENDED, "its successor 510104998000 is in no document"),
     ],
 )  # fmt: skip

@@ -220,22 +220,55 @@ class Held(HoldFacts, Event, type="case.held", owner=Owner.SUPERVISION):
     """The case was put on hold for a legal reason: its content may not be erased."""
 
 
+class ReleaseRequestFacts(Facts):
+    """The basis on which the legal hold may end."""
+
+    basis: Basis
+
+
+class ReleaseRequested(ReleaseRequestFacts, Event, type="case.release_requested", owner=Owner.SUPERVISION):
+    """The release of the legal hold was requested. Another person decides."""
+
+
+class ReleaseRequestEnded(Explained, Event, type="case.release_request_ended", owner=Owner.SUPERVISION):
+    """The request to release the legal hold was refused, or taken back."""
+
+
 class ReleaseFacts(Facts):
-    """The hold that ends, and the basis."""
+    """The hold that ends, and the basis. `requested_by` is the person whose request the release of a legal hold
+    approves; the release of an import hold, and one from before requests existed, has none."""
 
     hold: Hold
     basis: Basis = ""
+    requested_by: Filled[PersonId | None] = None
 
 
 class Released(ReleaseFacts, Event, type="case.released", owner=Owner.SUPERVISION):
     """A hold ended."""
 
 
-class ErasureFacts(Facts):
+class ErasureRequestFacts(Facts):
     """The retention class that ran out, and the basis (clause 9.4 b; personal information law, articles 19 and 47)."""
 
     retention: Retention
     basis: Basis
+
+
+class ErasureRequested(ErasureRequestFacts, Event, type="case.erasure_requested", owner=Owner.SUPERVISION):
+    """The erasure of the content was requested. Another person decides."""
+
+
+class ErasureRequestEnded(Explained, Event, type="case.erasure_request_ended", owner=Owner.SUPERVISION):
+    """The request to erase the content was refused, or taken back."""
+
+
+class ErasureFacts(ErasureRequestFacts):
+    """The retention class that ran out, and the basis (clause 9.4 b; personal information law, articles 19 and 47).
+
+    `requested_by` is the person whose request the erasure approves; one from before requests existed has none.
+    """
+
+    requested_by: Filled[PersonId | None] = None
 
 
 class Erased(ErasureFacts, Event, type="case.erased", owner=Owner.SUPERVISION):
