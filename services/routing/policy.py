@@ -1,4 +1,4 @@
-"""The policy of routing: rules triage and assign, a repeat is merged, a call-back closes a case or sends it back.
+"""The policy of routing: rules triage and assign, a repeat is merged, the resident's word closes a case or reopens it.
 
 Pure. A rule decides only about a case that no person has decided on. A case that no rule takes, whose best rules lie
 closer together than the margin, or that was handed back, waits for the triage desk.
@@ -12,12 +12,13 @@ from typing import Any, Protocol
 from shared.case import events as e
 from shared.case.base import Address, Recorded
 from shared.case.commands import facts
-from shared.case.facts import Matter, Note, Outcome, Satisfaction
+from shared.case.facts import Hold, Matter, Note, Outcome, Satisfaction
 from shared.case.lifecycle import Status
 from shared.case.state import CaseState
 from shared.kit.effects import CommandRequest, Reaction, reaction
 from shared.reference.conditions import RoutingFacts
 from shared.reference.documents import Document
+from shared.reference.proposals import Consequence
 from shared.reference.rules import route
 
 HAPPY = frozenset({Satisfaction.SATISFIED, Satisfaction.BASICALLY})
@@ -40,6 +41,7 @@ class RulesInForce(Protocol):
 
     def rules(self, region: str) -> Sequence[Document]: ...
     def has_unit(self, code: str) -> bool: ...
+    def when_dissatisfied(self, region: str) -> Consequence: ...
 
 
 def triage_by_rule(
@@ -89,17 +91,55 @@ def merge_the_other(recorded: Recorded[e.Attached], case: CaseState, _: object) 
     return (CommandRequest(Address.of("case", merged_from), "merge", facts("merge", into=recorded.address.id)),)
 
 
-def heed_the_resident(recorded: Recorded[e.CalledBack], case: CaseState, _: object) -> Sequence[CommandRequest]:
-    """Close a case whose resident is satisfied, send back one whose resident is not (Jinan 12345, article 27)."""
+def heed_the_resident(
+    recorded: Recorded[e.CalledBack | e.Rated], case: CaseState, in_force: RulesInForce
+) -> Sequence[CommandRequest]:
+    """Close a case whose resident is satisfied, send back one whose resident is not (Jinan 12345, article 27).
+
+    A closed case whose resident is not satisfied is reopened, or its reopening is proposed, as the documents say
+    (clause 12.3).
+    """
     event = recorded.known
-    if case.status is not Status.SETTLED or not event.contacted:
-        return ()
-    if event.satisfaction is Satisfaction.DISSATISFIED or event.outcome is Outcome.UNSOLVED:
-        note = Note(text="called back: not satisfied or not solved")
-        return (CommandRequest(recorded.address, "send-back", facts("send-back", note=note)),)
-    if event.satisfaction in HAPPY:
+    called_back = isinstance(event, e.CalledBack)
+    if _is_unhappy(event):
+        if case.status is Status.CLOSED:
+            return _look_again(recorded, case, in_force.when_dissatisfied(case.in_charge))
+        # a rating may be heard late: it stands while the case is settled as it was when it was rated
+        stands = called_back or (case.satisfaction is Satisfaction.DISSATISFIED and not _is_history(recorded, case))
+        if case.status is Status.SETTLED and stands:
+            note = Note(text="called back: not satisfied or not solved" if called_back else "rated: not satisfied")
+            return (CommandRequest(recorded.address, "send-back", facts("send-back", note=note)),)
+    elif called_back and case.status is Status.SETTLED and event.satisfaction in HAPPY:
         return (CommandRequest(recorded.address, "close", facts("close", basis="called back: satisfied")),)
     return ()
+
+
+def _is_unhappy(event: e.CalledBack | e.Rated) -> bool:
+    """Whether the resident said that the matter is not solved, or not to their satisfaction."""
+    unsolved = isinstance(event, e.CalledBack) and event.outcome is Outcome.UNSOLVED
+    return unsolved or event.satisfaction is Satisfaction.DISSATISFIED
+
+
+def _is_history(recorded: Recorded[Any], case: CaseState) -> bool:
+    """Whether the event came with an import: what followed from it stands in the file."""
+    imported = case.live_since is not None and recorded.meta.recorded_at < case.live_since
+    return imported or Hold.IMPORT in case.holds
+
+
+def _look_again(
+    recorded: Recorded[e.CalledBack | e.Rated], case: CaseState, consequence: Consequence
+) -> Sequence[CommandRequest]:
+    """Reopen a closed case, or propose it. Who closed the case on a legal basis knew what was said before."""
+    event, address = recorded.known, recorded.address
+    assert case.closed_at is not None, "a closed case has the moment of its closing"
+    if recorded.meta.time < case.closed_at or _is_history(recorded, case):
+        return ()
+    if consequence is Consequence.REOPEN:
+        note = Note(text="the resident is not satisfied with the closed case")
+        return (CommandRequest(address, "reopen", facts("reopen", note=note)),)
+    outcome = event.outcome if isinstance(event, e.CalledBack) else None
+    proposal = facts("propose-reopening", satisfaction=event.satisfaction, outcome=outcome)
+    return (CommandRequest(address, "propose-reopening", proposal),)
 
 
 REACTIONS: tuple[Reaction, ...] = (

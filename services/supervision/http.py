@@ -203,7 +203,7 @@ async def _version(application: Application, reference: str | None) -> Document 
 @router.get(
     "/proposals",
     operation_id="supervision_proposals",
-    summary="Cases for which a supervision order is proposed, with the counts that call for it.",
+    summary="Cases for which a supervision order or their reopening is proposed, with what calls for it.",
 )
 async def proposals(
     caller: Who,
@@ -303,6 +303,11 @@ def _as_proposed(
         raise Conflict(
             "No order is proposed for this case: it meets no threshold, is over, or has its order.",
             code="proposal.none", advice="To issue one all the same, POST /supervision/orders.",
+        )  # fmt: skip
+    if state.reopening_proposed:
+        raise Conflict(
+            "For this closed case its reopening is proposed, not an order.", code="proposal.reopening",
+            advice="POST /routing/cases/<id>/reopen, or /routing/cases/<id>/decline-reopening.",
         )  # fmt: skip
     facts = order_proposed(reference_data, state, meets, application.runtime.clock.now())
     return order, IssueFacts(**facts, region=order.region, cases=(case.subject,))

@@ -1,4 +1,5 @@
-"""Proposals of supervision orders: the cases that call for one, and the order that is proposed (clause 5.1.1 f).
+"""Proposals to a centre: the cases that call for a supervision order, the order that is proposed (clause 5.1.1 f), and
+the closed cases whose reopening is proposed (clause 12.3).
 
 Pure. A case counts its hand-backs, repeats, late stages and people. A reference document has the thresholds from which
 these counts propose an order. A person turns a proposal into an order.
@@ -42,7 +43,7 @@ class Meets(BaseModel):
 
 
 class ProposalItem(BaseModel):
-    """A case for which a supervision order is proposed, and why (clause 5.1.1 f)."""
+    """A case for which a supervision order, or the reopening of the closed case, is proposed, and why."""
 
     id: str
     number: str
@@ -73,7 +74,12 @@ def item(id: str, number: str, state: CaseState, meets: list[Meets]) -> Proposal
 
 
 def proposed(reference_data: ReferenceData, state: CaseState) -> list[Meets]:
-    """The thresholds for which an order is proposed for a case; none when the case has an order already."""
+    """The thresholds for which an order is proposed for a case; none when the case has an order already.
+
+    For a closed case whose resident is not satisfied it is the reopening that is proposed (clause 12.3).
+    """
+    if state.reopening_proposed and not state.erased:
+        return [Meets(what=Proposal.DISSATISFIED, figure=1, at_least=1)]
     if state.orders or state.erased or state.status not in OPEN or Hold.IMPORT in state.holds:
         return []
     figures = {
@@ -98,7 +104,7 @@ def lowest(reference_data: ReferenceData) -> list[int]:
         if document.kind is DocumentKind.PROPOSALS
         for row in document.rows
     ]
-    return [min((row.at_least for row in rows if row.id is what), default=FIGURE_MAX) for what in Proposal]
+    return [min((row.at_least for row in rows if row.id is what), default=FIGURE_MAX) for what in FIGURE_NAMES]
 
 
 def order_proposed(

@@ -24,7 +24,10 @@ class TroubledQueries:
         self._database = database.using(STATEMENTS)
 
     async def troubled(self, *, region: str, after: tuple[str, str], least: Sequence[int], limit: int) -> list[Any]:
-        """Open cases of a region that reach one of the `least` counts, behind `after` (centre in charge, id)."""
+        """The cases of a region that call for a proposal, behind `after` (centre in charge, id).
+
+        They are open and reach one of the `least` counts, or closed, and their reopening is proposed.
+        """
         prefix_end = f"{region_prefix(region)}:"
         return await self._database.fetch("troubled", prefix_end, *after, *least, limit)
 

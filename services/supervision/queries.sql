@@ -63,12 +63,28 @@ delete from calendars_applied;
 insert into calendars_applied (reference) select unnest($1::text[]);
 
 -- name: troubled
--- Open cases without an order that may call for one: one of their counts reaches the lowest threshold ($4 .. $7). By
--- centre and id, before the end of a region ($1) and behind the case ($2, $3).
-select in_charge, id::text as id, subject, state
-from watched
-where open and orders = 0 and (hand_backs > 0 or repeats > 0 or lateness > 0 or people > 1)
-  and in_charge collate "C" < $1 and (in_charge collate "C", watched.id) > ($2::text, $3::uuid)
-  and (hand_backs >= $4 or repeats >= $5 or lateness >= $6 or people >= $7)
-order by in_charge collate "C", watched.id
+-- Open cases without an order that may call for one: one of their counts reaches the lowest threshold ($4 .. $7); and
+-- closed cases whose reopening is proposed. By centre and id, before the end of a region ($1) and behind the case ($2, $3).
+select in_charge, id, subject, state
+from (
+    (
+        select in_charge, id::text as id, subject, state
+        from watched
+        where open and orders = 0 and (hand_backs > 0 or repeats > 0 or lateness > 0 or people > 1)
+          and in_charge collate "C" < $1 and (in_charge collate "C", watched.id) > ($2::text, $3::uuid)
+          and (hand_backs >= $4 or repeats >= $5 or lateness >= $6 or people >= $7)
+        order by in_charge collate "C", watched.id
+        limit $8
+    )
+    union all
+    (
+        select in_charge, id::text as id, subject, state
+        from watched
+        where state like '%"reopening_proposed"%'
+          and in_charge collate "C" < $1 and (in_charge collate "C", watched.id) > ($2::text, $3::uuid)
+        order by in_charge collate "C", watched.id
+        limit $8
+    )
+) as proposed
+order by in_charge collate "C", id::uuid
 limit $8;

@@ -115,6 +115,8 @@ _ROWS: tuple[CommandSpec, ...] = (
     CommandSpec("settle", e.Settled, R.HANDLE, T.UNIT, step=S.SETTLED, feed=_feed(F.SETTLED, notice=N.SETTLED)),
     CommandSpec("send-back", e.SentBack, R.CLOSE, T.CENTRE, step=S.HANDLED_AGAIN, feed=_feed(F.REOPENED)),
     CommandSpec("close", e.Closed, R.CLOSE, T.CENTRE, step=S.CLOSED, feed=_feed(F.CLOSED)),
+    CommandSpec("propose-reopening", e.ReopeningProposed, step=S.REOPENING_PROPOSED, feed=_feed(F.REOPENING_PROPOSED)),
+    CommandSpec("decline-reopening", e.ReopeningDeclined, R.CLOSE, T.CENTRE, step=S.REOPENING_DECLINED),
     CommandSpec("reopen", e.Reopened, R.CLOSE, T.CENTRE, step=S.REOPENED, feed=_feed(F.REOPENED)),
     CommandSpec("set-deadlines", e.DeadlinesSet),
     CommandSpec("recompute-deadline", e.DeadlineRecomputed),

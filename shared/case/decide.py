@@ -271,6 +271,16 @@ def _close(state: CaseState, event: e.Closed, command: Command) -> Reason | None
     return Reason.NOT_SATISFIED if unhappy and not event.basis else None
 
 
+@_for(e.ReopeningProposed)
+def _propose_reopening(state: CaseState, event: e.ReopeningProposed, command: Command) -> Reason | None:
+    return Reason.ALREADY_PROPOSED if state.reopening_proposed else None
+
+
+@_for(e.ReopeningDeclined)
+def _decline_reopening(state: CaseState, event: e.ReopeningDeclined, command: Command) -> Reason | None:
+    return None if state.reopening_proposed else Reason.NOT_PROPOSED
+
+
 # Supervision: the centre in charge, urging, orders, holds and erasure (its clocks: shared/case/deadlines.py)
 
 

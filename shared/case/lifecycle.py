@@ -141,6 +141,8 @@ _TABLE: tuple[Transition[Status], ...] = (
     Transition(e.SentBack, (S.SETTLED,), S.HANDLING, "Jinan 12345, 27: not satisfied, handled again"),
     Transition(e.SentBack, (S.SETTLED,), S.AWAITING_TRIAGE, "an answer on the spot was not enough", V.UNASSIGNED),
     Transition(e.Closed, (S.SETTLED,), S.CLOSED, "12.2: filed"),
+    Transition(e.ReopeningProposed, (S.CLOSED,), None, "12.3: supervision by the public has a result"),
+    Transition(e.ReopeningDeclined, (S.CLOSED,), None, "12.3: the centre answers what the public says"),
     Transition(e.Reopened, (S.CLOSED, S.DECLINED, S.WITHDRAWN), S.AWAITING_TRIAGE, "12.3: taken up again"),
     Transition(e.DeadlinesSet, OPEN, None, "5.1.3 a: each stage has a deadline"),
     Transition(e.DeadlineRecomputed, OPEN, None, "a published calendar changes due dates"),

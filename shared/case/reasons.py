@@ -106,6 +106,12 @@ class Reason(Enum):
         409,
         "The resident is not satisfied. Send the case back, or close it with its legal basis.",
     )
+    ALREADY_PROPOSED = (
+        "already_proposed",
+        409,
+        "Its reopening is proposed already. Reopen the case, or send decline-reopening.",
+    )
+    NOT_PROPOSED = ("not_proposed", 409, "No reopening of this case is proposed. Read the case and its next steps.")
     NOT_REACHED = (
         "not_reached",
         422,

@@ -75,6 +75,7 @@ class CaseState:
     overdue_count: Annotated[int, Field(alias="lateness")] = 0
     reported_up: bool = False
     reopened: bool = False
+    reopening_proposed: bool = False
     orders: tuple[str, ...] = ()
     holds: tuple[Hold, ...] = ()
     release_requested_by: str | None = None
@@ -347,12 +348,22 @@ def _sent_back(state: CaseState, event: e.SentBack, recorded: Recorded[Any]) -> 
 @_on(e.Reopened)
 def _reopened(state: CaseState, event: e.Reopened, recorded: Recorded[Any]) -> dict[str, Any]:
     cleared = {"closed_at": None, "settled_at": None, "outcome": None, "no_hand_back": False, "reopened": True}
-    return _NO_HANDLER | cleared | {"satisfaction": Satisfaction.UNRATED, "erasure_requested_by": None}
+    return (
+        _NO_HANDLER
+        | cleared
+        | {
+            "satisfaction": Satisfaction.UNRATED,
+            "erasure_requested_by": None,
+            "reopening_proposed": False,
+        }
+    )
 
 
 _UPDATES |= {
     e.HandedDown: lambda state, event, recorded: {"in_charge": event.to},
     e.Merged: lambda state, event, recorded: {"merged_into": event.into},
+    e.ReopeningProposed: lambda state, event, recorded: {"reopening_proposed": True},
+    e.ReopeningDeclined: lambda state, event, recorded: {"reopening_proposed": False},
     e.Closed: lambda state, event, recorded: {"closed_at": recorded.meta.time},
     # a hold ends a request that waits: the content is needed, so erasure is requested anew
     e.Held: lambda state, event, recorded: {"holds": (*state.holds, event.hold), "erasure_requested_by": None},

@@ -19,6 +19,7 @@ from shared.reference.conditions import RoutingFacts
 from shared.reference.documents import Document, DocumentKind
 from shared.reference.limits import LimitChoice, choose_limit
 from shared.reference.people import Barred, PersonRow, PostRow, nobody_barred
+from shared.reference.proposals import Consequence, Proposal, ProposalRow
 from shared.reference.reference_stream import ReferenceMessage, ReferenceStream
 from shared.reference.region_tree import RegionTree
 from shared.reference.regions import NATION, enclosing_regions
@@ -188,8 +189,17 @@ class ReferenceData:
 
     def proposals(self, region: str) -> dict[str, int]:
         """The least counts from which on an order is proposed, by `Proposal`; the nearer document holds."""
+        rows = self._proposal_rows(region).values()
+        return {row.id: row.at_least for row in rows if row.at_least is not None}
+
+    def when_dissatisfied(self, region: str) -> Consequence:
+        """The consequence of dissatisfaction with a closed case; a proposal where no document says otherwise."""
+        row = self._proposal_rows(region).get(Proposal.DISSATISFIED)
+        return row.then if row is not None and row.then is not None else Consequence.PROPOSE
+
+    def _proposal_rows(self, region: str) -> dict[Proposal, ProposalRow]:
         documents = reversed(self.chain(DocumentKind.PROPOSALS, region))
-        return {row.id: row.at_least for document in documents for row in document.rows}
+        return {row.id: row for document in documents for row in document.rows}
 
     def calendar(self, region: str) -> Calendar:
         """The days off and office hours of a region. A year that is in no document is provisional."""

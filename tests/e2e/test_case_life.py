@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tests.support.client import HOUSING, NOTE, SETTLE, Desk
+from tests.support.client import HOUSING, NOTE, SETTLE, Case, Desk
+from tests.support.stack import until
 
 HAPPY = {"contacted": True, "outcome": "solved", "satisfaction": "satisfied"}
 UNHAPPY = {"contacted": True, "outcome": "unsolved", "satisfaction": "dissatisfied", "note": {"text": "没有修好。"}}
@@ -59,8 +62,8 @@ def test_not_satisfied_means_sent_back_and_handled_again(desk: Desk) -> None:
 
 
 def test_an_unhappy_resident_s_case_is_closed_only_on_a_legal_basis(desk: Desk) -> None:
-    case = desk.settled()
-    desk.ok("jj-window", f"/intake/cases/{case.id}/rate", {"satisfaction": "dissatisfied"})
+    case = desk.handled()
+    desk.ok("jj-housing-1", f"/routing/cases/{case.id}/settle", {**SETTLE, "outcome": "unsolved"})
     desk.refused(409, "not_satisfied", "jj-director", f"/routing/cases/{case.id}/close", {})
     desk.ok("jj-director", f"/routing/cases/{case.id}/close", {"basis": "信访工作条例第三十六条"})
 
@@ -74,6 +77,48 @@ def test_an_answer_on_the_spot_settles_the_case_at_registration(desk: Desk) -> N
     desk.ok("jj-callback", f"/intake/cases/{case.id}/call-back", UNHAPPY)
     state = desk.until(case.id, status="awaiting_triage")
     assert state["send_backs"] == 1, "an answer on the spot that was not enough goes to the triage desk"
+
+
+@pytest.mark.clause("12.3")
+def test_a_dissatisfied_rating_sends_a_settled_case_back_and_the_resident_sees_it(desk: Desk) -> None:
+    case = desk.settled()
+    dissatisfied(desk, case)
+    state = desk.until(case.id, status="handling")
+    assert (state["unit"], state["person"], state["send_backs"]) == (HOUSING, "jj-housing-1", 1)
+    assert step_names(desk, case.number, case.secret)[-2:] == ["settled", "handled_again"]
+
+
+@pytest.mark.clause("12.3")
+def test_a_dissatisfied_rating_of_a_closed_case_is_a_proposal_that_the_centre_decides_on(desk: Desk) -> None:
+    taken_up, left = desk.closed(), desk.closed()
+    for case in (taken_up, left):
+        dissatisfied(desk, case)
+        desk.until(case.id, status="closed", reopening_proposed=True)
+        dissatisfied(desk, case)
+        assert step_names(desk, case.number, case.secret)[-2:] == ["closed", "reopening_proposed"]
+
+    def proposed() -> dict[str, Any]:
+        told = desk.get("jj-supervisor", "/supervision/proposals", limit=200).json()["proposals"]
+        return {item["id"]: item["meets"] for item in told}
+
+    until(lambda: {taken_up.id, left.id} <= proposed().keys(), "both are proposed")
+    assert proposed()[left.id] == [{"what": "dissatisfied", "figure": 1, "at_least": 1}]
+    problem = desk.refused(409, "proposal.reopening", "jj-supervisor", f"/supervision/proposals/{left.id}/order", {})
+    assert "decline-reopening" in problem["advice"]
+    desk.ok("jj-director", f"/routing/cases/{taken_up.id}/reopen", {"note": NOTE})
+    desk.ok("jj-director", f"/routing/cases/{left.id}/decline-reopening", {"note": NOTE})
+    desk.refused(409, "not_proposed", "jj-director", f"/routing/cases/{left.id}/decline-reopening", {"note": NOTE})
+    until(lambda: not {taken_up.id, left.id} & proposed().keys(), "both are decided")
+    assert any(clock["deadline"]["stage"] == "triage" for clock in desk.until_clocked(taken_up.id)["clocks"])
+    assert step_names(desk, taken_up.number, taken_up.secret)[-2:] == ["reopening_proposed", "reopened"]
+    assert step_names(desk, left.number, left.secret)[-2:] == ["reopening_proposed", "reopening_declined"]
+
+
+def dissatisfied(desk: Desk, case: Case) -> None:
+    """The resident rates the own case as not satisfying."""
+    path = f"/intake/public/{case.number}/rate"
+    rated = desk.send("POST", None, path, params={"secret": case.secret}, json={"satisfaction": "dissatisfied"})
+    assert rated.status_code == 200, rated.text
 
 
 @pytest.mark.clause("12.3")

@@ -26,8 +26,17 @@ pytestmark = pytest.mark.slow
 # Event types of the catalogue that the archive does not hold, each with the reason
 MISSING: dict[str, str] = {
     **dict.fromkeys(
-        ("case.release_requested", "case.release_request_ended", "case.erasure_requested", "case.erasure_request_ended"),
+        (
+            "case.release_requested",
+            "case.release_request_ended",
+            "case.erasure_requested",
+            "case.erasure_request_ended",
+        ),
         "one person released and erased when the archive was made",
+    ),
+    **dict.fromkeys(
+        ("case.reopening_proposed", "case.reopening_declined"),
+        "dissatisfaction with a closed case led to nothing when the archive was made",
     ),
     "case.unmerged": "the merges of the archive stand",
 }

@@ -11,6 +11,7 @@ import pytest
 from services.supervision.queries import STATEMENTS, TroubledQueries
 from services.supervision.read_model import Watched
 from shared.case.base import Owner
+from shared.case.lifecycle import Status
 from shared.kit.effects import AggregateChange
 from shared.kit.sql import Database
 from tests.support.law import TOWNSHIP
@@ -46,11 +47,12 @@ async def test_a_page_holds_what_meets_a_threshold_by_centre_and_id_and_leads_on
         one("calm", 1), one("back", 2, hand_backs=2), one("once", 3, hand_backs=1), one("often", 4, repeats=3),
         one("late", 5, overdue_count=2), one("many", 6, people_count=5), one("few", 7, people_count=4),
         one("ordered", 8, hand_backs=9, orders=("an order",)), one("all", 9, hand_backs=2, repeats=3, people_count=50),
+        one("again", 10, status=Status.CLOSED, reopening_proposed=True), one("closed", 11, status=Status.CLOSED),
     ]  # fmt: skip
     async with tables_of(Owner.SUPERVISION, database) as there:
         await put(there, changes)
         rows = await troubled(there, ("5101", FIRST))
-        wanted = {change.address.id for at, change in enumerate(changes) if at in (1, 3, 4, 5, 8)}
+        wanted = {change.address.id for at, change in enumerate(changes) if at in (1, 3, 4, 5, 8, 9)}
         assert {row["id"] for row in rows} == wanted
         assert [row["id"] for row in rows] == sorted(wanted)
         paged, place = [], ("5101", FIRST)
@@ -58,7 +60,8 @@ async def test_a_page_holds_what_meets_a_threshold_by_centre_and_id_and_leads_on
             paged += page
             place = page[-1]["in_charge"], page[-1]["id"]
         assert paged == rows
-        assert await troubled(there, ("5101", FIRST), NEVER, NEVER, NEVER, NEVER) == []
+        proposed = await troubled(there, ("5101", FIRST), NEVER, NEVER, NEVER, NEVER)
+        assert [row["id"] for row in proposed] == [changes[9].address.id], "no threshold counts for a reopening"
         assert await troubled(there, (TOWNSHIP[:6] + "999", FIRST)) == []
 
 
@@ -75,4 +78,5 @@ async def test_cases_without_trouble_are_not_looked_at(database: Mapping[str, st
             await connection.close()
     told = "\n".join(row[0] for row in plan)
     assert "watched_troubled" in told, told
+    assert "watched_reopening_proposed" in told, told
     assert "Seq Scan" not in told, told

@@ -132,6 +132,7 @@ GUARDED: tuple[type[Event], ...] = (
     e.DeadlineRecomputed,
     e.Urged,
     e.Ordered,
+    e.Released,
     e.Erased,
 )
 

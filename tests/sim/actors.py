@@ -254,7 +254,8 @@ class Actors:
 
         if await self.client.until_answered(asked, Owner.INTAKE, do) != "done":
             return
-        for hours, name in enumerate(("triage", "assign", "sign-for", "settle", "close", "release")):
+        lives = (("triage", "assign", "sign-for", "settle", "close"),) * 3 + (("withdraw",), ("decline",), ("split",))
+        for hours, name in enumerate((*chance.choice(lives), "release")):
             state = world.state(address)
             pen = Pen(chance, state, time, address.id)
             pen.sane = True
@@ -349,6 +350,10 @@ class Actors:
             return chance.choice([*CLOCKS, *[answers[flag] for flag in up] * 3])
         if state.erasure_requested_by and draw < 0.6:
             return chance.choice(("erase", "erase", "erase", "end-erasure-request"))
+        if state.reopening_proposed and draw < 0.5:
+            return chance.choice(("reopen", "decline-reopening"))
+        if draw < 0.3 and Hold.LEGAL not in state.holds:
+            return "hold"
         if state.holds and draw < 0.5:
             return "release" if Hold.IMPORT in state.holds else self._about_a_hold(state)
         if state.hand_backs and draw < (0.5 if state.unit is None else 0.35):

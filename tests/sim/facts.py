@@ -257,6 +257,8 @@ _WRITERS: dict[str, Callable[[Pen], dict[str, Any]]] = {
     "settle": lambda pen: {"outcome": pen.pick(*Outcome), "reply": NOTE, "basis": "rules, 7"},
     "send-back": _explained(),
     "close": lambda pen: {"basis": pen.pick("", "", "by law")},
+    "propose-reopening": lambda pen: {"satisfaction": pen.pick(*Satisfaction)},
+    "decline-reopening": _explained(),
     "reopen": _explained(),
     "set-deadlines": _set_deadlines,
     "recompute-deadline": _recompute,

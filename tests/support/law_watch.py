@@ -29,6 +29,8 @@ from tests.support.law_watch_time import Clocks
 AFTER_CLOSING = (
     e.CalledBack,
     e.Rated,
+    e.ReopeningProposed,
+    e.ReopeningDeclined,
     e.Corrected,
     e.Held,
     e.ReleaseRequested,
@@ -332,6 +334,7 @@ def _was_requested(
 ) -> None:
     """By the events alone: another person requested it, and nothing cancelled the request since."""
     earlier = [entry for entry in watch.events if isinstance(entry.known, (request, *cancels))]
+    assert earlier
     assert isinstance(earlier[-1].known, request)
     assert earlier[-1].meta.actor.person == approval.known.requested_by != approval.meta.actor.person
 

@@ -18,11 +18,10 @@ UNIT = f"{TOWNSHIP}-housing"
 
 
 def watched(name: str, sequence: int, *clocks: RunningDeadline, **more: Any) -> AggregateChange:
-    """A case in handling with these clocks, its last event at `sequence`."""
+    """A case with these clocks, in handling unless `more` says otherwise, its last event at `sequence`."""
     address = Address("case", TOWNSHIP, new_id(TOWNSHIP, name))
     state = CaseState(
-        status=Status.HANDLING, version=sequence, registration_sequence=1, region=TOWNSHIP, in_charge=TOWNSHIP,
-        nature=Nature.HELP,
-        unit=UNIT, registered_at=START, last_at=START, clocks=clocks, **more,
+        version=sequence, registration_sequence=1, region=TOWNSHIP, in_charge=TOWNSHIP, nature=Nature.HELP,
+        unit=UNIT, registered_at=START, last_at=START, clocks=clocks, **({"status": Status.HANDLING} | more),
     )  # fmt: skip
     return AggregateChange(address, state, Position(STREAM, sequence), (), state_json("case", state))

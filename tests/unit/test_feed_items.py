@@ -95,6 +95,8 @@ TABLE: tuple[Row, ...] = (
     row("registered", "split", "closed@township"),
     row("settled", "send-back", "reopened@township"),
     row("answered on the spot", "send-back", "reopened@township"),
+    row("closed", "propose-reopening", "reopening_proposed@township", clause="12.3"),
+    row("closed, reopening proposed", "decline-reopening", ""),
     row("closed", "reopen", "reopened@township"),
     row("merged", "unmerge", "reopened@township notice@township"),
     # the resident's own word

@@ -28,7 +28,8 @@ OWNED: dict[tuple[Owner, str], str] = {
     (Owner.INTAKE, "case"): "registered supplemented corrected attached withdrawn called_back rated",
     (Owner.ROUTING, "case"): (
         "triaged declined split merged unmerged assigned signed_for reassigned handed_back ruled transferred "
-        "co_handling_ended progressed co_reported settled sent_back closed reopened"
+        "co_handling_ended progressed co_reported settled sent_back closed "
+        "reopening_proposed reopening_declined reopened"
     ),
     (Owner.SUPERVISION, "case"): (
         "deadlines_set deadline_recomputed extension_requested extended extension_refused pause_requested suspended "

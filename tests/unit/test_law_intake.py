@@ -175,7 +175,18 @@ def test_a_call_that_nobody_answered_takes_no_rating_back() -> None:
     assert given("settled, not satisfied, not reached again").satisfaction.value == "dissatisfied"
 
 
-SAYS_WHY = ["withdraw", "decline", "hand-back", "rule", "transfer", "end-co-handling", "send-back", "reopen", "extend"]
+SAYS_WHY = [
+    "withdraw",
+    "decline",
+    "hand-back",
+    "rule",
+    "transfer",
+    "end-co-handling",
+    "send-back",
+    "decline-reopening",
+    "reopen",
+    "extend",
+]
 SAYS_WHY += [
     "refuse-extension",
     "suspend",

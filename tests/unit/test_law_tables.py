@@ -45,6 +45,8 @@ ORDER_COMMANDS = [name for name, spec in COMMANDS.items() if spec.kind == "order
 AFTER_CLOSING = {
     e.CalledBack,
     e.Rated,
+    e.ReopeningProposed,
+    e.ReopeningDeclined,
     e.Corrected,
     e.Held,
     e.ReleaseRequested,

@@ -209,6 +209,17 @@ def test_the_nearer_threshold_for_an_order_holds() -> None:
     assert ReferenceData().proposals(COUNTY) == {}
 
 
+@pytest.mark.clause("12.3")
+def test_the_nearer_consequence_of_dissatisfaction_holds_and_without_one_it_is_a_proposal() -> None:
+    near = ROW_TYPES[DocumentKind.PROPOSALS].model_validate({"id": "dissatisfied", "then": "reopen", "basis": CUSTOM})
+    reference_data = ReferenceData(
+        [*demo_documents(), Document(kind=DocumentKind.PROPOSALS, region=CITY, rows=(near,))]
+    )
+    assert reference_data.when_dissatisfied(COUNTY) == "reopen"
+    assert reference_data.when_dissatisfied("510703000000") == "propose"
+    assert ReferenceData().when_dissatisfied(COUNTY) == "propose"
+
+
 LIMIT = {"id": "x", "stage": "handle", "amount": 5, "base": "working_days", "basis": LAW}
 ORDER = {"act": "order", "order_kind": "ordinary", "answer": 3}
 
@@ -246,8 +257,11 @@ ORDER = {"act": "order", "order_kind": "ordinary", "answer": 3}
         (
             DocumentKind.PROPOSALS,
             {"id": "moods"},
-            "id: Input should be 'hand_backs', 'repeats', 'lateness' or 'people'",
+            "id: Input should be 'hand_backs', 'repeats', 'lateness', 'people' or 'dissatisfied'",
         ),
+        (DocumentKind.PROPOSALS, {"id": "dissatisfied"}, "say `then: propose` or `then: reopen`"),
+        (DocumentKind.PROPOSALS, {"id": "people", "then": "reopen"}, "it has no then"),
+        (DocumentKind.PROPOSALS, {"id": "people", "at_least": None}, "say `at_least` and a number"),
         (
             DocumentKind.PROPOSALS,
             {"id": "people", "at_least": 0},

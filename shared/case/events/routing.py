@@ -20,6 +20,7 @@ from shared.case.facts import (
     Part,
     PartMatters,
     Routed,
+    Satisfaction,
 )
 
 
@@ -197,6 +198,21 @@ class ClosingFacts(Facts):
 
 class Closed(ClosingFacts, Event, type="case.closed", owner=Owner.ROUTING):
     """The case was closed and filed."""
+
+
+class ReopeningProposalFacts(Facts):
+    """The word of the resident that calls for it."""
+
+    satisfaction: Satisfaction = Satisfaction.DISSATISFIED
+    outcome: Outcome | None = None
+
+
+class ReopeningProposed(ReopeningProposalFacts, Event, type="case.reopening_proposed", owner=Owner.ROUTING):
+    """The resident of a closed case is not satisfied: the centre in charge decides whether it is reopened."""
+
+
+class ReopeningDeclined(Explained, Event, type="case.reopening_declined", owner=Owner.ROUTING):
+    """The centre decided on the proposal that the case stays closed."""
 
 
 class Reopened(Explained, Event, type="case.reopened", owner=Owner.ROUTING):
