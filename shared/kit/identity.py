@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from shared.case.base import Actor, Address, Owner
-from shared.case.rights import separation_conflict
+from shared.case.rights import erasure_conflict, separation_conflict
 from shared.case.state import CaseState
 from shared.kit import telemetry
 from shared.kit.access import Caller, takes_no_part
@@ -69,7 +69,10 @@ class Identity:
         barred = takes_no_part(state) if isinstance(state, CaseState) else nobody_barred
         for row in self.reference_data.absent_before(caller.person, at, barred):
             post = self.reference_data.post(row.post)
-            if post is None or separation_conflict(caller.rights | set(post.rights)):
+            if post is None:
+                continue
+            both = caller.rights | set(post.rights)
+            if separation_conflict(both) or erasure_conflict(both):
                 continue
             yield Caller(
                 caller.person,

@@ -205,7 +205,8 @@ class _Check:
 
     def _kept_apart(self, row: PersonRow, deputy: PersonRow) -> bool:
         posts = self.reference_data.post(row.post), self.reference_data.post(deputy.post)
-        return separation_conflict(frozenset(right for post in posts if post for right in post.rights)) is not None
+        rights = frozenset(right for post in posts if post for right in post.rights)
+        return (separation_conflict(rights) or erasure_conflict(rights)) is not None
 
     def _grid(self, row: GridRow) -> _Reasons:
         if level_of(row.region) is not Level.VILLAGE:

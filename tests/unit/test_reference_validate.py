@@ -76,6 +76,7 @@ RUNG = {"id": "x", "after": 9, "base": "working_days", "act": "urge", "acts": "�
         ("people", COUNTY, {**PERSON, "deputy": "x"}, "deputies go round: x → x"),
         ("people", COUNTY, {**PERSON, "id": "jj-deputy", "deputy": "jj-director"}, "jj-deputy → jj-director →"),
         ("people", COUNTY, {**PERSON, "region": "510703000000"}, "lies outside 510104000000"),
+        ("people", COUNTY, {**PERSON, "post": "records-officer", "deputy": "jj-director"}, "that are kept apart"),
         ("people", COUNTY, {**PERSON, "id": "fc-window"}, "stands in people:510104000000 too"),
         ("people", COUNTY, {**PERSON, "stands_aside_from": ["nobody"]}, "neither a unit nor a person"),
         ("grids", COUNTY, {"code": f"{COUNTY}001", "name": "丙", "households": 400, "people": 999}, "not a village"),
