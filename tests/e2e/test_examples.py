@@ -22,8 +22,8 @@ import pytest
 from shared.client import PlatformClient
 from tests.support.client import Desk
 from tests.support.command import ROOT
-from tests.support.short_limits import HASTY, ago, begun
-from tests.support.stack import Stack
+from tests.support.short_limits import HASTY, ago, begun, deadlines
+from tests.support.stack import Stack, until
 
 LINE_S_MAX = 30.0
 STOP_S_MAX = 20.0
@@ -118,7 +118,7 @@ def test_a_supervisor_takes_what_is_overdue_and_goes_on_after_a_stop(stack: Stac
 @pytest.mark.usefixtures("hours")
 def test_an_auditor_replays_the_feed_as_often_as_he_likes(stack: Stack, desk: Desk) -> None:
     case = begun(desk, HASTY, channel="letter", time=ago(days=5))
-    desk.until(case.id, in_charge="510000000000")
+    until(lambda: deadlines(desk, case)["lateness"] == 1, "the case is late")
     counts = []
     for _ in range(2):
         done = subprocess.run(

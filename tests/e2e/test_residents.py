@@ -90,7 +90,7 @@ def test_a_merged_resident_is_answered_and_a_wrong_merge_is_undone(desk: Desk) -
     secret = {"Case-Secret": other.secret}
     rated = desk.send("POST", None, f"/intake/public/{other.number}/rate", json=rating, headers=secret)
     assert rated.status_code == 200, rated.text
-    desk.until(survivor.id, satisfaction="dissatisfied")
+    desk.until(survivor.id, send_backs=1)
     undo = f"/routing/cases/{other.id}/unmerge"
     desk.refused(403, "access.refused", "jj-window", undo, {"note": NOTE})
     assert desk.ok("jj-triage", undo, {"note": NOTE}, "undo-once")["status"] == "awaiting_triage"

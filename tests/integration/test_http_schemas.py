@@ -77,7 +77,7 @@ def _ask(operation: Any, stack: Stack, ids: list[str], mode: GenerationMode) -> 
 # The life of the case of the first example, by examples alone; all other examples are sent too, and may come too early.
 LIFE = (
     ("intake_supplement", "jj-window"), ("routing_sign-for", "jj-housing"), ("routing_progress", "jj-housing"),
-    ("supervision_urge", "jj-supervisor"), ("supervision_hold", "jj-records"), ("routing_settle", "jj-housing"),
+    ("supervision_urge", "jj-supervisor"), ("supervision_hold", "jj-director"), ("routing_settle", "jj-housing"),
     ("intake_call-back", "jj-callback"),
 )  # fmt: skip
 

@@ -23,7 +23,7 @@ from tests.support.law_watch import CaseWatch, OrderWatch
 
 pytestmark = pytest.mark.timeout(600 if DEEP else 60)
 STEPS_MAX = 100 if DEEP else 40
-WALKS = 5000 if DEEP else 200
+WALKS = 5000 if DEEP else 400
 UNSEEN_TRANSITIONS_MAX = 0 if DEEP else 4  # by luck; the decision tables reach each of them for certain
 WALK_STEPS = 100
 ORDER_STEPS = 20

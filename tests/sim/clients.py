@@ -16,7 +16,7 @@ from services.supervision.enrichers import suspended_clock
 from shared.case.base import FILLED, Facts, Owner, Position, Recorded
 from shared.case.commands import Command
 from shared.case.lifecycle import Status
-from shared.case.reasons import Rejected
+from shared.case.reasons import Reason, Rejected
 from shared.kit import access
 from shared.kit.access import Caller
 from shared.kit.application import Application
@@ -169,7 +169,8 @@ class Client:
             if isinstance(verdict, Rejected) and verdict.reason.code == code:
                 return
         in_another = self._of_the_merged(command) or self._goes_on_elsewhere(command, before, after)
-        if not (in_another or self._nothing_still(command, code, before, after)):
+        own = code == Reason.SELF_APPROVAL.code and self._of_their_own(asked, before, after)
+        if not (in_another or own or self._nothing_still(command, code, before, after)):
             self.world.violated(f"rejected ({code}) for no state the case was in", command)
 
     def _of_the_merged(self, command: Command) -> bool:
@@ -181,6 +182,17 @@ class Client:
         states = (self.world.state(command.address, count) for count in range(before, after + 1))
         forwarded = command.name in ("supplement", "rate", "unmerge")
         return forwarded and any(state.status is Status.MERGED for state in states)
+
+    def _of_their_own(self, asked: Asked, before: int, after: int) -> bool:
+        """Whether the caller, or whom the caller stands in for, asked for what is approved or has the case in hand."""
+        caller, command = asked.caller, asked.command
+        events = self.world.log.events(command.address.subject)[:after]
+        requests = (recorded for recorded in events if recorded.type.endswith(("_requested", ".answered")))
+        concerned = {recorded.meta.actor.person for recorded in requests}
+        if command.address.kind == "case":
+            states = (self.world.state(command.address, count) for count in range(before, after + 1))
+            concerned |= {state.person_of(getattr(command.facts, "unit", None)) for state in states}
+        return caller is not None and not concerned.isdisjoint(caller.people)
 
     def _nothing_still(self, command: Command, code: str, before: int, after: int) -> bool:
         """Whether no clock could be resumed, which the enricher checks before the law."""

@@ -21,10 +21,11 @@ from shared.kit.runtime import Runtime
 from shared.kit.vault import MasterKeys, MemoryVault
 from shared.log.memory import MemoryLog
 from tests.support.clock import FakeClock
-from tests.support.law import FACTS, TOWNSHIP, person
+from tests.support.law import CHIEF, FACTS, LI, TOWNSHIP, person
 from tests.support.services import ABSENT, composed, data_of
 
 DESK = Caller("jj-window", "window-clerk", "510104000000-centre", "510104000000", frozenset(Right))
+RETENTION_S = 367 * 86_400  # of the class year_1, to the end of its last day
 
 
 @dataclass
@@ -74,17 +75,17 @@ class Merging:
         number, secret = self.application.data.number(address, state), await self.vault.secret(address.id)
         return Reporter(address, words, number, secret)
 
-    async def put(self, address: Address, name: str, **facts: Any) -> Committed:
+    async def put(self, address: Address, name: str, *, by: str = CHIEF, **facts: Any) -> Committed:
         """Apply a command that the law allows, a minute after the one before."""
         await self.clock.advance(60)
         self.count += 1
-        outcome = await self.application.handler.handle(self.command(address, name, **facts))
+        outcome = await self.application.handler.handle(self.command(address, name, by=by, **facts))
         assert isinstance(outcome, Committed), f"{name}: {outcome}"
         return outcome
 
-    def command(self, address: Address, name: str, **facts: Any) -> Command:
+    def command(self, address: Address, name: str, *, by: str = CHIEF, **facts: Any) -> Command:
         now, id = self.clock.now(), derived_id("test", address.id, name, str(self.count))
-        meta = Meta(command_id=id, time=now, recorded_at=now, actor=person())
+        meta = Meta(command_id=id, time=now, recorded_at=now, actor=person(by))
         return command(address, meta, name, COMMANDS[name].facts.model_validate(FACTS[name] | facts))
 
     async def merge(self, reporter: Reporter, into: Reporter) -> None:
@@ -100,8 +101,11 @@ class Merging:
         await self.put(reporter.address, "unmerge", **standing(events))
 
     async def bring(self, reporter: Reporter, *names: str) -> None:
-        """Apply these commands with their usual facts; `erase` destroys the key as well."""
+        """Apply these commands with their usual facts; `erase` comes when the retention is over, by two persons."""
         for name in names:
+            if name == "erase":
+                await self.clock.advance(RETENTION_S)
+                await self.put(reporter.address, "request-erasure", by=LI)
             await self.put(reporter.address, name)
             if name == "erase":
                 await self.vault.destroy(reporter.address.id)

@@ -17,6 +17,7 @@ from tests.unit.test_law_tables import ALL
 ADVISED: dict[Reason, tuple[tuple[str, ...], ...]] = {
     Reason.CASE_CLOSED: (("reopen",),),
     Reason.CASE_MERGED: (("unmerge",),),
+    Reason.ALREADY_PROPOSED: (("reopen",), ("decline-reopening",)),
     Reason.CO_HANDLERS_OPEN: (("end-co-handling",),),
     Reason.NOTHING_TO_RULE: (("triage", "assign"),),
     Reason.NOT_SATISFIED: (("send-back",), ("close",)),
