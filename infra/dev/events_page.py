@@ -34,8 +34,12 @@ def events_page() -> str:
             lines += [f"## Events of {owner}", "", *_table(HEAD_OF_EVENTS, map(_event, events)), ""]
     lines += ["## The life of a case", "", *_table(HEAD_OF_A_LIFE, _transitions(TRANSITIONS.values())), ""]
     lines += ["## The life of an order", "", *_table(HEAD_OF_A_LIFE, _transitions(ORDER_TRANSITIONS.values())), ""]
-    lines += ["## Commands", "", "Over HTTP `POST /<owner>/<kind>s/<id>/<name>`, over NATS `type: command.<name>`.", ""]
-    lines += [*_table(("command", "owner", "makes", "who"), map(_command, COMMANDS.values())), ""]
+    lines += ["## Commands", "", "Over HTTP `POST /<owner>/<kind>s/<id>/<name>`, over NATS `type: command.<name>`."]
+    lines += [
+        "Who replaces a decision that stands over HTTP sends `If-Match`: [reading.md](../../docs/reading.md).",
+        "",
+    ]
+    lines += [*_table(("command", "owner", "makes", "who", "may replace"), map(_command, COMMANDS.values())), ""]
     lines += ["## Reasons", "", "Why the law says no; over HTTP and in receipts alike.", ""]
     lines += _table(("code", "status", "message"), ((f"`{r.code}`", str(r.status), r.message) for r in Reason))
     return "\n".join(lines) + "\n"
@@ -73,4 +77,4 @@ def _transitions(transitions: Iterable[Transition[Any]]) -> Iterator[tuple[str, 
 
 def _command(spec: CommandSpec) -> tuple[str, ...]:
     who = access.needed(spec.name) if access.offered(spec.name) else "the service itself"
-    return f"`{spec.name}`", spec.owner, f"`{spec.event.TYPE}`", who
+    return f"`{spec.name}`", spec.owner, f"`{spec.event.TYPE}`", who, spec.replaces

@@ -19,6 +19,7 @@ from services.intake.registration import Registrar
 from services.intake.views import DeclinedDemand, PublicCase, RegistrationAnswer, ResidentStep, Secret
 from shared.case import events as e
 from shared.case.base import Address, Event, Owner, Recorded
+from shared.case.commands import COMMANDS
 from shared.case.commands import facts as facts_of
 from shared.case.content import safe_file_name
 from shared.case.facts import ATTACHMENTS_MAX, SHORT_CHARS_MAX, Attachment, Note, Satisfaction, Text
@@ -29,7 +30,19 @@ from shared.kit.access import Caller
 from shared.kit.application import Answer, Application, History, Origin, UploadedFile, is_newer
 from shared.kit.bodies import RegisterBody
 from shared.kit.command_handler import command
-from shared.kit.http import ERRORS, App, IdempotencyKey, IdText, Who, command_router
+from shared.kit.http import (
+    ERRORS,
+    WITH_ETAG,
+    App,
+    IdempotencyKey,
+    IdText,
+    IfMatch,
+    Who,
+    answers_to,
+    command_router,
+    precondition_of,
+)
+from shared.kit.preconditions import entity_tag
 from shared.kit.problems import BadRequest, Forbidden, TooLarge, Unprocessable, describe
 from shared.kit.seal import unseal_fields
 from shared.kit.vault import FIRST_GENERATION, KeyErased
@@ -108,12 +121,18 @@ class RateBody(BaseModel):
 # Registration
 
 
-@router.post("/cases", status_code=201, operation_id="intake_register", summary="Register a demand as a case.")
+@router.post(
+    "/cases",
+    status_code=201,
+    operation_id="intake_register",
+    summary="Register a demand as a case.",
+    responses={201: WITH_ETAG},
+)
 async def register_case(
     body: RegisterBody, response: Response, caller: Who, application: App, key: IdempotencyKey = None
 ) -> RegistrationAnswer:
     answer = await _register(application, body, caller, key, ())
-    response.headers["Location"] = f"/reporting/cases/{answer.id}"
+    _name_the_case(response, answer)
     return answer
 
 
@@ -122,15 +141,26 @@ async def register_case(
     status_code=201,
     operation_id="intake_register_with_attachments",
     summary="Register a demand with files: form field `case` holds the JSON of POST /cases.",
+    responses={201: WITH_ETAG},
 )
 async def register_with_files(
-    caller: Who, application: App, form: Annotated[RegisterForm, MULTIPART], key: IdempotencyKey = None
+    response: Response,
+    caller: Who,
+    application: App,
+    form: Annotated[RegisterForm, MULTIPART],
+    key: IdempotencyKey = None,
 ) -> RegistrationAnswer:
     try:
         body = RegisterBody.model_validate_json(form.case)
     except ValidationError as error:
         raise Unprocessable("The form field `case` cannot be used.", fields=describe(error.errors())) from None
-    return await _register(application, body, caller, key, [await _read(application, file) for file in form.files])
+    answer = await _register(application, body, caller, key, [await _read(application, file) for file in form.files])
+    _name_the_case(response, answer)
+    return answer
+
+
+def _name_the_case(response: Response, answer: RegistrationAnswer) -> None:
+    response.headers.update({"Location": f"/reporting/cases/{answer.id}", "ETag": entity_tag(answer.version)})
 
 
 async def _register(
@@ -218,8 +248,15 @@ async def new_secret(id: IdText, caller: Who, application: App) -> Secret:
 # The resident's own case
 
 
-@router.get("/public/{number}", operation_id="intake_public_look_up", summary="Follow a case by number and secret.")
-async def look_up(request: Request, number: IdText, application: App, rates: RatesOf, secret: CaseSecret) -> PublicCase:
+@router.get(
+    "/public/{number}",
+    operation_id="intake_public_look_up",
+    summary="Follow a case by number and secret.",
+    responses={200: WITH_ETAG},
+)
+async def look_up(
+    request: Request, response: Response, number: IdText, application: App, rates: RatesOf, secret: CaseSecret
+) -> PublicCase:
     address = await _located_in_rates(request, application, rates, number)
     histories = await application.histories_as_resident(address, secret)
     opened = [await _opened(application, history) for history in histories]
@@ -233,6 +270,7 @@ async def look_up(request: Request, number: IdText, application: App, rates: Rat
         others += await _merged_cases(application, others, address.id)
         reply = without_reporters(reply, (event for _, event in others), [registered])
     clock = next((clock for clock in last.state.clocks if clock.deadline.stage == "handle"), None)
+    response.headers.update({"ETag": entity_tag(own.state.version), "Cache-Control": "private, no-store"})
     return PublicCase(
         number=application.data.number(address, own.state),
         status=last.state.status.value,
@@ -273,23 +311,33 @@ def _declined(history: History) -> DeclinedDemand | None:
     return DeclinedDemand(reason=declined.reason, legal_path=declined.legal_path)
 
 
-@router.post("/public/{number}/rate", operation_id="intake_public_rate", summary="Rate the outcome of one's own case.")
+@router.post(
+    "/public/{number}/rate",
+    operation_id="intake_public_rate",
+    summary="Rate the outcome of one's own case.",
+    responses=answers_to(COMMANDS["rate"]),
+)
 async def rate(
     request: Request,
+    response: Response,
     number: IdText,
     body: RateBody,
     application: App,
     rates: RatesOf,
     secret: CaseSecret,
     key: IdempotencyKey = None,
+    if_match: IfMatch = None,
 ) -> Answer:
+    precondition = precondition_of(if_match)
     address = await _located_in_rates(request, application, rates, number)
     await application.load_as_resident(address, secret)
     caller = application.identity.resident(address)
     facts = facts_of("rate", satisfaction=body.satisfaction, note=Note(text=body.text) if body.text else None)
     command_id = application.command_id(caller, f"rate {address.id}", key)
     meta = application.meta(caller, command_id, address.region, None, "web")
-    return await application.execute(caller, command(address, meta, "rate", facts))
+    answer = await application.execute(caller, command(address, meta, "rate", facts), precondition=precondition)
+    response.headers["ETag"] = entity_tag(answer.version)
+    return answer
 
 
 async def _located_in_rates(request: Request, application: Application, rates: Rates, number: str) -> Address:

@@ -31,18 +31,18 @@ from services.reporting.views import (
     count_of,
     file_name,
     state_facts,
-    timeline_entry,
 )
 from shared.case.base import Code, Recorded, Region, UnitCode, contains
 from shared.case.facts import Attachment
 from shared.case.orders import OrderStatus
 from shared.case.state import CaseState
 from shared.kit import telemetry
-from shared.kit.access import Caller, may_see_reporter
-from shared.kit.application import Application, View, sees
-from shared.kit.http import ERRORS, App, IdText, Who
+from shared.kit.access import Caller
+from shared.kit.application import Application, View, sees, shows_content
+from shared.kit.http import ERRORS, WITH_ETAG, App, IdText, Who
 from shared.kit.paging import After, Page, page_rows, read_cursor, write_cursor
 from shared.kit.picture_metadata import RECORD_FIELD, PictureMetadata, may_see_metadata, record_name
+from shared.kit.preconditions import entity_tag
 from shared.kit.problems import Forbidden, NotFound, ProblemError, Unprocessable
 from shared.kit.seal import unseal_bytes
 from shared.log.case_numbers import case_number
@@ -209,6 +209,7 @@ async def counts(
     response_model=Timeline,
     operation_id="reporting_case",
     summary="One case with all its events, as the log has it at this moment.",
+    responses={200: WITH_ETAG},
 )
 async def case_timeline(
     id: IdText, caller: Who, application: App, response: Response, after: Since = None, known: Match = None
@@ -221,6 +222,7 @@ async def case_timeline(
     response_model=Timeline,
     operation_id="reporting_order",
     summary="One supervision order with all its events.",
+    responses={200: WITH_ETAG},
 )
 async def order_timeline(
     id: IdText, caller: Who, application: App, response: Response, after: Since = None, known: Match = None
@@ -240,17 +242,13 @@ async def _timeline(
     complete = await application.caught_up(Model.name, after)
     address = await application.locate(id, kind)
     history = await application.history(caller, address)
-    events, state = history.events, history.state
-    erased = isinstance(state, CaseState) and state.erased
+    state = history.state
     caller = application.viewer(caller, state, View.CONTENT)
-    shows = sees(caller, state, View.CONTENT) and not erased  # the key may still be cached for some minutes
-    etag = f'"{len(events)}{"" if shows else "f"}"'
+    etag = entity_tag(state.version, shows_content(caller, state))
     headers = {"ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Authorization"}
     if known is not None and etag in (tag.strip().removeprefix("W/") for tag in known.split(",")):
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
-    key = (await application.data.vault.keys([address.id])).get(address.id) if shows else None
-    hidden = isinstance(state, CaseState) and not may_see_reporter(caller, state)
     return Timeline(
         id=address.id,
         number=case_number(history.registered_at),
@@ -258,8 +256,8 @@ async def _timeline(
         version=state.version,
         position=str(history.position),
         state=state_facts(state),
-        erased=erased,
-        timeline=[timeline_entry(recorded, key, hidden) for recorded in events],
+        erased=isinstance(state, CaseState) and state.erased,
+        timeline=await application.timeline(caller, history),
         complete=complete,
     )
 

@@ -8,17 +8,16 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel
 
-from shared.case.base import Actor, Event, Position, Recorded, Unknown
+from shared.case.base import Event, Position, Recorded
 from shared.case.facts import Matter, Nature
 from shared.case.lifecycle import OPEN, Status
 from shared.case.orders import OrderState, OrderStatus
 from shared.case.state import CaseState
 from shared.kit.effects import ADAPTERS
 from shared.kit.seal import unseal_fields
+from shared.kit.timeline import TimelineEntry
 from shared.log.case_numbers import case_number
 from shared.reference.documents import DocumentKind, Publication
-
-REPORTER = "reporter"
 
 
 class CaseItem(BaseModel):
@@ -128,40 +127,6 @@ class CaseCounts(BaseModel):
     regions: list[CaseCount]
     all: CaseCount
     complete: bool = True
-
-
-class TimelineEntry(BaseModel):
-    """One event of a timeline. `sealed` names the facts that are withheld from the caller, or erased."""
-
-    event: str
-    type: str
-    version: int
-    time: AwareDatetime
-    recorded_at: AwareDatetime
-    actor: Actor
-    position: str
-    references: tuple[str, ...]
-    facts: dict[str, Any]
-    sealed: list[str] = []
-
-
-def timeline_entry(recorded: Recorded[Any], key: bytes | None, hide_reporter: bool) -> TimelineEntry:
-    """One event for a reader; sealed facts are opened with the key, or left out without one. Raises SealBroken."""
-    event, meta = recorded.event, recorded.meta
-    sealed: list[str]
-    if isinstance(event, Unknown):  # this program cannot tell which of its facts are private
-        version, facts, sealed = event.version, {}, sorted(event.data)
-    else:
-        version = event.VERSION
-        private = [name for name in event.PRIVATE if getattr(event, name) is not None]
-        sealed = [name for name in private if key is None or (hide_reporter and name == REPORTER)]
-        if key is not None:
-            event = unseal_fields(event, key, recorded.address.id, recorded.id)
-        facts = event.model_dump(mode="json", exclude=set(sealed), exclude_none=True)
-    return TimelineEntry(
-        event=recorded.id, type=recorded.type, version=version, time=meta.time, recorded_at=meta.recorded_at,
-        actor=meta.actor, position=str(recorded.position), references=meta.references, facts=facts, sealed=sealed,
-    )  # fmt: skip
 
 
 def state_facts(state: CaseState | OrderState) -> dict[str, Any]:

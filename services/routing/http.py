@@ -27,13 +27,16 @@ from shared.kit.application import Application, View
 from shared.kit.command_handler import command
 from shared.kit.http import ERRORS, App, IdempotencyKey, IdText, Who, command_router
 from shared.kit.paging import After, CursorText, Page, page_rows, read_cursor, write_cursor
+from shared.kit.preconditions import Precondition, entity_tag
 from shared.kit.problems import Forbidden, ProblemError, Unavailable
 from shared.kit.seal import unseal_fields
+from shared.kit.timeline import PreconditionFailed
 from shared.reference.conditions import RoutingFacts
 from shared.reference.documents import Document
 from shared.reference.rules import Ranking, RuleScore, examine_rules, explain, rank
 
 HAND_OVER_AT_ONCE_MAX = 8
+HAND_OVER_RETRIES_MAX = 4
 QUEUE_LIST = "routing.queue"
 SUGGESTIONS_COUNT_MAX = 5
 
@@ -243,13 +246,21 @@ async def _hand_one_over(
 ) -> tuple[str, str | None]:
     """Hand one case over; its id, and the code of the problem if it was refused."""
     address = Address.parse(row["subject"])
-    state = STATE.validate_json(row["state"])
     command_id = application.command_id(caller, f"{batch} {address.id}", batch)
     meta = application.meta(caller, command_id, address.region, None, "desk")
-    try:
-        await application.execute(caller, _hand_over_command(address, meta, body, state))
-    except ProblemError as error:
-        return address.id, error.problem.code
+    for tries_left in range(HAND_OVER_RETRIES_MAX, -1, -1):
+        state: CaseState = (await application.load_for_service(address)).state
+        if command_id in state.applied:
+            break
+        if body.from_person not in state.people and body.from_unit not in state.units:
+            return address.id, PreconditionFailed.code  # somebody else gave it away since it was listed
+        precondition = Precondition(frozenset([entity_tag(state.version)]))
+        try:
+            await application.execute(caller, _hand_over_command(address, meta, body, state), precondition=precondition)
+            break
+        except ProblemError as error:
+            if not isinstance(error, PreconditionFailed) or not tries_left:
+                return address.id, error.problem.code
     return address.id, None
 
 

@@ -26,8 +26,9 @@ from shared.kit.access import Caller, may_see
 from shared.kit.application import Answer, Application
 from shared.kit.bodies import body_of, facts_of_body
 from shared.kit.command_handler import command
-from shared.kit.http import ERRORS, App, IdempotencyKey, IdText, Who, command_router
+from shared.kit.http import ERRORS, WITH_ETAG, App, IdempotencyKey, IdText, Who, command_router
 from shared.kit.paging import After, Page, page_rows, read_cursor, write_cursor
+from shared.kit.preconditions import entity_tag
 from shared.kit.problems import Conflict, Forbidden, NotFound
 from shared.reference.documents import Document, DocumentKind
 from shared.reference.reference_data import NoDocument
@@ -77,7 +78,13 @@ IssueBody: Any = create_model("IssueFacts", __base__=body_of(COMMANDS["issue-ord
 # Orders
 
 
-@router.post("/orders", status_code=201, operation_id="supervision_issue_order", summary=COMMANDS["issue-order"].doc)
+@router.post(
+    "/orders",
+    status_code=201,
+    operation_id="supervision_issue_order",
+    summary=COMMANDS["issue-order"].doc,
+    responses={201: WITH_ETAG},
+)
 async def issue(
     body: IssueBody, response: Response, caller: Who, application: App, key: IdempotencyKey = None
 ) -> Answer:
@@ -107,7 +114,7 @@ async def _issued(
     """Issue an order about cases that the caller may see. Raises ProblemError."""
     meta = application.meta(caller, command_id, address.region, time, "desk")
     answer = await application.execute(caller, command(address, meta, "issue-order", facts))
-    response.headers["Location"] = f"/supervision/orders/{answer.id}"
+    response.headers.update({"Location": f"/supervision/orders/{answer.id}", "ETag": entity_tag(answer.version)})
     return answer
 
 
@@ -118,10 +125,12 @@ async def _issued(
     "/cases/{id}/deadlines",
     operation_id="supervision_deadlines",
     summary="All clocks of a case, its overdues, and its next timers.",
+    responses={200: WITH_ETAG},
 )
-async def deadlines(id: IdText, caller: Who, application: App) -> Deadlines:
+async def deadlines(id: IdText, caller: Who, application: App, response: Response) -> Deadlines:
     address = await application.locate(id)
     state = (await application.history(caller, address)).state
+    response.headers["ETag"] = entity_tag(state.version)
     timers = sorted(policy.moments(address.subject, state), key=lambda timer: timer.key)
     return Deadlines(
         id=address.id,
@@ -241,6 +250,7 @@ async def proposals(
     status_code=201,
     operation_id="supervision_order_proposed",
     summary="Issue the order that is proposed for a case; facts that are left out follow from case and ladder.",
+    responses={201: WITH_ETAG},
 )
 async def issue_proposed(
     id: IdText,

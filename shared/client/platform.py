@@ -16,6 +16,7 @@ from shared.kit import access
 from shared.kit.bodies import RegisterBody, body_of
 from shared.kit.clock import Clock, SystemClock
 from shared.kit.messaging import hear, make_client_broker
+from shared.kit.preconditions import entity_tag
 from shared.kit.submission import PREFIX, Envelope, Progress, Receipt
 from shared.log import topology
 from shared.log.connection import REQUEST_WAIT_S_MAX
@@ -58,14 +59,16 @@ class PlatformClient:
         region: str,
         case: str | None = None,
         time: datetime | None = None,
+        version: int | None = None,
     ) -> int | None:
         """Publish a command of the catalogue and wait until it is kept; its sequence, None under the test broker.
 
         `id` is the platform's own, unique for ever: the same submission again, after any doubt, changes nothing.
-        `region` holds the case, `case` is its number or id. Raises KeyError for what is no command of a platform,
+        `region` holds the case, `case` is its number or id; in another `version` than this the command is refused.
+        Raises KeyError for what is no command of a platform,
         pydantic.ValidationError for facts that are not the command's, LogUnavailable after SUBMIT_S_MAX.
         """
-        envelope = self.envelope(command, facts, id=id, case=case, time=time)
+        envelope = self.envelope(command, facts, id=id, case=case, time=time, version=version)
         data, subject = envelope.model_dump_json(exclude_none=True).encode(), topology.submission(self.source, region)
         give_up_at, pause_s = self._clock.monotonic() + SUBMIT_S_MAX, _PAUSE_S_MIN
         while True:
@@ -79,7 +82,14 @@ class PlatformClient:
                 pause_s = min(2 * pause_s, _PAUSE_S_MAX)
 
     def envelope(
-        self, command: str, facts: BaseModel | Mapping[str, Any], *, id: str, case: str | None, time: datetime | None
+        self,
+        command: str,
+        facts: BaseModel | Mapping[str, Any],
+        *,
+        id: str,
+        case: str | None,
+        time: datetime | None,
+        version: int | None = None,
     ) -> Envelope:
         """A submission as it is published. Raises as `submit`."""
         if not access.offered(command):
@@ -88,8 +98,9 @@ class PlatformClient:
         body = _form(command).model_validate(given)
         data = body.model_dump(mode="json", exclude_unset=True, exclude={"time"})
         return Envelope(
-            specversion="1.0", id=id, source=self.source, type=PREFIX + command, subject=case, time=time, data=data
-        )
+            specversion="1.0", id=id, source=self.source, type=PREFIX + command, subject=case, time=time, data=data,
+            ifmatch=None if version is None else entity_tag(version),
+        )  # fmt: skip
 
     async def receipt(self, id: str) -> Receipt | None:
         """The receipt of a submission, as it is kept; None when there is none yet. Raises LogUnavailable."""

@@ -22,27 +22,38 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from shared.case.base import FILLED, Address, Meta, Position, Recorded, Unknown, derived_id
-from shared.case.commands import Command
+from shared.case.commands import COMMANDS, Command
 from shared.case.facts import Attachment
 from shared.case.orders import OrderState
 from shared.case.reasons import Rejected
 from shared.case.state import CaseState
 from shared.kit import access
-from shared.kit.access import Caller, may_see, may_see_flow, may_see_order
+from shared.kit.access import Caller, may_see, may_see_flow, may_see_order, may_see_reporter
 from shared.kit.aggregate_cache import Versioned
 from shared.kit.command_handler import DECIDERS, CommandHandler, Committed
 from shared.kit.data import Data
 from shared.kit.dead_letters import DeadLetters
 from shared.kit.identity import Identity
-from shared.kit.problems import BadRequest, Forbidden, NotFound, ProblemError, Unavailable, Unprocessable
+from shared.kit.preconditions import UNCHECKED, Precondition, Unmet, entity_tag
+from shared.kit.problems import (
+    BadRequest,
+    Forbidden,
+    NotFound,
+    PreconditionRequired,
+    ProblemError,
+    Unavailable,
+    Unprocessable,
+)
 from shared.kit.runtime import Runtime
 from shared.kit.seal import unseal_fields
+from shared.kit.timeline import PreconditionFailed, TimelineEntry, timeline_entry
 from shared.kit.vault import same_secret
 from shared.log import port as log_port
 from shared.log.case_numbers import case_number, parse_case_number
 from shared.reference.people import PersonRow, nobody_barred
 
 AHEAD_S_MAX = 120
+EVENTS_SINCE_MAX = 50
 
 
 class Answer(BaseModel):
@@ -144,14 +155,20 @@ class Application:
 
     # Commands
 
-    async def execute(self, caller: Caller, command: Command, origin: Origin | None = None) -> Answer:
+    async def execute(
+        self,
+        caller: Caller,
+        command: Command,
+        origin: Origin | None = None,
+        precondition: Precondition = UNCHECKED,
+    ) -> Answer:
         """Do what a caller asks for, or say why not. Raises ProblemError for every refusal.
 
         A caller who may not, and who stands in for an absent person who may, does it for that person. `origin`: for a
         registration, the id under which its source asks and the payload that came with it.
         """
         try:
-            return await self._execute(caller, command, origin)
+            return await self._execute(caller, command, origin, precondition)
         except ProblemError as error:
             if error.problem.status != Forbidden.status:
                 raise
@@ -159,7 +176,7 @@ class Application:
         for deputy in await self._as_deputy(caller, command):
             meta = command.meta.model_copy(update={"actor": deputy.actor})
             try:
-                return await self._execute(deputy, replace(command, meta=meta), origin)
+                return await self._execute(deputy, replace(command, meta=meta), origin, precondition)
             except ProblemError as error:
                 if error.problem.status != Forbidden.status:
                     raise
@@ -173,11 +190,15 @@ class Application:
         state = None if creates else (await self.handler.state(command.address)).state
         return list(self.identity.as_deputy(caller, self.runtime.clock.now(), state))
 
-    async def _execute(self, caller: Caller, command: Command, origin: Origin | None) -> Answer:
+    async def _execute(
+        self, caller: Caller, command: Command, origin: Origin | None, precondition: Precondition
+    ) -> Answer:
         await self.permit(caller, command)
         command = await self._enriched(caller, command)
         await self.check_references(command)
-        command, outcome = await self._decided(command, origin)
+        command, outcome = await self._decided(command, origin, precondition)
+        if isinstance(outcome, Unmet):
+            raise await self._unmet(caller, command, outcome, precondition)
         if isinstance(outcome, Rejected):
             raise rejected(outcome)
         if outcome.recorded is None and origin is None:  # with an origin, its payload was compared at the claim
@@ -193,20 +214,44 @@ class Application:
 
     async def decide(self, command: Command, origin: Origin | None = None) -> Committed | Rejected:
         """Decide a command of the service itself, which follows from an event or a moment. Raises as CommandHandler."""
-        _, outcome = await self._decided(command, origin)
+        _, outcome = await self._decided(command, origin, UNCHECKED)
+        assert not isinstance(outcome, Unmet), "no precondition was stated"
         return outcome
 
-    async def _decided(self, command: Command, origin: Origin | None) -> tuple[Command, Committed | Rejected]:
+    async def _decided(
+        self, command: Command, origin: Origin | None, precondition: Precondition
+    ) -> tuple[Command, Committed | Rejected | Unmet]:
         """The command at the address that stands, and its outcome."""
         creator = self._creators.get(command.name)
         if creator is None:
-            return command, await self.handler.handle(command)
+            return command, await self.handler.handle(command, precondition)
         created = await creator(command, origin)
         if isinstance(created, Rejected):
             return command, created
         outcome = await self.handler.handle(created)
         await self.runtime.failpoints.hit("application.created")
         return created, outcome
+
+    async def _unmet(self, caller: Caller, command: Command, unmet: Unmet, precondition: Precondition) -> ProblemError:
+        """The answer to a command whose sender has not read the decision that it replaces, or what came since."""
+        kind, name = command.address.kind, command.name
+        if not unmet.stated:
+            replaced = COMMANDS[name].replaces
+            return PreconditionRequired(
+                f"Here {name} replaces {replaced}. Name the state of the {kind} that your decision rests on.",
+                advice=f"GET /reporting/{kind}s/{command.address.id}, look at the {kind}, and send the same again with "
+                "the ETag of that answer as If-Match.",
+            )
+        history = await self._history(command.address)
+        version_read = precondition.version_read
+        after = version_read if version_read <= history.state.version else 0  # such a state has never been
+        since = await self.timeline(caller, history, after)
+        caller = self.viewer(caller, history.state, View.CONTENT)
+        return PreconditionFailed(
+            f"The {kind} has changed since the state that If-Match names.",
+            tag=entity_tag(history.state.version, shows_content(caller, history.state)),
+            since=since[-EVENTS_SINCE_MAX:],
+        )
 
     async def _enriched(self, caller: Caller, command: Command) -> Command:
         enricher = self._enrichers.get(command.name)
@@ -372,6 +417,17 @@ class Application:
         deputies = self.identity.as_deputy(caller, self.runtime.clock.now(), state)
         return next((deputy for deputy in deputies if sees(deputy, state, view)), caller)
 
+    async def timeline(self, caller: Caller, history: History, after: int = 0) -> list[TimelineEntry]:
+        """The events of a case or an order behind the first `after`, as far as the caller may see them."""
+        state, address = history.state, history.address
+        caller = self.viewer(caller, state, View.CONTENT)
+        if not sees(caller, state, View.FLOW):
+            return []
+        shows = shows_content(caller, state)
+        key = (await self.data.vault.keys([address.id])).get(address.id) if shows else None
+        hidden = isinstance(state, CaseState) and not may_see_reporter(caller, state)
+        return [timeline_entry(recorded, key, hidden) for recorded in history.events[after:]]
+
     async def locate_for_resident(self, text: str) -> Address:
         """The address of a case by id or number, for somebody without an account. Raises NotFound as a wrong secret."""
         try:
@@ -463,10 +519,20 @@ class Application:
 
 
 def sees(caller: Caller, state: Any, view: View) -> bool:
-    """Whether the caller may see a case or an order to this extent (clauses 9.4 a and 9.5 b)."""
+    """Whether the caller may see a case or an order to this extent (clauses 9.4 a and 9.5 b).
+
+    A resident with a secret sees the public look-up and nothing else.
+    """
+    if caller.own_case is not None:
+        return False
     if isinstance(state, OrderState):
         return may_see_order(caller, state, content=view is View.CONTENT)
     return may_see(caller, state) if view is View.CONTENT else may_see_flow(caller, state)
+
+
+def shows_content(caller: Caller, state: Any) -> bool:
+    """Whether the caller is shown the content. The key of an erased case may still be cached for some minutes."""
+    return sees(caller, state, View.CONTENT) and not getattr(state, "erased", False)
 
 
 def answer(address: Address, outcome: Committed, number: str) -> Answer:

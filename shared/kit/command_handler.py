@@ -23,6 +23,7 @@ from shared.case.reasons import Rejected
 from shared.case.state import NEW, evolve
 from shared.kit import telemetry
 from shared.kit.aggregate_cache import StateChange, Versioned
+from shared.kit.preconditions import UNCHECKED, Precondition, Unmet, judged
 from shared.kit.problems import Unavailable
 from shared.kit.runtime import Runtime
 from shared.kit.seal import seal_fields
@@ -72,15 +73,16 @@ class CommandHandler:
         self._clock, self._failpoints = runtime.clock, runtime.failpoints
         self._aggregates, self._telemetry = runtime.aggregates, runtime.telemetry
 
-    async def handle(self, command: Command) -> Committed | Rejected:
+    async def handle(self, command: Command, precondition: Precondition = UNCHECKED) -> Committed | Rejected | Unmet:
         """Decide a command and append its event, exactly once however often it is sent.
 
+        An unmet precondition, like a rejection, rests on the newest state; an acceptance on the state that it names.
         Raises Unavailable when the log gave no answer for RETRY_S_MAX seconds, or when the vault gives none: the same
         command may be sent again. Raises KeyErased when the key of the content is destroyed, AlreadySealed,
         EventTooLarge.
         """
         async with self._aggregates.queue(command.address.subject):
-            return await self._until_settled(command)
+            return await self._until_settled(command, precondition)
 
     async def state(self, address: Address, fresh: bool = False) -> Versioned:
         """The state of an aggregate, cached or read; with `fresh` newer events are read first. Raises Unavailable."""
@@ -119,13 +121,13 @@ class CommandHandler:
         law = DECIDERS[recorded.address.kind]
         return law.evolve(law.new, recorded) if type(recorded.event) in CREATES else None
 
-    async def _until_settled(self, command: Command) -> Committed | Rejected:
+    async def _until_settled(self, command: Command, precondition: Precondition) -> Committed | Rejected | Unmet:
         give_up_at = self._clock.monotonic() + RETRY_S_MAX
         backoff_s = BACKOFF_S_MIN
         fresh = False
         while True:
             try:
-                return await self._once(command, fresh)
+                return await self._once(command, precondition, fresh)
             except (log_port.LogConflict, log_port.LogUnavailable) as error:
                 self._telemetry.add(RETRIES, "conflict" if isinstance(error, log_port.LogConflict) else "unavailable")
                 if self._clock.monotonic() + backoff_s >= give_up_at:
@@ -134,7 +136,7 @@ class CommandHandler:
             backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
             fresh = True
 
-    async def _once(self, command: Command, fresh: bool) -> Committed | Rejected:
+    async def _once(self, command: Command, precondition: Precondition, fresh: bool) -> Committed | Rejected | Unmet:
         address = command.address
         law = DECIDERS[address.kind]
         held = self._aggregates.get(address.subject)
@@ -144,11 +146,11 @@ class CommandHandler:
         if held is None or fresh:
             held = await self._top_up(address, held)
         await self._failpoints.hit("handle.loaded")
-        verdict = law.decide(command, held.state)
+        verdict = _verdict(law, command, held.state, precondition)
         if guessed and not (isinstance(verdict, Accepted) and verdict.recorded):
             held = await self._top_up(address, held)
-            verdict = law.decide(command, held.state)
-        if isinstance(verdict, Rejected):
+            verdict = _verdict(law, command, held.state, precondition)
+        if isinstance(verdict, Rejected | Unmet):
             return verdict
         if verdict.recorded is None:
             return Committed(held.state, self._position(address, held), None)
@@ -190,6 +192,11 @@ class CommandHandler:
 
     def _position(self, address: Address, held: Versioned) -> Position:
         return Position(self._log.stream_of(address), held.sequence)
+
+
+def _verdict(law: Decider, command: Command, state: Any, precondition: Precondition) -> Verdict | Unmet:
+    verdict = law.decide(command, state)
+    return judged(verdict, command, state, precondition) or verdict
 
 
 def command(address: Address, meta: Any, name: str, facts: Any) -> Command:

@@ -103,6 +103,12 @@ class Conflict(ProblemError):
     status, code, advice = 409, "conflict", "Read it again and decide anew."
 
 
+class PreconditionRequired(ProblemError):
+    """The decision would replace another one, and nothing says that its sender has read that one (RFC 6585)."""
+
+    status, code, advice = 428, "precondition.required", "Read it, and send the ETag as If-Match."
+
+
 class TooLarge(ProblemError):
     """It is larger than the limit."""
 
@@ -229,7 +235,8 @@ def install(
             trace = trace_id()
             language = language_of(request.headers.get("accept-language"))
             body = in_language(problem.problem, language).model_copy(update={"instance": trace and f"/traces/{trace}"})
-            content = body.model_dump_json(exclude_defaults=True)
+            defaults = {name for name, field in type(body).model_fields.items() if getattr(body, name) == field.default}
+            content = body.model_dump_json(exclude=defaults)
             headers = problem.headers | {"Content-Language": language, "Vary": "Accept-Language"}
             return Response(content, body.status, headers=headers, media_type=MEDIA_TYPE)
 

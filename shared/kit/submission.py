@@ -28,6 +28,7 @@ from shared.case.commands import COMMANDS, CommandSpec
 from shared.kit import access
 from shared.kit.application import Answer
 from shared.kit.bodies import body_of
+from shared.kit.preconditions import IF_MATCH_CHARS_MAX
 from shared.kit.problems import FieldError, Forbidden, Problem, ProblemError, Unprocessable, describe
 from shared.log.consumers import RawMessage
 
@@ -76,7 +77,8 @@ class CloudEvent(BaseModel):
 
 class Envelope(CloudEvent):
     """A submission. `id` is unique within the source; `time` is when it happened; `subject` names the case by number or
-    id, for a command on a case that is there; `data` are the facts of the command."""
+    id, for a command on a case that is there; `data` are the facts of the command. `ifmatch`: the version of the case
+    that the decision rests on, as an entity tag; in another version it is refused."""
 
     specversion: Literal["1.0"]
     id: Annotated[
@@ -89,6 +91,7 @@ class Envelope(CloudEvent):
     subject: Annotated[str, StringConstraints(min_length=1, max_length=80)] | None = None
     time: AwareDatetime | None = None
     traceparent: Annotated[str, StringConstraints(max_length=64)] | None = None
+    ifmatch: Annotated[str, StringConstraints(max_length=IF_MATCH_CHARS_MAX)] | None = None
     data: dict[str, Any]
 
 

@@ -28,6 +28,7 @@ from shared.kit.application import Answer, Application, Origin
 from shared.kit.bodies import facts_of_body
 from shared.kit.command_handler import command
 from shared.kit.lanes import Lanes
+from shared.kit.preconditions import UNCHECKED, read_if_match
 from shared.kit.problems import Forbidden, Problem, ProblemError, Unavailable, Unprocessable
 from shared.kit.retry import ATTEMPTS_COUNT_MAX, DELAY_S_MAX, DELAY_S_MIN, delay_s
 from shared.kit.submission import PARKED_CODE, Form, ParsedSubmission, Receipt, is_source, read, within
@@ -145,7 +146,7 @@ class Submissions:
             assert translation is not None, "the except clause names the same errors"
             outcome = translation.problem
         except ProblemError as error:
-            outcome = error.problem
+            outcome = Problem(**{name: getattr(error.problem, name) for name in Problem.model_fields})
             if outcome.code == OtherSubmission.code:  # the receipt of the first one has the id, or will have it
                 outcome, subject_ids = OtherSubmission("This id was used for another submission.").problem, []
         if isinstance(outcome, Problem) and outcome.status >= 500:
@@ -196,10 +197,12 @@ class Submissions:
         within(submission, address.region)
         if standing is not None and isinstance(standing.data, Answer) and standing.data.id != address.id:
             raise OtherSubmission("")
+        precondition = UNCHECKED if envelope.ifmatch is None else read_if_match([envelope.ifmatch])
         facts = facts_of_body(submission.body, spec.facts)
         if "source" in spec.facts.model_fields:
             facts = facts.model_copy(update={"source": submission.source, "source_id": envelope.id})
-        return await self._application.execute(caller, command(address, meta, spec.name, facts))
+        sent = command(address, meta, spec.name, facts)
+        return await self._application.execute(caller, sent, precondition=precondition)
 
     async def _publish_receipt(
         self, submission: ParsedSubmission, outcome: Answer | Problem, subject_ids: Sequence[str]

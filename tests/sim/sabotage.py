@@ -20,6 +20,7 @@ from shared.kit.application import Application
 from shared.kit.command_handler import DECIDERS, CommandHandler, Committed
 from shared.kit.effects import CommandRequest
 from shared.kit.load_gate import BREATH_S, LoadGate
+from shared.kit.preconditions import Precondition
 from shared.kit.problems import Forbidden, Unavailable
 from shared.kit.projections import KIT_STATEMENTS, ProjectionRunner
 from shared.kit.reactions import ReactionRunner
@@ -94,9 +95,9 @@ def _owner_check_off() -> AbstractContextManager[Any]:
 def _an_unanswered_append_counts_as_done() -> AbstractContextManager[Any]:
     once = CommandHandler._once
 
-    async def hopeful(self: CommandHandler, command: Command, fresh: bool) -> Committed | Rejected:
+    async def hopeful(self: CommandHandler, command: Command, precondition: Precondition, fresh: bool) -> Any:
         try:
-            return await once(self, command, fresh)
+            return await once(self, command, precondition, fresh)
         except port.LogUnavailable:
             held = await self.state(command.address)
             return Committed(held.state, self._position(command.address, held), None)
@@ -111,13 +112,13 @@ def _an_unanswered_append_counts_as_done() -> AbstractContextManager[Any]:
 def _rejections_from_a_stale_cache() -> AbstractContextManager[Any]:
     once = CommandHandler._once
 
-    async def hasty(self: CommandHandler, command: Command, fresh: bool) -> Committed | Rejected:
+    async def hasty(self: CommandHandler, command: Command, precondition: Precondition, fresh: bool) -> Any:
         held = self._aggregates.get(command.address.subject)
         if held is not None and not fresh:
             verdict = DECIDERS[command.address.kind].decide(command, held.state)
             if isinstance(verdict, Rejected):
                 return verdict
-        return await once(self, command, fresh)
+        return await once(self, command, precondition, fresh)
 
     return patch.object(CommandHandler, "_once", hasty)
 
@@ -131,8 +132,8 @@ def _already_applied_check_off() -> AbstractContextManager[Any]:
 def _the_cache_is_not_topped_up_after_a_conflict() -> AbstractContextManager[Any]:
     once = CommandHandler._once
 
-    async def stubborn(self: CommandHandler, command: Command, fresh: bool) -> Any:
-        return await once(self, command, False)
+    async def stubborn(self: CommandHandler, command: Command, precondition: Precondition, fresh: bool) -> Any:
+        return await once(self, command, precondition, False)
 
     return patch.object(CommandHandler, "_once", stubborn)
 

@@ -63,9 +63,15 @@ class Desk:
             headers.setdefault("Authorization", f"Bearer demo-{person}")
         return self.client.request(method, path, headers=headers, **options)
 
-    def post(self, person: str, path: str, body: Any, key: str | None = None) -> httpx.Response:
-        headers = {"Idempotency-Key": key} if key else {}
-        return self.send("POST", person, path, json=body, headers=headers)
+    def post(
+        self, person: str, path: str, body: Any, key: str | None = None, if_match: str | None = None
+    ) -> httpx.Response:
+        headers = {"Idempotency-Key": key, "If-Match": if_match}
+        return self.send("POST", person, path, json=body, headers={n: value for n, value in headers.items() if value})
+
+    def etag(self, id: str, person: str = "cd-director", kind: str = "cases") -> str:
+        """The ETag of a case or an order as it now is."""
+        return str(self.get(person, f"/reporting/{kind}/{id}").headers["etag"])
 
     def get(self, person: str | None, path: str, **params: Any) -> httpx.Response:
         return self.send("GET", person, path, params=params)
@@ -79,8 +85,16 @@ class Desk:
         raise AssertionError(f"{path} did not see {after}")
 
     def ok(self, person: str, path: str, body: Any, key: str | None = None) -> dict[str, Any]:
-        """Send a command that must be accepted; returns its answer. Raises AssertionError otherwise."""
+        """Send a command that must be accepted; returns its answer. Raises AssertionError otherwise.
+
+        A decision that replaces another names the state that was read, and the newer one where it has changed.
+        """
         answer = self.post(person, path, body, key)
+        if answer.status_code == 428:
+            _, _, kind, id, _ = path.split("/")
+            answer = self.post(person, path, body, key, self.etag(id, kind=kind))
+        while answer.status_code == 412:
+            answer = self.post(person, path, body, key, answer.headers["etag"])
         assert answer.status_code in (200, 201), f"{path} as {person}: {answer.status_code} {answer.text}"
         document: dict[str, Any] = answer.json()
         return document

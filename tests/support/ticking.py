@@ -15,7 +15,6 @@ from shared.case.base import Address, Meta, Owner, Position, Recorded, new_id
 from shared.case.clocks import RunningDeadline
 from shared.case.commands import COMMANDS
 from shared.case.facts import Deadline, Stage, TimeBase
-from shared.case.reasons import Rejected
 from shared.kit.clock import SystemClock
 from shared.kit.command_handler import CommandHandler, Committed, command
 from shared.kit.runtime import Runtime
@@ -72,7 +71,7 @@ class World:
         meta = Meta(command_id=f"act {next(_numbers)}", time=at or now, recorded_at=now, actor=person())
         request = command(address, meta, name, COMMANDS[name].facts.model_validate(FACTS[name] | facts))
         done = await self.handler.handle(request)
-        assert not isinstance(done, Rejected), f"{name}: {done}"
+        assert isinstance(done, Committed), f"{name}: {done}"
         return done
 
     async def new(self, kind: str = "case", region: str = TOWNSHIP) -> Address:

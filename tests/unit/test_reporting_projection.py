@@ -23,7 +23,7 @@ from services.reporting.read_model import (
     visibility_keys,
 )
 from services.reporting.search import Pairs, plain, searched, terms
-from services.reporting.views import state_facts, timeline_entry
+from services.reporting.views import state_facts
 from shared.case.base import Position, Recorded, Unknown
 from shared.case.facts import Matter
 from shared.case.lifecycle import Status
@@ -32,6 +32,7 @@ from shared.case.state import CaseState
 from shared.kit.effects import AggregateChange, state_json
 from shared.kit.rows import arrays_of
 from shared.kit.seal import seal_fields
+from shared.kit.timeline import timeline_entry
 from tests.support.clock import FakeClock
 from tests.support.law import (
     CHIEF,
