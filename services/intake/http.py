@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response, Security, UploadFile
@@ -15,7 +17,7 @@ from services.intake.forms import registration_facts
 from services.intake.pictures import DamagedPicture, clean_picture
 from services.intake.policy import public_steps, steps_with_survivors, without_reporters
 from services.intake.rates import Rates
-from services.intake.registration import Registrar
+from services.intake.registration import NOT_THE_SAME, IdempotencyConflict, Registrar
 from services.intake.views import DeclinedDemand, PublicCase, RegistrationAnswer, ResidentStep, Secret
 from shared.case import events as e
 from shared.case.base import Address, Event, Owner, Recorded
@@ -27,7 +29,7 @@ from shared.case.lifecycle import Status
 from shared.case.rights import Right
 from shared.kit import telemetry
 from shared.kit.access import Caller
-from shared.kit.application import Answer, Application, History, Origin, UploadedFile, is_newer
+from shared.kit.application import Answer, Application, History, Origin, UploadedFile, View, is_newer, sees
 from shared.kit.bodies import RegisterBody
 from shared.kit.command_handler import command
 from shared.kit.http import (
@@ -109,6 +111,17 @@ class FileForm(BaseModel):
     file: UploadFile
 
 
+SAME_BODY = (
+    "The same demand was registered in the last ten minutes, and this is that case. To register a second one on "
+    "purpose, send an Idempotency-Key. 十分钟内已登记过相同内容，返回的是同一件；如确需另立一件，请带 Idempotency-Key。"
+)
+CREATED: dict[int | str, dict[str, Any]] = {
+    200: {"model": RegistrationAnswer, "description": "No key, and the same body again: the case of the first one"}
+    | WITH_ETAG,
+    201: WITH_ETAG,
+}
+
+
 class RateBody(BaseModel):
     """The resident's own rating (clause 12.3)."""
 
@@ -126,12 +139,17 @@ class RateBody(BaseModel):
     status_code=201,
     operation_id="intake_register",
     summary="Register a demand as a case.",
-    responses={201: WITH_ETAG},
+    responses=CREATED,
 )
 async def register_case(
-    body: RegisterBody, response: Response, caller: Who, application: App, key: IdempotencyKey = None
+    body: RegisterBody,
+    response: Response,
+    caller: Who,
+    application: App,
+    registrar: RegistrarOf,
+    key: IdempotencyKey = None,
 ) -> RegistrationAnswer:
-    answer = await _register(application, body, caller, key, ())
+    answer = await _register(application, registrar, body, caller, key, ())
     _name_the_case(response, answer)
     return answer
 
@@ -141,12 +159,13 @@ async def register_case(
     status_code=201,
     operation_id="intake_register_with_attachments",
     summary="Register a demand with files: form field `case` holds the JSON of POST /cases.",
-    responses={201: WITH_ETAG},
+    responses=CREATED,
 )
 async def register_with_files(
     response: Response,
     caller: Who,
     application: App,
+    registrar: RegistrarOf,
     form: Annotated[RegisterForm, MULTIPART],
     key: IdempotencyKey = None,
 ) -> RegistrationAnswer:
@@ -154,28 +173,50 @@ async def register_with_files(
         body = RegisterBody.model_validate_json(form.case)
     except ValidationError as error:
         raise Unprocessable("The form field `case` cannot be used.", fields=describe(error.errors())) from None
-    answer = await _register(application, body, caller, key, [await _read(application, file) for file in form.files])
+    received = [await _read(application, file) for file in form.files]
+    answer = await _register(application, registrar, body, caller, key, received)
     _name_the_case(response, answer)
     return answer
 
 
 def _name_the_case(response: Response, answer: RegistrationAnswer) -> None:
     response.headers.update({"Location": f"/reporting/cases/{answer.id}", "ETag": entity_tag(answer.version)})
+    if answer.notice is not None:
+        response.status_code = HTTPStatus.OK
 
 
 async def _register(
-    application: Application, body: RegisterBody, caller: Caller, key: str | None, files: Sequence[UploadedFile]
+    application: Application,
+    registrar: Registrar,
+    body: RegisterBody,
+    caller: Caller,
+    key: str | None,
+    files: Sequence[UploadedFile],
 ) -> RegistrationAnswer:
-    command_id = application.command_id(caller, "register", key)
-    meta = application.meta(caller, command_id, body.region, body.time, body.channel)
+    meta = application.meta(caller, "", body.region, body.time, body.channel)
     facts = registration_facts(body, caller.person, caller.unit, meta.time, [file.name for file in files])
-    origin = Origin(f"http.{caller.person}", command_id, body.model_dump_json().encode(), files)
-    answer = await application.execute(
-        caller, command(Address("case", body.region, ""), meta, "register", facts), origin
-    )
+    stated = command(Address("case", body.region, ""), meta, "register", facts)
+    if not await application.may_send(caller, stated):
+        await application.permit(caller, stated)  # says why not, before anything is kept of the body
+    payload = body.model_dump_json().encode()
+    source, command_id = await registrar.requested(caller, body.region, key, payload, files)
+    sent = replace(stated, meta=meta.model_copy(update={"command_id": command_id}))
+    answer = await application.execute(caller, sent, Origin(source, command_id, payload, files))
+    if answer.event is None:
+        await _refuse_stranger(application, caller, Address.of("case", answer.id))
     generation = FIRST_GENERATION if answer.event else None  # a case that was made just now has its first secret
     secret = await application.data.vault.secret(answer.id, generation)
-    return RegistrationAnswer(**answer.model_dump(), secret=secret)
+    notice = SAME_BODY if key is None and answer.event is None else None
+    return RegistrationAnswer(**answer.model_dump(), secret=secret, notice=notice)
+
+
+async def _refuse_stranger(application: Application, caller: Caller, case: Address) -> None:
+    """Refuse the case of a key to who has not registered it and may not see it, as for another body."""
+    history = await application.history_for_service(case)
+    registered_by = history.events[0].meta.actor.person
+    viewer = application.viewer(caller, history.state, View.CONTENT)
+    if registered_by != caller.person and not sees(viewer, history.state, View.CONTENT):
+        raise IdempotencyConflict(NOT_THE_SAME)
 
 
 async def _read(application: Application, upload: UploadFile) -> UploadedFile:

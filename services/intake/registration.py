@@ -2,6 +2,19 @@
 
 The steps are: claim and case key in one transaction, attachments, the event, the answer. A redelivery repeats the steps
 and gets the first answer. A key or an attachment without an event does no harm; it is swept after a day.
+
+The key of a registration over HTTP belongs to the demand, within a centre: a draft that one person made offline and
+another sends is one case.
+
+| key | body | caller | answer |
+|---|---|---|---|
+| new | any | any | a new case |
+| used | the same | the same, or one of the same centre who may see the case | the first answer |
+| used | the same | one of the same centre who may not see the case | refused as for another body |
+| used | another | any of the same centre | refused |
+| used | any | of another centre | a new case: each centre has keys of its own |
+| none | sent by the same caller in the last ten minutes | the same | the case of the first one, and a notice |
+| none | any other | any | a new case |
 """
 
 from __future__ import annotations
@@ -13,12 +26,13 @@ from dataclasses import replace
 from hashlib import sha256
 
 from services.intake.queries import Claim, ClaimQueries
-from shared.case.base import Address, Level, new_id, region_at
+from shared.case.base import Address, Level, derived_id, new_id, region_at
 from shared.case.commands import Command
 from shared.case.facts import Attachment, Registration
 from shared.case.reasons import Rejected
 from shared.case.state import NEW
-from shared.kit.application import Origin, UploadedFile
+from shared.kit.access import Caller
+from shared.kit.application import Origin, UploadedFile, http_command_id
 from shared.kit.clock import Clock
 from shared.kit.command_handler import DECIDERS
 from shared.kit.data import Data
@@ -37,6 +51,9 @@ class IdempotencyConflict(Unprocessable):
 
     code = "idempotency.key_reused"
     advice = "Use a new id (a new Idempotency-Key) for a new registration."
+
+
+NOT_THE_SAME = "This id was used for another registration."
 
 
 class Claims:
@@ -63,6 +80,18 @@ class Claims:
             self._drain = asyncio.create_task(self._commit_all(), name="intake.claims")
         return await future
 
+    async def stands(self, source: str, id: str) -> bool:
+        """Whether a registration was claimed under this id. Raises Unavailable."""
+        async with self._database.session() as session:
+            return bool(await ClaimQueries(session).standing([(source, id)]))
+
+    async def id_of_body(self, digest: bytes, new_id: str) -> str:
+        """The id of a registration without a key: the one of the same body before it, or `new_id`. Raises
+        Unavailable.
+        """
+        async with self._database.transaction() as session:
+            return await ClaimQueries(session).id_of_body(digest, new_id, at=self._clock.now())
+
     async def _commit_all(self) -> None:
         while self._waiting:
             batch = self._waiting[:CLAIMS_PER_BATCH_MAX]
@@ -86,7 +115,7 @@ class Claims:
             if future.done():
                 continue
             if digest != claim.digest:
-                future.set_exception(IdempotencyConflict("This id was used for another registration."))
+                future.set_exception(IdempotencyConflict(NOT_THE_SAME))
             else:
                 future.set_result(Address.parse(subject))
 
@@ -111,6 +140,22 @@ class Registrar:
         self._claims = Claims(data.database, data.vault, runtime.clock)
         self._vault, self._streams = data.vault, data.streams
         self._clock, self._failpoints = runtime.clock, runtime.failpoints
+
+    async def requested(
+        self, caller: Caller, region: str, key: str | None, payload: bytes, files: Sequence[UploadedFile]
+    ) -> tuple[str, str]:
+        """The source and the id of a registration over HTTP, by its key, else by its body (table above).
+
+        Raises Unavailable.
+        """
+        of_caller = f"http.{caller.person}"
+        if key is None:
+            digest = await self._digest(region, f"{of_caller}\n".encode() + payload, files)
+            return of_caller, await self._claims.id_of_body(digest, self._clock.new_id())
+        former = http_command_id(caller, "register", key)  # a key was the caller's own before, and is still good
+        if await self._claims.stands(of_caller, former):
+            return of_caller, former
+        return f"centre.{caller.region}", derived_id("http", f"centre {caller.region}", "register", key)
 
     async def create(self, command: Command, origin: Origin | None) -> Command | Rejected:
         """Claim a case for a registration and store its files; the command, at the address of the claimed case.

@@ -9,9 +9,13 @@ from shared.kit.application import Answer
 
 
 class RegistrationAnswer(Answer):
-    """The answer to a registration. `secret` opens the public look-up and is stated here only."""
+    """The answer to a registration. `secret` opens the public look-up and is stated here only.
+
+    `notice` stands there when no new case was made: the same body without a key was registered just before.
+    """
 
     secret: str
+    notice: str | None = None
 
 
 class Secret(BaseModel):

@@ -184,6 +184,16 @@ class Application:
                     refusal = error
         raise refusal
 
+    async def may_send(self, caller: Caller, command: Command) -> bool:
+        """Whether the caller, or the caller as a deputy, may send this command. Raises NotFound."""
+        for sender in (caller, *await self._as_deputy(caller, command)):
+            try:
+                await self.permit(sender, command)
+            except Forbidden:
+                continue
+            return True
+        return False
+
     async def _as_deputy(self, caller: Caller, command: Command) -> list[Caller]:
         """The caller as the deputy of absent people, in the case or order that a command is about."""
         creates = access.is_creation(command.name)

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from tests.support.client import new_key
+
 CALLERS = 16
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
@@ -18,10 +20,11 @@ _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 def request(person: str, path: str, body: Any = None) -> bytes:
     """The bytes of a request as a person of the demo: POST with a body, GET without."""
     data = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
+    key = f"Idempotency-Key: {new_key()}\r\n" if path == "/intake/cases" else ""
     head = (
         f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nHost: localhost\r\n"
         f"Authorization: Bearer demo-{person}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(data)}\r\n\r\n"
+        f"{key}Content-Length: {len(data)}\r\n\r\n"
     )
     return head.encode() + data
 

@@ -24,7 +24,7 @@ from infra.servers.embedded import Embedded
 from infra.servers.services import OWNERS
 from shared.kit.runtime import Runtime
 from shared.kit.settings import Settings
-from tests.support.client import UNRULED
+from tests.support.client import UNRULED, new_key
 from tests.support.fast_clock import FastClock
 from tests.support.nats import free_port
 
@@ -62,7 +62,9 @@ async def hasty_stack(data: Path, rate: float = RATE) -> AsyncIterator[str]:
 
 async def register(url: str) -> dict[str, Any]:
     """A demand that no rule takes: it waits for the township's triage desk, and waits."""
-    async with httpx.AsyncClient(base_url=url, headers={"Authorization": "Bearer demo-jj-window"}) as client:
+    async with httpx.AsyncClient(
+        base_url=url, headers={"Authorization": "Bearer demo-jj-window", "Idempotency-Key": new_key()}
+    ) as client:
         answer = await client.post("/intake/cases", json={**UNRULED, "region": TOWNSHIP})
         answer.raise_for_status()
         made: dict[str, Any] = answer.json()

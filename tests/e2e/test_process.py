@@ -175,7 +175,11 @@ def test_a_server_that_dies_is_started_again_and_the_stack_goes_on(running: Stac
     ended = f"{server} ended by itself with code -9; see logs/{server}.log in the data folder; starting it again (1 of"
     until(lambda: ended in running.text, "the end of the server is told")
     desk = Desk(running.url)
-    until(lambda: desk.post("jj-window", "/intake/cases", MATTER).status_code == 201, "a case is taken", START_S_MAX)
+    until(
+        lambda: desk.post("jj-window", "/intake/cases", MATTER, new_key()).status_code == 201,
+        "a case is taken",
+        START_S_MAX,
+    )
     desk.close()
     assert running.servers[server] != dead
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from infra.servers.embedded import Endpoints
-from tests.support.client import UNRULED
+from tests.support.client import UNRULED, new_key
 from tests.support.stack import in_process
 
 
@@ -24,7 +24,9 @@ async def test_public_look_ups_are_limited_per_number_and_per_address(servers: E
 
 
 async def register(client: httpx.AsyncClient) -> dict[str, str]:
-    answer = await client.post("/intake/cases", json=UNRULED, headers={"Authorization": "Bearer demo-jj-window"})
+    answer = await client.post(
+        "/intake/cases", json=UNRULED, headers={"Authorization": "Bearer demo-jj-window", "Idempotency-Key": new_key()}
+    )
     assert answer.status_code == 201, answer.text
     told: dict[str, str] = answer.json()
     return told

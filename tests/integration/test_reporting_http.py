@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from infra.servers.embedded import Endpoints
 from services.reporting import event_stream
-from tests.support.client import COUNTY, HOUSING, LONG_AGO, MATTER, OTHER_COUNTY, POLICE, TOWNSHIP
+from tests.support.client import COUNTY, HOUSING, LONG_AGO, MATTER, OTHER_COUNTY, POLICE, TOWNSHIP, new_key
 from tests.support.stack import BACKDATE_S_MAX, in_process
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
@@ -42,8 +42,8 @@ class Desk:
         return answer.json()
 
     async def post(self, person: str, path: str, body: Any, **options: Any) -> Any:
-        """A command that must stand; its answer."""
-        headers = {"Authorization": f"Bearer demo-{person}"}
+        """A command that must stand, whatever stood before; its answer."""
+        headers = {"Authorization": f"Bearer demo-{person}", "Idempotency-Key": new_key(), "If-Match": "*"}
         answer = await self._client.post(path, headers=headers, **({"json": body} | options))
         assert answer.status_code in (200, 201), f"{path} as {person}: {answer.status_code} {answer.text}"
         return answer.json()

@@ -15,7 +15,7 @@ import pytest_asyncio
 from infra.servers.embedded import Endpoints
 from services.supervision.feed import webhook_store, webhooks
 from tests.support import polling
-from tests.support.client import CITY, COUNTY, HOUSING, MATTER, NOTE, OTHER_COUNTY, SETTLE
+from tests.support.client import CITY, COUNTY, HOUSING, MATTER, NOTE, OTHER_COUNTY, SETTLE, new_key
 from tests.support.receivers import Receiver, receiving
 from tests.support.stack import in_process
 
@@ -51,7 +51,8 @@ async def ask(web: httpx.AsyncClient) -> AsyncIterator[Ask]:
     made: list[tuple[str, str]] = []
 
     async def asked(person: str, method: str, path: str, body: Any = None) -> httpx.Response:
-        answer = await web.request(method, path, json=body, headers={"Authorization": f"Bearer demo-{person}"})
+        own = {"Idempotency-Key": new_key()} if path == "/intake/cases" else {}
+        answer = await web.request(method, path, json=body, headers={"Authorization": f"Bearer demo-{person}"} | own)
         if (method, path, answer.status_code) == ("POST", HOOKS, 201):
             made.append((person, answer.json()["id"]))
         return answer

@@ -108,8 +108,8 @@ class Desk:
         return problem
 
     def register(self, person: str = "jj-window", **changed: Any) -> Case:
-        """Register a case. A rule triages it, unless `changed` makes no rule fit."""
-        answer = self.ok(person, "/intake/cases", {**MATTER, **changed})
+        """Register a case of its own. A rule triages it, unless `changed` makes no rule fit."""
+        answer = self.ok(person, "/intake/cases", {**MATTER, **changed}, new_key())
         return Case(answer["id"], answer["number"], answer["secret"], answer["position"])
 
     def timeline(self, case: str, person: str = "cd-director") -> dict[str, Any]:
