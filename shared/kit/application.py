@@ -244,13 +244,12 @@ class Application:
 
     async def _unmet(self, caller: Caller, command: Command, unmet: Unmet, precondition: Precondition) -> ProblemError:
         """The answer to a command whose sender has not read the decision that it replaces, or what came since."""
-        kind, name = command.address.kind, command.name
+        kind = command.address.kind
         if not unmet.stated:
-            replaced = COMMANDS[name].replaces
             return PreconditionRequired(
-                f"Here {name} replaces {replaced}. Name the state of the {kind} that your decision rests on.",
-                advice=f"GET /reporting/{kind}s/{command.address.id}, look at the {kind}, and send the same again with "
-                "the ETag of that answer as If-Match.",
+                f"Here {command.name} replaces a decision that stands. Name the state that yours rests on.",
+                advice=f"GET /reporting/{kind}s/{command.address.id}, and send the same again with the ETag of that "
+                "answer as If-Match.",
             )
         history = await self._history(command.address)
         version_read = precondition.version_read

@@ -63,7 +63,7 @@ class Merging:
         address = Address("case", TOWNSHIP, new_id(TOWNSHIP, f"case {self.count}"))
         await self.vault.new_keys(None, [(address.id, TOWNSHIP)])
         words = (name, phone, f"标题{name}", f"正文{name}")
-        facts = {
+        facts: dict[str, Any] = {
             "matter": {"title": words[2], "text": words[3]},
             "reporter": {"parties": [{"name": name, "phone": phone}]},
             "complained_unit": None,
@@ -91,8 +91,11 @@ class Merging:
     async def merge(self, reporter: Reporter, into: Reporter) -> None:
         """Merge a case, in the two steps of a merge."""
         state = (await self.application.load_for_service(reporter.address)).state
-        merged = {"merged_from": reporter.address.id, "merged_registered_at": state.registered_at}
-        attached = {"matter": {"title": "同一事项", "text": "同一事项"}, "contact_time": self.clock.now()}
+        merged: dict[str, Any] = {"merged_from": reporter.address.id, "merged_registered_at": state.registered_at}
+        attached: dict[str, Any] = {
+            "matter": {"title": "同一事项", "text": "同一事项"},
+            "contact_time": self.clock.now(),
+        }
         await self.put(into.address, "attach", **attached, **merged)
         await self.put(reporter.address, "merge", into=into.address.id)
 
