@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from shared.case.base import FILLED, Address, Meta, Position, Recorded, Unknown, derived_id
-from shared.case.commands import COMMANDS, Command
+from shared.case.commands import Command
 from shared.case.facts import Attachment
 from shared.case.orders import OrderState
 from shared.case.reasons import Rejected
