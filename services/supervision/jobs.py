@@ -27,6 +27,7 @@ KEY_SWEEP_EVERY_S = 3600.0
 CLOCKLESS_AFTER_S = 60.0
 CLOCKLESS_EVERY_S = 3600.0
 CLOCKLESS_BATCH_COUNT = 200
+REGISTRATION_S_MAX = 60.0  # from the key of a case to its first event, with every wait for a server that is silent
 CALENDAR_EVERY_S = 2.0
 HEARD_S_MAX = 30.0  # every process has received a new document by then
 CALENDAR_BATCH_COUNT = 200
@@ -60,7 +61,16 @@ class Eraser:
             telemetry.info("orphan keys swept", count=swept)
 
     async def _exists(self, ids: Sequence[str]) -> list[str]:
-        return [id for id in ids if await self._on_log(id)]
+        """Those of the cases that are on the log, or come there while a registration may take its time.
+
+        Where a clock is wrong by days, the key of a registration at work looks as old as an orphan.
+        """
+        there = [id for id in ids if await self._on_log(id)]
+        absent = [id for id in ids if id not in there]
+        if absent:
+            await self._clock.sleep(REGISTRATION_S_MAX)
+            there += [id for id in absent if await self._on_log(id)]
+        return there
 
     async def _on_log(self, id: str) -> bool:
         for kind in ("case", "order"):

@@ -212,10 +212,10 @@ def test_a_new_year_is_published_and_the_years_before_stay(stack: Stack, tmp_pat
         return caseflow(stack, "reference", "load", file, *SIGNED)
 
     assert load(2027, "2027-01-01, 2027-02-06").exit_code == 0
-    wrong = load(2028, "2027-12-31")
+    wrong = load(2028, "2027-11-30")
     assert wrong.exit_code == 1
     assert (
-        "year.yaml:4: row 1 of calendars, '2028': 2027-12-31 is not in 2028; move it to the row of 2027" in wrong.stderr
+        "year.yaml:4: row 1 of calendars, '2028': 2027-11-30 is not in 2028; move it to the row of 2027" in wrong.stderr
     )
     done = load(2028, "2028-01-01")
     assert done.exit_code == 0

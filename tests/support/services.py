@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 import httpx
+import pytest
 
 from infra.servers.composition import KIT_MIGRATIONS, running, settings_for
 from infra.servers.embedded import Endpoints
@@ -124,8 +125,10 @@ async def working(service: RunningService, without: Collection[str] = ()) -> Asy
     tasks.append(asyncio.ensure_future(follow_reference_data(reference_data, streams, clock)))
     try:
         yield
-        ended = [task for task in tasks if task.done()]
-        assert not ended, [task.exception() for task in ended]
+        for task in tasks:
+            if task.done():
+                task.result()  # raises what ended the job
+                pytest.fail("a job ended by itself")
     finally:
         while not all(task.done() for task in tasks):
             for task in tasks:
