@@ -77,7 +77,8 @@ def _rejected_by_status(state: CaseState, event: Event, command: Command) -> Rej
         when = f"; {erasable_text(state.retention, None)}" if isinstance(event, e.ErasureRequestFacts) else ""
         return Rejected(reason, f"status {state.status}, command {command.name}{when}")
     if state.contact_time is not None and command.meta.time < state.contact_time:
-        return Rejected(Reason.BEFORE_CASE)
+        stated = command.meta.time != command.meta.recorded_at  # else the time is this server's own
+        return Rejected(Reason.BEFORE_CASE if stated else Reason.CLOCK_BEHIND)
     return None
 
 

@@ -41,6 +41,11 @@ class Reason(Enum):
     )
     NEWER_EVENT = ("newer_event", 503, "The case holds an event of a newer version. Update this service, then retry.")
     BEFORE_CASE = ("before_case", 422, "The time lies before the first contact of the case. Correct time.")
+    CLOCK_BEHIND = (
+        "clock_behind",
+        503,
+        "The clock of this server lies behind the case. Ask the operator to set it right, then send the same again.",
+    )
     UNIT_COMPLAINED_OF = (
         "unit_complained_of",
         409,

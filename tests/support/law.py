@@ -180,7 +180,8 @@ class Ask:
     def command(self) -> Command:
         """The command under a new id."""
         spec = COMMANDS[self.name]
-        meta = Meta(command_id=f"command-{next(_numbers)}", time=self.at, recorded_at=self.at, actor=person(self.by))
+        id, recorded_at = f"command-{next(_numbers)}", max(self.at, START)
+        meta = Meta(command_id=id, time=self.at, recorded_at=recorded_at, actor=person(self.by))
         where = ORDER_WHERE if spec.kind == "order" else WHERE
         return Command(where, meta, self.name, spec.facts.model_validate(FACTS[self.name] | self.facts))
 

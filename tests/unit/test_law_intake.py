@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from shared.case.commands import COMMANDS
 from shared.case.decide import Accepted, decide
 from shared.case.lifecycle import Status
-from shared.case.reasons import Reason
+from shared.case.reasons import Reason, Rejected
 from tests.support.law import (
     ANSWER,
     CASE,
@@ -206,3 +206,12 @@ def test_a_no_without_a_reason_in_words_cannot_even_be_asked(name: str, note: ob
     assert facts.model_validate(FACTS[name])
     with pytest.raises(ValidationError):
         facts.model_validate(FACTS[name] | {"note": note})
+
+
+def test_who_stated_no_time_is_not_asked_to_correct_one() -> None:
+    """Where the server's clock lies behind the case, as once it was ahead and was set right."""
+    request = ask("supplement").command
+    meta = request.meta.model_copy(update={"time": EARLY, "recorded_at": EARLY})
+    verdict = decide(replace(request, meta=meta), given("registered"))
+    assert isinstance(verdict, Rejected)
+    assert verdict.reason is Reason.CLOCK_BEHIND
