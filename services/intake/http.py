@@ -115,9 +115,18 @@ SAME_BODY = (
     "The same demand was registered in the last ten minutes, and this is that case. To register a second one on "
     "purpose, send an Idempotency-Key. 十分钟内已登记过相同内容，返回的是同一件；如确需另立一件，请带 Idempotency-Key。"
 )
+SAME_KEY = (
+    "Somebody else of this centre has registered the same demand with this Idempotency-Key, and this is that case. To "
+    "register a second one on purpose, send another key. "
+    "本中心已有人以此 Idempotency-Key 登记过相同内容，返回的是同一件；如确需另立一件，请换一个键。"
+)
+REFUSED_OR_TAKEN_BACK = (Status.DECLINED, Status.WITHDRAWN)
 CREATED: dict[int | str, dict[str, Any]] = {
-    200: {"model": RegistrationAnswer, "description": "No key, and the same body again: the case of the first one"}
-    | WITH_ETAG,
+    200: {
+        "model": RegistrationAnswer,
+        "description": "The same demand again, without a key or by somebody else: the case of the first one",
+        **WITH_ETAG,
+    },
     201: WITH_ETAG,
 }
 
@@ -198,25 +207,35 @@ async def _register(
     stated = command(Address("case", body.region, ""), meta, "register", facts)
     if not await application.may_send(caller, stated):
         await application.permit(caller, stated)  # says why not, before anything is kept of the body
+    await application.check_references(stated)  # before the county of the region gets a key
     payload = body.model_dump_json().encode()
-    source, command_id = await registrar.requested(caller, body.region, key, payload, files)
-    sent = replace(stated, meta=meta.model_copy(update={"command_id": command_id}))
-    answer = await application.execute(caller, sent, Origin(source, command_id, payload, files))
-    if answer.event is None:
-        await _refuse_stranger(application, caller, Address.of("case", answer.id))
+
+    async def execute(ended_id: str | None = None) -> tuple[str, Answer]:
+        source, command_id = await registrar.requested(caller, body.region, key, payload, files, ended_id)
+        sent = replace(stated, meta=meta.model_copy(update={"command_id": command_id}))
+        return command_id, await application.execute(caller, sent, Origin(source, command_id, payload, files))
+
+    command_id, answer = await execute()
+    if key is None and answer.event is None and answer.status in REFUSED_OR_TAKEN_BACK:
+        _, answer = await execute(command_id)
+    notice = None if answer.event else await _repetition(application, caller, Address.of("case", answer.id), key)
     generation = FIRST_GENERATION if answer.event else None  # a case that was made just now has its first secret
     secret = await application.data.vault.secret(answer.id, generation)
-    notice = SAME_BODY if key is None and answer.event is None else None
     return RegistrationAnswer(**answer.model_dump(), secret=secret, notice=notice)
 
 
-async def _refuse_stranger(application: Application, caller: Caller, case: Address) -> None:
-    """Refuse the case of a key to who has not registered it and may not see it, as for another body."""
+async def _repetition(application: Application, caller: Caller, case: Address, key: str | None) -> str | None:
+    """The notice to who registered a case again: none where he knows, as the key was his own.
+
+    Raises IdempotencyConflict, as for another body, to who has not registered the case and may not see it.
+    """
     history = await application.history_for_service(case)
-    registered_by = history.events[0].meta.actor.person
+    if history.events[0].meta.actor.person == caller.person:
+        return SAME_BODY if key is None else None
     viewer = application.viewer(caller, history.state, View.CONTENT)
-    if registered_by != caller.person and not sees(viewer, history.state, View.CONTENT):
+    if not sees(viewer, history.state, View.CONTENT):
         raise IdempotencyConflict(NOT_THE_SAME)
+    return SAME_KEY
 
 
 async def _read(application: Application, upload: UploadFile) -> UploadedFile:

@@ -50,6 +50,10 @@ class ClaimQueries:
         rows = await self._session.fetch("read_claims", sources, source_ids)
         return {(row["source"], row["source_id"]): (row["digest"], row["subject"]) for row in rows}
 
+    async def forget_body(self, digest: bytes, id: str) -> None:
+        """Drop the id of a body."""
+        await self._session.execute("forget_body", digest, id)
+
     async def id_of_body(self, digest: bytes, new_id: str, *, at: datetime) -> str:
         """The id of the registration with this body: the one that it was given in the last SAME_BODY_S_MAX seconds,
         else `new_id`.

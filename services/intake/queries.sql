@@ -19,6 +19,10 @@ where recent_bodies.claimed_at not between $4 and $5;
 -- The id that a body has.
 select source_id from recent_bodies where digest = $1;
 
+-- name: forget_body
+-- Drop the id $2 of a body.
+delete from recent_bodies where digest = $1 and source_id = $2;
+
 -- name: forget_bodies
 -- Drop bodies that no longer count; what others are at work on is left to them.
 delete from recent_bodies where digest in (

@@ -4,7 +4,7 @@ The steps are: claim and case key in one transaction, attachments, the event, th
 and gets the first answer. A key or an attachment without an event does no harm; it is swept after a day.
 
 The key of a registration over HTTP belongs to the demand, within a centre: a draft that one person made offline and
-another sends is one case.
+another sends is one case. The key of a platform is the platform's own: programs count their keys.
 
 | key | body | caller | answer |
 |---|---|---|---|
@@ -13,7 +13,9 @@ another sends is one case.
 | used | the same | one of the same centre who may not see the case | refused as for another body |
 | used | another | any of the same centre | refused |
 | used | any | of another centre | a new case: each centre has keys of its own |
+| used | any | another platform | a new case |
 | none | sent by the same caller in the last ten minutes | the same | the case of the first one, and a notice |
+| none | the same, and its case was declined or withdrawn since | the same | a new case |
 | none | any other | any | a new case |
 """
 
@@ -41,6 +43,7 @@ from shared.kit.problems import Unavailable, Unprocessable
 from shared.kit.runtime import Runtime
 from shared.kit.seal import seal_bytes
 from shared.kit.sql import Database
+from shared.kit.submissions import PERSON_PREFIX
 from shared.kit.vault import Vault
 
 CLAIMS_PER_BATCH_MAX = 64
@@ -85,12 +88,16 @@ class Claims:
         async with self._database.session() as session:
             return bool(await ClaimQueries(session).standing([(source, id)]))
 
-    async def id_of_body(self, digest: bytes, new_id: str) -> str:
-        """The id of a registration without a key: the one of the same body before it, or `new_id`. Raises
-        Unavailable.
+    async def id_of_body(self, digest: bytes, new_id: str, ended_id: str | None) -> str:
+        """The id of a registration without a key: the one of the same body before it, or `new_id`.
+
+        The same body counts no more where `ended_id` is the id that it had. Raises Unavailable.
         """
         async with self._database.transaction() as session:
-            return await ClaimQueries(session).id_of_body(digest, new_id, at=self._clock.now())
+            queries = ClaimQueries(session)
+            if ended_id is not None:
+                await queries.forget_body(digest, ended_id)
+            return await queries.id_of_body(digest, new_id, at=self._clock.now())
 
     async def _commit_all(self) -> None:
         while self._waiting:
@@ -142,18 +149,24 @@ class Registrar:
         self._clock, self._failpoints = runtime.clock, runtime.failpoints
 
     async def requested(
-        self, caller: Caller, region: str, key: str | None, payload: bytes, files: Sequence[UploadedFile]
+        self,
+        caller: Caller,
+        region: str,
+        key: str | None,
+        payload: bytes,
+        files: Sequence[UploadedFile],
+        ended_id: str | None = None,
     ) -> tuple[str, str]:
         """The source and the id of a registration over HTTP, by its key, else by its body (table above).
 
-        Raises Unavailable.
+        `ended_id` is the id that the same body had for a case that was declined or withdrawn. Raises Unavailable.
         """
         of_caller = f"http.{caller.person}"
         if key is None:
             digest = await self._digest(region, f"{of_caller}\n".encode() + payload, files)
-            return of_caller, await self._claims.id_of_body(digest, self._clock.new_id())
+            return of_caller, await self._claims.id_of_body(digest, self._clock.new_id(), ended_id)
         former = http_command_id(caller, "register", key)  # a key was the caller's own before, and is still good
-        if await self._claims.stands(of_caller, former):
+        if caller.person.startswith(PERSON_PREFIX) or await self._claims.stands(of_caller, former):
             return of_caller, former
         return f"centre.{caller.region}", derived_id("http", f"centre {caller.region}", "register", key)
 

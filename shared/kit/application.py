@@ -246,10 +246,10 @@ class Application:
         """The answer to a command whose sender has not read the decision that it replaces, or what came since."""
         kind = command.address.kind
         if not unmet.stated:
+            read = f"/reporting/{kind}s/{command.address.id}"
             return PreconditionRequired(
                 f"Here {command.name} replaces a decision that stands. Name the state that yours rests on.",
-                advice=f"GET /reporting/{kind}s/{command.address.id}, and send the same again with the ETag of that "
-                "answer as If-Match.",
+                advice=f"GET {read}, and send the same again with the ETag of that answer as If-Match.",
             )
         history = await self._history(command.address)
         version_read = precondition.version_read

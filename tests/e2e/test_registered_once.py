@@ -110,3 +110,28 @@ def test_who_may_not_register_leaves_no_trace_of_the_body(desk: Desk) -> None:
     body = demand()
     desk.refused(403, "access.refused", "jj-callback", CASES, body)
     assert desk.post("jj-window", CASES, body).status_code == 201
+
+
+def test_a_demand_that_was_withdrawn_meanwhile_is_registered_anew_without_a_key(desk: Desk) -> None:
+    body = demand()
+    first = desk.post("jj-window", CASES, body).json()
+    desk.ok("jj-window", f"/intake/cases/{first['id']}/withdraw", {"note": {"text": "写错了。"}})
+    again = desk.post("jj-window", CASES, body)
+    assert (again.status_code, again.json()["notice"]) == (201, None)
+    assert again.json()["id"] != first["id"]
+    third = desk.post("jj-window", CASES, body)
+    assert (third.status_code, third.json()["id"]) == (200, again.json()["id"])
+
+
+def test_who_sends_the_key_of_somebody_else_is_told_whose_case_the_answer_is(desk: Desk) -> None:
+    body, key = demand(), new_key()
+    desk.ok("jj-window", CASES, body, key)
+    again = desk.post("jj-director", CASES, body, key)
+    assert again.status_code == 200
+    assert "另立一件" in again.json()["notice"]
+    assert desk.post("jj-window", CASES, body, key).json()["notice"] is None
+
+
+def test_a_region_that_there_is_not_is_refused_before_anything_is_kept(desk: Desk) -> None:
+    for key in (None, new_key()):
+        desk.refused(422, "region.unknown", "cd-director", CASES, {**demand(), "region": "510199999000"}, key)
