@@ -258,17 +258,24 @@ def test_killed_in_the_middle_and_run_again_ends_the_same(own_stack: Stack, tmp_
     assert all(line.endswith("as before") for line in again.stdout.splitlines()), again.stdout
 
 
+def states_count() -> int:
+    """How many states of cases this process holds."""
+    return sum(isinstance(value, CaseState) for value in gc.get_objects())
+
+
 @pytest.mark.deep
 def test_an_import_holds_few_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside its rows in flight: importer, services, read models and feed together, in one process."""
     monkeypatch.setattr(row_importer, "CASES_CACHED_COUNT_MAX", 10)
+    gc.collect()
+    of_other_tests = states_count()
     held_counts: list[int] = []
     count = ImportRun._count
 
     def count_and_look(self: ImportRun, processed: Any) -> None:
         count(self, processed)
         if self.position.rows % 50 == 0:
-            held_counts.append(sum(isinstance(value, CaseState) for value in gc.get_objects()))
+            held_counts.append(states_count() - of_other_tests)
 
     monkeypatch.setattr(ImportRun, "_count", count_and_look)
     file = many_rows(tmp_path / "many.csv")
