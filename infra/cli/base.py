@@ -107,9 +107,13 @@ def run(work: Coroutine[Any, Any, T], interrupted: str = "interrupted", code: in
 
 @contextmanager
 def _ending_as_ctrl_c() -> Iterator[None]:
-    """Let the end of the terminal and a polite kill end the work as ctrl-C does. `nohup` still keeps it alive."""
+    """Let the end of the terminal and a polite kill end the work as ctrl-C does. `nohup` still keeps it alive.
+
+    A script's job in the background comes with ctrl-C ignored, and a kill that ends as ctrl-C does would be too.
+    """
     signs = [sign for sign in (signal.SIGHUP, signal.SIGTERM) if signal.getsignal(sign) is not signal.SIG_IGN]
     before = {sign: signal.signal(sign, lambda *_: signal.raise_signal(signal.SIGINT)) for sign in signs}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:

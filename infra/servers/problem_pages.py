@@ -5,6 +5,8 @@ A browser gets a page, every other reader JSON (RFC 9457, section 3.1.1). `GET /
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import sha256
 from html import escape
 
 from starlette.requests import Request
@@ -14,7 +16,16 @@ from starlette.routing import Route
 from shared.kit.languages import Language, types
 from shared.kit.problems import NotFound
 
-_HEADERS = {"Vary": "Accept", "Cache-Control": "public, max-age=3600", "Content-Security-Policy": "default-src 'none'"}
+_STYLE = (
+    ":root{color-scheme:light dark;font:1rem/1.6 system-ui,'Noto Sans CJK SC',sans-serif}"
+    "body{max-width:46rem;margin:2rem auto;padding:0 1rem}dt{margin-top:1.2rem;font-weight:600}dd{margin:0}"
+)
+_STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
+_HEADERS = {
+    "Vary": "Accept",
+    "Cache-Control": "public, max-age=3600",
+    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'",
+}
 
 
 async def _list(request: Request) -> Response:
@@ -51,6 +62,7 @@ def _page(codes: list[str]) -> str:
     )
     return (
         '<!doctype html><html lang="zh-CN"><meta charset="utf-8"><title>问题说明 / Problems</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
         f'<h1>问题说明 / Problems</h1><dl>{rows}</dl><p><a href="/problems">全部 / All</a></p></html>'
     )
 

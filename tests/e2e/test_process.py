@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +21,8 @@ import psutil
 import pytest
 
 from tests.support.client import HOUSING, MATTER, UNRULED, Desk, new_key
+from tests.support.command import ROOT
+from tests.support.folders import copy_made
 from tests.support.nats import free_port
 from tests.support.stack import START_S_MAX, STOP_S_MAX, Stack, caseflow, stack_in, until
 
@@ -51,6 +55,29 @@ def running(folder: Stack) -> Stack:
         folder.kill_all()
         folder.start()
     return folder
+
+
+@pytest.mark.parametrize("step", ["Postgres: starting", "ready on"])
+def test_a_job_of_a_script_in_the_background_ends_by_a_kill_at_any_step(tmp_path: Path, step: str) -> None:
+    """Such a job is started with ctrl-C ignored."""
+    environment = dict(os.environ) | {"CASEFLOW_DATA": str(tmp_path / "data"), "CASEFLOW_PORT": str(free_port())}
+    copy_made(tmp_path / "data")
+    command = f"exec {sys.executable} -m infra.cli up"
+    with (tmp_path / "out").open("w") as output:
+        process = subprocess.Popen(
+            ("bash", "-c", f"trap '' INT; {command}"), cwd=ROOT, env=environment, stdout=output, stderr=output
+        )
+
+    def text() -> str:
+        return (tmp_path / "out").read_text("utf-8")
+
+    try:
+        until(lambda: step in text() or process.poll() is not None, step, START_S_MAX)
+        process.terminate()
+        assert process.wait(STOP_S_MAX) == 0, text()
+    finally:
+        process.kill()
+    assert text().rstrip().endswith("stopped"), text()
 
 
 def test_without_the_demo_nobody_is_let_in_and_nothing_is_published() -> None:
