@@ -121,8 +121,15 @@ def _declare_ended_late(
 
 
 def _outdated(reference_data: DocumentsInForce, state: CaseState, clock: RunningDeadline) -> bool:
-    """Whether the limit of a clock that nobody moved differs from the one for the case as it is now."""
+    """Whether the limit of a clock that nobody moved differs from the one for the case as it is now.
+
+    A clock that was put under the law's own limit stays there while that limit applies: the custom limit that it left
+    may be over.
+    """
     if clock.moved or clock.overdue or clock.ended_at is not None:
+        return False
+    candidates = candidates_for(reference_data, state, *clock.key, _since(state, *clock.key))
+    if clock.put_under and any(deadline.terms == clock.deadline.terms for deadline in candidates):
         return False
     new = _deadline(reference_data, state, *clock.key)
     return new is not None and new.terms != clock.deadline.terms
@@ -168,14 +175,17 @@ def compare_limits(
     """The deadline of a clock that people moved beside the law's own by another limit; None where there is none.
 
     Both count from the start and stand still in the same pauses, so that the working time used up counts in both. An
-    extension belongs to the limit under which it was granted.
+    extension belongs to the limit under which it was granted. A clock whose limit still applies has the ceiling of the
+    law above it and no other: under that ceiling a custom limit binds no longer.
     """
     if not clock.moved or clock.overdue or clock.ended_at is not None or clock.key not in state.running_stages:
         return None
     pauses = [move for move in clock.moves if move.type != e.Extended.TYPE]
     since = _since(state, *clock.key)
     candidates = candidates_for(reference_data, state, *clock.key, since, pauses)
-    others = [deadline for deadline in candidates if deadline.terms != clock.deadline.terms]
+    applies = any(deadline.terms == clock.deadline.terms for deadline in candidates)
+    compared = candidates[1:] if applies else candidates  # the limit chosen comes first, the ceiling of the law second
+    others = [deadline for deadline in compared if deadline.terms != clock.deadline.terms]
     if not others:
         return None
     calendar = reference_data.calendar(state.in_charge)

@@ -45,7 +45,8 @@ class RunningDeadline:
     """A deadline in force. `set_by` is the event that set the due moment, and the cause of the firings that follow.
 
     `warned` and `overdue` mark that it has fired, once for its due moment. The overdues that stand are in the state's
-    `late`. `resume_at` is the end of a pause, `ended_at` the end of the stage.
+    `late`. `resume_at` is the end of a pause, `ended_at` the end of the stage. `put_under` marks a clock that
+    follows the law's own limit in place of the one under which people had moved it.
     """
 
     deadline: Deadline
@@ -60,6 +61,7 @@ class RunningDeadline:
     resume_at: datetime | None = None
     ended_at: datetime | None = None
     moves: tuple[Move, ...] = ()
+    put_under: bool = False
 
     @property
     def key(self) -> Key:
@@ -158,7 +160,8 @@ def _opened(before: RunningDeadline | None, deadline: Deadline, id: str) -> Runn
         return RunningDeadline(deadline, id)
     warned = before.warned and before.deadline.warn_at == deadline.warn_at
     set_by = before.set_by if before.deadline == deadline else id
-    return replace(before, deadline=deadline, set_by=set_by, warned=warned, ended_at=None)
+    put_under = before.put_under and before.deadline.terms == deadline.terms
+    return replace(before, deadline=deadline, set_by=set_by, warned=warned, ended_at=None, put_under=put_under)
 
 
 def extended(clocks: RunningDeadlines, event: e.Extended, recorded: Recorded[Any]) -> RunningDeadlines:
@@ -187,7 +190,7 @@ def reckoned_anew(
     changes["overdue"] = clock.overdue and clock.deadline.due == new.due
     if new.terms != clock.deadline.terms:  # another limit: an extension of the one before does not prolong it
         moves = tuple(move for move in changes["moves"] if move.type != e.Extended.TYPE)
-        changes |= {"moves": moves, "extensions": 0}
+        changes |= {"moves": moves, "extensions": 0, "put_under": True}
     if isinstance(event, e.Resumed):
         changes |= {"suspended": False, "pause_requested": False, "resume_at": None}
     return _changed(clocks, clock, changes)

@@ -205,3 +205,57 @@ def test_both_limits_and_the_reason_are_shown_whichever_holds() -> None:
         assert held in step.why
         assert "moved: 10 hours (made up (not law)), due 2026-03-02T19:01+08:00" in step.why
     assert "case: 8 hours (made up (not law)), due 2026-03-02T17:01+08:00" in step.why
+
+
+LAW = {"basis": {"mark": "L", "text": "the law, 14"}}
+
+
+def promised(**more: Any) -> Life:
+    """A case with a custom limit of 5 working days under the law's own of 10, both of which may be extended."""
+    terms: dict[str, Any] = {"when": {"nature": ["dispute"]}, "extend_by": "desk", "extend_times_max": 3}
+    terms |= {"pauses": ["hearing"]} | more
+    custom = limit("handle", 5, extend_max=20, id="custom", **terms)
+    return life(custom, limit("handle", 10, extend_max=10, id="law", **terms) | LAW)
+
+
+def test_an_extension_within_the_bound_of_the_law_stands_though_a_custom_limit_is_shorter() -> None:
+    case = promised()
+    extend(case, at("2026-03-19 00:00"), at("2026-03-06 10:00"))
+    assert (handling(case).amount, handling(case).due) == (10, at("2026-03-17 00:00")), "longer than the law has it"
+    extend(case, at("2026-03-21 00:00"), at("2026-03-13 10:00"))
+    assert (handling(case).amount, handling(case).due) == (10, at("2026-03-21 00:00"))
+    assert (case.clock(Stage.HANDLE).extensions, case.refused) == (1, [])
+
+
+CORRECTIONS: tuple[dict[str, Any], ...] = (
+    {"nature": None, "severity": "larger"},
+    {"nature": None, "severity": None, "matter": {"title": "t", "text": "a slip of the pen"}},
+)
+
+
+@pytest.mark.parametrize("correction", CORRECTIONS)
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_correction_does_not_put_a_clock_back_under_the_custom_limit_that_it_left(
+    paused: bool, correction: dict[str, Any]
+) -> None:
+    case = promised()
+    if paused:
+        case.ask(ask("suspend", at=at("2026-03-03 10:00")))
+        resume(case, at("2026-03-04 10:00"))
+    extend(case, at("2026-03-20 00:00"), at("2026-03-06 10:00"))
+    due = at("2026-03-18 00:00" if paused else "2026-03-17 00:00")
+    assert (handling(case).amount, handling(case).due) == (10, due)
+    case.ask(ask("correct", at=at("2026-03-13 10:00"), **correction))
+    assert (handling(case).amount, handling(case).due, case.refused) == (10, due, [])
+
+
+def test_a_clock_that_was_put_under_the_law_has_the_limit_of_another_matter_after_a_correction() -> None:
+    other = limit("handle", 12, when={"nature": ["consultation"]}, id="other")
+    custom, law_row = (
+        limit("handle", amount, when={"nature": ["dispute"]}, extend_max=20, extend_by="desk", id=id)
+        for amount, id in ((5, "custom"), (10, "law"))
+    )
+    case = life(custom, law_row | LAW, other)
+    extend(case, at("2026-03-19 00:00"), at("2026-03-06 10:00"))
+    case.ask(ask("correct", nature="consultation", severity=None, at=at("2026-03-09 10:00")))
+    assert (handling(case).amount, handling(case).due) == (12, at("2026-03-19 00:00"))
