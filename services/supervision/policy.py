@@ -7,6 +7,7 @@ due (`fire`). The law decides every command, so a repeated cause changes nothing
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
@@ -88,7 +89,21 @@ def keep_clocks(
         stages = {stage for stage, _ in corrected}
         standing = {key: deadline for key, deadline in (running | opened).items() if key[0] in stages}
         requests.append(_set_deadlines(address, standing | corrected, stages, "corrected"))
+    if isinstance(recorded.known, e.Unmerged):
+        requests += _by_calendar_in_force(address, state, reference_data)
     return requests
+
+
+def _by_calendar_in_force(
+    address: Address, state: CaseState, reference_data: DocumentsInForce
+) -> Iterator[CommandRequest]:
+    """Move the running clocks to their due moments by the calendar in force: a merged case heard of no calendar."""
+    calendar = reference_data.calendar(state.in_charge)
+    for clock in state.clocks:
+        if clock.ended_at is None and not (clock.overdue or clock.suspended):
+            new, (stage, unit) = recomputed_deadline(clock, calendar), clock.key
+            if differs(new, clock.deadline):
+                yield replace(recompute(address, clock, new), what=f"{stage} {unit or ''}")
 
 
 def _set_deadlines(

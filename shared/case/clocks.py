@@ -82,7 +82,8 @@ class RunningDeadline:
 class Overdue:
     """An overdue that stands: `rung` rungs of the ladder were taken, the next rung is due at `next_at`.
 
-    `cause` is the event that set `next_at`. `ended_at` is the end of the stage, None while it runs.
+    `cause` is the event that set `next_at`, or the undoing of a merge after which the ladder goes on. `ended_at` is the
+    end of the stage, None while it runs.
     """
 
     stage: Stage
@@ -124,20 +125,30 @@ def late_ended(lates: Overdues, clocks: RunningDeadlines) -> Overdues:
 def run_on(before: RunningDeadlines, lates: Overdues, id: str, at: datetime) -> dict[str, Any]:
     """The clocks and overdues after a merge was undone by the event `id`: the clocks `before` it have never ended.
 
-    An overdue that was declared meanwhile has no rungs yet, since its stage had ended: its ladder begins now.
+    An overdue that was declared meanwhile has no rungs yet, since its stage had ended: its ladder begins now. Whatever
+    fires from now on has the undoing as its cause: a command of the merged time may have come to nothing, and under the
+    same cause it would be no new command.
     """
     running = {clock.key: clock for clock in before if clock.ended_at is None}
     late = []
     for overdue in lates:
         clock = running.get(overdue.key)
         if clock is not None and clock.deadline.due == overdue.due:
-            overdue = replace(overdue, ended_at=None)
-            if not clock.overdue:
-                overdue = replace(overdue, next_at=at, cause=id)
+            overdue = replace(overdue, ended_at=None, cause=id, next_at=overdue.next_at if clock.overdue else at)
         late.append(overdue)
     declared = {(overdue.key, overdue.due) for overdue in late}
-    now = (replace(clock, overdue=clock.overdue or (clock.key, clock.deadline.due) in declared) for clock in before)
-    return {"clocks": tuple(now), "late": tuple(late)}
+    return {"clocks": tuple(_runs_on(clock, declared, id, at) for clock in before), "late": tuple(late)}
+
+
+def _runs_on(
+    clock: RunningDeadline, declared: Collection[tuple[Key, datetime]], id: str, at: datetime
+) -> RunningDeadline:
+    """A clock after a merge was undone. It is overdue where its overdue stands; one that was annulled fires again."""
+    if clock.ended_at is not None:
+        return clock
+    overdue = (clock.key, clock.deadline.due) in declared
+    fires_again = not overdue and (clock.overdue or clock.deadline.due < at)
+    return replace(clock, overdue=overdue, set_by=id if fires_again else clock.set_by)
 
 
 def set_anew(clocks: RunningDeadlines, lates: Overdues, event: e.DeadlinesSet, id: str) -> dict[str, Any]:

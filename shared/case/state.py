@@ -213,6 +213,23 @@ def fold(recorded: Iterable[Recorded[Any]], state: CaseState = NEW) -> CaseState
     return state
 
 
+def standing(events: Iterable[Recorded[Any]]) -> dict[str, Any]:
+    """Where a case stood right before the merge that stands, as facts of an undoing: status, stage and clocks.
+
+    Of a case that is not merged, where it stands; the law refuses to undo its merge.
+    """
+    state, before = NEW, None
+    for recorded in events:
+        if isinstance(recorded.event, e.Merged):
+            before = state
+        state = evolve(state, recorded)
+    merged = before if state.status is Status.MERGED else None
+    stood = (merged.status, merged.since, merged.clocks) if merged else (Status.AWAITING_TRIAGE, state.since, ())
+    status, since, running = stood
+    stored = clocks.STORED.dump_json(running, exclude_defaults=True).decode()
+    return {"merged_at": state.since, "status": status.value, "since": since, "clocks": stored}
+
+
 def _on(*types: type[Event]) -> Callable[[StateUpdate], StateUpdate]:
     def register(update: StateUpdate) -> StateUpdate:
         for type_ in types:
@@ -379,7 +396,7 @@ _UPDATES |= {
 def _unmerged(state: CaseState, event: e.Unmerged, recorded: Recorded[Any]) -> dict[str, Any]:
     before = clocks.STORED.validate_json(event.clocks)
     run_on = clocks.run_on(before, state.late, recorded.id, recorded.meta.time)
-    return {"merged_into": None, "since": event.since} | run_on
+    return {"merged_into": None, "since": event.since, "erasure_requested_by": None} | run_on
 
 
 @_on(e.Released)

@@ -27,6 +27,7 @@ DUE = START + timedelta(days=5)
 LATER = DUE + timedelta(days=5)
 TOO_LATE = DUE + timedelta(seconds=1)  # the first moment at which the case is overdue
 ERASABLE = datetime(2027, 3, 2, 16, 0, tzinfo=UTC)  # a year after START, when its last day is over in China
+ERASABLE_ANEW = datetime(2028, 3, 3, 16, 0, tzinfo=UTC)  # a year after ERASABLE
 RUNG = DUE + timedelta(days=1)  # the moment of the first rung of the ladder
 NEXT_RUNG = DUE + timedelta(days=2)
 
@@ -205,6 +206,12 @@ _CO_CLOCKED = (
 _SETTLED = (*_HANDLING, ask("settle"))
 _CLOSED = (*_SETTLED, ask("close"))
 _ERASURE_REQUESTED = (*_CLOSED, ask("request-erasure", by=LI, at=ERASABLE))
+_UNMERGED = (
+    _REGISTER,
+    ask("merge"),
+    ask("request-erasure", by=LI, at=ERASABLE),
+    ask("unmerge", at=ERASABLE),
+)
 _HELD = (*_CLOSED, ask("hold"))
 _RELEASE_REQUESTED = (*_HELD, ask("request-release", by=LI))
 _OVERDUE = (*_CLOCKED, ask("declare-overdue"))
@@ -270,6 +277,10 @@ SITUATIONS: dict[str, tuple[Ask, ...]] = {
         ask("release", at=ERASABLE),
     ),
     "closed anew": (*_CLOSED, ask("reopen", at=ERASABLE), *(replace(step, at=ERASABLE) for step in _CLOSED[1:])),
+    "merged, erasure requested, unmerged, closed": (
+        *_UNMERGED,
+        *(replace(step, at=ERASABLE) for step in _CLOSED[1:]),
+    ),
     "closed and held": _HELD,
     "closed and held, release requested": _RELEASE_REQUESTED,
     "closed and held, release request ended": (*_RELEASE_REQUESTED, ask("end-release-request")),

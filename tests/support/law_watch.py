@@ -12,7 +12,6 @@ from datetime import timedelta
 from functools import reduce
 from typing import Any
 
-from services.routing.enrichers import standing
 from shared.case import events as e
 from shared.case.base import Event, Recorded, contains, event_id
 from shared.case.catalogue import ENDS, STAGE_CHANGES
@@ -22,7 +21,7 @@ from shared.case.facts import DeclineReason, Hold, KeptFrom, Outcome, Retention,
 from shared.case.lifecycle import ENDED, EXISTING, TRANSITIONS, Status, Variant
 from shared.case.orders import NEW_ORDER, ORDER_STATE, ORDER_TRANSITIONS, OrderState, OrderStatus, evolve_order
 from shared.case.reasons import Rejected
-from shared.case.state import NEW, STATE, CaseState, fold, variant
+from shared.case.state import NEW, STATE, CaseState, fold, standing, variant
 from tests.support.law import Ask, then, when
 from tests.support.law_watch_time import Clocks
 

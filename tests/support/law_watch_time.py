@@ -101,8 +101,14 @@ class Clocks:
         self._agrees(after)
 
     def _run_on(self, at: datetime) -> None:
-        """The clocks of a case whose merge is undone; the ladder of an overdue declared meanwhile begins now."""
-        self.own = self.before_merge
+        """The clocks of a case whose merge is undone; the ladder of an overdue declared meanwhile begins now.
+
+        An overdue that was annulled no longer stands, so that a clock that runs on is declared overdue anew.
+        """
+        self.own = {
+            key: replace(clock, seen=clock.seen and (clock.ended is not None or key in self.ladders))
+            for key, clock in self.before_merge.items()
+        }
         for key, due in self.declared_while_merged.items():
             if key not in self.ladders or self.own[key].due != due:
                 continue

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 
 from services.intake.policy import REACTIONS
-from services.routing.enrichers import standing
 from shared.case.base import Address, Meta, Owner, derived_id, new_id
 from shared.case.commands import COMMANDS, Command
 from shared.case.rights import Right
+from shared.case.state import standing
 from shared.kit.access import Caller
 from shared.kit.application import Application
 from shared.kit.command_handler import Committed, command

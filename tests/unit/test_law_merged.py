@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.routing.enrichers import standing
+from services.supervision import policy
 from services.supervision.policy import moments
 from shared.case.base import Recorded, new_id
 from shared.case.clocks import Overdue
 from shared.case.decide import Accepted
-from shared.case.facts import Satisfaction
+from shared.case.facts import Satisfaction, Stage
 from shared.case.lifecycle import Status
 from shared.case.reasons import Reason
-from shared.case.state import CaseState
+from shared.case.state import CaseState, standing
 from tests.support.law import (
     DUE,
     LATER,
@@ -40,6 +40,9 @@ from tests.support.law import (
     when,
 )
 from tests.support.law import given as state_of
+from tests.support.policy_life import Life
+
+IN_HANDLING = (ask("register"), ask("triage"), ask("assign"), ask("sign-for"))
 
 IN_PROGRESS = [name for name in SITUATIONS if state_of(name).status.value in ("awaiting_triage", "triaged", "assigned")]
 IN_PROGRESS += [name for name in SITUATIONS if state_of(name).status is Status.HANDLING]
@@ -70,7 +73,14 @@ def test_the_case_stands_where_it_stood_with_its_clocks_and_timers(situation: st
     before = state_of(situation)
     events, merged = lived(situation, ask("merge"))
     assert merged.status is Status.MERGED
-    undone = then(merged, accepted(merged, undo(events)))
+    undone = then(merged, event := accepted(merged, undo(events, START)))
+    # what fires from now on has another cause, so that its commands are new ones
+    runs = {clock.key for clock in before.clocks if clock.overdue and clock.ended_at is None}
+    late = (replace(overdue, cause=event.id) if overdue.key in runs else overdue for overdue in before.late)
+    before = replace(before, late=tuple(late))
+    if situation.endswith("annulled"):  # the stage runs and is late: it is declared anew
+        fires = (replace(clock, overdue=False, set_by=event.id) for clock in before.clocks)
+        before = replace(before, clocks=tuple(fires))
     assert differences(undone, before) == {}
     assert list(moments(WHERE.subject, undone)) == list(moments(WHERE.subject, before))
 
@@ -88,6 +98,44 @@ def test_an_overdue_that_was_declared_meanwhile_stands_once_and_its_ladder_begin
     assert (undone.overdue_count, undone.clocks[0].overdue, undone.clocks[0].ended_at) == (1, True, None)
     assert refused(undone, declared) is Reason.ALREADY_FIRED
     assert [timer.what for timer in moments(WHERE.subject, undone)] == ["rung"]
+
+
+@pytest.mark.parametrize("declared_before", [True, False])
+def test_an_overdue_that_was_annulled_meanwhile_fires_again(declared_before: bool) -> None:
+    """The stage ended in time by the merge, so the overdue was annulled; without the merge it goes on and is late."""
+    declaring, annulling = ask("declare-overdue"), ask("annul-overdue")
+    requests = (declaring, ask("merge", at=DUE)) if declared_before else (ask("merge", at=TOO_LATE), declaring)
+    events, merged = lived("clocked", *requests, annulling)
+    undone = then(merged, event := accepted(merged, undo(events)))
+    (timer,) = (timer for timer in moments(WHERE.subject, undone) if timer.what == "overdue")
+    assert (timer.at, timer.cause) == (DUE, event.id), "a cause of its own: the first command was applied already"
+    again = after(undone, ask("declare-overdue", seen_at=LATER, at=LATER))
+    assert (len(again.late), again.overdue_count) == (1, 1)
+
+
+def test_a_rung_after_an_undone_merge_is_no_repetition_of_the_one_that_came_to_nothing() -> None:
+    """An order of the ladder, issued just before the merge, was refused by the merged case: it is issued again."""
+    life = Life(*IN_HANDLING)
+    life.fire("overdue", Stage.HANDLE, life.clock(Stage.HANDLE).deadline.due + timedelta(seconds=1))
+    for _ in range(2):
+        assert life.late.next_at is not None
+        life.fire("rung", Stage.HANDLE, life.late.next_at)
+    moment = life.late.next_at
+    assert moment is not None
+
+    def rung_order() -> tuple[str, str]:
+        (timer,) = (timer for timer in moments(WHERE.subject, life.state) if timer.what == "rung")
+        (request,) = policy.fire(WHERE, life.state, timer, moment, life.library)
+        assert request.name == "issue-order"
+        return timer.cause, request.address.id
+
+    first = rung_order()
+    life.ask(ask("merge", at=moment))
+    life.ask(Ask("unmerge", standing(life.history), at=moment + timedelta(hours=1)))
+    assert life.late.next_at == moment
+    assert not set(first) & set(rung_order())
+    life.fire("rung", Stage.HANDLE, moment + timedelta(hours=1))
+    assert (len(life.state.orders), life.late.rung) == (1, 3)
 
 
 def test_a_rung_that_was_due_meanwhile_comes_at_once() -> None:

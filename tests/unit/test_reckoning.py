@@ -12,6 +12,7 @@ from services.supervision.deadlines.explanations import clocks_of, steps_of
 from services.supervision.deadlines.reckoning import extended_deadline, resumption
 from shared.case.clocks import RunningDeadline
 from shared.case.facts import Allowance, Deadline, Stage
+from shared.case.state import standing
 from shared.kit.effects import Timer
 from shared.reference.documents import DocumentKind
 from shared.reference.reference_data import ReferenceData
@@ -259,3 +260,15 @@ def test_a_clock_that_was_put_under_the_law_has_the_limit_of_another_matter_afte
     extend(case, at("2026-03-19 00:00"), at("2026-03-06 10:00"))
     case.ask(ask("correct", nature="consultation", severity=None, at=at("2026-03-09 10:00")))
     assert (handling(case).amount, handling(case).due) == (12, at("2026-03-19 00:00"))
+
+
+def test_a_calendar_that_was_published_while_a_case_was_merged_counts_when_the_merge_is_undone() -> None:
+    case = life(days(5), calendars=[{"year": "2026", "holidays": EXTRA}])
+    assert handling(case).due == at("2026-03-12 00:00")
+    case.ask(ask("merge", at=at("2026-03-02 11:00")))
+    others = [one for one in case.library.documents() if one.kind is not DocumentKind.CALENDARS]
+    case.library = ReferenceData([*others, document(DocumentKind.CALENDARS, 99, {"year": "2026"})])
+    case.ask(Ask("unmerge", standing(case.history), at=at("2026-03-03 11:00")))
+    assert handling(case).due == at("2026-03-10 00:00")
+    undone = next(recorded for recorded in case.history if recorded.type == "case.unmerged")
+    assert policy.keep_clocks(undone, case.state, case.library) == [], "a repetition asks for nothing"
