@@ -12,7 +12,7 @@ from typing import Any
 from services.supervision import policy
 from services.supervision.deadlines.reckoning import extended_deadline, resumption
 from shared.case import events as e
-from shared.case.base import Event
+from shared.case.base import Event, Recorded
 from shared.case.clocks import RunningDeadline
 from shared.case.commands import Command
 from shared.case.events.routing import TransferFacts
@@ -27,6 +27,7 @@ from shared.kit.problems import Unprocessable
 # The request that a command approves.
 _APPROVES: dict[str, type[Event]] = {
     "extend": e.ExtensionRequested, "suspend": e.PauseRequested, "accept-answer": e.OrderAnswered,
+    "release": e.ReleaseRequested, "erase": e.ErasureRequested,
 }  # fmt: skip
 
 
@@ -38,18 +39,29 @@ async def by_another(application: Application, caller: Caller, command: Command)
     state, stated = history.state, command.facts
     if command.meta.command_id in state.applied:
         return command
-    requests = [
-        recorded.meta.actor
-        for recorded in history.events
-        if type(recorded.event) is _APPROVES[command.name] and _clock_of(recorded.event) == _clock_of(stated)
-    ]
-    concerned = {requests[-1].person, requests[-1].acting_for} if requests else set()
+    concerned = requesters(history.events, command.name, stated)
     if isinstance(state, CaseState):
         unit, now = _clock_of(stated)[1], application.runtime.clock.now()
         concerned |= {state.person_of(unit), policy.holder(application.identity.reference_data, state, unit, now)}
     if not concerned.isdisjoint(caller.people):
         raise rejected(Rejected(Reason.SELF_APPROVAL))
     return command
+
+
+def requesters(events: Sequence[Recorded[Any]], name: str, stated: Any) -> set[str | None]:
+    """Who made the request that a command approves, and the absent person for whom.
+
+    The last request counts. The answer to an order is all that was answered since an answer was last refused.
+    """
+    concerned: set[str | None] = set()
+    for recorded in events:
+        event, actor = recorded.event, recorded.meta.actor
+        if isinstance(event, e.OrderRefused):
+            concerned = set()
+        elif type(event) is _APPROVES[name] and _clock_of(event) == _clock_of(stated):
+            earlier = concerned if isinstance(event, e.OrderAnswered) else set()
+            concerned = {*earlier, actor.person, actor.acting_for}
+    return concerned
 
 
 def _clock_of(stated: Any) -> tuple[Any, Any]:
@@ -140,14 +152,22 @@ def _region_with_centre(application: Application, command: Command) -> str:
 
 
 async def requested(application: Application, caller: Caller, command: Command) -> Command:
-    """Add the person whose request an erasure or the release of a legal hold approves; the law demands one."""
+    """Add the person whose request an erasure or the release of a legal hold approves; the law demands one.
+
+    Raises ProblemError where one of the two persons stands in for the other: one power would decide twice. The law
+    itself refuses the person who made the request.
+    """
     facts = command.facts
     assert isinstance(facts, ErasureFacts | ReleaseFacts)
-    state = (await application.load_for_service(command.address)).state
+    history = await application.history_for_service(command.address)
+    state = history.state
     if isinstance(facts, ErasureFacts):
         requested_by = state.erasure_requested_by
     else:
         requested_by = state.release_requested_by if facts.hold is Hold.LEGAL else None
+    another = requested_by not in (None, caller.person) and command.meta.command_id not in state.applied
+    if another and not requesters(history.events, command.name, facts).isdisjoint(caller.people):
+        raise rejected(Rejected(Reason.SECOND_PERSON_NEEDED))
     return replace(command, facts=facts.model_copy(update={"requested_by": requested_by}))
 
 

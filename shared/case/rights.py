@@ -59,6 +59,12 @@ SEPARATED = frozenset({Right.ADMIN, Right.OPERATE, Right.AUDIT})
 ERASURE_APART = frozenset({Right.HOLD, Right.ERASE})
 
 
+def joined_powers(rights: frozenset[Right]) -> frozenset[Right]:
+    """The powers among `rights` that may not come together in one person."""
+    erasure = ERASURE_APART if erasure_conflict(rights) else frozenset()
+    return rights & (SEPARATED | erasure if separation_conflict(rights) else erasure)
+
+
 def erasure_conflict(rights: frozenset[Right]) -> str | None:
     """The reason why one post may not both end a hold and erase, None when it does not."""
     if not rights >= ERASURE_APART:

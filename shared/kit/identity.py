@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from shared.case.base import Actor, Address, Owner
-from shared.case.rights import erasure_conflict, separation_conflict
+from shared.case.rights import joined_powers, separation_conflict
 from shared.case.state import CaseState
 from shared.kit import telemetry
 from shared.kit.access import Caller, takes_no_part
@@ -64,22 +64,23 @@ class Identity:
     def as_deputy(self, caller: Caller, at: datetime, state: Any) -> Iterator[Caller]:
         """The caller as the deputy of each absent person for whom they stand in, in a case, in an order or in neither.
 
-        The rights are those of the absent person's post. Powers that are kept apart stay apart (clause 9.5 b).
+        The rights are those of the absent person's post. Powers that are kept apart stay apart (clause 9.5 b), also
+        where they are those of two absent people: the deputy has none of them.
         """
         barred = takes_no_part(state) if isinstance(state, CaseState) else nobody_barred
-        for row in self.reference_data.absent_before(caller.person, at, barred):
-            post = self.reference_data.post(row.post)
-            if post is None:
-                continue
-            both = caller.rights | set(post.rights)
-            if separation_conflict(both) or erasure_conflict(both):
+        rows = self.reference_data.absent_before(caller.person, at, barred)
+        posts = [(row, frozenset(post.rights)) for row in rows if (post := self.reference_data.post(row.post))]
+        joined = joined_powers(caller.rights.union(*(rights for _, rights in posts)))
+        for row, all_rights in posts:
+            rights = all_rights - joined
+            if not rights or separation_conflict(caller.rights | rights):
                 continue
             yield Caller(
                 caller.person,
                 row.post,
                 row.unit,
                 row.region,
-                frozenset(post.rights),
+                rights,
                 acting_for=row.id,
                 own_unit=caller.unit,
             )

@@ -36,6 +36,8 @@ PEOPLE = (
     row("away-chief", CENTRE, "supervisor", "away-clerk", away_from=TODAY),
     row("away-chief-2", CENTRE, "supervisor", "away-handler", away_from=TODAY),
     row("away-clerk", CENTRE, "window-clerk"),
+    row("away-keeper", CENTRE, "deputy-director", "away-second", away_from=TODAY),
+    row("away-second", CENTRE, "window-clerk"),
     row("away-head", HOUSING, "department-head", "away-gone", away_from=TODAY),
     row("away-gone", HOUSING, "handler", "away-handler", active=False),
     row("away-handler", HOUSING, "handler"),
@@ -88,6 +90,17 @@ def test_who_answered_an_order_does_not_accept_the_answer_as_a_deputy(desk: Desk
     desk.ok("away-handler", f"{path}/answer-order", {"note": NOTE})
     desk.refused(403, "self_approval", "away-handler", f"{path}/accept-answer", {"note": NOTE})
     desk.ok("jj-deputy", f"{path}/accept-answer", {"note": NOTE})
+
+
+@pytest.mark.clause("9.4b")
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize(("requests", "approves"), [("away-second", "away-keeper"), ("away-keeper", "away-second")])
+def test_a_hold_is_not_released_by_one_power_through_a_deputy(desk: Desk, requests: str, approves: str) -> None:
+    path = f"/supervision/cases/{desk.register().id}"
+    desk.ok("jj-director", f"{path}/hold", {"hold": "legal", "note": NOTE})
+    desk.ok(requests, f"{path}/request-release", {"basis": "诉讼终结"})
+    desk.refused(403, "second_person_needed", approves, f"{path}/release", {"hold": "legal"})
+    desk.ok("jj-director", f"{path}/release", {"hold": "legal"})
 
 
 @pytest.mark.usefixtures("people")

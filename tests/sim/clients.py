@@ -169,7 +169,8 @@ class Client:
             if isinstance(verdict, Rejected) and verdict.reason.code == code:
                 return
         in_another = self._of_the_merged(command) or self._goes_on_elsewhere(command, before, after)
-        own = code == Reason.SELF_APPROVAL.code and self._of_their_own(asked, before, after)
+        by_enricher = code in (Reason.SELF_APPROVAL.code, Reason.SECOND_PERSON_NEEDED.code)
+        own = by_enricher and self._of_their_own(asked, before, after)
         if not (in_another or own or self._nothing_still(command, code, before, after)):
             self.world.violated(f"rejected ({code}) for no state the case was in", command)
 
@@ -188,7 +189,8 @@ class Client:
         caller, command = asked.caller, asked.command
         events = self.world.log.events(command.address.subject)[:after]
         requests = (recorded for recorded in events if recorded.type.endswith(("_requested", ".answered")))
-        concerned = {recorded.meta.actor.person for recorded in requests}
+        actors = [recorded.meta.actor for recorded in requests]
+        concerned = {name for actor in actors for name in (actor.person, actor.acting_for)}
         if command.address.kind == "case":
             states = (self.world.state(command.address, count) for count in range(before, after + 1))
             concerned |= {state.person_of(getattr(command.facts, "unit", None)) for state in states}

@@ -162,6 +162,33 @@ def test_who_does_not_stand_in_has_no_right_of_another(rows: Any, case: dict[str
     assert as_deputy(directory(*rows), "clerk", replace(given("extension asked"), **case), at) == []
 
 
+# the rights of the deputy's own post, those of two absent people -> those that the deputy has for each of them
+POWERS: tuple[tuple[str, str, str, list[set[str]]], ...] = (
+    ("handle", "read hold", "read erase", [{"read"}, {"read"}]),
+    ("handle", "hold", "erase", []),
+    ("handle", "read hold", "read close", [{"read", "hold"}, {"read", "close"}]),
+    ("erase", "read hold", "read close", [{"read"}, {"read", "close"}]),
+    ("export", "audit", "operate", []),
+    ("export", "admin export", "handle", [{"export"}, {"handle"}]),
+    ("audit", "handle", "export", [{"export"}]),
+    ("audit", "operate", "admin", []),
+)
+
+
+@pytest.mark.clause("9.5b")
+@pytest.mark.parametrize(("own", "first", "second", "rights"), POWERS)
+def test_powers_that_are_kept_apart_do_not_come_together_from_two_absent_people(
+    own: str, first: str, second: str, rights: list[set[str]]
+) -> None:
+    posts = [{"code": code, "title": code, "rights": names.split()} for code, names in
+             (("own", own), ("first", first), ("second", second))]  # fmt: skip
+    people = [row(id, "deputy", post=id, **AWAY) for id in ("first", "second")]
+    rows = (document(DocumentKind.POSTS, 1, *posts),
+            document(DocumentKind.PEOPLE, 2, *people, row("deputy", post="own")))  # fmt: skip
+    deputies = as_deputy(ReferenceData(rows), "deputy", None)
+    assert [{right.value for right in deputy.rights} for deputy in deputies] == rights
+
+
 def test_a_deputy_is_barred_by_the_own_unit_and_by_the_absent_person() -> None:
     caller = Caller("clerk", "chief", HOUSING, TOWNSHIP, frozenset(), acting_for="chief", own_unit=LABOUR)
     case = given("handled")
