@@ -20,12 +20,13 @@ from typing import Any, cast
 
 from shared.case import events as e
 from shared.case.base import SEAL_PREFIX, Address, Position, Recorded, Unknown, event_id
+from shared.case.clocks import STORED
 from shared.case.commands import COMMANDS, Command
 from shared.case.decide import Accepted, decide, of_older_law
 from shared.case.lifecycle import IN_PROGRESS, Status
 from shared.case.orders import NEW_ORDER, decide_order, evolve_order
 from shared.case.reasons import Reason
-from shared.case.state import NEW, evolve
+from shared.case.state import NEW, evolve, standing
 from shared.log.port import Damaged, Log, Malformed, NoArea
 
 STATES_COUNT_MAX = 20_000
@@ -43,6 +44,7 @@ FSCK_RULES: dict[str, str] = {
     "wrong_owner": "A service wrote an event that another owns. Check which version runs, and the users of the log.",
     "refused_by_law": "The law does not accept this event where it stands. Report it to the makers with its place.",
     "after_closing": "Something handles a closed case. Report it to the makers with its place.",
+    "wrong_undoing": "A merge was undone to another place than the case had. Report it to the makers with its place.",
     "not_sealed": "Content stands in the clear. Report it at once; the stream must be rewritten from a backup.",
     "key_missing": "The vault has no key for this content. Restore the vault from the backup of the same moment.",
     "key_destroyed": "The key is gone, but no erasure stands on the log. Restore the vault, or erase the case.",
@@ -185,6 +187,16 @@ _COMMAND_OF = {spec.event.TYPE: name for name, spec in COMMANDS.items()}
 _CLOSED = (Reason.CASE_CLOSED, Reason.CASE_MERGED, Reason.CASE_SPLIT, Reason.ERASED)
 
 
+# A request, and the event for which it is needed since requests exist.
+_APPROVED_BY: dict[type[Any], type[Any]] = {e.ErasureRequested: e.Erased, e.ReleaseRequested: e.Released}
+
+
+def _place(event: e.Unmerged) -> tuple[Any, ...]:
+    """The status, the start of the stage and the deadlines to which the undoing of a merge leads."""
+    running = [(clock.deadline, clock.ended_at, clock.suspended) for clock in STORED.validate_json(event.clocks)]
+    return event.status, event.since, running
+
+
 class _Seen:
     """A Bloom filter of the aggregates that were read; a negative answer is always right."""
 
@@ -209,6 +221,7 @@ class _Check:
         self._seen = _Seen()
         self._erased: OrderedDict[str, bool] = OrderedDict()
         self._reported: set[tuple[str, str]] = set()
+        self._requested: set[tuple[str, type[Any]]] = set()  # streams with a request, by what it leads to
 
     def find(self, rule: str, recorded: Recorded[Any], details: str = "") -> None:
         self.report.add(FsckFinding(rule, str(recorded.position), recorded.address.id, details))
@@ -259,12 +272,28 @@ class _Check:
         elif not state.newer_event:  # only a newer program can check the events after that of a newer program
             verdict = law.decide(Command(address, recorded.meta, name, cast(Any, event)), state)
             if not isinstance(verdict, Accepted):
-                if not of_older_law(cast(Any, event), verdict.reason):
+                older = (_position(recorded).stream, type(event)) not in self._requested
+                if not (older and of_older_law(cast(Any, event), verdict.reason)):
                     rule = "after_closing" if verdict.reason in _CLOSED else "refused_by_law"
                     self.find(rule, recorded, f"{recorded.type} {verdict.reason.code} {verdict.detail}".strip())
             elif verdict.recorded is None:
                 self.find("applied_twice", recorded, f"{recorded.type} {recorded.meta.command_id}")
+            elif isinstance(event, e.Unmerged):
+                await self._undone(recorded, event)
+            elif (approved := _APPROVED_BY.get(type(event))) is not None:
+                self._requested.add((_position(recorded).stream, approved))
         self._remember(address.subject, law.evolve(state, recorded))
+
+    async def _undone(self, recorded: Recorded[Any], event: e.Unmerged) -> None:
+        """Check that the undoing of a merge names status, stage and deadlines of the case as they were before it.
+
+        The marks of a clock are left out: they follow from the deadlines, and older programs reckoned them otherwise.
+        """
+        sequence = _position(recorded).sequence
+        earlier = [other for other in await self._load(recorded.address) if _position(other).sequence < sequence]
+        stood = e.Unmerged.model_validate(standing(earlier) | {"note": event.note})
+        if _place(event) != _place(stood):
+            self.find("wrong_undoing", recorded, f"{recorded.type}, in place of status {stood.status}")
 
     async def _before(self, law: _Law, recorded: Recorded[Any]) -> Any:
         """The state before this event: from memory, or folded again from the log."""

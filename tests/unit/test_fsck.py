@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from shared.case.base import Address, Position, Recorded, event_id, new_id
 from shared.case.commands import COMMANDS
+from shared.case.state import standing
 from shared.kit.seal import seal_fields, unseal_fields
 from shared.log import fsck
 from shared.log.fsck import FsckFinding, FsckLookups, FsckReport
 from shared.log.memory import MemoryLog
 from shared.log.port import Damaged, Malformed
 from tests.support.clock import FakeClock
-from tests.support.law import ERASABLE, LI, ORDER_SITUATIONS, SITUATIONS, WHERE, Ask, ask, event, history
+from tests.support.law import DUE, ERASABLE, LI, ORDER_SITUATIONS, SITUATIONS, START, WHERE, Ask, ask, event, history
 
+SECOND = replace(WHERE, id=new_id(WHERE.region, "second"))
+TEN_YEARS_ON = "ten years on"
 KEY = b"k" * 32
 STREAM = "LOG_5101"
 
@@ -186,6 +190,47 @@ async def test_an_erasure_or_release_against_the_law_is_found(world: World, situ
     await world.tell(situation)
     await world.force(asked)
     assert await world.rules() == ["refused_by_law"]
+
+
+@pytest.mark.parametrize(
+    ("situation", "asked"),
+    [
+        ("closed, erasure requested, then reopened", ask("erase", requested_by=None)),
+        ("closed and held, release requested", ask("release", requested_by=None)),
+    ],
+)
+async def test_after_the_first_request_of_a_stream_nobody_erases_or_releases_alone(
+    world: World, situation: str, asked: Ask
+) -> None:
+    """The program that wrote the request knew requests, and so did every one after it."""
+    for recorded in history(situation):
+        await world.write(replace(recorded, address=SECOND, id=event_id(recorded.meta.command_id, SECOND.subject)))
+    await world.tell("closed and held" if asked.name == "release" else "closed")
+    await world.force(asked)
+    assert await world.rules(unseal=None) == ["refused_by_law"]
+
+
+@pytest.mark.clause("5.1.3a")
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"clocks": "[]"},
+        {"status": "assigned"},
+        {"since": START - timedelta(days=1)},
+        {"clocks": TEN_YEARS_ON},
+        {},
+    ],
+    ids=["no clocks", "another status", "another start", "another due moment", "as it stood"],
+)
+async def test_the_undoing_of_a_merge_to_another_place_is_found(world: World, changed: dict[str, Any]) -> None:
+    await world.tell("clocked")
+    await world.force(ask("merge"))
+    facts = standing(await world.log.load(WHERE))
+    if changed.get("clocks") == TEN_YEARS_ON:
+        changed = {"clocks": facts["clocks"].replace(f"{DUE:%Y-%m-%d}", f"{DUE:%Y-%m-%d}".replace("2026", "2036"))}
+        assert changed["clocks"] != facts["clocks"]
+    await world.force(Ask("unmerge", facts | changed))
+    assert await world.rules() == (["wrong_undoing"] if changed else [])
 
 
 async def test_a_seal_that_does_not_open_is_found(world: World) -> None:
