@@ -109,7 +109,7 @@ def heed_the_resident(
         if case.status is Status.SETTLED and stands:
             note = Note(text="called back: not satisfied or not solved" if called_back else "rated: not satisfied")
             return (CommandRequest(recorded.address, "send-back", facts("send-back", note=note)),)
-    elif called_back and case.status is Status.SETTLED and event.satisfaction in HAPPY:
+    elif isinstance(event, e.CalledBack) and case.status is Status.SETTLED and _closes(event, case):
         return (CommandRequest(recorded.address, "close", facts("close", basis="called back: satisfied")),)
     return ()
 
@@ -118,6 +118,15 @@ def _is_unhappy(event: e.CalledBack | e.Rated) -> bool:
     """Whether the resident said that the matter is not solved, or not to their satisfaction."""
     unsolved = isinstance(event, e.CalledBack) and event.outcome is Outcome.UNSOLVED
     return unsolved or event.satisfaction is Satisfaction.DISSATISFIED
+
+
+def _closes(event: e.CalledBack, case: CaseState) -> bool:
+    """Whether a call-back closes the case: the resident is satisfied, and has not said otherwise since.
+
+    An outcome that the call-back did not state may be that of the settlement, and says nothing of the resident.
+    """
+    unsolved_since = event.outcome is not None and case.outcome is Outcome.UNSOLVED
+    return event.satisfaction in HAPPY and case.satisfaction is not Satisfaction.DISSATISFIED and not unsolved_since
 
 
 def _is_history(recorded: Recorded[Any], case: CaseState) -> bool:
@@ -129,10 +138,13 @@ def _is_history(recorded: Recorded[Any], case: CaseState) -> bool:
 def _look_again(
     recorded: Recorded[e.CalledBack | e.Rated], case: CaseState, consequence: Consequence
 ) -> Sequence[CommandRequest]:
-    """Reopen a closed case, or propose it. Who closed the case on a legal basis knew what was said before."""
+    """Reopen a closed case, or propose it. Who closed the case on a legal basis knew what was said before.
+
+    The time of a word is stated by its sender and may lie before the closing, also of a word that came in after it.
+    """
     event, address = recorded.known, recorded.address
     assert case.closed_at is not None, "a closed case has the moment of its closing"
-    if recorded.meta.time < case.closed_at or _is_history(recorded, case):
+    if recorded.meta.recorded_at < case.closed_at or _is_history(recorded, case):
         return ()
     if consequence is Consequence.REOPEN:
         note = Note(text="the resident is not satisfied with the closed case")

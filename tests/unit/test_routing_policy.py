@@ -77,6 +77,47 @@ def test_a_rating_that_is_heard_late_does_not_undo_what_was_decided_since() -> N
         assert heed_the_resident(recorded, later, REOPEN) == ()
 
 
+@pytest.mark.clause("12.3")
+@pytest.mark.parametrize("stated", [{}, {"outcome": "solved"}], ids=str)
+@pytest.mark.parametrize("name", ["rate", "call-back"])
+def test_a_call_back_does_not_close_over_what_the_resident_said_after_it(name: str, stated: dict[str, Any]) -> None:
+    """Both words came in before either was acted on: in either order of the reactions the case is handled again."""
+    state = given("settled")
+    first = accepted(state, ask("call-back", at=LATER, **HAPPY, **stated))
+    state = then(state, first)
+    second = accepted(state, ask(name, at=LATER, **UNHAPPY))
+    state = then(state, second)
+    assert heed_the_resident(first, state, PROPOSE) == ()
+    assert [request.name for request in heed_the_resident(second, state, PROPOSE)] == ["send-back"]
+
+
+def test_a_call_back_does_not_close_a_case_that_a_later_one_found_unsolved() -> None:
+    state = given("settled")
+    first = accepted(state, ask("call-back", at=LATER, outcome="solved", **HAPPY))
+    state = after(then(state, first), ask("call-back", at=LATER, **UNSOLVED))
+    assert heed_the_resident(first, state, PROPOSE) == ()
+
+
+def test_a_satisfied_call_back_closes_what_was_settled_as_unsolved() -> None:
+    state = after(given("handled"), ask("settle", at=LATER, outcome="unsolved"))
+    recorded = accepted(state, ask("call-back", at=LATER, **HAPPY))
+    assert [request.name for request in heed_the_resident(recorded, then(state, recorded), PROPOSE)] == ["close"]
+
+
+@pytest.mark.clause("12.3")
+@pytest.mark.parametrize(("in_force", "command"), [(PROPOSE, "propose-reopening"), (REOPEN, "reopen")])
+@pytest.mark.parametrize("name", ["rate", "call-back"])
+def test_a_word_of_before_the_closing_that_comes_in_after_it_counts(
+    name: str, in_force: ReferenceData, command: str
+) -> None:
+    """A platform states when the resident said it. Nobody who closed the case could know it."""
+    state = given("closed")
+    assert state.closed_at is not None
+    recorded = accepted(state, ask(name, at=state.closed_at - timedelta(minutes=1), **UNHAPPY))
+    recorded = replace(recorded, meta=recorded.meta.model_copy(update={"recorded_at": LATER}))
+    assert [request.name for request in heed_the_resident(recorded, then(state, recorded), in_force)] == [command]
+
+
 @pytest.mark.parametrize("situation", ["settled", "closed"])
 def test_a_rating_from_an_import_is_history(situation: str) -> None:
     recorded, state = _rated(situation, **UNHAPPY)
