@@ -293,7 +293,7 @@ async def attachment_metadata(
 ) -> PictureMetadata:
     address = await application.locate(id)
     history = await application.history(caller, address)
-    if not may_see_metadata(caller, history.state):
+    if not may_see_metadata(application.viewer(caller, history.state, View.CONTENT), history.state):
         raise Forbidden("Where and with which device this picture was taken is not for your post.")
     if _event_with(object, history.events) is None:
         raise NotFound("This case has no such attachment.", code="attachment.unknown")

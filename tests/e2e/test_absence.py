@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,8 @@ from shared.log.streams import Streams
 from shared.reference.documents import Document, DocumentKind
 from shared.reference.people import PersonRow
 from shared.reference.publish import publish
-from tests.support.client import COUNTY, HOUSING, NOTE, Case, Desk
+from tests.support.client import COUNTY, HOUSING, MATTER, NOTE, Case, Desk
+from tests.support.pictures import photo
 from tests.support.short_limits import HASTY, LONG, in_handling, until_clock
 from tests.support.stack import Stack, until
 
@@ -38,6 +40,7 @@ PEOPLE = (
     row("away-clerk", CENTRE, "window-clerk"),
     row("away-keeper", CENTRE, "deputy-director", "away-second", away_from=TODAY),
     row("away-second", CENTRE, "window-clerk"),
+    row("other-clerk", CENTRE, "window-clerk"),
     row("away-head", HOUSING, "department-head", "away-gone", away_from=TODAY),
     row("away-gone", HOUSING, "handler", "away-handler", active=False),
     row("away-handler", HOUSING, "handler"),
@@ -101,6 +104,18 @@ def test_a_hold_is_not_released_by_one_power_through_a_deputy(desk: Desk, reques
     desk.ok(requests, f"{path}/request-release", {"basis": "诉讼终结"})
     desk.refused(403, "second_person_needed", approves, f"{path}/release", {"hold": "legal"})
     desk.ok("jj-director", f"{path}/release", {"hold": "legal"})
+
+
+@pytest.mark.usefixtures("people")
+def test_a_deputy_reads_a_file_with_the_place_where_it_was_taken(desk: Desk) -> None:
+    form = {"case": json.dumps(MATTER)}
+    file = ("files", ("photo.jpg", photo("JPEG"), "image/jpeg"))
+    case = desk.send("POST", "jj-window", "/intake/cases-with-attachments", data=form, files=(file,)).json()
+    stored = desk.timeline(case["id"])["timeline"][0]["facts"]["attachments"][0]["object"]
+    path = f"/reporting/cases/{case['id']}/attachments/{stored}"
+    for address in (path, f"{path}/metadata"):
+        assert desk.get("away-clerk", address).status_code == 200
+        assert desk.get("other-clerk", address).status_code == 403, "the same post, and stands in for nobody"
 
 
 @pytest.mark.usefixtures("people")
