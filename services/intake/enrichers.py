@@ -47,12 +47,12 @@ async def merged_facts(application: Application, caller: Caller, command: Comman
 async def forwarded(application: Application, caller: Caller, command: Command) -> Command:
     """Add to the words on a merged case the case in which it goes on, which must be open to them.
 
-    Raises ProblemError with the reason of the law where that case refuses them.
+    Raises Forbidden where that case is kept from the caller; ProblemError with the law's reason where it refuses them.
     """
     state = (await application.load_for_service(command.address)).state
     if state.merged_into is None or command.meta.command_id in state.applied:
         return command
-    address, survivor = await application.survivor(command.address)
+    address, survivor = await application.survivor(command.address, caller)
     verdict = law.decide(replace(command, address=address), survivor)
     if isinstance(verdict, Rejected):
         raise rejected(Rejected(verdict.reason, f"it goes on in another case, of status {survivor.status}"))

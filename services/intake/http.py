@@ -227,14 +227,18 @@ async def _register(
 async def _repetition(application: Application, caller: Caller, case: Address, key: str | None) -> str | None:
     """The notice to who registered a case again: none where he knows, as the key was his own.
 
-    Raises IdempotencyConflict, as for another body, to who has not registered the case and may not see it.
+    Raises IdempotencyConflict, as for another body, to who has not registered the case and may not see it; Forbidden
+    where it goes on in a case that is kept from the caller.
     """
     history = await application.history_for_service(case)
-    if history.events[0].meta.actor.person == caller.person:
-        return SAME_BODY if key is None else None
+    own = history.events[0].meta.actor.person == caller.person
     viewer = application.viewer(caller, history.state, View.CONTENT)
-    if not sees(viewer, history.state, View.CONTENT):
+    if not own and not sees(viewer, history.state, View.CONTENT):
         raise IdempotencyConflict(NOT_THE_SAME)
+    if history.state.merged_into is not None:
+        await application.survivor(case, viewer)  # the secret of the answer shows that one
+    if own:
+        return SAME_BODY if key is None else None
     return SAME_KEY
 
 
@@ -299,6 +303,7 @@ async def new_secret(id: IdText, caller: Who, application: App) -> Secret:
     state = (await application.load(caller, address)).state
     if Right.REGISTER not in caller.rights:
         raise Forbidden("Your post does not register cases; ask the desk.")
+    await application.survivor(address, application.viewer(caller, state, View.CONTENT))  # the secret shows that one
     vault = application.data.vault
     generation = await vault.next_generation(address.id, await vault.generation(address.id))
     telemetry.info("look-up secret issued anew", case=address.id)

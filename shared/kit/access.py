@@ -20,6 +20,7 @@ from shared.case.state import CaseState
 from shared.reference.people import Barred, PersonRow
 
 RESIDENT_COMMANDS = frozenset({"rate"})  # what a resident may send who has the look-up secret of the case
+STANDS_ASIDE = "you are bound to stand aside from this case"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ def refusal(caller: Caller, command: Command, state: Any) -> str | None:
     if right is Right.ERASE and (conflict := erasure_conflict(caller.rights)):
         return f"your post {caller.post} may not erase: {conflict}"
     if isinstance(state, CaseState) and barred(caller, state):
-        return "you are bound to stand aside from this case"
+        return STANDS_ASIDE
     if getattr(command.facts, "handed_by", None) is not None and not _may_hand_down(caller, command.facts):
         return "a matter is handed down by the centre that `handed_by` names, by a post with the right hand_down"
     if not _brought_in(caller, state) and not _TIES[tie](caller, command, state):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.client import HOUSING, NOTE, POLICE, SETTLE, TOWNSHIP, Case, Desk
+from tests.support.client import HOUSING, NOTE, POLICE, SETTLE, TOWNSHIP, UNRULED, Case, Desk, new_key
 
 SECOND = {"name": "李四娘", "phone": "13911112222"}
 REPEAT = {
@@ -100,6 +100,22 @@ def test_a_merged_resident_is_answered_and_a_wrong_merge_is_undone(desk: Desk) -
     assert [state[name] for name in ("clocks", "since")] == [stood[name] for name in ("clocks", "since")]
     assert state.get("merged_into") is None
     assert "电梯已修好" not in public(desk, other)
+
+
+def test_who_stands_aside_from_the_surviving_case_does_not_reach_it_through_the_merged_one(desk: Desk) -> None:
+    survivor = desk.waiting()
+    body, key = {**UNRULED, "text": f"想请工作人员帮忙看看。{new_key()}"}, new_key()
+    other = desk.ok("jj-window", "/intake/cases", body, key)["id"]
+    aside = {"stand_aside": ["jj-window"], "note": NOTE}
+    desk.ok("jj-director", f"/intake/cases/{survivor.id}/correct", aside)
+    contact = desk.timeline(other)["timeline"][0]["facts"]["contact_time"]
+    repeat = {**REPEAT, "contact_time": contact, "merged_from": other}
+    desk.ok("jj-director", f"/intake/cases/{survivor.id}/attach", repeat)
+    desk.until(other, status="merged")
+    desk.refused(403, "access.refused", "jj-window", f"/intake/cases/{other}/supplement", {"note": NOTE})
+    desk.refused(403, "access.refused", "jj-window", f"/intake/cases/{other}/secret", {})
+    desk.refused(403, "access.refused", "jj-window", "/intake/cases", body, key)
+    assert desk.ok("jj-director", "/intake/cases", body, key)["id"] == other
 
 
 def test_the_earlier_case_survives_and_what_is_known_of_the_other_is_not_the_caller_s_to_say(desk: Desk) -> None:

@@ -210,7 +210,7 @@ class Client:
         for count in range(before, after + 1):
             if not count or access.refusal(caller, command, self.world.state(command.address, count)) is not None:
                 return
-        if not self._of_the_merged(command):
+        if not (self._of_the_merged(command) or self._goes_on_elsewhere(command, before, after)):
             self.world.violated(f"refused ({code}) for no state the case was in", command)
 
 

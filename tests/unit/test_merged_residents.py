@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.intake.http import new_secret
+from shared.kit.problems import Forbidden
 from tests.support import DEEP
-from tests.support.merging import Merging, Reporter
+from tests.support.merging import DESK, Merging, Reporter
 
 HANDLING = ("triage", "assign", "sign-for")
 SETTLED = (*HANDLING, "settle")
@@ -122,6 +125,35 @@ async def test_an_erased_merged_case_is_not_there_any_more() -> None:
     await world.bring(last, "erase")
     assert (await world.looked_up(last)).status_code == 404
     assert (await world.looked_up(survivor)).status_code == 200
+
+
+@pytest.mark.parametrize("aside", [{"stand_aside": (DESK.person,)}, {"complained_unit": DESK.unit}], ids=str)
+@pytest.mark.parametrize("at", [0, 1], ids=["the last", "between"])
+async def test_who_is_barred_from_the_surviving_case_reaches_it_through_no_merged_one(
+    aside: dict[str, Any], at: int
+) -> None:
+    """They write nothing into it, learn no status of it, and are given no secret that shows it; the resident rates."""
+    world = merging()
+    reporters = [await world.register(f"报告人{n}号", f"1390000111{n}") for n in range(3)]
+    *earlier, last = reporters
+    await world.put(earlier[at].address, "correct", **aside)
+    await world.merge(last, earlier[1])
+    await world.merge(earlier[1], earlier[0])
+    for commands in (HANDLING, ("settle",), ("close",)):
+        await world.bring(earlier[0], *commands)
+        assert await world.supplement(last, "回避的人写的话") == "access.refused"
+        with pytest.raises(Forbidden):
+            await new_secret(last.address.id, DESK, world.application)
+        assert (await world.looked_up(last)).status_code == 200, "the secret of the resident is as it was"
+    assert await world.rate(last, "dissatisfied") == "done"
+    assert "supplemented" not in await world.types(last)
+
+
+async def test_who_is_barred_from_no_case_of_the_chain_supplements_and_has_a_secret_issued() -> None:
+    world, (_, _, last) = await merged(2)
+    assert await world.supplement(last, "补充一句") == "done"
+    last.secret = (await new_secret(last.address.id, DESK, world.application)).secret
+    assert (await world.looked_up(last)).status_code == 200
 
 
 ACTS = st.lists(
