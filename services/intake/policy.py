@@ -15,6 +15,7 @@ from shared.case.base import Address, Event, Recorded, contains, new_id
 from shared.case.catalogue import COMMAND_OF, step_of
 from shared.case.commands import facts
 from shared.case.facts import Channel, Note, Parties, PartMatters, Registration
+from shared.case.reasons import Rejected
 from shared.case.state import NEW, CaseState, evolve
 from shared.kit.effects import CommandRequest, Reaction, reaction
 
@@ -53,21 +54,40 @@ def _below(upper: str, lower: str) -> bool:
 
 
 def forward(recorded: Recorded[e.Supplemented | e.Rated], case: CaseState, _: object) -> Sequence[CommandRequest]:
-    """Pass the words of the reporter of a merged case on. Files stay with the merged case: its key seals them."""
+    """Pass the words of the reporter of a merged case on. Files stay with the merged case: its key seals them.
+
+    The case in which it goes on took them when they were said; wherever it stands by now, they arrive.
+    """
     event = recorded.known
     if event.forwarded_to is None:
         return ()
-    note = Note(text=event.note.text) if isinstance(event.note, Note) else None
-    stated = {"note": note, "from_case": recorded.address.id}
+    note = _words_of(event)
+    stated: dict[str, Any] = {"note": note, "from_case": recorded.address.id}
     if isinstance(event, e.Rated):
         stated["satisfaction"] = event.satisfaction
     name = COMMAND_OF[type(event)].name
-    return (CommandRequest(Address.of("case", event.forwarded_to), name, facts(name, **stated)),)
+    address = Address.of("case", event.forwarded_to)
+    return (CommandRequest(address, name, facts(name, **stated), to_survivor=True),)
+
+
+def as_supplement(
+    recorded: Recorded[e.Supplemented | e.Rated], request: CommandRequest, _: Rejected
+) -> Sequence[CommandRequest]:
+    """Pass on the words of a rating alone, where the case is not rated any more: it is handled again, or ended."""
+    note = _words_of(recorded.known)
+    if request.name != "rate" or note is None:
+        return ()
+    words = facts("supplement", note=note, from_case=recorded.address.id)
+    return (CommandRequest(request.address, "supplement", words, to_survivor=True),)
+
+
+def _words_of(event: e.Supplemented | e.Rated) -> Note | None:
+    return Note(text=event.note.text) if isinstance(event.note, Note) else None
 
 
 REACTIONS: tuple[Reaction, ...] = (
     reaction("intake.register_parts", register_parts, unseals=True),
-    reaction("intake.forward", forward, unseals=True),
+    reaction("intake.forward", forward, unseals=True, refused=as_supplement),
 )
 
 # The steps of another reporter's case that the reporter of a merged case may see: its stages, never what people said.

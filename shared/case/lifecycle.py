@@ -56,6 +56,7 @@ class Variant(StrEnum):
     ANSWERED = "answered"  # the desk answered the demand at registration
     CO = "co"  # the event is about co-handling units, not about the responsible one
     UNASSIGNED = "unassigned"  # no unit had the case
+    FORWARDED = "forwarded"  # the words of the reporter of a merged case
     # the status to which an undone merge leads back
     AWAITING_TRIAGE = "awaiting_triage"
     TRIAGED = "triaged"
@@ -107,6 +108,13 @@ _TABLE: tuple[Transition[Status], ...] = (
     Transition(e.Registered, (S.NEW,), S.SETTLED, "8.2 a: explanation on the spot settles it", V.ANSWERED),
     Transition(
         e.Supplemented, (*OPEN, S.MERGED), None, "petitions regulation 20: more papers may come while the case is open"
+    ),
+    Transition(
+        e.Supplemented,
+        (*OPEN, *(status for status in ENDED if status is not S.MERGED)),
+        None,
+        "petitions regulation 19: the words of a merged case's reporter arrive, also where it has ended meanwhile",
+        V.FORWARDED,
     ),
     Transition(
         e.Corrected, (*OPEN, S.CLOSED, S.DECLINED, S.WITHDRAWN), None, "12.2: the record is kept right", stages=True

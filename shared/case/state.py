@@ -159,6 +159,8 @@ def variant(event: Event, state: CaseState) -> Variant:
         return Variant.UNASSIGNED
     if isinstance(event, e.Unmerged):
         return Variant(event.status)
+    if isinstance(event, e.Supplemented) and event.from_case is not None:
+        return Variant.FORWARDED
     return Variant.PLAIN
 
 

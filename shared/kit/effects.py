@@ -27,12 +27,16 @@ STATE_TEXTS_COUNT_MAX = 512
 
 @dataclass(frozen=True, slots=True)
 class CommandRequest:
-    """A command that a reaction wants decided; `what` tells apart several that follow from one cause."""
+    """A command that a reaction wants decided; `what` tells apart several that follow from one cause.
+
+    With `to_survivor`, a case that was merged meanwhile passes it on to the case in which it goes on.
+    """
 
     address: Address
     name: str
     facts: Facts
     what: str = ""
+    to_survivor: bool = False
 
 
 # (the event, its case or order as it is now, the reference documents in force) -> the commands that should follow

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -230,9 +231,14 @@ class ReactionRunner:
         try:
             creates = access.is_creation(request.name)
             origin = Origin(reaction.name, request.address.id, cause.id.encode()) if creates else None
-            return await self._application.decide(command(request.address, meta, request.name, request.facts), origin)
+            requested = command(request.address, meta, request.name, request.facts)
+            outcome = await self._application.decide(requested, origin)
         except KeyErased:  # the case was erased after the first delivery of this event
             return Rejected(Reason.ERASED)
+        if request.to_survivor and isinstance(outcome, Rejected) and outcome.reason is Reason.CASE_MERGED:
+            survivor, _ = await self._application.survivor(request.address)
+            return await self._execute(reaction, cause, state, replace(request, address=survivor))
+        return outcome
 
     async def _opened(self, recorded: Recorded[Any]) -> Recorded[Any] | None:
         try:

@@ -64,6 +64,7 @@ class Judge:
         self._commands()
         self._explained()
         self._reactions()
+        self._forwarded()
         self._clear()
         self._platforms()
         TimeJudge(self.world, self.by_subject).judge()
@@ -182,6 +183,20 @@ class Judge:
                 self.world.violated(
                     f"{reaction.name} was left undone: {request.name} {request.address.subject}", recorded.id
                 )
+
+    def _forwarded(self) -> None:
+        """The words of the reporter of a merged case arrive in the case in which it goes on, unless it was erased."""
+        events = [recorded for many in self.by_subject.values() for recorded in many]
+        arrived = {recorded.meta.causation_id for recorded in events if not _own(recorded.event)}
+        for recorded in events:
+            to, note = getattr(recorded.event, "forwarded_to", None), getattr(recorded.event, "note", None)
+            if to is None or note is None or recorded.id in arrived:
+                continue
+            ids = [recorded.address.id, to]
+            while into := self.world.state(Address.of("case", ids[-1])).merged_into:
+                ids.append(into)
+            if all(self.keys.get(id) for id in ids):
+                self.world.violated("the words of a merged reporter did not arrive", recorded.id)
 
     def _stands(self, reaction: Reaction, cause: Recorded[Any], request: CommandRequest) -> bool:
         id = _follows(reaction, cause, request)

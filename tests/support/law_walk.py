@@ -289,6 +289,7 @@ def _set(rng: Random, state: CaseState) -> dict[str, Any]:
 
 CHOOSERS: dict[str, Chooser] = {
     "register": _register,
+    "supplement": lambda rng, _: _pick(rng, ({}, {"from_case": OTHER_CASE}, {"forwarded_to": OTHER_CASE})),
     "correct": _classified,
     "attach": _attached,
     "call-back": lambda rng, _: {

@@ -26,6 +26,7 @@ from tests.support.law import Ask, then, when
 from tests.support.law_watch_time import Clocks
 
 AFTER_CLOSING = (
+    e.Supplemented,
     e.CalledBack,
     e.Rated,
     e.ReopeningProposed,
@@ -203,8 +204,10 @@ def only_allowed_events_follow_the_end(
 ) -> None:
     assert not before.erased, "nothing follows erasure (clause 9.4 b)"
     if before.status in ENDED:
-        merged = (e.Supplemented, e.Unmerged) if before.status is Status.MERGED else ()
+        merged = (e.Unmerged,) if before.status is Status.MERGED else ()
         assert isinstance(recorded.known, (*AFTER_CLOSING, *merged))
+        if isinstance(recorded.known, e.Supplemented):
+            assert recorded.known.forwarded_to if before.status is Status.MERGED else recorded.known.from_case
     if after.status in ENDED:
         assert all(clock.late_unseen for clock in after.clocks)
 
@@ -257,7 +260,8 @@ def dissatisfaction_blocks_closing(
     event = recorded.known
     if isinstance(event, e.CalledBack) and not event.contacted:
         assert (after.outcome, after.satisfaction) == (before.outcome, before.satisfaction)
-    forwarded = getattr(event, "from_case", None) and event.satisfaction is not Satisfaction.DISSATISFIED
+    of_another = isinstance(event, e.Rated) and event.from_case is not None
+    forwarded = of_another and event.satisfaction is not Satisfaction.DISSATISFIED
     if isinstance(event, e.Rated | e.CalledBack) and event.satisfaction is not Satisfaction.UNRATED and not forwarded:
         watch.last_word = event.satisfaction
     if isinstance(event, e.Settled | e.SentBack | e.Reopened | e.Assigned | e.Ruled):

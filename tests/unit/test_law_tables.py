@@ -33,6 +33,7 @@ ASKED: dict[tuple[type[Event], Variant], Ask] = (
     {(spec.event, V.PLAIN): ask(name) for name, spec in COMMANDS.items() if spec.kind == "case" and name != "unmerge"}
     | {
         (e.Registered, V.ANSWERED): ask("register", **law.ANSWER),
+        (e.Supplemented, V.FORWARDED): ask("supplement", from_case=law.OTHER_CASE),
         (e.Assigned, V.PLAIN): ask("assign", unit=law.LABOUR),
         (e.Assigned, V.CO): ask("assign", co_units=(law.LABOUR,)),
         (e.SignedFor, V.CO): ask("sign-for", unit=law.WATER),
@@ -43,6 +44,7 @@ ASKED: dict[tuple[type[Event], Variant], Ask] = (
 )
 ORDER_COMMANDS = [name for name, spec in COMMANDS.items() if spec.kind == "order"]
 AFTER_CLOSING = {
+    e.Supplemented,
     e.CalledBack,
     e.Rated,
     e.ReopeningProposed,

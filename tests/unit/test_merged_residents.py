@@ -156,6 +156,44 @@ async def test_who_is_barred_from_no_case_of_the_chain_supplements_and_has_a_sec
     assert (await world.looked_up(last)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "survivor", [(), CLOSED, ("decline",), ("withdraw",), ("split",), "merge", "merge and close"], ids=str
+)
+async def test_words_that_were_taken_arrive_however_the_case_moved_on_meanwhile(survivor: Any) -> None:
+    world = merging()
+    first, second, last = [await world.register(f"报告人{n}号", f"1390000111{n}") for n in range(3)]
+    await world.merge(last, second)
+    assert await world.supplement(last, "补充一句") == "done"
+    ends = second
+    if isinstance(survivor, str):
+        await world.merge(second, first)
+        ends, survivor = first, CLOSED if "close" in survivor else ()
+    await world.bring(ends, *survivor)
+    status = (await world.application.load_for_service(ends.address)).state.status
+    await world.react(last)
+    for case in (first, second):
+        assert (await world.types(case)).count("supplemented") == (case is ends)
+    assert (await world.application.load_for_service(ends.address)).state.status is status
+
+
+@pytest.mark.parametrize(
+    ("survivor", "arrives_as"),
+    [(("send-back",), "supplemented"), (("close",), "rated"), (("close", "reopen"), "supplemented")],
+    ids=str,
+)
+@pytest.mark.parametrize("text", ["没有解决", ""])
+async def test_a_rating_that_was_taken_arrives_or_its_words_do(
+    survivor: tuple[str, ...], arrives_as: str, text: str
+) -> None:
+    world, (first, last) = await merged(1)
+    await world.bring(first, *SETTLED)
+    assert await world.rate(last, "dissatisfied", text) == "done"
+    await world.bring(first, *survivor)
+    await world.react(last)
+    types = [name for name in await world.types(first) if name in ("rated", "supplemented")]
+    assert types == [arrives_as] * (bool(text) or arrives_as == "rated"), "the result that it rates is undone already"
+
+
 ACTS = st.lists(
     st.sampled_from(["settle", "send-back", "supplement own", "supplement other", "rate own", "rate other", "undo"]),
     max_size=6,
