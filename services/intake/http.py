@@ -71,6 +71,7 @@ CASE_SECRET = APIKeyHeader(
     name="Case-Secret", auto_error=False, scheme_name="caseSecret", description="The look-up secret of the case"
 )
 SECRET_CHARS_MAX = 64
+MERGED_READ_COUNT_MAX = 16
 
 
 async def stated_secret(
@@ -330,10 +331,10 @@ async def look_up(
     (own_steps, _), (_, reply) = steps_and_replies[0], steps_and_replies[-1]
     steps = steps_with_survivors(own_steps, [steps for steps, _ in steps_and_replies[1:]])
     if reply is not None:
-        (_, registered), *later = opened[0]
-        others = [*later, *(pair for events in opened[1:] for pair in events)]
+        own_words = [event for _, event in opened[0] if isinstance(event, e.Registered | e.Corrected)]
+        others = [pair for events in opened for pair in events]
         others += await _merged_cases(application, others, address.id)
-        reply = without_reporters(reply, (event for _, event in others), [registered])
+        reply = without_reporters(reply, (event for _, event in others), own_words)
     clock = next((clock for clock in last.state.clocks if clock.deadline.stage == "handle"), None)
     response.headers.update({"ETag": entity_tag(own.state.version), "Cache-Control": "private, no-store"})
     return PublicCase(
@@ -348,12 +349,24 @@ async def look_up(
 
 
 async def _merged_cases(application: Application, events: Opened, own: str) -> list[tuple[Recorded[Any], Event]]:
-    """The events of the cases other than `own` that were merged into a case with these events, and into those."""
+    """The events of the cases other than `own` that were merged into a case with these events, and into those.
+
+    The cases of one level are read together, a bounded number at a time, as anybody may look up without an account.
+    """
+    places = asyncio.Semaphore(MERGED_READ_COUNT_MAX)
+
+    async def read(id: str) -> Opened:
+        async with places:
+            return await _opened(application, await application.history_for_service(Address.of("case", id)))
+
     opened: list[tuple[Recorded[Any], Event]] = []
-    for id in {event.merged_from for _, event in events if isinstance(event, e.Attached)} - {None, own}:
-        history = await application.history_for_service(Address.of("case", str(id)))
-        merged = await _opened(application, history)
-        opened += [*merged, *await _merged_cases(application, merged, own)]
+    seen, level = {own}, events
+    while (
+        ids := {event.merged_from for _, event in level if isinstance(event, e.Attached) and event.merged_from} - seen
+    ):
+        seen |= ids
+        level = [pair for merged in await asyncio.gather(*map(read, sorted(ids))) for pair in merged]
+        opened += level
     return opened
 
 

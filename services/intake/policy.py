@@ -4,6 +4,7 @@ of a case. Pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ from shared.case.announcements import StepName
 from shared.case.base import Address, Event, Recorded, contains, new_id
 from shared.case.catalogue import COMMAND_OF, step_of
 from shared.case.commands import facts
-from shared.case.facts import Channel, Note, Parties, PartMatters, Registration
+from shared.case.facts import Channel, Matter, Note, Parties, PartMatters, Registration
 from shared.case.reasons import Rejected
 from shared.case.state import NEW, CaseState, evolve
 from shared.kit.effects import CommandRequest, Reaction, reaction
@@ -95,6 +96,10 @@ STAGE_STEPS = frozenset(StepName) - {
     StepName.REGISTERED, StepName.SUPPLEMENTED, StepName.REPEATED, StepName.MERGED,
 }  # fmt: skip
 MASK = "〇〇"
+TITLES = ("先生", "女士", "同志", "老师")
+_SURNAME_CHARS = (1, 2)
+_GAP = r"[\s\-－—–]"
+_GAPS = re.compile(f"{_GAP}+")
 Steps = list[tuple[StepName, datetime, str | None]]
 
 
@@ -123,18 +128,42 @@ def steps_with_survivors(own: Steps, survivors: Iterable[Steps]) -> Steps:
 
 
 def without_reporters(reply: str, others: Iterable[Event], own: Iterable[Event]) -> str:
-    """The reply of a case in which a merged case goes on, with the names and numbers of the other reporters masked."""
+    """The reply of a case in which a merged case goes on, with names, numbers and addresses of other reporters masked.
+
+    A word is found also with blanks or hyphens in it, as in a phone number that is written in groups.
+    """
     hidden = {word for event in others for word in _identities(event)}
-    for word in sorted(hidden - {word for event in own for word in _identities(event)}, key=len, reverse=True):
-        reply = reply.replace(word, MASK)
-    return reply
+    hidden -= {word for event in own for word in _identities(event)}
+    text = _joined(reply)
+    patterns = [f"{_GAP}*".join(map(re.escape, word)) for word in hidden if word in text]
+    if not patterns:
+        return reply
+    return re.sub("|".join(sorted(patterns, key=len, reverse=True)), lambda match: _masked(match[0]), reply)
 
 
 def _identities(event: Event) -> Iterable[str]:
-    """The names, phone and identity numbers of the people whom an event names."""
-    reporter = getattr(event, "reporter", None)
+    """The names, numbers and addresses of an event's people and its matter, without blanks and hyphens.
+
+    A surname stands there with each title that follows it.
+    """
+    words: list[str] = []
+    reporter, matter = getattr(event, "reporter", None), getattr(event, "matter", None)
     for party in reporter.parties if isinstance(reporter, Parties) else ():
-        yield from (word for word in (party.name, party.phone, party.id_number) if len(word) > 1)
+        words += (party.name, party.phone, party.id_number, party.address)
+        name = _joined(party.name)
+        words += (name[:length] + title for length in _SURNAME_CHARS if len(name) > length for title in TITLES)
+    if isinstance(matter, Matter):
+        words.append(matter.address)
+    return (word for word in map(_joined, words) if len(word) > 1)
+
+
+def _joined(text: str) -> str:
+    return _GAPS.sub("", text)
+
+
+def _masked(word: str) -> str:
+    """The mask of a word; of a surname with a title the title stays, so that the reply can be read."""
+    return MASK + next((title for title in TITLES if word.endswith(title)), "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,15 +57,15 @@ class Merging:
     def application(self) -> Application:
         return self.service.application
 
-    async def register(self, name: str, phone: str) -> Reporter:
-        """A case of a reporter, registered a minute after the one before."""
+    async def register(self, name: str, phone: str, *, matter: dict[str, str] | None = None, **party: str) -> Reporter:
+        """A case of a reporter, registered a minute after the one before. `party`: more of the reporter, or other."""
         self.count += 1
         address = Address("case", TOWNSHIP, new_id(TOWNSHIP, f"case {self.count}"))
         await self.vault.new_keys(None, [(address.id, TOWNSHIP)])
         words = (name, phone, f"标题{name}", f"正文{name}")
         facts: dict[str, Any] = {
-            "matter": {"title": words[2], "text": words[3]},
-            "reporter": {"parties": [{"name": name, "phone": phone}]},
+            "matter": matter or {"title": words[2], "text": words[3]},
+            "reporter": {"parties": [{"name": name, "phone": phone} | party]},
             "complained_unit": None,
             "stand_aside": (),
             "contact_time": self.clock.now(),

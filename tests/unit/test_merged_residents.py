@@ -5,6 +5,7 @@ The decision table: the state of the merged case, the state of the case in which
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.intake.http import new_secret
+from services.intake.http import MERGED_READ_COUNT_MAX, new_secret
+from services.intake.policy import MASK
+from shared.case.base import Address
+from shared.kit.application import History
 from shared.kit.problems import Forbidden
 from tests.support import DEEP
 from tests.support.merging import DESK, Merging, Reporter
@@ -192,6 +196,68 @@ async def test_a_rating_that_was_taken_arrives_or_its_words_do(
     await world.react(last)
     types = [name for name in await world.types(first) if name in ("rated", "supplemented")]
     assert types == [arrives_as] * (bool(text) or arrives_as == "rated"), "the result that it rates is undone already"
+
+
+HIDDEN: dict[str, tuple[str, dict[str, Any]]] = {
+    "home": ("青云巷7号2单元301", {"address": "青云巷7号2单元301"}),
+    "a home in parts": ("青云巷 7号 2单元-301", {"address": "青云巷7号2单元301"}),
+    "a phone in groups": ("138 0013 8000", {"phone": "13800138000"}),
+    "a phone with hyphens": ("138-0013-8000", {"phone": "13800138000"}),
+    "a phone that was noted in groups": ("13800138000", {"phone": "138-0013 8000"}),
+    "an id number in groups": ("510104 19900101 123X", {"id_number": "51010419900101123X"}),
+    "a surname": ("欧", {"name": "欧某"}),
+    "a double surname": ("欧阳", {"name": "欧阳某"}),
+}
+
+
+@pytest.mark.parametrize("title", ["先生", "女士", "同志", "老师"])
+@pytest.mark.parametrize("name", HIDDEN)
+async def test_a_reply_shows_nothing_of_the_other_reporter_however_it_is_written(name: str, title: str) -> None:
+    marker, party = HIDDEN[name]
+    world = merging()
+    first = await world.register(**{"name": "甲某", "phone": "13911112222"} | party)
+    last = await world.register("乙某", "13933334444", address="白塔路9号")
+    await world.merge(last, first)
+    await world.bring(first, *HANDLING)
+    text = f"{marker}{title}您好，白塔路9号的乙{title}也已答复。"
+    await world.put(first.address, "settle", reply={"text": text})
+    assert (await world.looked_up(last)).json()["reply"] == text.replace(marker, MASK, 1)
+    assert marker in (await world.looked_up(first)).json()["reply"], "their own words are theirs to read"
+
+
+async def test_the_place_of_another_reporters_matter_is_masked_and_that_of_the_own_correction_is_not() -> None:
+    world = merging()
+    matter = {"title": "漏水", "text": "漏水", "address": "青云巷7号"}
+    first = await world.register("甲某", "13911112222", matter=matter)
+    last = await world.register("乙某", "13933334444")
+    await world.put(last.address, "correct", matter=matter | {"address": "白塔路9号"})
+    await world.merge(last, first)
+    await world.bring(first, *HANDLING)
+    await world.put(first.address, "settle", reply={"text": "青云巷7号、白塔路9号均已修好。"})
+    assert (await world.looked_up(last)).json()["reply"] == f"{MASK}、白塔路9号均已修好。"
+
+
+async def test_the_merged_cases_of_a_look_up_are_read_together_and_a_bounded_number_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = merging()
+    first, *others = [await world.register(f"报告人{n}号", f"1390000{n:04}") for n in range(MERGED_READ_COUNT_MAX + 5)]
+    for other in others:
+        await world.merge(other, first)
+    await world.bring(first, *SETTLED)
+    read, reading, most = world.application.history_for_service, 0, 0
+
+    async def counted(address: Address) -> History:
+        nonlocal reading, most
+        reading, most = reading + 1, max(most, reading + 1)
+        await asyncio.sleep(0)
+        history = await read(address)
+        reading -= 1
+        return history
+
+    monkeypatch.setattr(world.application, "history_for_service", counted)
+    assert (await world.looked_up(first)).status_code == 200
+    assert most == MERGED_READ_COUNT_MAX
 
 
 ACTS = st.lists(
