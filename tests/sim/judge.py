@@ -134,7 +134,7 @@ class Judge:
                 return
         ours = COMMANDS[command.name].owner is not Owner.SUPERVISION
         for name, field in type(command.facts).model_fields.items():
-            sent, stands = getattr(command.facts, name), getattr(event, name)
+            sent, stands = getattr(command.facts, name, None), getattr(event, name)  # a filled fact may be absent
             # filled by the service from the state of that moment
             if FILLED in field.metadata and (not ours or sent is None or command.name == "unmerge"):
                 continue
