@@ -3,6 +3,9 @@
 No picture is decoded, so no picture is too large for the memory. A part is kept when the display needs it (pixels,
 colours, movement, orientation); every other part is taken out, known or not. JPEG, PNG, GIF and WebP lose those parts;
 in HEIC, AVIF, MP4 and TIFF, whose parts are addressed by their position, zeros are written over them.
+
+The work and the memory are linear in the bytes of the file: a file whose parts are more than its bytes, or hold more
+bytes than it has, lets its parts share bytes and is damaged.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from services.intake import exif
 from shared.kit.picture_metadata import MetadataPart, PictureMetadata
 
 PARTS_COUNT_MAX = 400_000  # pictures of cameras have some thousands at most
+BOX_DEPTH_MAX = 8
 RECORD_BYTES_MAX = 256 * 1024
 _PNG, _EXIF_MARK, _XMP_MARK = b"\x89PNG\r\n\x1a\n", b"Exif\0\0", b"http://ns.adobe.com/"
 _PICTURE_TYPES = frozenset(
@@ -29,31 +33,48 @@ class DamagedPicture(ValueError):
 
 @dataclass(slots=True)
 class Picture:
-    """A picture without its metadata, and the parts that were taken out: their kind and their bytes."""
+    """A picture without its metadata, and the parts that were taken out: their kind and their bytes.
+
+    `file_bytes` is the size of the file that it is made of.
+    """
 
     format: str
+    file_bytes: int
     data: bytes = b""
     removed: list[tuple[str, bytes]] = field(default_factory=list)
-    exif: exif.Exif = field(default_factory=exif.Exif)
+    exif: exif.Exif | None = None
+    _parts_count: int = 0
+    _cleaned_bytes: int = 0
+
+    def count(self, parts: int = 1) -> None:
+        """Count parts that were read. Raises DamagedPicture where they are more than the file can have."""
+        self._parts_count += parts
+        if self._parts_count > min(PARTS_COUNT_MAX, self.file_bytes):
+            raise DamagedPicture
+
+    def clean(self, size: int) -> None:
+        """Count bytes that are to be taken out. Raises DamagedPicture where they are more than the file has."""
+        self._cleaned_bytes += size
+        if self._cleaned_bytes > self.file_bytes:
+            raise DamagedPicture
 
     def remove(self, kind: str, data: bytes) -> None:
         """Note a part that was taken out."""
         self.removed.append((kind, data))
-        if len(self.removed) > PARTS_COUNT_MAX:
-            raise DamagedPicture
 
     def remove_exif(self, tiff: bytes) -> bytes | None:
         """Note EXIF that was taken out; the EXIF to be kept in its place, None when the picture stands upright.
 
         Only the first EXIF of a picture counts, as in every viewer.
         """
-        first = not any(kind == "exif" for kind, _ in self.removed)
+        if self.exif is not None:
+            self.remove("exif", tiff)
+            return None
         tags = exif.read_exif(tiff)
-        remaining = exif.orientation_only(tags.orientation) if first and tags.orientation != 1 else None
+        remaining = exif.orientation_only(tags.orientation) if tags.orientation != 1 else None
         if tiff != remaining:
             self.remove("exif", tiff)
-            if first:
-                self.exif = tags
+            self.exif = tags
         return remaining
 
     def record(self) -> PictureMetadata | None:
@@ -65,7 +86,7 @@ class Picture:
             fits = len(data) <= room
             room -= len(data) if fits else 0
             parts.append(MetadataPart.model_construct(kind=kind, size_bytes=len(data), data=data if fits else None))
-        tags = self.exif
+        tags = self.exif or exif.Exif()
         return PictureMetadata(
             format=self.format, taken_at=tags.taken_at, device=tags.device, latitude=tags.latitude,
             longitude=tags.longitude, parts=tuple(parts),
@@ -90,8 +111,8 @@ def clean_picture(data: bytes, media_type: str) -> Picture | None:
 
 # JPEG (ITU-T T.81): segments of a marker and a length; behind the header of a scan, bytes up to the next marker
 
-_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
-_AFTER_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
+_MARKER = re.compile(rb"\xff++([^\x00])", re.DOTALL)
+_AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)  # fill bytes before it stay with the scan
 _EOI, _SOS, _COMMENT = 0xD9, 0xDA, 0xFE
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _APPS = range(0xE0, 0xF0)
@@ -99,11 +120,10 @@ _JPEG_KEPT = ((0xE0, b"JFIF\0"), (0xE2, b"ICC_PROFILE\0"), (0xEE, b"Adobe"))
 
 
 def _jpeg(data: bytes) -> Picture:
-    picture, output, at, scans = Picture("jpeg"), [data[:2]], 2, 0
+    picture, output, at, scans = Picture("jpeg", len(data)), [data[:2]], 2, 0
     while marker := _MARKER.match(data, at):
         code, at = marker[1][0], marker.end()
-        if len(output) > PARTS_COUNT_MAX:
-            raise DamagedPicture
+        picture.count()
         if code == _EOI or code in _ALONE:
             output.append(bytes((0xFF, code)))
             if code == _EOI:
@@ -162,11 +182,12 @@ _PNG_KEPT = frozenset((
 
 
 def _png(data: bytes) -> Picture:
-    picture, output, at, type = Picture("png"), [_PNG], len(_PNG), b""
+    picture, output, at, type = Picture("png", len(data)), [_PNG], len(_PNG), b""
     while type != b"IEND":
         size, type = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         end = at + 12 + size
-        if end > len(data) or (at == len(_PNG)) != (type == b"IHDR") or len(output) > PARTS_COUNT_MAX:
+        picture.count()
+        if end > len(data) or (at == len(_PNG)) != (type == b"IHDR"):
             raise DamagedPicture
         body = data[at + 8 : end - 4]
         if type in _PNG_KEPT:
@@ -192,10 +213,11 @@ _GIF_KEPT = (b"NETSCAPE2.0", b"ANIMEXTS1.0", b"ICCRGBG1012")
 
 
 def _gif(data: bytes) -> Picture:
-    picture, at, count = Picture("gif"), 13 + _palette_bytes(data[10]), 0
+    picture, at = Picture("gif", len(data)), 13 + _palette_bytes(data[10])
     output = [data[:at]]
     while data[at] != 0x3B:
         begin = at
+        picture.count()
         if data[at] == 0x2C:
             body = at + 10 + _palette_bytes(data[at + 9]) + 1
         elif data[at] == 0x21:
@@ -205,9 +227,7 @@ def _gif(data: bytes) -> Picture:
         at = body
         while data[at]:
             at += 1 + data[at]
-            count += 1
-            if count > PARTS_COUNT_MAX:
-                raise DamagedPicture
+            picture.count()
         at += 1
         label = data[begin + 1] if data[begin] == 0x21 else 0
         named = data[body + 1 : body + 12]
@@ -233,12 +253,13 @@ _WEBP_EXIF, _WEBP_XMP = 0x08, 0x04
 
 
 def _webp(data: bytes) -> Picture:
-    picture, output, at = Picture("webp"), bytearray(data[:12]), 12
+    picture, output, at = Picture("webp", len(data)), bytearray(data[:12]), 12
     whole = 8 + int.from_bytes(data[4:8], "little")
     if whole > len(data) + 1:  # the padding of the last chunk may be missing
         raise DamagedPicture
     flags_at, has_exif = None, False
     while at + 8 <= min(whole, len(data)):
+        picture.count()
         type, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
         body = data[at + 8 : at + 8 + size]
         if len(body) < size:
@@ -281,8 +302,9 @@ class _Box:
     end: int
 
 
-def _boxes(data: bytearray, begin: int, end: int) -> Iterator[_Box]:
+def _boxes(picture: Picture, data: bytearray, begin: int, end: int) -> Iterator[_Box]:
     while begin + 8 <= end:
+        picture.count()
         size, body = int.from_bytes(data[begin : begin + 4], "big"), begin + 8
         if size == 1:
             size, body = int.from_bytes(data[begin + 8 : begin + 16], "big"), begin + 16
@@ -297,28 +319,32 @@ def _boxes(data: bytearray, begin: int, end: int) -> Iterator[_Box]:
 
 
 def _iso_media(data: bytes) -> Picture:
-    output = bytearray(data)
-    first = next(_boxes(output, 0, len(output)))
-    brands = {data[at : at + 4] for at in (first.body, *range(first.body + 8, first.end, 4))}
-    is_heif = bool(brands & _HEIF_BRANDS)
-    picture = Picture("heif" if is_heif else "film")
-    for box in _boxes(output, 0, len(output)):
+    output, picture = bytearray(data), Picture("film", len(data))
+    first = next(_boxes(picture, output, 0, len(output)))
+    brands_at = range(first.body, first.end, 4)
+    picture.count(len(brands_at))
+    is_heif = any(data[at : at + 4] in _HEIF_BRANDS for at in brands_at if at != first.body + 4)  # the version
+    if is_heif:
+        picture.format = "heif"
+    for box in _boxes(picture, output, 0, len(output)):
         if box.type == b"meta" and is_heif:
             _clean_items(picture, output, box)
         elif box.type in _METADATA_BOXES:
             _free(picture, output, box)
         elif box.type in _BOXES_OF_BOXES:
-            _clean_film(picture, output, box)
+            _clean_film(picture, output, box, BOX_DEPTH_MAX)
     picture.data = bytes(output)
     return picture
 
 
-def _clean_film(picture: Picture, output: bytearray, outer: _Box) -> None:
-    for box in _boxes(output, outer.body, outer.end):
+def _clean_film(picture: Picture, output: bytearray, outer: _Box, depth: int) -> None:
+    if not depth:
+        raise DamagedPicture
+    for box in _boxes(picture, output, outer.body, outer.end):
         if box.type in _METADATA_BOXES:
             _free(picture, output, box)
         elif box.type in _BOXES_OF_BOXES:
-            _clean_film(picture, output, box)
+            _clean_film(picture, output, box, depth - 1)
 
 
 def _free(picture: Picture, output: bytearray, box: _Box) -> None:
@@ -329,18 +355,20 @@ def _free(picture: Picture, output: bytearray, box: _Box) -> None:
 
 def _clean_items(picture: Picture, output: bytearray, meta: _Box) -> None:
     """Write zeros over the items of a HEIF with EXIF or XMP. Its orientation belongs to the picture item."""
-    boxes = {box.type: box for box in _boxes(output, meta.body + 4, meta.end)}
+    boxes = {box.type: box for box in _boxes(picture, output, meta.body + 4, meta.end)}
     if b"iinf" not in boxes or b"iloc" not in boxes:
         return
-    kinds = dict(_item_kinds(output, boxes[b"iinf"]))
+    kinds = dict(_item_kinds(picture, output, boxes[b"iinf"]))
     base = boxes[b"idat"].body if b"idat" in boxes else 0
-    for item, in_idat, begin, size in _extents(output, boxes[b"iloc"]):
+    for item, in_idat, begin, size in _extents(picture, output, boxes[b"iloc"]):
         if item not in kinds:
             continue
         begin += base if in_idat else 0
         if begin + size > len(output):
             raise DamagedPicture
-        part = bytes(output[begin : begin + (size or len(output) - begin)])
+        size = size or len(output) - begin
+        picture.clean(size)
+        part = bytes(output[begin : begin + size])
         if any(part):
             picture.remove(kinds[item], part)
             if kinds[item] == "exif" and len(part) > 4:
@@ -348,9 +376,9 @@ def _clean_items(picture: Picture, output: bytearray, meta: _Box) -> None:
             output[begin : begin + len(part)] = bytes(len(part))
 
 
-def _item_kinds(data: bytearray, iinf: _Box) -> Iterator[tuple[int, str]]:
+def _item_kinds(picture: Picture, data: bytearray, iinf: _Box) -> Iterator[tuple[int, str]]:
     begin = iinf.body + (6 if data[iinf.body] == 0 else 8)
-    for infe in _boxes(data, begin, iinf.end):
+    for infe in _boxes(picture, data, begin, iinf.end):
         version = data[infe.body]
         if version < 2:
             continue
@@ -361,7 +389,7 @@ def _item_kinds(data: bytearray, iinf: _Box) -> Iterator[tuple[int, str]]:
             yield int.from_bytes(data[at : at + id_bytes], "big"), kind
 
 
-def _extents(data: bytearray, iloc: _Box) -> Iterator[tuple[int, bool, int, int]]:
+def _extents(picture: Picture, data: bytearray, iloc: _Box) -> Iterator[tuple[int, bool, int, int]]:
     """Of each extent of an item: the item's id, whether it counts from `idat`, its begin and its size in bytes."""
     version, at = data[iloc.body], iloc.body + 4
 
@@ -375,11 +403,13 @@ def _extents(data: bytearray, iloc: _Box) -> Iterator[tuple[int, bool, int, int]
     sizes = take(2)
     offset_bytes, size_bytes, base_bytes, index_bytes = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
     for _ in range(take(2 if version < 2 else 4)):
+        picture.count()
         item = take(2 if version < 2 else 4)
         method = take(2) & 15 if version else 0
         take(2)
         base = take(base_bytes)
         for _ in range(take(2)):
+            picture.count()  # an extent may take no byte
             if version:
                 take(index_bytes)
             offset = take(offset_bytes)
@@ -399,7 +429,7 @@ _SUB_DIRECTORIES = 330
 def _tiff(data: bytes) -> Picture:
     order = exif.byte_order(data)
     assert order is not None
-    output, picture = bytearray(data), Picture("tiff", exif=exif.read_exif(data))
+    output, picture = bytearray(data), Picture("tiff", len(data), exif=exif.read_exif(data))
     waiting, seen = [int.from_bytes(data[4:8], order)], set[int]()
     while waiting:
         at = waiting.pop()
@@ -409,20 +439,24 @@ def _tiff(data: bytes) -> Picture:
             raise DamagedPicture
         seen.add(at)
         count = int.from_bytes(output[at : at + 2], order)
+        picture.count(count)
         end = at + 2 + count * exif.ENTRY_BYTES
         if end + 4 > len(data):
             raise DamagedPicture
         remaining = []
         for entry in exif.entries(output, at, order):
             if entry.tag in _TIFF_REMOVED:
+                picture.clean(len(entry.value))
                 picture.remove(f"tag {entry.tag}", bytes(output[entry.value.start : entry.value.stop]))
                 if entry.tag in (exif.EXIF_DIRECTORY, exif.GPS_DIRECTORY):
-                    _empty_directory(output, exif.number(output, entry, order), order)
+                    _empty_directory(picture, output, exif.number(output, entry, order), order)
                 if len(entry.value) > 4:
                     output[entry.value.start : entry.value.stop] = bytes(len(entry.value))
                 continue
             remaining.append(bytes(output[entry.at : entry.at + exif.ENTRY_BYTES]))
             if entry.tag == _SUB_DIRECTORIES:
+                if len(waiting) + len(entry.value) // 4 > exif.DIRECTORIES_MAX:
+                    raise DamagedPicture
                 values = output[entry.value.start : entry.value.stop]
                 waiting += [int.from_bytes(values[index : index + 4], order) for index in range(0, len(values), 4)]
         following = bytes(output[end : end + 4])
@@ -433,8 +467,10 @@ def _tiff(data: bytes) -> Picture:
     return picture
 
 
-def _empty_directory(output: bytearray, at: int, order: exif.ByteOrder) -> None:
+def _empty_directory(picture: Picture, output: bytearray, at: int, order: exif.ByteOrder) -> None:
+    picture.count(int.from_bytes(output[at : at + 2], order))
     for entry in list(exif.entries(output, at, order)):
+        picture.clean(len(entry.value))
         output[entry.value.start : entry.value.stop] = bytes(len(entry.value))
         output[entry.at : entry.at + exif.ENTRY_BYTES] = bytes(exif.ENTRY_BYTES)
     output[at : at + 2] = bytes(len(output[at : at + 2]))
