@@ -13,7 +13,18 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from shared.case.base import Code, Level, PersonId, Region, UnitCode, contains, level_of, region_at, region_prefix
+from shared.case.base import (
+    Code,
+    Level,
+    PersonId,
+    Region,
+    UnitCode,
+    contains,
+    level_of,
+    region_at,
+    region_prefix,
+    utc_time,
+)
 from shared.case.facts import Nature
 from shared.case.lifecycle import OPEN, Status
 from shared.case.rights import Right
@@ -109,11 +120,8 @@ def child_digits(region: str) -> int:
 
 
 def parse_position(at: str, id: str) -> ListPosition:
-    """The position in a list that a cursor holds. Raises ValueError."""
-    position = datetime.fromisoformat(at), UUID(id)
-    if position[0].tzinfo is None:
-        raise ValueError("a time without an offset")
-    return position
+    """The position in a list that a cursor holds. Raises ValueError, OverflowError."""
+    return utc_time(at), UUID(id)
 
 
 def upper_bound(case_filter: CaseFilter, after: ListPosition | None) -> ListPosition:

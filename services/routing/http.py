@@ -16,7 +16,7 @@ from services.routing.policy import question, words_of
 from services.routing.queries import WorkQueries
 from services.routing.read_model import Work
 from services.routing.views import Queue, QueuedCase, RuleVerdict, SuggestedWord, Suggestion, Suggestions
-from shared.case.base import Address, Owner, PersonId, Position, Region, UnitCode, contains
+from shared.case.base import Address, Owner, PersonId, Position, Region, UnitCode, contains, utc_time
 from shared.case.commands import Command
 from shared.case.commands import facts as facts_of
 from shared.case.facts import Note, Text
@@ -170,8 +170,8 @@ def _suggestion(score: RuleScore, ranking: Ranking) -> Suggestion:
 
 
 def _position(time: str, id: str) -> tuple[datetime, str]:
-    """The position in the queue behind which a page begins. Raises ValueError."""
-    return datetime.fromisoformat(time), Address.of("case", id).id
+    """The position in the queue behind which a page begins. Raises ValueError, OverflowError."""
+    return utc_time(time), Address.of("case", id).id
 
 
 def _queued(application: Application, row: Any) -> QueuedCase:

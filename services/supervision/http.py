@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, create_model
@@ -17,7 +16,7 @@ from services.supervision.proposals import ProposalItem, Proposals, item, lowest
 from services.supervision.queries import TroubledQueries
 from services.supervision.read_model import Watched
 from services.supervision.views import Deadlines, Moment
-from shared.case.base import Address, Owner, Region, UnitCode, contains, new_id, region_prefix
+from shared.case.base import Address, CaseId, Owner, Region, UnitCode, contains, new_id, region_prefix
 from shared.case.commands import COMMANDS
 from shared.case.events.orders import IssueFacts
 from shared.case.facts import CASES_PER_ORDER_MAX, Note, OrderKind, Stage
@@ -284,9 +283,9 @@ async def _case_to_order(application: Application, caller: Caller, case: Address
     return state
 
 
-def _position(in_charge: str, id: str) -> tuple[str, str]:
-    """The centre and the case behind which a page begins. Raises ValueError."""
-    return str(in_charge), str(UUID(id))
+def _position(in_charge: Region, id: CaseId) -> tuple[str, str]:
+    """The centre and the case behind which a page begins."""
+    return in_charge, id
 
 
 async def _standing_order(

@@ -7,7 +7,7 @@ clause 4 of GB/T 33200-2016 (province, city, county, township, village). The lev
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, get_args
@@ -230,6 +230,14 @@ class Position:
         if not stream or not sequence.isascii() or not sequence.isdigit() or len(sequence) > 18:
             raise ValueError("not a position; expected stream:sequence, for example LOG_5101:17")
         return cls(stream, int(sequence))
+
+
+def utc_time(text: str) -> datetime:
+    """The time that a text in ISO 8601 states, in UTC. Raises ValueError for one without an offset, OverflowError."""
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError("a time without an offset")
+    return time.astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, validate_call
 
 from shared.kit.problems import BadRequest, Unprocessable
 from shared.kit.settings import Settings
@@ -49,19 +50,28 @@ def write_cursor(list_name: str, *position: str | int) -> str:
 
 
 def read_cursor(list_name: str, text: str, parse: Callable[..., T]) -> T:
-    """The position of a cursor that `write_cursor` wrote for this list, as `parse` makes it. Raises BadRequest."""
+    """The position of a cursor that `write_cursor` wrote for this list, as `parse` makes it. Raises BadRequest.
+
+    The parts of the position have exactly the types that `parse` states: anybody can write a cursor, digest and all.
+    """
     try:
         token = urlsafe_b64decode(text + "=" * (-len(text) % 4))
         digest, payload = token[:_DIGEST_BYTES], token[_DIGEST_BYTES:]
-        name, *position = json.loads(payload)
-        if digest != _digest(payload) or name != list_name:
+        parts = json.loads(payload)
+        if digest != _digest(payload) or not isinstance(parts, list) or parts[:1] != [list_name]:
             raise ValueError
-        return parse(*position)
-    except (ValueError, TypeError, OverflowError):
+        position: T = _strict(parse)(*parts[1:])
+        return position
+    except (ValueError, OverflowError, RecursionError):
         raise BadRequest(
             "`cursor` is not one that this list gave out.", code="cursor.malformed",
             advice="Take it from `next` of the page before, or leave it out and begin with the first page.",
         ) from None  # fmt: skip
+
+
+@cache
+def _strict(parse: Callable[..., T]) -> Callable[..., T]:
+    return validate_call(config=ConfigDict(strict=True))(parse)
 
 
 def _digest(payload: bytes) -> bytes:

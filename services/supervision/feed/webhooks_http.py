@@ -16,7 +16,7 @@ from services.supervision.feed.delivery import Webhook
 from services.supervision.feed.webhook_client import URL_CHARS_MAX, EgressRules
 from services.supervision.feed.webhook_store import NoticeStore, WebhookStore
 from shared.case.announcements import FeedKind
-from shared.case.base import CaseId, Code, Region, contains, region_prefix
+from shared.case.base import CaseId, Code, Region, contains, region_prefix, utc_time
 from shared.case.rights import Right
 from shared.kit.access import Caller
 from shared.kit.application import AHEAD_S_MAX, Application
@@ -101,11 +101,9 @@ class WebhookView(BaseModel):
         return cls(feed=feed, **{name: getattr(webhook, name) for name in cls.model_fields if name != "feed"})
 
 
-def _sequence(number: int) -> int:
-    """A sequence of the feed behind which a page begins. Raises ValueError."""
-    if not 0 <= int(number) <= SEQUENCE_MAX:
-        raise ValueError
-    return int(number)
+def _sequence(number: Sequence) -> int:
+    """A sequence of the feed behind which a page begins."""
+    return number
 
 
 class WebhooksQuery(Page):
@@ -340,9 +338,9 @@ async def list_webhooks(
     return WebhookList(webhooks=[WebhookView.of(row, end) for row in page], next=following)
 
 
-def _webhook_position(created_at: str, id: str) -> tuple[datetime, str]:
-    """The webhook behind which a page begins. Raises ValueError."""
-    return datetime.fromisoformat(created_at), str(id)
+def _webhook_position(created_at: str, id: CaseId) -> tuple[datetime, str]:
+    """The webhook behind which a page begins. Raises ValueError, OverflowError."""
+    return utc_time(created_at), id
 
 
 @router.get("/webhooks/{id}", operation_id="supervision_webhook", summary="One webhook with its state.")
