@@ -25,6 +25,7 @@ WORD_CHARS_MAX = 40
 MATCHERS_CACHED_COUNT_MAX = 256
 _GAP = "..."  # NFKC writes the sign `…` as three dots
 _KEY_CHARS = 2
+_SENTENCE_END = re.compile(r"[。!?;\n]")
 
 
 def comparable(text: str) -> str:
@@ -128,11 +129,9 @@ class WordMatcher:
         for rule, table in tables.items():
             for word, points in table:
                 self._rules_of.setdefault(word, []).append((rule, points))
-        self._by_start: dict[str, list[tuple[str, str, re.Pattern[str] | None]]] = {}
+        self._by_start: dict[str, list[tuple[str, list[str]]]] = {}
         for word in self._rules_of:
-            first, gap, _ = word.partition(_GAP)
-            phrase = _phrase(word) if gap else None
-            self._by_start.setdefault(first[:_KEY_CHARS], []).append((word, first, phrase))
+            self._by_start.setdefault(word[:_KEY_CHARS], []).append((word, word.split(_GAP)))
 
     def points(self, title: str, text: str) -> dict[str, tuple[WordPoints, ...]]:
         """The words of each rule that stand in title or text, the weightiest first. Rules without any are left out."""
@@ -153,9 +152,14 @@ class WordMatcher:
     def _words(self, text: str) -> Iterator[str]:
         by_start = self._by_start
         starts = [at for at, start in enumerate(map(add, text, text[1:])) if start in by_start]
+        phrases: dict[str, frozenset[int]] = {}
         for at in starts:
-            for word, first, phrase in by_start[text[at : at + _KEY_CHARS]]:
-                if text.startswith(first, at) and (phrase is None or phrase.match(text, at)):
+            for word, parts in by_start[text[at : at + _KEY_CHARS]]:
+                if not text.startswith(parts[0], at):
+                    continue
+                if len(parts) > 1 and word not in phrases:
+                    phrases[word] = _phrase_starts(parts, text)
+                if len(parts) == 1 or at in phrases[word]:
                     yield word
 
 
@@ -163,9 +167,33 @@ def _weight(hit: WordPoints) -> tuple[int, str]:
     return -abs(hit.total), hit.word
 
 
-def _phrase(word: str) -> re.Pattern[str]:
-    gap = rf"[^。!?;\n]{{0,{PHRASE_GAP_CHARS_MAX}}}?"
-    return re.compile(gap.join(re.escape(part) for part in word.split(_GAP)))
+def _phrase_starts(parts: list[str], text: str) -> frozenset[int]:
+    """Where the parts of a phrase stand one behind the other, each gap inside a sentence; linear in the text.
+
+    It goes from the last part to the first: of the starts behind a part the nearest has the smallest gap, so no other
+    one has to be tried.
+    """
+    following = list(_occurrences(parts[-1], text))
+    for part in reversed(parts[:-1]):
+        starts, index = [], 0
+        for at in _occurrences(part, text):
+            end = at + len(part)
+            while index < len(following) and following[index] < end:
+                index += 1
+            if index == len(following):
+                break
+            gap = following[index] - end
+            if gap <= PHRASE_GAP_CHARS_MAX and not _SENTENCE_END.search(text, end, end + gap):
+                starts.append(at)
+        following = starts
+    return frozenset(following)
+
+
+def _occurrences(part: str, text: str) -> Iterator[int]:
+    at = text.find(part)
+    while at >= 0:
+        yield at
+        at = text.find(part, at + 1)
 
 
 class _Rows:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import time
+from types import FrameType
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from shared.case.facts import Nature
@@ -13,7 +18,7 @@ from shared.reference.codec import decode_document
 from shared.reference.conditions import RoutingFacts
 from shared.reference.documents import Document, DocumentKind
 from shared.reference.rules import MARGIN_DEFAULT, Ranking, RuleRow, examine_rules, rank, route
-from shared.reference.scoring import TEXT_TIMES_MAX, TITLE_TIMES
+from shared.reference.scoring import PHRASE_GAP_CHARS_MAX, TEXT_TIMES_MAX, TITLE_TIMES, WordMatcher, _phrase_starts
 from shared.reference.validate import validate
 
 COUNTY = "510104000000"
@@ -82,6 +87,40 @@ def test_full_width_and_capitals_are_the_same_word(text: str, times: int) -> Non
 @pytest.mark.parametrize("written", ["拖欠…工资", "拖欠...工资", "拖欠 … 工资"])
 def test_a_phrase_leaves_a_gap_inside_a_sentence(written: str, text: str, stands: bool) -> None:
     assert bool(points("", text, rules(rule("labour", {"9": [written]})))) is stands
+
+
+def plain_starts(parts: list[str], text: str) -> set[int]:
+    """The starts of a phrase by trying every gap."""
+    gap = rf"[^。!?;\n]{{0,{PHRASE_GAP_CHARS_MAX}}}"
+    phrase = re.compile(gap.join(map(re.escape, parts)))
+    return {at for at in range(len(text)) if phrase.match(text, at)}
+
+
+@given(
+    st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=4),
+    st.lists(st.sampled_from(["a", "b", "ab", "。", "\n", "x", "x" * 11, "x" * 13]), max_size=20).map("".join),
+)
+def test_a_phrase_stands_where_trying_every_gap_finds_it(parts: list[str], text: str) -> None:
+    assert _phrase_starts(parts, text) == plain_starts(parts, text)
+
+
+@pytest.mark.parametrize("text", ["拖欠" + "工" * 10_000, "拖欠工" * 3_000, "拖欠工资" * 2_500])
+def test_the_work_of_a_phrase_with_many_gaps_is_linear_in_the_text(text: str) -> None:
+    lines_count = 0
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal lines_count
+        lines_count += 1
+        assert lines_count < 100 * len(text)
+        return trace
+
+    matcher = WordMatcher({"labour": [("拖欠…工…工…工…工…工…无".replace("…", "..."), 9)]})
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        assert matcher.points("", text) == {}
+    finally:
+        sys.settrace(before)
 
 
 def test_words_that_overlap_are_all_counted() -> None:
