@@ -139,26 +139,38 @@ def _read_ics(path: Path, data: bytes, reading: CalendarReading) -> None:
         reading.notice = next((str(name) for calendar in calendars if (name := calendar.get("X-WR-CALNAME"))), "")
     except (ValueError, IndexError, KeyError, TypeError) as error:
         raise _fault(path, f"is not iCalendar ({type(error).__name__}); export it as .ics anew") from None
-    texts = [_text_of(event) for event in events]
-    is_marked = any(_WORKED.search(text) or _OFF.search(text) for text in texts)
-    for event, text in zip(events, texts, strict=True):
+    marks = [_marks_of(event) for event in events]
+    is_marked = any(any(mark) for mark in marks)
+    for event, (off, worked) in zip(events, marks, strict=True):
         name = str(event.get("SUMMARY", "")) or "an event without a name"
         try:
             days = _days_of(event)
-            if is_marked and not (_WORKED.search(text) or _OFF.search(text)):
+            if is_marked and not (off or worked):
                 raise _LeftOut("says neither that the day is off nor that it is worked")
-            reading.take(name, days, is_off=not _WORKED.search(text))
+            if off and worked:
+                raise _LeftOut("says both that the day is off and that it is worked; write one of the two in its name")
+            reading.take(name, days, is_off=not worked)
             if "RRULE" in event:
                 reading.repeated.update(day for day in days if day.year > days[0].year)
         except _LeftOut as reason:
             reading.leave_out(name, str(reason))
 
 
-def _text_of(event: Any) -> str:
-    fields = ("SUMMARY", "DESCRIPTION", "X-APPLE-SPECIAL-DAY")
-    categories = event.get("CATEGORIES")
-    names = categories.cats if hasattr(categories, "cats") else ()
-    return "\n".join([*(str(event.get(name, "")) for name in fields), *map(str, names)])
+def _marks_of(event: Any) -> tuple[bool, bool]:
+    """Whether an event says that its days are off, and that they are worked.
+
+    Its description often holds the notice with all days of the holiday, so it counts only where nothing else says it.
+    """
+    categories = [name for part in _listed(event.get("CATEGORIES")) for name in getattr(part, "cats", ())]
+    own = "\n".join(map(str, [event.get("X-APPLE-SPECIAL-DAY", ""), *categories, event.get("SUMMARY", "")]))
+    marks = _marks(own)
+    return marks if any(marks) else _marks(str(event.get("DESCRIPTION", "")))
+
+
+def _marks(text: str) -> tuple[bool, bool]:
+    worked = bool(_WORKED.search(text))
+    # 调休 is said of both days of an exchange: 调休上班 is worked.
+    return bool(_OFF.search(text.replace("调休", "") if worked else text)), worked
 
 
 def _days_of(event: Any) -> list[date]:

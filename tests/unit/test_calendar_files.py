@@ -114,6 +114,36 @@ def test_events_of_a_calendar_program_are_read(tmp_path: Path) -> None:
         assert reason in line
 
 
+NOTICE = "国庆节放假调休，共7天。9月27日、10月10日上班"
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "read"),
+    [
+        ("国庆节 休", f"|DESCRIPTION:{NOTICE}", "off"),
+        ("国庆节（班）", f"|DESCRIPTION:{NOTICE}", "worked"),
+        ("国庆节", f"|CATEGORIES:Public holiday|DESCRIPTION:{NOTICE}", "off"),
+        ("国庆节", f"|X-APPLE-SPECIAL-DAY:WORK-HOLIDAY|DESCRIPTION:{NOTICE}", "off"),
+        ("国庆节", f"|X-APPLE-SPECIAL-DAY:ALTERNATE-WORKDAY|DESCRIPTION:{NOTICE}", "worked"),
+        ("国庆节", f"|DESCRIPTION:{NOTICE}", "both"),
+        ("国庆节", "|DESCRIPTION:放假", "off"),
+        ("国庆节", "|DESCRIPTION:补班", "worked"),
+        ("国庆节调休上班", "", "worked"),
+        ("国庆节调休", "", "off"),
+        ("国庆节放假，10日上班", "", "both"),
+        ("国庆节（班）", "|CATEGORIES:Public holiday", "both"),
+        ("国庆节 休", "|CATEGORIES:节日|CATEGORIES:ALTERNATE-WORKDAY", "both"),
+    ],
+)
+def test_the_description_counts_only_where_nothing_else_says_it(
+    tmp_path: Path, name: str, more: str, read: str
+) -> None:
+    text = ics(day("20261003", name, more), day("20260101", "元旦 休"))
+    off, worked, left_out = days_of(tmp_path, text, "a.ics")
+    assert ("2026-10-03" in off, "2026-10-03" in worked) == (read == "off", read == "worked")
+    assert ["says both" in line for line in left_out] == [True] * (read == "both")
+
+
 def test_without_any_mark_every_whole_day_is_off(tmp_path: Path) -> None:
     text = ics(day("20270101", "New Year"), day("20270501", "Labour Day"))
     assert days_of(tmp_path, text, "a.ics") == (["2027-01-01", "2027-05-01"], [], [])
