@@ -11,7 +11,9 @@ import json
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from decimal import Decimal
 from itertools import islice
+from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Self, cast
 
@@ -27,6 +29,9 @@ HEADING_LINES_MAX = 100
 FIELD_DEPTH_MAX = 4
 ENDINGS = (".csv", ".xlsx", ".ndjson", ".jsonl", ".json", ".csv.gz", ".ndjson.gz", ".json.gz")
 TOO_DEEP = "is nested too deep"
+NO_NUMBER = "has a number that is too large; write it in quotation marks"
+JSON_DEPTH_MAX = 100
+_DEEP = object()
 JSON_PIECE_BYTES = 64 * 1024
 
 
@@ -157,11 +162,33 @@ def _json_array(path: Path, file: BinaryIO) -> Iterator[FileRow]:
         raise BadFile(f"{path.name} is no JSON array; write [{{...}}, {{...}}], or one object a line as .ndjson")
     source = _OneAtATime(path, file, begin)
     try:
-        for value in ijson.items(source, "item", use_float=True, buf_size=JSON_PIECE_BYTES):
-            yield _object(source.number, value)
+        for value in _items(ijson.basic_parse(source, buf_size=JSON_PIECE_BYTES)):
+            yield FileRow(source.number, {}, TOO_DEEP) if value is _DEEP else _object(source.number, value)
             source.following()
+    except BadFile:
+        raise
+    except (ArithmeticError, ValueError):  # Python reads no number of some thousand digits
+        raise BadFile(f"{path.name}: in or behind object {source.number} {NO_NUMBER}") from None
     except ijson.JSONError:
         raise BadFile(f"{path.name}: in or behind object {source.number} is no JSON, or the file is cut off") from None
+
+
+def _items(events: Iterator[tuple[str, Any]]) -> Iterator[Any]:
+    """The items of a JSON array; _DEEP for one that is nested more than JSON_DEPTH_MAX levels deep.
+
+    `ijson.items` names each level by its whole path, which is quadratic in the depth.
+    """
+    depth, is_deep, builder = 0, False, ijson.ObjectBuilder()
+    for event, value in events:
+        depth -= event in ("end_map", "end_array")
+        if 0 < depth <= JSON_DEPTH_MAX:
+            builder.event(event, float(value) if isinstance(value, Decimal) else value)
+        is_deep = is_deep or depth > JSON_DEPTH_MAX
+        if event in ("start_map", "start_array"):
+            depth += 1
+        elif depth == 1:
+            yield _DEEP if is_deep else builder.value
+            is_deep, builder = False, ijson.ObjectBuilder()
 
 
 def _object(number: int, fields: Any) -> FileRow:
@@ -171,13 +198,20 @@ def _object(number: int, fields: Any) -> FileRow:
         return FileRow(number, dict(_cells("", fields, FIELD_DEPTH_MAX)))
     except RecursionError:
         return FileRow(number, {}, TOO_DEEP)
+    except ValueError:
+        return FileRow(number, {}, NO_NUMBER)
 
 
 def _cells(prefix: str, fields: Mapping[str, Any], depth: int) -> Iterator[tuple[str, str]]:
-    """The cells of an object: each field, and those of an object inside it as `outer.inner`, `depth` levels deep."""
+    """The cells of an object: each field, and those of an object inside it as `outer.inner`, `depth` levels deep.
+
+    Raises ValueError for a number that is not finite, RecursionError.
+    """
     for name, value in fields.items():
         if isinstance(value, dict | list):
-            yield prefix + name, json.dumps(value, ensure_ascii=False)
+            yield prefix + name, json.dumps(value, ensure_ascii=False, allow_nan=False)
+        elif isinstance(value, float) and not isfinite(value):
+            raise ValueError
         else:
             yield prefix + name, "" if value is None else plain_text(value)
         if isinstance(value, dict) and depth:

@@ -119,6 +119,8 @@ def test_a_field_inside_another_one_has_a_name(tmp_path: Path) -> None:
         ("a.json", b'[{"a": 1}, {"a": 2}', "in or behind object 3 is no JSON, or the file is cut off"),
         ("a.json", b'[{"a": 1}, {"a" 2}]', "in or behind object 2 is no JSON"),
         ("a.json", b'[{"a": 1}] x', "is no JSON"),
+        ("a.json", b'[{"a": 1}, {"a": ' + b"1" * 5_000 + b"}]", "in or behind object 1 has a number that is too large"),
+        ("a.json", b'[{"a": 1}, {"a": 1e9999999999999999999999}]', "has a number that is too large"),
         ("a.json", b'[{"a": 1}, {"a": "' + b"x" * 5 * 1024 * 1024 + b'"}]', "object 2 is larger than"),
     ],
 )
@@ -176,6 +178,36 @@ def test_one_bad_object_of_an_array_stops_no_other(tmp_path: Path) -> None:
         (1, ""), (2, "is no JSON object"), (3, "is nested too deep"), (4, ""),
     ]  # fmt: skip
     assert (rows[0].cells["编号"], rows[0].cells["标题.短"]) == ("1.5", "true")
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.ndjson"])
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        ("1" * 30, "1" * 30), ("9223372036854775808", "9223372036854775808"), ("1.50", "1.5"), ("2.0", "2"),
+        ("1e2", "100"), ("1e999", None), ("-1e999", None), ('{"b": 1e999}', None), ("[1e999]", None),
+    ],
+)  # fmt: skip
+def test_a_number_costs_its_own_row_at_most(tmp_path: Path, name: str, number: str, text: str | None) -> None:
+    path = tmp_path / name
+    objects = [f'{{"a": {value}}}' for value in ("1", number, "3")]
+    path.write_text(f"[{', '.join(objects)}]" if name == "a.json" else "\n".join(objects))
+    first, second, third = read_rows(path, MAPPING)
+    assert (first.cells["a"], third.cells["a"]) == ("1", "3")
+    assert second.cells.get("a") == text
+    assert ("number that is too large" in second.fault) == (text is None)
+
+
+def test_the_memory_of_a_deep_object_is_linear_in_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    deep = '{"a":' * 20_000 + "1" + "}" * 20_000
+    path.write_text(f'[{deep}, {"[" * 20_000 + "]" * 20_000}, {{"a": {"[" * 90 + "]" * 90}}}]')
+    tracemalloc.start()
+    rows = list(read_rows(path, MAPPING))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [row.fault for row in rows] == ["is nested too deep", "is nested too deep", ""]
+    assert peak < 4 * 1024 * 1024
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.json"])
