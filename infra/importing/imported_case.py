@@ -19,7 +19,7 @@ from shared.case.facts import SHORT_CHARS_MAX, TEXT_CHARS_MAX, TITLE_CHARS_MAX, 
 
 ROW_ID_CHARS_MAX = 128
 _BLANKS = re.compile(r"[ \t\u3000\xa0]+")
-_LINES = re.compile(r"\s*[\r\n]\s*")
+_SPACE = re.compile(r"\s+")
 E = TypeVar("E", bound=StrEnum)
 
 
@@ -143,7 +143,7 @@ def _reply_time(mapping: ImportMapping, cell: str, at: datetime, now: datetime) 
 
 def clean_cell(cell: str) -> str:
     """The cell without empty lines and blanks at the ends of lines, and with single blanks elsewhere."""
-    return _LINES.sub("\n", _BLANKS.sub(" ", cell)).strip()
+    return _SPACE.sub(lambda space: "\n" if {"\r", "\n"} & {*space[0]} else space[0], _BLANKS.sub(" ", cell)).strip()
 
 
 def _sound(column: str, cell: str) -> None:

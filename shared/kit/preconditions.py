@@ -21,7 +21,7 @@ from shared.kit.problems import BadRequest
 IF_MATCH_CHARS_MAX = 1_000
 FLOW = "f"
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
-_ITEM = re.compile(rf"[ \t]*({_TAG})?[ \t]*(?:,|\Z)")  # an empty one is tolerated (RFC 9110, section 5.6.1.2)
+_ITEM = re.compile(rf"[ \t]*+({_TAG})?[ \t]*+(?:,|\Z)")  # an empty one is tolerated (RFC 9110, section 5.6.1.2)
 _OWN = re.compile(rf'(?:W/)?"([0-9]{{1,9}}){FLOW}?"')
 
 

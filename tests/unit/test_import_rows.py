@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import re
+import time
 import tracemalloc
 import zipfile
 from datetime import datetime
@@ -14,8 +15,11 @@ from typing import Any
 
 import openpyxl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infra.importing.file_rows import heading_of, read_rows
+from infra.importing.imported_case import clean_cell
 from infra.importing.mapping import ImportMapping, load_mapping
 from infra.importing.rows import BadFile
 
@@ -178,6 +182,18 @@ def test_one_bad_object_of_an_array_stops_no_other(tmp_path: Path) -> None:
         (1, ""), (2, "is no JSON object"), (3, "is nested too deep"), (4, ""),
     ]  # fmt: skip
     assert (rows[0].cells["编号"], rows[0].cells["标题.短"]) == ("1.5", "true")
+
+
+@given(st.text("\r\n \t\u2003\v甲", max_size=12))
+def test_a_clean_cell_has_no_empty_lines_and_single_blanks(cell: str) -> None:
+    blanks = re.sub(r"[ \t\u3000\xa0]+", " ", cell)
+    assert clean_cell(cell) == re.sub(r"\s*[\r\n]\s*", "\n", blanks).strip()
+
+
+def test_blanks_of_a_cell_are_read_once() -> None:
+    begin = time.process_time()
+    assert clean_cell("甲" + "\u2003" * 60_000 + "乙") == "甲" + "\u2003" * 60_000 + "乙"
+    assert time.process_time() - begin < 1, "a run that is tried anew for each of its blanks takes 20 s"
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.ndjson"])
