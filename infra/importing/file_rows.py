@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -32,6 +33,8 @@ TOO_DEEP = "is nested too deep"
 NO_NUMBER = "has a number that is too large; write it in quotation marks"
 JSON_DEPTH_MAX = 100
 _DEEP = object()
+# Numbers that Python does not read: the parser must not meet them, since it does not survive an error of Python.
+_UNREADABLE = re.compile(rb"(?<![0-9])[0-9]{4000}|[\s:,\[][-0-9.]++[eE][+-]?[0-9]{16}")
 JSON_PIECE_BYTES = 64 * 1024
 
 
@@ -147,6 +150,8 @@ class _OneAtATime:
         self._bytes_count += len(data)
         if self._bytes_count > LINE_BYTES_MAX:
             raise BadFile(f"{self._path.name}: object {self.number} is larger than {LINE_BYTES_MAX} bytes; split it")
+        if _UNREADABLE.search(data):
+            raise BadFile(f"{self._path.name}: in or behind object {self.number} {NO_NUMBER}")
         return data
 
     def following(self) -> None:
@@ -167,7 +172,7 @@ def _json_array(path: Path, file: BinaryIO) -> Iterator[FileRow]:
             source.following()
     except BadFile:
         raise
-    except (ArithmeticError, ValueError):  # Python reads no number of some thousand digits
+    except (ArithmeticError, ValueError, SystemError):  # such a number between two pieces of the file
         raise BadFile(f"{path.name}: in or behind object {source.number} {NO_NUMBER}") from None
     except ijson.JSONError:
         raise BadFile(f"{path.name}: in or behind object {source.number} is no JSON, or the file is cut off") from None
