@@ -205,7 +205,12 @@ class Judge:
     def _refusable(
         self, request: CommandRequest, cause: Recorded[Any], events: list[Recorded[Any]], index: int
     ) -> bool:
-        """Whether the law refused the request in any state since its cause."""
+        """Whether the law refused the request in any state since its cause.
+
+        A recomputation depends on the calendar that was in force then; the clocks at rest are judged by that of now.
+        """
+        if request.name == "recompute-deadline":
+            return True
         target = self.by_subject.get(request.address.subject, [])
         first = index + 1 if target is events else 0
         meta = cause.meta.model_copy(update={"command_id": "asked once more"})
