@@ -144,9 +144,9 @@ def _runs_on(
     clock: RunningDeadline, declared: Collection[tuple[Key, datetime]], id: str, at: datetime
 ) -> RunningDeadline:
     """A clock after a merge was undone. It is overdue where its overdue stands; one that was annulled fires again."""
-    if clock.ended_at is not None:
-        return clock
     overdue = (clock.key, clock.deadline.due) in declared
+    if clock.ended_at is not None:
+        return replace(clock, overdue=clock.overdue or overdue)
     fires_again = not overdue and (clock.overdue or clock.deadline.due < at)
     return replace(clock, overdue=overdue, set_by=id if fires_again else clock.set_by)
 
