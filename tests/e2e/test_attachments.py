@@ -184,8 +184,8 @@ def test_the_case_beside_the_files_is_judged_like_any_other(desk: Desk) -> None:
 @pytest.mark.clause("9.4b")
 def test_the_files_of_an_erased_case_are_gone_from_the_store(desk: Desk, stack: Stack) -> None:
     sent = picture("现场.jpg", photo("JPEG"), "image/jpeg")
-    told = register_with(desk, sent, region=TOWNSHIP, answer="已当场答复。", contact_time=LONG_AGO).json()
-    case = Case(told["id"], told["number"], told["secret"], told["position"])
+    registration = register_with(desk, sent, region=TOWNSHIP, answer="已当场答复。", contact_time=LONG_AGO).json()
+    case = Case(registration["id"], registration["number"], registration["secret"], registration["position"])
     file = attachment_of(desk, case.id)
     desk.ok("jj-director", f"/routing/cases/{case.id}/close", {"time": LONG_AGO})
     desk.ok("jj-records", f"/supervision/cases/{case.id}/request-erasure", ERASE)

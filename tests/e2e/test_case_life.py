@@ -98,8 +98,8 @@ def test_a_dissatisfied_rating_of_a_closed_case_is_a_proposal_that_the_centre_de
         assert step_names(desk, case.number, case.secret)[-2:] == ["closed", "reopening_proposed"]
 
     def proposed() -> dict[str, Any]:
-        told = desk.get("jj-supervisor", "/supervision/proposals", limit=200).json()["proposals"]
-        return {item["id"]: item["meets"] for item in told}
+        answer = desk.get("jj-supervisor", "/supervision/proposals", limit=200).json()
+        return {item["id"]: item["meets"] for item in answer["proposals"]}
 
     until(lambda: {taken_up.id, left.id} <= proposed().keys(), "both are proposed")
     assert proposed()[left.id] == [{"what": "dissatisfied", "figure": 1, "at_least": 1}]

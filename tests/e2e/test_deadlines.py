@@ -54,10 +54,10 @@ def test_what_is_recorded_days_late_is_urged_at_once_and_climbs_a_level_in_an_in
 
 def test_a_rung_to_come_is_told_with_its_moment_and_a_stage_over_in_time_has_none(desk: Desk) -> None:
     case = in_handling(desk, HASTY, signed_ago=4 * HOUR + timedelta(minutes=30))
-    told = first_rung(desk, case, "handle")
-    taken = [rung for rung in told["ladder"] if rung["event"]]
-    assert [rung["act"] for rung in taken] == ["remind"], "two and a half hours late, and told of now"
-    ahead = [rung for rung in told["ladder"] if not rung["event"]]
+    deadline = first_rung(desk, case, "handle")
+    taken = [rung for rung in deadline["ladder"] if rung["event"]]
+    assert [rung["act"] for rung in taken] == ["remind"], "two and a half hours late, and reminded of now"
+    ahead = [rung for rung in deadline["ladder"] if not rung["event"]]
     seen_at = datetime.fromisoformat(taken[0]["taken_at"])
     assert [rung["act"] for rung in ahead] == ["urge", "order", "escalate", "escalate", "escalate"]
     assert [datetime.fromisoformat(rung["moment"]) for rung in ahead] == [seen_at + n * HOUR for n in range(1, 6)]

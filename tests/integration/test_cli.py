@@ -41,7 +41,7 @@ def caseflow(stack: Stack, *words: object) -> Result:
 def test_the_doctor_finds_a_running_copy_well(stack: Stack) -> None:
     done = caseflow(stack, "doctor")
     assert done.exit_code == 0, done.stdout
-    for told in (
+    for line in (
         "NATS writes to the disk",
         "9 streams as they must be",
         "migrations",
@@ -49,7 +49,7 @@ def test_the_doctor_finds_a_running_copy_well(stack: Stack) -> None:
         "secrets are private",
         "read model reporting: ",
     ):
-        assert told in done.stdout
+        assert line in done.stdout
     assert stack.passwords()["admin"] not in done.stdout
 
 

@@ -99,8 +99,8 @@ def test_every_example_of_a_body_may_be_sent(stack: Stack) -> None:
             path, body = examples.pop(name)
             desk.ok(person, path.replace("{id}", case["id"]), body)
         for name, (path, body) in examples.items():
-            for place in ("{id}", "{number}"):
-                path = path.replace(place, case["id"])
+            for parameter in ("{id}", "{number}"):
+                path = path.replace(parameter, case["id"])
             answer = desk.post("jj-director", path.replace("{item}", case["id"]), body)
             assert answer.status_code < 500, f"{name}: {answer.text}"
             assert answer.status_code < 400 or answer.json()["code"] != "request.invalid", f"{name}: {answer.text}"

@@ -52,9 +52,9 @@ async def test_a_page_holds_what_meets_a_threshold_by_centre_and_id_and_leads_on
     async with tables_of(Owner.SUPERVISION, database) as there:
         await put(there, changes)
         rows = await troubled(there, ("5101", FIRST))
-        wanted = {change.address.id for at, change in enumerate(changes) if at in (1, 3, 4, 5, 8, 9)}
-        assert {row["id"] for row in rows} == wanted
-        assert [row["id"] for row in rows] == sorted(wanted)
+        expected = {change.address.id for at, change in enumerate(changes) if at in (1, 3, 4, 5, 8, 9)}
+        assert {row["id"] for row in rows} == expected
+        assert [row["id"] for row in rows] == sorted(expected)
         paged, place = [], ("5101", FIRST)
         while page := await troubled(there, place, limit=2):
             paged += page

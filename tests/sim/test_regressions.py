@@ -85,9 +85,10 @@ class Town:
         return await self.copy(COMMANDS[name].owner, number).application.execute(self.chief, asked)
 
     async def tell_a_year_later(self, caller: Caller, name: str, where: Address, /, **facts: Any) -> Any:
-        asked = self.asked(name, where, name, caller, **facts)
-        asked = replace(asked, meta=asked.meta.model_copy(update={"time": asked.meta.time + timedelta(days=367)}))
-        return await self.copy(COMMANDS[name].owner).application.execute(caller, asked)
+        request = self.asked(name, where, name, caller, **facts)
+        later = request.meta.time + timedelta(days=367)
+        request = replace(request, meta=request.meta.model_copy(update={"time": later}))
+        return await self.copy(COMMANDS[name].owner).application.execute(caller, request)
 
     async def rest(self) -> None:
         """Wait until every reaction has caught up."""

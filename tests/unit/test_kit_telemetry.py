@@ -120,11 +120,11 @@ def test_warnings_and_exceptions_without_a_caller_are_lines_too(lines: io.String
     thread.join()
     Broken()
     warnings.warn_explicit(SECRET, DeprecationWarning, "/usr/lib/library.py", 7)
-    told = read(lines)
-    assert [(line["level"], line.get("error") or line.get("reason")) for line in told] == [
+    records = read(lines)
+    assert [(line["level"], line.get("error") or line.get("reason")) for line in records] == [
         ("error", "KeyError"), ("error", "LookupError"), ("warning", "DeprecationWarning"),
     ]  # fmt: skip
-    assert told[-1]["step"] == "library.py:7"
+    assert records[-1]["step"] == "library.py:7"
     assert SECRET not in lines.getvalue()
 
 
@@ -138,9 +138,9 @@ def test_repeats_are_limited_and_counted(lines: io.StringIO, monkeypatch: pytest
     telemetry.warn("another")
     now += telemetry.REPEATS_WINDOW_S
     telemetry.warn("again")
-    told = read(lines)
-    assert [line["message"] for line in told] == ["again"] * telemetry.REPEATS_COUNT_MAX + ["another", "again"]
-    assert told[-1]["suppressed"] == 5
+    records = read(lines)
+    assert [line["message"] for line in records] == ["again"] * telemetry.REPEATS_COUNT_MAX + ["another", "again"]
+    assert records[-1]["suppressed"] == 5
 
 
 def test_a_trace_goes_on_or_begins_anew(own: Telemetry) -> None:

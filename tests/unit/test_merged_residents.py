@@ -280,16 +280,16 @@ async def test_no_reporter_reads_anything_of_another(acts: list[str], parts: lis
     first, last = reporters[0], reporters[-1]
     await world.bring(first, *HANDLING)
     reply = replied(reporters, [(n, word) for n, word in parts if n < len(reporters)])
-    said = {first.number: ["先生补充的话"], last.number: ["后来补充的话"]}
+    supplements = {first.number: ["先生补充的话"], last.number: ["后来补充的话"]}
     for act in acts:
         name, _, whose = act.partition(" ")
         reporter = first if whose == "own" else last
         status = (await world.application.load_for_service(first.address)).state.status
         if name == "supplement":
-            await world.supplement(reporter, said[reporter.number][0])
+            await world.supplement(reporter, supplements[reporter.number][0])
             await world.react(reporter)
         elif name == "rate":
-            if await world.rate(reporter, "dissatisfied", said[reporter.number][0]) == "done":
+            if await world.rate(reporter, "dissatisfied", supplements[reporter.number][0]) == "done":
                 await world.react(reporter)
         elif name == "settle" and status == "handling":
             await world.put(first.address, "settle", reply={"text": reply})
@@ -301,6 +301,6 @@ async def test_no_reporter_reads_anything_of_another(acts: list[str], parts: lis
         answer = await world.looked_up(reporter)
         assert answer.status_code == 200
         others = [other for other in reporters if other is not reporter]
-        words = [word for other in others for word in (*other.words, *said.get(other.number, ()))]
+        words = [word for other in others for word in (*other.words, *supplements.get(other.number, ()))]
         assert [word for word in words if word in answer.text] == []
         assert all(other.number not in answer.text and other.address.id not in answer.text for other in others)

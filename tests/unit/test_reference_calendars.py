@@ -247,10 +247,10 @@ def test_hours_of_an_office_can_be_said(
     def at(text: str) -> datetime:
         return datetime.fromisoformat(f"{text}+08:00")
 
-    found = reckon(at(start), amount, base, calendar, Ends.OFFICE)
-    assert found.due == at(due)
-    assert found.steps[-1].day_to == calendar.local(at(due)).isoformat(timespec="seconds")
-    assert before(found.due, amount, base, calendar, Ends.OFFICE) <= at(due)
+    reckoned = reckon(at(start), amount, base, calendar, Ends.OFFICE)
+    assert reckoned.due == at(due)
+    assert reckoned.steps[-1].day_to == calendar.local(at(due)).isoformat(timespec="seconds")
+    assert before(reckoned.due, amount, base, calendar, Ends.OFFICE) <= at(due)
 
 
 def test_a_night_belongs_to_the_day_on_which_it_begins() -> None:

@@ -41,8 +41,8 @@ BOTH = rules(HOUSING, SCHOOL)
 
 
 def ranked(title: str, text: str = "", *documents: Document, nature: Nature = Nature.HELP, **facts: Any) -> Ranking:
-    asked = RoutingFacts(nature, COUNTY, text=f"{title}\n{text}", **facts)
-    return rank(documents or (BOTH,), asked, lambda _: True)
+    case = RoutingFacts(nature, COUNTY, text=f"{title}\n{text}", **facts)
+    return rank(documents or (BOTH,), case, lambda _: True)
 
 
 def points(title: str, text: str = "", *documents: Document) -> dict[str, int]:

@@ -57,8 +57,8 @@ def files(tmp_path: Path) -> Path:
 
 
 def tried(files: Path, *more: str) -> dict[str, Any]:
-    asked = ["reference", "try", files / "rules.yaml", "--messages", files / "messages.csv", "--json", *more]
-    done = caseflow(*asked)
+    arguments = ["reference", "try", files / "rules.yaml", "--messages", files / "messages.csv", "--json", *more]
+    done = caseflow(*arguments)
     assert done.exit_code == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
     return report
