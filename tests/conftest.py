@@ -7,6 +7,7 @@ import signal
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -40,7 +41,20 @@ _began = time.monotonic()
 _spent: defaultdict[str, float] = defaultdict(float)
 
 
-def pytest_configure() -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Hand the depth on to the processes that run the tests: this one has cleared its environment."""
+    if DEEP:
+        os.environ["CASEFLOW_DEEP"] = "1"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["deep"] = DEEP
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    assert getattr(config, "workerinput", {}).get("deep", DEEP) is DEEP, "a process of the tests has another depth"
     # A run that is told to end ends as with ctrl-C: the fixtures stop their servers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 

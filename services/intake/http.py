@@ -206,9 +206,10 @@ async def _register(
     meta = application.meta(caller, "", body.region, body.time, body.channel)
     facts = registration_facts(body, caller.person, caller.unit, meta.time, [file.name for file in files])
     stated = command(Address("case", body.region, ""), meta, "register", facts)
-    if not await application.may_send(caller, stated):
-        await application.permit(caller, stated)  # says why not, before anything is kept of the body
-    await application.check_references(stated)  # before the county of the region gets a key
+    if key is None:  # before the body is noted, under the key of the county; else `execute` does both
+        if not await application.may_send(caller, stated):
+            await application.permit(caller, stated)  # says why not
+        await application.check_references(stated)
     payload = body.model_dump_json().encode()
 
     async def execute(ended_id: str | None = None) -> tuple[str, Answer]:

@@ -90,7 +90,8 @@ class AtFailpoint:
                     process.wait(HIT_S_MAX)
                 except subprocess.TimeoutExpired:
                     counts = f"{len(load.sent)} requests, {len(load.acknowledged)} acknowledged"
-                    pytest.fail(f"{self.name} was not hit {self.hit} times in {HIT_S_MAX:.0f} s under load ({counts})")
+                    missed = f"{self.name} was not hit {self.hit} times in {HIT_S_MAX:.0f} s under load ({counts})"
+                    raise AssertionError(missed) from None
         assert process.poll() == KILL, f"{self.name} did not kill: {stack.text[-2000:]}"
         return load
 

@@ -47,7 +47,8 @@ def until(ready: Callable[[], bool], what: str, wait_s_max: float = 10.0) -> Non
     end = time.monotonic() + wait_s_max
     while not ready():
         if time.monotonic() > end:
-            pytest.fail(f"waited {wait_s_max:.0f} s for: {what}")
+            # not pytest.fail: its exception does not come through from a process of a test
+            raise AssertionError(f"waited {wait_s_max:.0f} s for: {what}")
         time.sleep(POLL_S)
 
 
